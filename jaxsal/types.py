@@ -1,0 +1,43 @@
+"""The protocols by which the parts of jaxsal meet, and the letters used for shapes.
+
+Letters: X Y Z spatial axes in the order of the NIfTI array, C image channels (MR sequences),
+K output channels of the network, B batch, N noise samples, V voxels, W windows. Arrays are
+channels-last: image (X, Y, Z, C), labels (X, Y, Z) with 0 = background.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+Triple = tuple[int, int, int]
+
+
+class Reach(NamedTuple):
+    """A box of positions, first and last included, per spatial axis: two integer arrays (3,)."""
+
+    first: np.ndarray
+    last: np.ndarray
+
+    def union(self, other: Reach) -> Reach:
+        """The smallest box that holds both."""
+        return Reach(np.minimum(self.first, other.first), np.maximum(self.last, other.last))
+
+
+class LogitFunction(Protocol):
+    """A network as a pure, hashable function of parameters and a batch of images."""
+
+    def __call__(self, parameters: Any, batch: jax.Array) -> jax.Array:
+        """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C); examples do not affect each other."""
+        ...
+
+    @property
+    def divisor(self) -> Triple:
+        """What each spatial size of a batch must be a multiple of."""
+        ...
+
+    def reach(self, outputs: Reach) -> Reach | None:
+        """The input positions that these output positions depend on; None if all of them."""
+        ...
