@@ -1,0 +1,1 @@
+"""Networks: their layers, their configurations, and the one registry that lists them."""

@@ -1,0 +1,250 @@
+"""The layers that networks are built of, each with its receptive field and named activations.
+
+A layer is called as ``layer(x, tap)``: `Tap` collects what it computes under the layer's name and,
+where asked to, adds a perturbation to it. ``reach`` maps a range of output positions to the range
+of input positions that they depend on, which is how a network's receptive field is derived from
+its structure.
+
+Layers behave as their PyTorch counterparts do at inference. Activations are channels-last,
+(B, X, Y, Z, C).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsal.errors import InputError
+from jaxsal.nets.convolution import convolution, transposed_convolution
+from jaxsal.types import Reach, Triple
+
+Arguments = tuple[tuple[str, Any], ...]  # keyword arguments in a form that can be hashed
+
+
+class Tap:
+    """Collects the named activations of one forward pass, and perturbs some of them.
+
+    Args:
+        perturbations: what to add to the activation of that name, in its shape.
+    """
+
+    def __init__(self, perturbations: Mapping[str, jax.Array] | None = None) -> None:
+        self.activations: dict[str, jax.Array] = {}
+        self._perturbations = dict(perturbations or {})
+        self._prefix = ""
+
+    def __call__(self, name: str, value: jax.Array) -> jax.Array:
+        """Records ``value`` under ``name`` and returns it, perturbed where asked."""
+        full = self._prefix + name if name else self._prefix.rstrip(".")
+        if full in self._perturbations:
+            value = value + self._perturbations[full]
+        self.activations[full] = value
+        return value
+
+    def under(self, name: str) -> Tap:
+        """A tap whose names begin with ``name.``, recording into the same dictionary."""
+        inner = Tap()
+        inner.activations = self.activations
+        inner._perturbations = self._perturbations
+        inner._prefix = f"{self._prefix}{name}."
+        return inner
+
+
+class Convolution(nnx.Module):
+    """A convolution or, with ``transposed``, an up-sampling transposed one, with "same" padding.
+
+    Up-sampling multiplies the size by the stride exactly (output padding stride - 1).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel_size: Triple,
+        stride: Triple = (1, 1, 1),
+        transposed: bool = False,
+        use_bias: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.kernel_size, self.stride, self.transposed = kernel_size, stride, transposed
+        self.padding = tuple((k - 1) // 2 for k in kernel_size)
+        channels = (outputs, inputs) if transposed else (inputs, outputs)
+        bound = 1 / math.sqrt(math.prod(kernel_size) * inputs)  # as PyTorch initialises
+        uniform = partial(jax.random.uniform, minval=-bound, maxval=bound)
+        self.kernel = nnx.Param(uniform(rngs.params(), (*kernel_size, *channels)))
+        self.bias = nnx.Param(uniform(rngs.params(), (outputs,))) if use_bias else None
+
+    def __call__(self, x: jax.Array, tap: Tap) -> jax.Array:
+        arguments: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
+        if self.transposed:
+            x_extra, y_extra, z_extra = (s - 1 for s in self.stride)
+            extra = (x_extra, y_extra, z_extra)
+            y = transposed_convolution(x, self.kernel[...], output_padding=extra, **arguments)
+        else:
+            y = convolution(x, self.kernel[...], **arguments)
+        return tap("", y if self.bias is None else y + self.bias[...])
+
+    def reach(self, outputs: Reach) -> Reach:
+        k, s, p = (np.array(v) for v in (self.kernel_size, self.stride, self.padding))
+        if self.transposed:
+            return Reach(-((k - 1 - p - outputs.first) // s), (outputs.last + p) // s)
+        return Reach(outputs.first * s - p, outputs.last * s - p + k - 1)
+
+
+class PReLU(nnx.Module):
+    """x where positive, else a learnt slope times x; one slope, or one per channel."""
+
+    def __init__(self, slopes: int = 1, initial: float = 0.25) -> None:
+        self.slope = nnx.Param(jnp.full((slopes,), initial))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jnp.where(x > 0, x, self.slope[...].astype(x.dtype) * x)
+
+
+class InstanceNorm(nnx.Module):
+    """Normalisation of each channel of each example over all of its positions."""
+
+    def __init__(self, channels: int, *, epsilon: float, affine: bool) -> None:
+        self.epsilon = epsilon
+        self.scale = nnx.Param(jnp.ones(channels)) if affine else None
+        self.bias = nnx.Param(jnp.zeros(channels)) if affine else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return _standardise(x, (1, 2, 3), self.epsilon, self.scale, self.bias)
+
+
+class TrailingLayerNorm(nnx.Module):
+    """PyTorch's ``LayerNorm`` on channels-first arrays: over the last axes of (C, X, Y, Z)."""
+
+    def __init__(self, shape: Sequence[int], *, epsilon: float, affine: bool) -> None:
+        self.epsilon = epsilon
+        self.shape = tuple(shape)
+        last = (1,) * (4 - len(shape)) + tuple(shape)  # (C, X, Y, Z)
+        stored = (*last[1:], last[0])
+        self.scale = nnx.Param(jnp.ones(stored)) if affine else None
+        self.bias = nnx.Param(jnp.zeros(stored)) if affine else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        axes = (4, 1, 2, 3)[4 - len(self.shape) :]
+        size = tuple(x.shape[a] for a in axes)
+        if size != self.shape:
+            raise InputError(f"layer norm over {self.shape} cannot take an input of size {size}")
+        return _standardise(x, axes, self.epsilon, self.scale, self.bias)
+
+
+def _standardise(
+    x: jax.Array,
+    axes: tuple[int, ...],
+    epsilon: float,
+    scale: nnx.Param | None,
+    bias: nnx.Param | None,
+) -> jax.Array:
+    mean = x.mean(axes, keepdims=True)
+    centred = x - mean
+    variance = jnp.square(centred).mean(axes, keepdims=True)
+    y = centred * jax.lax.rsqrt(variance + epsilon)
+    if scale is not None and bias is not None:
+        y = y * scale[...] + bias[...]
+    return y
+
+
+def make_norm(
+    name: str, settings: Arguments, channels: int, rngs: nnx.Rngs
+) -> Callable[[jax.Array], jax.Array]:
+    """The normalisation layer that MONAI builds for this name, at inference.
+
+    Args:
+        name: "batch", "instance", "group" or "layer".
+        settings: PyTorch's keyword arguments of that layer.
+        channels: number of channels it works on.
+        rngs: required by Flax.
+    """
+    arguments = dict(settings)
+    epsilon = arguments.get("eps", 1e-5)
+    if name == "batch":
+        affine = arguments.get("affine", True)
+        return nnx.BatchNorm(
+            channels,
+            use_running_average=True,
+            momentum=0.9,
+            epsilon=epsilon,
+            use_bias=affine,
+            use_scale=affine,
+            use_fast_variance=False,
+            rngs=rngs,
+        )
+    if name == "instance":
+        return InstanceNorm(channels, epsilon=epsilon, affine=arguments.get("affine", False))
+    if name == "group":
+        affine = arguments.get("affine", True)
+        return nnx.GroupNorm(
+            channels,
+            num_groups=arguments["num_groups"],
+            epsilon=epsilon,
+            use_bias=affine,
+            use_scale=affine,
+            use_fast_variance=False,
+            rngs=rngs,
+        )
+    affine = arguments.get("elementwise_affine", True)
+    return TrailingLayerNorm(arguments["normalized_shape"], epsilon=epsilon, affine=affine)
+
+
+def _leaky_relu(x: jax.Array, negative_slope: float = 0.01) -> jax.Array:
+    return jnp.where(x > 0, x, negative_slope * x)  # PyTorch's choice of derivative at zero
+
+
+def _gelu(x: jax.Array, approximate: str = "none") -> jax.Array:
+    return jax.nn.gelu(x, approximate=approximate == "tanh")
+
+
+def _swish(x: jax.Array, alpha: float = 1.0) -> jax.Array:
+    return x * jax.nn.sigmoid(alpha * x)
+
+
+# name -> function of x and PyTorch's keyword arguments
+ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {
+    "celu": jax.nn.celu,
+    "elu": jax.nn.elu,
+    "gelu": _gelu,
+    "leakyrelu": _leaky_relu,
+    "memswish": jax.nn.swish,
+    "mish": jax.nn.mish,
+    "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+    "selu": jax.nn.selu,
+    "sigmoid": jax.nn.sigmoid,
+    "swish": _swish,
+    "tanh": jnp.tanh,
+}
+
+
+class Activation(nnx.Module):
+    """An activation function without parameters."""
+
+    def __init__(self, name: str, settings: Arguments) -> None:
+        self.name, self.settings = name, settings
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return ACTIVATIONS[self.name](x, **dict(self.settings))
+
+
+def make_activation(name: str, settings: Arguments) -> Activation | PReLU:
+    """The activation function that MONAI builds for this name.
+
+    Args:
+        name: "prelu" or a key of `ACTIVATIONS`.
+        settings: PyTorch's keyword arguments of that layer.
+    """
+    if name == "prelu":
+        arguments = dict(settings)
+        return PReLU(arguments.get("num_parameters", 1), arguments.get("init", 0.25))
+    return Activation(name, settings)

@@ -1,0 +1,157 @@
+"""3D convolutions that are fast on every backend, in forward and reverse mode.
+
+XLA's convolution is the right one on GPU and TPU. On CPU it is fast only for plain forward
+convolutions: the pull-back of a convolution and a transposed one run a hundred times slower than
+a matrix product of the same size. So on CPU a convolution is written as matrix products over
+shifted copies of its input:
+
+- the input is split into phases, one per offset within a stride (space to depth), after which
+  every kernel tap is an unstrided shift of one phase;
+- ``"columns"`` lays the shifted phases side by side and multiplies once: fastest, needs memory
+  for a copy of the input per tap;
+- ``"taps"`` multiplies each shifted phase by its own tap and adds up: no such copy;
+- ``"xla"`` is ``lax.conv_general_dilated``.
+
+All forms are plain ``lax``: they can be differentiated any number of times in either mode,
+batched with ``vmap``, and their transposes are again matrix products and shifts. A transposed
+convolution is, by definition, the transpose of a convolution, and is computed as exactly that.
+
+Letters: B batch, X Y Z spatial axes, C input channels, K output channels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxsal.devices import current_device
+from jaxsal.types import Triple
+
+Form = Literal["columns", "taps", "xla"]
+
+_DIMENSIONS = ("NHWDC", "HWDIO", "NHWDC")
+_FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memory traffic
+_COLUMN_BYTES = 16 * 2**20  # larger column buffers per example fall out of every cache
+
+
+def convolution(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: Triple = (1, 1, 1),
+    padding: Triple = (0, 0, 0),
+    form: Form | None = None,
+) -> jax.Array:
+    """Cross-correlation with zero padding, as PyTorch's ``Conv3d`` without bias.
+
+    Args:
+        x: (B, X, Y, Z, C).
+        kernel: (kx, ky, kz, C, K).
+        stride: step per spatial axis.
+        padding: zeros added on both sides of each spatial axis.
+        form: how to compute it; by default the fastest known for the backend and the sizes.
+
+    Returns:
+        (B, X', Y', Z', K) with ``X' = (X + 2 padding - kx) // stride + 1``, in the dtype of x.
+    """
+    form = form or _fastest_form(x.shape, kernel.shape, stride)
+    if form == "xla":
+        return lax.conv_general_dilated(
+            x, kernel, stride, [(p, p) for p in padding], dimension_numbers=_DIMENSIONS
+        )
+    taps = _shifted_phases(x, kernel.shape[:3], stride, padding)
+    if form == "columns":
+        columns = jnp.concatenate(list(taps), axis=-1)
+        return columns @ kernel.reshape(-1, kernel.shape[-1])
+    weights = kernel.reshape(-1, *kernel.shape[3:])
+    products = (tap @ weight for tap, weight in zip(taps, weights, strict=True))
+    return sum(products, start=jnp.zeros((), x.dtype))
+
+
+def transposed_convolution(
+    y: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: Triple = (1, 1, 1),
+    padding: Triple = (0, 0, 0),
+    output_padding: Triple = (0, 0, 0),
+    form: Form | None = None,
+) -> jax.Array:
+    """The transpose of `convolution`, as PyTorch's ``ConvTranspose3d`` without bias.
+
+    Args:
+        y: (B, X, Y, Z, K).
+        kernel: (kx, ky, kz, C, K): the kernel of the convolution that this one transposes.
+        stride: up-sampling factor per spatial axis.
+        padding: padding of the convolution that this one transposes.
+        output_padding: extra positions at the end of each spatial axis of the result.
+        form: as for `convolution`.
+
+    Returns:
+        (B, X', Y', Z', C) with ``X' = (X - 1) stride - 2 padding + kx + output_padding``.
+    """
+    spatial = tuple(
+        (n - 1) * s - 2 * p + k + o
+        for n, s, p, k, o in zip(
+            y.shape[1:4], stride, padding, kernel.shape[:3], output_padding, strict=True
+        )
+    )
+    primal = jax.ShapeDtypeStruct((y.shape[0], *spatial, kernel.shape[3]), y.dtype)
+    form = form or _fastest_form(primal.shape, kernel.shape, stride)
+
+    def forward(x: jax.Array) -> jax.Array:
+        return convolution(x, kernel, stride=stride, padding=padding, form=form)
+
+    (x,) = jax.linear_transpose(forward, primal)(y)
+    return x
+
+
+def _fastest_form(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: Triple) -> Form:
+    """Chosen by measurement; see the module's docstring for what each form costs."""
+    if current_device().platform != "cpu":
+        return "xla"
+    channels = kernel_shape[3]
+    positions = math.prod(n // s for n, s in zip(x_shape[1:4], stride, strict=True))
+    column_bytes = 4 * positions * channels * math.prod(kernel_shape[:3])
+    few = channels <= _FEW_CHANNELS
+    return "columns" if few or column_bytes <= _COLUMN_BYTES else "taps"
+
+
+def _shifted_phases(
+    x: jax.Array, kernel_size: tuple[int, ...], stride: Triple, padding: Triple
+) -> Iterator[jax.Array]:
+    """For each kernel tap, in kernel order, the values of x that it meets: (B, X', Y', Z', C)."""
+    size = [
+        (n + 2 * p - k) // s + 1
+        for n, p, k, s in zip(x.shape[1:4], padding, kernel_size, stride, strict=True)
+    ]
+    phases = _split_phases(x, stride)
+    for tap in itertools.product(*map(range, kernel_size)):
+        offsets = [t - p for t, p in zip(tap, padding, strict=True)]
+        phase = phases[tuple(o % s for o, s in zip(offsets, stride, strict=True))]
+        starts = [o // s for o, s in zip(offsets, stride, strict=True)]
+        yield _window(phase, starts, size)
+
+
+def _split_phases(x: jax.Array, stride: Triple) -> dict[tuple[int, ...], jax.Array]:
+    """x[:, px::sx, py::sy, pz::sz] for every phase p, all of one size (zeros at the end)."""
+    if stride == (1, 1, 1):
+        return {(0, 0, 0): x}
+    blocks = [-(-n // s) for n, s in zip(x.shape[1:4], stride, strict=True)]
+    fill = [(0, b * s - n) for n, s, b in zip(x.shape[1:4], stride, blocks, strict=True)]
+    x = jnp.pad(x, [(0, 0), *fill, (0, 0)])
+    interleaved = [m for pair in zip(blocks, stride, strict=True) for m in pair]
+    x = x.reshape(x.shape[0], *interleaved, x.shape[-1]).transpose(0, 2, 4, 6, 1, 3, 5, 7)
+    return {p: x[:, p[0], p[1], p[2]] for p in itertools.product(*map(range, stride))}
+
+
+def _window(x: jax.Array, starts: list[int], size: list[int]) -> jax.Array:
+    """x[start : start + size] along the spatial axes, zero where it reaches outside."""
+    edges = [(-a, a + m - n, 0) for a, m, n in zip(starts, size, x.shape[1:4], strict=True)]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])

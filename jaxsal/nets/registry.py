@@ -1,0 +1,142 @@
+"""Configuration <-> network: the one place that lists the networks.
+
+A `NetworkFunction` is what the rest of jaxsal sees of a network: a pure function of parameters and
+a batch of images, hashable, so that everything compiled for it is shared between models of one
+architecture. Parameters are flat: ``{"encoder.0.conv.kernel": array, …}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsal.errors import InputError
+from jaxsal.nets.unet import UNet, UNetConfig
+from jaxsal.settings import PRECISIONS
+from jaxsal.types import Reach, Triple
+
+Parameters = Mapping[str, jax.Array]
+NetworkConfig = UNetConfig  # a union, as soon as there are several
+CONFIGS: dict[str, type[NetworkConfig]] = {UNetConfig.kind: UNetConfig}
+
+# Arithmetic of every matrix product and convolution, by name.
+_MATMUL_PRECISION = dict(zip(PRECISIONS, ("highest", "tensorfloat32", "bfloat16"), strict=True))
+
+
+def config_from_arguments(kind: str, arguments: Mapping[str, Any]) -> NetworkConfig:
+    """The configuration of a network from the arguments of its source's constructor.
+
+    Raises:
+        InputError: the kind is unknown or an argument is not supported.
+    """
+    if kind not in CONFIGS:
+        raise InputError(f"unknown network {kind!r}; known: {', '.join(CONFIGS)}")
+    return CONFIGS[kind].from_arguments(arguments)
+
+
+@dataclass(frozen=True)
+class NetworkFunction:
+    """A network as a pure function of its parameters.
+
+    Attributes:
+        config: the architecture.
+        precision: arithmetic, one of `jaxsal.settings.PRECISIONS`; logits are float32 in any case.
+    """
+
+    config: NetworkConfig
+    precision: str = "float32"
+
+    def __call__(self, parameters: Parameters, batch: jax.Array) -> jax.Array:
+        """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C)."""
+        return self.with_activations(parameters, batch)[0]
+
+    def with_activations(
+        self,
+        parameters: Parameters,
+        batch: jax.Array,
+        perturbations: Mapping[str, jax.Array] | None = None,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits, and every named activation (B, X', Y', Z', C').
+
+        Args:
+            parameters: as `parameter_shapes` lists them.
+            batch: images.
+            perturbations: added to the activations of these names on the way.
+        """
+        if self.precision == "bfloat16":
+            parameters = {k: v.astype(jnp.bfloat16) for k, v in parameters.items()}
+            batch = batch.astype(jnp.bfloat16)
+        with jax.default_matmul_precision(_MATMUL_PRECISION[self.precision]):
+            network = merge(self.config, parameters)
+            logits, activations = network(batch, perturbations)
+        return logits.astype(jnp.float32), activations
+
+    @property
+    def divisor(self) -> Triple:
+        """What each spatial size of a batch must be a multiple of."""
+        return self.config.divisor
+
+    def reach(self, outputs: Reach) -> Reach | None:
+        """The input positions that these output positions depend on; None if all of them."""
+        return _abstract_network(self.config).reach(outputs)
+
+
+def merge(config: NetworkConfig, parameters: Parameters) -> UNet:
+    """The Flax network of this architecture holding these parameters."""
+    graph, variables = nnx.split(_abstract_network(config))
+    values = [
+        (path, variable.replace(parameters[_name(path)]))
+        for path, variable in nnx.to_flat_state(variables)
+    ]
+    return nnx.merge(graph, nnx.from_flat_state(values))
+
+
+def split(network: UNet) -> dict[str, jax.Array]:
+    """The inverse of `merge`: the parameters of a Flax network by name."""
+    variables = nnx.to_flat_state(nnx.state(network))
+    return {_name(path): variable.get_value() for path, variable in variables}
+
+
+def parameter_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter of this architecture."""
+    variables = nnx.to_flat_state(nnx.state(_abstract_network(config)))
+    return {_name(path): tuple(variable.get_value().shape) for path, variable in variables}
+
+
+def layer_names(config: NetworkConfig) -> tuple[str, ...]:
+    """Names of all activations, in the order of the computation."""
+    return tuple(layer_shapes(config))
+
+
+@lru_cache(maxsize=64)
+def layer_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Shape (X, Y, Z, C) of every activation for the smallest input, in computation order."""
+    parameters = {
+        name: jax.ShapeDtypeStruct(shape, jnp.float32)
+        for name, shape in parameter_shapes(config).items()
+    }
+    size = [n or d for n, d in zip(config.fixed_size, config.divisor, strict=True)]
+    batch = jax.ShapeDtypeStruct((1, *size, config.in_channels), jnp.float32)
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def record(parameters: Parameters, batch: jax.Array) -> None:
+        _, activations = NetworkFunction(config).with_activations(parameters, batch)
+        shapes.update({name: value.shape[1:] for name, value in activations.items()})
+
+    jax.eval_shape(record, parameters, batch)
+    return shapes
+
+
+@lru_cache(maxsize=64)
+def _abstract_network(config: NetworkConfig) -> UNet:
+    return nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))

@@ -1,0 +1,400 @@
+"""MONAI's 3D ``UNet`` (after Kerfoot et al. 2018): the family of the paper's first network.
+
+Level i of the encoder halves the size (or divides it by ``strides[i]``); the decoder's level i
+joins the encoder's output with what comes from below, along the channels, and up-samples.
+
+Layer names, for i from the top (0) down: ``encoder.i``, ``bottleneck``, ``decoder.i.joined``,
+``decoder.i.upsample``, ``decoder.i.refine``; inside a block ``.conv``, ``.norm``, ``.activation``,
+and in residual blocks ``.units.j.conv`` … and ``.shortcut``. A block's own name is its output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsal.errors import InputError
+from jaxsal.nets.blocks import Convolution, Tap, make_activation, make_norm
+from jaxsal.nets.settings import (
+    Setting,
+    as_activation,
+    as_count,
+    as_dropout,
+    as_flag,
+    as_norm,
+    as_odd_triple,
+    as_sequence,
+    as_triple,
+)
+from jaxsal.types import Reach, Triple
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Architecture of a `UNet`; the fields have the meaning of MONAI's constructor arguments.
+
+    Make one with `UNetConfig.from_arguments`, which fills in MONAI's defaults and checks.
+    """
+
+    kind: ClassVar[str] = "unet"
+
+    in_channels: int
+    out_channels: int
+    channels: tuple[int, ...]
+    strides: tuple[Triple, ...]
+    kernel_size: Triple
+    up_kernel_size: Triple
+    num_res_units: int
+    act: Setting | None
+    norm: Setting | None
+    dropout: float
+    bias: bool
+    adn_ordering: str
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> UNetConfig:
+        """From the keyword arguments of ``monai.networks.nets.UNet``, as JSON gives them.
+
+        Raises:
+            InputError: an argument is missing, unknown or outside what is supported.
+        """
+        return _checked_config(arguments)
+
+    def to_arguments(self) -> dict[str, Any]:
+        """The inverse of `from_arguments`, ready for JSON."""
+        return {
+            "spatial_dims": 3,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "channels": list(self.channels),
+            "strides": [_per_axis(s) for s in self.strides],
+            "kernel_size": _per_axis(self.kernel_size),
+            "up_kernel_size": _per_axis(self.up_kernel_size),
+            "num_res_units": self.num_res_units,
+            "act": None if self.act is None else [self.act[0], dict(self.act[1])],
+            "norm": None if self.norm is None else [self.norm[0], dict(self.norm[1])],
+            "dropout": self.dropout,
+            "bias": self.bias,
+            "adn_ordering": self.adn_ordering,
+        }
+
+    def build(self, rngs: nnx.Rngs) -> UNet:
+        """The network, freshly initialised."""
+        return UNet(self, rngs)
+
+    @property
+    def levels(self) -> int:
+        """Number of encoder levels above the bottleneck."""
+        return len(self.channels) - 1
+
+    @property
+    def divisor(self) -> Triple:
+        """What each spatial size of an input must be a multiple of."""
+        x, y, z = (math.prod(s[a] for s in self.strides) for a in range(3))
+        return x, y, z
+
+    @property
+    def fixed_size(self) -> tuple[int | None, int | None, int | None]:
+        """The only size an input can have along each spatial axis that a layer norm covers."""
+        if self.norm is None or self.norm[0] != "layer":
+            return None, None, None
+        x, y, z = (None, None, None, *dict(self.norm[1])["normalized_shape"])[-3:]
+        return x, y, z
+
+    @property
+    def is_local(self) -> bool:
+        """Whether an output voxel depends on a finite neighbourhood only."""
+        return self.norm is None or self.norm[0] == "batch"
+
+
+class ConvolutionBlock(nnx.Module):
+    """A convolution followed by normalisation and activation in the order asked for."""
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        inputs: int,
+        outputs: int,
+        *,
+        stride: Triple = (1, 1, 1),
+        transposed: bool = False,
+        conv_only: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.conv = Convolution(
+            inputs,
+            outputs,
+            kernel_size=config.up_kernel_size if transposed else config.kernel_size,
+            stride=stride,
+            transposed=transposed,
+            use_bias=config.bias,
+            rngs=rngs,
+        )
+        steps = []
+        for letter in "" if conv_only else config.adn_ordering:
+            if letter == "N" and config.norm is not None:
+                self.norm = make_norm(*config.norm, outputs, rngs)
+                steps.append("norm")
+            elif letter == "A" and config.act is not None:
+                self.activation = make_activation(*config.act)
+                steps.append("activation")
+            elif letter == "D" and config.dropout:
+                self.dropout = nnx.Dropout(config.dropout, deterministic=True)
+                steps.append("dropout")
+        self.steps = tuple(steps)
+
+    def __call__(self, x: jax.Array, tap: Tap) -> jax.Array:
+        x = self.conv(x, tap.under("conv"))
+        for step in self.steps:
+            x = tap(step, getattr(self, step)(x))
+        return tap("", x)
+
+    def reach(self, outputs: Reach) -> Reach:
+        return self.conv.reach(outputs)
+
+
+class ResidualBlock(nnx.Module):
+    """Several convolution blocks in a row plus a shortcut around them."""
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        inputs: int,
+        outputs: int,
+        *,
+        stride: Triple = (1, 1, 1),
+        units: int,
+        last_conv_only: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.units = nnx.List(
+            ConvolutionBlock(
+                config,
+                outputs if j else inputs,
+                outputs,
+                stride=(1, 1, 1) if j else stride,
+                conv_only=last_conv_only and j == units - 1,
+                rngs=rngs,
+            )
+            for j in range(units)
+        )
+        strided = math.prod(stride) != 1
+        shortcut = Convolution(
+            inputs,
+            outputs,
+            kernel_size=config.kernel_size if strided else (1, 1, 1),
+            stride=stride,
+            use_bias=config.bias,
+            rngs=rngs,
+        )
+        self.shortcut = shortcut if strided or inputs != outputs else None
+
+    def __call__(self, x: jax.Array, tap: Tap) -> jax.Array:
+        y = x
+        for j, unit in enumerate(self.units):
+            y = unit(y, tap.under(f"units.{j}"))
+        shortcut = x if self.shortcut is None else self.shortcut(x, tap.under("shortcut"))
+        return tap("", y + shortcut)
+
+    def reach(self, outputs: Reach) -> Reach:
+        inputs = outputs
+        for unit in reversed(self.units):
+            inputs = unit.reach(inputs)
+        return inputs.union(self.shortcut.reach(outputs) if self.shortcut else outputs)
+
+
+class DecoderLevel(nnx.Module):
+    """Joins the skip with what comes from below, up-samples, and refines if residual."""
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        inputs: int,
+        outputs: int,
+        *,
+        stride: Triple,
+        is_top: bool,
+        rngs: nnx.Rngs,
+    ) -> None:
+        residual = config.num_res_units > 0
+        self.upsample = ConvolutionBlock(
+            config,
+            inputs,
+            outputs,
+            stride=stride,
+            transposed=True,
+            conv_only=is_top and not residual,
+            rngs=rngs,
+        )
+        refine = partial(ResidualBlock, units=1, last_conv_only=is_top, rngs=rngs)
+        self.refine = refine(config, outputs, outputs) if residual else None
+
+    def __call__(self, skip: jax.Array, below: jax.Array, tap: Tap) -> jax.Array:
+        x = tap("joined", jnp.concatenate([skip, below], axis=-1))
+        x = self.upsample(x, tap.under("upsample"))
+        if self.refine is not None:
+            x = self.refine(x, tap.under("refine"))
+        return tap("", x)
+
+    def reach(self, outputs: Reach) -> Reach:
+        inner = outputs if self.refine is None else self.refine.reach(outputs)
+        return self.upsample.reach(inner)
+
+
+class UNet(nnx.Module):
+    """The network; ``network(batch)`` gives logits and the named activations.
+
+    Args:
+        config: the architecture.
+        rngs: for the initial weights.
+    """
+
+    def __init__(self, config: UNetConfig, rngs: nnx.Rngs) -> None:
+        self.config = config
+        widths = (config.in_channels, *config.channels)
+        strides = (*config.strides, (1, 1, 1))  # the bottleneck keeps its size
+
+        def block(level: int) -> ConvolutionBlock | ResidualBlock:
+            inputs, outputs, stride = widths[level], widths[level + 1], strides[level]
+            if config.num_res_units == 0:
+                return ConvolutionBlock(config, inputs, outputs, stride=stride, rngs=rngs)
+            return ResidualBlock(
+                config, inputs, outputs, stride=stride, units=config.num_res_units, rngs=rngs
+            )
+
+        def decoder(level: int) -> DecoderLevel:
+            is_bottom, is_top = level == config.levels - 1, level == 0
+            below = config.channels[level + 1] if is_bottom else config.channels[level]
+            return DecoderLevel(
+                config,
+                config.channels[level] + below,
+                config.out_channels if is_top else config.channels[level - 1],
+                stride=strides[level],
+                is_top=is_top,
+                rngs=rngs,
+            )
+
+        self.encoder = nnx.List(block(level) for level in range(config.levels))
+        self.bottleneck = block(config.levels)
+        self.decoder = nnx.List(decoder(level) for level in range(config.levels))
+
+    def __call__(
+        self, batch: jax.Array, perturbations: Mapping[str, jax.Array] | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C), and all activations by name.
+
+        Args:
+            batch: sizes must be multiples of ``config.divisor``.
+            perturbations: added to the activations of these names on the way.
+        """
+        tap = Tap(perturbations)
+        *skips, below = self.encode(batch, tap)
+        return self.decode(skips, below, tap), tap.activations
+
+    def encode(self, x: jax.Array, tap: Tap) -> list[jax.Array]:
+        """The output of each encoder level from the top down, the bottleneck's last."""
+        features = []
+        for level, block in enumerate(self.encoder):
+            x = block(x, tap.under(f"encoder.{level}"))
+            features.append(x)
+        return [*features, self.bottleneck(x, tap.under("bottleneck"))]
+
+    def decode(self, skips: list[jax.Array], below: jax.Array, tap: Tap) -> jax.Array:
+        """Logits from the encoder levels' outputs (top first) and the bottleneck's."""
+        for level in reversed(range(self.config.levels)):
+            below = self.decoder[level](skips[level], below, tap.under(f"decoder.{level}"))
+        return below
+
+    def reach(self, outputs: Reach) -> Reach | None:
+        """The input positions that these output positions depend on; None if all of them."""
+        if not self.config.is_local:
+            return None
+        needed = []  # of each encoder level's output, top first
+        for level in self.decoder:
+            outputs = level.reach(outputs)
+            needed.append(outputs)
+        inputs = self.bottleneck.reach(outputs)
+        for block, skip in zip(reversed(self.encoder), reversed(needed), strict=True):
+            inputs = block.reach(inputs.union(skip))
+        return inputs
+
+
+_REQUIRED = ("in_channels", "out_channels", "channels", "strides")
+_DEFAULTS: dict[str, Any] = {
+    "spatial_dims": 3,
+    "kernel_size": 3,
+    "up_kernel_size": 3,
+    "num_res_units": 0,
+    "act": "prelu",
+    "norm": "instance",
+    "dropout": 0.0,
+    "bias": True,
+    "adn_ordering": "NDA",
+}
+
+
+def _per_axis(values: Triple) -> int | list[int]:
+    """One number where it holds for all axes."""
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
+def _checked_config(arguments: Mapping[str, Any]) -> UNetConfig:
+    given = {"spatial_dims" if k == "dimensions" else k: v for k, v in arguments.items()}
+    missing = [name for name in _REQUIRED if name not in given]
+    unknown = sorted(set(given) - set(_REQUIRED) - set(_DEFAULTS))
+    if missing or unknown:
+        raise InputError(
+            "a UNet's configuration takes the arguments of monai.networks.nets.UNet; "
+            + (f"missing: {', '.join(missing)}. " if missing else "")
+            + (f"unknown: {', '.join(unknown)}." if unknown else "")
+        )
+    full = {**_DEFAULTS, **given}
+    if full["spatial_dims"] != 3:
+        raise InputError(f"spatial_dims must be 3, got {full['spatial_dims']!r}")
+    channels = tuple(as_count("channels", c) for c in as_sequence("channels", full["channels"]))
+    strides = as_sequence("strides", full["strides"])
+    if len(channels) < 2 or len(strides) < len(channels) - 1:
+        raise InputError(
+            "channels needs at least two entries and strides one fewer than channels; "
+            f"got channels {list(channels)} and strides {list(strides)}"
+        )
+    ordering = str(full["adn_ordering"]).upper()
+    if set(ordering) - set("ADN") or len(set(ordering)) != len(ordering):
+        raise InputError(f"adn_ordering is made of the letters A, D and N, got {ordering!r}")
+    config = UNetConfig(
+        in_channels=as_count("in_channels", full["in_channels"]),
+        out_channels=as_count("out_channels", full["out_channels"]),
+        channels=channels,
+        strides=tuple(as_triple("strides", s) for s in strides[: len(channels) - 1]),
+        kernel_size=as_odd_triple("kernel_size", full["kernel_size"]),
+        up_kernel_size=as_odd_triple("up_kernel_size", full["up_kernel_size"]),
+        num_res_units=as_count("num_res_units", full["num_res_units"], least=0),
+        act=as_activation("act", full["act"]),
+        norm=as_norm("norm", full["norm"]),
+        dropout=as_dropout("dropout", full["dropout"]),
+        bias=as_flag("bias", full["bias"]),
+        adn_ordering=ordering,
+    )
+    _check_widths(config)
+    return config
+
+
+def _check_widths(config: UNetConfig) -> None:
+    """Group norm and slopes per channel must fit every number of channels they work on."""
+    top = (config.out_channels,) if config.num_res_units else ()  # else it is a bare convolution
+    widths = sorted({*config.channels, *top})
+    groups = dict(config.norm[1]).get("num_groups", 1) if config.norm else 1
+    if any(width % groups for width in widths):
+        raise InputError(f"num_groups must divide the channels {widths}, got {groups}")
+    slopes = dict(config.act[1]).get("num_parameters", 1) if config.act else 1
+    if slopes != 1 and widths != [slopes]:
+        raise InputError(
+            f"num_parameters of PReLU must be 1 or the number of channels, {widths}; got {slopes}"
+        )
