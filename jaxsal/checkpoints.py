@@ -1,0 +1,246 @@
+"""Model directories: ``model.json``, which people can read, beside Orbax parameters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.model import Model, describe_mismatch
+from jaxsal.nets.registry import NetworkConfig, config_from_arguments, parameter_shapes
+
+_FORMAT = "jaxsal-model"
+_FORMAT_VERSION = 1
+_RECORD = "model.json"
+_PARAMETERS = "parameters"
+_PYTORCH_SUFFIXES = {".pth", ".pt", ".ckpt", ".bin", ".safetensors"}
+
+
+def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> None:
+    """Writes a model directory, whole or not at all.
+
+    Args:
+        model: what to write; its precision is a choice of the user's and is not kept.
+        folder: a path that does not exist, or an empty folder.
+        overwrite: also replaces a model directory that holds nothing else.
+
+    Raises:
+        InputError: the folder is in use or cannot be written.
+    """
+    folder = Path(folder).resolve()
+    _check_target(folder, overwrite)
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        partial.mkdir(parents=True)
+        _write_parameters(partial / _PARAMETERS, model.parameters)
+        files = _files_checksum(partial / _PARAMETERS)
+        record = json.dumps(_record(model, files), indent=2, ensure_ascii=False)
+        (partial / _RECORD).write_text(record + "\n", encoding="utf-8")
+        _move_into_place(partial, folder)
+    except OSError as error:
+        raise InputError(f"cannot write the model directory {folder}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_model(folder: str | Path, precision: str = "float32") -> Model:
+    """Reads a model directory; its parameters go to the default device.
+
+    Args:
+        folder: as written by `save_model` or ``jaxsal convert``.
+        precision: arithmetic, one of `jaxsal.nets.registry.PRECISIONS`.
+
+    Raises:
+        InputError: the path is no model directory, or the directory is damaged.
+    """
+    folder = Path(folder)
+    record = _read_record(folder)
+    try:
+        network = record["network"]
+        config = config_from_arguments(network["kind"], network["arguments"])
+        _check_files(folder / _PARAMETERS, record["parameters"]["sha256"])
+        parameters = _read_parameters(folder / _PARAMETERS, config)
+        return Model(
+            config=config,
+            parameters=parameters,
+            channels=tuple(record["channels"]),
+            threshold=record["threshold"],
+            aliases=dict(record["layers"]),
+            precision=precision,
+            source=dict(record["source"]),
+        )
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / _RECORD} is incomplete or was changed ({error!r}): convert the "
+            "checkpoint again"
+        ) from error
+
+
+def _record(model: Model, files_checksum: str) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "format_version": _FORMAT_VERSION,
+        "jaxsal_version": _jaxsal_version(),
+        "network": {"kind": model.config.kind, "arguments": model.config.to_arguments()},
+        "channels": list(model.channels),
+        "threshold": float(model.threshold),
+        "parameters": {"count": model.parameter_count, "sha256": files_checksum},
+        "source": dict(model.source),
+        "layers": dict(model.aliases),
+    }
+
+
+def _jaxsal_version() -> str:
+    try:
+        return version("jaxsal")
+    except PackageNotFoundError:  # run from a source tree
+        return "unknown"
+
+
+def _check_target(folder: Path, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a new folder for the model")
+    entries = {entry.name for entry in folder.iterdir()}
+    if not entries:
+        return
+    if not overwrite:
+        raise InputError(f"{folder} is in use: give another folder, or allow to overwrite it")
+    foreign = sorted(entries - {_RECORD, _PARAMETERS})
+    if foreign or not _is_record(folder / _RECORD):
+        raise InputError(
+            f"{folder} is not overwritten because it is more than a model directory or none"
+            + (f": it holds {', '.join(foreign[:3])}" if foreign else "")
+        )
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.get("format") == _FORMAT
+
+
+def _move_into_place(partial: Path, folder: Path) -> None:
+    """Renames ``partial`` to ``folder``; what was there is put back if that fails."""
+    previous = partial.with_name(partial.name + ".previous")
+    existed = folder.exists()
+    if existed:
+        folder.rename(previous)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if existed:
+            previous.rename(folder)
+        raise
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    if not folder.exists():
+        raise InputError(f"{folder} does not exist; a model directory is expected")
+    if folder.is_file():
+        if folder.suffix in _PYTORCH_SUFFIXES:
+            raise InputError(
+                f"{folder} looks like a PyTorch checkpoint; convert it first: "
+                f"`jaxsal convert unet {folder} --out MODEL_DIR`"
+            )
+        raise InputError(f"{folder} is a file; a model directory is expected")
+    path = folder / _RECORD
+    if not path.is_file():
+        raise InputError(
+            f"{folder} is not a model directory, it has no {_RECORD}: make one from a "
+            "checkpoint with `jaxsal convert`"
+        )
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        raise InputError(f'{path} does not describe a model (no "format": "{_FORMAT}")')
+    if record.get("format_version") != _FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {record.get('format_version')!r}; this jaxsal reads "
+            f"version {_FORMAT_VERSION}: upgrade jaxsal or convert the checkpoint again"
+        )
+    return record
+
+
+def _write_parameters(folder: Path, parameters: Mapping[str, jax.Array]) -> None:
+    import orbax.checkpoint as ocp
+
+    host = {name: np.asarray(value) for name, value in parameters.items()}
+    with _silence(), ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder, host)
+
+
+def _files_checksum(folder: Path) -> str:
+    """SHA-256 over names and contents of all files but hidden ones, which file managers add."""
+    digest = hashlib.sha256()
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    for name in sorted(files):
+        if files[name].is_file() and not files[name].name.startswith("."):
+            content = hashlib.sha256(files[name].read_bytes())
+            digest.update(f"{name} {content.hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_files(folder: Path, expected: str) -> None:
+    """Damage is found here because Orbax reports it in pages of its own."""
+    if not folder.is_dir():
+        raise InputError(f"the folder {folder.name}/ is missing: convert the checkpoint again")
+    if _files_checksum(folder) != expected:
+        raise InputError(
+            f"the files in {folder.name}/ are damaged or incomplete, their checksum differs: copy "
+            "the model directory anew or convert the checkpoint again"
+        )
+
+
+def _read_parameters(folder: Path, config: NetworkConfig) -> dict[str, jax.Array]:
+    import orbax.checkpoint as ocp
+
+    folder = folder.resolve()
+    shapes = parameter_shapes(config)
+    with _silence(), ocp.StandardCheckpointer() as checkpointer:
+        tree = checkpointer.metadata(folder).item_metadata.tree
+        stored = {name: tuple(entry.shape) for name, entry in tree.items()}
+        mismatch = describe_mismatch(shapes, stored)
+        if mismatch:
+            raise InputError(f"the parameters are of another network: {mismatch}")
+        sharding = jnp.zeros(()).sharding  # of the default device, wherever the model was saved
+        target = {
+            name: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
+            for name, shape in shapes.items()
+        }
+        return dict(checkpointer.restore(folder, target))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps Orbax's progress notes, which are not for users, off the standard error stream."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,262 @@
+"""A trained network together with what is needed to apply it to scans."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsal.errors import InputError
+from jaxsal.nets.registry import (
+    NetworkConfig,
+    NetworkFunction,
+    layer_names,
+    parameter_shapes,
+    split,
+)
+from jaxsal.settings import PRECISIONS
+from jaxsal.types import Reach, Triple
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_STATISTICS = ("mean", "var")  # parameters that are measured rather than learnt
+_SHOWN = 3  # names listed per kind of mismatch
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its parameters; ``model(batch)`` gives logits.
+
+    Attributes:
+        config: the architecture.
+        parameters: float32 arrays by name, as `jaxsal.nets.registry.parameter_shapes` lists them.
+        channels: a name per input channel, in order; used in file names.
+        threshold: lesion probability at and above which a voxel is lesion.
+        aliases: layer names of the network that it was converted from -> our layer names.
+        precision: arithmetic, one of `jaxsal.settings.PRECISIONS`.
+        source: where the parameters come from (file name, checksum, converter), ready for JSON.
+
+    Raises:
+        InputError: parameters or channels do not fit the architecture, channel names are not
+            unique or unfit for file names, or the threshold is not between 0 and 1.
+    """
+
+    config: NetworkConfig
+    parameters: dict[str, jax.Array]
+    channels: tuple[str, ...]
+    threshold: float = 0.5
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    precision: str = "float32"
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_precision(self.precision)
+        _check_threshold(self.threshold)
+        channels = tuple(self.channels)
+        _check_channels(channels, self.config.in_channels)
+        found = {name: tuple(np.shape(value)) for name, value in self.parameters.items()}
+        mismatch = describe_mismatch(parameter_shapes(self.config), found)
+        if mismatch:
+            raise InputError(f"the parameters do not fit the network: {mismatch}")
+        parameters = {k: jnp.asarray(v, jnp.float32) for k, v in self.parameters.items()}
+        object.__setattr__(self, "channels", channels)
+        object.__setattr__(self, "parameters", parameters)
+
+    @classmethod
+    def initialise(
+        cls,
+        config: NetworkConfig,
+        channels: tuple[str, ...],
+        threshold: float = 0.5,
+        seed: int = 0,
+    ) -> Model:
+        """A model with fresh random weights.
+
+        Args:
+            config: the architecture.
+            channels: a name per input channel.
+            threshold: as for `Model`.
+            seed: of the initial weights.
+        """
+        return cls(config, _fresh_parameters(config, jax.random.key(seed)), channels, threshold)
+
+    def __call__(self, batch: jax.Array) -> jax.Array:
+        """Logits (B, X, Y, Z, K), float32, of images (B, X, Y, Z, C).
+
+        Raises:
+            InputError: wrong rank or number of channels, or spatial sizes that are not multiples
+                of `divisor`.
+        """
+        return _logits(self.function, self.parameters, self._checked(batch))
+
+    def activations(self, batch: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits (B, X, Y, Z, K) and the activation (B, X', Y', Z', C') of every layer by name.
+
+        Args:
+            batch: images (B, X, Y, Z, C).
+
+        Raises:
+            InputError: as for calling the model.
+        """
+        logits, found = _logits_and_activations(
+            self.function, self.parameters, self._checked(batch)
+        )
+        return logits, {name: found[name] for name in self.layers}
+
+    @property
+    def function(self) -> NetworkFunction:
+        """The network as a pure function of parameters and a batch."""
+        return NetworkFunction(self.config, self.precision)
+
+    @property
+    def divisor(self) -> Triple:
+        """What each spatial size of a batch must be a multiple of."""
+        return self.config.divisor
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of all layers, in the order of the computation."""
+        return layer_names(self.config)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of learnt values; running statistics do not count."""
+        learnt = (
+            value.size
+            for name, value in self.parameters.items()
+            if name.rpartition(".")[2] not in _STATISTICS
+        )
+        return sum(learnt)
+
+    @property
+    def receptive_field(self) -> Triple | None:
+        """The largest extent of the input, in voxels per axis, that one output voxel depends on.
+
+        None where every output voxel depends on the whole input, as with instance norm.
+        """
+        extents = []
+        for position in range(max(self.divisor)):  # strides make it differ within a period
+            voxel = np.full(3, position)
+            reach = self.function.reach(Reach(voxel, voxel))
+            if reach is None:
+                return None
+            extents.append(reach.last - reach.first + 1)
+        x, y, z = np.max(extents, axis=0).tolist()
+        return x, y, z
+
+    def resolve_layer(self, name: str) -> str:
+        """Our name of a layer, given that or the source's module path.
+
+        Raises:
+            InputError: there is no such layer; the message suggests similar names.
+        """
+        layer = self.aliases.get(name, name)
+        if layer in self.layers:
+            return layer
+        similar = difflib.get_close_matches(name, [*self.layers, *self.aliases], cutoff=0.5)
+        suggestion = f"; did you mean {' or '.join(similar)}?" if similar else ""
+        raise InputError(
+            f"the network has no layer {name!r}{suggestion} (`jaxsal info MODEL_DIR` lists them)"
+        )
+
+    def with_precision(self, name: str) -> Model:
+        """The same model with another arithmetic, one of `jaxsal.settings.PRECISIONS`.
+
+        Raises:
+            InputError: unknown name.
+        """
+        return replace(self, precision=name)
+
+    def _checked(self, batch: jax.Array) -> jax.Array:
+        batch = jnp.asarray(batch, jnp.float32)
+        if batch.ndim != 5 or batch.shape[-1] != len(self.channels):
+            raise InputError(
+                f"a batch has the shape (B, X, Y, Z, {len(self.channels)}), its last axis being "
+                f"{', '.join(self.channels)}; got {batch.shape}"
+            )
+        size = batch.shape[1:4]
+        if 0 in batch.shape or any(n % d for n, d in zip(size, self.divisor, strict=True)):
+            raise InputError(
+                f"the network takes sizes (X, Y, Z) that are multiples of {self.divisor}; "
+                f"got {size}: pad the images with zeros"
+            )
+        return batch
+
+
+@partial(jax.jit, static_argnums=0)
+def _fresh_parameters(config: NetworkConfig, key: jax.Array) -> dict[str, jax.Array]:
+    return split(config.build(nnx.Rngs(key)))
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits(
+    function: NetworkFunction, parameters: dict[str, jax.Array], batch: jax.Array
+) -> jax.Array:
+    return function(parameters, batch)
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits_and_activations(
+    function: NetworkFunction, parameters: dict[str, jax.Array], batch: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    return function.with_activations(parameters, batch)
+
+
+def describe_mismatch(expected: Shapes, found: Shapes) -> str:
+    """What distinguishes two sets of named shapes: the first names of each kind and their number.
+
+    Returns:
+        "" if nothing does.
+    """
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    misshapen = [
+        f"{name} {found[name]} instead of {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    kinds = {"missing": missing, "extra": extra, "of another shape": misshapen}
+    return "; ".join(
+        f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}{', …' * (len(names) > _SHOWN)})"
+        for kind, names in kinds.items()
+        if names
+    )
+
+
+def _check_precision(name: str) -> None:
+    if name not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}; got {name!r}")
+
+
+def _check_threshold(threshold: float) -> None:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
+        raise InputError(f"the threshold must be a number, got {threshold!r}")
+    if not 0 < threshold < 1:
+        raise InputError(
+            f"the threshold is a probability, more than 0 and less than 1; got {threshold}"
+        )
+
+
+def _check_channels(channels: tuple[str, ...], in_channels: int) -> None:
+    shown = " ".join(map(str, channels))
+    if len(channels) != in_channels:
+        raise InputError(
+            f"the network has {in_channels} input channels and each needs a name; "
+            f"got {len(channels)}: {shown}"
+        )
+    unfit = [c for c in channels if not isinstance(c, str) or not re.fullmatch(r"\w[\w.-]*", c)]
+    if unfit:
+        raise InputError(
+            "channel names become parts of file names: letters, digits, '_', '-' and '.' only; "
+            f"got {', '.join(map(repr, unfit))}"
+        )
+    if len({c.casefold() for c in channels}) != len(channels):
+        raise InputError(f"channel names must differ, got {shown}")
