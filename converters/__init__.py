@@ -1,0 +1,1 @@
+"""PyTorch checkpoints -> jaxsal models; the only place that imports torch."""

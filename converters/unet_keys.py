@@ -1,0 +1,147 @@
+"""The rule table of MONAI's ``UNet``: its module paths and state-dict keys, and ours.
+
+MONAI nests level i + 1 into level i: ``P(0) = model``, ``P(i + 1) = P(i).1.submodule``.
+
+=====================  ============================================================
+ours                   MONAI's
+=====================  ============================================================
+encoder.i              P(i).0
+bottleneck             P(number of levels)
+decoder.i.joined       P(i).1
+decoder.i.upsample     P(i).2, with residual units P(i).2.0
+decoder.i.refine       P(i).2.1
+…units.j               ….conv.unit{j}
+…shortcut              ….residual
+…conv                  ….conv
+…norm, …activation     ….adn.N, ….adn.A
+=====================  ============================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxsal.nets.registry import layer_names, parameter_shapes
+from jaxsal.nets.unet import UNetConfig
+
+KEY_PATTERN = r"model\.(?:0|1\.submodule|2)\."  # how every key of a bare network begins
+
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "slope": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+class Rule(NamedTuple):
+    """Where a parameter is found in a state dict.
+
+    Attributes:
+        key: its name there.
+        shape: its shape there.
+        axes: the order in which our array takes its axes.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """Our form of the array found under `key`."""
+        full = array.reshape((1,) * (len(self.axes) - array.ndim) + array.shape)
+        return np.ascontiguousarray(full.transpose(self.axes))
+
+
+def level_path(level: int) -> str:
+    """MONAI's path of the module that holds this level and all below it."""
+    return "model" + ".1.submodule" * level
+
+
+def parameter_rules(config: UNetConfig) -> dict[str, Rule]:
+    """The rule for every parameter of ours, by its name."""
+    owners: dict[str, str] = {}
+    for ours, theirs in _paths(config):
+        owners.setdefault(ours, theirs)  # the first path of a layer is that of its own module
+    rules = {}
+    for name, shape in parameter_shapes(config).items():
+        module, _, leaf = name.rpartition(".")
+        key = f"{owners[module]}.{_LEAVES[leaf]}"
+        rules[name] = _rule(config, key, leaf, shape)
+    return rules
+
+
+def aliases(config: UNetConfig) -> dict[str, str]:
+    """MONAI's path of every module whose output is a layer of ours -> our layer name."""
+    layers = set(layer_names(config))  # a residual block without a shortcut has no such layer
+    return {theirs: ours for ours, theirs in _paths(config) if ours in layers}
+
+
+def _rule(config: UNetConfig, key: str, leaf: str, shape: tuple[int, ...]) -> Rule:
+    if leaf == "kernel":  # (K, C, x, y, z), transposed (C_in, C_out, x, y, z): reversed alike
+        return Rule(key, (*shape[:2:-1], *shape[:3]), (2, 3, 4, 1, 0))
+    if len(shape) == 4:  # layer norm over the last axes of (C, X, Y, Z)
+        assert config.norm is not None
+        return Rule(key, dict(config.norm[1])["normalized_shape"], (1, 2, 3, 0))
+    return Rule(key, shape, (0,))
+
+
+def _paths(config: UNetConfig) -> Iterator[tuple[str, str]]:
+    """(our layer, MONAI's module path) for all modules; a layer can have several paths."""
+    residual = config.num_res_units > 0
+    for level in range(config.levels):
+        ours, theirs, is_top = f"decoder.{level}", level_path(level), level == 0
+        yield from _encoder_block(config, f"encoder.{level}", f"{theirs}.0")
+        yield f"{ours}.joined", f"{theirs}.1"
+        upsample = f"{theirs}.2.0" if residual else f"{theirs}.2"
+        conv_only = is_top and not residual
+        yield from _convolution(config, f"{ours}.upsample", upsample, conv_only)
+        if residual:
+            yield from _residual(config, f"{ours}.refine", f"{theirs}.2.1", 1, is_top)
+            yield ours, f"{theirs}.2"
+        yield ours, theirs
+    yield from _encoder_block(config, "bottleneck", level_path(config.levels))
+
+
+def _encoder_block(config: UNetConfig, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
+    if config.num_res_units == 0:
+        return _convolution(config, ours, theirs)
+    return _residual(config, ours, theirs, config.num_res_units)
+
+
+def _residual(
+    config: UNetConfig, ours: str, theirs: str, units: int, last_conv_only: bool = False
+) -> Iterator[tuple[str, str]]:
+    for j in range(units):
+        conv_only = last_conv_only and j == units - 1
+        yield from _convolution(config, f"{ours}.units.{j}", f"{theirs}.conv.unit{j}", conv_only)
+    yield f"{ours}.units.{units - 1}", f"{theirs}.conv"
+    yield f"{ours}.shortcut", f"{theirs}.residual"
+    yield ours, theirs
+
+
+def _convolution(
+    config: UNetConfig, ours: str, theirs: str, conv_only: bool = False
+) -> Iterator[tuple[str, str]]:
+    yield f"{ours}.conv", f"{theirs}.conv"
+    yield ours, theirs
+    if conv_only:
+        return
+    yield ours, f"{theirs}.adn"
+    output = f"{ours}.conv"
+    steps = {
+        "N": "norm" if config.norm else None,
+        "A": "activation" if config.act else None,
+        "D": "dropout" if config.dropout else None,
+    }
+    for letter in config.adn_ordering:
+        if steps[letter]:
+            output = f"{ours}.{steps[letter]}"
+        elif letter != "D":  # MONAI builds dropout of rate 0 too; it passes its input on
+            continue
+        yield output, f"{theirs}.adn.{letter}"

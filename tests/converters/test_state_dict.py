@@ -1,0 +1,190 @@
+"""Checkpoints are read as tensors only, whatever they are wrapped in; all else is refused."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jaxsal.errors import InputError
+from jaxsal_converters.state_dict import file_checksum, read_state_dict, select_network
+
+TENSORS = {"model.0.weight": torch.arange(6.0).reshape(2, 3), "model.0.bias": torch.ones(2)}
+
+
+class Payload:
+    """Runs a shell command when unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.marker}",)
+
+
+def written(path: Path, content: Any) -> Path:
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        TENSORS,
+        collections.OrderedDict(TENSORS),
+        {"state_dict": TENSORS, "epoch": 3, "optimizer": {"state": {0: {"m": torch.ones(1)}}}},
+        {"model_state_dict": TENSORS, "loss": torch.tensor(0.5)},
+        {"model": TENSORS, "best": 0.7},
+        {"network_weights": TENSORS, "trainer_name": "x"},
+        {"checkpoint": {"state_dict": TENSORS}},
+        {"teacher": TENSORS, "epoch": 1},
+    ],
+    ids=lambda wrapped: "+".join(wrapped),
+)
+def test_state_dicts_are_found_in_what_training_programs_save(tmp_path: Path, wrapped: Any) -> None:
+    state = read_state_dict(written(tmp_path / "a.pth", wrapped))
+    assert state.keys() == TENSORS.keys()
+    np.testing.assert_array_equal(state["model.0.weight"], [[0, 1, 2], [3, 4, 5]])
+
+
+def test_files_of_old_pytorch_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    torch.save(TENSORS, path, _use_new_zipfile_serialization=False)
+    assert read_state_dict(path).keys() == TENSORS.keys()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_precision_become_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+    path = written(tmp_path / "a.pth", {"w": torch.tensor([0.5, -2.0], dtype=dtype)})
+    weights = read_state_dict(path)["w"]
+    assert weights.dtype == np.float32
+    np.testing.assert_array_equal(weights, [0.5, -2])
+
+
+def test_counters_and_entries_that_are_no_tensors_are_left_out(tmp_path: Path) -> None:
+    extra = {"model.1.num_batches_tracked": torch.tensor(7), "version": 3}
+    state = read_state_dict(written(tmp_path / "a.pth", {**TENSORS, **extra}))
+    assert state.keys() == TENSORS.keys()
+
+
+@pytest.mark.parametrize("form", ["zip", "old", "pickle"])
+def test_nothing_in_a_malicious_checkpoint_is_executed(tmp_path: Path, form: str) -> None:
+    marker, path = tmp_path / "executed", tmp_path / "evil.pth"
+    content = {**TENSORS, "extra": Payload(marker)}
+    if form == "pickle":
+        path.write_bytes(pickle.dumps({"extra": Payload(marker)}))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
+    message = "no PyTorch" if form == "pickle" else r"more than tensors.*system.*state_dict"
+    with pytest.raises(InputError, match=message):
+        read_state_dict(path)
+    assert not marker.exists()
+    if form == "pickle":
+        pickle.loads(path.read_bytes())
+    else:
+        torch.load(path, weights_only=False)
+    assert marker.exists()  # the payload does work where it is let
+
+
+def test_pickled_modules_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = written(tmp_path / "module.pth", torch.nn.Linear(2, 2))
+    with pytest.raises(InputError, match=r"torch\.save\(network\.state_dict\(\)"):
+        read_state_dict(path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "script.pt"
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(str(path))
+    with pytest.raises(InputError, match=r"TorchScript.*state_dict"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
+@pytest.mark.parametrize("new_form", [True, False])
+def test_truncated_files_are_refused(tmp_path: Path, share: float, new_form: bool) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"w": torch.ones(5000)}, path, _use_new_zipfile_serialization=new_form)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=r"truncated|empty"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"<!DOCTYPE html><html>404</html>", b"\x89PNG\r\n", b"{}", b"\x80\x02N."], ids=repr
+)
+def test_files_of_other_kinds_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=str(path)):
+        read_state_dict(path)
+
+
+def test_other_zip_archives_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(InputError, match="zip archive"):
+        read_state_dict(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (torch.ones(3), "holds a Tensor"),
+        ([torch.ones(3)], "holds a list"),
+        ({}, "no tensors"),
+        ({"epoch": 3}, "no tensors, only epoch"),
+        ({"a": TENSORS, "b": TENSORS}, "several state dicts: a, b"),
+        ({"w": torch.tensor([1.0, float("nan")])}, "w has NaN"),
+        ({"w": torch.tensor([1j])}, "complex"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_contents_that_are_no_state_dict_are_named(
+    tmp_path: Path, content: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read_state_dict(written(tmp_path / "a.pth", content))
+
+
+def test_a_path_must_be_an_existing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        read_state_dict(tmp_path / "absent.pth")
+    with pytest.raises(InputError, match="not a file"):
+        read_state_dict(tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "net.unet.", "_orig_mod.module."])
+def test_a_common_prefix_is_taken_off(prefix: str) -> None:
+    state = {f"{prefix}model.0.w": np.ones(1), f"{prefix}model.2.w": np.zeros(1)}
+    network, found, outside = select_network(state, r"model\.(0|2)\.")
+    assert found == prefix
+    assert list(network) == ["model.0.w", "model.2.w"]
+    assert outside == []
+
+
+def test_entries_beside_the_network_are_told_apart() -> None:
+    state = {"net.model.0.w": np.ones(1), "net.head.w": np.ones(1), "loss.w": np.ones(1)}
+    network, _, outside = select_network(state, r"model\.0\.")
+    assert list(network) == ["model.0.w", "head.w"]
+    assert outside == ["loss.w"]
+
+
+def test_several_networks_in_a_file_are_refused() -> None:
+    state = {"student.model.0.w": np.ones(1), "teacher.model.0.w": np.ones(1)}
+    with pytest.raises(InputError, match=r"student\.', 'teacher\."):
+        select_network(state, r"model\.0\.")
+
+
+def test_checksum_is_that_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    assert file_checksum(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()
