@@ -1,0 +1,21 @@
+"""Logit fields: functions from an image to logits over its whole grid, by way of a network.
+
+A field runs the network once over the whole volume, or over overlapping windows whose logits are
+blended. It also knows which windows a voxel's logit comes from, and with which weight: its plan.
+That is all that saliency needs in order to differentiate a single voxel's logit exactly without
+running the network on anything else.
+"""
+
+from jaxsal.field.plan import LogitField, WindowPlan, pad_image
+from jaxsal.field.sliding import SlidingWindow, sliding_window
+from jaxsal.field.whole import WholeVolume, whole_volume
+
+__all__ = [
+    "LogitField",
+    "SlidingWindow",
+    "WholeVolume",
+    "WindowPlan",
+    "pad_image",
+    "sliding_window",
+    "whole_volume",
+]

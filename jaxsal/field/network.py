@@ -1,0 +1,61 @@
+"""The network that a field runs: a model, or any callable, on one window at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+
+from jaxsal.errors import InputError
+from jaxsal.types import LogitFunction, Reach, Triple
+
+
+@dataclass(frozen=True)
+class CallableFunction:
+    """Any callable from a batch of images to logits, about whose structure nothing is known."""
+
+    call: Callable[[jax.Array], jax.Array]
+    divisor: Triple = (1, 1, 1)
+
+    def __call__(self, parameters: Any, batch: jax.Array) -> jax.Array:
+        return self.call(batch)
+
+    def reach(self, outputs: Reach) -> Reach | None:
+        return None
+
+
+def model_parts(model: Any) -> tuple[LogitFunction, Any, float | None]:
+    """A model's pure function, its parameters and its threshold.
+
+    Raises:
+        InputError: it is neither a `jaxsal.Model` nor callable.
+    """
+    if hasattr(model, "function") and hasattr(model, "parameters"):
+        return model.function, model.parameters, getattr(model, "threshold", None)
+    if not callable(model):
+        raise InputError(f"a model must be callable on a batch of images, got {type(model)}")
+    return CallableFunction(model), (), None
+
+
+def image_shape(image: jax.Array) -> Triple:
+    """The grid (X, Y, Z) of an image (X, Y, Z, C).
+
+    Raises:
+        InputError: the array has other axes.
+    """
+    if image.ndim != 4:
+        raise InputError(f"an image has axes (X, Y, Z, C), got an array of shape {image.shape}")
+    x, y, z, _ = image.shape
+    return x, y, z
+
+
+@partial(jax.jit, static_argnames=("function", "size"))
+def window_logits(
+    function: LogitFunction, parameters: Any, image: jax.Array, start: Triple, size: Triple
+) -> jax.Array:
+    """Logits (x, y, z, K) on the window of this start and size."""
+    window = jax.lax.dynamic_slice(image, (*start, 0), (*size, image.shape[-1]))
+    return function(parameters, window[None])[0]

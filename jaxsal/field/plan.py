@@ -1,0 +1,121 @@
+"""What a field is: logits over an image's grid, and a plan of the windows they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsal.types import LogitFunction, Reach, Triple
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Which windows reach which voxel, with which weight.
+
+    The logit of voxel v is the sum over windows w of ``weights[v, w]`` times the logit that the
+    network gives it on window w of the zero-padded image.
+
+    Attributes:
+        shape: the image's grid (X, Y, Z).
+        before: zeros added before each axis; window starts count from there.
+        padded: size of the padded grid.
+        size: size of every window.
+        starts: (W, 3) first position of each window.
+        weights: (V, W) float32, zero where a window does not reach a voxel.
+        frame: size of a box that holds all windows reaching any one voxel.
+        reach: the network's receptive field within a window; see `LogitFunction.reach`.
+    """
+
+    shape: Triple
+    before: Triple
+    padded: Triple
+    size: Triple
+    starts: np.ndarray
+    weights: np.ndarray
+    frame: Triple
+    reach: Callable[[Reach], Reach | None]
+
+    def footprint(self, voxels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the gradient of these voxels' logits can be non-zero.
+
+        Args:
+            voxels: (V, 3) all voxels of the plan, in image positions.
+            rows: which of them.
+
+        Returns:
+            First position and one past the last (3,) of a box within the image.
+        """
+        inside = np.asarray(voxels)[rows] + self.before
+        lows, highs = [], []
+        for window in np.flatnonzero(self.weights[rows].any(axis=0)):
+            start = self.starts[window]
+            reached = inside[self.weights[rows, window] > 0] - start
+            box = self.reach(Reach(reached.min(0), reached.max(0)))
+            first = np.zeros(3, int) if box is None else np.maximum(box.first, 0)
+            stop = np.array(self.size) if box is None else np.minimum(box.last + 1, self.size)
+            lows.append(start + first)
+            highs.append(start + stop)
+        low = np.min(lows, axis=0) - self.before
+        high = np.max(highs, axis=0) - self.before
+        return np.maximum(low, 0), np.minimum(high, self.shape)
+
+
+class LogitField(Protocol):
+    """What saliency needs of a field."""
+
+    @property
+    def function(self) -> LogitFunction:
+        """The network as a pure function."""
+        ...
+
+    @property
+    def parameters(self) -> Any:
+        """The function's first argument."""
+        ...
+
+    @property
+    def threshold(self) -> float | None:
+        """Lesion probability at and above which a voxel is lesion; None if the model has none."""
+        ...
+
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Logits (X, Y, Z, K) of an image (X, Y, Z, C)."""
+        ...
+
+    def plan(self, shape: Triple, voxels: np.ndarray, *, together: bool = False) -> WindowPlan:
+        """Which windows reach these voxels (V, 3) of an image of this shape.
+
+        Args:
+            shape: the image's grid.
+            voxels: positions in the image.
+            together: their logits will be summed before they are differentiated, so that one
+                large window may serve better than several small ones.
+        """
+        ...
+
+
+def pad_image(image: jax.Array, plan: WindowPlan) -> jax.Array:
+    """The image (X, Y, Z, C) on the plan's padded grid."""
+    return pad(image, plan.before, plan.padded)
+
+
+def pad(image: jax.Array, before: Triple, padded: Triple) -> jax.Array:
+    """An image (X, Y, Z, C) with zeros added before and after each spatial axis."""
+    edges = [(b, p - b - n) for b, p, n in zip(before, padded, image.shape, strict=False)]
+    return jnp.pad(image, [*edges, (0, 0)])
+
+
+def unpad(logits: jax.Array, before: Triple, shape: Triple) -> jax.Array:
+    """The part of padded logits that belongs to the image of this shape."""
+    return logits[tuple(slice(b, b + n) for b, n in zip(before, shape, strict=True))]
+
+
+def zeros_before(shape: Triple, padded: Triple) -> Triple:
+    """Zeros before each axis when a grid is padded on both sides alike."""
+    x, y, z = ((p - n) // 2 for n, p in zip(shape, padded, strict=True))
+    return x, y, z

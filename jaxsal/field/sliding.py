@@ -1,0 +1,155 @@
+"""Overlapping windows, blended as MONAI's ``SlidingWindowInferer`` blends them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.field.network import image_shape, model_parts, window_logits
+from jaxsal.field.plan import WindowPlan, pad, unpad, zeros_before
+from jaxsal.types import LogitFunction, Triple
+
+Blend = Literal["gaussian", "constant"]
+_SIGMA_SCALE = 0.125  # of the Gaussian importance, relative to the window: MONAI's default
+_LEAST_IMPORTANCE = 1e-3  # MONAI's lower bound
+
+
+def sliding_window(
+    model: Any,
+    roi: int | Sequence[int] = (96, 96, 96),
+    overlap: float = 0.25,
+    blend: Blend = "gaussian",
+) -> SlidingWindow:
+    """The network run over overlapping windows, blended as MONAI's ``SlidingWindowInferer`` does.
+
+    Args:
+        model: a `jaxsal.Model`, or any callable from images (B, X, Y, Z, C) to logits
+            (B, X, Y, Z, K).
+        roi: window size in voxels; smaller volumes are padded with zeros on both sides.
+        overlap: share of a window that the next one covers again, in [0, 1).
+        blend: "gaussian" gives voxels near a window's centre more weight (sigma = 0.125 of the
+            window), "constant" gives all the same.
+
+    Raises:
+        InputError: the window does not fit the network's stride, or an argument is out of range.
+    """
+    function, parameters, threshold = model_parts(model)
+    sizes = (roi,) * 3 if isinstance(roi, int) else tuple(int(r) for r in roi)
+    if len(sizes) != 3 or any(r < 1 for r in sizes):
+        raise InputError(f"roi must be one positive size or one per axis (3), got {roi!r}")
+    if any(r % d for r, d in zip(sizes, function.divisor, strict=True)):
+        raise InputError(
+            f"roi must be a multiple of the network's total stride {function.divisor}, got {roi!r}"
+        )
+    if not 0 <= overlap < 1:
+        raise InputError(f"overlap must be in [0, 1), got {overlap}")
+    if blend not in ("gaussian", "constant"):
+        raise InputError(f'blend must be "gaussian" or "constant", got {blend!r}')
+    return SlidingWindow(function, parameters, threshold, sizes, overlap, blend)
+
+
+@dataclass(frozen=True, eq=False)
+class SlidingWindow:
+    """See `sliding_window`."""
+
+    function: LogitFunction
+    parameters: Any
+    threshold: float | None
+    roi: Triple
+    overlap: float
+    blend: Blend
+    _counts: dict[Triple, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def __call__(self, image: jax.Array) -> jax.Array:
+        shape = image_shape(image)
+        before, padded = self._padding(shape)
+        image = pad(jnp.asarray(image), before, padded)
+        importance = jnp.asarray(self.importance)[..., None]
+        total: jax.Array | None = None
+        for start in self.starts(padded):
+            logits = window_logits(self.function, self.parameters, image, tuple(start), self.roi)
+            if total is None:
+                total = jnp.zeros((*padded, logits.shape[-1]), logits.dtype)
+            total = _add_window(total, logits * importance, jnp.asarray(start))
+        assert total is not None  # there is at least one window
+        logits = total / jnp.asarray(self._count(padded))[..., None]
+        return unpad(logits, before, shape)
+
+    def plan(self, shape: Triple, voxels: np.ndarray, *, together: bool = False) -> WindowPlan:
+        before, padded = self._padding(shape)
+        starts, voxels = self.starts(padded), np.asarray(voxels) + before
+        inside = voxels[:, None] - starts[None]  # (V, W, 3)
+        reached = ((inside >= 0) & (inside < self.roi)).all(-1)
+        x, y, z = np.where(reached[..., None], inside, 0).transpose(2, 0, 1)
+        count = self._count(padded)[tuple(voxels.T)][:, None]
+        weights = np.where(reached, self.importance[x, y, z] / count, 0).astype(np.float32)
+        used = weights.any(axis=0)
+        return WindowPlan(
+            shape,
+            before,
+            padded,
+            self.roi,
+            starts[used],
+            weights[:, used],
+            self._frame(padded),
+            self.function.reach,
+        )
+
+    @cached_property
+    def importance(self) -> np.ndarray:
+        """Weight of each voxel of a window in the blend: (X, Y, Z) of the roi, float32."""
+        if self.blend == "constant":
+            return np.ones(self.roi, np.float32)
+        axes = []
+        for n in self.roi:
+            x = np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2)
+            axes.append(np.exp(x**2 / np.float32(-2 * (_SIGMA_SCALE * n) ** 2)))
+        product = axes[0][:, None, None] * axes[1][:, None] * axes[2]
+        return np.maximum(product, max(float(product.min()), _LEAST_IMPORTANCE))
+
+    def starts(self, padded: Triple) -> np.ndarray:
+        """(W, 3) first position of every window; the last along an axis is moved inside."""
+        axes = [self._axis_starts(n, r) for n, r in zip(padded, self.roi, strict=True)]
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+    def _axis_starts(self, size: int, roi: int) -> np.ndarray:
+        step = roi if size == roi else max(int(roi * (1 - self.overlap)), 1)
+        count = -(-(size - roi) // step) + 1
+        return np.minimum(np.arange(count) * step, size - roi)
+
+    def _frame(self, padded: Triple) -> Triple:
+        extents = []
+        for size, roi in zip(padded, self.roi, strict=True):
+            starts = self._axis_starts(size, roi)
+            extents.append(max(starts[starts < s + roi].max() + roi - s for s in starts))
+        x, y, z = map(int, extents)
+        return x, y, z
+
+    def _padding(self, shape: Triple) -> tuple[Triple, Triple]:
+        x, y, z = (max(n, r) for n, r in zip(shape, self.roi, strict=True))
+        return zeros_before(shape, (x, y, z)), (x, y, z)
+
+    def _count(self, padded: Triple) -> np.ndarray:
+        """Sum of the importance of all windows at every voxel."""
+        if padded not in self._counts:
+            count = np.zeros(padded, np.float32)
+            for start in self.starts(padded):
+                count[tuple(slice(s, s + r) for s, r in zip(start, self.roi, strict=True))] += (
+                    self.importance
+                )
+            self._counts[padded] = count
+        return self._counts[padded]
+
+
+@jax.jit
+def _add_window(total: jax.Array, logits: jax.Array, start: jax.Array) -> jax.Array:
+    corner = (start[0], start[1], start[2], 0)
+    current = jax.lax.dynamic_slice(total, corner, logits.shape)
+    return jax.lax.dynamic_update_slice(total, current + logits, corner)
