@@ -1,0 +1,1 @@
+"""Saliency of lesions: the derivative engine, its aggregation, and the methods built on it."""

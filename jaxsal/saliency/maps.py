@@ -1,0 +1,70 @@
+"""Saliency maps of the lesions of one image, stored as crops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.types import Triple
+
+CLASS_LEVEL = 0  # the label under which a class-level map is stored
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A map on a box of the image; outside of it the map is zero.
+
+    Attributes:
+        values: (x, y, z, C) float32.
+        origin: position of values[0, 0, 0] in the image.
+        samples: number of noise samples it is the mean of.
+    """
+
+    values: np.ndarray
+    origin: Triple
+    samples: int
+
+
+@dataclass(frozen=True)
+class SaliencyMaps:
+    """One map per lesion, in logits per unit of each image channel.
+
+    Attributes:
+        crops: the maps by label; a class-level map has the label 0.
+        shape: the image's grid (X, Y, Z).
+    """
+
+    crops: Mapping[int, Crop]
+    shape: Triple
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The labels that have a map, in increasing order."""
+        return tuple(sorted(self.crops))
+
+    def crop(self, label: int = CLASS_LEVEL) -> Crop:
+        """The map of a lesion where it can be non-zero.
+
+        Raises:
+            InputError: there is no map of this label.
+        """
+        if label not in self.crops:
+            raise InputError(f"no map of label {label}; there are maps of {list(self.labels)}")
+        return self.crops[label]
+
+    def dense(self, label: int = CLASS_LEVEL) -> np.ndarray:
+        """The map of a lesion on the image's grid: (X, Y, Z, C) float32.
+
+        Raises:
+            InputError: there is no map of this label.
+        """
+        crop = self.crop(label)
+        full = np.zeros((*self.shape, crop.values.shape[-1]), np.float32)
+        box = tuple(
+            slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape[:3], strict=True)
+        )
+        full[box] = crop.values
+        return full

@@ -1,0 +1,74 @@
+"""How much memory there is, and how much a computation needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import psutil
+from jax.extend.core import Literal
+
+from jaxsal.devices import current_device
+
+GIB = 2**30
+_CPU_SHARE = 0.5  # of the memory that is free now: other programs need some too
+_DEVICE_SHARE = 0.8
+_SCHEDULE_FACTOR = 2.5  # XLA keeps more alive than an ideal schedule; measured up to 2.2 on CPU
+
+
+def default_budget() -> int:
+    """Bytes that may be used on the default device when the user gives no budget."""
+    device = current_device()
+    if device.platform == "cpu":
+        return int(psutil.virtual_memory().available * _CPU_SHARE)
+    statistics = device.memory_stats() or {}
+    free = statistics.get("bytes_limit", 4 * GIB) - statistics.get("bytes_in_use", 0)
+    return int(free * _DEVICE_SHARE)
+
+
+def working_bytes(function: Any, *arguments: Any) -> int:
+    """An estimate of the memory that a function needs besides its arguments.
+
+    Args:
+        function: traceable by JAX; nothing is computed or compiled.
+        arguments: arrays, or their shapes.
+    """
+    return int(_SCHEDULE_FACTOR * _live_bytes(jax.make_jaxpr(function)(*arguments).jaxpr))
+
+
+def array_bytes(tree: Any) -> int:
+    """Total size of all arrays, or shapes of arrays, in a pytree."""
+    return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
+
+
+def _live_bytes(jaxpr: Any) -> int:
+    """The largest total size of intermediate values alive at once, in the order of the jaxpr."""
+    last_use: dict[Any, int] = {}
+    for index, equation in enumerate(jaxpr.eqns):
+        last_use.update(dict.fromkeys(_variables(equation.invars), index))
+    last_use.update(dict.fromkeys(_variables(jaxpr.outvars), len(jaxpr.eqns)))
+    computed: set[Any] = set()
+    alive = peak = 0
+    for index, equation in enumerate(jaxpr.eqns):
+        results = [v for v in equation.outvars if v in last_use]
+        computed.update(results)
+        alive += array_bytes([v.aval for v in results])
+        peak = max(peak, alive + max(map(_live_bytes, _inner(equation)), default=0))
+        ended = {v for v in _variables(equation.invars) if v in computed and last_use[v] == index}
+        alive -= array_bytes([v.aval for v in ended])
+    return peak
+
+
+def _variables(atoms: Any) -> list[Any]:
+    return [atom for atom in atoms if not isinstance(atom, Literal)]
+
+
+def _inner(equation: Any) -> Iterator[Any]:
+    """The jaxprs that an equation calls, such as the body of a jitted function."""
+    for value in equation.params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            jaxpr = getattr(item, "jaxpr", item)
+            if hasattr(jaxpr, "eqns"):
+                yield jaxpr

@@ -1,0 +1,231 @@
+"""Lesion instances against hand-worked volumes and an independent flood fill."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given as for_all
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from jaxsal.errors import InputError
+from jaxsal.grid import Grid
+from jaxsal.lesions import components, given, segment, select
+from jaxsal.volumes import read_mask, read_volume
+
+SHAPE = (12, 10, 8)
+LAS = np.array([[-1.0, 0, 0, 90], [0, 1, 0, -126], [0, 0, 1, -72], [0, 0, 0, 1]])
+GRID = Grid(SHAPE, LAS)
+
+
+def _rows(*rows: tuple[int, int, int]) -> np.ndarray:
+    """A mask with rows along X: (y, z, length), each beginning at x = 1."""
+    mask = np.zeros(SHAPE, bool)
+    for y, z, length in rows:
+        mask[1 : 1 + length, y, z] = True
+    return mask
+
+
+def _flood_fill(mask: np.ndarray) -> list[set[tuple[int, ...]]]:
+    """Components in scan order; neighbours differ by at most one in each axis, in two at most."""
+    left = {tuple(map(int, voxel)) for voxel in np.argwhere(mask)}
+    steps = [s for s in np.ndindex(3, 3, 3) if 1 <= sum(i != 1 for i in s) <= 2]
+    found = []
+    for seed in sorted(left):
+        if seed not in left:
+            continue
+        left.discard(seed)
+        component, waiting = {seed}, [seed]
+        while waiting:
+            x, y, z = waiting.pop()
+            for i, j, k in steps:
+                neighbour = (x + i - 1, y + j - 1, z + k - 1)
+                if neighbour in left:
+                    left.discard(neighbour)
+                    component.add(neighbour)
+                    waiting.append(neighbour)
+        found.append(component)
+    return found
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@for_all(
+    st.integers(0, 4),
+    arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.booleans()),
+    st.sampled_from("CF"),
+)
+def test_components_equal_a_flood_fill(smallest, mask, order):
+    labels = components(np.asarray(mask, order=order), 2.0, minimum_volume=2.0 * smallest)
+    kept = [component for component in _flood_fill(mask) if len(component) > smallest]
+    assert labels.dtype == np.int32
+    assert labels.max(initial=0) == len(kept)
+    for label, component in enumerate(kept, start=1):
+        assert {tuple(map(int, voxel)) for voxel in np.argwhere(labels == label)} == component
+
+
+@pytest.mark.parametrize(
+    ("second", "count"),
+    [((1, 0, 0), 1), ((1, 1, 0), 1), ((0, 1, 1), 1), ((1, 1, 1), 2), ((2, 0, 0), 2)],
+    ids=["face", "edge", "other edge", "corner", "apart"],
+)
+def test_voxels_connect_by_faces_and_edges_only(second, count):
+    mask = np.zeros((3, 3, 3), bool)
+    mask[0, 0, 0] = mask[second] = True
+    assert components(mask, 1.0, 0).max() == count
+
+
+@pytest.mark.parametrize(
+    ("voxel_volume", "minimum", "kept"),
+    [
+        (1.0, 5.0, [6, 9]),
+        (1.0000001, 5.0, [6, 9]),
+        (0.9999999, 5.0, [6, 9]),
+        (0.5, 5.0, []),
+        (0.6, 5.0, [9]),
+        (1.1, 5.0, [5, 6, 9]),
+        (8.0, 5.0, [1, 5, 6, 9]),
+        (1.0, 0.0, [1, 5, 6, 9]),
+    ],
+)
+def test_the_minimum_volume_is_in_mm3_and_exclusive(voxel_volume, minimum, kept):
+    mask = _rows((0, 0, 1), (2, 0, 5), (4, 0, 6), (6, 0, 9))
+    labels = components(mask, voxel_volume, minimum)
+    assert np.bincount(labels.ravel())[1:].tolist() == kept
+
+
+def test_five_voxels_stay_too_few_on_an_oblique_grid_of_one_mm(tmp_path):
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
+    mask = _rows((2, 0, 5), (4, 0, 6))
+    nib.Nifti1Image(mask.astype(np.uint8), turn).to_filename(tmp_path / "mask.nii")
+    volume = read_volume(tmp_path / "mask.nii")
+    _, instances = segment(volume.data, 0.5, volume.grid)
+    assert [instance.voxels for instance in instances] == [6]
+
+
+def test_lesions_without_a_reference_are_predicted():
+    probability = np.where(_rows((2, 1, 6)), 0.3, 0.0)
+    probability[1:8, 7, 5] = 0.2999
+    labels, (lesion,) = segment(probability, 0.3, GRID)
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, _rows((2, 1, 6)))
+    assert (lesion.label, lesion.kind, lesion.voxels) == (1, "predicted", 6)
+
+
+def test_an_image_without_lesions_has_no_instances():
+    for reference in (None, np.zeros(SHAPE, bool)):
+        labels, instances = segment(np.zeros(SHAPE), 0.3, GRID, reference)
+        assert instances == []
+        assert not labels.any()
+
+
+def test_kinds_against_a_reference():
+    predicted = _rows((0, 0, 6), (3, 0, 7), (6, 0, 8), (9, 0, 5))
+    # Touches the 7 voxels in one; meets the prediction that is too small; two apart, one too small.
+    reference = np.zeros(SHAPE, bool)
+    reference[7, 3, 0] = True
+    reference |= _rows((9, 0, 6), (0, 4, 9), (3, 4, 5))
+    labels, instances = segment(predicted.astype(np.float32), 0.5, GRID, reference)
+    found = [(lesion.label, lesion.kind, lesion.voxels) for lesion in instances]
+    expected = [(1, "FP", 6), (2, "TP", 7), (3, "FP", 8), (4, "FN", 9), (5, "FN", 6)]
+    assert found == expected
+    rows = {1: (0, 0, 6), 2: (3, 0, 7), 3: (6, 0, 8), 4: (0, 4, 9), 5: (9, 0, 6)}
+    for label, row in rows.items():
+        np.testing.assert_array_equal(labels == label, _rows(row))
+
+
+def test_measures_are_in_mm_and_world_coordinates():
+    grid = Grid(SHAPE, LAS @ np.diag([2.0, 1.0, 0.5, 1.0]))
+    labels = np.zeros(SHAPE, np.int32)
+    labels[2:4, 3, 4:7] = 9
+    (lesion,) = given(labels, grid)
+    assert lesion.voxels == 6
+    assert lesion.volume_mm3 == 6.0
+    # Centre of the voxels: index (2.5, 3, 5); x = 90 - 2 * 2.5, y = -126 + 3, z = -72 + 0.5 * 5.
+    assert lesion.centroid_mm == (85.0, -123.0, -69.5)
+    assert lesion.slices == (slice(2, 4), slice(3, 4), slice(4, 7))
+    metres = nib.Nifti1Header()
+    metres.set_xyzt_units("meter")
+    (same,) = given(labels, Grid(SHAPE, np.diag([1e-3, 1e-3, 1e-3, 1]) @ grid.affine, metres))
+    np.testing.assert_allclose(same.centroid_mm, lesion.centroid_mm)
+    np.testing.assert_allclose(same.volume_mm3, lesion.volume_mm3)
+
+
+def test_given_labels_are_kept_even_if_scattered():
+    labels = np.zeros(SHAPE, np.int32)
+    labels[0, 0, 0] = labels[4, 2, 6] = 2_000_000_000
+    labels[5, 5, 5] = 3
+    first, second = given(labels, GRID)
+    assert (first.label, first.kind, first.voxels) == (3, "given", 1)
+    assert (second.label, second.kind, second.voxels) == (2_000_000_000, "given", 2)
+    assert second.centroid_mm == (88.0, -125.0, -69.0)
+    assert second.slices == (slice(0, 5), slice(0, 3), slice(0, 7))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.full(SHAPE, -4), "smallest value -4"),
+        (np.full(SHAPE, 0.5), "float64"),
+        (np.zeros((12, 10, 9), int), r"\(12, 10, 8\), received \(12, 10, 9\)"),
+    ],
+)
+def test_given_refuses_what_is_no_label_map(labels, said):
+    with pytest.raises(InputError, match=said):
+        given(labels, GRID)
+
+
+@pytest.mark.parametrize("threshold", [0.0, -0.1, 1.1, float("nan")])
+def test_refuses_thresholds_that_are_no_probability(threshold):
+    with pytest.raises(InputError, match=rf"received {threshold}"):
+        segment(np.zeros(SHAPE), threshold, GRID)
+
+
+def test_refuses_arrays_off_the_grid():
+    with pytest.raises(InputError, match=r"probability .* received \(2, 2, 2\)"):
+        segment(np.zeros((2, 2, 2)), 0.5, GRID)
+    with pytest.raises(InputError, match=r"reference .* received \(2, 2, 2\)"):
+        segment(np.zeros(SHAPE), 0.5, GRID, np.zeros((2, 2, 2)))
+
+
+LABELLED = np.arange(np.prod(SHAPE), dtype=np.int32).reshape(SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"), [([3, 7], [3, 7]), ([7, 3, 7], [3, 7]), ([], []), ((959,), [959])]
+)
+def test_selects_wanted_labels_once_and_in_order(wanted, chosen):
+    assert [lesion.label for lesion in select(given(LABELLED, GRID), wanted)] == chosen
+
+
+def test_selects_all_by_default():
+    instances = given(LABELLED, GRID)
+    assert select(instances, None) == instances
+
+
+@pytest.mark.parametrize("wanted", [[0], [1000], [3, 1000], [-1]])
+def test_unknown_labels_are_refused_with_what_there_is(wanted):
+    unknown = next(label for label in wanted if label != 3)
+    with pytest.raises(InputError, match=rf"label {unknown}\. .* 1, 2, 3, .*, 959 \(959 in all\)"):
+        select(given(LABELLED, GRID), wanted)
+    with pytest.raises(InputError, match=r"Available: none\."):
+        select([], wanted)
+
+
+@pytest.mark.parametrize(
+    ("patient", "count", "volume", "largest"),
+    [("patient07", 38, 1300, 210), ("patient19", 102, 49769, 46683)],
+)
+def test_counts_real_lesions(shared, patient, count, volume, largest):
+    folder = shared / "data" / patient
+    grid = read_volume(folder / "GOLD.nii.gz").grid
+    mask = read_mask(folder / "GOLD.nii.gz", grid)
+    labels, all_lesions = segment(mask.astype(np.float32), 0.5, grid, mask, minimum_volume=0)
+    volumes = [lesion.volume_mm3 for lesion in all_lesions]
+    assert (len(volumes), sum(volumes), max(volumes)) == (count, volume, largest)
+    assert {lesion.kind for lesion in all_lesions} == {"TP"}
+    kept = segment(mask.astype(np.float32), 0.5, grid)[1]
+    assert [lesion.voxels for lesion in kept] == [v for v in volumes if v > 5]
+    assert labels.max() == count
