@@ -1,0 +1,101 @@
+"""Where the voxels of a scan lie in space: shape, affine and the header that states it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import nibabel as nib
+import numpy as np
+
+from jaxsal.types import Triple
+
+GRID_TOLERANCE = 1e-3
+"""Affines that differ by less than this in every entry (mm) describe the same grid."""
+
+# The spatial part of NIfTI's xyzt_units: metre, millimetre, micron; anything else is taken as mm.
+_MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}
+
+
+def _millimetre_header() -> nib.Nifti1Header:
+    header = nib.Nifti1Header()
+    header.set_xyzt_units("mm")
+    return header
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of a volume lie in space.
+
+    Attributes:
+        shape: number of voxels along X, Y, Z, the array axes of the file.
+        affine: (4, 4) float64, voxel index -> world, in the header's spatial units.
+        header: the source's header, with its units and its sform and qform codes; mm by default.
+    """
+
+    shape: Triple
+    affine: np.ndarray
+    header: nib.Nifti1Header = field(default_factory=_millimetre_header)
+
+    @property
+    def affine_mm(self) -> np.ndarray:
+        """(4, 4) float64, voxel index -> world in mm whatever the header's units."""
+        scale = _MILLIMETRES.get(int(self.header["xyzt_units"]) % 8, 1.0)
+        affine: np.ndarray = np.diag([scale, scale, scale, 1.0]) @ self.affine
+        return affine
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along X, Y, Z."""
+        x, y, z = np.linalg.norm(self.affine_mm[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of one voxel in mm³."""
+        return float(abs(np.linalg.det(self.affine_mm[:3, :3])))
+
+    def world(self, voxels: np.ndarray | Sequence[float]) -> np.ndarray:
+        """World coordinates in mm of voxel indices, both (..., 3); indices may be fractional."""
+        affine = self.affine_mm
+        points: np.ndarray = np.asarray(voxels, np.float64) @ affine[:3, :3].T + affine[:3, 3]
+        return points
+
+    def matches(self, other: Grid, tolerance: float = GRID_TOLERANCE) -> bool:
+        """Whether shapes are equal and affines agree within `tolerance` mm in every entry."""
+        close = np.allclose(self.affine_mm, other.affine_mm, rtol=0, atol=tolerance)
+        return self.shape == other.shape and close
+
+    def crop(self, origin: Triple, shape: Triple) -> Grid:
+        """The grid of the box of `shape` voxels that begins at voxel `origin`.
+
+        Both of the header's transforms move, each by its own axes. The affine is rounded to what
+        the header can hold, so that a file written on the crop returns exactly this affine.
+
+        Raises:
+            ValueError: if the box is empty or does not lie inside the grid.
+        """
+        first, size = np.asarray(origin), np.asarray(shape)
+        if np.any(first < 0) or np.any(size < 1) or np.any(first + size > self.shape):
+            raise ValueError(f"crop at {origin} of shape {shape} leaves the grid {self.shape}")
+        header = _explicit_header(self)
+        sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+        for axis, letter in enumerate("xyz"):
+            if sform is not None:
+                header[f"srow_{letter}"][3] = sform[axis] @ [*first, 1]
+            if qform is not None:
+                header[f"qoffset_{letter}"] = qform[axis] @ [*first, 1]
+        size_xyz = (int(shape[0]), int(shape[1]), int(shape[2]))
+        header.set_data_shape(size_xyz)
+        return Grid(size_xyz, header.get_best_affine(), header)
+
+
+def _explicit_header(grid: Grid) -> nib.Nifti1Header:
+    """A copy of the grid's header whose coded transforms state the grid's affine."""
+    header: nib.Nifti1Header = grid.header.copy()
+    # Without a code readers derive the origin from the shape, which a crop changes.
+    coded = header["sform_code"] > 0 or header["qform_code"] > 0
+    if not coded or not np.allclose(header.get_best_affine(), grid.affine):
+        header.set_sform(grid.affine, code="aligned")
+        header.set_qform(grid.affine, code="unknown")
+    return header

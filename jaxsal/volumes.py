@@ -1,0 +1,276 @@
+"""NIfTI in and out: array, affine and header travel together, the orientation is kept."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from jaxsal.errors import InputError
+from jaxsal.files import whole_file
+from jaxsal.grid import Grid
+from jaxsal.types import Triple
+
+# What a result inherits; the rest of a header (intent, display range, ...) is about the source.
+_GEOMETRY = (
+    *("pixdim", "xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "sform_code", "srow_x", "srow_y", "srow_z"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One scan: data (X, Y, Z) float32 in the order of the file, its grid and its path."""
+
+    data: np.ndarray
+    grid: Grid
+    path: Path
+
+
+def read_volume(path: str | os.PathLike[str]) -> Volume:
+    """Read one 3D scan, NIfTI-1 or NIfTI-2, compressed or not; scaling is applied.
+
+    Returns:
+        A volume with data (X, Y, Z) float32; trailing axes of length 1 are dropped.
+
+    Raises:
+        InputError: if the file is missing, damaged, not NIfTI, not one 3D volume of real numbers,
+            or if a voxel is NaN or infinite.
+    """
+    path = Path(path)
+    raw, grid = _load(path)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: refused below
+        data = np.ascontiguousarray(raw, np.float32)
+    _require_none(~np.isfinite(data), data, str(path), "finite", "repair or mask the scan")
+    return Volume(data, grid, path)
+
+
+def read_image(
+    paths: Sequence[str | os.PathLike[str]], channels: Sequence[str]
+) -> tuple[np.ndarray, Grid]:
+    """Read the scans of one patient into the network's input.
+
+    Args:
+        paths: one file per channel, in the order of `channels`.
+        channels: names of the model's channels, e.g. ("flair", "t1").
+
+    Returns:
+        The image (X, Y, Z, C) float32, every channel z-scored over its non-zero voxels, and the
+        grid of the first file.
+
+    Raises:
+        InputError: if the number of files is wrong, a file cannot be used, or two grids differ.
+    """
+    if len(paths) != len(channels):
+        received = ", ".join(str(path) for path in paths) or "none"
+        raise InputError(
+            f"The model takes {len(channels)} image(s), one per channel and in this order: "
+            f"{', '.join(channels)}. Received {len(paths)}: {received}. Give one file per channel."
+        )
+    volumes = [read_volume(path) for path in paths]
+    first = volumes[0]
+    for volume in volumes[1:]:
+        _require_same_grid(str(volume.path), volume.grid, str(first.path), first.grid)
+    image = np.stack([z_score(volume.data, str(volume.path)) for volume in volumes], axis=-1)
+    return image, first.grid
+
+
+def z_score(volume: np.ndarray, name: str = "The image") -> np.ndarray:
+    """Normalise by mean and standard deviation of the non-zero voxels; zero stays zero.
+
+    Args:
+        volume: intensities (X, Y, Z).
+        name: what an error calls the volume, e.g. its path.
+
+    Returns:
+        (X, Y, Z) float32; the statistics (of the population) are computed in float64.
+
+    Raises:
+        InputError: if a voxel is not finite, or the non-zero voxels are none or all alike.
+    """
+    _require_none(~np.isfinite(volume), volume, name, "finite", "repair or mask the scan")
+    inside = volume != 0
+    values = volume[inside].astype(np.float64)
+    if values.size == 0:
+        raise InputError(f"{name} is zero in all {volume.size} voxels: give a scan with content.")
+    if values.min() == values.max():  # the computed deviation of equal values is not always zero
+        raise InputError(
+            f"{name} has the value {values[0]:g} in all {values.size} non-zero voxels and cannot "
+            "be z-scored: give the scan itself, not a mask."
+        )
+    normalised = np.zeros(volume.shape, np.float32)
+    normalised[inside] = (values - values.mean()) / values.std()
+    return normalised
+
+
+def read_labels(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
+    """Read a label map of lesions; 0 is background.
+
+    Returns:
+        (X, Y, Z) int32. Files of any type will do if their values are whole.
+
+    Raises:
+        InputError: if the file cannot be used, lies on another grid than `grid`, or holds values
+            that are fractional, negative or beyond int32.
+    """
+    raw, own = _load(Path(path))
+    _require_same_grid(str(path), own, "the images", grid)
+    _require_none(~np.isfinite(raw), raw, str(path), "finite", "labels are whole numbers")
+    _require_none(raw != np.rint(raw), raw, str(path), "whole", "resample with nearest neighbour")
+    _require_none(raw < 0, raw, str(path), "non-negative", "labels begin at 1, background is 0")
+    limit = np.iinfo(np.int32).max
+    _require_none(raw > limit, raw, str(path), f"at most {limit}", "renumber the labels")
+    return np.ascontiguousarray(raw, np.int32)
+
+
+def read_mask(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
+    """Read a reference segmentation: (X, Y, Z) bool, True where the file is not zero.
+
+    Raises:
+        InputError: if the file cannot be used, lies on another grid than `grid`, or holds negative,
+            NaN or infinite values.
+    """
+    raw, own = _load(Path(path))
+    _require_same_grid(str(path), own, "the images", grid)
+    _require_none(~np.isfinite(raw), raw, str(path), "finite", "give a mask of zeros and ones")
+    _require_none(raw < 0, raw, str(path), "non-negative", "give a mask of zeros and ones")
+    return np.ascontiguousarray(raw != 0)
+
+
+def write_volume(path: str | os.PathLike[str], data: np.ndarray, grid: Grid) -> None:
+    """Write data (X, Y, Z) as .nii.gz on its grid, whole or not at all.
+
+    The file has the grid's affine, units and codes, the type of `data` (bool as uint8) and no
+    scaling; equal input gives equal bytes. An existing file is replaced.
+
+    Raises:
+        InputError: if the name does not end in .nii.gz or the file cannot be written.
+        ValueError: if data and grid differ in shape.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(".nii.gz"):
+        raise InputError(f"Volumes are written as .nii.gz, but the name is {path}: rename it.")
+    if data.shape != grid.shape:
+        raise ValueError(f"data of shape {data.shape} for a grid of shape {grid.shape}: {path}")
+    if data.dtype == bool:
+        data = data.astype(np.uint8)
+    header = type(grid.header)()
+    for name in _GEOMETRY:
+        header[name] = grid.header[name]
+    header.set_data_dtype(data.dtype)
+    header.set_data_shape(data.shape)
+    image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    image = image_class(data, grid.affine, header)
+    # No name or time in the gzip header, for equal bytes; level 9 is many times slower than 3.
+    with (
+        whole_file(path) as file,
+        gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as packed,
+    ):
+        packed.write(image.to_bytes())
+
+
+def _load(path: Path) -> tuple[np.ndarray, Grid]:
+    """The scaled voxels (X, Y, Z), in the type that the file gives, and their grid."""
+    content = _content(path)
+    image_class = _image_class(path, content)
+    damage = (HeaderDataError, WrapStructError, OSError, OverflowError, ValueError)
+    try:
+        image: Any = image_class.from_bytes(content)
+        header = image.header
+        voxels = math.prod(map(int, image.shape))  # as Python's integers: damaged ones are huge
+        promised = image.dataobj.offset + header.get_data_dtype().itemsize * voxels
+    except damage as error:
+        raise InputError(f"{path} has a damaged NIfTI header: {error}. Export it again.") from error
+    if promised > len(content):
+        raise InputError(
+            f"{path} is truncated: its header promises {promised} bytes, but it has "
+            f"{len(content)}. Copy or export it again."
+        )
+    shape, affine = _spatial_shape(path, image.shape), image.affine
+    if header.get_data_dtype().kind not in "iuf":
+        kind = header.get_value_label("datatype")
+        raise InputError(f"{path} must hold real numbers, but its type is {kind}: convert it.")
+    if not np.all(np.isfinite(affine)) or np.linalg.det(affine[:3, :3]) == 0:
+        raise InputError(f"{path} has an affine that cannot be inverted:\n{affine}\nRepair it.")
+    header = header.copy()
+    header.set_data_shape(shape)
+    try:
+        header.get_qform()
+    except ValueError:  # no unit quaternion; harmless beside an sform, but it must not be written
+        header["qform_code"] = 0
+    return np.asanyarray(image.dataobj).reshape(shape), Grid(shape, affine, header)
+
+
+def _content(path: Path) -> bytes:
+    """The file's bytes, decompressed to the end so that a damaged archive is noticed."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist: check the name.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give a NIfTI file (.nii or .nii.gz).")
+    try:
+        content = path.read_bytes()
+        if not content:
+            raise InputError(f"{path} is empty (0 bytes): copy or export it again.")
+        return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    except EOFError as error:
+        raise InputError(f"{path} is truncated ({error}): copy or export it again.") from error
+    except (OSError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read: {error}. Copy or export it again.") from error
+
+
+def _image_class(path: Path, content: bytes) -> type[nib.Nifti1Image]:
+    if content[344:348] == b"n+1\0":
+        return nib.Nifti1Image
+    if content[4:8] == b"n+2\0":
+        return nib.Nifti2Image
+    raise InputError(
+        f"{path} is not a NIfTI file, or is cut off inside its header. Images are read from "
+        "single-file NIfTI-1 and NIfTI-2 (.nii, .nii.gz) only: convert it, e.g. with dcm2niix or "
+        "mri_convert."
+    )
+
+
+def _spatial_shape(path: Path, shape: tuple[int, ...]) -> Triple:
+    if len(shape) < 3 or any(size != 1 for size in shape[3:]) or min(shape) < 1:
+        raise InputError(
+            f"{path} must hold one 3D volume, but its shape is {tuple(map(int, shape))} "
+            f"({len(shape)}D): extract a single volume."
+        )
+    return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def _require_none(wrong: np.ndarray, data: np.ndarray, name: str, rule: str, advice: str) -> None:
+    """Refuse data with any voxel that is `wrong`, naming how many and the first."""
+    count = int(np.count_nonzero(wrong))
+    if count:
+        first = tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
+        raise InputError(
+            f"{name} must be {rule} in every voxel, but {count} voxel(s) are not, the first at "
+            f"{first} with the value {data[first]}: {advice}."
+        )
+
+
+def _require_same_grid(name: str, grid: Grid, other_name: str, other: Grid) -> None:
+    if grid.matches(other):
+        return
+    what = "shape" if grid.shape != other.shape else "affine (voxel to mm)"
+    mine, theirs = (
+        g.shape
+        if what == "shape"
+        else "\n" + np.array2string(g.affine_mm, precision=5, suppress_small=True)
+        for g in (grid, other)
+    )
+    raise InputError(
+        f"{name} and {other_name} must lie on one grid, but they differ in {what}: {mine} against "
+        f"{theirs}. Register or resample one to the other first."
+    )
