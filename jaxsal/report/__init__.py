@@ -1,0 +1,1 @@
+"""Pictures of saliency maps and the page that shows them."""

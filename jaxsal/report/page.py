@@ -1,0 +1,125 @@
+"""The page over the pictures: one HTML file to read offline, with the table and the run's facts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from jinja2 import Environment, StrictUndefined
+
+from jaxsal.files import whole_file
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table.
+
+    Attributes:
+        key: where a row keeps the value.
+        heading: short name above the column.
+        description: what it is, with units; shown when the pointer rests on the heading.
+        digits: decimals of its numbers; None for three significant digits.
+        group: heading shared with neighbouring columns, e.g. a channel's name.
+    """
+
+    key: str
+    heading: str
+    description: str
+    digits: int | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as it is shown and as it is sorted."""
+
+    text: str
+    order: str
+
+
+def write_page(
+    path: str | Path,
+    title: str,
+    rows: Sequence[Mapping[str, Value]],
+    columns: Sequence[Column],
+    facts: Mapping[str, Mapping[str, object]],
+    *,
+    scale: Literal["diverging", "sequential"] = "diverging",
+) -> None:
+    """Write a self-contained page: table of instances, a picture for each, facts about the run.
+
+    Nothing is loaded from elsewhere but the pictures beside it; all given text is escaped.
+
+    Args:
+        path: the HTML file; replaced if it exists, and written whole or not at all.
+        title: heading of the page.
+        rows: one mapping per instance: a value for every column's key, and "label", the instance's
+            number; "picture", if present and not None, is a path relative to the page.
+            None and NaN are shown as a dash.
+        columns: the table from left to right; the first one links to the instance's picture.
+        facts: sections of names and values, e.g. {"Settings": {"samples": 50}}.
+        scale: what the pictures' colours mean, as in `lesion_figure`.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        files("jaxsal.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    )
+    html = template.render(
+        title=title,
+        columns=columns,
+        groups=[(name, len(list(group))) for name, group in groupby(columns, lambda c: c.group)],
+        texts={key for row in rows for key, value in row.items() if isinstance(value, str)},
+        rows=[_row(row, columns) for row in rows],
+        facts={
+            section: {name: _fact(value) for name, value in entries.items()}
+            for section, entries in facts.items()
+        },
+        scale=scale,
+    )
+    with whole_file(path) as file:
+        file.write(html.encode("utf-8"))
+
+
+def _row(row: Mapping[str, Value], columns: Sequence[Column]) -> dict[str, object]:
+    cells = [(column, _cell(row[column.key], column.digits)) for column in columns]
+    return {"label": row["label"], "picture": row.get("picture"), "cells": cells}
+
+
+def _cell(value: Value, digits: int | None) -> Cell:
+    if isinstance(value, str):
+        return Cell(value, value)
+    if value is None or math.isnan(value):
+        return Cell("–", "")
+    return Cell(_number(value, digits), repr(float(value)))
+
+
+def _number(value: float, digits: int | None) -> str:
+    """Write a number for reading: fixed decimals, else three significant digits."""
+    if digits is None and float(value).is_integer():
+        digits = 0
+    if digits is None:
+        digits = max(0, 2 - math.floor(math.log10(abs(value)))) if math.isfinite(value) else 0
+    if digits > 6:  # far below anything of interest: an exponent reads better than zeros
+        return f"{value:.2e}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_fact(entry)}" for name, entry in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_fact(entry) for entry in value)
+    return {"None": "–", "True": "yes", "False": "no"}.get(str(value), str(value))
