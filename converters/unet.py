@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.model import Model, describe_mismatch
-from jaxsal.nets.unet import UNetConfig
+from jaxsal.nets.unet_config import UNetConfig
 from jaxsal_converters.config_file import read_config_file
 from jaxsal_converters.state_dict import State, file_checksum, read_state_dict, select_network
 from jaxsal_converters.unet_architecture import infer_arguments

@@ -61,7 +61,7 @@ def _structure(state: State) -> dict[str, Any]:
         "kernel_size": list(kernels[0].shape[2:]),
         "up_kernel_size": list(up.shape[2:]),
         "num_res_units": units,
-        "bias": f"{_first_convolution(0, levels, units)}.bias" in state,
+        "bias": any(re.search(r"(conv|residual)\.bias$", key) for key in state),
     }
 
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxsal.nets.registry import layer_names, parameter_shapes
-from jaxsal.nets.unet import UNetConfig
+from jaxsal.nets.unet_config import UNetConfig
 
 KEY_PATTERN = r"model\.(?:0|1\.submodule|2)\."  # how every key of a bare network begins
 

@@ -18,6 +18,7 @@ from jaxsal.errors import InputError
 from jaxsal.nets.registry import (
     NetworkConfig,
     NetworkFunction,
+    build,
     layer_names,
     parameter_shapes,
     split,
@@ -193,7 +194,7 @@ class Model:
 
 @partial(jax.jit, static_argnums=0)
 def _fresh_parameters(config: NetworkConfig, key: jax.Array) -> dict[str, jax.Array]:
-    return split(config.build(nnx.Rngs(key)))
+    return split(build(config, nnx.Rngs(key)))
 
 
 @partial(jax.jit, static_argnums=0)

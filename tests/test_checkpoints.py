@@ -18,7 +18,7 @@ from jaxsal import checkpoints
 from jaxsal.checkpoints import load_model, save_model
 from jaxsal.errors import InputError
 from jaxsal.model import Model
-from jaxsal.nets.unet import UNetConfig
+from jaxsal.nets.unet_config import UNetConfig
 
 ARGUMENTS = {
     "in_channels": 2,

@@ -9,7 +9,7 @@ import pytest
 from jaxsal.errors import InputError
 from jaxsal.model import Model, describe_mismatch
 from jaxsal.nets.registry import PRECISIONS
-from jaxsal.nets.unet import UNetConfig
+from jaxsal.nets.unet_config import UNetConfig
 
 TINY = UNetConfig.from_arguments(
     {

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsal.errors import InputError
-from jaxsal.nets.unet import UNet, UNetConfig
+from jaxsal.nets.unet import UNet
+from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.settings import PRECISIONS
 from jaxsal.types import Reach, Triple
 
@@ -38,6 +39,11 @@ def config_from_arguments(kind: str, arguments: Mapping[str, Any]) -> NetworkCon
     if kind not in CONFIGS:
         raise InputError(f"unknown network {kind!r}; known: {', '.join(CONFIGS)}")
     return CONFIGS[kind].from_arguments(arguments)
+
+
+def build(config: NetworkConfig, rngs: nnx.Rngs) -> UNet:
+    """The network of this architecture, freshly initialised."""
+    return UNet(config, rngs)
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def layer_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 
 @lru_cache(maxsize=64)
 def _abstract_network(config: NetworkConfig) -> UNet:
-    return nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
+    return nnx.eval_shape(lambda: build(config, nnx.Rngs(0)))
 
 
 def _name(path: tuple[Any, ...]) -> str:

@@ -12,106 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsal.errors import InputError
 from jaxsal.nets.blocks import Convolution, Tap, make_activation, make_norm
-from jaxsal.nets.settings import (
-    Setting,
-    as_activation,
-    as_count,
-    as_dropout,
-    as_flag,
-    as_norm,
-    as_odd_triple,
-    as_sequence,
-    as_triple,
-)
+from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.types import Reach, Triple
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """Architecture of a `UNet`; the fields have the meaning of MONAI's constructor arguments.
-
-    Make one with `UNetConfig.from_arguments`, which fills in MONAI's defaults and checks.
-    """
-
-    kind: ClassVar[str] = "unet"
-
-    in_channels: int
-    out_channels: int
-    channels: tuple[int, ...]
-    strides: tuple[Triple, ...]
-    kernel_size: Triple
-    up_kernel_size: Triple
-    num_res_units: int
-    act: Setting | None
-    norm: Setting | None
-    dropout: float
-    bias: bool
-    adn_ordering: str
-
-    @classmethod
-    def from_arguments(cls, arguments: Mapping[str, Any]) -> UNetConfig:
-        """From the keyword arguments of ``monai.networks.nets.UNet``, as JSON gives them.
-
-        Raises:
-            InputError: an argument is missing, unknown or outside what is supported.
-        """
-        return _checked_config(arguments)
-
-    def to_arguments(self) -> dict[str, Any]:
-        """The inverse of `from_arguments`, ready for JSON."""
-        return {
-            "spatial_dims": 3,
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "channels": list(self.channels),
-            "strides": [_per_axis(s) for s in self.strides],
-            "kernel_size": _per_axis(self.kernel_size),
-            "up_kernel_size": _per_axis(self.up_kernel_size),
-            "num_res_units": self.num_res_units,
-            "act": None if self.act is None else [self.act[0], dict(self.act[1])],
-            "norm": None if self.norm is None else [self.norm[0], dict(self.norm[1])],
-            "dropout": self.dropout,
-            "bias": self.bias,
-            "adn_ordering": self.adn_ordering,
-        }
-
-    def build(self, rngs: nnx.Rngs) -> UNet:
-        """The network, freshly initialised."""
-        return UNet(self, rngs)
-
-    @property
-    def levels(self) -> int:
-        """Number of encoder levels above the bottleneck."""
-        return len(self.channels) - 1
-
-    @property
-    def divisor(self) -> Triple:
-        """What each spatial size of an input must be a multiple of."""
-        x, y, z = (math.prod(s[a] for s in self.strides) for a in range(3))
-        return x, y, z
-
-    @property
-    def fixed_size(self) -> tuple[int | None, int | None, int | None]:
-        """The only size an input can have along each spatial axis that a layer norm covers."""
-        if self.norm is None or self.norm[0] != "layer":
-            return None, None, None
-        x, y, z = (None, None, None, *dict(self.norm[1])["normalized_shape"])[-3:]
-        return x, y, z
-
-    @property
-    def is_local(self) -> bool:
-        """Whether an output voxel depends on a finite neighbourhood only."""
-        return self.norm is None or self.norm[0] == "batch"
 
 
 class ConvolutionBlock(nnx.Module):
@@ -324,77 +233,3 @@ class UNet(nnx.Module):
         for block, skip in zip(reversed(self.encoder), reversed(needed), strict=True):
             inputs = block.reach(inputs.union(skip))
         return inputs
-
-
-_REQUIRED = ("in_channels", "out_channels", "channels", "strides")
-_DEFAULTS: dict[str, Any] = {
-    "spatial_dims": 3,
-    "kernel_size": 3,
-    "up_kernel_size": 3,
-    "num_res_units": 0,
-    "act": "prelu",
-    "norm": "instance",
-    "dropout": 0.0,
-    "bias": True,
-    "adn_ordering": "NDA",
-}
-
-
-def _per_axis(values: Triple) -> int | list[int]:
-    """One number where it holds for all axes."""
-    return values[0] if len(set(values)) == 1 else list(values)
-
-
-def _checked_config(arguments: Mapping[str, Any]) -> UNetConfig:
-    given = {"spatial_dims" if k == "dimensions" else k: v for k, v in arguments.items()}
-    missing = [name for name in _REQUIRED if name not in given]
-    unknown = sorted(set(given) - set(_REQUIRED) - set(_DEFAULTS))
-    if missing or unknown:
-        raise InputError(
-            "a UNet's configuration takes the arguments of monai.networks.nets.UNet; "
-            + (f"missing: {', '.join(missing)}. " if missing else "")
-            + (f"unknown: {', '.join(unknown)}." if unknown else "")
-        )
-    full = {**_DEFAULTS, **given}
-    if full["spatial_dims"] != 3:
-        raise InputError(f"spatial_dims must be 3, got {full['spatial_dims']!r}")
-    channels = tuple(as_count("channels", c) for c in as_sequence("channels", full["channels"]))
-    strides = as_sequence("strides", full["strides"])
-    if len(channels) < 2 or len(strides) < len(channels) - 1:
-        raise InputError(
-            "channels needs at least two entries and strides one fewer than channels; "
-            f"got channels {list(channels)} and strides {list(strides)}"
-        )
-    ordering = str(full["adn_ordering"]).upper()
-    if set(ordering) - set("ADN") or len(set(ordering)) != len(ordering):
-        raise InputError(f"adn_ordering is made of the letters A, D and N, got {ordering!r}")
-    config = UNetConfig(
-        in_channels=as_count("in_channels", full["in_channels"]),
-        out_channels=as_count("out_channels", full["out_channels"]),
-        channels=channels,
-        strides=tuple(as_triple("strides", s) for s in strides[: len(channels) - 1]),
-        kernel_size=as_odd_triple("kernel_size", full["kernel_size"]),
-        up_kernel_size=as_odd_triple("up_kernel_size", full["up_kernel_size"]),
-        num_res_units=as_count("num_res_units", full["num_res_units"], least=0),
-        act=as_activation("act", full["act"]),
-        norm=as_norm("norm", full["norm"]),
-        dropout=as_dropout("dropout", full["dropout"]),
-        bias=as_flag("bias", full["bias"]),
-        adn_ordering=ordering,
-    )
-    _check_widths(config)
-    return config
-
-
-def _check_widths(config: UNetConfig) -> None:
-    """Group norm and slopes per channel must fit every number of channels they work on."""
-    top = (config.out_channels,) if config.num_res_units else ()  # else it is a bare convolution
-    widths = sorted({*config.channels, *top})
-    groups = dict(config.norm[1]).get("num_groups", 1) if config.norm else 1
-    if any(width % groups for width in widths):
-        raise InputError(f"num_groups must divide the channels {widths}, got {groups}")
-    slopes = dict(config.act[1]).get("num_parameters", 1) if config.act else 1
-    if slopes != 1 and widths != [slopes]:
-        raise InputError(
-            f"num_parameters of PReLU must be 1 or the number of channels, {widths}; got {slopes}"
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,16 +15,14 @@ from jaxsal.nets.convolution import convolution, transposed_convolution
 
 # size, kernel, stride, padding: paper's U-Net, per-axis settings, even kernels, odd sizes
 CASES = [
-    ((6, 6, 6), (3, 3, 3), (1, 1, 1), (1, 1, 1)),
     ((8, 6, 4), (3, 3, 3), (2, 2, 2), (1, 1, 1)),
-    ((7, 5, 9), (3, 3, 3), (2, 2, 2), (1, 1, 1)),
-    ((6, 7, 5), (3, 1, 5), (1, 2, 1), (1, 0, 2)),
-    ((9, 6, 7), (3, 3, 3), (3, 3, 3), (1, 1, 1)),
+    ((7, 5, 9), (3, 1, 3), (2, 2, 1), (1, 0, 1)),
+    ((6, 7, 5), (3, 1, 5), (1, 3, 1), (1, 0, 2)),
     ((6, 4, 8), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
     ((5, 6, 4), (1, 1, 1), (1, 1, 1), (0, 0, 0)),
-    ((8, 8, 8), (1, 1, 1), (2, 2, 2), (0, 0, 0)),
 ]
-FORMS = ["columns", "taps", "xla", None]
+FORMS = ["columns", "taps", "xla"]
+FAST_COMPILATION = {"xla_backend_optimization_level": 0}  # compiling is most of the time
 TOLERANCE = 2e-5  # float32 sums of at most 45 * 3 products of standard normal numbers
 
 
@@ -47,9 +47,18 @@ def case(request):
     return normal(0, (2, *size, 3)), normal(1, (*kernel, 3, 4)), stride, padding
 
 
+def derivatives(function, x, kernel, tangents, cotangent):
+    """Value, jvp and vjp in one compiled program."""
+    y, pull = jax.vjp(function, x, kernel)
+    return y, jax.jvp(function, (x, kernel), tangents)[1], *pull(cotangent)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_convolution_equals_xla_with_its_jvp_and_vjp(case, form):
     x, kernel, stride, padding = case
+    tangents = normal(2, x.shape), normal(3, kernel.shape)
+    shape = jax.eval_shape(lambda: reference(x, kernel, stride, padding)).shape
+    cotangent = normal(4, shape)
 
     def ours(x, kernel):
         return convolution(x, kernel, stride=stride, padding=padding, form=form)
@@ -57,28 +66,30 @@ def test_convolution_equals_xla_with_its_jvp_and_vjp(case, form):
     def theirs(x, kernel):
         return reference(x, kernel, stride, padding)
 
-    tangents = normal(2, x.shape), normal(3, kernel.shape)
-    for a, b in zip(
-        jax.jvp(ours, (x, kernel), tangents), jax.jvp(theirs, (x, kernel), tangents), strict=True
-    ):
-        np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE)
-    y, pull = jax.vjp(ours, x, kernel)
-    _, pull_reference = jax.vjp(theirs, x, kernel)
-    cotangent = normal(4, y.shape)
-    for a, b in zip(pull(cotangent), pull_reference(cotangent), strict=True):
+    found, expected = (
+        jax.jit(partial(derivatives, function), compiler_options=FAST_COMPILATION)(
+            x, kernel, tangents, cotangent
+        )
+        for function in (ours, theirs)
+    )
+    for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=5 * TOLERANCE)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_batched_pull_backs_equal_single_ones(case, form):
-    x, kernel, stride, padding = case
-    y, pull = jax.vjp(
-        lambda x: convolution(x, kernel, stride=stride, padding=padding, form=form), x
-    )
-    cotangents = normal(5, (3, *y.shape))
-    batched = jax.vmap(lambda c: pull(c)[0])(cotangents)
-    for one, cotangent in zip(batched, cotangents, strict=True):
-        np.testing.assert_allclose(one, pull(cotangent)[0], rtol=TOLERANCE, atol=TOLERANCE)
+def test_batched_pull_backs_equal_single_ones(form):
+    x, kernel = normal(0, (2, 6, 5, 4, 3)), normal(1, (3, 3, 3, 3, 4))
+
+    @partial(jax.jit, compiler_options=FAST_COMPILATION)
+    def pull_backs(cotangents):
+        _, pull = jax.vjp(
+            lambda x: convolution(x, kernel, stride=(2, 2, 2), padding=(1, 1, 1), form=form), x
+        )
+        single = [pull(cotangent)[0] for cotangent in cotangents]
+        return jax.vmap(lambda c: pull(c)[0])(cotangents), jnp.stack(single)
+
+    batched, single = pull_backs(normal(5, (3, 2, 3, 3, 2, 4)))
+    np.testing.assert_allclose(batched, single, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -91,41 +102,31 @@ def test_batched_pull_backs_equal_single_ones(case, form):
         ((2, 2, 1), (2, 2, 1), (0, 0, 0), (0, 0, 0)),
     ],
 )
-def test_transposed_convolution_equals_pytorch(kernel, stride, padding, output_padding, form):
+def test_transposed_convolution_equals_pytorch_with_its_derivatives(
+    kernel, stride, padding, output_padding, form
+):
     y, w = normal(0, (2, 3, 4, 5, 4)), normal(1, (*kernel, 3, 4))
-    ours = transposed_convolution(
-        y, w, stride=stride, padding=padding, output_padding=output_padding, form=form
-    )
-    theirs = torch.nn.functional.conv_transpose3d(
-        torch.tensor(np.moveaxis(np.asarray(y), -1, 1)),
-        torch.tensor(np.transpose(np.asarray(w), (4, 3, 0, 1, 2))),
-        stride=stride,
-        padding=padding,
-        output_padding=output_padding,
-    )
-    np.testing.assert_allclose(
-        ours, np.moveaxis(theirs.numpy(), 1, -1), rtol=TOLERANCE, atol=TOLERANCE
-    )
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_transposed_convolution_is_differentiable_in_both_modes(form):
-    y, w = normal(0, (1, 3, 2, 4, 4)), normal(1, (3, 3, 3, 2, 4))
+    settings = {"stride": stride, "padding": padding, "output_padding": output_padding}
 
     def apply(y, w):
-        return transposed_convolution(
-            y, w, stride=(2, 2, 2), padding=(1, 1, 1), output_padding=(1, 1, 1), form=form
-        )
+        return transposed_convolution(y, w, **settings, form=form)
 
-    def adjoint(y, w):  # <conv_T(y), z> = <y, conv(z)> gives the same scalar
-        return (y * reference(z, w, (2, 2, 2), (1, 1, 1))).sum()
+    torch_y = torch.tensor(np.moveaxis(np.asarray(y), -1, 1), requires_grad=True)
+    torch_w = torch.tensor(np.transpose(np.asarray(w), (4, 3, 0, 1, 2)), requires_grad=True)
+    expected = torch.nn.functional.conv_transpose3d(torch_y, torch_w, **settings)
+    expected.backward(torch.cos(expected.detach()))
 
-    z = normal(2, apply(y, w).shape)
-    ours = jax.grad(lambda y, w: (apply(y, w) * z).sum(), argnums=(0, 1))(y, w)
-    for a, b in zip(ours, jax.grad(adjoint, argnums=(0, 1))(y, w), strict=True):
-        np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=10 * TOLERANCE)
-    tangent = jax.jvp(apply, (y, w), (y, w))[1]
-    np.testing.assert_allclose(tangent, 2 * apply(y, w), rtol=TOLERANCE, atol=10 * TOLERANCE)
+    @partial(jax.jit, compiler_options=FAST_COMPILATION)
+    def value_and_gradients(y, w):
+        value, pull = jax.vjp(apply, y, w)
+        return value, jax.jvp(apply, (y, w), (y, w))[1], *pull(jnp.cos(value))
+
+    value, tangent, y_gradient, w_gradient = value_and_gradients(y, w)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    close(value, np.moveaxis(expected.detach().numpy(), 1, -1))
+    close(tangent, 2 * value)  # bilinear: the derivative along itself is twice the value
+    close(y_gradient, np.moveaxis(torch_y.grad.numpy(), 1, -1))
+    close(w_gradient, np.transpose(torch_w.grad.numpy(), (2, 3, 4, 1, 0)))
 
 
 @pytest.mark.parametrize("form", ["columns", "taps"])

@@ -15,8 +15,8 @@ from flax import nnx
 from monai.networks.nets import UNet as MonaiUNet
 
 from jaxsal.errors import InputError
-from jaxsal.nets.registry import NetworkFunction, config_from_arguments, layer_names, split
-from jaxsal.nets.unet import UNetConfig
+from jaxsal.nets.registry import NetworkFunction, build, config_from_arguments, layer_names, split
+from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.types import Reach
 from jaxsal_converters.unet import convert
 from jaxsal_converters.unet_keys import aliases
@@ -267,7 +267,7 @@ def test_reach_is_the_box_of_non_zero_gradient(changes: dict[str, Any]) -> None:
 def positive_parameters(config: UNetConfig) -> dict[str, jax.Array]:
     """Weights for which no two paths through the network cancel."""
     return jax.jit(
-        lambda: {k: jnp.abs(v) + 0.1 for k, v in split(config.build(nnx.Rngs(0))).items()}
+        lambda: {k: jnp.abs(v) + 0.1 for k, v in split(build(config, nnx.Rngs(0))).items()}
     )()
 
 
