@@ -94,6 +94,8 @@ class ExplainSettings:
             raise InputError(f"samples must be at least 1, got {self.samples}")
         if not 0 <= self.noise < math.inf:
             raise InputError(f"noise must be a level of zero or more, got {self.noise}")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed must be from 0 to 2147483647, got {self.seed}")
         if self.memory is not None and self.memory <= 0:
             raise InputError(f"memory must be more than zero, got {self.memory} bytes")
         if self.level == "class" and self.labels is not None:

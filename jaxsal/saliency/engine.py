@@ -18,11 +18,12 @@ from jaxsal.saliency.memory import GIB, array_bytes, working_bytes
 from jaxsal.saliency.vjp import Linearisations, linearise, pull_back
 from jaxsal.types import Triple
 
+MAPS_SHARE = 0.3  # of the memory budget, for the maps of the lesions computed together
 SLOTS = 4  # lesions whose maxima are on the device at once
 # Larger batches gain nothing: on CPU by measurement, elsewhere as the device is full by then.
 _LARGEST_BATCH = {"cpu": 4}
 _LARGEST_BATCH_ELSEWHERE = 32
-_SHARE_OF_LINEARISATIONS = 0.4  # of the budget
+_LINEARISATIONS_SHARE = 0.4  # of the rest, for the windows kept linearised
 
 
 class NoisyImages(Protocol):
@@ -102,17 +103,18 @@ def portions(work: Work, plan: WindowPlan, slots: int) -> tuple[Batch, int]:
     images = 8 * samples * work.channels * int(np.prod(plan.padded))
     fixed = images + slots * frame + working_bytes(linear, parameters, windows)
     residuals = array_bytes(pull)
-    least = fixed + residuals + each
+    available = int(work.budget * (1 - MAPS_SHARE))
+    least = (fixed + residuals + each) / (1 - MAPS_SHARE)
     if work.budget < least:
         raise InputError(
-            f"a memory budget of {work.budget / GIB:.2f} GiB is too small for one voxel at a time "
-            f"on windows of {plan.size}: it takes about {least / GIB:.2f} GiB; allow more memory"
+            f"a memory budget of {work.budget / GIB:.3g} GiB is too small for one voxel at a time "
+            f"on windows of {plan.size}: it takes about {least / GIB:.3g} GiB; allow more memory"
         )
     most_windows = int((plan.weights > 0).sum(axis=1).max())
-    affordable = int(_SHARE_OF_LINEARISATIONS * work.budget // residuals)
+    affordable = int(_LINEARISATIONS_SHARE * available // residuals)
     keep = min(max(affordable, 1), 2 * most_windows)
     largest = _LARGEST_BATCH.get(current_device().platform, _LARGEST_BATCH_ELSEWHERE)
-    fitting = max(int((work.budget - fixed - keep * residuals) // each), 1)
+    fitting = max(int((available - fixed - keep * residuals) // each), 1)
     return Batch(work.voxel_batch or min(fitting, largest)), keep
 
 

@@ -14,7 +14,7 @@ from jaxsal.errors import InputError
 from jaxsal.field import LogitField
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.aggregate import LesionSum
-from jaxsal.saliency.engine import NoisyImages, Work
+from jaxsal.saliency.engine import MAPS_SHARE, NoisyImages, Work
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop, SaliencyMaps
 from jaxsal.saliency.maximum import signed_maximum_maps
 from jaxsal.saliency.memory import default_budget
@@ -22,8 +22,6 @@ from jaxsal.saliency.noise import add_noise, standard_deviation
 from jaxsal.saliency.queue import Domain
 from jaxsal.saliency.sums import pull_backs, sum_maps
 from jaxsal.settings import AGGREGATES, Aggregate, NoiseScale
-
-_SHARE_OF_MAPS = 0.3  # of the budget, for the maps of the lesions computed together
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,6 @@ def smoothgrad_stream(
         domains, aggregate = _segmented_domain(field, image, target), "sum"
     else:
         domains = _labelled_domains(labels, image)
-    budget = memory or default_budget()
     tracker = _Tracker(on_progress, len(domains))
     x, y, z, channels = image.shape
     work = Work(
@@ -156,7 +153,7 @@ def smoothgrad_stream(
         noisy=noisy,
         shape=(x, y, z),
         channels=channels,
-        budget=int(budget * (1 - _SHARE_OF_MAPS)),
+        budget=memory or default_budget(),
         voxel_batch=voxel_batch,
         noise_batch=min(noise_batch, noisy.count),
         report=tracker.advance,
@@ -165,7 +162,7 @@ def smoothgrad_stream(
     tracker.gradients = noisy.count * (
         sum(len(d.voxels) for d in domains) if aggregate == "max" else pull_backs(work, domains)
     )
-    for wave in _waves(work, domains, int(budget * _SHARE_OF_MAPS)):
+    for wave in _waves(work, domains):
         for domain, lesion_map in zip(wave, compute(work, wave), strict=True):
             scale = noisy.count * (len(domain.voxels) if aggregate == "mean" else 1)
             yield domain.label, _crop(lesion_map, scale, noisy.count)
@@ -256,6 +253,8 @@ def _noisy_images(
         return _GivenNoise(image, given, len(given))
     if samples < 1:
         raise InputError(f"samples must be at least 1, got {samples}")
+    if not 0 <= seed < 2**31:
+        raise InputError(f"seed must be from 0 to {2**31 - 1}, got {seed}")
     return _SeededNoise(image, standard_deviation(image, noise, scale), seed, samples)
 
 
@@ -277,8 +276,9 @@ def _segmented_domain(field: LogitField, image: jax.Array, target: int) -> list[
     return [Domain(CLASS_LEVEL, voxels)] if len(voxels) else []
 
 
-def _waves(work: Work, domains: Sequence[Domain], budget: int) -> Iterator[list[Domain]]:
+def _waves(work: Work, domains: Sequence[Domain]) -> Iterator[list[Domain]]:
     """Lesions to compute together: as many, in their order, as their maps fit the budget."""
+    budget = MAPS_SHARE * work.budget
     wave: list[Domain] = []
     used = 0
     for domain in domains:

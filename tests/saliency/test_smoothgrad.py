@@ -27,7 +27,7 @@ LABELS[7:9, 8:10, 5:7] = 1  # in the interior
 LABELS[15:17, 4:6, 8] = 2  # across the seams of windows along X
 LABELS[0, 0:2, 0] = 4  # at the volume's border
 LABELS[20, 17, 12] = 9  # one voxel in the last corner
-VOXELS = {label: np.argwhere(LABELS == label) for label in (1, 2, 4, 9)}
+VOXELS = {label: np.argwhere(label == LABELS) for label in (1, 2, 4, 9)}
 
 
 def make_field(name, network):
@@ -117,7 +117,7 @@ def test_maps_do_not_depend_on_other_lesions_or_their_order(aggregate):
 def test_lesions_whose_maps_do_not_fit_together_are_computed_one_after_the_other(monkeypatch):
     field = make_field("sliding", "local")
     expected = smoothgrad(field, IMAGE, LABELS, noise_samples=NOISE)
-    monkeypatch.setattr("jaxsal.saliency.smoothgrad._SHARE_OF_MAPS", 1e-3)
+    monkeypatch.setattr("jaxsal.saliency.smoothgrad.MAPS_SHARE", 1e-5)
     events = []
     found = smoothgrad(
         field, IMAGE, LABELS, noise_samples=NOISE, memory=2**26, on_progress=events.append
@@ -128,7 +128,7 @@ def test_lesions_whose_maps_do_not_fit_together_are_computed_one_after_the_other
 
 
 def test_too_small_a_budget_says_what_is_needed():
-    with pytest.raises(InputError, match=r"too small for one voxel .* about \d+\.\d+ GiB"):
+    with pytest.raises(InputError, match=r"too small for one voxel .* about 0\.\d+ GiB"):
         smoothgrad(make_field("sliding", "local"), IMAGE, LABELS, samples=1, memory=1000)
 
 
@@ -238,6 +238,7 @@ def test_progress_counts_every_voxel_and_sample():
     ("arguments", "message"),
     [
         ({"samples": 0}, "samples must be at least 1, got 0"),
+        ({"samples": 1, "seed": -1}, "seed must be from 0 .* got -1"),
         ({"noise": -0.1}, "noise must be .*-0.1"),
         ({"noise": float("nan")}, "noise must be .*nan"),
         ({"noise_scale": "std"}, "noise_scale must be .*std"),
