@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from tiny import TinyScan, make_model, make_scan
+
+from jaxsal.checkpoints import save_model
+from jaxsal.model import Model
 
 
 @pytest.fixture(scope="session")
@@ -15,4 +19,24 @@ def shared() -> Path:
     folder = Path(os.environ.get("JAXSAL_SHARED", beside))
     if not (folder / "data").is_dir():
         pytest.skip("needs real data: set JAXSAL_SHARED to the folder holding data/ and models/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> TinyScan:
+    """The files of a tiny scan; not to be changed."""
+    return make_scan(tmp_path_factory.mktemp("scan"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(scan: TinyScan) -> Model:
+    """A tiny model that finds a few lesions in the tiny scan."""
+    return make_model(scan)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model directory of the tiny model; not to be changed."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(tiny_model, folder)
     return folder

@@ -1,0 +1,63 @@
+"""Instance-level, quantitative saliency for 3D lesion segmentation, in JAX.
+
+The names below are loaded on first use, so that importing jaxsal costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxsal.checkpoints import load_model, save_model
+    from jaxsal.errors import InputError
+    from jaxsal.field import sliding_window, whole_volume
+    from jaxsal.model import Model
+    from jaxsal.saliency.maps import SaliencyMaps
+    from jaxsal.saliency.smoothgrad import Progress, smoothgrad, smoothgrad_stream
+    from jaxsal.volumes import read_image, read_labels, write_volume
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InputError": "jaxsal.errors",
+    "Model": "jaxsal.model",
+    "Progress": "jaxsal.saliency.smoothgrad",
+    "SaliencyMaps": "jaxsal.saliency.maps",
+    "load_model": "jaxsal.checkpoints",
+    "read_image": "jaxsal.volumes",
+    "read_labels": "jaxsal.volumes",
+    "save_model": "jaxsal.checkpoints",
+    "sliding_window": "jaxsal.field",
+    "smoothgrad": "jaxsal.saliency.smoothgrad",
+    "smoothgrad_stream": "jaxsal.saliency.smoothgrad",
+    "whole_volume": "jaxsal.field",
+    "write_volume": "jaxsal.volumes",
+}
+
+__all__ = [
+    "InputError",
+    "Model",
+    "Progress",
+    "SaliencyMaps",
+    "__version__",
+    "load_model",
+    "read_image",
+    "read_labels",
+    "save_model",
+    "sliding_window",
+    "smoothgrad",
+    "smoothgrad_stream",
+    "whole_volume",
+    "write_volume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,60 @@
+"""``jaxsal COMMAND``: parses, runs, and turns a user's mistake into one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+
+from jaxsal import __version__
+from jaxsal.cli import convert, demo, explain, info, predict
+from jaxsal.errors import InputError
+
+_COMMANDS: tuple[ModuleType, ...] = (demo, convert, info, predict, explain)
+_MISTAKE, _FAILURE, _INTERRUPTED = 2, 1, 130
+_NO_MEMORY = "out of memory; use smaller windows (--roi) or give explain a smaller --memory"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status: 0, 2 for a user's mistake, 1 for a failure."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    name = f"{parser.prog} {options.command}"
+    warnings.showwarning = lambda message, *_, **__: print(
+        f"{name}: warning: {message}", file=sys.stderr
+    )
+    try:
+        options.run(options)
+    except InputError as error:
+        return _say(name, str(error), _MISTAKE)
+    except KeyboardInterrupt:
+        return _say(name, "interrupted; nothing was written", _INTERRUPTED)
+    except MemoryError:
+        return _say(name, _NO_MEMORY, _FAILURE)
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):  # how JAX says it
+            raise
+        return _say(name, _NO_MEMORY, _FAILURE)
+    except OSError as error:
+        return _say(name, str(error), _FAILURE)
+    return 0
+
+
+def _say(name: str, message: str, status: int) -> int:
+    print(f"{name}: error: {message}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jaxsal",
+        description="Instance-level, quantitative saliency for 3D lesion segmentation.",
+        epilog="`jaxsal COMMAND --help` tells about a command. Begin with `jaxsal demo`.",
+    )
+    parser.add_argument("--version", action="version", version=f"jaxsal {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in _COMMANDS:
+        module.add_parser(commands)
+    return parser

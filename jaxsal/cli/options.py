@@ -1,0 +1,129 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxsal.settings import FIELDS, PRECISIONS, PredictSettings
+
+if TYPE_CHECKING:
+    from jaxsal.scan import Scan
+
+_GIB = 2**30
+
+
+def add_scan(parser: argparse.ArgumentParser) -> None:
+    """The model, the scan's files and the output folder."""
+    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="a converted model")
+    parser.add_argument(
+        "--image",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="NIFTI",
+        help="an image, once per channel of the model and in its order (`jaxsal info`)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of an earlier run in that folder",
+    )
+
+
+def add_prediction(parser: argparse.ArgumentParser) -> None:
+    """How lesions are found."""
+    defaults = PredictSettings()
+    group = parser.add_argument_group("finding lesions")
+    group.add_argument(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="lesion probability at and above which a voxel is lesion; default: the model's",
+    )
+    group.add_argument(
+        "--target",
+        type=int,
+        default=defaults.target,
+        metavar="K",
+        help="output channel of the lesion class; default: %(default)s",
+    )
+    group.add_argument(
+        "--minimum-volume",
+        type=float,
+        default=defaults.minimum_volume,
+        metavar="MM3",
+        help="lesions must be larger than this; default: %(default)s",
+    )
+    group.add_argument(
+        "--roi",
+        type=int,
+        nargs="+",
+        default=list(defaults.roi),
+        metavar="N",
+        help="window size in voxels, one number or one per axis; default: 96",
+    )
+    group.add_argument(
+        "--overlap",
+        type=float,
+        default=defaults.overlap,
+        metavar="SHARE",
+        help="share of a window that the next one covers again; default: %(default)s",
+    )
+
+
+def add_field(parser: argparse._ActionsContainer, purpose: str) -> None:
+    """Sliding window or whole volume."""
+    parser.add_argument(
+        "--field", choices=FIELDS, default="sliding", help=f"{purpose}; default: %(default)s"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where and how precisely to compute."""
+    group = parser.add_argument_group("computing")
+    group.add_argument(
+        "--device", metavar="NAME", help="cpu, gpu, tpu, or one of several as gpu:1; default: best"
+    )
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="arithmetic of the network; default: %(default)s",
+    )
+
+
+def prediction_settings(options: argparse.Namespace, field: str = "sliding") -> PredictSettings:
+    """The settings given by the options of `add_prediction`."""
+    sizes = options.roi * 3 if len(options.roi) == 1 else options.roi
+    return PredictSettings(
+        field=field,
+        roi=tuple(sizes),
+        overlap=options.overlap,
+        threshold=options.threshold,
+        target=options.target,
+        minimum_volume=options.minimum_volume,
+    )
+
+
+def scan_files(options: argparse.Namespace) -> Scan:
+    """The scan given by the options."""
+    from jaxsal.scan import Scan
+
+    return Scan(
+        images=tuple(options.image),
+        reference=options.reference,
+        instances=getattr(options, "instances", None),
+    )
+
+
+def gibibytes(text: str) -> int:
+    """Bytes from a number of GiB."""
+    try:
+        return int(float(text) * _GIB)
+    except (ValueError, OverflowError) as error:  # NaN, infinity
+        raise argparse.ArgumentTypeError(f"must be a number of GiB, got {text!r}") from error

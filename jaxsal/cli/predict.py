@@ -1,0 +1,44 @@
+"""``jaxsal predict``: a scan's lesions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jaxsal.cli import options as shared
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "predict",
+        help="find the lesions of a scan",
+        description="Writes prediction.nii.gz (lesion probability), instances.nii.gz (labels), "
+        "instances.tsv and run.json.",
+    )
+    shared.add_scan(parser)
+    parser.add_argument(
+        "--reference", type=Path, metavar="MASK", help="true lesions: tells TP, FP and FN"
+    )
+    shared.add_field(parser, "windows, or the whole volume at once")
+    shared.add_prediction(parser)
+    shared.add_device(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    settings = shared.prediction_settings(options, options.field)
+    from jaxsal.checkpoints import load_model
+    from jaxsal.cli.progress import ProgressBar
+    from jaxsal.devices import computing_on
+    from jaxsal.scan import predict
+
+    scan = shared.scan_files(options)
+    with computing_on(options.device, options.precision), ProgressBar() as bar:
+        model = load_model(options.model, options.precision)
+        rows = predict(
+            model, scan, options.out, settings, overwrite=options.overwrite, on_stage=bar.stage
+        )
+    print(f"{len(rows)} lesions; results in {options.out}")

@@ -1,0 +1,6 @@
+"""One scan, from image files to result files: predict its lesions, explain them."""
+
+from jaxsal.scan.explain import explain
+from jaxsal.scan.predict import Scan, predict
+
+__all__ = ["Scan", "explain", "predict"]

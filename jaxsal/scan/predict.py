@@ -1,0 +1,118 @@
+"""The lesions of one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.field import LogitField, sliding_window, whole_volume
+from jaxsal.grid import Grid
+from jaxsal.lesions import Instance, given, lesion_probability, output_channel, segment
+from jaxsal.model import Model
+from jaxsal.scan.output_folder import OutputFolder
+from jaxsal.scan.results import Row, RunRecord, instance_row, write_prediction, write_table
+from jaxsal.settings import PredictSettings
+from jaxsal.volumes import read_image, read_labels, read_mask
+
+OnStage = Callable[[str], None]  # is told what is being done
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The files of one scan.
+
+    Attributes:
+        images: one per channel of the model, in the model's order.
+        reference: a mask of the true lesions, if there is one.
+        instances: a label map whose lesions are to be explained instead of predicted ones.
+    """
+
+    images: tuple[Path, ...]
+    reference: Path | None = None
+    instances: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference and self.instances:
+            raise InputError("give a reference mask or a label map of instances, not both")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A scan with its lesions.
+
+    Attributes:
+        image: (X, Y, Z, C) float32, z-scored.
+        grid: of the image.
+        probability: (X, Y, Z) float32, of lesion.
+        threshold: lesion probability at and above which a voxel is lesion.
+        labels: (X, Y, Z) int32, 0 for background.
+        instances: the lesions.
+    """
+
+    image: np.ndarray
+    grid: Grid
+    probability: np.ndarray
+    threshold: float
+    labels: np.ndarray
+    instances: list[Instance]
+
+
+def predict(
+    model: Model,
+    scan: Scan,
+    out: Path,
+    settings: PredictSettings,
+    *,
+    overwrite: bool = False,
+    on_stage: OnStage = lambda stage: None,
+) -> list[Row]:
+    """Finds a scan's lesions and writes probability, label map, table and record into a folder.
+
+    Returns:
+        The rows of the table, one per lesion.
+
+    Raises:
+        InputError: a file, the folder or a setting cannot be worked with.
+    """
+    with OutputFolder(out, overwrite=overwrite) as results:
+        run = RunRecord("predict", model, [*scan.images, scan.reference])
+        on_stage("finding lesions")
+        prediction = find_lesions(model, scan, settings)
+        rows = [instance_row(instance) for instance in prediction.instances]
+        write_prediction(results, prediction.grid, prediction.probability, prediction.labels)
+        write_table(results.path("instances.tsv"), rows)
+        results.commit(run.finished({"prediction": asdict(settings)}))
+    return rows
+
+
+def find_lesions(model: Model, scan: Scan, settings: PredictSettings) -> Prediction:
+    """Reads a scan, computes the lesion probability and finds the lesions.
+
+    Raises:
+        InputError: a file cannot be used, or the settings do not fit the model.
+    """
+    image, grid = read_image(scan.images, model.channels)
+    reference = read_mask(scan.reference, grid) if scan.reference else None
+    labels = read_labels(scan.instances, grid) if scan.instances else None
+    logits = np.asarray(make_field(model, settings)(jnp.asarray(image)))
+    probability = lesion_probability(logits, output_channel(settings.target, logits.shape[-1]))
+    threshold = model.threshold if settings.threshold is None else settings.threshold
+    if labels is not None:
+        instances = given(labels, grid)
+    else:
+        labels, instances = segment(
+            probability, threshold, grid, reference, settings.minimum_volume
+        )
+    return Prediction(image, grid, probability, threshold, labels, instances)
+
+
+def make_field(model: Model, settings: PredictSettings) -> LogitField:
+    """The logit field that the settings ask for."""
+    if settings.field == "whole":
+        return whole_volume(model)
+    return sliding_window(model, roi=settings.roi, overlap=settings.overlap)

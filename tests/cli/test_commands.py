@@ -1,0 +1,263 @@
+"""The commands as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.networks.nets import UNet
+from tiny import ROI, SHAPE, TinyScan, contents, load, save
+
+import jaxsal
+from jaxsal.cli.main import main
+from jaxsal.devices import computing_on
+from jaxsal.errors import InputError
+from jaxsal.model import Model
+from jaxsal.scan import Scan
+from jaxsal.settings import ExplainSettings, PredictSettings
+
+
+def scan_arguments(scan: TinyScan) -> list[str]:
+    return ["--image", str(scan.flair), "--image", str(scan.t1), "--roi", str(ROI[0])]
+
+
+@pytest.fixture(scope="module")
+def explained(scan: TinyScan, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("explain") / "out"
+    arguments = ["explain", str(model_folder), *scan_arguments(scan), "--out", str(out)]
+    assert main([*arguments, "--samples", "2", "--labels", "3,1"]) == 0
+    return out
+
+
+def test_convert_writes_a_model_that_computes_what_monai_computes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    network = UNet(3, 2, 2, channels=(4, 6), strides=(2,), norm="batch").eval()
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "net.pth")
+    arguments = ["convert", "unet", str(tmp_path / "net.pth"), "--out", str(tmp_path / "model")]
+    options = ["--threshold", "0.3", "--channels", "flair", "mprage", "--verify"]
+    assert main([*arguments, *options]) == 0
+    said = capsys.readouterr().out
+    assert "channels flair, mprage, threshold 0.3" in said
+    difference = float(said.split("relative to the largest: ")[1].split()[0])
+    assert difference < 1e-5
+
+    model = jaxsal.load_model(tmp_path / "model")
+    batch = np.random.default_rng(0).standard_normal((1, 8, 8, 8, 2)).astype(np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(np.moveaxis(batch, -1, 1).copy())).numpy()
+    np.testing.assert_allclose(model(batch), np.moveaxis(expected, 1, -1), atol=1e-5)
+    assert (model.channels, model.threshold) == (("flair", "mprage"), 0.3)
+
+
+def test_info_shows_what_users_need(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(model_folder)]) == 0
+    said = capsys.readouterr().out
+    for part in ("network: unet", "channels: flair, t1", "threshold: 0.7", "receptive field: "):
+        assert part in said
+    assert "multiples of: 4 × 4 × 4" in said
+    for layer in ("encoder.0.conv", "bottleneck", "decoder.0.upsample.conv"):
+        assert f"\n  {layer} " in said
+
+
+def test_predict_tells_where_its_results_are(
+    tmp_path: Path, scan: TinyScan, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["predict", str(model_folder), *scan_arguments(scan), "--out", str(out)]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"3 lesions; results in {out}\n"
+    assert captured.err == ""
+    assert np.unique(load(out / "instances.nii.gz")).tolist() == [0, 1, 2, 3]
+    assert main([*arguments, "--threshold", "0.999", "--overwrite"]) == 0
+    assert capsys.readouterr().out == f"0 lesions; results in {out}\n"
+    assert not load(out / "instances.nii.gz").any()
+
+
+def test_explain_writes_the_maps_of_the_library(
+    explained: Path, scan: TinyScan, model_folder: Path
+) -> None:
+    labels = load(explained / "instances.nii.gz")
+    field = jaxsal.sliding_window(jaxsal.load_model(model_folder), roi=ROI)
+    chosen = np.where(labels == 2, 0, labels)
+    with computing_on(None):  # as the command does: compiled programs are kept per device
+        maps = jaxsal.smoothgrad(field, scan.image, chosen, samples=2)
+    assert maps.labels == (1, 3)
+    assert len(list((explained / "pictures").iterdir())) == 2
+    for label in maps.labels:
+        for c, channel in enumerate(("flair", "t1")):
+            found = load(explained / f"maps/lesion-{label:04d}_{channel}_smoothgrad-max.nii.gz")
+            expected = maps.crop(label).values[..., c]
+            np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+OPTIONS = {
+    "--threshold 0.3": {"threshold": 0.3},
+    "--target 0": {"target": 0},
+    "--minimum-volume 9.5": {"minimum_volume": 9.5},
+    "--roi 16": {"roi": (16, 16, 16)},
+    "--roi 16 32 48": {"roi": (16, 32, 48)},
+    "--overlap 0.5": {"overlap": 0.5},
+    "--level class": {"level": "class"},
+    "--aggregate mean": {"aggregate": "mean"},
+    "--samples 7": {"samples": 7},
+    "--noise 0.2": {"noise": 0.2},
+    "--noise-scale absolute": {"noise_scale": "absolute"},
+    "--seed 4": {"seed": 4},
+    "--labels 3": {"labels": (3,)},
+    "--labels 7,3": {"labels": (7, 3)},
+    "--field whole": {"field": "whole"},
+    "--memory 1.5": {"memory": 3 * 2**29},
+    "--full-grid": {"full_grid": True},
+    "--no-pictures": {"pictures": False},
+    "--overwrite": {"overwrite": True},
+    "--precision bfloat16": {"precision": "bfloat16"},
+    "--reference a.nii": {"reference": Path("a.nii")},
+    "--instances b.nii": {"instances": Path("b.nii")},
+}
+
+
+@pytest.mark.parametrize(("options", "changes"), OPTIONS.items(), ids=OPTIONS.keys())
+def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
+    options: str,
+    changes: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    scan: TinyScan,
+    model_folder: Path,
+) -> None:
+    def explain(
+        model: Model,
+        scan: Scan,
+        out: Path,
+        finding: PredictSettings,
+        settings: ExplainSettings,
+        *,
+        overwrite: bool,
+        **_: object,
+    ) -> list[object]:
+        sliding = {"finding_field": finding.field}
+        seen.update(asdict(scan) | asdict(finding) | asdict(settings) | sliding)
+        seen.update(out=out, precision=model.precision, overwrite=overwrite)
+        return []
+
+    def run(*options: str) -> dict[str, object]:
+        seen.clear()
+        command = ["explain", str(model_folder), "--image", "x.nii", "--image", "y.nii"]
+        assert main([*command, "--out", "results", *options]) == 0
+        return dict(seen)
+
+    seen: dict[str, object] = {}
+    monkeypatch.setattr("jaxsal.scan.explain", explain)
+    plain = run()
+    expected = {
+        **asdict(Scan((Path("x.nii"), Path("y.nii")))),
+        **asdict(PredictSettings()),
+        **asdict(ExplainSettings()),
+        "finding_field": "sliding",
+        "out": Path("results"),
+        "precision": "float32",
+        "overwrite": False,
+    }
+    assert plain == expected
+    assert run(*options.split()) == {**plain, **changes}
+
+
+def test_results_are_overwritten_when_asked_to_and_notes_survive(
+    tmp_path: Path, scan: TinyScan, model_folder: Path
+) -> None:
+    command = ["predict", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
+    assert main(command) == 0
+    (tmp_path / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    assert main(command) == 2
+    assert contents(tmp_path) == before
+    explain = ["explain", *command[1:], "--overwrite", "--samples", "1", "--labels", "3"]
+    assert main(explain) == 0
+    assert main([*command, "--overwrite"]) == 0
+    after = contents(tmp_path)
+    assert set(after) == set(before)
+    for name in ("notes.txt", "prediction.nii.gz", "instances.nii.gz", "instances.tsv"):
+        assert after[name] == before[name]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (InputError("no such lesion"), 2, "no such lesion"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 1, "out of memory"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes"), 1, "out of memory"),
+        (OSError(28, "No space left on device", "/tmp/x"), 1, "No space left on device: '/tmp/x'"),
+    ],
+    ids=repr,
+)
+def test_failures_become_one_line_and_a_status(
+    error: BaseException,
+    status: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("jaxsal.checkpoints.load_model", fail)
+    assert main(["info", "model"]) == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("jaxsal info: error: ")
+    assert said in line
+
+
+def test_other_errors_are_bugs_and_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("jaxsal.checkpoints.load_model", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["info", "model"])
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+
+
+def test_the_package_is_a_program() -> None:
+    result = python("-m", "jaxsal", "--version")
+    assert (result.returncode, result.stdout) == (0, f"jaxsal {jaxsal.__version__}\n")
+    result = python("-m", "jaxsal")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_a_mistake_is_one_line_for_the_user(
+    tmp_path: Path, scan: TinyScan, model_folder: Path
+) -> None:
+    labels = save(tmp_path / "labels.nii.gz", np.full(SHAPE, 0.5, np.float32))
+    command = ["explain", str(model_folder), *scan_arguments(scan), "--instances", str(labels)]
+    result = python("-m", "jaxsal", *command, "--out", str(tmp_path / "out"))
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"jaxsal explain: error: {labels} must be whole")
+    assert set(contents(tmp_path)) == {"labels.nii.gz"}
+
+
+@pytest.mark.parametrize("imported", ["jaxsal", "jaxsal.cli.main", "jaxsal.settings"])
+def test_nothing_heavy_is_imported_before_a_command_runs(imported: str) -> None:
+    heavy = ("jax", "flax", "torch", "matplotlib", "nibabel", "scipy", "numpy", "rich")
+    check = f"import sys, {imported}; print([m for m in {heavy} if m in sys.modules])"
+    result = python("-c", check)
+    assert (result.stdout, result.stderr) == ("[]\n", "")

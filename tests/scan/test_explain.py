@@ -1,0 +1,358 @@
+"""A scan's saliency maps as files: names, places, numbers, pictures, record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from tiny import CHANNELS, MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
+
+import jaxsal
+from jaxsal.errors import InputError
+from jaxsal.model import Model
+from jaxsal.saliency.smoothgrad import Progress
+from jaxsal.scan import Scan, explain
+from jaxsal.settings import ExplainSettings, PredictSettings
+
+FINDING = PredictSettings(roi=ROI)
+SETTINGS = ExplainSettings(samples=2, seed=5, pictures=False)
+STATISTICS = ("max", "min", "mean_inside", "positive_share")
+
+
+def run(
+    model: Model,
+    images: tuple[Path, ...],
+    out: Path,
+    *,
+    reference: Path | None = None,
+    instances: Path | None = None,
+    finding: PredictSettings = FINDING,
+    **settings: object,
+) -> Path:
+    scan = Scan(images, reference, instances)
+    explain(model, scan, out, finding, replace(SETTINGS, **settings))
+    return out
+
+
+def map_file(folder: Path, label: int, channel: str, method: str = "smoothgrad-max") -> Path:
+    return folder / "maps" / f"lesion-{label:04d}_{channel}_{method}.nii.gz"
+
+
+def as_dense(path: Path, affine: np.ndarray) -> np.ndarray:
+    """A cropped map on the image's grid, found by where its affine says that it lies."""
+    image = nib.load(path)
+    np.testing.assert_allclose(image.affine[:3, :3], affine[:3, :3], atol=1e-6)
+    origin = nib.affines.apply_affine(np.linalg.inv(affine), image.affine[:3, 3])
+    first = np.rint(origin).astype(int)
+    np.testing.assert_allclose(origin, first, atol=1e-4)
+    dense = np.zeros(SHAPE, np.float32)
+    dense[tuple(slice(a, a + n) for a, n in zip(first, image.shape, strict=True))] = load(path)
+    return dense
+
+
+def api_maps(model: Model, image: np.ndarray, labels: np.ndarray, **arguments: object):
+    settings = {"samples": SETTINGS.samples, "seed": SETTINGS.seed, **arguments}
+    return jaxsal.smoothgrad(jaxsal.sliding_window(model, roi=ROI), image, labels, **settings)
+
+
+def assert_same_map(found: np.ndarray, expected: np.ndarray) -> None:
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.fixture(scope="module")
+def explained(scan: TinyScan, tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("explain") / "out"
+    return run(tiny_model, scan.images, out, pictures=True)
+
+
+def test_the_promised_files_appear(explained: Path) -> None:
+    lesions = [f"lesion-{label:04d}" for label in (1, 2, 3)]
+    maps = {f"maps/{lesion}_{c}_smoothgrad-max.nii.gz" for lesion in lesions for c in CHANNELS}
+    pictures = {f"pictures/{lesion}.png" for lesion in lesions}
+    others = {"prediction.nii.gz", "instances.nii.gz", "instances.tsv", "run.json", "index.html"}
+    assert set(contents(explained)) == maps | pictures | others
+
+
+def test_maps_lie_in_place_and_are_those_of_the_library(
+    explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    maps = api_maps(tiny_model, scan.image, load(explained / "instances.nii.gz"))
+    for label in (1, 2, 3):
+        for c, channel in enumerate(CHANNELS):
+            path = map_file(explained, label, channel)
+            assert nib.load(path).get_data_dtype() == np.float32
+            assert nib.load(path).header.get_xyzt_units()[0] == "mm"
+            assert_same_map(as_dense(path, scan.affine), maps.dense(label)[..., c])
+
+
+def test_a_voxel_of_a_map_and_of_the_image_have_one_place(
+    explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    dense = api_maps(tiny_model, scan.image, load(explained / "instances.nii.gz")).dense(2)[..., 0]
+    image = nib.load(map_file(explained, 2, "flair"))
+    assert image.shape != SHAPE
+    in_map = np.unravel_index(np.abs(load(map_file(explained, 2, "flair"))).argmax(), image.shape)
+    in_image = np.unravel_index(np.abs(dense).argmax(), SHAPE)
+    np.testing.assert_allclose(
+        nib.affines.apply_affine(image.affine, in_map),
+        nib.affines.apply_affine(scan.affine, in_image),
+        atol=1e-4,
+    )
+
+
+def test_maps_on_the_full_grid_are_the_crops_with_zeros_around(
+    tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    out = run(tiny_model, scan.images, tmp_path / "out", full_grid=True, labels=(3,))
+    for channel in CHANNELS:
+        path = map_file(out, 3, channel)
+        np.testing.assert_array_equal(nib.load(path).affine, scan.affine)
+        cropped = as_dense(map_file(explained, 3, channel), scan.affine)
+        assert_same_map(load(path), cropped)
+
+
+def test_the_table_has_the_statistics_of_the_maps(explained: Path, scan: TinyScan) -> None:
+    labels, rows = load(explained / "instances.nii.gz"), read_table(explained / "instances.tsv")
+    columns = [f"{channel}_{name}" for channel in CHANNELS for name in STATISTICS]
+    assert [int(row["label"]) for row in rows] == [1, 2, 3]
+    for row in rows:
+        assert list(row)[7:] == ["samples", *columns]
+        assert row["samples"] == "2"
+        for channel in CHANNELS:
+            path = map_file(explained, int(row["label"]), channel)
+            values = as_dense(path, scan.affine).astype(np.float64)
+            expected = (
+                values.max(),
+                values.min(),
+                values[labels == int(row["label"])].mean(),
+                values[values > 0].sum() / np.abs(values).sum(),
+            )
+            found = [float(row[f"{channel}_{name}"]) for name in STATISTICS]
+            np.testing.assert_allclose(found, expected, rtol=2e-5)
+
+
+def test_the_page_shows_every_picture(explained: Path) -> None:
+    page = (explained / "index.html").read_text()
+    for label in (1, 2, 3):
+        assert f"pictures/lesion-{label:04d}.png" in page
+        picture = (explained / "pictures" / f"lesion-{label:04d}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG")
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_the_record_has_all_settings(explained: Path) -> None:
+    record = json.loads((explained / "run.json").read_text())
+    assert record["command"] == "explain"
+    saliency = record["settings"]["saliency"]
+    assert saliency["samples"] == 2
+    assert saliency["seed"] == 5
+    assert saliency["noise"] == 0.05
+    assert saliency["noise_scale"] == "range"
+    assert saliency["aggregate"] == "max"
+    assert record["settings"]["prediction"]["roi"] == list(ROI)
+    assert set(record["files"]) == set(contents(explained)) - {"run.json"}
+
+
+def test_without_pictures_there_is_no_page(
+    tmp_path: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    out = run(tiny_model, scan.images, tmp_path / "out", labels=(1,))
+    assert not (out / "pictures").exists()
+    assert not (out / "index.html").exists()
+
+
+def test_only_the_chosen_lesions_are_explained_but_all_are_found(
+    tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    out = run(tiny_model, scan.images, tmp_path / "out", labels=(3, 1))
+    assert [row["label"] for row in read_table(out / "instances.tsv")] == ["1", "3"]
+    assert {path.name.split("_")[0] for path in (out / "maps").iterdir()} == {
+        "lesion-0001",
+        "lesion-0003",
+    }
+    labels = load(explained / "instances.nii.gz")
+    np.testing.assert_array_equal(load(out / "instances.nii.gz"), labels)
+    for label in (1, 3):
+        same = load(map_file(explained, label, "flair"))
+        assert_same_map(load(map_file(out, label, "flair")), same)
+
+
+def test_unknown_labels_are_refused_before_anything_is_computed(
+    tmp_path: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    with pytest.raises(InputError, match=r"label 9\. Available: 1, 2, 3"):
+        run(tiny_model, scan.images, tmp_path / "out", labels=(1, 9))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_given_instances_keep_their_labels_whatever_these_are(
+    tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    names = np.array([0, 40, 3, 12])
+    given = names[load(explained / "instances.nii.gz")].astype(np.int16)
+    path = save(tmp_path / "given.nii.gz", given)
+    out = run(tiny_model, scan.images, tmp_path / "out", instances=path)
+    np.testing.assert_array_equal(load(out / "instances.nii.gz"), given)
+    rows = read_table(out / "instances.tsv")
+    assert [(row["label"], row["kind"]) for row in rows] == [
+        ("3", "given"),
+        ("12", "given"),
+        ("40", "given"),
+    ]
+    for before, after in enumerate(names[1:], start=1):
+        for channel in CHANNELS:
+            first, second = map_file(explained, before, channel), map_file(out, after, channel)
+            assert_same_map(load(second), load(first))
+            np.testing.assert_array_equal(nib.load(second).affine, nib.load(first).affine)
+
+
+def test_missed_lesions_are_explained_too(
+    tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    reference = (load(explained / "instances.nii.gz") == 2).astype(np.uint8)
+    reference[MISSED] = 1
+    path = save(tmp_path / "reference.nii.gz", reference)
+    out = run(tiny_model, scan.images, tmp_path / "out", reference=path)
+    rows = read_table(out / "instances.tsv")
+    assert [row["kind"] for row in rows] == ["FP", "TP", "FP", "FN"]
+    expected = api_maps(tiny_model, scan.image, 4 * (load(out / "instances.nii.gz") == 4))
+    found = as_dense(map_file(out, 4, "t1"), scan.affine)
+    assert_same_map(found, expected.dense(4)[..., 1])
+
+
+def test_the_mean_is_another_map_under_another_name(
+    tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    out = run(tiny_model, scan.images, tmp_path / "out", aggregate="mean", labels=(1,))
+    labels = load(explained / "instances.nii.gz")
+    expected = api_maps(tiny_model, scan.image, labels, aggregate="mean").dense(1)[..., 0]
+    found = as_dense(map_file(out, 1, "flair", "smoothgrad-mean"), scan.affine)
+    assert_same_map(found, expected)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"seed": 6}, {"noise": 0.1}, {"noise_scale": "absolute", "noise": 0.5}], ids=str
+)
+def test_the_noise_is_the_one_asked_for(
+    tmp_path: Path,
+    explained: Path,
+    scan: TinyScan,
+    tiny_model: Model,
+    settings: dict[str, object],
+) -> None:
+    out = run(tiny_model, scan.images, tmp_path / "out", labels=(3,), **settings)
+    labels = load(explained / "instances.nii.gz") == 3
+    expected = api_maps(tiny_model, scan.image, 3 * labels, **settings).dense(3)[..., 0]
+    assert_same_map(as_dense(map_file(out, 3, "flair"), scan.affine), expected)
+    other = as_dense(map_file(explained, 3, "flair"), scan.affine)
+    assert np.abs(expected - other).max() > 1e-3 * np.abs(other).max()
+
+
+def test_the_whole_volume_can_be_differentiated_where_windows_found_the_lesions(
+    tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    settings = {"aggregate": "mean", "labels": (3,), "field": "whole"}
+    out = run(tiny_model, scan.images, tmp_path / "out", **settings)
+    labels = load(explained / "instances.nii.gz")
+    np.testing.assert_array_equal(load(out / "instances.nii.gz"), labels)
+    field, domain = jaxsal.whole_volume(tiny_model), 3 * (labels == 3)
+    expected = jaxsal.smoothgrad(
+        field, scan.image, domain, aggregate="mean", samples=2, seed=SETTINGS.seed
+    )
+    found = as_dense(map_file(out, 3, "t1", "smoothgrad-mean"), scan.affine)
+    assert_same_map(found, expected.dense(3)[..., 1])
+
+
+def test_the_class_level_is_one_map_of_all_segmented_voxels(
+    tmp_path: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    out = run(tiny_model, scan.images, tmp_path / "out", level="class", pictures=True)
+    assert {path.name for path in (out / "maps").iterdir()} == {
+        f"class_{channel}_smoothgrad.nii.gz" for channel in CHANNELS
+    }
+    segmented = load(out / "prediction.nii.gz") >= tiny_model.threshold
+    (row,) = read_table(out / "instances.tsv")
+    assert (row["label"], row["kind"]) == ("0", "class")
+    assert int(row["voxels"]) == segmented.sum() > np.count_nonzero(load(out / "instances.nii.gz"))
+    maps = api_maps(tiny_model, scan.image, segmented.astype(int), aggregate="sum")
+    for c, channel in enumerate(CHANNELS):
+        found = as_dense(out / "maps" / f"class_{channel}_smoothgrad.nii.gz", scan.affine)
+        assert_same_map(found, maps.dense(1)[..., c])
+    assert (out / "pictures" / "class.png").exists()
+    assert "pictures/class.png" in (out / "index.html").read_text()
+
+
+@pytest.mark.parametrize("level", ["instance", "class"])
+def test_an_image_without_lesions_is_a_success(
+    tmp_path: Path, scan: TinyScan, tiny_model: Model, level: str
+) -> None:
+    finding = replace(FINDING, threshold=0.999)
+    out = run(
+        tiny_model, scan.images, tmp_path / "out", finding=finding, level=level, pictures=True
+    )
+    assert read_table(out / "instances.tsv") == []
+    (header,) = (out / "instances.tsv").read_text().splitlines()
+    assert header.startswith("label\tkind\t")
+    assert header.endswith("t1_positive_share")
+    assert set(contents(out)) == {
+        "prediction.nii.gz",
+        "instances.nii.gz",
+        "instances.tsv",
+        "index.html",
+        "run.json",
+    }
+
+
+def test_an_empty_label_map_is_a_success(tmp_path: Path, scan: TinyScan, tiny_model: Model) -> None:
+    path = save(tmp_path / "given.nii.gz", np.zeros(SHAPE, np.uint8))
+    out = run(tiny_model, scan.images, tmp_path / "out", instances=path)
+    assert read_table(out / "instances.tsv") == []
+    assert not (out / "maps").exists()
+
+
+def test_progress_ends_with_everything_done(
+    tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    seen: list[Progress] = []
+    stages: list[str] = []
+    explain(
+        tiny_model,
+        Scan(scan.images),
+        tmp_path / "out",
+        FINDING,
+        SETTINGS,
+        on_stage=stages.append,
+        on_progress=seen.append,
+    )
+    voxels = np.count_nonzero(load(explained / "instances.nii.gz"))
+    assert seen[-1] == Progress(3, 3, 2 * voxels, 2 * voxels)
+    done = [progress.gradients_done for progress in seen]
+    assert done == sorted(done)
+    assert stages == ["finding lesions", "explaining"]
+
+
+def test_an_interruption_leaves_nothing(tmp_path: Path, scan: TinyScan, tiny_model: Model) -> None:
+    def interrupt(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explain(
+            tiny_model,
+            Scan(scan.images),
+            tmp_path / "out",
+            FINDING,
+            SETTINGS,
+            on_progress=interrupt,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reference_and_instances_exclude_each_other(tmp_path: Path, scan: TinyScan) -> None:
+    with pytest.raises(InputError, match="not both"):
+        Scan(scan.images, scan.flair, scan.t1)
