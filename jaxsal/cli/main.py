@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         options.run(options)
+        sys.stdout.flush()
     except InputError as error:
         return _say(name, str(error), _MISTAKE)
     except KeyboardInterrupt:
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "RESOURCE_EXHAUSTED" not in str(error):  # how JAX says it
             raise
         return _say(name, _NO_MEMORY, _FAILURE)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         return _say(name, str(error), _FAILURE)
     return 0

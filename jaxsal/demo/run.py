@@ -1,0 +1,58 @@
+"""The demo: files of a synthetic scan in, files of its explanation out."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from jaxsal.checkpoints import load_model
+from jaxsal.demo.phantom import make_phantom, write_phantom
+from jaxsal.errors import InputError
+from jaxsal.saliency.smoothgrad import OnProgress
+from jaxsal.scan import Scan, explain
+from jaxsal.scan.predict import OnStage
+from jaxsal.settings import ExplainSettings, PredictSettings
+
+SEED, LESIONS = 2, 8  # of a head that the network was not trained on
+WINDOW = 48  # voxels: of the windows that the network was trained on
+SAMPLES = 8
+
+
+def run_demo(
+    out: Path,
+    *,
+    precision: str = "float32",
+    overwrite: bool = False,
+    on_stage: OnStage = lambda stage: None,
+    on_progress: OnProgress | None = None,
+) -> Path:
+    """Writes a synthetic scan and explains its lesions with the bundled network.
+
+    Returns:
+        The folder with the results.
+
+    Raises:
+        InputError: the folder is in use or cannot be written.
+    """
+    scan_folder, results = out / "scan", out / "results"
+    if scan_folder.exists() and not overwrite:
+        raise InputError(f"{out} is in use; choose another folder, or give --overwrite")
+    on_stage("making a synthetic brain")
+    write_phantom(make_phantom(SEED, lesions=LESIONS), scan_folder)
+    with as_file(files("jaxsal.demo") / "model") as folder:
+        model = load_model(folder, precision)
+    scan = Scan(
+        images=(scan_folder / "FLAIR.nii.gz", scan_folder / "T1.nii.gz"),
+        reference=scan_folder / "lesions.nii.gz",
+    )
+    explain(
+        model,
+        scan,
+        results,
+        PredictSettings(roi=(WINDOW, WINDOW, WINDOW)),
+        ExplainSettings(samples=SAMPLES, field="whole"),  # as the paper explains its U-Net
+        overwrite=overwrite,
+        on_stage=on_stage,
+        on_progress=on_progress,
+    )
+    return results
