@@ -103,7 +103,7 @@ class PReLU(nnx.Module):
     """x where positive, else a learnt slope times x; one slope, or one per channel."""
 
     def __init__(self, slopes: int = 1, initial: float = 0.25) -> None:
-        self.slope = nnx.Param(jnp.full((slopes,), initial))
+        self.slope = nnx.Param(jnp.full((slopes,), initial, jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return jnp.where(x > 0, x, self.slope[...].astype(x.dtype) * x)

@@ -21,7 +21,7 @@ from jaxsal.types import Triple
 MAPS_SHARE = 0.3  # of the memory budget, for the maps of the lesions computed together
 SLOTS = 4  # lesions whose maxima are on the device at once
 # Larger batches gain nothing: on CPU by measurement, elsewhere as the device is full by then.
-_LARGEST_BATCH = {"cpu": 4}
+_LARGEST_BATCH = {"cpu": 2}
 _LARGEST_BATCH_ELSEWHERE = 32
 _LINEARISATIONS_SHARE = 0.4  # of the rest, for the windows kept linearised
 
