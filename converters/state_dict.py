@@ -6,7 +6,6 @@ PyTorch refuse everything but tensors and plain containers.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 import warnings
@@ -47,12 +46,6 @@ def read_state_dict(path: str | Path) -> State:
         }
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def file_checksum(path: str | Path) -> str:
-    """SHA-256 of a file's content."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def select_network(state: State, pattern: str) -> tuple[State, str, list[str]]:
@@ -116,6 +109,11 @@ def _load(path: Path) -> Any:
         raise InputError(
             "reading PyTorch checkpoints needs torch: pip install 'jaxsal[convert]'"
         ) from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        raise InputError(
+            f"torch {torch.__version__} can be made to run code while it reads tensors only "
+            "(CVE-2025-32434): upgrade to torch 2.6 or newer"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

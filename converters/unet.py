@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.errors import InputError
+from jaxsal.files import file_checksum
 from jaxsal.model import Model, describe_mismatch
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal_converters.config_file import read_config_file
-from jaxsal_converters.state_dict import State, file_checksum, read_state_dict, select_network
+from jaxsal_converters.state_dict import State, read_state_dict, select_network
 from jaxsal_converters.unet_architecture import infer_arguments
 from jaxsal_converters.unet_keys import KEY_PATTERN, aliases, parameter_rules
 

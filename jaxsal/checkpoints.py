@@ -146,7 +146,7 @@ def _move_into_place(partial: Path, folder: Path) -> None:
         folder.rename(previous)
     try:
         partial.rename(folder)
-    except OSError:
+    except BaseException:
         if existed:
             previous.rename(folder)
         raise
@@ -189,6 +189,7 @@ def _write_parameters(folder: Path, parameters: Mapping[str, jax.Array]) -> None
     host = {name: np.asarray(value) for name, value in parameters.items()}
     with _silence(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, host)
+    (folder / "commit_success.txt").unlink(missing_ok=True)  # it tells the path on this machine
 
 
 def _files_checksum(folder: Path) -> str:

@@ -12,7 +12,7 @@ from jaxsal.errors import InputError
 
 def current_device() -> jax.Device:
     """The default device; also while a function is being traced."""
-    chosen: jax.Device | str | None = getattr(jax.config, "jax_default_device", None)
+    chosen: jax.Device | str | None = jax.config.jax_default_device  # type: ignore[attr-defined]
     if isinstance(chosen, jax.Device):
         return chosen
     return jax.local_devices(backend=chosen)[0]
@@ -42,9 +42,10 @@ def computing_on(name: str | None, precision: str = "float32") -> Iterator[jax.D
 def _find(name: str) -> jax.Device:
     platform, _, index = name.lower().partition(":")
     platform = "gpu" if platform == "cuda" else platform
+    backends = ["cpu"] if platform == "cpu" else [jax.default_backend(), "cpu"]
     found = {
         f"{device.platform}:{i}": device
-        for backend in dict.fromkeys([jax.default_backend(), "cpu"])
+        for backend in dict.fromkeys(backends)
         for i, device in enumerate(jax.local_devices(backend=backend))
     }
     device = found.get(f"{platform}:{index or 0}")

@@ -38,6 +38,11 @@ class LogitFunction(Protocol):
         """What each spatial size of a batch must be a multiple of."""
         ...
 
+    @property
+    def channels(self) -> int | None:
+        """Number C of image channels; None if unknown."""
+        ...
+
     def reach(self, outputs: Reach) -> Reach | None:
         """The input positions that these output positions depend on; None if all of them."""
         ...

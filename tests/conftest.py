@@ -6,10 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny import TinyScan, make_model, make_scan
 
 from jaxsal.checkpoints import save_model
 from jaxsal.model import Model
+
+settings.register_profile("any machine", deadline=None)  # no test depends on the time it takes
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

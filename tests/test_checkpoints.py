@@ -283,3 +283,9 @@ def test_the_level_of_logging_is_left_as_it_was(saved: Path) -> None:
     before = logger.level
     load_model(saved)
     assert logger.level == before
+
+
+def test_a_model_directory_tells_no_path_of_the_machine_it_was_made_on(model, tmp_path):
+    save_model(model, tmp_path / "model")
+    for path in (tmp_path / "model").rglob("*"):
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()

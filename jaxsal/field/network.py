@@ -13,12 +13,22 @@ from jaxsal.errors import InputError
 from jaxsal.types import LogitFunction, Reach, Triple
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CallableFunction:
-    """Any callable from a batch of images to logits, about whose structure nothing is known."""
+    """Any callable from a batch of images to logits, about whose structure nothing is known.
+
+    Two of them are the same if they call the same object, whether or not that can be hashed.
+    """
 
     call: Callable[[jax.Array], jax.Array]
     divisor: Triple = (1, 1, 1)
+    channels: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CallableFunction) and self.call is other.call
+
+    def __hash__(self) -> int:
+        return id(self.call)
 
     def __call__(self, parameters: Any, batch: jax.Array) -> jax.Array:
         return self.call(batch)
@@ -40,14 +50,19 @@ def model_parts(model: Any) -> tuple[LogitFunction, Any, float | None]:
     return CallableFunction(model), (), None
 
 
-def image_shape(image: jax.Array) -> Triple:
+def image_shape(function: LogitFunction, image: jax.Array) -> Triple:
     """The grid (X, Y, Z) of an image (X, Y, Z, C).
 
     Raises:
-        InputError: the array has other axes.
+        InputError: the array has other axes, no voxels, or not the network's channels.
     """
-    if image.ndim != 4:
+    if image.ndim != 4 or 0 in image.shape:
         raise InputError(f"an image has axes (X, Y, Z, C), got an array of shape {image.shape}")
+    if function.channels not in (None, image.shape[-1]):
+        raise InputError(
+            f"the network takes {function.channels} channels, the last axis of an image; got an "
+            f"array of shape {image.shape}"
+        )
     x, y, z, _ = image.shape
     return x, y, z
 

@@ -31,7 +31,8 @@ def sliding_window(
 
     Args:
         model: a `jaxsal.Model`, or any callable from images (B, X, Y, Z, C) to logits
-            (B, X, Y, Z, K).
+            (B, X, Y, Z, K). A callable must be pure: it is compiled once, with the weights that
+            it holds then.
         roi: window size in voxels; smaller volumes are padded with zeros on both sides.
         overlap: share of a window that the next one covers again, in [0, 1).
         blend: "gaussian" gives voxels near a window's centre more weight (sigma = 0.125 of the
@@ -68,7 +69,7 @@ class SlidingWindow:
     _counts: dict[Triple, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __call__(self, image: jax.Array) -> jax.Array:
-        shape = image_shape(image)
+        shape = image_shape(self.function, image)
         before, padded = self._padding(shape)
         image = pad(jnp.asarray(image), before, padded)
         importance = jnp.asarray(self.importance)[..., None]

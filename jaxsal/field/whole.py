@@ -23,7 +23,8 @@ def whole_volume(model: Any) -> WholeVolume:
 
     Args:
         model: a `jaxsal.Model`, or any callable from images (B, X, Y, Z, C) to logits
-            (B, X, Y, Z, K).
+            (B, X, Y, Z, K). A callable must be pure: it is compiled once, with the weights that
+            it holds then.
     """
     return WholeVolume(*model_parts(model))
 
@@ -37,7 +38,7 @@ class WholeVolume:
     threshold: float | None = None
 
     def __call__(self, image: jax.Array) -> jax.Array:
-        shape = image_shape(image)
+        shape = image_shape(self.function, image)
         before, padded = self._padding(shape)
         image = pad(jnp.asarray(image), before, padded)
         logits = window_logits(self.function, self.parameters, image, (0, 0, 0), padded)

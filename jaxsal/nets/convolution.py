@@ -24,6 +24,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from functools import partial, reduce
 from typing import Literal
 
 import jax
@@ -70,8 +71,9 @@ def convolution(
         columns = jnp.concatenate(list(taps), axis=-1)
         return columns @ kernel.reshape(-1, kernel.shape[-1])
     weights = kernel.reshape(-1, *kernel.shape[3:])
-    products = (tap @ weight for tap, weight in zip(taps, weights, strict=True))
-    return sum(products, start=jnp.zeros((), x.dtype))
+    multiply = partial(jnp.matmul, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
+    total = reduce(jnp.add, map(multiply, taps, weights))
+    return total.astype(x.dtype)  # rounded once, after adding up
 
 
 def transposed_convolution(

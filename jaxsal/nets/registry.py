@@ -74,6 +74,9 @@ class NetworkFunction:
             parameters: as `parameter_shapes` lists them.
             batch: images.
             perturbations: added to the activations of these names on the way.
+
+        Raises:
+            InputError: there is no layer of such a name.
         """
         if self.precision == "bfloat16":
             parameters = {k: v.astype(jnp.bfloat16) for k, v in parameters.items()}
@@ -81,12 +84,20 @@ class NetworkFunction:
         with jax.default_matmul_precision(_MATMUL_PRECISION[self.precision]):
             network = merge(self.config, parameters)
             logits, activations = network(batch, perturbations)
+        unknown = sorted(set(perturbations or {}) - set(activations))
+        if unknown:
+            raise InputError(f"the network has no layer {', '.join(unknown)} to perturb")
         return logits.astype(jnp.float32), activations
 
     @property
     def divisor(self) -> Triple:
         """What each spatial size of a batch must be a multiple of."""
         return self.config.divisor
+
+    @property
+    def channels(self) -> int:
+        """Number of image channels."""
+        return self.config.in_channels
 
     def reach(self, outputs: Reach) -> Reach | None:
         """The input positions that these output positions depend on; None if all of them."""

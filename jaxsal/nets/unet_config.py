@@ -116,6 +116,8 @@ def _per_axis(values: Triple) -> int | list[int]:
 
 
 def _checked_config(arguments: Mapping[str, Any]) -> UNetConfig:
+    if not isinstance(arguments, Mapping):
+        raise InputError(f"a UNet's configuration is a mapping of arguments, got {arguments!r}")
     given = {"spatial_dims" if k == "dimensions" else k: v for k, v in arguments.items()}
     missing = [name for name in _REQUIRED if name not in given]
     unknown = sorted(set(given) - set(_REQUIRED) - set(_DEFAULTS))

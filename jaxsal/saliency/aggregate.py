@@ -15,12 +15,13 @@ import numpy as np
 
 
 def signed_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Of two values the one of larger magnitude; of equal magnitudes the positive one."""
-    return jnp.where(jnp.abs(a) == jnp.abs(b), jnp.maximum(a, b), _larger(a, b))
+    """Of two values the one of larger magnitude; of equal magnitudes the positive one.
 
-
-def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.where(jnp.abs(a) > jnp.abs(b), a, b)
+    Not a number stays not a number.
+    """
+    larger = jnp.where(jnp.abs(a) > jnp.abs(b), a, b)
+    either = jnp.maximum(a, b)  # the positive one of equals, and NaN if one of them is
+    return jnp.where((jnp.abs(a) == jnp.abs(b)) | jnp.isnan(either), either, larger)
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -70,8 +71,8 @@ class LesionSum:
     def combine_maximum(self, frame: np.ndarray, origin: np.ndarray) -> None:
         """Takes the signed maximum with a frame (N, X, Y, Z, C) that begins at this position."""
         mine, theirs = self._overlap(frame, origin)
-        bigger = np.abs(theirs) > np.abs(mine)
-        bigger |= (theirs > mine) & (theirs == -mine)
+        bigger = np.abs(theirs) > np.abs(mine)  # false where mine is NaN, which stays
+        bigger |= ((theirs > mine) & (theirs == -mine)) | np.isnan(theirs)
         np.copyto(mine, theirs, where=bigger)
 
     def combine_sum(self, frame: np.ndarray, origin: np.ndarray) -> None:

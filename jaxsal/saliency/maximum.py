@@ -82,7 +82,7 @@ class _GroupGradients:
         for window, gradients in parts:
             if frames is None:
                 batch, samples, *_, channels = gradients.shape
-                frames = jnp.zeros((batch, samples, *self.frame, channels))
+                frames = jnp.zeros((batch, samples, *self.frame, channels), gradients.dtype)
             offset = self._plan.starts[window] - self._corner
             frames = place(frames, gradients, jnp.asarray(offset))
         assert frames is not None  # a group has at least one window
@@ -107,7 +107,7 @@ def _maxima(
     maxima: jax.Array | None = None
     for filled, count, values in batch.run(rows, gradients):
         if maxima is None:
-            maxima = jnp.zeros((SLOTS, *values.shape[1:]))
+            maxima = jnp.zeros((SLOTS, *values.shape[1:]), values.dtype)
         # Repeated voxels that fill up a batch do not change a maximum.
         slots = np.searchsorted(lesions, owners[filled])
         maxima = accumulate(maxima, values, jnp.asarray(slots))

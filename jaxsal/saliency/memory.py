@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,10 +23,24 @@ def default_budget() -> int:
     """Bytes that may be used on the default device when the user gives no budget."""
     device = current_device()
     if device.platform == "cpu":
-        return int(psutil.virtual_memory().available * _CPU_SHARE)
+        return int(min(psutil.virtual_memory().available, _container_limit()) * _CPU_SHARE)
     statistics = device.memory_stats() or {}
     free = statistics.get("bytes_limit", 4 * GIB) - statistics.get("bytes_in_use", 0)
     return int(free * _DEVICE_SHARE)
+
+
+def _container_limit() -> float:
+    """Bytes left to the control group that this process runs in, such as a container or a job."""
+    group = Path("/sys/fs/cgroup")
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            return int((group / limit).read_text()) - int((group / used).read_text())
+        except (OSError, ValueError):  # no such group, or no limit ("max")
+            continue
+    return math.inf
 
 
 def working_bytes(function: Any, *arguments: Any) -> int:

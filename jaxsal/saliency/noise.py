@@ -39,7 +39,7 @@ def standard_deviation(image: jax.Array, noise: float, scale: NoiseScale) -> flo
 @partial(jax.jit, static_argnames=("count",))
 def add_noise(image: jax.Array, deviation: float, seed: int, first: int, count: int) -> jax.Array:
     """Noisy copies (N, X, Y, Z, C) of an image: samples first to first + count - 1 of a seed."""
-    key = jax.random.key(seed)
+    key = jax.random.key(seed, impl="threefry2x32")  # whatever the global configuration
     keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(count))
     noise = jax.vmap(lambda k: jax.random.normal(k, image.shape, jnp.float32))(keys)
     return image + deviation * noise

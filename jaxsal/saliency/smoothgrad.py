@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField
+from jaxsal.field import LogitField, image_shape
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.aggregate import LesionSum
 from jaxsal.saliency.engine import MAPS_SHARE, NoisyImages, Work
@@ -71,8 +72,9 @@ def smoothgrad(
         field: logits as a function of the image: `whole_volume` or `sliding_window`.
         image: (X, Y, Z, C), normalised as the network expects.
         labels: (X, Y, Z) whole numbers, one lesion domain per positive label. None: class level,
-            the sum over all voxels that the field segments, averaged over n (Eq. 1); it is
-            stored under the label 0, and ``aggregate`` does not apply.
+            the sum over all voxels that the field segments (lesion probability at least the
+            model's threshold, 0.5 for a callable), averaged over n (Eq. 1); it is stored under
+            the label 0, and ``aggregate`` does not apply.
         target: output channel whose logit is explained; for networks with a single output
             channel, 0 and 1 both mean that one.
         aggregate: "max": at each voxel the gradient of largest magnitude, with its sign
@@ -135,12 +137,12 @@ def smoothgrad_stream(
     """As `smoothgrad`, but yields each label with its map as soon as it is complete.
 
     Only as many lesions as fit the memory are computed together, so that a scan with any number
-    of lesions can be explained.
+    of lesions can be explained. Arguments are checked at once, not when the first map is asked for.
     """
+    _check_choices(aggregate, voxel_batch, noise_batch, memory)
     image = _checked_image(image)
     target = _checked_target(field, image, target)
     noisy = _noisy_images(image, samples, noise, noise_scale, seed, noise_samples)
-    _check_choices(aggregate, voxel_batch, noise_batch, memory)
     if labels is None:
         domains, aggregate = _segmented_domain(field, image, target), "sum"
     else:
@@ -158,14 +160,21 @@ def smoothgrad_stream(
         noise_batch=min(noise_batch, noisy.count),
         report=tracker.advance,
     )
-    compute = signed_maximum_maps if aggregate == "max" else sum_maps
-    tracker.gradients = noisy.count * (
-        sum(len(d.voxels) for d in domains) if aggregate == "max" else pull_backs(work, domains)
-    )
-    for wave in _waves(work, domains):
+    return _compute(work, domains, aggregate, tracker)
+
+
+def _compute(
+    work: Work, domains: Sequence[Domain], aggregate: Aggregate, tracker: _Tracker
+) -> Iterator[tuple[int, Crop]]:
+    samples = work.noisy.count
+    voxelwise = aggregate == "max"
+    compute = signed_maximum_maps if voxelwise else sum_maps
+    pulls = sum(len(d.voxels) for d in domains) if voxelwise else pull_backs(work, domains)
+    tracker.gradients = samples * pulls
+    for wave in _waves(work, domains, together=not voxelwise):
         for domain, lesion_map in zip(wave, compute(work, wave), strict=True):
-            scale = noisy.count * (len(domain.voxels) if aggregate == "mean" else 1)
-            yield domain.label, _crop(lesion_map, scale, noisy.count)
+            scale = samples * (len(domain.voxels) if aggregate == "mean" else 1)
+            yield domain.label, _crop(domain.label, lesion_map, scale, samples)
         tracker.finish(len(wave))
 
 
@@ -210,15 +219,15 @@ class _Tracker:
 
 def _checked_image(image: ArrayLike) -> jax.Array:
     array = jnp.asarray(image, jnp.float32)
-    if array.ndim != 4:
-        raise InputError(f"an image has axes (X, Y, Z, C), got an array of shape {array.shape}")
     if not bool(jnp.isfinite(array).all()):
         raise InputError("the image must be finite everywhere, but has NaN or infinite voxels")
     return array
 
 
 def _checked_target(field: LogitField, image: jax.Array, target: int) -> int:
-    batch = jax.ShapeDtypeStruct((1, *field.function.divisor, image.shape[-1]), jnp.float32)
+    shape = image_shape(field.function, image)
+    window = field.plan(shape, np.zeros((1, 3), int)).size
+    batch = jax.ShapeDtypeStruct((1, *window, image.shape[-1]), jnp.float32)
     outputs = jax.eval_shape(field.function, field.parameters, batch).shape[-1]
     return output_channel(target, outputs)
 
@@ -229,8 +238,8 @@ def _check_choices(
     if aggregate not in AGGREGATES:
         raise InputError(f"aggregate must be one of {', '.join(AGGREGATES)}; got {aggregate!r}")
     for name, value in (("voxel_batch", voxel_batch), ("noise_batch", noise_batch)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise InputError(f"{name} must be a whole number of at least 1, got {value}")
     if memory is not None and memory <= 0:
         raise InputError(f"memory must be a positive number of bytes, got {memory}")
 
@@ -251,10 +260,10 @@ def _noisy_images(
                 f"1; got {given.shape}"
             )
         return _GivenNoise(image, given, len(given))
-    if samples < 1:
-        raise InputError(f"samples must be at least 1, got {samples}")
-    if not 0 <= seed < 2**31:
-        raise InputError(f"seed must be from 0 to {2**31 - 1}, got {seed}")
+    if not isinstance(samples, int) or samples < 1:
+        raise InputError(f"samples must be a whole number of at least 1, got {samples}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise InputError(f"seed must be a whole number from 0 to {2**31 - 1}, got {seed}")
     return _SeededNoise(image, standard_deviation(image, noise, scale), seed, samples)
 
 
@@ -276,13 +285,13 @@ def _segmented_domain(field: LogitField, image: jax.Array, target: int) -> list[
     return [Domain(CLASS_LEVEL, voxels)] if len(voxels) else []
 
 
-def _waves(work: Work, domains: Sequence[Domain]) -> Iterator[list[Domain]]:
+def _waves(work: Work, domains: Sequence[Domain], *, together: bool) -> Iterator[list[Domain]]:
     """Lesions to compute together: as many, in their order, as their maps fit the budget."""
     budget = MAPS_SHARE * work.budget
     wave: list[Domain] = []
     used = 0
     for domain in domains:
-        plan = work.field.plan(work.shape, domain.voxels)
+        plan = work.field.plan(work.shape, domain.voxels, together=together)
         low, high = plan.footprint(domain.voxels, np.arange(len(domain.voxels)))
         size = 4 * int(np.prod(high - low)) * work.channels * (1 + work.noise_batch)
         if wave and used + size > budget:
@@ -294,6 +303,13 @@ def _waves(work: Work, domains: Sequence[Domain]) -> Iterator[list[Domain]]:
         yield wave
 
 
-def _crop(lesion_map: LesionSum, scale: int, samples: int) -> Crop:
+def _crop(label: int, lesion_map: LesionSum, scale: int, samples: int) -> Crop:
+    values = lesion_map.total / np.float32(scale)
+    if not np.isfinite(values).all():
+        warnings.warn(
+            f"the map of lesion {label} has infinite values or some that are not numbers: the "
+            "network's gradient overflows there",
+            stacklevel=2,
+        )
     x, y, z = lesion_map.low.tolist()
-    return Crop(lesion_map.total / np.float32(scale), (x, y, z), samples)
+    return Crop(values, (x, y, z), samples)

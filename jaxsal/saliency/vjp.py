@@ -61,7 +61,9 @@ def pull_back_voxels(
     """
     batch = positions.shape[0]
     x, y, z = positions.T
-    cotangents = jnp.zeros((batch, *size)).at[jnp.arange(batch), x, y, z].set(weights)
+    cotangents = (
+        jnp.zeros((batch, *size), weights.dtype).at[jnp.arange(batch), x, y, z].set(weights)
+    )
     return pull_back(pull, cotangents, samples)
 
 
