@@ -122,8 +122,18 @@ def run(options: argparse.Namespace) -> None:
             on_stage=bar.stage,
             on_progress=bar.update,
         )
-    page = f"; open {options.out / 'index.html'}" if settings.pictures else ""
-    print(f"{len(rows)} maps per channel in {options.out}{page}")
+    page = f"open {options.out / 'index.html'}"
+    print(shared.channel_files(scan, model.channels))
+    print(
+        f"{_explained(len(rows), settings)}; "
+        f"{page if settings.pictures else f'results in {options.out}'}"
+    )
+
+
+def _explained(count: int, settings: ExplainSettings) -> str:
+    if settings.level == "class":
+        return "all segmented voxels explained" if count else "no voxel to explain"
+    return f"{count} lesion{'' if count == 1 else 's'} explained"
 
 
 def _settings(options: argparse.Namespace) -> ExplainSettings:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
-from types import ModuleType
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType, ModuleType
 
 from jaxsal import __version__
 from jaxsal.cli import convert, demo, explain, info, predict
 from jaxsal.errors import InputError
 
 _COMMANDS: tuple[ModuleType, ...] = (demo, convert, info, predict, explain)
-_MISTAKE, _FAILURE, _INTERRUPTED = 2, 1, 130
+_MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143
 _NO_MEMORY = "out of memory; use smaller windows (--roi) or give explain a smaller --memory"
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, by which batch systems end a job; what Ctrl-C cleans up, this does too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,12 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{name}: warning: {message}", file=sys.stderr
     )
     try:
-        options.run(options)
+        with _terminable():
+            options.run(options)
         sys.stdout.flush()
     except InputError as error:
         return _say(name, str(error), _MISTAKE)
-    except KeyboardInterrupt:
-        return _say(name, "interrupted; nothing was written", _INTERRUPTED)
+    except KeyboardInterrupt as error:
+        status = _TERMINATED if isinstance(error, _Terminated) else _INTERRUPTED
+        _say(name, "interrupted; no results were written", status)
+        if arguments is None:  # as a program: Python's own exit may crash in JAX's computation
+            sys.stdout.flush()
+            os._exit(status)
+        return status
     except MemoryError:
         return _say(name, _NO_MEMORY, _FAILURE)
     except RuntimeError as error:
@@ -44,6 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _say(name, str(error), _FAILURE)
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turns SIGTERM into an exception; signals can be handled in the main thread only."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would stop the cleaning up
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _say(name: str, message: str, status: int) -> int:

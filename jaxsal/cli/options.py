@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,12 @@ def scan_files(options: argparse.Namespace) -> Scan:
         reference=options.reference,
         instances=getattr(options, "instances", None),
     )
+
+
+def channel_files(scan: Scan, channels: Sequence[str]) -> str:
+    """Which file is taken for which channel."""
+    pairs = zip(channels, scan.images, strict=False)
+    return ", ".join(f"{channel}: {path.name}" for channel, path in pairs)
 
 
 def gibibytes(text: str) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
+
+if TYPE_CHECKING:
+    from jaxsal.scan import Scan
 
 
 def add_parser(commands: Any) -> None:
@@ -41,4 +44,12 @@ def run(options: argparse.Namespace) -> None:
         rows = predict(
             model, scan, options.out, settings, overwrite=options.overwrite, on_stage=bar.stage
         )
-    print(f"{len(rows)} lesions; results in {options.out}")
+    print(shared.channel_files(scan, model.channels))
+    print(f"{_found([row['kind'] for row in rows], scan)}; results in {options.out}")
+
+
+def _found(kinds: list[str], scan: Scan) -> str:
+    if scan.reference is None:
+        return f"{len(kinds)} lesion{'' if len(kinds) == 1 else 's'} found"
+    true, false, missed = (kinds.count(kind) for kind in ("TP", "FP", "FN"))
+    return f"{true + false} found: {true} TP, {false} FP; {missed} missed (FN)"

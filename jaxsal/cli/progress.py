@@ -1,7 +1,9 @@
-"""A progress bar that shows lesions, voxel gradients and the time left."""
+"""What a command is doing, and how far it is: a bar on a terminal, a few lines in a log file."""
 
 from __future__ import annotations
 
+import sys
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -16,27 +18,18 @@ from rich.progress import (
 
 from jaxsal.saliency.smoothgrad import Progress as Done
 
+_LOG_STEP = 10  # per cent between two lines of a log file
+
 
 class ProgressBar:
     """Use as a context manager; hand `stage` and `update` to what is computed."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[counts]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,  # in a log file it would be one stale line
-        )
-        self._task = self._progress.add_task("starting", total=None, counts="")
+        self._shown = _Bar(console) if console.is_terminal else _Log()
 
     def __enter__(self) -> ProgressBar:
-        self._progress.start()
+        self._shown.start()
         return self
 
     def __exit__(
@@ -45,18 +38,83 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        self._shown.stop()
 
     def stage(self, name: str) -> None:
         """Shows what is being done, before it is known how much it is."""
-        self._progress.update(self._task, description=name)
+        self._shown.stage(name)
 
     def update(self, done: Done) -> None:
         """Shows how much is done."""
-        counts = (
-            f"{done.lesions_done}/{done.lesions} lesions, "
-            f"{done.gradients_done:,}/{done.gradients:,} voxel gradients"
+        self._shown.update(done)
+
+
+class _Bar:
+    """One line that changes; a time left only once it is known how much there is to do."""
+
+    def __init__(self, console: Console) -> None:
+        self._begun = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
         )
+        self._measured = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*self._begun, console=console)
+        self._task = self._progress.add_task("starting", total=None, counts="")
+
+    def start(self) -> None:
+        self._progress.start()
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+    def stage(self, name: str) -> None:
+        self._progress.columns = self._begun
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(name, total=None, counts="")
+
+    def update(self, done: Done) -> None:
+        self._progress.columns = self._measured
         self._progress.update(
-            self._task, completed=done.gradients_done, total=done.gradients, counts=counts
+            self._task, completed=done.gradients_done, total=done.gradients, counts=_counts(done)
         )
+
+
+class _Log:
+    """A line per stage and per step, so that the log of a long job shows that it lives."""
+
+    def start(self) -> None:
+        self._started, self._stage, self._next = time.monotonic(), "", _LOG_STEP
+
+    def stop(self) -> None:
+        pass
+
+    def stage(self, name: str) -> None:
+        self._stage, self._next = name, _LOG_STEP
+        self._say(name)
+
+    def update(self, done: Done) -> None:
+        share = 100 * done.gradients_done // max(done.gradients, 1)
+        if share >= self._next:
+            self._next = share - share % _LOG_STEP + _LOG_STEP
+            self._say(f"{self._stage}: {share} %, {_counts(done)}")
+
+    def _say(self, message: str) -> None:
+        hours, seconds = divmod(int(time.monotonic() - self._started), 3600)
+        elapsed = f"{hours}:{seconds // 60:02}:{seconds % 60:02}"
+        print(f"[{elapsed}] {message}", file=sys.stderr, flush=True)
+
+
+def _counts(done: Done) -> str:
+    return (
+        f"{done.lesions_done}/{done.lesions} lesions, "
+        f"{done.gradients_done:,}/{done.gradients:,} voxel gradients"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.errors import InputError
 from jaxsal.saliency.smoothgrad import OnProgress
 from jaxsal.scan import Scan, explain
+from jaxsal.scan.output_folder import holds_results
 from jaxsal.scan.predict import OnStage
 from jaxsal.settings import ExplainSettings, PredictSettings
 
@@ -35,24 +37,46 @@ def run_demo(
         InputError: the folder is in use or cannot be written.
     """
     scan_folder, results = out / "scan", out / "results"
-    if scan_folder.exists() and not overwrite:
-        raise InputError(f"{out} is in use; choose another folder, or give --overwrite")
+    _check_unused(scan_folder, results, overwrite)
     on_stage("making a synthetic brain")
-    write_phantom(make_phantom(SEED, lesions=LESIONS), scan_folder)
     with as_file(files("jaxsal.demo") / "model") as folder:
         model = load_model(folder, precision)
     scan = Scan(
         images=(scan_folder / "FLAIR.nii.gz", scan_folder / "T1.nii.gz"),
         reference=scan_folder / "lesions.nii.gz",
     )
-    explain(
-        model,
-        scan,
-        results,
-        PredictSettings(roi=(WINDOW, WINDOW, WINDOW)),
-        ExplainSettings(samples=SAMPLES, field="whole"),  # as the paper explains its U-Net
-        overwrite=overwrite,
-        on_stage=on_stage,
-        on_progress=on_progress,
-    )
+    is_new = not scan_folder.exists()
+    try:
+        write_phantom(make_phantom(SEED, lesions=LESIONS), scan_folder)
+        explain(
+            model,
+            scan,
+            results,
+            PredictSettings(roi=(WINDOW, WINDOW, WINDOW)),
+            ExplainSettings(samples=SAMPLES, field="whole"),  # as the paper explains its U-Net
+            overwrite=overwrite,
+            on_stage=on_stage,
+            on_progress=on_progress,
+        )
+    except BaseException:
+        if is_new:  # leave nothing that a second try would stumble over
+            shutil.rmtree(scan_folder, ignore_errors=True)
+        raise
     return results
+
+
+def _check_unused(scan_folder: Path, results: Path, overwrite: bool) -> None:
+    """A demo's scan may be replaced, a user's not; they are told apart by the results beside."""
+    if not scan_folder.exists():
+        return
+    if not overwrite:
+        raise InputError(
+            f"{scan_folder.parent} is in use; choose another folder, or give --overwrite"
+        )
+    if scan_folder.is_dir() and not any(scan_folder.iterdir()):
+        return
+    if not holds_results(results):
+        raise InputError(
+            f"{scan_folder} is not overwritten, because {results} holds no results of an earlier "
+            "demo; choose another folder"
+        )

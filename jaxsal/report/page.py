@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
+from numbers import Integral
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +53,7 @@ def write_page(
     facts: Mapping[str, Mapping[str, object]],
     *,
     scale: Literal["diverging", "sequential"] = "diverging",
+    level: str = "instance",
 ) -> None:
     """Write a self-contained page: table of instances, a picture for each, facts about the run.
 
@@ -66,6 +68,8 @@ def write_page(
         columns: the table from left to right; the first one links to the instance's picture.
         facts: sections of names and values, e.g. {"Settings": {"samples": 50}}.
         scale: what the pictures' colours mean, as in `lesion_figure`.
+        level: "instance", or "class" for one map of all segmented voxels, whose label 0 is shown
+            as "all".
 
     Raises:
         InputError: if the file cannot be written.
@@ -76,6 +80,8 @@ def write_page(
     template = environment.from_string(
         files("jaxsal.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     )
+    if level == "class":
+        rows = [{**row, "label": "all"} for row in rows]
     html = template.render(
         title=title,
         columns=columns,
@@ -87,6 +93,7 @@ def write_page(
             for section, entries in facts.items()
         },
         scale=scale,
+        level=level,
     )
     with whole_file(path) as file:
         file.write(html.encode("utf-8"))
@@ -107,10 +114,11 @@ def _cell(value: Value, digits: int | None) -> Cell:
 
 def _number(value: float, digits: int | None) -> str:
     """Write a number for reading: fixed decimals, else three significant digits."""
-    if digits is None and float(value).is_integer():
+    if digits is None and (isinstance(value, Integral) or value == 0 or math.isinf(value)):
         digits = 0
     if digits is None:
-        digits = max(0, 2 - math.floor(math.log10(abs(value)))) if math.isfinite(value) else 0
+        rounded = float(f"{value:.2e}")  # 9.996 becomes 10.0, not 10.00
+        digits = max(0, 2 - math.floor(math.log10(abs(rounded))))
     if digits > 6:  # far below anything of interest: an exponent reads better than zeros
         return f"{value:.2e}".replace("-", "−")
     text = f"{value:.{digits}f}"

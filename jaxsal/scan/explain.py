@@ -38,16 +38,25 @@ class Explained:
     Attributes:
         stem: of the names of its files.
         title: of its picture.
-        label: of the lesion; None at class level.
         row: of the table, without the map's statistics.
-        domain: (X, Y, Z) bool, the lesion domain.
     """
 
     stem: str
     title: str
-    label: int | None
     row: Row
-    domain: np.ndarray
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """What is to be explained, and on which domains.
+
+    Attributes:
+        labels: (X, Y, Z) int32, the lesion domains by label.
+        maps: what the map of each explained label is about.
+    """
+
+    labels: np.ndarray
+    maps: dict[int, Explained]
 
 
 def explain(
@@ -70,57 +79,79 @@ def explain(
         InputError: a file, the folder or a setting cannot be worked with.
     """
     with OutputFolder(out, overwrite=overwrite) as results:
-        run = RunRecord("explain", model, [*scan.images, scan.reference, scan.instances])
+        run = RunRecord("explain", model, scan.roles(model.channels))
         on_stage("finding lesions")
         prediction = find_lesions(model, scan, prediction_settings)
-        chosen = select(prediction.instances, settings.labels)
+        wanted = _wanted(prediction, settings, given=scan.instances is not None)
         write_prediction(results, prediction.grid, prediction.probability, prediction.labels)
         on_stage("explaining")
         field_settings = replace(prediction_settings, field=settings.field)
-        maps = _maps(model, prediction, chosen, field_settings, settings, on_progress)
         rows = [
-            _write_one(results, model, prediction, explained, crop, settings)
-            for explained, crop in maps
+            _write_one(results, model, prediction, wanted, label, crop, settings)
+            for label, crop in _maps(
+                model, prediction, wanted, field_settings, settings, on_progress
+            )
         ]
         write_table(results.path("instances.tsv"), rows, model.channels)
-        facts = {"prediction": asdict(prediction_settings), "saliency": asdict(settings)}
+        facts = _facts(prediction, prediction_settings, settings)
         record = run.finished(facts)
         if settings.pictures:
             write_page(
                 results.path("index.html"),
-                f"Lesions of {scan.images[0].name}",
+                f"Lesions of {_place(scan.images[0])}",
                 rows,
                 page_columns(model.channels),
                 {
                     "Run": run.summary(),
+                    "Files": run.files(),
                     "Prediction": facts["prediction"],
                     "Saliency": facts["saliency"],
                 },
+                level=settings.level,
             )
         results.commit(record)
     return rows
 
 
+def _place(path: Path) -> str:
+    """A file's name after its folder's, which tells patients apart."""
+    return "/".join(part for part in (path.parent.resolve().name, path.name) if part)
+
+
+def _facts(
+    prediction: Prediction, prediction_settings: PredictSettings, settings: ExplainSettings
+) -> dict[str, dict[str, Any]]:
+    """The settings as they took effect."""
+    saliency = asdict(settings)
+    if settings.level == "class":
+        saliency["aggregate"] = "sum"
+    used = replace(prediction_settings, threshold=prediction.threshold)
+    return {"prediction": asdict(used), "saliency": saliency}
+
+
+def _wanted(prediction: Prediction, settings: ExplainSettings, *, given: bool) -> Explanations:
+    """The lesions to explain; at class level all given ones, or all segmented voxels, as one."""
+    if settings.level == "class":
+        domain = prediction.labels > 0 if given else prediction.probability >= prediction.threshold
+        explained = {1: _class_level(prediction, domain)} if domain.any() else {}
+        return Explanations(domain.astype(np.int32), explained)
+    chosen = select(prediction.instances, settings.labels)
+    return Explanations(prediction.labels, {i.label: _instance_level(i) for i in chosen})
+
+
 def _maps(
     model: Model,
     prediction: Prediction,
-    chosen: list[Instance],
+    wanted: Explanations,
     field_settings: PredictSettings,
     settings: ExplainSettings,
     on_progress: OnProgress | None,
-) -> Iterator[tuple[Explained, Crop]]:
-    """Each map with what it is about, as soon as it is computed."""
-    if settings.level == "class":
-        domain = prediction.probability >= prediction.threshold
-        explained = {1: _class_level(prediction, domain)} if domain.any() else {}
-        labels = domain.astype(np.int32)
-    else:
-        explained = {i.label: _instance_level(prediction, i) for i in chosen}
-        labels = np.where(np.isin(prediction.labels, list(explained)), prediction.labels, 0)
-    crops = smoothgrad_stream(
+) -> Iterator[tuple[int, Crop]]:
+    """Each wanted label with its map, as soon as it is computed."""
+    return smoothgrad_stream(
         make_field(model, field_settings),
         prediction.image,
-        labels,
+        np.where(np.isin(wanted.labels, list(wanted.maps)), wanted.labels, 0),
         target=field_settings.target,
         aggregate="sum" if settings.level == "class" else settings.aggregate,
         samples=settings.samples,
@@ -130,48 +161,43 @@ def _maps(
         memory=settings.memory,
         on_progress=on_progress,
     )
-    for label, crop in crops:
-        yield explained[label], crop
 
 
-def _instance_level(prediction: Prediction, instance: Instance) -> Explained:
+def _instance_level(instance: Instance) -> Explained:
     size = f"{instance.volume_mm3:.0f} mm³"
-    return Explained(
-        stem=f"lesion-{instance.label:04d}",
-        title=f"Lesion {instance.label} ({instance.kind}, {size})",
-        label=instance.label,
-        row=instance_row(instance),
-        domain=prediction.labels == instance.label,
-    )
+    title = f"Lesion {instance.label} ({instance.kind}, {size})"
+    return Explained(f"lesion-{instance.label:04d}", title, instance_row(instance))
 
 
 def _class_level(prediction: Prediction, domain: np.ndarray) -> Explained:
-    row = class_row(domain, prediction.grid)
-    return Explained("class", "All segmented voxels", None, row, domain)
+    return Explained("class", "All segmented voxels", class_row(domain, prediction.grid))
 
 
 def _write_one(
     results: OutputFolder,
     model: Model,
     prediction: Prediction,
-    explained: Explained,
+    wanted: Explanations,
+    label: int,
     crop: Crop,
     settings: ExplainSettings,
 ) -> Row:
     """Writes one map and its picture; returns its row of the table."""
+    explained = wanted.maps[label]
     names = [
         f"maps/{explained.stem}_{channel}_{settings.name}.nii.gz" for channel in model.channels
     ]
     write_maps(results, names, prediction.grid, crop, full_grid=settings.full_grid)
     row: dict[str, Any] = {**explained.row, "samples": crop.samples}
-    for channel, values in zip(model.channels, map_statistics(crop, explained.domain), strict=True):
+    statistics = map_statistics(crop, wanted.labels == label)
+    for channel, values in zip(model.channels, statistics, strict=True):
         row.update({f"{channel}_{name}": value for name, value in values.items()})
     if settings.pictures:
         row["picture"] = f"pictures/{explained.stem}.png"
         figure = lesion_figure(
             prediction.image,
-            prediction.labels if explained.label is not None else explained.domain.astype(int),
-            explained.label,
+            wanted.labels,
+            None if settings.level == "class" else label,
             crop.values,
             crop.origin,
             prediction.grid,

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 
 from jaxsal.errors import InputError
 from jaxsal.files import whole_file
+from jaxsal.scan.staging import EARLIER, FRESH, keep_staging, open_staging, remove_staging
 
 RECORD = "run.json"
 _OURS = ("prediction.nii.gz", "instances.nii.gz", "instances.tsv", "index.html", RECORD)
@@ -34,7 +33,8 @@ class OutputFolder:
         overwrite: replace the results of an earlier run.
 
     Raises:
-        InputError: the folder is in use, is a file, or cannot be written.
+        InputError: the folder is in use, is a file, or cannot be written; or another run is
+            writing into it.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -42,13 +42,15 @@ class OutputFolder:
         self._overwrite = overwrite
         self._staging: Path | None = None
         self._made: list[Path] = []
-        self._committed = False
 
     def __enter__(self) -> OutputFolder:
         self._check()
         try:
             self._make_folder()
-            self._staging = Path(tempfile.mkdtemp(prefix=".jaxsal-", dir=self.folder))
+            self._staging = open_staging(self.folder)
+        except InputError:
+            self._remove_made()
+            raise
         except OSError as error:
             self._remove_made()
             raise InputError(
@@ -63,9 +65,7 @@ class OutputFolder:
         traceback: TracebackType | None,
     ) -> None:
         if self._staging is not None:
-            kept = [] if self._committed else (self._staging / "earlier").rglob("*")
-            if not any(path.is_file() for path in kept):  # earlier results that could not go back
-                shutil.rmtree(self._staging, ignore_errors=True)
+            remove_staging(self._staging)
         self._remove_made()
 
     def path(self, name: str) -> Path:
@@ -78,8 +78,25 @@ class OutputFolder:
         """Moves everything into the folder; the record, with a list of the files, comes last.
 
         Raises:
-            InputError: the folder cannot be written, or has come into use; it is left unchanged.
+            InputError: the folder cannot be written, or has come into use; it is left unchanged,
+                and the results are kept beside its files, where the message says.
         """
+        try:
+            retired = self._publish(record)
+        except (OSError, InputError) as error:
+            reason = str(error)
+            if isinstance(error, OSError):
+                reason = f"cannot write {self.folder}: {error.strerror}"
+            kept, self._staging = keep_staging(self._staging_folder), None
+            raise InputError(f"{reason}. The complete results are kept in {kept}") from error
+        for path in retired:
+            path.unlink(missing_ok=True)
+        for folder in _OUR_FOLDERS:
+            with suppress(OSError):  # not empty, or not there
+                (self.folder / folder).rmdir()
+
+    def _publish(self, record: dict[str, Any]) -> list[Path]:
+        """Moves the results up; returns where the files that they replace now are."""
         files = sorted(p for p in self._fresh.rglob("*") if p.is_file())
         names = [path.relative_to(self._fresh).as_posix() for path in files]
         checksums = dict(zip(names, map(file_checksum, files), strict=True))
@@ -87,22 +104,20 @@ class OutputFolder:
             file.write((json.dumps({**record, "files": checksums}, indent=2) + "\n").encode())
         self._check()  # another run may have ended meanwhile
         retired = [
-            (self.folder / name, self._fresh.parent / "earlier" / name) for name in self._earlier()
+            (self.folder / name, self._staging_folder / EARLIER / name) for name in self._earlier()
         ]
         arrived = [(self._fresh / name, self.folder / name) for name in [*names, RECORD]]
-        try:
-            _move([*retired, *arrived])
-        except OSError as error:
-            raise InputError(f"cannot write {self.folder}: {error.strerror}") from error
-        self._committed = True
-        for folder in _OUR_FOLDERS:
-            with suppress(OSError):  # not empty, or not there
-                (self.folder / folder).rmdir()
+        _move([*retired, *arrived])
+        return [target for _, target in retired]
+
+    @property
+    def _staging_folder(self) -> Path:
+        assert self._staging is not None  # inside the block
+        return self._staging
 
     @property
     def _fresh(self) -> Path:
-        assert self._staging is not None  # inside the block
-        return self._staging / "new"
+        return self._staging_folder / FRESH
 
     def _make_folder(self) -> None:
         """Makes the folder and those it lies in, remembering which were not there."""
@@ -128,7 +143,10 @@ class OutputFolder:
                 f"the output folder {self.folder} is in use; choose another, or replace the "
                 "results of an earlier run with --overwrite"
             )
-        foreign = sorted(self._present() - set(self._earlier()))
+        earlier = self._earlier()
+        if not earlier:
+            raise InputError(f"{self.folder} holds no results of jaxsal; choose another folder")
+        foreign = sorted(self._present() - set(earlier))
         if foreign:
             raise InputError(
                 f"{self.folder} holds files that no run of jaxsal wrote, or that were changed "
@@ -156,11 +174,7 @@ class OutputFolder:
 
     def _earlier(self) -> list[str]:
         """The record of an earlier run, and after it the files as that run wrote them."""
-        try:
-            record = json.loads((self.folder / RECORD).read_bytes())
-            checksums = dict(record["files"]) if {"jaxsal", "command"} <= set(record) else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            return []
+        checksums = _recorded(self.folder)
         unchanged = [
             name
             for name in sorted(self._present() & set(checksums))
@@ -168,6 +182,20 @@ class OutputFolder:
             and file_checksum(self.folder / name) == checksums[name]
         ]
         return [RECORD, *unchanged] if checksums else []
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether a run of jaxsal has written into a folder."""
+    return bool(_recorded(folder))
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """Checksums by name from the record of an earlier run; empty if there is no such record."""
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+        return dict(record["files"]) if {"jaxsal", "command"} <= set(record) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _move(moves: Sequence[tuple[Path, Path]]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -39,6 +40,12 @@ class Scan:
     def __post_init__(self) -> None:
         if self.reference and self.instances:
             raise InputError("give a reference mask or a label map of instances, not both")
+
+    def roles(self, channels: Sequence[str]) -> dict[str, Path]:
+        """The files by what each is taken for: a channel, "reference" or "instances"."""
+        others = {"reference": self.reference, "instances": self.instances}
+        given = {role: path for role, path in others.items() if path is not None}
+        return dict(zip(channels, self.images, strict=False)) | given
 
 
 @dataclass(frozen=True)
@@ -80,13 +87,14 @@ def predict(
         InputError: a file, the folder or a setting cannot be worked with.
     """
     with OutputFolder(out, overwrite=overwrite) as results:
-        run = RunRecord("predict", model, [*scan.images, scan.reference])
+        run = RunRecord("predict", model, scan.roles(model.channels))
         on_stage("finding lesions")
         prediction = find_lesions(model, scan, settings)
         rows = [instance_row(instance) for instance in prediction.instances]
         write_prediction(results, prediction.grid, prediction.probability, prediction.labels)
         write_table(results.path("instances.tsv"), rows)
-        results.commit(run.finished({"prediction": asdict(settings)}))
+        used = replace(settings, threshold=prediction.threshold)
+        results.commit(run.finished({"prediction": asdict(used)}))
     return rows
 
 
@@ -97,6 +105,7 @@ def find_lesions(model: Model, scan: Scan, settings: PredictSettings) -> Predict
         InputError: a file cannot be used, or the settings do not fit the model.
     """
     image, grid = read_image(scan.images, model.channels)
+    _warn_of_swaps(scan, model.channels)
     reference = read_mask(scan.reference, grid) if scan.reference else None
     labels = read_labels(scan.instances, grid) if scan.instances else None
     logits = np.asarray(make_field(model, settings)(jnp.asarray(image)))
@@ -109,6 +118,19 @@ def find_lesions(model: Model, scan: Scan, settings: PredictSettings) -> Predict
             probability, threshold, grid, reference, settings.minimum_volume
         )
     return Prediction(image, grid, probability, threshold, labels, instances)
+
+
+def _warn_of_swaps(scan: Scan, channels: Sequence[str]) -> None:
+    """Warns of a file that is named after another channel than the one it is taken for."""
+    for channel, path in zip(channels, scan.images, strict=True):
+        name = path.name.lower()
+        others = [other for other in channels if other != channel and other.lower() in name]
+        if others and channel.lower() not in name:
+            warnings.warn(
+                f"{path.name} is taken for the channel {channel}, but is named after {others[0]}; "
+                f"give the images in the model's order: {', '.join(channels)}",
+                stacklevel=2,
+            )
 
 
 def make_field(model: Model, settings: PredictSettings) -> LogitField:

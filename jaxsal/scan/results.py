@@ -7,8 +7,9 @@ import hashlib
 import io
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ _INSTANCE_COLUMNS = {
     "z_mm": ("centroid in world coordinates, mm", 1),
 }
 _SAMPLES = "samples"
+_LIBRARIES = ("jaxlib", "flax", "numpy", "scipy", "nibabel", "orbax-checkpoint")
 
 
 def instance_row(instance: Instance) -> Row:
@@ -127,18 +129,18 @@ class RunRecord:
     Args:
         command: what was run.
         model: with what.
-        inputs: on which files; None entries are left out.
+        inputs: on which files, by what each is taken for.
     """
 
-    def __init__(self, command: str, model: Model, inputs: Sequence[Path | None]) -> None:
+    def __init__(self, command: str, model: Model, inputs: Mapping[str, Path]) -> None:
         self._clock = time.perf_counter()
         self._command, self._model = command, model
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
-        self._inputs = [
-            {"file": str(path), "sha256": file_checksum(path)}
-            for path in inputs
-            if path is not None and path.is_file()
-        ]
+        self._inputs = {
+            role: {"file": str(path), "sha256": file_checksum(path)}
+            for role, path in inputs.items()
+            if path.is_file()
+        }
 
     def summary(self) -> dict[str, Any]:
         """The facts that a reader of the page wants first."""
@@ -146,11 +148,16 @@ class RunRecord:
             "jaxsal": __version__,
             "jax": jax.__version__,
             "python": platform.python_version(),
+            "libraries": {name: version(name) for name in _LIBRARIES},
             "device": current_device().device_kind,
             "precision": self._model.precision,
             "started": self._started,
             "seconds": round(time.perf_counter() - self._clock, 1),
         }
+
+    def files(self) -> dict[str, str]:
+        """The input files, by what each is taken for."""
+        return {role: entry["file"] for role, entry in self._inputs.items()}
 
     def finished(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The whole record, ready for JSON."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from monai.networks.nets import UNet
-from tiny import ROI, SHAPE, TinyScan, contents, load, save
+from tiny import MISSED, ROI, SHAPE, TinyScan, contents, load, save
 
 import jaxsal
 from jaxsal.cli.main import main
@@ -74,12 +76,86 @@ def test_predict_tells_where_its_results_are(
     arguments = ["predict", str(model_folder), *scan_arguments(scan), "--out", str(out)]
     assert main(arguments) == 0
     captured = capsys.readouterr()
-    assert captured.out == f"3 lesions; results in {out}\n"
-    assert captured.err == ""
+    files = "flair: flair.nii.gz, t1: t1.nii.gz\n"
+    assert captured.out == f"{files}3 lesions found; results in {out}\n"
+    (stage,) = captured.err.splitlines()
+    assert stage.endswith("finding lesions")
     assert np.unique(load(out / "instances.nii.gz")).tolist() == [0, 1, 2, 3]
     assert main([*arguments, "--threshold", "0.999", "--overwrite"]) == 0
-    assert capsys.readouterr().out == f"0 lesions; results in {out}\n"
+    assert capsys.readouterr().out == f"{files}0 lesions found; results in {out}\n"
     assert not load(out / "instances.nii.gz").any()
+
+
+def test_predict_counts_against_a_reference(
+    tmp_path: Path,
+    explained: Path,
+    scan: TinyScan,
+    model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reference = (load(explained / "instances.nii.gz") == 2).astype(np.uint8)
+    reference[MISSED] = 1
+    path = save(tmp_path / "reference.nii.gz", reference)
+    command = ["predict", str(model_folder), *scan_arguments(scan), "--reference", str(path)]
+    capsys.readouterr()
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert "3 found: 1 TP, 2 FP; 1 missed (FN); results in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--labels 3", "1 lesion explained; open "),
+        ("--labels 3,1 --no-pictures", "2 lesions explained; results in "),
+        ("--level class", "all segmented voxels explained; open "),
+    ],
+)
+def test_explain_tells_what_it_explained(
+    options: str,
+    said: str,
+    tmp_path: Path,
+    scan: TinyScan,
+    model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["explain", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
+    assert main([*command, "--samples", "1", *options.split()]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(said)
+
+
+def test_termination_is_an_interruption_and_leaves_nothing(
+    tmp_path: Path,
+    scan: TinyScan,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def terminate(*_: object) -> None:
+        assert list(tmp_path.glob(".jaxsal-*"))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(sys.modules["jaxsal.scan.predict"], "read_image", terminate)
+    before = signal.getsignal(signal.SIGTERM)
+    command = ["predict", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
+    assert main(command) == 143
+    assert "interrupted; no results were written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("earlier", [None, {}, {"jaxsal": "1"}])
+def test_a_demo_does_not_overwrite_a_users_scan(
+    earlier: dict[str, object] | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "FLAIR.nii.gz").write_bytes(b"mine")
+    if earlier is not None:
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "run.json").write_text(json.dumps(earlier))
+    before = contents(tmp_path)
+    assert main(["demo", "--out", str(tmp_path), "--overwrite"]) == 2
+    assert "no results of an earlier demo" in capsys.readouterr().err
+    assert contents(tmp_path) == before
 
 
 def test_explain_writes_the_maps_of_the_library(
@@ -250,7 +326,8 @@ def test_a_mistake_is_one_line_for_the_user(
     command = ["explain", str(model_folder), *scan_arguments(scan), "--instances", str(labels)]
     result = python("-m", "jaxsal", *command, "--out", str(tmp_path / "out"))
     assert (result.returncode, result.stdout) == (2, "")
-    (line,) = result.stderr.splitlines()
+    stage, line = result.stderr.splitlines()
+    assert stage.endswith("finding lesions")
     assert line.startswith(f"jaxsal explain: error: {labels} must be whole")
     assert set(contents(tmp_path)) == {"labels.nii.gz"}
 
@@ -261,3 +338,14 @@ def test_nothing_heavy_is_imported_before_a_command_runs(imported: str) -> None:
     check = f"import sys, {imported}; print([m for m in {heavy} if m in sys.modules])"
     result = python("-c", check)
     assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def test_the_program_ends_with_the_status_of_an_interruption() -> None:
+    interrupt = (
+        "import sys; from jaxsal.cli import info, main; sys.argv = ['jaxsal', 'info', 'x']\n"
+        "def run(_): import os, signal; os.kill(os.getpid(), signal.SIGTERM)\n"
+        "info.run = run; main.main()"
+    )
+    result = python("-c", interrupt)
+    assert result.returncode == 143
+    assert result.stderr == "jaxsal info: error: interrupted; no results were written\n"

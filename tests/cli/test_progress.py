@@ -1,4 +1,4 @@
-"""The progress bar: lesions, voxels and the time left on a terminal, nothing in a log file."""
+"""The progress bar: lesions, voxels and the time left on a terminal, a few lines in a log file."""
 
 from __future__ import annotations
 
@@ -27,8 +27,29 @@ def test_a_terminal_shows_lesions_voxels_and_time_left(
     assert captured.out == ""
 
 
-def test_a_log_file_is_spared(
+def test_no_time_is_said_to_be_left_while_the_work_is_unknown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    show(monkeypatch, terminal=False)
-    assert capsys.readouterr() == ("", "")
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
+        monkeypatch.setenv(name, value)
+    with ProgressBar() as bar:
+        bar.stage("finding lesions")
+    said = capsys.readouterr().err
+    assert "finding lesions" in said
+    assert "left" not in said
+
+
+def test_a_log_file_gets_a_line_per_stage_and_per_tenth(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with ProgressBar() as bar:
+        bar.stage("finding lesions")
+        bar.stage("explaining")
+        for done in (0, 50, 99, 100, 101, 350, 399, 400, 1000, 1000):
+            bar.update(Progress(0, 7, gradients_done=done, gradients=1000))
+    captured = capsys.readouterr()
+    lines = [line.split("] ")[1].split(",")[0] for line in captured.err.splitlines()]
+    shares = [f"explaining: {share} %" for share in (10, 35, 40, 100)]
+    assert lines == ["finding lesions", "explaining", *shares]
+    assert captured.out == ""

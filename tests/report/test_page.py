@@ -96,6 +96,9 @@ def test_table_holds_every_row_with_sensible_digits(path: Path) -> None:
         (-1234.5, "−1234"),
         (2.5e-9, "2.50e−09"),
         (0.0, "0"),
+        (2.0, "2.00"),
+        (9.996, "10.0"),
+        (-40.0, "−40.0"),
     ],
 )
 def test_numbers_are_written_for_reading(path: Path, value: float, text: str) -> None:
@@ -150,6 +153,16 @@ def test_colours_are_explained_as_the_scale_demands(path: Path, scale: Any, has:
     assert (
         "raising this voxel’s intensity in this channel raises the lesion’s logit" in text
     ) == has
+
+
+def test_the_class_level_speaks_of_all_segmented_voxels(path: Path) -> None:
+    write_page(path, "A patient", [ROWS[0] | {"label": 0}], COLUMNS, FACTS, level="class")
+    reader = read(path)
+    text = " ".join(reader.text.split())
+    assert reader.rows[-1][0] == "all"
+    assert "raises the sum of the segmented voxels’ logits" in text
+    assert "the lesion’s logit" not in text
+    assert "Instance" not in text
 
 
 def test_no_instance_is_said_plainly(path: Path) -> None:

@@ -136,12 +136,17 @@ def test_the_table_has_the_statistics_of_the_maps(explained: Path, scan: TinySca
             np.testing.assert_allclose(found, expected, rtol=2e-5)
 
 
-def test_the_page_shows_every_picture(explained: Path) -> None:
+def test_the_page_shows_every_picture_and_what_it_is_about(
+    explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
     page = (explained / "index.html").read_text()
     for label in (1, 2, 3):
         assert f"pictures/lesion-{label:04d}.png" in page
         picture = (explained / "pictures" / f"lesion-{label:04d}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
+    assert f"Lesions of {scan.flair.parent.name}/flair.nii.gz" in page
+    assert f"<dt>flair</dt><dd>{scan.flair}</dd>" in page
+    assert f"<dt>threshold</dt><dd>{tiny_model.threshold}</dd>" in page
     assert "http://" not in page
     assert "https://" not in page
 
@@ -285,7 +290,24 @@ def test_the_class_level_is_one_map_of_all_segmented_voxels(
         found = as_dense(out / "maps" / f"class_{channel}_smoothgrad.nii.gz", scan.affine)
         assert_same_map(found, maps.dense(1)[..., c])
     assert (out / "pictures" / "class.png").exists()
-    assert "pictures/class.png" in (out / "index.html").read_text()
+    page = (out / "index.html").read_text()
+    assert "pictures/class.png" in page
+    assert ">all</a>" in page
+    saliency = json.loads((out / "run.json").read_text())["settings"]["saliency"]
+    assert saliency["aggregate"] == "sum"
+
+
+def test_the_class_level_of_given_instances_is_their_union(
+    tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    given = np.array([0, 40, 0, 12])[load(explained / "instances.nii.gz")].astype(np.int16)
+    path = save(tmp_path / "given.nii.gz", given)
+    out = run(tiny_model, scan.images, tmp_path / "out", instances=path, level="class")
+    (row,) = read_table(out / "instances.tsv")
+    assert int(row["voxels"]) == np.count_nonzero(given)
+    maps = api_maps(tiny_model, scan.image, (given > 0).astype(int), aggregate="sum")
+    found = as_dense(out / "maps" / "class_t1_smoothgrad.nii.gz", scan.affine)
+    assert_same_map(found, maps.dense(1)[..., 1])
 
 
 @pytest.mark.parametrize("level", ["instance", "class"])

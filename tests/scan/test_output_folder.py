@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,10 @@ def write(folder: Path, files: dict[str, bytes], *, overwrite: bool = False) -> 
         for name, content in files.items():
             results.path(name).write_bytes(content)
         results.commit(RECORD)
+
+
+def seen_in(folder: Path) -> dict[str, bytes]:
+    return {name: file for name, file in contents(folder).items() if not name.startswith(".")}
 
 
 def results_in(folder: Path) -> dict[str, bytes]:
@@ -114,7 +122,7 @@ def test_results_without_a_record_of_jaxsal_block_the_run(tmp_path: Path, record
     (tmp_path / "run.json").write_text(record)
     (tmp_path / "notes.txt").write_bytes(b"mine")
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"such as run\.json"):
+    with pytest.raises(InputError, match="holds no results of jaxsal"):
         OutputFolder(tmp_path, overwrite=True).__enter__()
     assert contents(tmp_path) == before
 
@@ -125,7 +133,7 @@ def test_results_of_another_program_block_the_run(tmp_path: Path) -> None:
     record = {"command": "predict", "files": {"prediction.nii.gz": checksum}}
     (tmp_path / "run.json").write_text(json.dumps(record))
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"such as prediction\.nii\.gz"):
+    with pytest.raises(InputError, match="holds no results of jaxsal"):
         OutputFolder(tmp_path, overwrite=True).__enter__()
     assert contents(tmp_path) == before
 
@@ -173,6 +181,13 @@ def test_an_error_leaves_everything_as_it_was(
     assert not earlier or results_in(folder) == FIRST
 
 
+def kept_results(message: str) -> Path:
+    """The folder that an error names."""
+    found = re.search(r"results are kept in (.*)", message)
+    assert found
+    return Path(found[1])
+
+
 @pytest.mark.parametrize("last", range(7))  # four go, three come
 @pytest.mark.parametrize("kind", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
 def test_an_error_while_results_are_moved_puts_all_back(
@@ -189,10 +204,13 @@ def test_an_error_while_results_are_moved_puts_all_back(
 
     before = contents(used)
     monkeypatch.setattr(os, "replace", fail_once)
-    with pytest.raises(InputError if isinstance(kind, OSError) else KeyboardInterrupt):
+    with pytest.raises(InputError if isinstance(kind, OSError) else KeyboardInterrupt) as raised:
         write(used, SECOND, overwrite=True)
-    assert contents(used) == before
-    assert not [path for path in used.iterdir() if path.name.startswith(".")]
+    assert seen_in(used) == before
+    if isinstance(kind, OSError):
+        assert results_in(kept_results(str(raised.value))) == SECOND
+    else:
+        assert contents(used) == before
 
 
 def test_earlier_results_that_cannot_be_put_back_are_not_deleted(
@@ -220,18 +238,80 @@ def test_a_full_disk_is_reported_before_anything_changes(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(InputError, match="No space left") as raised:
         write(used, SECOND, overwrite=True)
-    assert contents(used) == before
+    assert seen_in(used) == before
+    assert contents(kept_results(str(raised.value))) == SECOND
 
 
-def test_results_of_another_run_meanwhile_are_not_overwritten(tmp_path: Path) -> None:
+def test_results_of_another_run_meanwhile_are_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with OutputFolder(tmp_path) as results:
         results.path("instances.tsv").write_bytes(b"second")
+        monkeypatch.setattr(socket, "gethostname", lambda: "another-host")
         write(tmp_path, FIRST)
-        with pytest.raises(InputError, match="in use"):
+        with pytest.raises(InputError, match="in use") as raised:
             results.commit(RECORD)
+    assert {name: file for name, file in seen_in(tmp_path).items() if name != "run.json"} == FIRST
+    kept = kept_results(str(raised.value))
+    assert results_in(kept) == {"instances.tsv": b"second"}
+    write(tmp_path, SECOND, overwrite=True)
+    assert results_in(kept) == {"instances.tsv": b"second"}
+
+
+def test_a_folder_that_another_run_writes_into_is_refused_at_once(tmp_path: Path) -> None:
+    with OutputFolder(tmp_path) as first:
+        with pytest.raises(InputError, match=f"process {os.getpid()}, is writing into"):
+            OutputFolder(tmp_path).__enter__()
+        first.path("instances.tsv").write_bytes(b"first")
+        first.commit(RECORD)
+    assert set(contents(tmp_path)) == {"instances.tsv", "run.json"}
+    assert not list(tmp_path.glob(".*"))
+
+
+def staging_of(process: int, folder: Path, files: dict[str, bytes], host: str = "") -> Path:
+    staging = folder / f".jaxsal-{process}-abc_123@{host or socket.gethostname()}"
+    for name, content in files.items():
+        (staging / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).write_bytes(content)
+    return staging
+
+
+def ended_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    staging = staging_of(ended_process(), tmp_path, {"new/maps/lesion-0001.nii.gz": b"half"})
+    write(tmp_path, FIRST)
+    assert not staging.exists()
     assert results_in(tmp_path) == FIRST
+
+
+def test_a_living_process_is_recognised(tmp_path: Path) -> None:
+    staging = staging_of(os.getppid(), tmp_path, {"new/instances.tsv": b"half"})
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=f"process {os.getppid()}, is writing") as raised:
+        write(tmp_path, FIRST)
+    assert str(staging) in str(raised.value)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["earlier/instances.tsv", "new/run.json"])
+def test_what_may_be_the_only_copy_is_not_removed(tmp_path: Path, name: str) -> None:
+    staging = staging_of(ended_process(), tmp_path, {name: b"only copy"})
+    write(tmp_path, FIRST)
+    assert contents(staging) == {name: b"only copy"}
+
+
+def test_nothing_is_concluded_about_processes_of_another_host(tmp_path: Path) -> None:
+    files = {"new/instances.tsv": b"theirs"}
+    staging = staging_of(ended_process(), tmp_path, files, host="another-host")
+    write(tmp_path, FIRST)
+    assert contents(staging) == files
 
 
 @pytest.mark.parametrize("overwrite", [True, False])

@@ -158,9 +158,12 @@ def test_the_record_tells_how_the_results_came_about(
     assert record["model"]["channels"] == list(CHANNELS)
     assert record["model"]["threshold"] == tiny_model.threshold
     assert record["model"]["architecture"]["channels"] == [4, 6, 8]
-    assert [item["file"] for item in record["inputs"]] == [str(path) for path in scan.images]
-    for item, path in zip(record["inputs"], scan.images, strict=True):
-        assert item["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert record["settings"]["prediction"]["threshold"] == tiny_model.threshold
+    assert record["libraries"]["numpy"] == np.__version__
+    assert record["inputs"] == {
+        channel: {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for channel, path in zip(CHANNELS, scan.images, strict=True)
+    }
     files = {name: file for name, file in contents(predicted).items() if name != "run.json"}
     expected = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     assert record["files"] == expected
@@ -173,3 +176,24 @@ def test_equal_runs_give_equal_results(
     first, second = contents(predicted), contents(tmp_path / "out")
     for name in ("prediction.nii.gz", "instances.nii.gz", "instances.tsv"):
         assert first[name] == second[name]
+
+
+def test_swapped_images_are_warned_of(tmp_path: Path, scan: TinyScan, tiny_model: Model) -> None:
+    with pytest.warns(UserWarning, match="taken for the channel") as warned:
+        predict(tiny_model, Scan(scan.images[::-1]), tmp_path / "out", SETTINGS)
+    assert [str(w.message).split(",")[0] for w in warned] == [
+        "t1.nii.gz is taken for the channel flair",
+        "flair.nii.gz is taken for the channel t1",
+    ]
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["inputs"]["flair"]["file"] == str(scan.t1)
+
+
+def test_a_reference_is_recorded_by_its_role(
+    tmp_path: Path, predicted: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    reference = predicted / "instances.nii.gz"
+    predict(tiny_model, Scan(scan.images, reference), tmp_path / "out", SETTINGS)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert list(record["inputs"]) == [*CHANNELS, "reference"]
+    assert record["inputs"]["reference"]["file"] == str(reference)
