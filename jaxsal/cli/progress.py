@@ -114,7 +114,7 @@ class _Log:
 
 
 def _counts(done: Done) -> str:
-    return (
-        f"{done.lesions_done}/{done.lesions} lesions, "
-        f"{done.gradients_done:,}/{done.gradients:,} voxel gradients"
-    )
+    # Lesions go through together, one noise sample after the other, and are done together.
+    finished = f"{done.lesions_done}/" if done.lesions_done else ""
+    gradients = f"{done.gradients_done:,}/{done.gradients:,}"
+    return f"{finished}{done.lesions} lesions, {gradients} voxel gradients"
