@@ -7,7 +7,6 @@ names and nobody has changed since, and nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from jaxsal.errors import InputError
-from jaxsal.files import whole_file
+from jaxsal.files import file_checksum, whole_file
 from jaxsal.scan.staging import EARLIER, FRESH, keep_staging, open_staging, remove_staging
 
 RECORD = "run.json"
@@ -211,9 +210,3 @@ def _move(moves: Sequence[tuple[Path, Path]]) -> None:
             with suppress(OSError):
                 os.replace(target, source)
         raise
-
-
-def file_checksum(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

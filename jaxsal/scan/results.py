@@ -18,13 +18,13 @@ import numpy as np
 
 from jaxsal import __version__
 from jaxsal.devices import current_device
-from jaxsal.files import whole_file
+from jaxsal.files import file_checksum, whole_file
 from jaxsal.grid import Grid
 from jaxsal.lesions import Instance
 from jaxsal.model import Model
 from jaxsal.report.page import Column
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop
-from jaxsal.scan.output_folder import OutputFolder, file_checksum
+from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.statistics import STATISTICS
 from jaxsal.volumes import write_volume
 

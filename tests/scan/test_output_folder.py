@@ -15,7 +15,8 @@ import pytest
 from tiny import contents
 
 from jaxsal.errors import InputError
-from jaxsal.scan.output_folder import OutputFolder, file_checksum
+from jaxsal.files import file_checksum
+from jaxsal.scan.output_folder import OutputFolder
 
 RECORD = {"command": "predict", "jaxsal": "1.2.3"}
 FIRST = {"instances.tsv": b"first", "maps/lesion-0001.nii.gz": b"map", "index.html": b"page"}
