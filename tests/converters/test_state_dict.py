@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from jaxsal.errors import InputError
-from jaxsal_converters.state_dict import file_checksum, read_state_dict, select_network
+from jaxsal.files import file_checksum
+from jaxsal_converters.state_dict import read_state_dict, select_network
 
 TENSORS = {"model.0.weight": torch.arange(6.0).reshape(2, 3), "model.0.bias": torch.ones(2)}
 
