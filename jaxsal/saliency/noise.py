@@ -6,10 +6,13 @@ Sample n of seed s is drawn over the image's whole grid from a counter-based key
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from jaxsal.errors import InputError
 from jaxsal.settings import NOISE_SCALES, NoiseScale
@@ -43,3 +46,56 @@ def add_noise(image: jax.Array, deviation: float, seed: int, first: int, count: 
     keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(count))
     noise = jax.vmap(lambda k: jax.random.normal(k, image.shape, jnp.float32))(keys)
     return image + deviation * noise
+
+
+@dataclass(frozen=True)
+class SeededNoise:
+    """Copies of an image with noise drawn from a seed; see `add_noise`."""
+
+    image: jax.Array
+    deviation: float
+    seed: int
+    count: int
+
+    def __call__(self, first: int, count: int) -> jax.Array:
+        return add_noise(self.image, self.deviation, self.seed, first, count)
+
+
+@dataclass(frozen=True)
+class GivenNoise:
+    """Copies of an image with the noise that is given, (N, X, Y, Z, C)."""
+
+    image: jax.Array
+    noise: np.ndarray
+    count: int
+
+    def __call__(self, first: int, count: int) -> jax.Array:
+        return self.image + jnp.asarray(self.noise[first : first + count], jnp.float32)
+
+
+def noisy_images(
+    image: jax.Array,
+    samples: int,
+    noise: float,
+    scale: NoiseScale,
+    seed: int,
+    given: ArrayLike | None,
+) -> SeededNoise | GivenNoise:
+    """The noisy copies that `jaxsal.smoothgrad` averages over, by its arguments.
+
+    Raises:
+        InputError: an argument is out of its range, or the given noise has another shape.
+    """
+    if given is not None:
+        given = np.asarray(given, np.float32)
+        if given.ndim != 5 or given.shape[1:] != image.shape or not len(given):
+            raise InputError(
+                f"noise_samples must have the shape (N, *image) = (N, {image.shape}), N at least "
+                f"1; got {given.shape}"
+            )
+        return GivenNoise(image, given, len(given))
+    if not isinstance(samples, int) or samples < 1:
+        raise InputError(f"samples must be a whole number of at least 1, got {samples}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise InputError(f"seed must be a whole number from 0 to {2**31 - 1}, got {seed}")
+    return SeededNoise(image, standard_deviation(image, noise, scale), seed, samples)

@@ -15,11 +15,11 @@ from jaxsal.errors import InputError
 from jaxsal.field import LogitField, image_shape
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.aggregate import LesionSum
-from jaxsal.saliency.engine import MAPS_SHARE, NoisyImages, Work
+from jaxsal.saliency.engine import MAPS_SHARE, Work
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop, SaliencyMaps
 from jaxsal.saliency.maximum import signed_maximum_maps
 from jaxsal.saliency.memory import default_budget
-from jaxsal.saliency.noise import add_noise, standard_deviation
+from jaxsal.saliency.noise import noisy_images
 from jaxsal.saliency.queue import Domain
 from jaxsal.saliency.sums import pull_backs, sum_maps
 from jaxsal.settings import AGGREGATES, Aggregate, NoiseScale
@@ -142,7 +142,7 @@ def smoothgrad_stream(
     _check_choices(aggregate, voxel_batch, noise_batch, memory)
     image = _checked_image(image)
     target = _checked_target(field, image, target)
-    noisy = _noisy_images(image, samples, noise, noise_scale, seed, noise_samples)
+    noisy = noisy_images(image, samples, noise, noise_scale, seed, noise_samples)
     if labels is None:
         domains, aggregate = _segmented_domain(field, image, target), "sum"
     else:
@@ -176,27 +176,6 @@ def _compute(
             scale = samples * (len(domain.voxels) if aggregate == "mean" else 1)
             yield domain.label, _crop(domain.label, lesion_map, scale, samples)
         tracker.finish(len(wave))
-
-
-@dataclass(frozen=True)
-class _SeededNoise:
-    image: jax.Array
-    deviation: float
-    seed: int
-    count: int
-
-    def __call__(self, first: int, count: int) -> jax.Array:
-        return add_noise(self.image, self.deviation, self.seed, first, count)
-
-
-@dataclass(frozen=True)
-class _GivenNoise:
-    image: jax.Array
-    noise: np.ndarray
-    count: int
-
-    def __call__(self, first: int, count: int) -> jax.Array:
-        return self.image + jnp.asarray(self.noise[first : first + count], jnp.float32)
 
 
 class _Tracker:
@@ -242,29 +221,6 @@ def _check_choices(
             raise InputError(f"{name} must be a whole number of at least 1, got {value}")
     if memory is not None and memory <= 0:
         raise InputError(f"memory must be a positive number of bytes, got {memory}")
-
-
-def _noisy_images(
-    image: jax.Array,
-    samples: int,
-    noise: float,
-    scale: NoiseScale,
-    seed: int,
-    given: ArrayLike | None,
-) -> NoisyImages:
-    if given is not None:
-        given = np.asarray(given, np.float32)
-        if given.ndim != 5 or given.shape[1:] != image.shape or not len(given):
-            raise InputError(
-                f"noise_samples must have the shape (N, *image) = (N, {image.shape}), N at least "
-                f"1; got {given.shape}"
-            )
-        return _GivenNoise(image, given, len(given))
-    if not isinstance(samples, int) or samples < 1:
-        raise InputError(f"samples must be a whole number of at least 1, got {samples}")
-    if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise InputError(f"seed must be a whole number from 0 to {2**31 - 1}, got {seed}")
-    return _SeededNoise(image, standard_deviation(image, noise, scale), seed, samples)
 
 
 def _labelled_domains(labels: ArrayLike, image: jax.Array) -> list[Domain]:
