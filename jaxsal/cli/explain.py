@@ -106,11 +106,10 @@ def run(options: argparse.Namespace) -> None:
     settings = _settings(options)
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.devices import computing_on
     from jaxsal.scan import explain
 
     scan = shared.scan_files(options)
-    with computing_on(options.device, options.precision), ProgressBar() as bar:
+    with shared.computing(options), ProgressBar() as bar:
         model = load_model(options.model, options.precision)
         rows = explain(
             model,
