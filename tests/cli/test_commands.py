@@ -78,8 +78,8 @@ def test_predict_tells_where_its_results_are(
     captured = capsys.readouterr()
     files = "flair: flair.nii.gz, t1: t1.nii.gz\n"
     assert captured.out == f"{files}3 lesions found; results in {out}\n"
-    (stage,) = captured.err.splitlines()
-    assert stage.endswith("finding lesions")
+    stages = {line.split("] ")[1].split(":")[0] for line in captured.err.splitlines()}
+    assert stages == {"finding lesions"}
     assert np.unique(load(out / "instances.nii.gz")).tolist() == [0, 1, 2, 3]
     assert main([*arguments, "--threshold", "0.999", "--overwrite"]) == 0
     assert capsys.readouterr().out == f"{files}0 lesions found; results in {out}\n"
