@@ -13,7 +13,6 @@ from jaxsal.settings import (
     METHODS,
     NOISE_SCALES,
     ExplainSettings,
-    SmoothGradSettings,
 )
 
 

@@ -326,10 +326,12 @@ def test_standard_errors_lie_beside_the_maps_if_asked_for(
     tiny_model: Model,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    errors = np.random.default_rng(0).random((3, 4, 5, 2)).astype(np.float32)
+    origin = (2, 1, 3)
+    size = np.subtract(SHAPE, origin)
+    errors = np.random.default_rng(0).random((*size, 2)).astype(np.float32)
 
     def maps(*_: object, **__: object) -> Iterator[tuple[int, Crop]]:
-        yield 3, CropWithError(-errors, (6, 7, 8), 2, standard_error=errors)
+        yield 3, CropWithError(-errors, origin, 2, standard_error=errors)
 
     monkeypatch.setattr(sys.modules["jaxsal.scan.explain"], "smoothgrad_stream", maps)
     out = run(tiny_model, scan.images, tmp_path / "out", labels=(3,), standard_error=asked)
