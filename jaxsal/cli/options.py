@@ -91,7 +91,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     """Where and how precisely to compute."""
     group = parser.add_argument_group("computing")
     group.add_argument(
-        "--device", metavar="NAME", help="cpu, gpu, tpu, or one of several as gpu:1; default: best"
+        "--device",
+        metavar="NAME",
+        help="cpu, gpu or tpu for all of this machine, or one of them as gpu:1; default: the best",
     )
     group.add_argument(
         "--precision",
@@ -102,14 +104,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def computing(options: argparse.Namespace) -> Iterator[jax.Device]:
-    """Computes where and how `add_device` was told to; compiled programs serve later runs, too."""
+def computing(options: argparse.Namespace) -> Iterator[list[jax.Device]]:
+    """Computes on the devices asked for, which it yields; compiled programs serve later runs."""
     from jaxsal.compilation import keep_compiled_programs
     from jaxsal.devices import computing_on
 
     keep_compiled_programs()
-    with computing_on(options.device, options.precision) as device:
-        yield device
+    with computing_on(options.device, options.precision) as devices:
+        yield devices
 
 
 def prediction_settings(options: argparse.Namespace, field: str = "sliding") -> PredictSettings:

@@ -89,9 +89,19 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknown label": (f"{EXPLAIN} --labels 1,77", ("label 77", "Available: 1, 2, 3")),
     "labels that are no numbers": (f"{EXPLAIN} --labels a,b", ("--labels", "whole numbers", "a,b")),
     "no labels": (f"{EXPLAIN} --labels ,", ("--labels", "whole numbers")),
-    "unknown device": (f"{EXPLAIN} --device abacus", ("no device 'abacus'", "cpu:0")),
-    "device that is not there": (f"{EXPLAIN} --device cpu:99", ("no device 'cpu:99'",)),
-    "unknown precision": (f"{EXPLAIN} --precision float8", ("--precision", "float8")),
+    "unknown device": (
+        f"{EXPLAIN} --device abacus",
+        ("no device 'abacus'", "there are: ", "cpu, cpu:0"),
+    ),
+    "device that is not there": (
+        f"{EXPLAIN} --device cpu:99",
+        ("no device 'cpu:99'", "there are: cpu, cpu:0"),
+    ),
+    "device without its number": (f"{EXPLAIN} --device cpu:", ("no device 'cpu:'", "cpu:0")),
+    "unknown precision": (
+        f"{EXPLAIN} --precision float8",
+        ("--precision", "float8", "float32", "tf32", "bfloat16"),
+    ),
     "precision of other devices": (
         f"{EXPLAIN} --device cpu --precision tf32",
         ("tf32 needs an NVIDIA GPU", "cpu"),

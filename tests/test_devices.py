@@ -1,0 +1,81 @@
+"""Devices by name: all of a kind or one of them, and those that are not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from jaxsal.devices import computing_on, current_device
+from jaxsal.errors import InputError
+
+# Tells the devices by number, and which of them is the default, by name.
+PROGRAM = """
+import json, sys
+import jax, jax.numpy as jnp
+from jaxsal.devices import computing_on, current_device
+
+found = {}
+for name in sys.argv[1:]:
+    with computing_on(None if name == "None" else name) as devices:
+        (used,) = jnp.zeros(1).devices()
+        found[name] = [[d.id for d in devices], current_device().id, used.id]
+with jax.default_device(jax.devices()[2]), computing_on(None) as devices:
+    found["JAX's own default"] = [[d.id for d in devices], current_device().id]
+print(json.dumps(found))
+"""
+
+
+def test_a_kind_means_all_devices_and_a_number_one_of_them() -> None:
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "cpu", "CPU", "cpu:0", "cpu:3", "None"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {
+        "cpu": [[0, 1, 2, 3], 0, 0],
+        "CPU": [[0, 1, 2, 3], 0, 0],
+        "cpu:0": [[0], 0, 0],
+        "cpu:3": [[3], 3, 3],
+        "None": [[0], 0, 0],
+        "JAX's own default": [[2], 2],
+    }
+
+
+def test_the_default_is_what_it_was_afterwards() -> None:
+    before = jax.config.jax_default_device, current_device()
+    with computing_on("cpu:0"):
+        assert current_device() == jax.local_devices(backend="cpu")[0]
+    assert (jax.config.jax_default_device, current_device()) == before
+
+
+@pytest.mark.parametrize("name", ["abacus", "cpu:99", "cpu:", "cpu:-1", "cpu:x", "", "tpu:0"])
+def test_unknown_devices_are_refused_with_a_list_of_those_there_are(name: str) -> None:
+    with (
+        pytest.raises(InputError, match=rf"no device '{name}' here; there are: .*cpu, cpu:0"),
+        computing_on(name),
+    ):
+        pass
+
+
+def test_a_processor_that_jax_was_told_to_do_without_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def local_devices(backend: str) -> list[SimpleNamespace]:
+        if backend == "cpu":
+            raise RuntimeError("Unknown backend cpu")
+        return [SimpleNamespace(platform="gpu")] * 2
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", local_devices)
+    with pytest.raises(InputError, match="there are: gpu, gpu:0, gpu:1$"), computing_on("gpu:2"):
+        pass
