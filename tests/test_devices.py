@@ -77,5 +77,5 @@ def test_a_processor_that_jax_was_told_to_do_without_is_not_there(
 
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "local_devices", local_devices)
-    with pytest.raises(InputError, match="there are: gpu, gpu:0, gpu:1$"), computing_on("gpu:2"):
+    with pytest.raises(InputError, match=r"there are: gpu, gpu:0, gpu:1$"), computing_on("gpu:2"):
         pass
