@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsal.errors import InputError
+from jaxsal.locality import receptive_field
 from jaxsal.nets.registry import (
     NetworkConfig,
     NetworkFunction,
@@ -146,7 +147,7 @@ class Model:
         extents = []
         for position in range(max(self.divisor)):  # strides make it differ within a period
             voxel = np.full(3, position)
-            reach = self.function.reach(Reach(voxel, voxel))
+            reach = receptive_field(self.function, self.parameters, Reach(voxel, voxel))
             if reach is None:
                 return None
             extents.append(reach.last - reach.first + 1)
@@ -192,7 +193,8 @@ class Model:
         return batch
 
 
-@partial(jax.jit, static_argnums=0)
+# Optimising code that runs once would take ten times as long as running it.
+@partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
 def _fresh_parameters(config: NetworkConfig, key: jax.Array) -> dict[str, jax.Array]:
     return split(build(config, nnx.Rngs(key)))
 

@@ -33,6 +33,8 @@ class LogitFunction(Protocol):
         """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C); examples do not affect each other."""
         ...
 
+    def __hash__(self) -> int: ...
+
     @property
     def divisor(self) -> Triple:
         """What each spatial size of a batch must be a multiple of."""
@@ -43,6 +45,7 @@ class LogitFunction(Protocol):
         """Number C of image channels; None if unknown."""
         ...
 
-    def reach(self, outputs: Reach) -> Reach | None:
-        """The input positions that these output positions depend on; None if all of them."""
+    @property
+    def smallest_size(self) -> Triple:
+        """The smallest spatial size of a batch."""
         ...

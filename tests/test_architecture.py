@@ -28,6 +28,7 @@ FORBIDDEN = {
         *EDGE,
         *FILES,
     ),
+    "jaxsal.locality": ("jaxsal.saliency", "jaxsal.field", "jaxsal.model", "flax", *EDGE, *FILES),
     "jaxsal.field": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.model", *EDGE, *FILES),
     "jaxsal.saliency": ("jaxsal.nets", "jaxsal.model", "flax", *EDGE, *FILES),
     "jaxsal.model": ("jaxsal.saliency", "jaxsal.field", *EDGE, *FILES),

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jaxsal.errors import InputError
-from jaxsal.types import LogitFunction, Reach, Triple
+from jaxsal.types import LogitFunction, Triple
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +33,9 @@ class CallableFunction:
     def __call__(self, parameters: Any, batch: jax.Array) -> jax.Array:
         return self.call(batch)
 
-    def reach(self, outputs: Reach) -> Reach | None:
-        return None
+    @property
+    def smallest_size(self) -> Triple:
+        return self.divisor
 
 
 def model_parts(model: Any) -> tuple[LogitFunction, Any, float | None]:

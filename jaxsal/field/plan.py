@@ -27,8 +27,7 @@ class WindowPlan:
         size: size of every window.
         starts: (W, 3) first position of each window.
         weights: (V, W) float32, zero where a window does not reach a voxel.
-        frame: size of a box that holds all windows reaching any one voxel.
-        reach: the network's receptive field within a window; see `LogitFunction.reach`.
+        reach: the network's receptive field; see `jaxsal.locality.receptive_field`.
     """
 
     shape: Triple
@@ -37,7 +36,6 @@ class WindowPlan:
     size: Triple
     starts: np.ndarray
     weights: np.ndarray
-    frame: Triple
     reach: Callable[[Reach], Reach | None]
 
     def footprint(self, voxels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,15 +85,8 @@ class LogitField(Protocol):
         """Logits (X, Y, Z, K) of an image (X, Y, Z, C)."""
         ...
 
-    def plan(self, shape: Triple, voxels: np.ndarray, *, together: bool = False) -> WindowPlan:
-        """Which windows reach these voxels (V, 3) of an image of this shape.
-
-        Args:
-            shape: the image's grid.
-            voxels: positions in the image.
-            together: their logits will be summed before they are differentiated, so that one
-                large window may serve better than several small ones.
-        """
+    def plan(self, shape: Triple, voxels: np.ndarray) -> WindowPlan:
+        """Which windows reach these voxels (V, 3) of an image of this shape."""
         ...
 
 

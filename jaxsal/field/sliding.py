@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import jax
@@ -14,6 +14,7 @@ import numpy as np
 from jaxsal.errors import InputError
 from jaxsal.field.network import image_shape, model_parts, window_logits
 from jaxsal.field.plan import WindowPlan, pad, unpad, zeros_before
+from jaxsal.locality import receptive_field
 from jaxsal.types import LogitFunction, Triple
 
 Blend = Literal["gaussian", "constant"]
@@ -83,7 +84,7 @@ class SlidingWindow:
         logits = total / jnp.asarray(self._count(padded))[..., None]
         return unpad(logits, before, shape)
 
-    def plan(self, shape: Triple, voxels: np.ndarray, *, together: bool = False) -> WindowPlan:
+    def plan(self, shape: Triple, voxels: np.ndarray) -> WindowPlan:
         before, padded = self._padding(shape)
         starts, voxels = self.starts(padded), np.asarray(voxels) + before
         inside = voxels[:, None] - starts[None]  # (V, W, 3)
@@ -99,8 +100,7 @@ class SlidingWindow:
             self.roi,
             starts[used],
             weights[:, used],
-            self._frame(padded),
-            self.function.reach,
+            partial(receptive_field, self.function, self.parameters),
         )
 
     @cached_property
@@ -124,14 +124,6 @@ class SlidingWindow:
         step = roi if size == roi else max(int(roi * (1 - self.overlap)), 1)
         count = -(-(size - roi) // step) + 1
         return np.minimum(np.arange(count) * step, size - roi)
-
-    def _frame(self, padded: Triple) -> Triple:
-        extents = []
-        for size, roi in zip(padded, self.roi, strict=True):
-            starts = self._axis_starts(size, roi)
-            extents.append(max(starts[starts < s + roi].max() + roi - s for s in starts))
-        x, y, z = map(int, extents)
-        return x, y, z
 
     def _padding(self, shape: Triple) -> tuple[Triple, Triple]:
         x, y, z = (max(n, r) for n, r in zip(shape, self.roi, strict=True))

@@ -1,9 +1,7 @@
-"""The layers that networks are built of, each with its receptive field and named activations.
+"""The layers that networks are built of, with named activations.
 
 A layer is called as ``layer(x, tap)``: `Tap` collects what it computes under the layer's name and,
-where asked to, adds a perturbation to it. ``reach`` maps a range of output positions to the range
-of input positions that they depend on, which is how a network's receptive field is derived from
-its structure.
+where asked to, adds a perturbation to it.
 
 Layers behave as their PyTorch counterparts do at inference. Activations are channels-last,
 (B, X, Y, Z, C).
@@ -18,12 +16,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from jaxsal.errors import InputError
 from jaxsal.nets.convolution import convolution, transposed_convolution
-from jaxsal.types import Reach, Triple
+from jaxsal.types import Triple
 
 Arguments = tuple[tuple[str, Any], ...]  # keyword arguments in a form that can be hashed
 
@@ -91,12 +88,6 @@ class Convolution(nnx.Module):
         else:
             y = convolution(x, self.kernel[...], **arguments)
         return tap("", y if self.bias is None else y + self.bias[...])
-
-    def reach(self, outputs: Reach) -> Reach:
-        k, s, p = (np.array(v) for v in (self.kernel_size, self.stride, self.padding))
-        if self.transposed:
-            return Reach(-((k - 1 - p - outputs.first) // s), (outputs.last + p) // s)
-        return Reach(outputs.first * s - p, outputs.last * s - p + k - 1)
 
 
 class PReLU(nnx.Module):

@@ -24,6 +24,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial, reduce
 from typing import Literal
 
@@ -37,8 +39,22 @@ from jaxsal.types import Triple
 Form = Literal["columns", "taps", "xla"]
 
 _DIMENSIONS = ("NHWDC", "HWDIO", "NHWDC")
+_traced: ContextVar[bool] = ContextVar("traced", default=False)
 _FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memory traffic
 _COLUMN_BYTES = 16 * 2**20  # larger column buffers per example fall out of every cache
+
+
+@contextmanager
+def as_traced() -> Iterator[None]:
+    """Within the block every convolution is one ``conv_general_dilated``, easy to recognise.
+
+    For tracing a network in order to learn of what it consists, not for computing with it.
+    """
+    token = _traced.set(True)
+    try:
+        yield
+    finally:
+        _traced.reset(token)
 
 
 def convolution(
@@ -116,7 +132,7 @@ def transposed_convolution(
 
 def _fastest_form(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: Triple) -> Form:
     """Chosen by measurement; see the module's docstring for what each form costs."""
-    if current_device().platform != "cpu":
+    if _traced.get() or current_device().platform != "cpu":
         return "xla"
     channels = kernel_shape[3]
     positions = math.prod(n // s for n, s in zip(x_shape[1:4], stride, strict=True))

@@ -20,7 +20,7 @@ from jaxsal.errors import InputError
 from jaxsal.nets.unet import UNet
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.settings import PRECISIONS
-from jaxsal.types import Reach, Triple
+from jaxsal.types import Triple
 
 Parameters = Mapping[str, jax.Array]
 NetworkConfig = UNetConfig  # a union, as soon as there are several
@@ -99,9 +99,11 @@ class NetworkFunction:
         """Number of image channels."""
         return self.config.in_channels
 
-    def reach(self, outputs: Reach) -> Reach | None:
-        """The input positions that these output positions depend on; None if all of them."""
-        return _abstract_network(self.config).reach(outputs)
+    @property
+    def smallest_size(self) -> Triple:
+        """The smallest spatial size of a batch."""
+        x, y, z = (n or d for n, d in zip(self.config.fixed_size, self.config.divisor, strict=True))
+        return x, y, z
 
 
 def merge(config: NetworkConfig, parameters: Parameters) -> UNet:
@@ -138,7 +140,7 @@ def layer_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
         name: jax.ShapeDtypeStruct(shape, jnp.float32)
         for name, shape in parameter_shapes(config).items()
     }
-    size = [n or d for n, d in zip(config.fixed_size, config.divisor, strict=True)]
+    size = NetworkFunction(config).smallest_size
     batch = jax.ShapeDtypeStruct((1, *size, config.in_channels), jnp.float32)
     shapes: dict[str, tuple[int, ...]] = {}
 

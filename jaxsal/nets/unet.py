@@ -20,7 +20,7 @@ from flax import nnx
 
 from jaxsal.nets.blocks import Convolution, Tap, make_activation, make_norm
 from jaxsal.nets.unet_config import UNetConfig
-from jaxsal.types import Reach, Triple
+from jaxsal.types import Triple
 
 
 class ConvolutionBlock(nnx.Module):
@@ -64,9 +64,6 @@ class ConvolutionBlock(nnx.Module):
         for step in self.steps:
             x = tap(step, getattr(self, step)(x))
         return tap("", x)
-
-    def reach(self, outputs: Reach) -> Reach:
-        return self.conv.reach(outputs)
 
 
 class ResidualBlock(nnx.Module):
@@ -112,12 +109,6 @@ class ResidualBlock(nnx.Module):
         shortcut = x if self.shortcut is None else self.shortcut(x, tap.under("shortcut"))
         return tap("", y + shortcut)
 
-    def reach(self, outputs: Reach) -> Reach:
-        inputs = outputs
-        for unit in reversed(self.units):
-            inputs = unit.reach(inputs)
-        return inputs.union(self.shortcut.reach(outputs) if self.shortcut else outputs)
-
 
 class DecoderLevel(nnx.Module):
     """Joins the skip with what comes from below, up-samples, and refines if residual."""
@@ -151,10 +142,6 @@ class DecoderLevel(nnx.Module):
         if self.refine is not None:
             x = self.refine(x, tap.under("refine"))
         return tap("", x)
-
-    def reach(self, outputs: Reach) -> Reach:
-        inner = outputs if self.refine is None else self.refine.reach(outputs)
-        return self.upsample.reach(inner)
 
 
 class UNet(nnx.Module):
@@ -220,16 +207,3 @@ class UNet(nnx.Module):
         for level in reversed(range(self.config.levels)):
             below = self.decoder[level](skips[level], below, tap.under(f"decoder.{level}"))
         return below
-
-    def reach(self, outputs: Reach) -> Reach | None:
-        """The input positions that these output positions depend on; None if all of them."""
-        if not self.config.is_local:
-            return None
-        needed = []  # of each encoder level's output, top first
-        for level in self.decoder:
-            outputs = level.reach(outputs)
-            needed.append(outputs)
-        inputs = self.bottleneck.reach(outputs)
-        for block, skip in zip(reversed(self.encoder), reversed(needed), strict=True):
-            inputs = block.reach(inputs.union(skip))
-        return inputs

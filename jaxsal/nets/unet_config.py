@@ -90,11 +90,6 @@ class UNetConfig:
         x, y, z = (None, None, None, *dict(self.norm[1])["normalized_shape"])[-3:]
         return x, y, z
 
-    @property
-    def is_local(self) -> bool:
-        """Whether an output voxel depends on a finite neighbourhood only."""
-        return self.norm is None or self.norm[0] == "batch"
-
 
 _REQUIRED = ("in_channels", "out_channels", "channels", "strides")
 _DEFAULTS: dict[str, Any] = {

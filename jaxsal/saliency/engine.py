@@ -1,29 +1,38 @@
-"""What every computation of maps shares: its inputs, its batch sizes and its progress."""
+"""The engine: every item of every lesion, at every noise sample, in batches that fit the memory.
+
+For a portion of the noise samples, window by window: linearise once, pull back all items of all
+lesions that the window reaches, add up what an item gets from its windows, and take the lesion's
+signed maximum. One compiled program serves all batches.
+"""
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.devices import current_device
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField, WindowPlan, pad_image
-from jaxsal.saliency.memory import GIB, array_bytes, working_bytes
-from jaxsal.saliency.vjp import Linearisations, linearise, pull_back
+from jaxsal.field import LogitField, pad_image
+from jaxsal.locality import Shapes
+from jaxsal.saliency.accumulation import LesionMap, frame_size
+from jaxsal.saliency.derivative import derivative_of
+from jaxsal.saliency.items import Items, points_in_window, window_groups
+from jaxsal.saliency.memory import GIB, needs_of
+from jaxsal.saliency.programs import Programs, device_mesh
 from jaxsal.types import Triple
 
 MAPS_SHARE = 0.3  # of the memory budget, for the maps of the lesions computed together
-SLOTS = 4  # lesions whose maxima are on the device at once
+_LINEARISATIONS_SHARE = 0.4  # of the rest, for the windows kept linearised
 # Larger batches gain nothing: on CPU by measurement, elsewhere as the device is full by then.
 _LARGEST_BATCH = {"cpu": 2}
 _LARGEST_BATCH_ELSEWHERE = 32
-_LINEARISATIONS_SHARE = 0.4  # of the rest, for the windows kept linearised
 
 
 class NoisyImages(Protocol):
@@ -31,7 +40,7 @@ class NoisyImages(Protocol):
 
     @property
     def count(self) -> int:
-        """N, how many there are."""
+        """How many there are."""
         ...
 
     def __call__(self, first: int, count: int) -> jax.Array:
@@ -41,7 +50,7 @@ class NoisyImages(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """What to differentiate and in which portions.
+    """What to differentiate, on what, and within which limits.
 
     Attributes:
         field: the logits as a function of the image.
@@ -49,10 +58,13 @@ class Work:
         noisy: the noisy images.
         shape: the image's grid (X, Y, Z).
         channels: C.
-        budget: bytes to stay within.
-        voxel_batch: cotangents per pull-back; None: as many as pay and fit.
-        noise_batch: noise samples at once.
-        report: told, after each pull-back, for how many voxels (or lesions) × samples it was.
+        devices: to share the work between.
+        budget: bytes to stay within on each of them.
+        item_batch: items per pull-back and device; None: as many as pay and fit.
+        noise_batch: noise samples at once and device.
+        squares: whether standard errors are wanted.
+        tolerance: relative standard error at which a lesion needs no more samples; or None.
+        report: told for how many items × samples gradients were computed.
     """
 
     field: LogitField
@@ -60,82 +72,274 @@ class Work:
     noisy: NoisyImages
     shape: Triple
     channels: int
+    devices: tuple[jax.Device, ...]
     budget: int
-    voxel_batch: int | None
+    item_batch: int | None
     noise_batch: int
+    squares: bool
+    tolerance: float | None
     report: Callable[[int], None]
 
-    def sample_batches(self) -> Iterator[tuple[int, int]]:
-        """First noise sample and number of samples of each portion."""
-        for first in range(0, self.noisy.count, self.noise_batch):
-            yield first, min(self.noise_batch, self.noisy.count - first)
 
-    def linearisations(self, plan: WindowPlan, first: int, count: int, keep: int) -> Linearisations:
-        """The pull-backs at the plan's windows of some noisy images."""
-        images = jax.vmap(lambda image: pad_image(image, plan))(self.noisy(first, count))
-        return Linearisations(
-            self.field.function, self.field.parameters, self.target, images, plan.size, keep
-        )
-
-
-def portions(work: Work, plan: WindowPlan, slots: int) -> tuple[Batch, int]:
-    """Batch size, and number of windows to keep linearised, that fit the memory budget.
+class Engine:
+    """Computes the maps of some lesions; see the module.
 
     Args:
-        work: what is to be done.
-        plan: the windows it is to be done on.
-        slots: how many maps on the plan's frame are on the device besides the batch's.
+        work: what to do.
+        voxels: (V, 3) positions of all lesions' voxels in the image.
+        items: of all lesions.
 
     Raises:
-        InputError: the budget does not suffice for a single voxel.
+        InputError: the memory does not suffice for a single item.
     """
-    samples = work.noise_batch
-    function, parameters = work.field.function, work.field.parameters
-    windows = jax.ShapeDtypeStruct((samples, *plan.size, work.channels), jnp.float32)
-    cotangent = jax.ShapeDtypeStruct((1, *plan.size), jnp.float32)
 
-    def linear(parameters: object, windows: jax.Array) -> object:
-        return linearise(function, parameters, windows, work.target)
-
-    pull = jax.eval_shape(linear, parameters, windows)
-    frame = 4 * samples * work.channels * int(np.prod(plan.frame))
-    each = frame + working_bytes(lambda p, c: pull_back(p, c, samples), pull, cotangent)
-    images = 8 * samples * work.channels * int(np.prod(plan.padded))
-    fixed = images + slots * frame + working_bytes(linear, parameters, windows)
-    residuals = array_bytes(pull)
-    available = int(work.budget * (1 - MAPS_SHARE))
-    least = (fixed + residuals + each) / (1 - MAPS_SHARE)
-    if work.budget < least:
-        raise InputError(
-            f"a memory budget of {work.budget / GIB:.3g} GiB is too small for one voxel at a time "
-            f"on windows of {plan.size}: it takes about {least / GIB:.3g} GiB; allow more memory"
+    def __init__(self, work: Work, voxels: np.ndarray, items: Items) -> None:
+        self._work, self._voxels, self._items = work, voxels, items
+        self._plan = work.field.plan(work.shape, voxels)
+        self._groups = window_groups(self._plan, items)
+        windows = (work.noise_batch, *self._plan.size, work.channels)
+        self._derivative = derivative_of(
+            work.field.function,
+            work.field.parameters,
+            work.target,
+            windows,
+            single=items.rows.shape[1] == 1,
         )
-    most_windows = int((plan.weights > 0).sum(axis=1).max())
-    affordable = int(_LINEARISATIONS_SHARE * available // residuals)
-    keep = min(max(affordable, 1), 2 * most_windows)
-    largest = _LARGEST_BATCH.get(current_device().platform, _LARGEST_BATCH_ELSEWHERE)
-    fitting = max(int((available - fixed - keep * residuals) // each), 1)
-    return Batch(work.voxel_batch or min(fitting, largest)), keep
+        self._programs = Programs(self._derivative, device_mesh(work.devices, work.noisy.count))
+        self._samples = work.noise_batch * self._programs.sample_devices
+        self._frame, self._lows, self._highs = self._extents()
+        self._batch, self._keep = self._portions()
+
+    @property
+    def pull_backs(self) -> int:
+        """How many pull-backs one noise sample takes: one per item and window."""
+        return sum(len(group.windows) * len(group.items) for group in self._groups)
+
+    def footprint(self, lesion: int) -> tuple[np.ndarray, np.ndarray]:
+        """First position and one past the last (3,) of where a lesion's map can be non-zero."""
+        rows = np.unique(self._items.rows[self._items.owners == lesion])
+        low, high = self._plan.footprint(self._voxels, rows[rows >= 0])
+        return np.maximum(low, self._lows[lesion]), np.minimum(high, self._highs[lesion])
+
+    def waves(self) -> Iterator[list[int]]:
+        """Lesions to compute together: as many, in their order, as their maps fit the memory."""
+        copies = 2 + self._work.noise_batch + self._work.squares
+        wave: list[int] = []
+        used = 0
+        for lesion, (low, high) in enumerate(zip(self._lows, self._highs, strict=True)):
+            size = 4 * copies * self._work.channels * math.prod(frame_size(low, high))
+            if wave and used + size > MAPS_SHARE * self._work.budget:
+                yield wave
+                wave, used = [], 0
+            wave.append(lesion)
+            used += size
+        if wave:
+            yield wave
+
+    def maps(self, lesions: Sequence[int]) -> list[LesionMap]:
+        """The signed maximum over each lesion's items, averaged over the noise samples."""
+        work = self._work
+        maps = {
+            lesion: LesionMap(
+                self._lows[lesion], self._highs[lesion], work.channels, squares=work.squares
+            )
+            for lesion in lesions
+        }
+        active = dict(maps)
+        for first in range(0, work.noisy.count, self._samples):
+            count = min(self._samples, work.noisy.count - first)
+            self._add_samples(first, count, active)
+            if work.tolerance is not None:
+                active = {
+                    lesion: lesion_map
+                    for lesion, lesion_map in active.items()
+                    if lesion_map.relative_error() > work.tolerance
+                }
+                if not active:
+                    break
+        return list(maps.values())
+
+    def _add_samples(self, first: int, count: int, active: Mapping[int, LesionMap]) -> None:
+        """Adds noise samples ``first`` to ``first + count - 1`` to these lesions' maps."""
+        noisy = self._work.noisy(first, count)
+        noisy = noisy[np.minimum(np.arange(self._samples), count - 1)]  # the last one, repeated
+        images = jax.vmap(lambda image: pad_image(image, self._plan))(noisy)
+        pulls = Linearisations(
+            self._programs, self._parameters, images, self._plan.size, self._keep
+        )
+        for group in self._groups:
+            items = group.items[np.isin(group.items.owners, list(active))]
+            for batch, gradients, corners in self._gradients(group.windows, items, pulls):
+                self._hand_out(batch, gradients, corners, active)
+                self._work.report(count * len(batch) * len(group.windows))
+        for lesion_map in active.values():
+            lesion_map.finish_samples(count, self._work.devices[0])
+
+    def _gradients(
+        self, windows: tuple[int, ...], items: Items, pulls: Linearisations
+    ) -> Iterator[tuple[Items, jax.Array, np.ndarray]]:
+        """Batches of items with their gradients (B, N, *frame, C) and these frames' corners."""
+
+        def compute(batch: Items) -> jax.Array:
+            total = None
+            corners = self._corners(windows, batch)
+            for window in windows:
+                points, weights = points_in_window(self._plan, self._voxels, batch, window)
+                part = self._programs.pull_back(
+                    self._prepared, pulls.at(self._plan.starts[window]), points, weights
+                )
+                if len(windows) == 1:
+                    return part
+                at = self._box_corners(window, points) - corners
+                total = self._programs.add(total, part, at, self._frame)
+            assert total is not None  # an item has at least one window
+            return total
+
+        for batch, count, gradients in self._batch.run(items, compute):
+            yield batch[:count], gradients, self._corners(windows, batch)
+
+    def _hand_out(
+        self,
+        batch: Items,
+        gradients: jax.Array,
+        corners: np.ndarray,
+        active: Mapping[int, LesionMap],
+    ) -> None:
+        """Gives each lesion its gradients; those of a lesion are next to each other."""
+        for lesion in np.unique(batch.owners):
+            first, stop = np.searchsorted(batch.owners, [lesion, lesion + 1])
+            active[lesion].take(self._programs, gradients, corners, first, stop)
+
+    def _corners(self, windows: Sequence[int], items: Items) -> np.ndarray:
+        """Where in the image (B, 3) the frames of items' gradients begin."""
+        boxes = [self._box_corners(window, self._points(items, window)) for window in windows]
+        return np.min(boxes, axis=0)
+
+    def _box_corners(self, window: int, points: np.ndarray) -> np.ndarray:
+        start = self._plan.starts[window] - np.array(self._plan.before)
+        return start + self._derivative.starts(points)
+
+    def _extents(self) -> tuple[Triple, np.ndarray, np.ndarray]:
+        """Size of the frames of items with several windows; bounds (L, 3) of lesions' frames."""
+        box = np.array(self._derivative.box)
+        spans = []  # per group: owners, first positions (B, 3), positions past the last
+        for group in self._groups:
+            boxes = [
+                self._box_corners(window, self._points(group.items, window))
+                for window in group.windows
+            ]
+            spans.append((group.items.owners, np.min(boxes, axis=0), np.max(boxes, axis=0) + box))
+        several = [
+            (high - low).max(axis=0)
+            for group, (_, low, high) in zip(self._groups, spans, strict=True)
+            if len(group.windows) > 1
+        ]
+        frame = frame_size(np.zeros(3, int), np.max(several, axis=0) if several else box)
+        lesions = int(self._items.owners.max()) + 1
+        lows = np.full((lesions, 3), np.iinfo(int).max)
+        highs = np.full((lesions, 3), np.iinfo(int).min)
+        for group, (owners, low, _) in zip(self._groups, spans, strict=True):
+            size = frame if len(group.windows) > 1 else box
+            np.minimum.at(lows, owners, low)
+            np.maximum.at(highs, owners, low + size)
+        return frame, lows, highs
+
+    def _points(self, items: Items, window: int) -> np.ndarray:
+        return points_in_window(self._plan, self._voxels, items, window)[0]
+
+    def _portions(self) -> tuple[Batch, int]:
+        """Batch size, and number of windows to keep linearised, that fit the memory.
+
+        Raises:
+            InputError: it does not suffice for a single item.
+        """
+        work, plan = self._work, self._plan
+        image = 4 * work.noise_batch * work.channels  # bytes per position
+        needs = needs_of(
+            self._derivative,
+            Shapes.of(work.field.parameters),
+            (work.noise_batch, *plan.size, work.channels),
+            self._items.rows.shape[1],
+        )
+        several = any(len(group.windows) > 1 for group in self._groups)
+        each = needs.pull_back + (image * math.prod(self._frame) if several else 0)
+        fixed = 2 * image * math.prod(plan.padded) + needs.prepared + needs.linearise
+        residuals = needs.linearised
+        available = int(work.budget * (1 - MAPS_SHARE))
+        least = (fixed + residuals + each) / (1 - MAPS_SHARE)
+        if work.budget < least:
+            raise InputError(
+                f"a memory budget of {work.budget / GIB:.3g} GiB is too small for one voxel at a "
+                f"time on windows of {plan.size}: it takes about {least / GIB:.3g} GiB; allow "
+                "more memory"
+            )
+        affordable = int(_LINEARISATIONS_SHARE * available // residuals)
+        most = max(len(group.windows) for group in self._groups)
+        keep = min(max(affordable, 1), 2 * most)
+        platform = work.devices[0].platform
+        largest = _LARGEST_BATCH.get(platform, _LARGEST_BATCH_ELSEWHERE)
+        fitting = max(int((available - fixed - keep * residuals) // each), 1)
+        per_device = work.item_batch or min(fitting, largest)
+        return Batch(per_device, self._programs.item_devices), keep
+
+    @cached_property
+    def _parameters(self) -> Any:
+        return self._programs.replicate(self._work.field.parameters)
+
+    @cached_property
+    def _prepared(self) -> Any:
+        return self._programs.prepare(self._parameters)
+
+
+class Linearisations:
+    """The derivatives at the windows of some noisy images, the most recently used ones kept.
+
+    Args:
+        programs: to compute them with.
+        parameters: of the network.
+        images: (N, X, Y, Z, C) noisy images on the padded grid.
+        size: of a window.
+        keep: how many windows to keep linearised.
+    """
+
+    def __init__(
+        self, programs: Programs, parameters: Any, images: jax.Array, size: Triple, keep: int
+    ) -> None:
+        self._programs, self._parameters = programs, parameters
+        self._images, self._size, self._keep = programs.distribute(images), size, keep
+        self._kept: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+
+    def at(self, start: np.ndarray) -> Any:
+        """The derivative at the window that begins at this position (3,) of the padded grid."""
+        key = tuple(start.tolist())
+        linearised = self._kept.pop(key, None)
+        if linearised is None:
+            while len(self._kept) >= self._keep:
+                self._kept.popitem(last=False)
+            linearised = self._programs.linearise(self._parameters, self._images, start, self._size)
+        self._kept[key] = linearised
+        return linearised
 
 
 class Batch:
     """How many items go through a computation at once; halved when memory runs out.
 
     Args:
-        size: number of items.
+        size: number of items per device.
+        devices: between which a batch is shared.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, devices: int = 1) -> None:
+        self.size, self._devices = size, devices
         self._warned = False
 
     def run(
-        self, items: np.ndarray, compute: Callable[[np.ndarray], jax.Array]
-    ) -> Iterator[tuple[np.ndarray, int, jax.Array]]:
+        self, items: Items, compute: Callable[[Items], jax.Array]
+    ) -> Iterator[tuple[Items, int, jax.Array]]:
         """Puts all items through a computation, in batches of one size.
 
         Args:
-            items: (I, …).
+            items: what to compute for.
             compute: from a batch of items to results; the last batch is filled up by repeating
                 its last item.
 
@@ -144,9 +348,10 @@ class Batch:
         """
         first = 0
         while first < len(items):
-            batch = items[first : first + self.size]
+            size = self.size * self._devices
+            batch = items[first : first + size]
             count = len(batch)
-            batch = np.concatenate([batch, np.repeat(batch[-1:], self.size - count, axis=0)])
+            batch = batch.filled(size)
             try:
                 results = jax.block_until_ready(compute(batch))
             except jax.errors.JaxRuntimeError as error:

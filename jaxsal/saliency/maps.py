@@ -21,11 +21,14 @@ class Crop:
         values: (x, y, z, C) float32.
         origin: position of values[0, 0, 0] in the image.
         samples: number of noise samples it is the mean of.
+        standard_error: of the values over the noise samples, in their shape; None if not asked for
+            or not known.
     """
 
     values: np.ndarray
     origin: Triple
     samples: int
+    standard_error: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

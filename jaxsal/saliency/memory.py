@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import psutil
 from jax.extend.core import Literal
 
 from jaxsal.devices import current_device
+from jaxsal.locality import Shapes
+from jaxsal.saliency.derivative import Derivative
 
 GIB = 2**30
 _CPU_SHARE = 0.5  # of the memory that is free now: other programs need some too
@@ -41,6 +46,44 @@ def _container_limit() -> float:
         except (OSError, ValueError):  # no such group, or no limit ("max")
             continue
     return math.inf
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes that the steps of a derivative take on one device.
+
+    Attributes:
+        prepared: what is kept of the parameters besides themselves.
+        linearise: while a window is linearised.
+        linearised: what is kept of it.
+        pull_back: while one item is pulled back.
+    """
+
+    prepared: int
+    linearise: int
+    linearised: int
+    pull_back: int
+
+
+@lru_cache(maxsize=64)
+def needs_of(
+    derivative: Derivative, parameters: Shapes, windows: tuple[int, ...], length: int
+) -> Needs:
+    """What a derivative takes on windows (N, X, Y, Z, C), for items of ``length`` voxels."""
+    arguments = parameters.structs(), jax.ShapeDtypeStruct(windows, jnp.float32)
+    prepared = jax.eval_shape(derivative.prepare, arguments[0])
+    linearised = jax.eval_shape(derivative.linearise, *arguments)
+    cotangents = jax.eval_shape(
+        derivative.cotangents,
+        jax.ShapeDtypeStruct((1, length, 3), jnp.int32),
+        jax.ShapeDtypeStruct((1, length), jnp.float32),
+    )
+    return Needs(
+        prepared=array_bytes(prepared),
+        linearise=working_bytes(derivative.linearise, *arguments),
+        linearised=array_bytes(linearised),
+        pull_back=working_bytes(derivative.pull_back, prepared, linearised, cotangents),
+    )
 
 
 def working_bytes(function: Any, *arguments: Any) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsal.errors import InputError
-from jaxsal.settings import NOISE_SCALES, NoiseScale
+from jaxsal.settings import NoiseScale, SmoothGradSettings
 
 
 def standard_deviation(image: jax.Array, noise: float, scale: NoiseScale) -> float:
@@ -27,14 +27,7 @@ def standard_deviation(image: jax.Array, noise: float, scale: NoiseScale) -> flo
         scale: "range": a fraction of channel 0's maximum minus minimum, as the scripts published
             with Spagnolo et al. 2026 have it; "absolute": in units of the image, as their text
             has it (0.05).
-
-    Raises:
-        InputError: the level is negative or not finite, or the scale unknown.
     """
-    if not 0 <= noise < float("inf"):
-        raise InputError(f"noise must be a level of zero or more, got {noise}")
-    if scale not in NOISE_SCALES:
-        raise InputError(f'noise_scale must be "range" or "absolute", got {scale!r}')
     first = image[..., 0]
     return float(noise * (first.max() - first.min())) if scale == "range" else float(noise)
 
@@ -74,28 +67,20 @@ class GivenNoise:
 
 
 def noisy_images(
-    image: jax.Array,
-    samples: int,
-    noise: float,
-    scale: NoiseScale,
-    seed: int,
-    given: ArrayLike | None,
+    image: jax.Array, settings: SmoothGradSettings, given: ArrayLike | None
 ) -> SeededNoise | GivenNoise:
-    """The noisy copies that `jaxsal.smoothgrad` averages over, by its arguments.
+    """The noisy copies that `jaxsal.smoothgrad` averages over.
 
     Raises:
-        InputError: an argument is out of its range, or the given noise has another shape.
+        InputError: the given noise has another shape.
     """
-    if given is not None:
-        given = np.asarray(given, np.float32)
-        if given.ndim != 5 or given.shape[1:] != image.shape or not len(given):
-            raise InputError(
-                f"noise_samples must have the shape (N, *image) = (N, {image.shape}), N at least "
-                f"1; got {given.shape}"
-            )
-        return GivenNoise(image, given, len(given))
-    if not isinstance(samples, int) or samples < 1:
-        raise InputError(f"samples must be a whole number of at least 1, got {samples}")
-    if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise InputError(f"seed must be a whole number from 0 to {2**31 - 1}, got {seed}")
-    return SeededNoise(image, standard_deviation(image, noise, scale), seed, samples)
+    if given is None:
+        deviation = standard_deviation(image, settings.noise, settings.noise_scale)
+        return SeededNoise(image, deviation, settings.seed, settings.samples)
+    given = np.asarray(given, np.float32)
+    if given.ndim != 5 or given.shape[1:] != image.shape or not len(given):
+        raise InputError(
+            f"noise_samples must have the shape (N, *image) = (N, {image.shape}), N at least "
+            f"1; got {given.shape}"
+        )
+    return GivenNoise(image, given, len(given))

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxsal.devices import current_device
 from jaxsal.errors import InputError
 from jaxsal.field import LogitField, image_shape
 from jaxsal.lesions import lesion_probability, output_channel
-from jaxsal.saliency.aggregate import LesionSum
-from jaxsal.saliency.engine import MAPS_SHARE, Work
+from jaxsal.saliency.accumulation import LesionMap
+from jaxsal.saliency.engine import Engine, Work
+from jaxsal.saliency.items import Domain, items_of, voxel_groups
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop, SaliencyMaps
-from jaxsal.saliency.maximum import signed_maximum_maps
 from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.noise import noisy_images
-from jaxsal.saliency.queue import Domain
-from jaxsal.saliency.sums import pull_backs, sum_maps
-from jaxsal.settings import AGGREGATES, Aggregate, NoiseScale
+from jaxsal.settings import Aggregate, NoiseScale, SmoothGradSettings
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Progress:
     Attributes:
         lesions_done: lesions whose map is complete.
         lesions: how many lesions there are.
-        gradients_done: gradients computed. For the signed maximum, one per voxel and noise
-            sample; for sums, one per lesion, window and noise sample.
+        gradients_done: gradients computed: one per voxel (or summed group of voxels), window that
+            reaches it and noise sample.
         gradients: how many there are.
     """
 
@@ -58,9 +57,14 @@ def smoothgrad(
     noise_scale: NoiseScale = "range",
     seed: int = 0,
     noise_samples: ArrayLike | None = None,
+    voxels_per_lesion: int | None = None,
+    group_size: int = 1,
+    tolerance: float | None = None,
+    standard_error: bool = False,
     memory: int | None = None,
     voxel_batch: int | None = None,
-    noise_batch: int = 1,
+    noise_batch: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
     on_progress: OnProgress | None = None,
 ) -> SaliencyMaps:
     """Gradient of each lesion's logits with respect to the image, averaged over noisy images.
@@ -79,16 +83,26 @@ def smoothgrad(
             channel, 0 and 1 both mean that one.
         aggregate: "max": at each voxel the gradient of largest magnitude, with its sign
             (Spagnolo et al. 2026, Eq. 3); "mean" (Eq. 2); or "sum".
-        samples: number N of noisy images.
+        samples: number N of noisy images; with a tolerance, the largest number.
         noise: level of the Gaussian noise; see ``noise_scale``.
         noise_scale: "range": ``noise`` is a fraction of channel 0's range; "absolute": it is the
             standard deviation.
         seed: of the noise; equal seeds give equal noise in any batch, window or device.
         noise_samples: (N, X, Y, Z, C) noise to add instead; ``samples``, ``noise``,
-            ``noise_scale`` and ``seed`` then do not apply.
-        memory: bytes to stay within; by default a share of what the device has.
-        voxel_batch: gradients computed at once; by default as many as pay and fit the memory.
-        noise_batch: noisy images computed at once. Results do not depend on either.
+            ``noise_scale`` and ``seed`` then do not apply to it.
+        voxels_per_lesion: an approximation of "max" for large lesions: differentiate only so many
+            voxels of each, a stratified sample, the same for all noisy images.
+        group_size: another one, that of the published scripts: the maximum is taken over the
+            gradients of the summed logits of so many consecutive voxels.
+        tolerance: a lesion gets no more noisy images once the standard error of its map, at the
+            voxel where it is largest, is less than this fraction of the map's peak (and at least
+            5 have been used). ``crop(label).samples`` tells how many were.
+        standard_error: keep the standard error of each map: ``crop(label).standard_error``.
+        memory: bytes to stay within, per device; by default a share of what the device has.
+        voxel_batch: gradients computed at once per device; by default as many as pay and fit.
+        noise_batch: noisy images computed at once per device; by default one. Results do not
+            depend on either.
+        devices: to share the work between, all of one kind; by default the current one.
         on_progress: called after each batch.
 
     Returns:
@@ -97,20 +111,28 @@ def smoothgrad(
     Raises:
         InputError: an argument is out of its range, or shapes do not agree.
     """
+    settings = SmoothGradSettings(
+        target=target,
+        aggregate=aggregate,
+        samples=samples if noise_samples is None else max((*np.shape(noise_samples), 1)[0], 1),
+        noise=noise,
+        noise_scale=noise_scale,
+        seed=seed,
+        voxels_per_lesion=voxels_per_lesion,
+        group_size=group_size,
+        tolerance=tolerance,
+        standard_error=standard_error,
+        memory=memory,
+        voxel_batch=voxel_batch,
+        noise_batch=noise_batch,
+    )
     crops = smoothgrad_stream(
         field,
         image,
         labels,
-        target=target,
-        aggregate=aggregate,
-        samples=samples,
-        noise=noise,
-        noise_scale=noise_scale,
-        seed=seed,
+        settings,
         noise_samples=noise_samples,
-        memory=memory,
-        voxel_batch=voxel_batch,
-        noise_batch=noise_batch,
+        devices=devices,
         on_progress=on_progress,
     )
     x, y, z = np.shape(image)[:3]
@@ -121,17 +143,10 @@ def smoothgrad_stream(
     field: LogitField,
     image: ArrayLike,
     labels: ArrayLike | None = None,
+    settings: SmoothGradSettings | None = None,
     *,
-    target: int = 1,
-    aggregate: Aggregate = "max",
-    samples: int = 50,
-    noise: float = 0.05,
-    noise_scale: NoiseScale = "range",
-    seed: int = 0,
     noise_samples: ArrayLike | None = None,
-    memory: int | None = None,
-    voxel_batch: int | None = None,
-    noise_batch: int = 1,
+    devices: Sequence[jax.Device] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[tuple[int, Crop]]:
     """As `smoothgrad`, but yields each label with its map as soon as it is complete.
@@ -139,43 +154,52 @@ def smoothgrad_stream(
     Only as many lesions as fit the memory are computed together, so that a scan with any number
     of lesions can be explained. Arguments are checked at once, not when the first map is asked for.
     """
-    _check_choices(aggregate, voxel_batch, noise_batch, memory)
+    settings = settings or SmoothGradSettings()
     image = _checked_image(image)
-    target = _checked_target(field, image, target)
-    noisy = noisy_images(image, samples, noise, noise_scale, seed, noise_samples)
+    target = _checked_target(field, image, settings.target)
+    noisy = noisy_images(image, settings, noise_samples)
     if labels is None:
-        domains, aggregate = _segmented_domain(field, image, target), "sum"
+        domains = _segmented_domain(field, image, target)
+        settings = replace(settings, aggregate="sum")
     else:
         domains = _labelled_domains(labels, image)
-    tracker = _Tracker(on_progress, len(domains))
     x, y, z, channels = image.shape
+    tracker = _Tracker(on_progress, len(domains))
     work = Work(
         field=field,
         target=target,
         noisy=noisy,
         shape=(x, y, z),
         channels=channels,
-        budget=memory or default_budget(),
-        voxel_batch=voxel_batch,
-        noise_batch=min(noise_batch, noisy.count),
+        devices=tuple(devices or [current_device()]),
+        budget=settings.memory or default_budget(),
+        item_batch=settings.voxel_batch,
+        noise_batch=min(settings.noise_batch or 1, noisy.count),
+        squares=settings.standard_error or settings.tolerance is not None,
+        tolerance=settings.tolerance,
         report=tracker.advance,
     )
-    return _compute(work, domains, aggregate, tracker)
+    return _maps(work, domains, settings, tracker) if domains else iter(())
 
 
-def _compute(
-    work: Work, domains: Sequence[Domain], aggregate: Aggregate, tracker: _Tracker
+def _maps(
+    work: Work, domains: Sequence[Domain], settings: SmoothGradSettings, tracker: _Tracker
 ) -> Iterator[tuple[int, Crop]]:
-    samples = work.noisy.count
-    voxelwise = aggregate == "max"
-    compute = signed_maximum_maps if voxelwise else sum_maps
-    pulls = sum(len(d.voxels) for d in domains) if voxelwise else pull_backs(work, domains)
-    tracker.gradients = samples * pulls
-    for wave in _waves(work, domains, together=not voxelwise):
-        for domain, lesion_map in zip(wave, compute(work, wave), strict=True):
-            scale = samples * (len(domain.voxels) if aggregate == "mean" else 1)
-            yield domain.label, _crop(domain.label, lesion_map, scale, samples)
-        tracker.finish(len(wave))
+    voxels = np.concatenate([domain.voxels for domain in domains])
+    items = items_of(domains, [voxel_groups(domain, settings) for domain in domains])
+    engine = Engine(work, voxels, items)
+    tracker.gradients = work.noisy.count * engine.pull_backs
+
+    def crops() -> Iterator[tuple[int, Crop]]:
+        for wave in engine.waves():
+            for lesion, lesion_map in zip(wave, engine.maps(wave), strict=True):
+                domain = domains[lesion]
+                divisor = len(domain.voxels) if settings.aggregate == "mean" else 1
+                low, high = engine.footprint(lesion)
+                yield domain.label, _crop(domain.label, lesion_map, low, high, divisor)
+            tracker.finish(len(wave))
+
+    return crops()
 
 
 class _Tracker:
@@ -211,18 +235,6 @@ def _checked_target(field: LogitField, image: jax.Array, target: int) -> int:
     return output_channel(target, outputs)
 
 
-def _check_choices(
-    aggregate: str, voxel_batch: int | None, noise_batch: int, memory: int | None
-) -> None:
-    if aggregate not in AGGREGATES:
-        raise InputError(f"aggregate must be one of {', '.join(AGGREGATES)}; got {aggregate!r}")
-    for name, value in (("voxel_batch", voxel_batch), ("noise_batch", noise_batch)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise InputError(f"{name} must be a whole number of at least 1, got {value}")
-    if memory is not None and memory <= 0:
-        raise InputError(f"memory must be a positive number of bytes, got {memory}")
-
-
 def _labelled_domains(labels: ArrayLike, image: jax.Array) -> list[Domain]:
     array = np.asarray(labels)
     if array.shape != image.shape[:3]:
@@ -241,31 +253,16 @@ def _segmented_domain(field: LogitField, image: jax.Array, target: int) -> list[
     return [Domain(CLASS_LEVEL, voxels)] if len(voxels) else []
 
 
-def _waves(work: Work, domains: Sequence[Domain], *, together: bool) -> Iterator[list[Domain]]:
-    """Lesions to compute together: as many, in their order, as their maps fit the budget."""
-    budget = MAPS_SHARE * work.budget
-    wave: list[Domain] = []
-    used = 0
-    for domain in domains:
-        plan = work.field.plan(work.shape, domain.voxels, together=together)
-        low, high = plan.footprint(domain.voxels, np.arange(len(domain.voxels)))
-        size = 4 * int(np.prod(high - low)) * work.channels * (1 + work.noise_batch)
-        if wave and used + size > budget:
-            yield wave
-            wave, used = [], 0
-        wave.append(domain)
-        used += size
-    if wave:
-        yield wave
-
-
-def _crop(label: int, lesion_map: LesionSum, scale: int, samples: int) -> Crop:
-    values = lesion_map.total / np.float32(scale)
+def _crop(
+    label: int, lesion_map: LesionMap, low: np.ndarray, high: np.ndarray, divisor: int
+) -> Crop:
+    values = lesion_map.mean(low, high, divisor)
     if not np.isfinite(values).all():
         warnings.warn(
             f"the map of lesion {label} has infinite values or some that are not numbers: the "
             "network's gradient overflows there",
             stacklevel=2,
         )
-    x, y, z = lesion_map.low.tolist()
-    return Crop(values, (x, y, z), samples)
+    error = lesion_map.standard_error(low, high, divisor)
+    x, y, z = low.tolist()
+    return Crop(values, (x, y, z), lesion_map.samples, error)

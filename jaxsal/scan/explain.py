@@ -148,17 +148,16 @@ def _maps(
     on_progress: OnProgress | None,
 ) -> Iterator[tuple[int, Crop]]:
     """Each wanted label with its map, as soon as it is computed."""
+    settings = replace(
+        settings,
+        target=field_settings.target,
+        aggregate="sum" if settings.level == "class" else settings.aggregate,
+    )
     return smoothgrad_stream(
         make_field(model, field_settings),
         prediction.image,
         np.where(np.isin(wanted.labels, list(wanted.maps)), wanted.labels, 0),
-        target=field_settings.target,
-        aggregate="sum" if settings.level == "class" else settings.aggregate,
-        samples=settings.samples,
-        noise=settings.noise,
-        noise_scale=settings.noise_scale,
-        seed=settings.seed,
-        memory=settings.memory,
+        settings,
         on_progress=on_progress,
     )
 

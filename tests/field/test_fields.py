@@ -78,13 +78,12 @@ def test_blending_equals_monai_for_a_network_that_depends_on_the_position_in_its
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", ["sliding", "whole"])
-@pytest.mark.parametrize("together", [False, True])
-def test_a_plan_says_where_logits_come_from(network, name, together):
+def test_a_plan_says_where_logits_come_from(network, name):
     model, image = converted(network), random_image()
     field = make_field(name, model)
     voxels = np.random.default_rng(1).integers(0, SHAPE, (40, 3))
     voxels[:2] = [0, 0, 0], np.array(SHAPE) - 1
-    plan = field.plan(SHAPE, voxels, together=together)
+    plan = field.plan(SHAPE, voxels)
     padded = np.asarray(pad_image(jnp.asarray(image), plan))
     assert padded.shape[:3] == plan.padded
     windows = [padded[tuple(map(slice, start, start + plan.size))] for start in plan.starts]

@@ -11,13 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from flax import nnx
 from monai.networks.nets import UNet as MonaiUNet
 
 from jaxsal.errors import InputError
-from jaxsal.nets.registry import NetworkFunction, build, config_from_arguments, layer_names, split
+from jaxsal.nets.registry import NetworkFunction, config_from_arguments, layer_names
 from jaxsal.nets.unet_config import UNetConfig
-from jaxsal.types import Reach
 from jaxsal_converters.unet import convert
 from jaxsal_converters.unet_keys import aliases
 
@@ -221,65 +219,6 @@ def test_perturbing_a_layer_has_the_gradient_of_that_layer(case: str) -> None:
     theirs, ours = both(case)
     for path, pull_back in theirs["pull_backs"].items():
         assert_close(ours["pull_backs"][ours["aliases"][path]], pull_back, GRADIENTS)
-
-
-LOCAL = {
-    "plain": {"norm": "batch", "strides": (2, 2)},
-    "residual, per axis": {
-        "norm": None,
-        "num_res_units": 1,
-        "strides": ((1, 2, 3), (2, 2, 1)),
-        "kernel_size": (5, 3, 3),
-    },
-    "wide up-sampling kernel": {"norm": "batch", "up_kernel_size": (5, 7, 3), "strides": (2, 1)},
-}
-
-
-@pytest.mark.parametrize("changes", LOCAL.values(), ids=LOCAL)
-def test_reach_is_the_box_of_non_zero_gradient(changes: dict[str, Any]) -> None:
-    arguments = {**PLAIN, "channels": (2, 2, 2), **changes}
-    config = UNetConfig.from_arguments(arguments)
-    function = NetworkFunction(config)
-    voxels = np.arange(22, 28)[:, None] + np.array([[0, 1, 3]])  # all phases of the strides
-    size = tuple(-(-52 // d) * d for d in config.divisor)
-
-    @partial(jax.jit, compiler_options=FAST_COMPILATION)
-    def gradients(parameters):
-        batch = jnp.ones((1, *size, 2))
-        _, pull = jax.vjp(lambda b: function(parameters, b), batch)
-
-        def gradient(voxel):
-            cotangent = jnp.zeros((1, *size, 2)).at[0, *voxel, 0].set(1.0)
-            return pull(cotangent)[0][0].sum(-1)
-
-        return jax.lax.map(gradient, voxels)
-
-    for voxel, gradient in zip(voxels, gradients(positive_parameters(config)), strict=True):
-        reach = function.reach(Reach(voxel, voxel))
-        assert reach is not None
-        assert min(reach.first) > 0
-        assert all(reach.last < np.array(size) - 1)
-        touched = np.argwhere(np.asarray(gradient) != 0)
-        np.testing.assert_array_equal(touched.min(0), reach.first)
-        np.testing.assert_array_equal(touched.max(0), reach.last)
-
-
-def positive_parameters(config: UNetConfig) -> dict[str, jax.Array]:
-    """Weights for which no two paths through the network cancel."""
-    return jax.jit(
-        lambda: {k: jnp.abs(v) + 0.1 for k, v in split(build(config, nnx.Rngs(0))).items()}
-    )()
-
-
-@pytest.mark.parametrize(
-    "norm",
-    ["instance", ("group", {"num_groups": 2}), ("layer", {"normalized_shape": 8})],
-    ids=lambda norm: norm if isinstance(norm, str) else norm[0],
-)
-def test_norms_over_positions_of_the_volume_have_no_finite_reach(norm: Any) -> None:
-    config = UNetConfig.from_arguments({**PLAIN, "norm": norm})
-    voxel = np.zeros(3, int)
-    assert NetworkFunction(config).reach(Reach(voxel, voxel)) is None
 
 
 @pytest.mark.parametrize("case", CASES)

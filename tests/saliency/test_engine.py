@@ -13,35 +13,42 @@ from hypothesis.extra.numpy import arrays
 from jaxsal.field import sliding_window
 from jaxsal.saliency.aggregate import signed_maximum
 from jaxsal.saliency.engine import Batch
+from jaxsal.saliency.items import Domain, Items, items_of, points_in_window, window_groups
 from jaxsal.saliency.memory import working_bytes
-from jaxsal.saliency.queue import by_lesions, window_groups
+from jaxsal.saliency.sampling import consecutive
 
 
-def test_out_of_memory_halves_the_batch_and_says_so_once():
-    def compute(items):
-        if len(items) > 2:
+def items(count):
+    """So many items of one voxel each, every one a lesion of its own."""
+    return Items(np.arange(count), np.arange(count)[:, None])
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_out_of_memory_halves_the_batch_and_says_so_once(devices):
+    def compute(batch):
+        if len(batch) > 2 * devices:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return jnp.asarray(items) * 10
+        return jnp.asarray(batch.owners) * 10
 
-    batch = Batch(8)
+    batch = Batch(8, devices)
     with pytest.warns(UserWarning, match="ran out of memory") as warnings:
-        results = list(batch.run(np.arange(5), compute))
-    assert [r[:n].tolist() for _, n, r in results] == [[0, 10], [20, 30], [40]]
-    assert all(len(r) == 2 for _, _, r in results)  # the last is filled up, not a new shape
+        results = list(batch.run(items(5), compute))
+    assert [x for _, n, r in results for x in r[:n].tolist()] == [0, 10, 20, 30, 40]
+    assert all(len(r) == 2 * devices for _, _, r in results)  # the last is filled up
     assert len(warnings) == 1
 
 
 def test_other_errors_and_hopeless_ones_are_not_hidden():
-    def broken(items):
+    def broken(batch):
         raise jax.errors.JaxRuntimeError("INTERNAL: no")
 
-    def hopeless(items):
+    def hopeless(batch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
-        list(Batch(4).run(np.arange(3), broken))
+        list(Batch(4).run(items(3), broken))
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
-        list(Batch(1).run(np.arange(3), hopeless))
+        list(Batch(1).run(items(3), hopeless))
 
 
 values = arrays(np.float32, 8, elements=st.floats(-2, 2, width=16))
@@ -57,19 +64,24 @@ def test_the_signed_maximum_is_associative_commutative_and_has_zero_as_neutral(a
     np.testing.assert_array_equal(combine(a, np.zeros(8, np.float32)), a)
 
 
-@given(st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 5))
-def test_every_voxel_is_in_exactly_one_group_and_part(seed, count, slots):
+@given(st.integers(0, 2**32), st.integers(1, 9), st.sampled_from([1, 3, 100]))
+def test_every_weighted_voxel_is_in_exactly_one_item_of_each_of_its_windows(seed, lesions, size):
     random = np.random.default_rng(seed)
-    voxels = random.integers(0, (21, 18, 13), (count, 3))
-    owners = np.sort(random.integers(0, 9, count))
-    plan = sliding_window(lambda x: x, roi=8).plan((21, 18, 13), voxels)
-    seen = []
-    for group in window_groups(plan, owners):
-        assert (plan.weights[group.rows][:, list(group.windows)] > 0).all()
-        for rows in by_lesions(group.rows, owners, slots):
-            assert len(np.unique(owners[rows])) <= slots
-            seen += rows.tolist()
-    assert sorted(seen) == list(range(count))
+    shape = (21, 18, 13)
+    counts = random.integers(1, 20, lesions)
+    voxels = random.integers(0, shape, (counts.sum(), 3))
+    domains = [Domain(i, v) for i, v in enumerate(np.split(voxels, np.cumsum(counts)[:-1]))]
+    together = [consecutive(domain.voxels, size) for domain in domains]
+    plan = sliding_window(lambda x: x, roi=8).plan(shape, voxels)
+    found = np.zeros_like(plan.weights)
+    for group in window_groups(plan, items_of(domains, together)):
+        for window in group.windows:
+            points, weights = points_in_window(plan, voxels, group.items, window)
+            there = weights > 0
+            np.add.at(found[:, window], group.items.rows[there], weights[there])
+            inside = voxels[group.items.rows[there]] + plan.before - plan.starts[window]
+            np.testing.assert_array_equal(points[there], inside)
+    np.testing.assert_array_equal(found, plan.weights)
 
 
 def test_working_memory_counts_what_is_alive_at_once():

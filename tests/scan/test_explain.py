@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -313,11 +313,6 @@ def test_the_class_level_of_given_instances_is_their_union(
     assert_same_map(found, maps.dense(1)[..., 1])
 
 
-@dataclass(frozen=True)
-class CropWithError(Crop):
-    standard_error: np.ndarray | None = None
-
-
 @pytest.mark.parametrize("asked", [True, False])
 def test_standard_errors_lie_beside_the_maps_if_asked_for(
     asked: bool,
@@ -331,7 +326,7 @@ def test_standard_errors_lie_beside_the_maps_if_asked_for(
     errors = np.random.default_rng(0).random((*size, 2)).astype(np.float32)
 
     def maps(*_: object, **__: object) -> Iterator[tuple[int, Crop]]:
-        yield 3, CropWithError(-errors, origin, 2, standard_error=errors)
+        yield 3, Crop(-errors, origin, 2, standard_error=errors)
 
     monkeypatch.setattr(sys.modules["jaxsal.scan.explain"], "smoothgrad_stream", maps)
     out = run(tiny_model, scan.images, tmp_path / "out", labels=(3,), standard_error=asked)

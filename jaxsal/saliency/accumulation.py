@@ -1,0 +1,135 @@
+"""The map of one lesion while it is being computed: on the device, on a box of the image.
+
+Gradients of the current noise samples are combined by signed maximum; the samples' maps are then
+added up in the order of the samples, so that the result does not depend on how many were computed
+at once. Their squares are added up, too, where the standard error is wanted.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsal.saliency.aggregate import signed_maximum
+from jaxsal.saliency.programs import Programs
+from jaxsal.types import Triple
+
+_FRAME_STEP = 16  # frames are multiples of this, so that lesions share compiled programs
+FEWEST_SAMPLES = 5  # before a standard error is believed
+
+
+class LesionMap:
+    """See the module.
+
+    Args:
+        low: first position (3,) in the image of the frame that holds all gradient boxes.
+        high: one past the last.
+        channels: C.
+        squares: whether to add up squares.
+    """
+
+    def __init__(self, low: np.ndarray, high: np.ndarray, channels: int, *, squares: bool) -> None:
+        self.low, self._channels = low, channels
+        self.size = frame_size(low, high)
+        self.samples = 0
+        self._maxima: jax.Array | None = None
+        self._total: jax.Array | None = None
+        self._squares: jax.Array | None = None
+        self._wants_squares = squares
+
+    def take(
+        self,
+        programs: Programs,
+        gradients: jax.Array,
+        corners: np.ndarray,
+        first: int,
+        stop: int,
+    ) -> None:
+        """Takes the signed maximum with gradients ``first`` to ``stop - 1`` of a batch.
+
+        Args:
+            programs: of the engine.
+            gradients: (B, N, *box, C).
+            corners: (B, 3) positions in the image at which their boxes begin.
+            first: of this lesion.
+            stop: one past the last.
+        """
+        if self._maxima is None:
+            self._maxima = programs.maxima(self.size, gradients.shape[1], self._channels)
+        self._maxima = programs.take_maxima(
+            self._maxima, gradients, corners - self.low, first, stop
+        )
+
+    def finish_samples(self, count: int, device: jax.Device) -> None:
+        """Adds the first ``count`` of the current samples' maps to the sums; begins the next."""
+        assert self._maxima is not None  # every lesion has an item
+        maxima = jax.device_put(self._maxima, device)
+        if self._total is None:
+            zeros = jnp.zeros(maxima.shape[2:], jnp.float32, device=device)
+            self._total = zeros
+            self._squares = zeros if self._wants_squares else None
+        self._total, self._squares = _add_samples(self._total, self._squares, maxima, count)
+        self.samples += count
+        self._maxima = None
+
+    def relative_error(self) -> float:
+        """Largest standard error of the map, relative to its peak; infinite while too few."""
+        if self.samples < FEWEST_SAMPLES or self._squares is None:
+            return np.inf
+        return float(_relative_error(self._total, self._squares, self.samples))
+
+    def mean(self, low: np.ndarray, high: np.ndarray, divisor: int) -> np.ndarray:
+        """The map (x, y, z, C) on a box of the image: the mean over samples / divisor."""
+        assert self._total is not None
+        return self._crop(np.asarray(self._total), low, high) / np.float32(self.samples * divisor)
+
+    def standard_error(self, low: np.ndarray, high: np.ndarray, divisor: int) -> np.ndarray | None:
+        """The standard error of `mean`; None if squares were not added up or for one sample."""
+        if self._squares is None or self.samples < 2:
+            return None
+        error = np.asarray(_standard_error(self._total, self._squares, self.samples))
+        return self._crop(error, low, high) / np.float32(divisor)
+
+    def _crop(self, values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        box = tuple(slice(a, b) for a, b in zip(low - self.low, high - self.low, strict=True))
+        return values[box]
+
+
+def frame_size(low: np.ndarray, high: np.ndarray) -> Triple:
+    """The size of a frame that holds this box."""
+    x, y, z = (-(-(high - low) // _FRAME_STEP) * _FRAME_STEP).tolist()
+    return x, y, z
+
+
+@partial(jax.jit, donate_argnums=(0, 1))
+def _add_samples(
+    total: jax.Array, squares: jax.Array | None, maxima: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array | None]:
+    """Adds the signed maximum over devices of maxima (D, N, X, Y, Z, C) for samples < count."""
+    per_device = list(maxima)
+    united = per_device[0]
+    for other in per_device[1:]:
+        united = signed_maximum(united, other)
+
+    def add(sample: jax.Array, sums: tuple[jax.Array, jax.Array | None]) -> tuple:
+        total, squares = sums
+        total = total + united[sample]
+        return total, None if squares is None else squares + united[sample] ** 2
+
+    return jax.lax.fori_loop(0, count, add, (total, squares))
+
+
+@jax.jit
+def _standard_error(total: jax.Array, squares: jax.Array, samples: int) -> jax.Array:
+    variance = (squares - total**2 / samples) / (samples - 1)
+    return jnp.sqrt(jnp.maximum(variance, 0) / samples)
+
+
+@jax.jit
+def _relative_error(total: jax.Array, squares: jax.Array, samples: int) -> jax.Array:
+    peak = jnp.abs(total).max() / samples
+    error = _standard_error(total, squares, samples).max()
+    return jnp.where(peak > 0, error / peak, 0)

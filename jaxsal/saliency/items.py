@@ -1,0 +1,127 @@
+"""What is differentiated: items, each a weighted sum of logits of some voxels of one lesion.
+
+For the exact signed maximum an item is a single voxel; for sums, a whole lesion. Items of all
+lesions stand in one queue, those reached by the same windows next to each other, and go through
+in batches of one size, however many lesions there are and however large they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxsal.field import WindowPlan
+from jaxsal.saliency.sampling import consecutive, stratified
+from jaxsal.settings import SmoothGradSettings
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A lesion domain.
+
+    Attributes:
+        label: the lesion's label.
+        voxels: (V, 3) its voxels' positions in the image.
+    """
+
+    label: int
+    voxels: np.ndarray
+
+
+def voxel_groups(domain: Domain, settings: SmoothGradSettings) -> list[np.ndarray]:
+    """The items of a lesion, each as indices into its voxels."""
+    every = np.arange(len(domain.voxels))
+    if settings.aggregate != "max":
+        return [every]
+    if settings.group_size > 1:
+        return consecutive(domain.voxels, settings.group_size)
+    if settings.voxels_per_lesion is not None:
+        every = stratified(domain.voxels, settings.voxels_per_lesion, settings.seed)
+    return list(every[:, None])
+
+
+@dataclass(frozen=True)
+class Items:
+    """Items of several lesions.
+
+    Attributes:
+        owners: (I,) the lesion of each, by its number.
+        rows: (I, P) their voxels as rows of a plan; -1 fills up those that have fewer.
+    """
+
+    owners: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    def __getitem__(self, chosen: np.ndarray | slice) -> Items:
+        return Items(self.owners[chosen], self.rows[chosen])
+
+    def filled(self, size: int) -> Items:
+        """These and repetitions of the last one, ``size`` in all; maxima do not mind."""
+        return self[np.minimum(np.arange(size), len(self) - 1)]
+
+
+def items_of(domains: Sequence[Domain], groups: Sequence[Sequence[np.ndarray]]) -> Items:
+    """All items of some lesions; rows count through the lesions' voxels in their order.
+
+    Args:
+        domains: the lesions.
+        groups: of each, from `voxel_groups`.
+    """
+    counts = [len(domain.voxels) for domain in domains]
+    first = np.concatenate([[0], np.cumsum(counts)])
+    members = [group + first[i] for i, own in enumerate(groups) for group in own]
+    owners = np.repeat(np.arange(len(domains)), [len(own) for own in groups])
+    # Lengths are powers of two, so that lesions of other sizes find their programs compiled.
+    length = 1 << (max(map(len, members)) - 1).bit_length()
+    rows = np.full((len(members), length), -1)
+    for row, member in zip(rows, members, strict=True):
+        row[: len(member)] = member
+    return Items(owners, rows)
+
+
+@dataclass(frozen=True)
+class WindowGroup:
+    """Items whose logits come from the same windows.
+
+    Attributes:
+        windows: indices into the plan's windows.
+        items: those of a lesion next to each other.
+    """
+
+    windows: tuple[int, ...]
+    items: Items
+
+
+def window_groups(plan: WindowPlan, items: Items) -> list[WindowGroup]:
+    """All items by the set of windows that reach them, similar sets near each other."""
+    reaches = np.vstack([plan.weights > 0, np.zeros(len(plan.starts), bool)])  # last: row -1
+    reached = reaches[items.rows[:, 0]]
+    for column in items.rows.T[1:]:
+        reached |= reaches[column]
+    sets, group_of = np.unique(reached, axis=0, return_inverse=True)
+    group_of = group_of.reshape(-1)
+    groups = [
+        WindowGroup(
+            tuple(np.flatnonzero(windows).tolist()), items[np.flatnonzero(group_of == index)]
+        )
+        for index, windows in enumerate(sets)
+    ]
+    return sorted(groups, key=lambda group: group.windows)
+
+
+def points_in_window(
+    plan: WindowPlan, voxels: np.ndarray, items: Items, window: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The items' voxels as positions (B, P, 3) within a window, and their weights (B, P).
+
+    Voxels that the window does not reach have the weight zero.
+    """
+    there = items.rows >= 0
+    weights = np.where(there, plan.weights[items.rows, window], 0)
+    points = voxels[items.rows] + plan.before - plan.starts[window]
+    return np.clip(points, 0, np.array(plan.size) - 1), weights.astype(np.float32)
