@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxsal.checkpoints import load_model, save_model
+    from jaxsal.compilation import keep_compiled_programs
     from jaxsal.errors import InputError
     from jaxsal.field import sliding_window, whole_volume
     from jaxsal.model import Model
@@ -24,6 +25,7 @@ _HOMES = {
     "Model": "jaxsal.model",
     "Progress": "jaxsal.saliency.smoothgrad",
     "SaliencyMaps": "jaxsal.saliency.maps",
+    "keep_compiled_programs": "jaxsal.compilation",
     "load_model": "jaxsal.checkpoints",
     "read_image": "jaxsal.volumes",
     "read_labels": "jaxsal.volumes",
@@ -41,6 +43,7 @@ __all__ = [
     "Progress",
     "SaliencyMaps",
     "__version__",
+    "keep_compiled_programs",
     "load_model",
     "read_image",
     "read_labels",

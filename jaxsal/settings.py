@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, get_args
 
 from jaxsal.errors import InputError
@@ -52,54 +53,129 @@ class PredictSettings:
 
 
 @dataclass(frozen=True)
-class ExplainSettings:
-    """How the maps are computed; see `jaxsal.smoothgrad` for the meaning of most.
+class SmoothGradSettings:
+    """How SmoothGrad maps are computed (Spagnolo et al. 2026, Eqs. 1-3).
 
     Attributes:
-        method: one of `METHODS`.
-        level: "instance": a map per lesion; "class": one of all segmented voxels.
-        aggregate: of single-voxel gradients over a lesion; for the instance level only.
-        samples: number of noisy images.
-        noise: level of the noise.
-        noise_scale: what it is relative to.
-        seed: of the noise.
-        labels: which lesions to explain; None: all.
-        field: what is differentiated: the sliding window's blended logits, or the whole volume's.
-            Lesions are found by the sliding window in any case, as in the published scripts.
-        full_grid: write maps on the image's grid rather than cropped.
+        target: output channel whose logit is explained; for networks with a single output
+            channel, 0 and 1 both mean that one.
+        aggregate: of the single-voxel gradients over a lesion. "max": at each voxel of the map the
+            one of largest magnitude, with its sign (Eq. 3); "mean" (Eq. 2); or "sum".
+        samples: number N of noisy images; with a tolerance, the largest number.
+        noise: level of the Gaussian noise.
+        noise_scale: what it is relative to. "range": a fraction of channel 0's range; "absolute":
+            it is the standard deviation.
+        seed: of the noise, and of the choice of voxels; equal seeds give equal noise in any batch,
+            window or device.
+        voxels_per_lesion: an approximation of "max": only so many voxels of each lesion are
+            differentiated, a stratified sample, the same for all noisy images. None: all.
+        group_size: another approximation of "max", the published scripts' own: the maximum is
+            taken over gradients of the summed logits of so many consecutive voxels. 1: exact.
+        tolerance: no more noisy images are added to a lesion's map when its standard error,
+            relative to the map's peak, is below this. None: always all samples.
+        standard_error: also compute the standard error of each map over the noisy images.
         memory: bytes to stay within; None: a share of what the device has.
-        pictures: draw a picture of every lesion, and a page over them.
+        voxel_batch: gradients computed at once; None: as many as pay and fit the memory.
+        noise_batch: noisy images computed at once; None: as many as pay and fit the memory.
+            Results do not depend on either.
     """
 
-    method: str = "smoothgrad"
-    level: str = "instance"
+    target: int = 1
     aggregate: Aggregate = "max"
     samples: int = 50
     noise: float = 0.05
     noise_scale: NoiseScale = "range"
     seed: int = 0
-    labels: tuple[int, ...] | None = None
-    field: str = "sliding"
-    full_grid: bool = False
+    voxels_per_lesion: int | None = None
+    group_size: int = 1
+    tolerance: float | None = None
+    standard_error: bool = False
     memory: int | None = None
-    pictures: bool = True
+    voxel_batch: int | None = None
+    noise_batch: int | None = None
 
     def __post_init__(self) -> None:
-        _one_of("method", self.method, METHODS)
-        _one_of("level", self.level, LEVELS)
         _one_of("aggregate", self.aggregate, AGGREGATES)
         _one_of("noise scale", self.noise_scale, NOISE_SCALES)
-        _one_of("field", self.field, FIELDS)
-        if self.samples < 1:
-            raise InputError(f"samples must be at least 1, got {self.samples}")
+        for name in ("samples", "group_size"):
+            _whole(name, getattr(self, name))
+        for name in ("voxels_per_lesion", "voxel_batch", "noise_batch"):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name))
         if not 0 <= self.noise < math.inf:
             raise InputError(f"noise must be a level of zero or more, got {self.noise}")
         if not 0 <= self.seed < 2**31:
             raise InputError(f"seed must be from 0 to 2147483647, got {self.seed}")
         if self.memory is not None and self.memory <= 0:
             raise InputError(f"memory must be more than zero, got {self.memory} bytes")
+        self._check_approximation()
+        self._check_standard_error()
+
+    def _check_approximation(self) -> None:
+        used = [
+            f"{name} {value}"
+            for name, value, exact in (
+                ("voxels_per_lesion", self.voxels_per_lesion, None),
+                ("group_size", self.group_size, 1),
+            )
+            if value != exact
+        ]
+        if len(used) > 1:
+            raise InputError(f"approximate in one way, not in two: {' and '.join(used)}")
+        if used and self.aggregate != "max":
+            raise InputError(
+                f"{used[0]} approximates the signed maximum; it does not go with the aggregate "
+                f"{self.aggregate!r}, whose exact map takes no longer"
+            )
+
+    def _check_standard_error(self) -> None:
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
+            raise InputError(
+                f"tolerance must be between 0 and 1, a share of the peak, got {self.tolerance}"
+            )
+        if self.samples < 2 and (self.standard_error or self.tolerance is not None):
+            raise InputError(
+                f"a standard error, and a tolerance of it, needs 2 samples or more, "
+                f"got {self.samples}"
+            )
+
+
+@dataclass(frozen=True)
+class ExplainSettings(SmoothGradSettings):
+    """How a scan is explained: SmoothGrad's settings, and what becomes of its maps.
+
+    The target is that of the prediction's settings, whatever is given here.
+
+    Attributes:
+        method: one of `METHODS`.
+        level: "instance": a map per lesion; "class": one of all segmented voxels, to which the
+            aggregate and its approximations do not apply.
+        labels: which lesions to explain; None: all.
+        field: what is differentiated: the sliding window's blended logits, or the whole volume's.
+            Lesions are found by the sliding window in any case, as in the published scripts.
+        full_grid: write maps on the image's grid rather than cropped.
+        pictures: draw a picture of every lesion, and a page over them.
+    """
+
+    method: str = "smoothgrad"
+    level: str = "instance"
+    labels: tuple[int, ...] | None = None
+    field: str = "sliding"
+    full_grid: bool = False
+    pictures: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("method", self.method, METHODS)
+        _one_of("level", self.level, LEVELS)
+        _one_of("field", self.field, FIELDS)
         if self.level == "class" and self.labels is not None:
             raise InputError("labels choose lesions; they do not go with the class level")
+        if self.level == "class" and (self.voxels_per_lesion, self.group_size) != (None, 1):
+            raise InputError(
+                "voxels_per_lesion and group_size approximate the signed maximum of a lesion; "
+                "they do not go with the class level"
+            )
 
     @property
     def name(self) -> str:
@@ -110,3 +186,8 @@ class ExplainSettings:
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise InputError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+
+
+def _whole(name: str, value: object) -> None:
+    if not isinstance(value, Integral) or value < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, got {value}")

@@ -27,9 +27,8 @@ def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.demo.run import run_demo
-    from jaxsal.devices import computing_on
 
-    with computing_on(options.device, options.precision), ProgressBar() as bar:
+    with shared.computing(options), ProgressBar() as bar:
         results = run_demo(
             options.out,
             precision=options.precision,

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.cli import options as shared
-from jaxsal.settings import AGGREGATES, LEVELS, METHODS, NOISE_SCALES, ExplainSettings
+from jaxsal.settings import (
+    AGGREGATES,
+    LEVELS,
+    METHODS,
+    NOISE_SCALES,
+    ExplainSettings,
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -75,6 +81,19 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", type=int, default=defaults.seed, help="default: %(default)s")
     group.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="T",
+        help="use fewer noisy images for a lesion whose map has a standard error below this "
+        "fraction of its peak, such as 0.05; default: always all",
+    )
+    group.add_argument(
+        "--standard-error",
+        action="store_true",
+        help="save the standard error of each map beside it, as ..._se.nii.gz",
+    )
+    _add_approximation(group)
+    group.add_argument(
         "--labels",
         type=_labels,
         metavar="3,7",
@@ -84,6 +103,25 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         group,
         "what is differentiated: the windows' blended logits, or the whole "
         "volume's (lesions are found by sliding window in any case)",
+    )
+
+
+def _add_approximation(parser: argparse._ActionsContainer) -> None:
+    """For lesions of thousands of voxels, of which each takes a gradient."""
+    parser.add_argument(
+        "--voxels-per-lesion",
+        type=int,
+        metavar="K",
+        help="approximate the signed maximum of larger lesions by K voxels spread over each; "
+        "default: all voxels, exact",
+    )
+    parser.add_argument(
+        "--group-size",
+        type=int,
+        default=ExplainSettings.group_size,
+        metavar="G",
+        help="approximate it as the published scripts can: by gradients of the summed logits of G "
+        "consecutive voxels; default: %(default)s, exact",
     )
 
 
@@ -106,11 +144,10 @@ def run(options: argparse.Namespace) -> None:
     settings = _settings(options)
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.devices import computing_on
     from jaxsal.scan import explain
 
     scan = shared.scan_files(options)
-    with computing_on(options.device, options.precision), ProgressBar() as bar:
+    with shared.computing(options), ProgressBar() as bar:
         model = load_model(options.model, options.precision)
         rows = explain(
             model,
@@ -149,6 +186,11 @@ def _settings(options: argparse.Namespace) -> ExplainSettings:
         noise=options.noise,
         noise_scale=options.noise_scale,
         seed=options.seed,
+        target=options.target,
+        voxels_per_lesion=options.voxels_per_lesion,
+        group_size=options.group_size,
+        tolerance=options.tolerance,
+        standard_error=options.standard_error,
         labels=options.labels,
         field=options.field,
         full_grid=options.full_grid,

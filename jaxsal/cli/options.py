@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxsal.settings import FIELDS, PRECISIONS, PredictSettings
 
 if TYPE_CHECKING:
+    import jax
+
     from jaxsal.scan import Scan
 
 _GIB = 2**30
@@ -96,6 +99,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="arithmetic of the network; default: %(default)s",
     )
+
+
+@contextmanager
+def computing(options: argparse.Namespace) -> Iterator[jax.Device]:
+    """Computes where and how `add_device` was told to; compiled programs serve later runs, too."""
+    from jaxsal.compilation import keep_compiled_programs
+    from jaxsal.devices import computing_on
+
+    keep_compiled_programs()
+    with computing_on(options.device, options.precision) as device:
+        yield device
 
 
 def prediction_settings(options: argparse.Namespace, field: str = "sliding") -> PredictSettings:

@@ -35,11 +35,10 @@ def run(options: argparse.Namespace) -> None:
     settings = shared.prediction_settings(options, options.field)
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.devices import computing_on
     from jaxsal.scan import predict
 
     scan = shared.scan_files(options)
-    with computing_on(options.device, options.precision), ProgressBar() as bar:
+    with shared.computing(options), ProgressBar() as bar:
         model = load_model(options.model, options.precision)
         rows = predict(
             model, scan, options.out, settings, overwrite=options.overwrite, on_stage=bar.stage

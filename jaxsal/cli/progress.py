@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from types import TracebackType
@@ -19,17 +20,26 @@ from rich.progress import (
 from jaxsal.saliency.smoothgrad import Progress as Done
 
 _LOG_STEP = 10  # per cent between two lines of a log file
+_logger = logging.getLogger("jaxsal")
 
 
 class ProgressBar:
-    """Use as a context manager; hand `stage` and `update` to what is computed."""
+    """Use as a context manager; hand `stage` and `update` to what is computed.
+
+    What is logged meanwhile, such as that a network is being compiled, is shown with the stage.
+    """
 
     def __init__(self) -> None:
         console = Console(stderr=True)
         self._shown = _Bar(console) if console.is_terminal else _Log()
+        self._notes = _Notes(self._shown)
 
     def __enter__(self) -> ProgressBar:
         self._shown.start()
+        self._before = _logger.level, _logger.propagate
+        _logger.setLevel(logging.INFO)
+        _logger.propagate = False  # some libraries have the root logger print everything
+        _logger.addHandler(self._notes)
         return self
 
     def __exit__(
@@ -38,6 +48,9 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        _logger.removeHandler(self._notes)
+        level, _logger.propagate = self._before
+        _logger.setLevel(level)
         self._shown.stop()
 
     def stage(self, name: str) -> None:
@@ -67,8 +80,9 @@ class _Bar:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
+        self._stage = "starting"
         self._progress = Progress(*self._begun, console=console)
-        self._task = self._progress.add_task("starting", total=None, counts="")
+        self._task = self._progress.add_task(self._stage, total=None, counts="")
 
     def start(self) -> None:
         self._progress.start()
@@ -77,14 +91,22 @@ class _Bar:
         self._progress.stop()
 
     def stage(self, name: str) -> None:
+        self._stage = name
         self._progress.columns = self._begun
         self._progress.remove_task(self._task)
         self._task = self._progress.add_task(name, total=None, counts="")
 
+    def note(self, message: str) -> None:
+        self._progress.update(self._task, description=f"{self._stage}: {message}")
+
     def update(self, done: Done) -> None:
         self._progress.columns = self._measured
         self._progress.update(
-            self._task, completed=done.gradients_done, total=done.gradients, counts=_counts(done)
+            self._task,
+            description=self._stage,
+            completed=done.gradients_done,
+            total=done.gradients,
+            counts=_counts(done),
         )
 
 
@@ -92,14 +114,20 @@ class _Log:
     """A line per stage and per step, so that the log of a long job shows that it lives."""
 
     def start(self) -> None:
-        self._started, self._stage, self._next = time.monotonic(), "", _LOG_STEP
+        self._started, self._stage, self._next = time.monotonic(), "starting", _LOG_STEP
+        self._noted = ""
 
     def stop(self) -> None:
         pass
 
     def stage(self, name: str) -> None:
-        self._stage, self._next = name, _LOG_STEP
+        self._stage, self._next, self._noted = name, _LOG_STEP, ""
         self._say(name)
+
+    def note(self, message: str) -> None:
+        if message != self._noted:  # a stage may compile several programs
+            self._noted = message
+            self._say(f"{self._stage}: {message}")
 
     def update(self, done: Done) -> None:
         share = 100 * done.gradients_done // max(done.gradients, 1)
@@ -111,6 +139,17 @@ class _Log:
         hours, seconds = divmod(int(time.monotonic() - self._started), 3600)
         elapsed = f"{hours}:{seconds // 60:02}:{seconds % 60:02}"
         print(f"[{elapsed}] {message}", file=sys.stderr, flush=True)
+
+
+class _Notes(logging.Handler):
+    """Hands log messages to what is shown."""
+
+    def __init__(self, shown: _Bar | _Log) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._shown.note(record.getMessage())
 
 
 def _counts(done: Done) -> str:

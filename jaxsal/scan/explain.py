@@ -122,7 +122,7 @@ def _facts(
     prediction: Prediction, prediction_settings: PredictSettings, settings: ExplainSettings
 ) -> dict[str, dict[str, Any]]:
     """The settings as they took effect."""
-    saliency = asdict(settings)
+    saliency = asdict(replace(settings, target=prediction_settings.target))
     if settings.level == "class":
         saliency["aggregate"] = "sum"
     used = replace(prediction_settings, threshold=prediction.threshold)
@@ -184,10 +184,12 @@ def _write_one(
 ) -> Row:
     """Writes one map and its picture; returns its row of the table."""
     explained = wanted.maps[label]
-    names = [
-        f"maps/{explained.stem}_{channel}_{settings.name}.nii.gz" for channel in model.channels
-    ]
+    names = [f"maps/{explained.stem}_{channel}_{settings.name}" for channel in model.channels]
     write_maps(results, names, prediction.grid, crop, full_grid=settings.full_grid)
+    if settings.standard_error and crop.standard_error is not None:
+        errors = replace(crop, values=crop.standard_error)
+        names = [f"{name}_se" for name in names]
+        write_maps(results, names, prediction.grid, errors, full_grid=settings.full_grid)
     row: dict[str, Any] = {**explained.row, "samples": crop.samples}
     statistics = map_statistics(crop, wanted.labels == label)
     for channel, values in zip(model.channels, statistics, strict=True):

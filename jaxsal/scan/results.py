@@ -88,7 +88,10 @@ def write_prediction(
 def write_maps(
     results: OutputFolder, names: Sequence[str], grid: Grid, crop: Crop, *, full_grid: bool
 ) -> None:
-    """Writes a map, one file per channel, cropped with its affine moved or on the full grid."""
+    """Writes a map, one file per channel, cropped with its affine moved or on the full grid.
+
+    Names are those of the files without their ending.
+    """
     values = crop.values
     if full_grid:
         edges = [
@@ -99,7 +102,9 @@ def write_maps(
         x, y, z = values.shape[:3]
         grid = grid.crop(crop.origin, (x, y, z))
     for channel, name in enumerate(names):
-        write_volume(results.path(name), np.ascontiguousarray(values[..., channel]), grid)
+        write_volume(
+            results.path(f"{name}.nii.gz"), np.ascontiguousarray(values[..., channel]), grid
+        )
 
 
 def write_table(path: Path, rows: Sequence[Row], channels: Sequence[str] = ()) -> None:

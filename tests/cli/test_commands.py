@@ -78,8 +78,8 @@ def test_predict_tells_where_its_results_are(
     captured = capsys.readouterr()
     files = "flair: flair.nii.gz, t1: t1.nii.gz\n"
     assert captured.out == f"{files}3 lesions found; results in {out}\n"
-    (stage,) = captured.err.splitlines()
-    assert stage.endswith("finding lesions")
+    stages = {line.split("] ")[1].split(":")[0] for line in captured.err.splitlines()}
+    assert stages == {"finding lesions"}
     assert np.unique(load(out / "instances.nii.gz")).tolist() == [0, 1, 2, 3]
     assert main([*arguments, "--threshold", "0.999", "--overwrite"]) == 0
     assert capsys.readouterr().out == f"{files}0 lesions found; results in {out}\n"
@@ -191,6 +191,10 @@ OPTIONS = {
     "--labels 3": {"labels": (3,)},
     "--labels 7,3": {"labels": (7, 3)},
     "--field whole": {"field": "whole"},
+    "--voxels-per-lesion 200": {"voxels_per_lesion": 200},
+    "--group-size 8": {"group_size": 8},
+    "--tolerance 0.05": {"tolerance": 0.05},
+    "--standard-error": {"standard_error": True},
     "--memory 1.5": {"memory": 3 * 2**29},
     "--full-grid": {"full_grid": True},
     "--no-pictures": {"pictures": False},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from jaxsal.cli.progress import ProgressBar
@@ -53,3 +55,27 @@ def test_a_log_file_gets_a_line_per_stage_and_per_tenth(
     shares = [f"explaining: {share} %" for share in (10, 35, 40, 100)]
     assert lines == ["finding lesions", "explaining", *shares]
     assert captured.out == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_note_is_shown_with_its_stage_until_there_is_progress(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
+        monkeypatch.setenv(name, value) if terminal else monkeypatch.delenv(name, raising=False)
+    logger = logging.getLogger("jaxsal")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    with ProgressBar() as bar:
+        bar.stage("explaining")
+        logger.info("compiling")
+        logger.info("compiling")
+        bar._shown._progress.refresh() if terminal else None
+        told = capsys.readouterr().err
+        bar.update(Progress(0, 7, gradients_done=1000, gradients=1000))
+    logger.info("later")
+    after = capsys.readouterr().err
+    assert "explaining: compiling" in told
+    assert terminal or told.count("compiling") == 1
+    assert "compiling" not in after.rpartition("explaining")[2]
+    assert "later" not in after
+    assert (logger.level, logger.propagate, logger.handlers) == before

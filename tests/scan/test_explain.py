@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +16,7 @@ from tiny import CHANNELS, MISSED, ROI, SHAPE, TinyScan, contents, load, read_ta
 import jaxsal
 from jaxsal.errors import InputError
 from jaxsal.model import Model
+from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.smoothgrad import Progress
 from jaxsal.scan import Scan, explain
 from jaxsal.settings import ExplainSettings, PredictSettings
@@ -308,6 +311,38 @@ def test_the_class_level_of_given_instances_is_their_union(
     maps = api_maps(tiny_model, scan.image, (given > 0).astype(int), aggregate="sum")
     found = as_dense(out / "maps" / "class_t1_smoothgrad.nii.gz", scan.affine)
     assert_same_map(found, maps.dense(1)[..., 1])
+
+
+@dataclass(frozen=True)
+class CropWithError(Crop):
+    standard_error: np.ndarray | None = None
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_standard_errors_lie_beside_the_maps_if_asked_for(
+    asked: bool,
+    tmp_path: Path,
+    scan: TinyScan,
+    tiny_model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    origin = (2, 1, 3)
+    size = np.subtract(SHAPE, origin)
+    errors = np.random.default_rng(0).random((*size, 2)).astype(np.float32)
+
+    def maps(*_: object, **__: object) -> Iterator[tuple[int, Crop]]:
+        yield 3, CropWithError(-errors, origin, 2, standard_error=errors)
+
+    monkeypatch.setattr(sys.modules["jaxsal.scan.explain"], "smoothgrad_stream", maps)
+    out = run(tiny_model, scan.images, tmp_path / "out", labels=(3,), standard_error=asked)
+    assert len(list((out / "maps").iterdir())) == (4 if asked else 2)
+    for c, channel in enumerate(CHANNELS):
+        map_path = map_file(out, 3, channel)
+        np.testing.assert_array_equal(load(map_path), -errors[..., c])
+        if asked:
+            path = map_file(out, 3, channel, "smoothgrad-max_se")
+            np.testing.assert_array_equal(load(path), errors[..., c])
+            np.testing.assert_array_equal(nib.load(path).affine, nib.load(map_path).affine)
 
 
 @pytest.mark.parametrize("level", ["instance", "class"])

@@ -1,0 +1,135 @@
+"""Compiled programs: kept between runs, and announced when one takes long to compile."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import threading
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.monitoring
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+VARIABLE = "JAXSAL_CACHE"  # a folder, or "off"
+_WORTH_KEEPING = 0.1  # seconds of compilation; to fetch a program takes a hundredth
+_LARGEST = 2**30  # bytes of all programs; a network takes less than a megabyte
+_PATIENCE = 10.0  # seconds to wait for another run that is writing a program
+_WORTH_TELLING = 1.0  # seconds of compilation
+
+_LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"  # the compiler is next
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+_logger = logging.getLogger("jaxsal")
+
+
+def keep_compiled_programs(folder: str | os.PathLike[str] | None = None) -> str | None:
+    """Keeps compiled programs on disk, so that later runs with the same network need not compile.
+
+    Call it before the first computation. The command line does; in Python nothing is kept unless
+    asked for. A folder that JAX was already given stands, whatever is asked for here. Compilations
+    that take long are announced to the logger "jaxsal", level INFO.
+
+    Programs go to a subfolder for this kind of processor: XLA compiles for the instructions that
+    the processor has, and a folder may be shared with machines that lack them. Whoever may write
+    there can have JAX run what they like: choose no folder that others may write to.
+
+    Args:
+        folder: where; by default the environment variable JAXSAL_CACHE (a folder, or "off"), else
+            the user's cache folder. Old programs make way when it exceeds 1 GiB.
+
+    Returns:
+        The folder in which programs are kept; None if they are not. A folder that cannot be
+        written to is a warning.
+    """
+    announce_compilation()
+    if _kept_in() is not None or not _jax("enable_compilation_cache"):
+        return _kept_in()
+    chosen = _chosen(folder)
+    if chosen is None:
+        return None
+    try:
+        _prepare(chosen)
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        warnings.warn(
+            f"compiled programs cannot be kept in {chosen} ({error}), so each run compiles anew; "
+            f"set the environment variable {VARIABLE} to a folder that can be written to, or off",
+            stacklevel=2,
+        )
+        return None
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)
+    jax.config.update("jax_compilation_cache_max_size", _LARGEST)
+    jax.config.update("jax_compilation_cache_dir", str(chosen))
+    return str(chosen)
+
+
+@cache  # once per process
+def announce_compilation() -> None:
+    """Tells the logger "jaxsal" of compilations while they last, if they last long."""
+    current = threading.local()
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event not in (_LOWERED, _COMPILED):
+            return
+        if (timer := getattr(current, "timer", None)) is not None:
+            timer.cancel()
+        current.timer = None
+        if event == _LOWERED:
+            current.timer = threading.Timer(_WORTH_TELLING, _announce)
+            current.timer.daemon = True
+            current.timer.start()
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+
+
+def _announce() -> None:
+    folder = _kept_in()
+    kept = "" if folder is None else f" (once; kept in {folder})"
+    _logger.info("compiling for this network and these sizes%s", kept)
+
+
+def _kept_in() -> str | None:
+    return (_jax("enable_compilation_cache") and _jax("compilation_cache_dir")) or None
+
+
+def _jax(option: str) -> Any:
+    return getattr(jax.config, f"jax_{option}")
+
+
+def _chosen(folder: str | os.PathLike[str] | None) -> Path | None:
+    wanted = folder or os.environ.get(VARIABLE) or user_cache_path("jaxsal") / "compilation"
+    if folder is None and str(wanted).lower() == "off":
+        return None
+    return Path(wanted).expanduser().absolute() / _processor()
+
+
+def _processor() -> str:
+    """A short name for what the processor can do."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        described = [str(platform.uname()), platform.processor()]
+    else:
+        kinds = ("flags", "Features", "model name", "CPU part")
+        described = sorted({line for line in text.splitlines() if line.startswith(kinds)})
+    return hashlib.sha256("\n".join([platform.machine(), *described]).encode()).hexdigest()[:12]
+
+
+def _prepare(folder: Path) -> None:
+    """Makes the folder, and clears it of what runs left that were killed while they wrote.
+
+    A program is complete when JAX has written the time of its last use; one that has none is
+    broken, and JAX could not write any other beside it.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FileLock(folder / ".lockfile", timeout=_PATIENCE):  # the one that JAX takes
+        for program in folder.glob("*-cache"):
+            name = program.name.removesuffix("-cache")
+            if not (folder / f"{name}-atime").exists():
+                program.unlink()

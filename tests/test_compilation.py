@@ -1,0 +1,182 @@
+"""Compiled programs: the next process is served those of the last one, and nothing ever fails."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsal.compilation import announce_compilation
+
+# Compiles one program that is worth keeping, and tells what happened.
+PROGRAM = """
+import collections, json, sys, warnings
+import jax, jax.monitoring, jax.numpy as jnp, numpy as np
+from jaxsal import keep_compiled_programs
+
+def step(x, y):
+    y = jnp.sort(jnp.sin(x @ y) * jnp.cos(y @ x)[::-1], axis=0)
+    return jnp.cumsum(y, axis=1) @ y.T, None
+
+count = collections.Counter()
+jax.monitoring.register_event_listener(lambda event, **_: count.update([event.split("/")[-1]]))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    folder = keep_compiled_programs(*sys.argv[1:])
+    def wanted(x):
+        for _ in range(40):
+            x, _ = step(x, x)
+        return x
+    value = jax.jit(wanted)(np.eye(4, dtype=np.float32))
+    assert value.shape == (4, 4)
+print(json.dumps({"folder": folder, "hits": count["cache_hits"], "misses": count["cache_misses"],
+                  "warnings": [str(w.message) for w in caught]}))
+"""
+
+
+def run(*arguments: str, **variables: str) -> dict[str, object]:
+    names = ("JAXSAL_CACHE", "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
+    plain = {name: value for name, value in os.environ.items() if name not in names}
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**plain, "JAX_PLATFORMS": "cpu", **variables},
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def kept(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*-cache") if path.is_file()]
+
+
+def test_the_next_process_is_served_the_programs_of_the_last(tmp_path: Path) -> None:
+    first = run(JAXSAL_CACHE=str(tmp_path))
+    assert (first["hits"], first["misses"], first["warnings"]) == (0, 1, [])
+    (program,) = kept(tmp_path)
+    assert str(program.parent) == first["folder"]
+    assert program.parent.parent == tmp_path
+    assert run(JAXSAL_CACHE=str(tmp_path)) == {**first, "hits": 1, "misses": 0}
+
+
+def test_by_default_programs_are_in_the_users_cache_folder(tmp_path: Path) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the variable that moves the folder is that of Linux")
+    result = run(XDG_CACHE_HOME=str(tmp_path))
+    assert kept(tmp_path / "jaxsal" / "compilation")
+    assert str(result["folder"]).startswith(str(tmp_path / "jaxsal" / "compilation"))
+
+
+def test_nothing_is_kept_when_switched_off(tmp_path: Path) -> None:
+    result = run(JAXSAL_CACHE="OFF", XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path))
+    assert result == {"folder": None, "hits": 0, "misses": 0, "warnings": []}
+    assert kept(tmp_path) == []
+
+
+def test_a_folder_given_in_python_goes_before_the_variable(tmp_path: Path) -> None:
+    result = run(str(tmp_path / "given"), JAXSAL_CACHE=str(tmp_path / "variable"))
+    assert Path(str(result["folder"])).parent == tmp_path / "given"
+    assert kept(tmp_path / "given")
+    assert not (tmp_path / "variable").exists()
+
+
+def test_the_users_own_configuration_of_jax_stands(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    variables = {
+        "JAX_COMPILATION_CACHE_DIR": str(own),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    result = run(str(tmp_path / "given"), JAXSAL_CACHE=str(tmp_path / "variable"), **variables)
+    assert result["folder"] == str(own)
+    assert kept(own)
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+def test_a_cache_that_is_disabled_in_jax_stays_so(tmp_path: Path) -> None:
+    result = run(str(tmp_path), JAX_ENABLE_COMPILATION_CACHE="false")
+    assert result["folder"] is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_once_and_fails_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = run(JAXSAL_CACHE=str(tmp_path / "file"))
+    assert result["folder"] is None
+    (warning,) = result["warnings"]
+    assert str(tmp_path / "file") in warning
+    assert "JAXSAL_CACHE" in warning
+
+
+def test_a_broken_program_is_compiled_anew(tmp_path: Path) -> None:
+    run(JAXSAL_CACHE=str(tmp_path))
+    (program,) = kept(tmp_path)
+    program.write_bytes(program.read_bytes()[:100])
+    second = run(JAXSAL_CACHE=str(tmp_path))
+    assert second["hits"] == 0
+    assert len(second["warnings"]) == 1
+
+
+def test_a_program_whose_writing_was_cut_off_is_replaced(tmp_path: Path) -> None:
+    run(JAXSAL_CACHE=str(tmp_path))
+    (program,) = kept(tmp_path)
+    program.write_bytes(program.read_bytes()[:100])
+    program.with_name(program.name.replace("-cache", "-atime")).unlink()
+    second = run(JAXSAL_CACHE=str(tmp_path))
+    assert (second["misses"], second["warnings"]) == (1, [])
+    assert run(JAXSAL_CACHE=str(tmp_path))["hits"] == 1
+
+
+class Impatient(threading.Timer):
+    """Rings at once."""
+
+    def start(self) -> None:
+        self.function()
+
+
+class Waiting(threading.Timer):
+    """Never rings by itself, and tells how many are to ring."""
+
+    running = 0
+    started = 0
+
+    def start(self) -> None:
+        Waiting.running += 1
+        Waiting.started += 1
+
+    def cancel(self) -> None:
+        Waiting.running -= 1
+
+
+def compile_something() -> None:
+    jax.jit(lambda x: jnp.sin(x) + 1)(np.zeros(3, np.float32))
+
+
+def test_a_compilation_is_announced_while_it_lasts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jax.devices()  # JAX has a timer of its own while it looks for them
+    announce_compilation()
+    caplog.set_level(logging.INFO, logger="jaxsal")
+    monkeypatch.setattr(threading, "Timer", Impatient)
+    compile_something()
+    assert caplog.messages == ["compiling for this network and these sizes"]
+
+
+def test_a_compilation_that_is_done_is_announced_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    jax.devices()
+    announce_compilation()
+    monkeypatch.setattr(threading, "Timer", Waiting)
+    compile_something()
+    assert Waiting.started == 1
+    assert Waiting.running == 0
