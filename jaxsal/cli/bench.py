@@ -68,7 +68,6 @@ def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.devices import computing_on
     from jaxsal.errors import InputError
     from jaxsal.field import sliding_window, whole_volume
     from jaxsal.scan.calibration import measure_throughput
@@ -77,11 +76,11 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"memory must be more than zero, got {options.memory} bytes")
     if min(options.shape) < 1:
         raise InputError(f"shape must be three sizes of at least 1 voxel, got {options.shape}")
-    with computing_on(options.device, options.precision), ProgressBar() as bar:
+    with shared.computing(options), ProgressBar() as bar:
         model = load_model(options.model, options.precision)
         sizes = options.roi * 3 if len(options.roi) == 1 else options.roi
         field = whole_volume(model) if options.field == "whole" else sliding_window(model, sizes)
-        bar.stage("compiling and measuring")
+        bar.stage("measuring")
         speed = measure_throughput(
             field, tuple(options.shape), len(model.channels), memory=options.memory
         )
