@@ -24,7 +24,7 @@ NOISE = 0.05  # standard deviation of the explicit noise that peers share
 
 _BASE = {"in_channels": 2, "out_channels": 2, "norm": "batch", "num_res_units": 0}
 PAPER_UNET = _BASE | {"channels": [32, 64, 128, 256, 512], "strides": [2, 2, 2, 2]}
-TINY_UNET = _BASE | {"channels": [4, 6, 8], "strides": [2, 2]}
+TINY_UNET = _BASE | {"channels": [4, 6], "strides": [2]}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Job:
 
 
 STANDARD = Job(network=PAPER_UNET)
-TOY = Job(shape=(32, 32, 32), lesions=(3, 2), roi=(16, 16, 16), network=TINY_UNET)
+TOY = Job(shape=(24, 24, 24), lesions=(3, 2), roi=(16, 16, 16), network=TINY_UNET)
 
 
 @dataclass(frozen=True, eq=False)

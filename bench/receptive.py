@@ -58,7 +58,8 @@ class Cost(NamedTuple):
 
 def layers(config: UNetConfig) -> list[Layer]:
     """The convolutions in the order of the computation."""
-    if not isinstance(config, UNetConfig) or config.num_res_units or not config.is_local:
+    norm = config.norm[0] if isinstance(config, UNetConfig) and config.norm else "batch"
+    if not isinstance(config, UNetConfig) or config.num_res_units or norm != "batch":
         raise InputError("counted for a UNet without residual units and with batch norm only")
     widths = (config.in_channels, *config.channels)
     strides = (*config.strides, (1, 1, 1))

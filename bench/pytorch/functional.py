@@ -46,8 +46,9 @@ def run(gradients: Gradients, case: Case) -> tuple[dict[int, np.ndarray], Clock]
             images = window.cut(case.image + case.noise[sample : sample + 1])
             x = torch.from_numpy(images).to(torch_device())
             for labels, voxels in window.chunks(size):
-                # a batch of one size, as every other is compiled anew
-                filled = np.concatenate([voxels, voxels[[-1] * (size - len(voxels))]])
+                # for the compiler a batch of one size, as every other is compiled anew
+                missing = size - len(voxels) if x.is_cuda else 0
+                filled = np.concatenate([voxels, voxels[[-1] * missing]])
                 with clock.pull_back(len(voxels)):
                     found = gradients(x, one_hots(x[:, 0], filled))
                     for label, gradient in zip(labels.tolist(), found, strict=False):
