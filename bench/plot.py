@@ -42,7 +42,7 @@ def _peers(axes: Axes, found: Found) -> None:
     ratios = [f" {row['ms_per_gradient']:.3g} ms, {row['times_jaxsal_whole']:.3g}×" for row in rows]
     axes.bar_label(bars, ratios, fontsize=8)
     axes.set_xscale("log")
-    axes.set_xlim(right=max(values) * 6)
+    axes.set_xlim(min(values) / 3, max(values) * 6)
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel("ms per voxel and noise sample; × jaxsal, whole volume")
     axes.set_title("Cost of a gradient: jaxsal and its peers")
@@ -59,8 +59,8 @@ def _scaling(axes: Axes, found: Found) -> None:
         peaks = [r["peak_memory_gib"] for r in rows]
         memory.plot(values, peaks, "x:", color=line.get_color())
     axes.set_xscale("log", base=2)
-    axes.set_ylim(bottom=0)
-    memory.set_ylim(bottom=0)
+    for side in (axes, memory):
+        side.set_ylim(0, 1.35 * side.get_ylim()[1])  # room for the legend
     axes.set_xlabel("number of")
     axes.set_ylabel("ms per gradient (lines)")
     memory.set_ylabel("peak memory, GiB (dotted)")
@@ -74,8 +74,8 @@ def _precision(axes: Axes, found: Found) -> None:
         axes.plot(*point, "o", color=_OURS)
         axes.annotate(row["precision"], point, xytext=(6, 4), textcoords="offset points")
     axes.set_yscale("log")
+    axes.margins(0.3)
     axes.set_xlim(left=0)
-    axes.margins(0.25)
     axes.set_xlabel("ms per gradient")
     axes.set_ylabel("relative L2 error of the map")
     axes.set_title("Precision, against PyTorch in float64")
@@ -86,9 +86,9 @@ def _approximations(axes: Axes, found: Found) -> None:
     for voxels in sorted({row["lesion_voxels"] for row in rows}):
         own = [row for row in rows if row["lesion_voxels"] == voxels]
         names = [row["approximation"].replace("_", " ") for row in own]
-        axes.plot(names, [row["map_error"] for row in own], "o-", label=f"{voxels} voxels: map")
+        axes.plot(names, [row["map_error"] for row in own], "o", label=f"{voxels} voxels: map")
         errors = [abs(row["peak_error"]) for row in own]
-        axes.plot(names, errors, "x:", color=axes.lines[-1].get_color(), label="its peak")
+        axes.plot(names, errors, "x", color=axes.lines[-1].get_color(), label="its peak")
     axes.tick_params(axis="x", rotation=35, labelsize=8)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("relative error")
