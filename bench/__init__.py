@@ -1,0 +1,1 @@
+"""Benchmarks, one script per question: ``python -m bench`` from the repository lists them."""

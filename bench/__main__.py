@@ -1,0 +1,88 @@
+"""``python -m bench``: lists the questions; ``python -m bench NAME`` answers one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+# PyTorch needs some of a GPU's memory too, and so do the processes that are started.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+QUESTIONS = (
+    "peers",
+    "scaling",
+    "precision",
+    "approximations",
+    "devices",
+    "compilation",
+    "roofline",
+    "paper_scan",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a benchmark, all of them, or the drawing of their results."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    name, rest = given[0], given[1:]
+    if name not in (*QUESTIONS, "all", "plot"):
+        print(f"there is no benchmark {name!r}\n\n{_overview()}", file=sys.stderr)
+        return 2
+    for question in QUESTIONS if name == "all" else (name,) if name != "plot" else ():
+        _answer(question, rest)
+    if name in ("all", "plot") and "--toy" not in rest:
+        from bench.readme import redraw
+
+        redraw()
+    return 0
+
+
+def _answer(question: str, arguments: Sequence[str]) -> None:
+    from bench.options import add_common
+    from bench.record import RESULTS
+    from jaxsal.errors import InputError
+
+    module = _module(question)
+    parser = argparse.ArgumentParser(prog=f"python -m bench {question}", description=_line(module))
+    add_common(parser)
+    module.add_options(parser)
+    # Options of the other benchmarks are passed over, so that `all` can take them.
+    options, _ = parser.parse_known_args(arguments)
+    try:
+        result = module.run(options)
+    except InputError as error:
+        raise SystemExit(f"python -m bench {question}: error: {error}") from error
+    result.show()
+    path = result.write(options.out or (RESULTS / "toy" if options.toy else RESULTS))
+    print(f"written to {path}\n")
+
+
+def _module(question: str) -> ModuleType:
+    return import_module(f"bench.{question}")
+
+
+def _line(module: ModuleType) -> str:
+    return (module.__doc__ or "").strip().splitlines()[0]
+
+
+def _overview() -> str:
+    lines = [f"  {name:15} {_line(_module(name))}" for name in QUESTIONS]
+    return "\n".join(
+        [
+            "python -m bench NAME [options]; NAME --help lists its options",
+            "",
+            *lines,
+            f"  {'all':15} All of them, and then the plot.",
+            f"  {'plot':15} Draws the plots and the tables of bench/README.md from the results.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What jaxsal is compared with: the same network and the same maps by PyTorch's means."""

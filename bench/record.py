@@ -1,0 +1,140 @@
+"""A benchmark's result: where and with what it was measured, a table, a JSON file."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import re
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+import jaxsal
+from jaxsal.devices import current_device
+
+RESULTS = Path(__file__).parent / "results"
+_PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "monai", "captum")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one benchmark found.
+
+    Attributes:
+        question: its name.
+        settings: everything that was chosen.
+        rows: the table; units are in the names of the columns.
+        notes: what must be known to read it.
+        machine: where.
+        versions: with which packages.
+        finished: when, UTC.
+    """
+
+    question: str
+    settings: dict[str, Any]
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=lambda: describe_machine())
+    versions: dict[str, str] = field(default_factory=lambda: package_versions())
+    finished: str = field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    )
+
+    def show(self) -> None:
+        """Prints it."""
+        console = Console(width=None if sys.stdout.isatty() else 160)
+        for name, values in (
+            ("machine", self.machine),
+            ("versions", self.versions),
+            ("settings", self.settings),
+        ):
+            console.print(f"[bold]{name}[/]: " + ", ".join(f"{k} {v}" for k, v in values.items()))
+        table = Table(title=self.question)
+        columns = column_names(self.rows)
+        for column in columns:
+            table.add_column(column.replace("_", " "), no_wrap=column == columns[0])
+        for row in self.rows:
+            table.add_row(*[shown(row.get(column)) for column in columns])
+        console.print(table)
+        for note in self.notes:
+            console.print(f"- {note}")
+
+    def write(self, folder: Path) -> Path:
+        """Writes ``<question>-<device>.json`` into a folder, in place of an earlier one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.question}-{device_slug(self.machine)}.json"
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        return path
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, memory and device."""
+    return {
+        "cpu": _processor(),
+        "cores": available_cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "device": current_device().device_kind,
+        "platform": current_device().platform,
+        "devices": jax.local_device_count(),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of all that computes."""
+    found = {"jaxsal": jaxsal.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def device_slug(machine: dict[str, Any]) -> str:
+    """The device's name, fit for a file's."""
+    if machine["platform"] == "cpu":
+        name = f"{machine['cpu']} {machine['cores']} cores"
+    else:
+        name = machine["device"]
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+def column_names(rows: list[Row]) -> list[str]:
+    """Every column, in the order of appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def shown(value: Any) -> str:
+    """A cell as text, numbers with three significant digits."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    return re.sub(r"\((R|TM)\)", "", match[1]).strip() if match else platform.machine()

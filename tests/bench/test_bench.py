@@ -1,0 +1,214 @@
+"""Every benchmark runs at toy size, and the peers compute the maps that jaxsal computes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jaxsal
+from bench import readme
+from bench.__main__ import QUESTIONS, main
+from bench.case import PAPER_UNET, TINY_UNET, TOY, dense_maps, make_case, make_field
+from bench.pytorch import captum_loop, functional, network, reference_loop, windows
+from bench.receptive import exact_crop, pull_back_costs, reached
+from bench.record import device_slug
+from bench.worker import measure
+from jaxsal.nets.registry import config_from_arguments
+
+COLUMNS = {
+    "peers": {
+        "peer",
+        "ms_per_gradient",
+        "difference",
+        "times_jaxsal_whole",
+        "times_jaxsal_sliding",
+    },
+    "precision": {"precision", "logit_error", "map_error", "peak_error", "ms_per_gradient"},
+    "approximations": {"approximation", "lesion_voxels", "map_error", "peak_error", "seconds"},
+    "roofline": {"layer", "mflop", "mbyte", "least_ms", "measured_ms", "share_of_roofline"},
+    "paper_scan": {"field", "gradients", "share_of_the_scan", "measured_s", "scan_s"},
+    "scaling": {"varied", "value", "gradients", "ms_per_gradient", "peak_memory_gib"},
+    "devices": {"devices", "seconds", "speed_up", "peak_difference"},
+    "compilation": {"field", "cache", "first_call_s", "warm_call_s", "overhead_s"},
+}
+DEEPER = TINY_UNET | {"channels": [4, 6, 8], "strides": [2, 2]}
+HAS_APPROXIMATIONS = "voxels_per_lesion" in inspect.signature(jaxsal.smoothgrad).parameters
+IN_PROCESS = (
+    pytest.param(
+        "approximations",
+        marks=pytest.mark.skipif(not HAS_APPROXIMATIONS, reason="smoothgrad has none yet"),
+    ),
+    "roofline",
+    "paper_scan",
+)
+
+
+def answer(question: str, folder: Path) -> dict[str, Any]:
+    """The JSON of a benchmark at toy size."""
+    assert main([question, "--toy", "--out", str(folder)]) == 0
+    (path,) = folder.glob(f"{question}-*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    assert path.stem == f"{question}-{device_slug(found['machine'])}"
+    return found
+
+
+@pytest.mark.parametrize("question", IN_PROCESS)
+def test_a_benchmark_writes_machine_versions_settings_and_its_table(question, tmp_path):
+    found = answer(question, tmp_path)
+    assert found["machine"]["cores"] >= 1
+    assert found["versions"]["jaxsal"] == jaxsal.__version__
+    assert found["settings"]["shape"] == list(TOY.shape)
+    assert COLUMNS[question] <= {column for row in found["rows"] for column in row}
+
+
+def test_precision_is_measured_against_an_independent_float64(tmp_path):
+    rows = {row["precision"]: row for row in answer("precision", tmp_path)["rows"]}
+    assert COLUMNS["precision"] <= set(rows["float32"])
+    for error in ("logit_error", "map_error", "peak_error"):
+        assert rows["float32"][error] < 1e-5
+    assert 1e-4 < rows["bfloat16"]["map_error"] < 0.3
+
+
+def test_the_peers_question_gives_every_peer_a_row_that_agrees(tmp_path):
+    rows = answer("peers", tmp_path)["rows"]
+    assert COLUMNS["peers"] <= set(rows[0])
+    names = [row["peer"].split("(")[0].strip() for row in rows]
+    assert names == [
+        *("jaxsal whole", "jaxsal sliding", "reference's loop", "PyTorch windows"),
+        *("torch.func vmap", "Captum Saliency + NoiseTunnel windows"),
+    ]
+    assert all(row["difference"] < 1e-5 for row in rows[2:])
+    assert rows[0]["times_jaxsal_whole"] == rows[1]["times_jaxsal_sliding"] == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "count"), [("scaling", 6), ("devices", 2), ("compilation", 2)]
+)
+def test_benchmarks_in_processes_of_their_own_ask_for_every_point(
+    question, count, tmp_path, monkeypatch
+):
+    asked = []
+
+    def measure(job, **options):
+        asked.append((job, options))
+        gradients = sum(job.lesions) * job.samples
+        found = {"gradients": gradients, "first_seconds": 9.0, "seconds": 1.0 * gradients}
+        return found | {"peak_bytes": 2**30, "peak": [2.0, 1.0]}
+
+    monkeypatch.setattr(f"bench.{question}.measure", measure)
+    rows = answer(question, tmp_path)["rows"]
+    assert len(rows) == len(asked) == count
+    assert COLUMNS[question] == set(rows[0]) & COLUMNS[question]
+    if question == "scaling":
+        assert {row["ms_per_gradient"] for row in rows} == {1000}
+        assert [(r["varied"], r["value"]) for r in rows[2:4]] == [
+            ("voxels_per_lesion", 2),
+            ("voxels_per_lesion", 4),
+        ]
+    if question == "devices":
+        assert [options["devices"] for _, options in asked] == [1, 2]
+        assert [row["peak_difference"] for row in rows] == [0, 0]
+    if question == "compilation":
+        first, second = (options["environment"] for _, options in asked)
+        assert first == second
+        assert [row["overhead_s"] for row in rows] == [4, 4]
+
+
+def test_a_worker_measures_a_job_in_a_process_of_its_own():
+    found = measure(replace(TOY, lesions=(2,), samples=1))
+    assert found["gradients"] == 2
+    assert found["first_seconds"] > 0
+    assert found["peak_bytes"] > 50 * 2**20  # an interpreter with JAX takes more
+    assert len(found["peak"]) == 1
+
+
+PEERS = {
+    "reference loop": reference_loop.run,
+    "captum": captum_loop.run,
+    "torch.func": lambda network, case: functional.run(functional.gradients_of(network), case),
+    **{
+        variant.name: (lambda network, case, v=variant: windows.run(network, case, v))
+        for variant in windows.variants()
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """A case in which voxels share windows, and its maps."""
+    case = make_case(replace(TOY, network=DEEPER))
+    return case, dense_maps(make_field(case.model, "whole", TOY.roi), case)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_peers_compute_the_maps_of_jaxsal(peer, toy):
+    case, expected = toy
+    maps, clock = PEERS[peer](network.torch_network(case.model), case)
+    assert clock.gradients == case.gradients
+    for label, exact in expected.items():
+        np.testing.assert_allclose(maps[label], exact, atol=1e-5 * np.abs(exact).max())
+        assert np.abs(exact).max() > 0.01
+
+
+def test_a_reduced_case_keeps_the_first_voxels_and_samples(toy):
+    part = toy[0].reduced(1, 1)
+    assert [len(voxels) for voxels in part.lesions.values()] == [1, 1]
+    assert part.noise.shape == (1, *TOY.shape, 2)
+    assert part.gradients == 2
+
+
+def test_the_crop_holds_exactly_what_a_gradient_reaches(toy):
+    case = toy[0]
+    reference = network.torch_network(case.model)
+    for voxel in ((13, 11, 8), (0, 23, 14)):
+        single = np.zeros_like(case.labels)
+        single[voxel] = 1
+        one = replace(case.reduced(1, 1), labels=single)
+        ((start, size),) = {exact_crop(case.model.config, np.array(voxel), TOY.shape)}
+        reached_here = np.argwhere(reference_loop.run(reference, one)[0][1].any(axis=-1))
+        assert (reached_here.min(0) >= start).all()
+        assert (reached_here.max(0) < np.add(start, size)).all()
+        for axis in range(3):
+            first, last = reached(case.model.config, voxel[axis], axis)["encoder.0"][0]
+            assert reached_here[:, axis].min() == max(first, 0)
+            assert reached_here[:, axis].max() == min(last, TOY.shape[axis] - 1)
+
+
+def test_the_count_of_operations_follows_from_the_architecture():
+    config = config_from_arguments("unet", PAPER_UNET)
+    extents = [b - a + 1 for (a, b), _ in reached(config, 97, 0).values()]
+    assert extents == [2, 2, 2, 2, 4, 9, 19, 39, 79]
+    costs = {cost.name: cost for cost in pull_back_costs(config)}
+    assert costs["bottleneck"].weights == 27 * 256 * 512
+    # one level: on average 1.5 of the bottleneck's cells per axis, each joined by 3 taps
+    shallow = config_from_arguments("unet", TINY_UNET)
+    bottleneck = {cost.name: cost for cost in pull_back_costs(shallow)}["bottleneck"]
+    assert bottleneck.macs == pytest.approx((1.5 * 3) ** 3 * 4 * 6)
+
+
+def test_results_are_written_between_the_markers_and_drawn(tmp_path):
+    answer("roofline", tmp_path)
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{readme._BEGIN}\nold\n{readme._END}\nafter\n")
+    readme.redraw(tmp_path, page)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| bottleneck | " in text
+    (picture,) = tmp_path.glob("*.png")
+    assert f"({picture.name})" in text
+
+
+def test_python_m_bench_lists_the_questions(capsys):
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n  {question} " in said for question in QUESTIONS)
+    assert main(["nonsense"]) == 2
+    assert "no benchmark 'nonsense'" in capsys.readouterr().err
