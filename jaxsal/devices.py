@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import jax
 
@@ -18,12 +20,47 @@ def current_device() -> jax.Device:
     return jax.local_devices(backend=chosen)[0]
 
 
+_chosen: ContextVar[tuple[jax.Device, ...]] = ContextVar("chosen", default=())
+_MOST_CPU_DEVICES = 16  # each needs memory of its own
+
+
+def default_devices() -> tuple[jax.Device, ...]:
+    """The devices to share work between: those chosen, or the default one.
+
+    All of the CPU's, where that is the default: they are one processor's cores.
+    """
+    if _chosen.get():
+        return _chosen.get()
+    configured = jax.config.jax_default_device  # type: ignore[attr-defined]
+    device = current_device()
+    if configured is None and device.platform == "cpu":
+        return tuple(jax.local_devices(backend="cpu"))
+    return (device,)
+
+
+def split_cpu() -> None:
+    """Lets JAX see each core as a device, for work that is shared between devices.
+
+    XLA runs much of a pull-back on one core; several at a time keep all cores busy. Has no effect
+    once JAX has computed something, or where the user has configured this.
+    """
+    configured = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    if configured > 0 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        jax.config.update("jax_num_cpu_devices", min(cores or 1, _MOST_CPU_DEVICES))
+    except RuntimeError:  # too late
+        return
+
+
 @contextmanager
 def computing_on(name: str | None, precision: str = "float32") -> Iterator[list[jax.Device]]:
     """Makes a device the default within the block.
 
     Args:
-        name: "cpu", "gpu", "tpu": all of this host's; "gpu:1": that one; None: JAX's choice of one.
+        name: "cpu", "gpu", "tpu": all of this host's; "gpu:1": that one; None: JAX's choice, one
+            accelerator or all of the CPU.
         precision: arithmetic that the devices must be capable of.
 
     Yields:
@@ -32,15 +69,19 @@ def computing_on(name: str | None, precision: str = "float32") -> Iterator[list[
     Raises:
         InputError: there is no such device, or it lacks that arithmetic.
     """
-    devices = [current_device()] if name is None else _find(name)
+    devices = list(default_devices()) if name is None else _find(name)
     platform = devices[0].platform
     if precision == "tf32" and platform != "gpu":
         raise InputError(
             f"precision tf32 needs an NVIDIA GPU, but the device is {platform}; "
             "choose float32 or bfloat16"
         )
-    with jax.default_device(devices[0]):
-        yield devices
+    token = _chosen.set(tuple(devices))
+    try:
+        with jax.default_device(devices[0]):
+            yield devices
+    finally:
+        _chosen.reset(token)
 
 
 def _find(name: str) -> list[jax.Device]:

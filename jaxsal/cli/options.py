@@ -107,8 +107,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def computing(options: argparse.Namespace) -> Iterator[list[jax.Device]]:
     """Computes on the devices asked for, which it yields; compiled programs serve later runs."""
     from jaxsal.compilation import keep_compiled_programs
-    from jaxsal.devices import computing_on
+    from jaxsal.devices import computing_on, split_cpu
 
+    split_cpu()
     keep_compiled_programs()
     with computing_on(options.device, options.precision) as devices:
         yield devices

@@ -35,6 +35,7 @@ class LesionMap:
         self.low, self._channels = low, channels
         self.size = frame_size(low, high)
         self.samples = 0
+        self.is_complete = False  # before all samples, by the tolerance
         self._maxima: jax.Array | None = None
         self._total: jax.Array | None = None
         self._squares: jax.Array | None = None
@@ -63,17 +64,31 @@ class LesionMap:
             self._maxima, gradients, corners - self.low, first, stop
         )
 
-    def finish_samples(self, count: int, device: jax.Device) -> None:
-        """Adds the first ``count`` of the current samples' maps to the sums; begins the next."""
+    def finish_samples(self, count: int, device: jax.Device, tolerance: float | None) -> None:
+        """Adds the first ``count`` of the current samples' maps to the sums; begins the next.
+
+        Args:
+            count: number of samples that are not repetitions.
+            device: to keep the sums on.
+            tolerance: relative standard error at which no more samples are added; or None.
+        """
         assert self._maxima is not None  # every lesion has an item
         maxima = jax.device_put(self._maxima, device)
-        if self._total is None:
-            zeros = jnp.zeros(maxima.shape[2:], jnp.float32, device=device)
-            self._total = zeros
-            self._squares = zeros if self._wants_squares else None
-        self._total, self._squares = _add_samples(self._total, self._squares, maxima, count)
-        self.samples += count
         self._maxima = None
+        if self._total is None:
+            zeros = partial(jnp.zeros, maxima.shape[2:], jnp.float32, device=device)
+            self._total = zeros()
+            self._squares = zeros() if self._wants_squares else None
+        # One by one with a tolerance, so that it does not matter how many come at once.
+        for first in range(count) if tolerance is not None else [0]:
+            stop = count if tolerance is None else first + 1
+            self._total, self._squares = _add_samples(
+                self._total, self._squares, maxima, first, stop
+            )
+            self.samples += stop - first
+            if tolerance is not None and self.relative_error() <= tolerance:
+                self.is_complete = True
+                return
 
     def relative_error(self) -> float:
         """Largest standard error of the map, relative to its peak; infinite while too few."""
@@ -106,9 +121,9 @@ def frame_size(low: np.ndarray, high: np.ndarray) -> Triple:
 
 @partial(jax.jit, donate_argnums=(0, 1))
 def _add_samples(
-    total: jax.Array, squares: jax.Array | None, maxima: jax.Array, count: int
+    total: jax.Array, squares: jax.Array | None, maxima: jax.Array, first: int, stop: int
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Adds the signed maximum over devices of maxima (D, N, X, Y, Z, C) for samples < count."""
+    """Adds the signed maximum over devices of maxima (D, N, X, Y, Z, C), samples first … stop-1."""
     per_device = list(maxima)
     united = per_device[0]
     for other in per_device[1:]:
@@ -119,7 +134,7 @@ def _add_samples(
         total = total + united[sample]
         return total, None if squares is None else squares + united[sample] ** 2
 
-    return jax.lax.fori_loop(0, count, add, (total, squares))
+    return jax.lax.fori_loop(first, stop, add, (total, squares))
 
 
 @jax.jit

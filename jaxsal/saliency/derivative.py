@@ -70,6 +70,18 @@ class Derivative(Protocol):
         """Where in the window (B, 3) the box begins for these points (B, P, 3)."""
         ...
 
+    def near(self, points: np.ndarray) -> Derivative:
+        """The same, but for what may be quicker at these points (B, P, 3); its boxes lie inside.
+
+        It takes what this one's `prepare` and `linearise` return.
+        """
+        ...
+
+    @property
+    def largest_cpu_batch(self) -> int:
+        """Items at once on a CPU device above which batches gain nothing, by measurement."""
+        ...
+
 
 @dataclass(frozen=True)
 class DenseDerivative:
@@ -114,6 +126,13 @@ class DenseDerivative:
     def starts(self, points: np.ndarray) -> np.ndarray:
         return np.zeros((len(points), 3), int)
 
+    def near(self, points: np.ndarray) -> Derivative:
+        return self
+
+    @property
+    def largest_cpu_batch(self) -> int:
+        return 2
+
 
 @dataclass(frozen=True)
 class LocalDerivative:
@@ -152,6 +171,18 @@ class LocalDerivative:
         tables = self.boxes.starts[0]
         return np.stack([table[points[:, 0, axis]] for axis, table in enumerate(tables)], axis=-1)
 
+    def near(self, points: np.ndarray) -> Derivative:
+        grid = self.structure.nodes[0].grid
+        edges = tuple(
+            bool((np.minimum(p, n - 1 - p) < _near_edge(n, size)).all())
+            for p, n, size in zip(points[:, 0].T, grid, self.box, strict=True)
+        )
+        return LocalDerivative(self.structure, _boxes(self.structure, edges), self.target)
+
+    @property
+    def largest_cpu_batch(self) -> int:
+        return 1
+
 
 def derivative_of(
     function: LogitFunction,
@@ -177,6 +208,23 @@ def derivative_of(
     return LocalDerivative(structure, _boxes(structure), target)
 
 
+def _near_edge(window: int, box: int) -> int:
+    """Up to this far from an edge of a window voxels get smaller boxes.
+
+    A quarter of the window: with the usual overlap, a voxel that two windows share is as near as
+    that to an edge of both. None where boxes are as large as the window, or small in any case.
+    """
+    return window // 4 if window // 2 < box < window else 0
+
+
 @lru_cache(maxsize=64)
-def _boxes(structure: Structure) -> Boxes:
-    return Boxes(structure)
+def _boxes(structure: Structure, near: tuple[bool, ...] = (False,) * 3) -> Boxes:
+    """Boxes for all voxels; or, along some axes, for those near an edge of the window."""
+    grid = structure.nodes[0].grid
+    whole = Boxes(structure).sizes[0]
+    allowed = []
+    for size, box, edge in zip(grid, whole, near, strict=True):
+        positions = np.arange(size)
+        distance = np.minimum(positions, size - 1 - positions)
+        allowed.append(distance < _near_edge(size, box) if edge else distance >= 0)
+    return Boxes(structure, allowed)

@@ -11,7 +11,7 @@ import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from jaxsal.errors import InputError
 from jaxsal.field import LogitField, pad_image
 from jaxsal.locality import Shapes
 from jaxsal.saliency.accumulation import LesionMap, frame_size
-from jaxsal.saliency.derivative import derivative_of
+from jaxsal.saliency.derivative import Derivative, derivative_of
 from jaxsal.saliency.items import Items, points_in_window, window_groups
 from jaxsal.saliency.memory import GIB, needs_of
 from jaxsal.saliency.programs import Programs, device_mesh
@@ -30,9 +30,7 @@ from jaxsal.types import Triple
 
 MAPS_SHARE = 0.3  # of the memory budget, for the maps of the lesions computed together
 _LINEARISATIONS_SHARE = 0.4  # of the rest, for the windows kept linearised
-# Larger batches gain nothing: on CPU by measurement, elsewhere as the device is full by then.
-_LARGEST_BATCH = {"cpu": 2}
-_LARGEST_BATCH_ELSEWHERE = 32
+_LARGEST_BATCH = 32  # of items per GPU or TPU, which is full by then
 
 
 class NoisyImages(Protocol):
@@ -59,7 +57,7 @@ class Work:
         shape: the image's grid (X, Y, Z).
         channels: C.
         devices: to share the work between.
-        budget: bytes to stay within on each of them.
+        budget: bytes to stay within on each of them, or on all together if they share a memory.
         item_batch: items per pull-back and device; None: as many as pay and fit.
         noise_batch: noise samples at once and device.
         squares: whether standard errors are wanted.
@@ -79,6 +77,24 @@ class Work:
     squares: bool
     tolerance: float | None
     report: Callable[[int], None]
+
+
+def engine_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Engine:
+    """An engine on as many of the devices as the memory suffices for; see `Engine`.
+
+    Raises:
+        InputError: it does not suffice for one device.
+    """
+    shared = work.devices[0].platform == "cpu"
+    count = len(work.devices)
+    while True:
+        budget = work.budget // count if shared else work.budget
+        try:
+            return Engine(replace(work, devices=work.devices[:count], budget=budget), voxels, items)
+        except InputError:
+            if count == 1 or not shared:
+                raise
+            count //= 2
 
 
 class Engine:
@@ -149,14 +165,9 @@ class Engine:
         for first in range(0, work.noisy.count, self._samples):
             count = min(self._samples, work.noisy.count - first)
             self._add_samples(first, count, active)
-            if work.tolerance is not None:
-                active = {
-                    lesion: lesion_map
-                    for lesion, lesion_map in active.items()
-                    if lesion_map.relative_error() > work.tolerance
-                }
-                if not active:
-                    break
+            active = {i: one for i, one in active.items() if not one.is_complete}
+            if not active:
+                break
         return list(maps.values())
 
     def _add_samples(self, first: int, count: int, active: Mapping[int, LesionMap]) -> None:
@@ -173,7 +184,7 @@ class Engine:
                 self._hand_out(batch, gradients, corners, active)
                 self._work.report(count * len(batch) * len(group.windows))
         for lesion_map in active.values():
-            lesion_map.finish_samples(count, self._work.devices[0])
+            lesion_map.finish_samples(count, self._work.devices[0], self._work.tolerance)
 
     def _gradients(
         self, windows: tuple[int, ...], items: Items, pulls: Linearisations
@@ -190,8 +201,8 @@ class Engine:
                 )
                 if len(windows) == 1:
                     return part
-                at = self._box_corners(window, points) - corners
-                total = self._programs.add(total, part, at, self._frame)
+                at = self._box_corners(window, points, self._derivative.near(points))
+                total = self._programs.add(total, part, at - corners, self._frame)
             assert total is not None  # an item has at least one window
             return total
 
@@ -212,12 +223,18 @@ class Engine:
 
     def _corners(self, windows: Sequence[int], items: Items) -> np.ndarray:
         """Where in the image (B, 3) the frames of items' gradients begin."""
-        boxes = [self._box_corners(window, self._points(items, window)) for window in windows]
+        if len(windows) == 1:  # the frame is the box
+            points = self._points(items, windows[0])
+            return self._box_corners(windows[0], points, self._derivative.near(points))
+        boxes = [
+            self._box_corners(window, self._points(items, window), self._derivative)
+            for window in windows
+        ]
         return np.min(boxes, axis=0)
 
-    def _box_corners(self, window: int, points: np.ndarray) -> np.ndarray:
-        start = self._plan.starts[window] - np.array(self._plan.before)
-        return start + self._derivative.starts(points)
+    def _box_corners(self, window: int, points: np.ndarray, derivative: Derivative) -> np.ndarray:
+        origin = self._plan.starts[window] - np.array(self._plan.before)
+        return origin + derivative.starts(points)
 
     def _extents(self) -> tuple[Triple, np.ndarray, np.ndarray]:
         """Size of the frames of items with several windows; bounds (L, 3) of lesions' frames."""
@@ -225,7 +242,7 @@ class Engine:
         spans = []  # per group: owners, first positions (B, 3), positions past the last
         for group in self._groups:
             boxes = [
-                self._box_corners(window, self._points(group.items, window))
+                self._box_corners(window, self._points(group.items, window), self._derivative)
                 for window in group.windows
             ]
             spans.append((group.items.owners, np.min(boxes, axis=0), np.max(boxes, axis=0) + box))
@@ -277,7 +294,7 @@ class Engine:
         most = max(len(group.windows) for group in self._groups)
         keep = min(max(affordable, 1), 2 * most)
         platform = work.devices[0].platform
-        largest = _LARGEST_BATCH.get(platform, _LARGEST_BATCH_ELSEWHERE)
+        largest = self._derivative.largest_cpu_batch if platform == "cpu" else _LARGEST_BATCH
         fitting = max(int((available - fixed - keep * residuals) // each), 1)
         per_device = work.item_batch or min(fitting, largest)
         return Batch(per_device, self._programs.item_devices), keep

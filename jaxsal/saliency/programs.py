@@ -76,9 +76,13 @@ class Programs:
     def pull_back(
         self, prepared: Any, linearised: Any, points: np.ndarray, weights: np.ndarray
     ) -> jax.Array:
-        """See `Derivative.pull_back`: gradients (B, N, *box, C), B a multiple of D."""
-        cotangents = _cotangents(self)(jnp.asarray(points), jnp.asarray(weights, jnp.float32))
-        return _pull_back(self)(prepared, linearised, cotangents)
+        """See `Derivative.pull_back`: gradients (B, N, *box, C), B a multiple of D.
+
+        The box is that of the derivative `near` the points.
+        """
+        near = Programs(self.derivative.near(points), self.mesh)
+        cotangents = _cotangents(near)(jnp.asarray(points), jnp.asarray(weights, jnp.float32))
+        return _pull_back(near)(prepared, linearised, cotangents)
 
     def add(
         self, frames: jax.Array | None, gradients: jax.Array, at: np.ndarray, size: Triple

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxsal.devices import current_device
+from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
 from jaxsal.field import LogitField, image_shape
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.accumulation import LesionMap
-from jaxsal.saliency.engine import Engine, Work
+from jaxsal.saliency.engine import Work, engine_within_memory
 from jaxsal.saliency.items import Domain, items_of, voxel_groups
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop, SaliencyMaps
 from jaxsal.saliency.memory import default_budget
@@ -98,11 +98,13 @@ def smoothgrad(
             voxel where it is largest, is less than this fraction of the map's peak (and at least
             5 have been used). ``crop(label).samples`` tells how many were.
         standard_error: keep the standard error of each map: ``crop(label).standard_error``.
-        memory: bytes to stay within, per device; by default a share of what the device has.
+        memory: bytes to stay within, on a CPU for all of its devices together; by default a share
+            of what there is.
         voxel_batch: gradients computed at once per device; by default as many as pay and fit.
         noise_batch: noisy images computed at once per device; by default one. Results do not
             depend on either.
-        devices: to share the work between, all of one kind; by default the current one.
+        devices: to share the work between, all of one kind; by default the current one, or all of
+            the CPU's.
         on_progress: called after each batch.
 
     Returns:
@@ -171,7 +173,7 @@ def smoothgrad_stream(
         noisy=noisy,
         shape=(x, y, z),
         channels=channels,
-        devices=tuple(devices or [current_device()]),
+        devices=tuple(devices or default_devices()),
         budget=settings.memory or default_budget(),
         item_batch=settings.voxel_batch,
         noise_batch=min(settings.noise_batch or 1, noisy.count),
@@ -187,7 +189,7 @@ def _maps(
 ) -> Iterator[tuple[int, Crop]]:
     voxels = np.concatenate([domain.voxels for domain in domains])
     items = items_of(domains, [voxel_groups(domain, settings) for domain in domains])
-    engine = Engine(work, voxels, items)
+    engine = engine_within_memory(work, voxels, items)
     tracker.gradients = work.noisy.count * engine.pull_backs
 
     def crops() -> Iterator[tuple[int, Crop]]:

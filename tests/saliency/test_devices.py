@@ -1,0 +1,66 @@
+"""Shared between devices or not, maps are the same."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from peers import ROI, converted
+
+from jaxsal import sliding_window, smoothgrad, whole_volume
+
+SHAPE = (21, 18, 13)
+rng = np.random.default_rng(0)
+IMAGE = rng.normal(size=(*SHAPE, 2)).astype(np.float32)
+NOISE = 0.3 * rng.normal(size=(3, *SHAPE, 2)).astype(np.float32)
+LABELS = np.zeros(SHAPE, np.int32)
+LABELS[7:9, 8:10, 5:7] = 1
+LABELS[15:17, 4:6, 8] = 2
+LABELS[20, 17, 12] = 3
+
+
+def maps_on(devices, field, **settings):
+    return smoothgrad(field, IMAGE, LABELS, devices=jax.devices()[:devices], **settings)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def four_devices():
+    if len(jax.devices()) < 4:
+        pytest.skip("XLA_FLAGS were set to fewer than four CPU devices")
+
+
+# 3 samples on 2 devices: one is left over; on 3: one each; 1 sample on 4: only items are shared.
+@pytest.mark.parametrize(("devices", "samples"), [(2, 3), (3, 3), (4, 3), (4, 1), (4, 2)])
+@pytest.mark.parametrize("name", ["sliding", "whole"])
+def test_maps_do_not_depend_on_the_number_of_devices(name, devices, samples):
+    model = converted("local")
+    field = sliding_window(model, roi=ROI) if name == "sliding" else whole_volume(model)
+    settings = {"noise_samples": NOISE[:samples], "standard_error": samples > 1}
+    expected, found = maps_on(1, field, **settings), maps_on(devices, field, **settings)
+    for label in expected.labels:
+        a, b = found.crop(label), expected.crop(label)
+        assert a.origin == b.origin
+        assert a.samples == samples
+        assert np.abs(a.values - b.values).max() <= 1e-6 * np.abs(b.values).max()
+        if samples > 1:
+            peak = np.abs(b.values).max()
+            assert np.abs(a.standard_error - b.standard_error).max() <= 1e-5 * peak
+
+
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
+def test_neither_do_those_of_networks_that_are_not_local(aggregate):
+    field = sliding_window(converted("global"), roi=ROI)
+    settings = {"noise_samples": NOISE, "aggregate": aggregate}
+    expected, found = maps_on(1, field, **settings), maps_on(4, field, **settings)
+    for label in expected.labels:
+        a, b = found.dense(label), expected.dense(label)
+        assert np.abs(a - b).max() <= 1e-6 * np.abs(b).max()
+
+
+def test_where_memory_is_short_fewer_devices_are_used():
+    field = sliding_window(converted("local"), roi=ROI)
+    expected = maps_on(1, field, noise_samples=NOISE)
+    found = maps_on(4, field, noise_samples=NOISE, memory=60 * 2**20)
+    for label in expected.labels:
+        a, b = found.dense(label), expected.dense(label)
+        assert np.abs(a - b).max() <= 1e-6 * np.abs(b).max()

@@ -1,0 +1,83 @@
+"""Standard errors over noise samples, and stopping when they are small enough."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from peers import ROI, converted
+
+from jaxsal import InputError, sliding_window, smoothgrad, whole_volume
+
+SHAPE = (21, 18, 13)
+rng = np.random.default_rng(0)
+IMAGE = rng.normal(size=(*SHAPE, 2)).astype(np.float32)
+LABELS = np.zeros(SHAPE, np.int32)
+LABELS[7:9, 8:10, 5:7] = 1
+LABELS[15:17, 4:6, 8] = 2
+
+
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
+def test_the_standard_error_is_that_of_a_mean_of_independent_maps(aggregate):
+    field = sliding_window(converted("local"), roi=ROI)
+    noise = 0.3 * rng.normal(size=(6, *SHAPE, 2)).astype(np.float32)
+    settings = {"aggregate": aggregate}
+    each = [
+        smoothgrad(field, IMAGE, LABELS, noise_samples=one[None], **settings).dense(1)
+        for one in noise
+    ]
+    found = smoothgrad(
+        field, IMAGE, LABELS, noise_samples=noise, standard_error=True, **settings
+    ).crop(1)
+    box = tuple(slice(o, o + n) for o, n in zip(found.origin, found.values.shape, strict=False))
+    expected = np.std(each, axis=0, ddof=1)[box] / np.sqrt(6)
+    np.testing.assert_allclose(found.standard_error, expected, atol=1e-4 * expected.max())
+
+
+def test_it_is_kept_only_if_asked_for():
+    field = whole_volume(converted("local"))
+    assert smoothgrad(field, IMAGE, LABELS, samples=2).crop(1).standard_error is None
+
+
+def quadratic(slopes):
+    """A network whose gradient is slope × image: noisy by as much as the image is."""
+    return whole_volume(lambda x: slopes * x**2)
+
+
+def test_samples_are_added_until_the_error_is_below_the_tolerance():
+    image = np.ones((6, 4, 4, 1), np.float32)
+    image[3:] = 10  # the same noise matters less where the gradient is large
+    labels = np.zeros((6, 4, 4), np.int32)
+    labels[1, 1, 1], labels[4, 1, 1] = 1, 2
+    settings = {"samples": 400, "noise": 0.5, "noise_scale": "absolute"}
+    maps = smoothgrad(quadratic(0.5), image, labels, tolerance=0.05, **settings)
+    noisy, calm = maps.crop(1), maps.crop(2)
+    assert calm.samples == 5  # the fewest
+    assert 50 < noisy.samples < 200  # (0.5 / 0.05)² = 100 in expectation
+    full = smoothgrad(quadratic(0.5), image, labels, **{**settings, "samples": calm.samples})
+    np.testing.assert_array_equal(maps.dense(2), full.dense(2))
+    for devices in (jax.devices()[:1], jax.devices()[:2]):  # other numbers of samples at once
+        again = smoothgrad(
+            quadratic(0.5), image, labels, tolerance=0.05, devices=devices, **settings
+        )
+        assert again.crop(1).samples == noisy.samples
+
+
+def test_samples_end_at_the_given_number_all_the_same():
+    maps = smoothgrad(
+        whole_volume(converted("local")), IMAGE, LABELS, samples=6, noise=0.3, tolerance=1e-6
+    )
+    assert maps.crop(1).samples == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tolerance": 0.0}, "tolerance must be between 0 and 1"),
+        ({"tolerance": 0.1, "samples": 1}, "needs 2 samples"),
+        ({"standard_error": True, "samples": 1}, "needs 2 samples"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        smoothgrad(whole_volume(converted("local")), IMAGE, LABELS, **arguments)
