@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in (*QUESTIONS, "all", "plot"):
         print(f"there is no benchmark {name!r}\n\n{_overview()}", file=sys.stderr)
         return 2
+    _prepare_jax()
     for question in QUESTIONS if name == "all" else (name,) if name != "plot" else ():
         _answer(question, rest)
     if name in ("all", "plot") and "--toy" not in rest:
@@ -41,6 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         redraw()
     return 0
+
+
+def _prepare_jax() -> None:
+    """As the command line does it: all cores, and compiled programs kept."""
+    from jaxsal.compilation import keep_compiled_programs
+    from jaxsal.devices import split_cpu
+
+    split_cpu()
+    keep_compiled_programs()
 
 
 def _answer(question: str, arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Approximations of the signed maximum are what they say, and exact where they leave nothing out."""
+"""Approximations of the signed maximum are what they say; leaving nothing out, they are exact."""
 
 from __future__ import annotations
 
