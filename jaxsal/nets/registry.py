@@ -1,4 +1,4 @@
-"""Configuration <-> network: the one place that lists the networks.
+"""Configuration <-> network: the one place that lists the networks, in the table `NETWORKS`.
 
 A `NetworkFunction` is what the rest of jaxsal sees of a network: a pure function of parameters and
 a batch of images, hashable, so that everything compiled for it is shared between models of one
@@ -7,10 +7,10 @@ architecture. Parameters are flat: ``{"encoder.0.conv.kernel": array, …}``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,45 @@ from jaxsal.settings import PRECISIONS
 from jaxsal.types import Reach, Triple
 
 Parameters = Mapping[str, jax.Array]
-NetworkConfig = UNetConfig  # a union, as soon as there are several
-CONFIGS: dict[str, type[NetworkConfig]] = {UNetConfig.kind: UNetConfig}
+
+
+class NetworkConfig(Protocol):
+    """The architecture of a network, hashable: what every configuration offers."""
+
+    kind: ClassVar[str]  # its key in `NETWORKS`
+
+    @property
+    def in_channels(self) -> int:
+        """Number of image channels."""
+        ...
+
+    @property
+    def divisor(self) -> Triple:
+        """What each spatial size of an input must be a multiple of."""
+        ...
+
+    @property
+    def fixed_size(self) -> tuple[int | None, int | None, int | None]:
+        """The only size an input can have along each spatial axis; None where it is free."""
+        ...
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """From the arguments of the source's constructor, as JSON gives them."""
+        ...
+
+    def to_arguments(self) -> dict[str, Any]:
+        """The inverse of `from_arguments`, ready for JSON."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+
+# kind -> class of the configuration, class of the network: ``Network(config, rngs)``, and then
+# ``network(batch, perturbations)`` gives logits and activations by name
+NETWORKS: dict[str, tuple[type[NetworkConfig], Callable[[Any, nnx.Rngs], Any]]] = {
+    UNetConfig.kind: (UNetConfig, UNet),
+}
 
 # Arithmetic of every matrix product and convolution, by name.
 _MATMUL_PRECISION = dict(zip(PRECISIONS, ("highest", "tensorfloat32", "bfloat16"), strict=True))
@@ -36,14 +73,14 @@ def config_from_arguments(kind: str, arguments: Mapping[str, Any]) -> NetworkCon
     Raises:
         InputError: the kind is unknown or an argument is not supported.
     """
-    if kind not in CONFIGS:
-        raise InputError(f"unknown network {kind!r}; known: {', '.join(CONFIGS)}")
-    return CONFIGS[kind].from_arguments(arguments)
+    if kind not in NETWORKS:
+        raise InputError(f"unknown network {kind!r}; known: {', '.join(NETWORKS)}")
+    return NETWORKS[kind][0].from_arguments(arguments)
 
 
-def build(config: NetworkConfig, rngs: nnx.Rngs) -> UNet:
+def build(config: NetworkConfig, rngs: nnx.Rngs) -> Any:
     """The network of this architecture, freshly initialised."""
-    return UNet(config, rngs)
+    return NETWORKS[config.kind][1](config, rngs)
 
 
 @dataclass(frozen=True)
@@ -101,10 +138,11 @@ class NetworkFunction:
 
     def reach(self, outputs: Reach) -> Reach | None:
         """The input positions that these output positions depend on; None if all of them."""
-        return _abstract_network(self.config).reach(outputs)
+        network = _abstract_network(self.config)
+        return network.reach(outputs) if hasattr(network, "reach") else None
 
 
-def merge(config: NetworkConfig, parameters: Parameters) -> UNet:
+def merge(config: NetworkConfig, parameters: Parameters) -> Any:
     """The Flax network of this architecture holding these parameters."""
     graph, variables = nnx.split(_abstract_network(config))
     values = [
@@ -114,7 +152,7 @@ def merge(config: NetworkConfig, parameters: Parameters) -> UNet:
     return nnx.merge(graph, nnx.from_flat_state(values))
 
 
-def split(network: UNet) -> dict[str, jax.Array]:
+def split(network: nnx.Module) -> dict[str, jax.Array]:
     """The inverse of `merge`: the parameters of a Flax network by name."""
     variables = nnx.to_flat_state(nnx.state(network))
     return {_name(path): variable.get_value() for path, variable in variables}
@@ -151,7 +189,7 @@ def layer_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 
 
 @lru_cache(maxsize=64)
-def _abstract_network(config: NetworkConfig) -> UNet:
+def _abstract_network(config: NetworkConfig) -> Any:
     return nnx.eval_shape(lambda: build(config, nnx.Rngs(0)))
 
 
