@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsal.errors import InputError
+from jaxsal.nets.dynunet import DynUNet
+from jaxsal.nets.dynunet_config import DynUNetConfig
 from jaxsal.nets.unet import UNet
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.settings import PRECISIONS
@@ -61,6 +63,7 @@ class NetworkConfig(Protocol):
 # ``network(batch, perturbations)`` gives logits and activations by name
 NETWORKS: dict[str, tuple[type[NetworkConfig], Callable[[Any, nnx.Rngs], Any]]] = {
     UNetConfig.kind: (UNetConfig, UNet),
+    DynUNetConfig.kind: (DynUNetConfig, DynUNet),
 }
 
 # Arithmetic of every matrix product and convolution, by name.

@@ -1,0 +1,9 @@
+"""The architectures that every test of the networks' contract goes through, by name."""
+
+from __future__ import annotations
+
+from nets.cases.case import Case
+from nets.cases.dynunet import DYNUNET
+from nets.cases.unet import UNET
+
+CASES: dict[str, Case] = {**UNET, **DYNUNET}
