@@ -24,6 +24,7 @@ def add_parser(commands: Any) -> None:
     networks = parser.add_subparsers(dest="network", metavar="NETWORK", required=True)
     for name, class_name in _MONAI.items():
         _add_monai(networks, name, class_name)
+    _add_nnunet(networks)
 
 
 def _add_monai(networks: Any, name: str, class_name: str) -> None:
@@ -43,6 +44,34 @@ def _add_monai(networks: Any, name: str, class_name: str) -> None:
     )
     _add_model(parser)
     parser.set_defaults(run=run_monai)
+
+
+def _add_nnunet(networks: Any) -> None:
+    parser = networks.add_parser("nnunet", help="a network or ensemble trained by nnU-Net v2")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="RESULTS_FOLDER",
+        help="folder with plans.json, dataset.json and fold_0, … as nnU-Net leaves it",
+    )
+    parser.add_argument(
+        "--fold",
+        nargs="+",
+        metavar="K",
+        help="numbers of folds, which make an ensemble; all; or fold_all, the network trained on "
+        "all cases; default: all",
+    )
+    parser.add_argument(
+        "--configuration", metavar="NAME", help="such as 3d_fullres; default: the checkpoint's"
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="with dynamic-network-architectures installed: print the largest difference of logits "
+        "on random input",
+    )
+    _add_model(parser)
+    parser.set_defaults(run=run_nnunet)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +110,29 @@ def run_monai(options: argparse.Namespace) -> None:
     if options.verify:
         difference = verify_checkpoint(network, model, options.source)
         print(f"largest difference of logits to MONAI's, relative to the largest: {difference:.2e}")
+    _save(model, options)
+
+
+def run_nnunet(options: argparse.Namespace) -> None:
+    """Converts what nnU-Net trained."""
+    try:
+        from jaxsal_converters.nnunet import convert_nnunet
+        from jaxsal_converters.nnunet_source import verify_nnunet
+    except ModuleNotFoundError as error:
+        raise _not_installed(error) from error
+    model, assumptions = convert_nnunet(
+        options.source,
+        options.fold,
+        options.configuration,
+        threshold=options.threshold,
+        channels=options.channels,
+    )
+    _say_assumptions(assumptions)
+    if options.verify:
+        difference = verify_nnunet(model, options.source, options.fold, options.configuration)
+        print(
+            f"largest difference of logits to nnU-Net's, relative to the largest: {difference:.2e}"
+        )
     _save(model, options)
 
 

@@ -19,6 +19,8 @@ from flax import nnx
 from jaxsal.errors import InputError
 from jaxsal.nets.dynunet import DynUNet
 from jaxsal.nets.dynunet_config import DynUNetConfig
+from jaxsal.nets.nnunet import NNUNet
+from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal.nets.unet import UNet
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.settings import PRECISIONS
@@ -64,6 +66,7 @@ class NetworkConfig(Protocol):
 NETWORKS: dict[str, tuple[type[NetworkConfig], Callable[[Any, nnx.Rngs], Any]]] = {
     UNetConfig.kind: (UNetConfig, UNet),
     DynUNetConfig.kind: (DynUNetConfig, DynUNet),
+    NNUNetConfig.kind: (NNUNetConfig, NNUNet),
 }
 
 # Arithmetic of every matrix product and convolution, by name.
@@ -88,15 +91,21 @@ def build(config: NetworkConfig, rngs: nnx.Rngs) -> Any:
 
 @dataclass(frozen=True)
 class NetworkFunction:
-    """A network as a pure function of its parameters.
+    """A network, or an ensemble of one architecture, as a pure function of its parameters.
+
+    An ensemble's logits are the mean of its members', as in nnU-Net; its parameters have the
+    members as their leading axis. It is one network with parallel branches: an activation holds
+    the members' channels side by side, (B, X', Y', Z', members · C').
 
     Attributes:
         config: the architecture.
         precision: arithmetic, one of `jaxsal.settings.PRECISIONS`; logits are float32 in any case.
+        members: number of networks; 1 for a single one, whose parameters have no leading axis.
     """
 
     config: NetworkConfig
     precision: str = "float32"
+    members: int = 1
 
     def __call__(self, parameters: Parameters, batch: jax.Array) -> jax.Array:
         """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C)."""
@@ -121,13 +130,36 @@ class NetworkFunction:
         if self.precision == "bfloat16":
             parameters = {k: v.astype(jnp.bfloat16) for k, v in parameters.items()}
             batch = batch.astype(jnp.bfloat16)
+        perturbations = dict(perturbations or {})
         with jax.default_matmul_precision(_MATMUL_PRECISION[self.precision]):
-            network = merge(self.config, parameters)
-            logits, activations = network(batch, perturbations)
-        unknown = sorted(set(perturbations or {}) - set(activations))
+            if self.members == 1:
+                logits, activations = merge(self.config, parameters)(batch, perturbations)
+            else:
+                logits, activations = self._ensemble(parameters, batch, perturbations)
+        unknown = sorted(set(perturbations) - set(activations))
         if unknown:
             raise InputError(f"the network has no layer {', '.join(unknown)} to perturb")
         return logits.astype(jnp.float32), activations
+
+    def _ensemble(
+        self, parameters: Parameters, batch: jax.Array, perturbations: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """One member after the other, so that the program and its memory are those of one."""
+
+        def member(own: tuple[Parameters, dict[str, jax.Array]]) -> tuple[jax.Array, Any]:
+            return merge(self.config, own[0])(batch, own[1])
+
+        def split_channels(x: jax.Array) -> jax.Array:
+            return jnp.moveaxis(x.reshape(*x.shape[:-1], self.members, -1), -2, 0)
+
+        def join_channels(x: jax.Array) -> jax.Array:
+            y = jnp.moveaxis(x, 0, -2)
+            return y.reshape(*y.shape[:-2], -1)
+
+        split = {name: split_channels(value) for name, value in perturbations.items()}
+        logits, activations = jax.lax.map(member, (dict(parameters), split))
+        joined = {name: join_channels(value) for name, value in activations.items()}
+        return logits.astype(jnp.float32).mean(0), joined
 
     @property
     def divisor(self) -> Triple:
@@ -161,10 +193,11 @@ def split(network: nnx.Module) -> dict[str, jax.Array]:
     return {_name(path): variable.get_value() for path, variable in variables}
 
 
-def parameter_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter of this architecture."""
+def parameter_shapes(config: NetworkConfig, members: int = 1) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter of this architecture, or of an ensemble of it."""
     variables = nnx.to_flat_state(nnx.state(_abstract_network(config)))
-    return {_name(path): tuple(variable.get_value().shape) for path, variable in variables}
+    leading = (members,) if members > 1 else ()
+    return {_name(path): (*leading, *variable.get_value().shape) for path, variable in variables}
 
 
 def layer_names(config: NetworkConfig) -> tuple[str, ...]:

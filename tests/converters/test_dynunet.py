@@ -16,6 +16,8 @@ from jaxsal.model import Model
 from jaxsal_converters.dynunet import DYNUNET, convert
 from jaxsal_converters.monai import convert_checkpoint, verify, verify_checkpoint
 
+pytestmark = pytest.mark.usefixtures("xla_convolutions")
+
 PLAIN: dict[str, Any] = {
     "spatial_dims": 3,
     "in_channels": 2,

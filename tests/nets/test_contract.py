@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import torch
 from nets.cases import CASES
 from nets.cases.case import Case, arrays_of, randomised
 
-import jaxsal.nets.convolution
 from jaxsal.checkpoints import load_model, save_model
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkFunction, config_from_arguments, layer_names
@@ -26,14 +24,7 @@ GRADIENTS = 1e-4
 FAST_COMPILATION = {"xla_backend_optimization_level": 0}  # compiling is most of a test's time
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_form_of_convolution() -> Iterator[None]:
-    """XLA's own, which compiles soonest; that the others equal it is tested on its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jaxsal.nets.convolution, "_fastest_form", lambda *_: "xla")
-        yield
-
-
+pytestmark = pytest.mark.usefixtures("xla_convolutions")
 every_case = pytest.mark.parametrize("name", CASES)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nets.cases.case import Case
 from nets.cases.dynunet import DYNUNET
+from nets.cases.nnunet import NNUNET
 from nets.cases.unet import UNET
 
-CASES: dict[str, Case] = {**UNET, **DYNUNET}
+CASES: dict[str, Case] = {**UNET, **DYNUNET, **NNUNET}
