@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from monai.inferers import sliding_window_inference
 from nnunet_folders import (
     OLDER,
     PLAIN,
@@ -23,12 +24,16 @@ from nnunet_folders import (
     write_results,
 )
 
+import jaxsal
 from jaxsal.checkpoints import load_model, save_model
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
+from jaxsal.nets.registry import parameter_shapes
 from jaxsal.preprocessing import Normalisation
 from jaxsal_converters.nnunet import convert_nnunet
-from jaxsal_converters.nnunet_plans import read_outputs
+from jaxsal_converters.nnunet_architecture import read_architecture
+from jaxsal_converters.nnunet_keys import REVERSED, parameter_rules
+from jaxsal_converters.nnunet_plans import read_outputs, select_configuration
 from jaxsal_converters.nnunet_source import torch_network, verify_nnunet
 
 pytestmark = pytest.mark.usefixtures("xla_convolutions")
@@ -81,12 +86,7 @@ def test_an_ensembles_gradient_is_that_of_pytorchs_mean(results: Path) -> None:
     image = np.random.default_rng(0).standard_normal((1, 12, 8, 4, 2), "f4")
     found = jax.jit(jax.grad(lambda x: model.function(model.parameters, x)[..., 1].sum()))(image)
     x = torch.from_numpy(image.transpose(0, 4, 3, 2, 1).copy()).requires_grad_()
-    members = []
-    for fold in (0, 3):
-        network = torch_network(model.config)
-        content = torch.load(results / f"fold_{fold}/checkpoint_final.pth", weights_only=False)
-        network.load_state_dict(content["network_weights"])
-        members.append(network(x))
+    members = [source_of(results, fold)(x) for fold in (0, 3)]
     torch.stack(members).mean(0)[:, 1].sum().backward()
     expected = x.grad.numpy().transpose(0, 4, 3, 2, 1)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
@@ -346,11 +346,6 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_plans_are_read(shared: Path, name: str) -> None:
-    from jaxsal.nets.registry import parameter_shapes
-    from jaxsal_converters.nnunet_architecture import read_architecture
-    from jaxsal_converters.nnunet_keys import REVERSED, parameter_rules
-    from jaxsal_converters.nnunet_plans import select_configuration
-
     path, network, patch = PUBLISHED[name]
     folder = shared / "data" / "nnunet" / path
     published = json.loads((folder / "plans.json").read_text())
@@ -369,10 +364,6 @@ def test_published_plans_are_read(shared: Path, name: str) -> None:
 
 
 def test_published_plans_of_the_older_schema_are_read(shared: Path) -> None:
-    from jaxsal_converters.nnunet_architecture import read_architecture
-    from jaxsal_converters.nnunet_keys import REVERSED
-    from jaxsal_converters.nnunet_plans import select_configuration
-
     published = json.loads((shared / "data/nnunet/old-schema-nnUNetPlans.json").read_text())
     configuration = select_configuration(published, "3d_fullres")
     config = read_architecture(configuration, 1, 2, REVERSED)
@@ -380,3 +371,50 @@ def test_published_plans_of_the_older_schema_are_read(shared: Path) -> None:
     assert [list(s) for s in config.strides] == [size[::-1] for size in sizes]
     assert config.features_per_stage[0] == configuration["UNet_base_num_features"]
     assert config.conv_bias
+
+
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
+def test_maps_of_an_ensemble_are_pytorchs_through_the_sliding_window(
+    results: Path, aggregate: str
+) -> None:
+    roi, voxels = (12, 8, 8), np.array([[3, 4, 5], [9, 5, 4], [10, 5, 4]])
+    generator = np.random.default_rng(0)
+    image, noise = generator.standard_normal((2, 14, 8, 10, 2), "f4")
+    labels = np.zeros(image.shape[:3], np.int32)
+    labels[tuple(voxels.T)] = 1
+    model, _ = convert_nnunet(results, ["0", "1"])
+    maps = jaxsal.smoothgrad(
+        jaxsal.sliding_window(model, roi=roi, overlap=0.5),
+        image,
+        labels,
+        aggregate=aggregate,
+        noise_samples=noise[None],
+    )
+    networks = [source_of(results, fold).requires_grad_(False) for fold in (0, 1)]
+
+    def predictor(window: torch.Tensor) -> torch.Tensor:  # (B, C, X, Y, Z); nnU-Net's is reversed
+        reversed_window = window.permute(0, 1, 4, 3, 2)
+        logits = torch.stack([network(reversed_window) for network in networks]).mean(0)
+        return logits.permute(0, 1, 4, 3, 2)
+
+    x = torch.tensor(image + noise, requires_grad=True)
+    batch = torch.movedim(x, -1, 0)[None]
+    logits = sliding_window_inference(batch, roi, 1, predictor, overlap=0.5, mode="gaussian")
+    rows = np.stack(
+        [
+            torch.autograd.grad(logits[(0, 1, *voxel)], x, retain_graph=True)[0].numpy()
+            for voxel in voxels.tolist()
+        ]
+    )
+    strongest = np.abs(rows).argmax(0)[None]
+    expected = np.take_along_axis(rows, strongest, 0)[0] if aggregate == "max" else rows.mean(0)
+    difference = np.abs(np.asarray(maps.dense(1)) - expected)
+    assert difference.max() < 1e-4 * np.abs(expected).max()
+
+
+def source_of(results: Path, fold: int) -> torch.nn.Module:
+    """nnU-Net's network of a fold, at inference."""
+    network = torch_network(convert_nnunet(results, [str(fold)])[0].config)
+    content = torch.load(results / f"fold_{fold}/checkpoint_final.pth", weights_only=False)
+    network.load_state_dict(content["network_weights"])
+    return network
