@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.files import file_checksum
@@ -165,9 +164,3 @@ def _assumptions(
             "the network is taken as it is"
         )
     return assumptions
-
-
-def random_batch(model: Model, seed: int = 0) -> np.ndarray:
-    """A small batch (1, X, Y, Z, C) of standard normal numbers that the model takes."""
-    size = [divisor * max(2, -(-16 // divisor)) for divisor in model.divisor]
-    return np.random.default_rng(seed).standard_normal((1, *size, len(model.channels)), "f4")

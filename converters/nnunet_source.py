@@ -13,7 +13,6 @@ from jaxsal.model import Model
 from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal.nets.settings import Setting
 from jaxsal.types import Triple
-from jaxsal_converters.nnunet import random_batch
 from jaxsal_converters.nnunet_architecture import ACTIVATIONS, NORMS
 from jaxsal_converters.nnunet_folder import choose_folds, read_fold, read_plans, training_folder
 from jaxsal_converters.nnunet_keys import KEY_PATTERN, REVERSED
@@ -42,37 +41,43 @@ def torch_network(config: NNUNetConfig, axes: Triple = REVERSED) -> Any:
         ) from error
     norm, norm_arguments = _layer(torch, config.norm, NORMS)
     act, act_arguments = _layer(torch, config.act, ACTIVATIONS)
-    arguments: dict[str, Any] = {
-        "input_channels": config.in_channels,
-        "n_stages": config.stages,
-        "features_per_stage": list(config.features_per_stage),
+    arguments = {
+        **_sizes(config, axes),
         "conv_op": torch.nn.Conv3d,
-        "kernel_sizes": [[size[axes.index(a)] for a in range(3)] for size in config.kernel_sizes],
-        "strides": [[size[axes.index(a)] for a in range(3)] for size in config.strides],
-        "num_classes": config.out_channels,
-        "n_conv_per_stage_decoder": list(config.decoder_units),
-        "conv_bias": config.conv_bias,
         "norm_op": norm,
         "norm_op_kwargs": norm_arguments,
         "nonlin": act,
         "nonlin_kwargs": act_arguments,
     }
-    if config.is_residual:
+    if config.bottleneck_channels:
         arguments |= {
-            "n_blocks_per_stage": list(config.encoder_units),
-            "stem_channels": config.stem_channels,
-        }
-        if config.bottleneck_channels:
-            arguments |= {
-                "block": BottleneckD,
-                "bottleneck_channels": list(config.bottleneck_channels),
-            }
-    else:
-        arguments |= {
-            "n_conv_per_stage": list(config.encoder_units),
-            "nonlin_first": config.activation_first,
+            "block": BottleneckD,
+            "bottleneck_channels": list(config.bottleneck_channels),
         }
     return getattr(unet, config.network)(**arguments).eval()
+
+
+def _sizes(config: NNUNetConfig, axes: Triple) -> dict[str, Any]:
+    """The constructor's arguments that are numbers."""
+    own: dict[str, Any]
+    if config.is_residual:
+        own = {"n_blocks_per_stage": config.encoder_units, "stem_channels": config.stem_channels}
+    else:
+        own = {
+            "n_conv_per_stage": config.encoder_units,
+            "nonlin_first": config.activation_first,
+        }
+    return {
+        **own,
+        "input_channels": config.in_channels,
+        "n_stages": config.stages,
+        "features_per_stage": config.features_per_stage,
+        "kernel_sizes": [[size[axes.index(a)] for a in range(3)] for size in config.kernel_sizes],
+        "strides": [[size[axes.index(a)] for a in range(3)] for size in config.strides],
+        "num_classes": config.out_channels,
+        "n_conv_per_stage_decoder": config.decoder_units,
+        "conv_bias": config.conv_bias,
+    }
 
 
 def _layer(torch: Any, setting: Setting | None, names: dict[str, str]) -> tuple[Any, Any]:
@@ -102,7 +107,7 @@ def verify_nnunet(
     assert isinstance(model.config, NNUNetConfig)
     folder = training_folder(Path(results), configuration)
     axes = spatial_axes(read_plans(folder)[0])
-    batch = random_batch(model)
+    batch = _random_batch(model)
     members = [read_fold(path).entries for path in choose_folds(folder, folds)]
     expected = np.mean([source_logits(model.config, e, batch, axes) for e in members], axis=0)
     difference = np.abs(np.asarray(model(jnp.asarray(batch))) - expected).max()
@@ -126,3 +131,9 @@ def source_logits(
     with torch.no_grad():
         logits = network(torch.from_numpy(batch.transpose(0, 4, *order).copy())).numpy()
     return np.ascontiguousarray(logits.transpose(0, *(2 + a for a in axes), 1))
+
+
+def _random_batch(model: Model, seed: int = 0) -> np.ndarray:
+    """A small batch (1, X, Y, Z, C) of standard normal numbers that the model takes."""
+    size = [divisor * max(2, -(-16 // divisor)) for divisor in model.divisor]
+    return np.random.default_rng(seed).standard_normal((1, *size, len(model.channels)), "f4")

@@ -63,7 +63,8 @@ def _of_the_source(model: Model) -> dict[str, Any]:
 def _print_layers(model: Model) -> None:
     from jaxsal.nets.registry import layer_shapes
 
-    print(f"layers, with their shapes for an input of {' × '.join(map(str, model.divisor))}:")
+    each = "each member's layers" if model.members > 1 else "layers"
+    print(f"{each}, with their shapes for an input of {' × '.join(map(str, model.divisor))}:")
     shapes = layer_shapes(model.config)
     width = max(map(len, shapes))
     for layer, shape in shapes.items():

@@ -156,8 +156,8 @@ class NetworkFunction:
             y = jnp.moveaxis(x, 0, -2)
             return y.reshape(*y.shape[:-2], -1)
 
-        split = {name: split_channels(value) for name, value in perturbations.items()}
-        logits, activations = jax.lax.map(member, (dict(parameters), split))
+        separate = {name: split_channels(value) for name, value in perturbations.items()}
+        logits, activations = jax.lax.map(member, (dict(parameters), separate))
         joined = {name: join_channels(value) for name, value in activations.items()}
         return logits.astype(jnp.float32).mean(0), joined
 
