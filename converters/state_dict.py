@@ -1,7 +1,9 @@
 """Reading PyTorch checkpoints as tensors only: nothing in a file is ever executed.
 
 A checkpoint is a pickle, which can call any function while it is read. ``weights_only=True`` makes
-PyTorch refuse everything but tensors and plain containers.
+PyTorch refuse everything but tensors and plain containers. Numbers of NumPy's, which training
+programs log (nnU-Net's checkpoints always hold some), are let through as well: making one of its
+type and bytes runs nothing else.
 """
 
 from __future__ import annotations
@@ -34,18 +36,36 @@ def read_state_dict(path: str | Path) -> State:
         InputError: the file is missing, no PyTorch checkpoint, truncated, holds more than tensors,
             or no state dict; or torch is not installed.
     """
-    path = Path(path)
-    _check_file(path)
-    checkpoint = _load(path)
+    checkpoint = read_checkpoint(path)
     try:
-        entries = _state_dict_in(checkpoint)
-        return {
-            key: _as_array(key, value)
-            for key, value in entries.items()
-            if not key.endswith("num_batches_tracked")
-        }
+        return as_arrays(_state_dict_in(checkpoint))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def read_checkpoint(path: str | Path) -> Any:
+    """All that a PyTorch checkpoint holds: tensors, plain containers, numbers and text.
+
+    Raises:
+        InputError: the file is missing, no PyTorch checkpoint, truncated, or holds more than that;
+            or torch is not installed.
+    """
+    path = Path(path)
+    _check_file(path)
+    return _load(path)
+
+
+def as_arrays(entries: Mapping[str, Any]) -> State:
+    """Tensors as float32 arrays, without counters (``num_batches_tracked``).
+
+    Raises:
+        InputError: a tensor is quantised or complex, or has values that are not finite.
+    """
+    return {
+        key: _as_array(key, value)
+        for key, value in entries.items()
+        if not key.endswith("num_batches_tracked")
+    }
 
 
 def select_network(state: State, pattern: str) -> tuple[State, str, list[str]]:
@@ -115,7 +135,7 @@ def _load(path: Path) -> Any:
             "(CVE-2025-32434): upgrade to torch 2.6 or newer"
         )
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_numbers()):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -125,6 +145,14 @@ def _load(path: Path) -> Any:
         raise InputError(
             f"{path} is no PyTorch checkpoint, or is truncated or damaged: {reason}"
         ) from error
+
+
+def _numpy_numbers() -> list[Any]:
+    """What the pickle of a NumPy number names: its maker, under both of its names, and types."""
+    scalar = np.float64(0).__reduce__()[0]
+    makers = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    kinds = (np.bool_, np.int32, np.int64, np.uint8, np.float16, np.float32, np.float64)
+    return [*makers, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
 
 
 def _refusal(path: Path, reason: str) -> str:

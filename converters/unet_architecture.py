@@ -7,9 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from jaxsal.errors import InputError
+from jaxsal_converters.shapes import weight
 from jaxsal_converters.state_dict import State
 from jaxsal_converters.unet_keys import level_path
 
@@ -51,8 +50,8 @@ def _structure(state: State) -> dict[str, Any]:
     while any(key.startswith(level_path(levels + 1) + ".") for key in state):
         levels += 1
     units = len({m[0] for key in state if (m := re.match(r"model\.0\.conv\.unit\d+\.", key))})
-    kernels = [_weight(state, _first_convolution(i, levels, units)) for i in range(levels + 1)]
-    up = _weight(state, "model.2.0.conv" if units else "model.2.conv")
+    kernels = [weight(state, _first_convolution(i, levels, units)) for i in range(levels + 1)]
+    up = weight(state, "model.2.0.conv" if units else "model.2.conv")
     return {
         "spatial_dims": 3,
         "in_channels": kernels[0].shape[1],
@@ -68,18 +67,6 @@ def _structure(state: State) -> dict[str, Any]:
 def _first_convolution(level: int, levels: int, units: int) -> str:
     block = level_path(level) + (".0" if level < levels else "")
     return f"{block}.conv.unit0.conv" if units else f"{block}.conv"
-
-
-def _weight(state: State, module: str) -> np.ndarray:
-    key = f"{module}.weight"
-    if key not in state:
-        raise InputError(f"{key} is missing, and without it the architecture cannot be told")
-    if state[key].ndim != 5:
-        raise InputError(
-            f"{key} has the shape {state[key].shape}; a 3D convolution's has five axes, and only "
-            "3D networks are supported"
-        )
-    return state[key]
 
 
 def _first_adn(state: State) -> str:

@@ -20,42 +20,12 @@ decoder.i.refine       P(i).2.1
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
-
-import numpy as np
 
 from jaxsal.nets.registry import layer_names, parameter_shapes
 from jaxsal.nets.unet_config import UNetConfig
+from jaxsal_converters.rules import LEAVES, Rule, plain_rule
 
 KEY_PATTERN = r"model\.(?:0|1\.submodule|2)\."  # how every key of a bare network begins
-
-_LEAVES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "slope": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
-
-
-class Rule(NamedTuple):
-    """Where a parameter is found in a state dict.
-
-    Attributes:
-        key: its name there.
-        shape: its shape there.
-        axes: the order in which our array takes its axes.
-    """
-
-    key: str
-    shape: tuple[int, ...]
-    axes: tuple[int, ...]
-
-    def apply(self, array: np.ndarray) -> np.ndarray:
-        """Our form of the array found under `key`."""
-        full = array.reshape((1,) * (len(self.axes) - array.ndim) + array.shape)
-        return np.ascontiguousarray(full.transpose(self.axes))
 
 
 def level_path(level: int) -> str:
@@ -71,8 +41,8 @@ def parameter_rules(config: UNetConfig) -> dict[str, Rule]:
     rules = {}
     for name, shape in parameter_shapes(config).items():
         module, _, leaf = name.rpartition(".")
-        key = f"{owners[module]}.{_LEAVES[leaf]}"
-        rules[name] = _rule(config, key, leaf, shape)
+        key = f"{owners[module]}.{LEAVES[leaf]}"
+        rules[name] = _rule(config, key, shape)
     return rules
 
 
@@ -82,13 +52,11 @@ def aliases(config: UNetConfig) -> dict[str, str]:
     return {theirs: ours for ours, theirs in _paths(config) if ours in layers}
 
 
-def _rule(config: UNetConfig, key: str, leaf: str, shape: tuple[int, ...]) -> Rule:
-    if leaf == "kernel":  # (K, C, x, y, z), transposed (C_in, C_out, x, y, z): reversed alike
-        return Rule(key, (*shape[:2:-1], *shape[:3]), (2, 3, 4, 1, 0))
+def _rule(config: UNetConfig, key: str, shape: tuple[int, ...]) -> Rule:
     if len(shape) == 4:  # layer norm over the last axes of (C, X, Y, Z)
         assert config.norm is not None
         return Rule(key, dict(config.norm[1])["normalized_shape"], (1, 2, 3, 0))
-    return Rule(key, shape, (0,))
+    return plain_rule(key, shape)
 
 
 def _paths(config: UNetConfig) -> Iterator[tuple[str, str]]:

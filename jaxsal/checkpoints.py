@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.errors import InputError
-from jaxsal.model import Model, describe_mismatch
-from jaxsal.nets.registry import NetworkConfig, config_from_arguments, parameter_shapes
+from jaxsal.model import Model, Shapes, describe_mismatch
+from jaxsal.nets.registry import config_from_arguments, parameter_shapes
+from jaxsal.preprocessing import Outputs, Preprocessing
 
 _FORMAT = "jaxsal-model"
 _FORMAT_VERSION = 1
@@ -72,7 +73,9 @@ def load_model(folder: str | Path, precision: str = "float32") -> Model:
         network = record["network"]
         config = config_from_arguments(network["kind"], network["arguments"])
         _check_files(folder / _PARAMETERS, record["parameters"]["sha256"])
-        parameters = _read_parameters(folder / _PARAMETERS, config)
+        members = record.get("members", 1)
+        parameters = _read_parameters(folder / _PARAMETERS, parameter_shapes(config, members))
+        preprocessing, outputs = record.get("preprocessing"), record.get("outputs")
         return Model(
             config=config,
             parameters=parameters,
@@ -81,6 +84,9 @@ def load_model(folder: str | Path, precision: str = "float32") -> Model:
             aliases=dict(record["layers"]),
             precision=precision,
             source=dict(record["source"]),
+            members=members,
+            preprocessing=preprocessing and Preprocessing.from_json(preprocessing),
+            outputs=outputs and Outputs.from_json(outputs),
         )
     except InputError as error:
         raise InputError(f"{folder}: {error}") from error
@@ -102,7 +108,18 @@ def _record(model: Model, files_checksum: str) -> dict[str, Any]:
         "parameters": {"count": model.parameter_count, "sha256": files_checksum},
         "source": dict(model.source),
         "layers": dict(model.aliases),
+        **_told_by_the_source(model),
     }
+
+
+def _told_by_the_source(model: Model) -> dict[str, Any]:
+    """Entries that not every model has."""
+    entries = {
+        "members": model.members if model.members > 1 else None,
+        "preprocessing": model.preprocessing and model.preprocessing.to_json(),
+        "outputs": model.outputs and model.outputs.to_json(),
+    }
+    return {name: value for name, value in entries.items() if value is not None}
 
 
 def _jaxsal_version() -> str:
@@ -214,11 +231,10 @@ def _check_files(folder: Path, expected: str) -> None:
         )
 
 
-def _read_parameters(folder: Path, config: NetworkConfig) -> dict[str, jax.Array]:
+def _read_parameters(folder: Path, shapes: Shapes) -> dict[str, jax.Array]:
     import orbax.checkpoint as ocp
 
     folder = folder.resolve()
-    shapes = parameter_shapes(config)
     with _silence(), ocp.StandardCheckpointer() as checkpointer:
         tree = checkpointer.metadata(folder).item_metadata.tree
         stored = {name: tuple(entry.shape) for name, entry in tree.items()}

@@ -207,20 +207,23 @@ def output_channel(target: int, outputs: int) -> int:
     return target
 
 
-def lesion_probability(logits: ArrayLike, target: int) -> np.ndarray:
+def lesion_probability(logits: ArrayLike, target: int, probability: str = "softmax") -> np.ndarray:
     """Probability of one output channel: softmax over several channels, sigmoid of a single one.
 
     Args:
         logits: (X, Y, Z, K).
         target: the channel.
+        probability: "softmax", or "sigmoid" for channels that do not exclude each other.
 
     Returns:
         (X, Y, Z), in the dtype of the logits.
     """
     logits = np.asarray(logits)
-    probability: np.ndarray
+    result: np.ndarray
     if logits.shape[-1] == 1:
-        probability = special.expit(logits[..., 0])
+        result = special.expit(logits[..., 0])
+    elif probability == "sigmoid":
+        result = special.expit(logits[..., target])
     else:
-        probability = special.softmax(logits, axis=-1)[..., target]
-    return probability
+        result = special.softmax(logits, axis=-1)[..., target]
+    return result

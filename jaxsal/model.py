@@ -24,6 +24,7 @@ from jaxsal.nets.registry import (
     parameter_shapes,
     split,
 )
+from jaxsal.preprocessing import Outputs, Preprocessing
 from jaxsal.settings import PRECISIONS
 from jaxsal.types import Reach, Triple
 
@@ -45,6 +46,10 @@ class Model:
         aliases: layer names of the network that it was converted from -> our layer names.
         precision: arithmetic, one of `jaxsal.settings.PRECISIONS`.
         source: where the parameters come from (file name, checksum, converter), ready for JSON.
+        members: number of networks in an ensemble, whose logits are averaged; its parameters have
+            them as their leading axis. 1 for a single network.
+        preprocessing: what the images must undergo; None if the source does not tell.
+        outputs: meaning of the output channels; None if the source does not tell.
 
     Raises:
         InputError: parameters or channels do not fit the architecture, channel names are not
@@ -58,6 +63,9 @@ class Model:
     aliases: Mapping[str, str] = field(default_factory=dict)
     precision: str = "float32"
     source: Mapping[str, Any] = field(default_factory=dict)
+    members: int = 1
+    preprocessing: Preprocessing | None = None
+    outputs: Outputs | None = None
 
     def __post_init__(self) -> None:
         _check_precision(self.precision)
@@ -65,9 +73,15 @@ class Model:
         channels = tuple(self.channels)
         _check_channels(channels, self.config.in_channels)
         found = {name: tuple(np.shape(value)) for name, value in self.parameters.items()}
-        mismatch = describe_mismatch(parameter_shapes(self.config), found)
+        _check_members(self.members)
+        mismatch = describe_mismatch(parameter_shapes(self.config, self.members), found)
         if mismatch:
             raise InputError(f"the parameters do not fit the network: {mismatch}")
+        if self.preprocessing and len(self.preprocessing.normalisation) != len(channels):
+            raise InputError(
+                f"the preprocessing is for {len(self.preprocessing.normalisation)} channels, the "
+                f"network has {len(channels)}"
+            )
         parameters = {k: jnp.asarray(v, jnp.float32) for k, v in self.parameters.items()}
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "parameters", parameters)
@@ -116,7 +130,7 @@ class Model:
     @property
     def function(self) -> NetworkFunction:
         """The network as a pure function of parameters and a batch."""
-        return NetworkFunction(self.config, self.precision)
+        return NetworkFunction(self.config, self.precision, self.members)
 
     @property
     def divisor(self) -> Triple:
@@ -237,6 +251,11 @@ def describe_mismatch(expected: Shapes, found: Shapes) -> str:
 def _check_precision(name: str) -> None:
     if name not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}; got {name!r}")
+
+
+def _check_members(members: int) -> None:
+    if not isinstance(members, int) or isinstance(members, bool) or members < 1:
+        raise InputError(f"members is a whole number of at least 1, got {members!r}")
 
 
 def _check_threshold(threshold: float) -> None:

@@ -19,6 +19,7 @@ from nibabel.wrapstruct import WrapStructError
 from jaxsal.errors import InputError
 from jaxsal.files import whole_file
 from jaxsal.grid import Grid
+from jaxsal.preprocessing import Preprocessing
 from jaxsal.types import Triple
 
 # What a result inherits; the rest of a header (intent, display range, ...) is about the source.
@@ -56,20 +57,24 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
 
 
 def read_image(
-    paths: Sequence[str | os.PathLike[str]], channels: Sequence[str]
+    paths: Sequence[str | os.PathLike[str]],
+    channels: Sequence[str],
+    preprocessing: Preprocessing | None = None,
 ) -> tuple[np.ndarray, Grid]:
     """Read the scans of one patient into the network's input.
 
     Args:
         paths: one file per channel, in the order of `channels`.
         channels: names of the model's channels, e.g. ("flair", "t1").
+        preprocessing: what the model's source tells of it, such as nnU-Net's normalisation.
 
     Returns:
-        The image (X, Y, Z, C) float32, every channel z-scored over its non-zero voxels, and the
-        grid of the first file.
+        The image (X, Y, Z, C) float32, every channel normalised as `preprocessing` says, else
+        z-scored over its non-zero voxels; and the grid of the first file.
 
     Raises:
-        InputError: if the number of files is wrong, a file cannot be used, or two grids differ.
+        InputError: if the number of files is wrong, a file cannot be used, two grids differ, or
+            voxel size or orientation are not those of `preprocessing`.
     """
     if len(paths) != len(channels):
         received = ", ".join(str(path) for path in paths) or "none"
@@ -81,8 +86,26 @@ def read_image(
     first = volumes[0]
     for volume in volumes[1:]:
         _require_same_grid(str(volume.path), volume.grid, str(first.path), first.grid)
-    image = np.stack([z_score(volume.data, str(volume.path)) for volume in volumes], axis=-1)
+    if preprocessing is None:
+        image = np.stack([z_score(volume.data, str(volume.path)) for volume in volumes], axis=-1)
+    else:
+        image = _preprocessed(volumes, preprocessing)
     return image, first.grid
+
+
+def _preprocessed(volumes: Sequence[Volume], preprocessing: Preprocessing) -> np.ndarray:
+    first = volumes[0]
+    codes = "".join(nib.aff2axcodes(first.grid.affine))
+    if preprocessing.orientation not in (None, codes):
+        raise InputError(
+            f"The network was trained on images whose axes are {preprocessing.orientation}; those "
+            f"of {first.path} are {codes}: reorient the images first."
+        )
+    try:
+        preprocessing.check_spacing(first.grid.spacing)
+    except InputError as error:
+        raise InputError(f"{first.path}: {error}") from error
+    return preprocessing.apply(np.stack([volume.data for volume in volumes], axis=-1))
 
 
 def z_score(volume: np.ndarray, name: str = "The image") -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read when JAX is imported. Compiling is most of the tests' time, and optimising most of that; the
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import settings
 from tiny import TinyScan, make_model, make_scan
 
+import jaxsal.nets.convolution
 from jaxsal.checkpoints import save_model
 from jaxsal.model import Model
 
@@ -31,6 +33,17 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs real data: set JAXSAL_SHARED to the folder holding data/ and models/")
     return folder
+
+
+@pytest.fixture(scope="module")
+def xla_convolutions() -> Iterator[None]:
+    """XLA's own form of convolution, which compiles soonest, in place of the fastest one.
+
+    That all forms are equal is tested in nets/test_convolution.py.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jaxsal.nets.convolution, "_fastest_form", lambda *_: "xla")
+        yield
 
 
 @pytest.fixture(scope="session")

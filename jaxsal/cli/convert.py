@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxsal.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxsal.model import Model
+
+_MONAI = {"unet": "UNet", "dynunet": "DynUNet"}  # command -> class in monai.networks.nets
 
 
 def add_parser(commands: Any) -> None:
@@ -17,54 +22,134 @@ def add_parser(commands: Any) -> None:
         description="Reads tensors only; nothing in a checkpoint is ever executed.",
     )
     networks = parser.add_subparsers(dest="network", metavar="NETWORK", required=True)
-    unet = networks.add_parser("unet", help="MONAI's UNet")
-    unet.add_argument("source", type=Path, metavar="SOURCE", help="file that torch.save wrote")
-    unet.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR")
-    unet.add_argument(
+    for name, class_name in _MONAI.items():
+        _add_monai(networks, name, class_name)
+    _add_nnunet(networks)
+
+
+def _add_monai(networks: Any, name: str, class_name: str) -> None:
+    parser = networks.add_parser(name, help=f"MONAI's {class_name}")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="file that torch.save wrote")
+    parser.add_argument(
         "--config",
         type=Path,
         metavar="JSON",
-        help="arguments of monai.networks.nets.UNet that the checkpoint's shapes do not show",
+        help=f"arguments of monai.networks.nets.{class_name} that the checkpoint's shapes do not "
+        "show",
     )
-    unet.add_argument(
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="with MONAI installed: print the largest difference of logits on random input",
+    )
+    _add_model(parser)
+    parser.set_defaults(run=run_monai)
+
+
+def _add_nnunet(networks: Any) -> None:
+    parser = networks.add_parser("nnunet", help="a network or ensemble trained by nnU-Net v2")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="RESULTS_FOLDER",
+        help="folder with plans.json, dataset.json and fold_0, … as nnU-Net leaves it",
+    )
+    parser.add_argument(
+        "--fold",
+        nargs="+",
+        metavar="K",
+        help="numbers of folds, which make an ensemble; all; or fold_all, the network trained on "
+        "all cases; default: all",
+    )
+    parser.add_argument(
+        "--configuration", metavar="NAME", help="such as 3d_fullres; default: the checkpoint's"
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="with dynamic-network-architectures installed: print the largest difference of logits "
+        "on random input",
+    )
+    _add_model(parser)
+    parser.set_defaults(run=run_nnunet)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR")
+    parser.add_argument(
         "--threshold",
         type=float,
         metavar="T",
         help="lesion probability at and above which a voxel is lesion; default: 0.5",
     )
-    unet.add_argument(
+    parser.add_argument(
         "--channels",
         nargs="+",
         metavar="NAME",
         help="a name per input channel, such as flair mprage; used in file names",
     )
-    unet.add_argument(
-        "--verify",
-        action="store_true",
-        help="with MONAI installed: print the largest difference of logits on random input",
-    )
-    unet.add_argument("--overwrite", action="store_true", help="replace a model of that name")
-    unet.set_defaults(run=run)
+    parser.add_argument("--overwrite", action="store_true", help="replace a model of that name")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Runs the command."""
+def run_monai(options: argparse.Namespace) -> None:
+    """Converts a network of MONAI's."""
     try:
-        from jaxsal_converters.unet import convert_unet, verify_unet
+        from jaxsal_converters.monai import convert_checkpoint, verify_checkpoint
+        from jaxsal_converters.networks import MONAI_NETWORKS
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"converting needs {error.name}, which is not installed: pip install 'jaxsal[convert]'"
-        ) from error
-    from jaxsal.checkpoints import save_model
-
-    model, assumptions = convert_unet(
-        options.source, options.config, threshold=options.threshold, channels=options.channels
+        raise _not_installed(error) from error
+    network = MONAI_NETWORKS[options.network]
+    model, assumptions = convert_checkpoint(
+        network,
+        options.source,
+        options.config,
+        threshold=options.threshold,
+        channels=options.channels,
     )
+    _say_assumptions(assumptions)
+    if options.verify:
+        difference = verify_checkpoint(network, model, options.source)
+        print(f"largest difference of logits to MONAI's, relative to the largest: {difference:.2e}")
+    _save(model, options)
+
+
+def run_nnunet(options: argparse.Namespace) -> None:
+    """Converts what nnU-Net trained."""
+    try:
+        from jaxsal_converters.nnunet import convert_nnunet
+        from jaxsal_converters.nnunet_source import verify_nnunet
+    except ModuleNotFoundError as error:
+        raise _not_installed(error) from error
+    model, assumptions = convert_nnunet(
+        options.source,
+        options.fold,
+        options.configuration,
+        threshold=options.threshold,
+        channels=options.channels,
+    )
+    _say_assumptions(assumptions)
+    if options.verify:
+        difference = verify_nnunet(model, options.source, options.fold, options.configuration)
+        print(
+            f"largest difference of logits to nnU-Net's, relative to the largest: {difference:.2e}"
+        )
+    _save(model, options)
+
+
+def _not_installed(error: ModuleNotFoundError) -> InputError:
+    return InputError(
+        f"converting needs {error.name}, which is not installed: pip install 'jaxsal[convert]'"
+    )
+
+
+def _say_assumptions(assumptions: list[str]) -> None:
     for assumption in assumptions:
         print(f"assumed: {assumption}")
-    if options.verify:
-        difference = verify_unet(model, options.source)
-        print(f"largest difference of logits to MONAI's, relative to the largest: {difference:.2e}")
+
+
+def _save(model: Model, options: argparse.Namespace) -> None:
+    from jaxsal.checkpoints import save_model
+
     save_model(model, options.out, overwrite=options.overwrite)
     print(
         f"{model.parameter_count:,} parameters, channels {', '.join(model.channels)}, "

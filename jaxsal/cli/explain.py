@@ -140,7 +140,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Runs the command."""
-    prediction = shared.prediction_settings(options)
     settings = _settings(options)
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
@@ -149,6 +148,7 @@ def run(options: argparse.Namespace) -> None:
     scan = shared.scan_files(options)
     with shared.computing(options), ProgressBar() as bar:
         model = load_model(options.model, options.precision)
+        prediction = shared.prediction_settings(options, model)
         rows = explain(
             model,
             scan,

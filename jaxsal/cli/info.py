@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxsal.model import Model
 
 
 def add_parser(commands: Any) -> None:
@@ -21,12 +24,12 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     from jaxsal.checkpoints import load_model
-    from jaxsal.nets.registry import layer_shapes
 
     model = load_model(options.model)
     field = model.receptive_field
     facts = {
         "network": model.config.kind,
+        **_of_the_source(model),
         "parameters": f"{model.parameter_count:,}",
         "channels": ", ".join(model.channels),
         "threshold": model.threshold,
@@ -39,7 +42,29 @@ def run(options: argparse.Namespace) -> None:
     }
     for name, value in facts.items():
         print(f"{name}: {value}")
-    print(f"layers, with their shapes for an input of {' × '.join(map(str, model.divisor))}:")
+    _print_layers(model)
+
+
+def _of_the_source(model: Model) -> dict[str, Any]:
+    """What not every model tells."""
+    facts: dict[str, Any] = {}
+    if model.members > 1:
+        facts["members"] = f"{model.members}, whose logits are averaged"
+    if model.outputs is not None:
+        facts["outputs"] = f"{', '.join(model.outputs.names)} ({model.outputs.probability})"
+    if model.preprocessing is not None:
+        facts["voxel size"] = f"{' × '.join(f'{s:g}' for s in model.preprocessing.spacing)} mm"
+        facts["window"] = " × ".join(map(str, model.preprocessing.roi))
+        schemes = [n.scheme for n in model.preprocessing.normalisation]
+        facts["normalisation"] = ", ".join(schemes)
+    return facts
+
+
+def _print_layers(model: Model) -> None:
+    from jaxsal.nets.registry import layer_shapes
+
+    each = "each member's layers" if model.members > 1 else "layers"
+    print(f"{each}, with their shapes for an input of {' × '.join(map(str, model.divisor))}:")
     shapes = layer_shapes(model.config)
     width = max(map(len, shapes))
     for layer, shape in shapes.items():

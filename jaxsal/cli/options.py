@@ -13,6 +13,7 @@ from jaxsal.settings import FIELDS, PRECISIONS, PredictSettings
 if TYPE_CHECKING:
     import jax
 
+    from jaxsal.model import Model
     from jaxsal.scan import Scan
 
 _GIB = 2**30
@@ -51,10 +52,10 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--target",
-        type=int,
-        default=defaults.target,
+        type=_target,
         metavar="K",
-        help="output channel of the lesion class; default: %(default)s",
+        help="output channel of the lesion class, by number or name (`jaxsal info`); "
+        f"default: {defaults.target}",
     )
     group.add_argument(
         "--minimum-volume",
@@ -67,16 +68,15 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
         "--roi",
         type=int,
         nargs="+",
-        default=list(defaults.roi),
         metavar="N",
-        help="window size in voxels, one number or one per axis; default: 96",
+        help="window size in voxels, one number or one per axis; default: the model's, else 96",
     )
     group.add_argument(
         "--overlap",
         type=float,
-        default=defaults.overlap,
         metavar="SHARE",
-        help="share of a window that the next one covers again; default: %(default)s",
+        help="share of a window that the next one covers again; default: the model's, else "
+        f"{defaults.overlap}",
     )
 
 
@@ -115,17 +115,27 @@ def computing(options: argparse.Namespace) -> Iterator[list[jax.Device]]:
         yield devices
 
 
-def prediction_settings(options: argparse.Namespace, field: str = "sliding") -> PredictSettings:
-    """The settings given by the options of `add_prediction`."""
-    sizes = options.roi * 3 if len(options.roi) == 1 else options.roi
-    return PredictSettings(
-        field=field,
-        roi=tuple(sizes),
-        overlap=options.overlap,
-        threshold=options.threshold,
-        target=options.target,
-        minimum_volume=options.minimum_volume,
+def prediction_settings(
+    options: argparse.Namespace, model: Model, field: str = "sliding"
+) -> PredictSettings:
+    """The settings given by the options of `add_prediction`, and else by the model."""
+    from jaxsal.scan.defaults import for_model
+
+    settings = PredictSettings(
+        field=field, threshold=options.threshold, minimum_volume=options.minimum_volume
     )
+    sizes = options.roi and (options.roi * 3 if len(options.roi) == 1 else options.roi)
+    return for_model(
+        settings,
+        model,
+        roi=sizes and tuple(sizes),
+        overlap=options.overlap,
+        target=options.target,
+    )
+
+
+def _target(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def scan_files(options: argparse.Namespace) -> Scan:

@@ -32,7 +32,6 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Runs the command."""
-    settings = shared.prediction_settings(options, options.field)
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.scan import predict
@@ -40,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
     scan = shared.scan_files(options)
     with shared.computing(options), ProgressBar() as bar:
         model = load_model(options.model, options.precision)
+        settings = shared.prediction_settings(options, model, options.field)
         rows = predict(
             model, scan, options.out, settings, overwrite=options.overwrite, on_stage=bar.stage
         )

@@ -55,9 +55,10 @@ class Tap:
 
 
 class Convolution(nnx.Module):
-    """A convolution or, with ``transposed``, an up-sampling transposed one, with "same" padding.
+    """A convolution or, with ``transposed``, an up-sampling transposed one.
 
-    Up-sampling multiplies the size by the stride exactly (output padding stride - 1).
+    The padding is that of an odd kernel that keeps the size, unless given. Up-sampling multiplies
+    the size by the stride exactly: the output padding makes up for what is missing.
     """
 
     def __init__(
@@ -67,12 +68,13 @@ class Convolution(nnx.Module):
         *,
         kernel_size: Triple,
         stride: Triple = (1, 1, 1),
+        padding: Triple | None = None,
         transposed: bool = False,
         use_bias: bool = True,
         rngs: nnx.Rngs,
     ) -> None:
         self.kernel_size, self.stride, self.transposed = kernel_size, stride, transposed
-        self.padding = tuple((k - 1) // 2 for k in kernel_size)
+        self.padding = padding or tuple((k - 1) // 2 for k in kernel_size)
         channels = (outputs, inputs) if transposed else (inputs, outputs)
         bound = 1 / math.sqrt(math.prod(kernel_size) * inputs)  # as PyTorch initialises
         uniform = partial(jax.random.uniform, minval=-bound, maxval=bound)
@@ -82,7 +84,8 @@ class Convolution(nnx.Module):
     def __call__(self, x: jax.Array, tap: Tap) -> jax.Array:
         arguments: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
         if self.transposed:
-            x_extra, y_extra, z_extra = (s - 1 for s in self.stride)
+            sizes = zip(self.padding, self.stride, self.kernel_size, strict=True)
+            x_extra, y_extra, z_extra = (2 * p + s - k for p, s, k in sizes)
             extra = (x_extra, y_extra, z_extra)
             y = transposed_convolution(x, self.kernel[...], output_padding=extra, **arguments)
         else:

@@ -1,4 +1,4 @@
-"""Configuration <-> network: the one place that lists the networks.
+"""Configuration <-> network: the one place that lists the networks, in the table `NETWORKS`.
 
 A `NetworkFunction` is what the rest of jaxsal sees of a network: a pure function of parameters and
 a batch of images, hashable, so that everything compiled for it is shared between models of one
@@ -7,24 +7,67 @@ architecture. Parameters are flat: ``{"encoder.0.conv.kernel": array, …}``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxsal.errors import InputError
+from jaxsal.nets.dynunet import DynUNet
+from jaxsal.nets.dynunet_config import DynUNetConfig
+from jaxsal.nets.nnunet import NNUNet
+from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal.nets.unet import UNet
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.settings import PRECISIONS
 from jaxsal.types import Triple
 
 Parameters = Mapping[str, jax.Array]
-NetworkConfig = UNetConfig  # a union, as soon as there are several
-CONFIGS: dict[str, type[NetworkConfig]] = {UNetConfig.kind: UNetConfig}
+
+
+class NetworkConfig(Protocol):
+    """The architecture of a network, hashable: what every configuration offers."""
+
+    kind: ClassVar[str]  # its key in `NETWORKS`
+
+    @property
+    def in_channels(self) -> int:
+        """Number of image channels."""
+        ...
+
+    @property
+    def divisor(self) -> Triple:
+        """What each spatial size of an input must be a multiple of."""
+        ...
+
+    @property
+    def fixed_size(self) -> tuple[int | None, int | None, int | None]:
+        """The only size an input can have along each spatial axis; None where it is free."""
+        ...
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """From the arguments of the source's constructor, as JSON gives them."""
+        ...
+
+    def to_arguments(self) -> dict[str, Any]:
+        """The inverse of `from_arguments`, ready for JSON."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+
+# kind -> class of the configuration, class of the network: ``Network(config, rngs)``, and then
+# ``network(batch, perturbations)`` gives logits and activations by name
+NETWORKS: dict[str, tuple[type[NetworkConfig], Callable[[Any, nnx.Rngs], Any]]] = {
+    UNetConfig.kind: (UNetConfig, UNet),
+    DynUNetConfig.kind: (DynUNetConfig, DynUNet),
+    NNUNetConfig.kind: (NNUNetConfig, NNUNet),
+}
 
 # Arithmetic of every matrix product and convolution, by name.
 _MATMUL_PRECISION = dict(zip(PRECISIONS, ("highest", "tensorfloat32", "bfloat16"), strict=True))
@@ -36,27 +79,33 @@ def config_from_arguments(kind: str, arguments: Mapping[str, Any]) -> NetworkCon
     Raises:
         InputError: the kind is unknown or an argument is not supported.
     """
-    if kind not in CONFIGS:
-        raise InputError(f"unknown network {kind!r}; known: {', '.join(CONFIGS)}")
-    return CONFIGS[kind].from_arguments(arguments)
+    if kind not in NETWORKS:
+        raise InputError(f"unknown network {kind!r}; known: {', '.join(NETWORKS)}")
+    return NETWORKS[kind][0].from_arguments(arguments)
 
 
-def build(config: NetworkConfig, rngs: nnx.Rngs) -> UNet:
+def build(config: NetworkConfig, rngs: nnx.Rngs) -> Any:
     """The network of this architecture, freshly initialised."""
-    return UNet(config, rngs)
+    return NETWORKS[config.kind][1](config, rngs)
 
 
 @dataclass(frozen=True)
 class NetworkFunction:
-    """A network as a pure function of its parameters.
+    """A network, or an ensemble of one architecture, as a pure function of its parameters.
+
+    An ensemble's logits are the mean of its members', as in nnU-Net; its parameters have the
+    members as their leading axis. It is one network with parallel branches: an activation holds
+    the members' channels side by side, (B, X', Y', Z', members · C').
 
     Attributes:
         config: the architecture.
         precision: arithmetic, one of `jaxsal.settings.PRECISIONS`; logits are float32 in any case.
+        members: number of networks; 1 for a single one, whose parameters have no leading axis.
     """
 
     config: NetworkConfig
     precision: str = "float32"
+    members: int = 1
 
     def __call__(self, parameters: Parameters, batch: jax.Array) -> jax.Array:
         """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C)."""
@@ -81,13 +130,36 @@ class NetworkFunction:
         if self.precision == "bfloat16":
             parameters = {k: v.astype(jnp.bfloat16) for k, v in parameters.items()}
             batch = batch.astype(jnp.bfloat16)
+        perturbations = dict(perturbations or {})
         with jax.default_matmul_precision(_MATMUL_PRECISION[self.precision]):
-            network = merge(self.config, parameters)
-            logits, activations = network(batch, perturbations)
-        unknown = sorted(set(perturbations or {}) - set(activations))
+            if self.members == 1:
+                logits, activations = merge(self.config, parameters)(batch, perturbations)
+            else:
+                logits, activations = self._ensemble(parameters, batch, perturbations)
+        unknown = sorted(set(perturbations) - set(activations))
         if unknown:
             raise InputError(f"the network has no layer {', '.join(unknown)} to perturb")
         return logits.astype(jnp.float32), activations
+
+    def _ensemble(
+        self, parameters: Parameters, batch: jax.Array, perturbations: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """One member after the other, so that the program and its memory are those of one."""
+
+        def member(own: tuple[Parameters, dict[str, jax.Array]]) -> tuple[jax.Array, Any]:
+            return merge(self.config, own[0])(batch, own[1])
+
+        def split_channels(x: jax.Array) -> jax.Array:
+            return jnp.moveaxis(x.reshape(*x.shape[:-1], self.members, -1), -2, 0)
+
+        def join_channels(x: jax.Array) -> jax.Array:
+            y = jnp.moveaxis(x, 0, -2)
+            return y.reshape(*y.shape[:-2], -1)
+
+        separate = {name: split_channels(value) for name, value in perturbations.items()}
+        logits, activations = jax.lax.map(member, (dict(parameters), separate))
+        joined = {name: join_channels(value) for name, value in activations.items()}
+        return logits.astype(jnp.float32).mean(0), joined
 
     @property
     def divisor(self) -> Triple:
@@ -106,7 +178,7 @@ class NetworkFunction:
         return x, y, z
 
 
-def merge(config: NetworkConfig, parameters: Parameters) -> UNet:
+def merge(config: NetworkConfig, parameters: Parameters) -> Any:
     """The Flax network of this architecture holding these parameters."""
     graph, variables = nnx.split(_abstract_network(config))
     values = [
@@ -116,16 +188,17 @@ def merge(config: NetworkConfig, parameters: Parameters) -> UNet:
     return nnx.merge(graph, nnx.from_flat_state(values))
 
 
-def split(network: UNet) -> dict[str, jax.Array]:
+def split(network: nnx.Module) -> dict[str, jax.Array]:
     """The inverse of `merge`: the parameters of a Flax network by name."""
     variables = nnx.to_flat_state(nnx.state(network))
     return {_name(path): variable.get_value() for path, variable in variables}
 
 
-def parameter_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter of this architecture."""
+def parameter_shapes(config: NetworkConfig, members: int = 1) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter of this architecture, or of an ensemble of it."""
     variables = nnx.to_flat_state(nnx.state(_abstract_network(config)))
-    return {_name(path): tuple(variable.get_value().shape) for path, variable in variables}
+    leading = (members,) if members > 1 else ()
+    return {_name(path): (*leading, *variable.get_value().shape) for path, variable in variables}
 
 
 def layer_names(config: NetworkConfig) -> tuple[str, ...]:
@@ -153,7 +226,7 @@ def layer_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 
 
 @lru_cache(maxsize=64)
-def _abstract_network(config: NetworkConfig) -> UNet:
+def _abstract_network(config: NetworkConfig) -> Any:
     return nnx.eval_shape(lambda: build(config, nnx.Rngs(0)))
 
 

@@ -7,6 +7,8 @@ that can be hashed, or raises `InputError`.
 from __future__ import annotations
 
 import inspect
+import math
+from collections.abc import Iterable
 from typing import Any
 
 from jaxsal.errors import InputError
@@ -78,6 +80,57 @@ def as_activation(name: str, value: Any) -> Setting | None:
     arguments = {k: v for k, v in setting[1] if k != "inplace"}
     _check_arguments(name, arguments, allowed)
     return setting[0], tuple(arguments.items())
+
+
+def as_triples(name: str, value: Any) -> tuple[Triple, ...]:
+    """A list of sizes, each one number for all axes or one per axis."""
+    return tuple(as_triple(name, entry) for entry in as_sequence(name, value))
+
+
+def check_odd(name: str, sizes: tuple[Triple, ...]) -> None:
+    """Kernels that are odd along every axis, as sizes that add up need them."""
+    if any(k % 2 == 0 for size in sizes for k in size):
+        shown = [list(size) for size in sizes]
+        raise InputError(f"{name} must be odd along every axis, got {shown}")
+
+
+def check_known(
+    network: str, given: Iterable[str], required: Iterable[str], optional: Iterable[str]
+) -> None:
+    """All required arguments of the source's constructor, and none that it does not have."""
+    names = set(given)
+    missing = [name for name in required if name not in names]
+    unknown = sorted(names - set(required) - set(optional))
+    if missing or unknown:
+        raise InputError(
+            f"the configuration takes the arguments of {network}; "
+            + (f"missing: {', '.join(missing)}. " if missing else "")
+            + (f"unknown: {', '.join(unknown)}." if unknown else "")
+        )
+
+
+def check_widths(norm: Setting | None, act: Setting | None, widths: Iterable[int]) -> None:
+    """Group norm and slopes per channel must fit every number of channels they work on."""
+    found = sorted(set(widths))
+    groups = dict(norm[1]).get("num_groups", 1) if norm else 1
+    if any(width % groups for width in found):
+        raise InputError(f"num_groups must divide the channels {found}, got {groups}")
+    slopes = dict(act[1]).get("num_parameters", 1) if act else 1
+    if slopes != 1 and found != [slopes]:
+        raise InputError(
+            f"num_parameters of PReLU must be 1 or the number of channels, {found}; got {slopes}"
+        )
+
+
+def setting_as_json(setting: Setting | None) -> list[Any] | None:
+    """A layer's name and arguments as JSON holds them."""
+    return None if setting is None else [setting[0], dict(setting[1])]
+
+
+def product(strides: tuple[Triple, ...]) -> Triple:
+    """The product of strides along each axis."""
+    x, y, z = (math.prod(s[a] for s in strides) for a in range(3))
+    return x, y, z
 
 
 def as_norm(name: str, value: Any) -> Setting | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,6 +17,10 @@ from jaxsal.nets.settings import (
     as_odd_triple,
     as_sequence,
     as_triple,
+    check_known,
+    check_widths,
+    product,
+    setting_as_json,
 )
 from jaxsal.types import Triple
 
@@ -64,8 +67,8 @@ class UNetConfig:
             "kernel_size": _per_axis(self.kernel_size),
             "up_kernel_size": _per_axis(self.up_kernel_size),
             "num_res_units": self.num_res_units,
-            "act": None if self.act is None else [self.act[0], dict(self.act[1])],
-            "norm": None if self.norm is None else [self.norm[0], dict(self.norm[1])],
+            "act": setting_as_json(self.act),
+            "norm": setting_as_json(self.norm),
             "dropout": self.dropout,
             "bias": self.bias,
             "adn_ordering": self.adn_ordering,
@@ -79,8 +82,7 @@ class UNetConfig:
     @property
     def divisor(self) -> Triple:
         """What each spatial size of an input must be a multiple of."""
-        x, y, z = (math.prod(s[a] for s in self.strides) for a in range(3))
-        return x, y, z
+        return product(self.strides)
 
     @property
     def fixed_size(self) -> tuple[int | None, int | None, int | None]:
@@ -114,14 +116,7 @@ def _checked_config(arguments: Mapping[str, Any]) -> UNetConfig:
     if not isinstance(arguments, Mapping):
         raise InputError(f"a UNet's configuration is a mapping of arguments, got {arguments!r}")
     given = {"spatial_dims" if k == "dimensions" else k: v for k, v in arguments.items()}
-    missing = [name for name in _REQUIRED if name not in given]
-    unknown = sorted(set(given) - set(_REQUIRED) - set(_DEFAULTS))
-    if missing or unknown:
-        raise InputError(
-            "a UNet's configuration takes the arguments of monai.networks.nets.UNet; "
-            + (f"missing: {', '.join(missing)}. " if missing else "")
-            + (f"unknown: {', '.join(unknown)}." if unknown else "")
-        )
+    check_known("monai.networks.nets.UNet", given, _REQUIRED, _DEFAULTS)
     full = {**_DEFAULTS, **given}
     if full["spatial_dims"] != 3:
         raise InputError(f"spatial_dims must be 3, got {full['spatial_dims']!r}")
@@ -149,19 +144,6 @@ def _checked_config(arguments: Mapping[str, Any]) -> UNetConfig:
         bias=as_flag("bias", full["bias"]),
         adn_ordering=ordering,
     )
-    _check_widths(config)
-    return config
-
-
-def _check_widths(config: UNetConfig) -> None:
-    """Group norm and slopes per channel must fit every number of channels they work on."""
     top = (config.out_channels,) if config.num_res_units else ()  # else it is a bare convolution
-    widths = sorted({*config.channels, *top})
-    groups = dict(config.norm[1]).get("num_groups", 1) if config.norm else 1
-    if any(width % groups for width in widths):
-        raise InputError(f"num_groups must divide the channels {widths}, got {groups}")
-    slopes = dict(config.act[1]).get("num_parameters", 1) if config.act else 1
-    if slopes != 1 and widths != [slopes]:
-        raise InputError(
-            f"num_parameters of PReLU must be 1 or the number of channels, {widths}; got {slopes}"
-        )
+    check_widths(config.norm, config.act, (*config.channels, *top))
+    return config

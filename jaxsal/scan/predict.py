@@ -53,7 +53,7 @@ class Prediction:
     """A scan with its lesions.
 
     Attributes:
-        image: (X, Y, Z, C) float32, z-scored.
+        image: (X, Y, Z, C) float32, normalised.
         grid: of the image.
         probability: (X, Y, Z) float32, of lesion.
         threshold: lesion probability at and above which a voxel is lesion.
@@ -104,12 +104,16 @@ def find_lesions(model: Model, scan: Scan, settings: PredictSettings) -> Predict
     Raises:
         InputError: a file cannot be used, or the settings do not fit the model.
     """
-    image, grid = read_image(scan.images, model.channels)
+    image, grid = read_image(scan.images, model.channels, model.preprocessing)
     _warn_of_swaps(scan, model.channels)
     reference = read_mask(scan.reference, grid) if scan.reference else None
     labels = read_labels(scan.instances, grid) if scan.instances else None
     logits = np.asarray(make_field(model, settings)(jnp.asarray(image)))
-    probability = lesion_probability(logits, output_channel(settings.target, logits.shape[-1]))
+    probability = lesion_probability(
+        logits,
+        output_channel(settings.target, logits.shape[-1]),
+        model.outputs.probability if model.outputs else "softmax",
+    )
     threshold = model.threshold if settings.threshold is None else settings.threshold
     if labels is not None:
         instances = given(labels, grid)

@@ -16,7 +16,7 @@ import torch
 
 from jaxsal.errors import InputError
 from jaxsal.files import file_checksum
-from jaxsal_converters.state_dict import read_state_dict, select_network
+from jaxsal_converters.state_dict import read_checkpoint, read_state_dict, select_network
 
 TENSORS = {"model.0.weight": torch.arange(6.0).reshape(2, 3), "model.0.bias": torch.ones(2)}
 
@@ -74,6 +74,21 @@ def test_counters_and_entries_that_are_no_tensors_are_left_out(tmp_path: Path) -
     extra = {"model.1.num_batches_tracked": torch.tensor(7), "version": 3}
     state = read_state_dict(written(tmp_path / "a.pth", {**TENSORS, **extra}))
     assert state.keys() == TENSORS.keys()
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64, np.bool_])
+def test_numbers_of_numpy_that_training_programs_log_are_let_through(
+    tmp_path: Path, kind: type
+) -> None:
+    path = written(tmp_path / "a.pth", {"state_dict": TENSORS, "best": kind(1), "dice": [kind(0)]})
+    assert read_state_dict(path).keys() == TENSORS.keys()
+    assert read_checkpoint(path)["best"] == kind(1)
+
+
+def test_arrays_of_numpy_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.pth", {**TENSORS, "history": np.ones(3)})
+    with pytest.raises(InputError, match=r"more than tensors.*_reconstruct"):
+        read_state_dict(path)
 
 
 @pytest.mark.parametrize("form", ["zip", "old", "pickle"])

@@ -1,0 +1,166 @@
+"""A training of nnU-Net v2's -> `jaxsal.Model`, several folds as one ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxsal.errors import InputError
+from jaxsal.files import file_checksum
+from jaxsal.model import Model
+from jaxsal.nets.nnunet_config import NNUNetConfig
+from jaxsal.types import Triple
+from jaxsal_converters.nnunet_architecture import read_architecture
+from jaxsal_converters.nnunet_folder import (
+    Fold,
+    choose_folds,
+    read_fold,
+    read_plans,
+    training_folder,
+)
+from jaxsal_converters.nnunet_keys import KEY_PATTERN, aliases, own_entries, parameter_rules
+from jaxsal_converters.nnunet_plans import (
+    channel_names,
+    read_outputs,
+    read_preprocessing,
+    select_configuration,
+    spatial_axes,
+)
+from jaxsal_converters.rules import apply_rules
+from jaxsal_converters.state_dict import State, select_network
+
+_DEFAULT_CONFIGURATION = "3d_fullres"
+_DEFAULT_TRAINER = "nnUNetTrainer"
+
+
+def convert_nnunet(
+    results: str | Path,
+    folds: Sequence[str] | None = None,
+    configuration: str | None = None,
+    *,
+    threshold: float | None = None,
+    channels: Sequence[str] | None = None,
+) -> tuple[Model, list[str]]:
+    """Converts what nnU-Net v2 trained.
+
+    Args:
+        results: folder with plans.json, dataset.json and fold_0, …
+        folds: numbers, "fold_all", or None or "all" for all folds there are.
+        configuration: of the plans; by default the checkpoints'.
+        threshold: lesion probability at and above which a voxel is lesion.
+        channels: a name per input channel; by default dataset.json's.
+
+    Returns:
+        The model, and a sentence for everything that was assumed.
+
+    Raises:
+        InputError: the files do not make a network that is supported.
+    """
+    folder = training_folder(Path(results), configuration)
+    plans, dataset = read_plans(folder)
+    members = [read_fold(path) for path in choose_folds(folder, folds)]
+    name = _configuration(members, configuration)
+    try:
+        outputs = read_outputs(dataset)
+        names = channel_names(dataset)
+        settings = select_configuration(plans, name)
+        axes = spatial_axes(plans)
+        config = read_architecture(settings, len(names), len(outputs.names), axes)
+        preprocessing = read_preprocessing(plans, settings, axes, members[0].mirror_axes)
+    except KeyError as error:
+        raise InputError(f"{folder}: the plans lack {error}, which nnU-Net writes") from error
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from error
+    parameters = [_parameters(config, fold, axes) for fold in members]
+    assumptions = _assumptions(plans, members, preprocessing.mirror_axes)
+    if threshold is None:
+        threshold = 0.5
+        assumptions.append("threshold: 0.5; set it with --threshold")
+    model = Model(
+        config=config,
+        parameters=_stacked(parameters),
+        channels=tuple(channels) if channels is not None else names,
+        threshold=threshold,
+        aliases=aliases(config),
+        source={
+            "folder": folder.name,
+            "configuration": name,
+            "folds": {fold.path.parent.name: file_checksum(fold.path) for fold in members},
+            "converter": "nnunet",
+            "assumptions": assumptions,
+        },
+        members=len(members),
+        preprocessing=preprocessing,
+        outputs=outputs,
+    )
+    return model, assumptions
+
+
+def convert_entries(config: NNUNetConfig, entries: State, axes: Triple) -> dict[str, Any]:
+    """Our parameters from the entries of one network.
+
+    Args:
+        config: its architecture.
+        entries: by nnU-Net's keys.
+        axes: of its kernels, the one along X, Y and Z each.
+
+    Raises:
+        InputError: entries are missing, extra, misshapen or contradictory.
+    """
+    network, _, _ = select_network(entries, KEY_PATTERN)
+    return apply_rules(parameter_rules(config, axes), own_entries(network, config.stages))
+
+
+def _parameters(config: NNUNetConfig, fold: Fold, axes: Triple) -> dict[str, Any]:
+    try:
+        return convert_entries(config, fold.entries, axes)
+    except InputError as error:
+        trainer = fold.trainer or "an unknown trainer"
+        raise InputError(
+            f"{fold.path}: {error}. Trained by {trainer}, which may build another network than the "
+            f"plans describe; supported are trainers that keep the plans' {config.network}"
+        ) from error
+
+
+def _stacked(members: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(members) == 1:
+        return members[0]
+    return {name: jnp.stack([m[name] for m in members]) for name in members[0]}
+
+
+def _configuration(members: list[Fold], given: str | None) -> str:
+    """The configuration, on which all folds and the user agree."""
+    for fold in members:
+        first = members[0]
+        if (fold.configuration, fold.trainer) != (first.configuration, first.trainer):
+            raise InputError(
+                f"the folds are of different trainings: {first.path} of {first.trainer} with "
+                f"{first.configuration}, {fold.path} of {fold.trainer} with {fold.configuration}"
+            )
+        if given is not None and fold.configuration not in (None, given):
+            raise InputError(
+                f"{fold.path} was trained with the configuration {fold.configuration}, asked for "
+                f"was {given}"
+            )
+    return given or members[0].configuration or _DEFAULT_CONFIGURATION
+
+
+def _assumptions(
+    plans: dict[str, Any], members: list[Fold], mirror_axes: tuple[int, ...]
+) -> list[str]:
+    assumptions = []
+    trainer = members[0].trainer
+    if trainer != _DEFAULT_TRAINER:
+        assumptions.append(f"trainer {trainer}: its network is the one that the plans describe")
+    manager = plans.get("label_manager", "LabelManager")
+    if manager != "LabelManager":
+        assumptions.append(f"label manager {manager}: its outputs are those of the default one")
+    if mirror_axes:
+        assumptions.append(
+            "no mirroring: nnU-Net averages over mirrored images unless told --disable_tta, here "
+            "the network is taken as it is"
+        )
+    return assumptions

@@ -1,0 +1,205 @@
+"""What a network expects of its images, and how its logits are read: carried by the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from jaxsal.errors import InputError
+from jaxsal.types import Triple
+
+SCHEMES = ("zscore", "ct", "rescale", "rgb", "none")
+PROBABILITIES = ("softmax", "sigmoid")
+
+_LEAST_STD = 1e-8  # nnU-Net's guard against constant images
+_RGB_MAX = 255
+_SAME_SPACING = 0.01  # relative; scanners round
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How the intensities of one channel are normalised.
+
+    Attributes:
+        scheme: "zscore" by the image's own mean and standard deviation; "ct" clips to a range and
+            uses the training set's; "rescale" to 0 … 1; "rgb" divides by 255; "none".
+        masked: "zscore" only: within the voxels that are not 0 in all channels, holes filled;
+            the others stay as they are.
+        mean: "ct" only, as the following: of the training set's foreground.
+        std: its standard deviation.
+        lower: intensities below become this.
+        upper: intensities above become this.
+    """
+
+    scheme: str
+    masked: bool = False
+    mean: float = 0.0
+    std: float = 1.0
+    lower: float = 0.0
+    upper: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise InputError(
+                f"normalisation must be one of {', '.join(SCHEMES)}; got {self.scheme!r}"
+            )
+        if self.scheme == "ct" and not (self.lower < self.upper and self.std >= 0):
+            raise InputError(
+                "ct normalisation needs a range of intensities and a standard deviation; got "
+                f"{self.lower} to {self.upper} and {self.std}"
+            )
+
+    def apply(self, channel: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """The normalised channel (X, Y, Z), float32, of one and the scan's mask."""
+        x = channel.astype(np.float32)
+        if self.scheme == "zscore":
+            return _zscore(x, mask if self.masked else np.ones_like(mask))
+        if self.scheme == "ct":
+            return (np.clip(x, self.lower, self.upper) - self.mean) / max(self.std, _LEAST_STD)
+        if self.scheme == "rescale":
+            x = x - x.min()
+            return x / np.clip(x.max(), _LEAST_STD, None)
+        return x / _RGB_MAX if self.scheme == "rgb" else x
+
+
+def _zscore(x: np.ndarray, where: np.ndarray) -> np.ndarray:
+    if not where.any():
+        return x
+    inside = x[where].astype(np.float64)
+    scaled = ((x - inside.mean()) / max(inside.std(), _LEAST_STD)).astype(np.float32)
+    return np.where(where, scaled, x)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the network's training did to images, which its input must undergo as well.
+
+    Attributes:
+        normalisation: of each channel.
+        spacing: voxel size in mm along X, Y, Z.
+        roi: window size in voxels.
+        overlap: share of a window that the next one covers again.
+        orientation: axis codes such as "RAS" that images are brought to; None for any.
+        mirror_axes: axes, 0 … 2, along which training mirrored, so that inference may average
+            over mirrored images.
+    """
+
+    normalisation: tuple[Normalisation, ...]
+    spacing: tuple[float, float, float]
+    roi: Triple
+    overlap: float = 0.5
+    orientation: str | None = None
+    mirror_axes: tuple[int, ...] = ()
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Preprocessing:
+        """The inverse of `to_json`.
+
+        Raises:
+            InputError: an entry is missing, unknown or out of its range.
+        """
+        try:
+            values = dict(record)
+            channels = tuple(Normalisation(**entry) for entry in values.pop("normalisation"))
+            lists: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+            }
+            return cls(channels, **lists)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"the preprocessing is incomplete or was changed: {error}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+    def __post_init__(self) -> None:
+        if len(self.spacing) != 3 or not all(s > 0 for s in self.spacing):
+            raise InputError(f"spacing must be three sizes in mm, got {self.spacing}")
+        if len(self.roi) != 3 or not all(isinstance(n, int) and n > 0 for n in self.roi):
+            raise InputError(f"roi must be three whole numbers of voxels, got {self.roi}")
+        if not 0 <= self.overlap < 1:
+            raise InputError(f"overlap must be in [0, 1), got {self.overlap}")
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Normalises every channel of an image (X, Y, Z, C); float32.
+
+        As nnU-Net v2's ``DefaultPreprocessor`` does within the box of the voxels that are not 0
+        in all channels; outside of it there is nothing that its networks ever see.
+
+        Raises:
+            InputError: the number of channels differs.
+        """
+        if image.ndim != 4 or image.shape[-1] != len(self.normalisation):
+            raise InputError(
+                f"an image needs axes (X, Y, Z, C) with {len(self.normalisation)} channels; got "
+                f"an array of shape {image.shape}"
+            )
+        mask = ndimage.binary_fill_holes((image != 0).any(-1))
+        box = ndimage.find_objects(mask.astype(np.int8))[:1]
+        inside = box[0] if box else tuple(slice(None) for _ in range(3))
+        result = np.zeros(image.shape, np.float32)
+        for c, normalisation in enumerate(self.normalisation):
+            result[inside][..., c] = normalisation.apply(image[inside][..., c], mask[inside])
+        return result
+
+    def check_spacing(self, spacing: Sequence[float]) -> None:
+        """Raises InputError unless voxels have the size of the training's, in mm."""
+        pairs = zip(spacing, self.spacing, strict=True)
+        if any(abs(found - wanted) > _SAME_SPACING * wanted for found, wanted in pairs):
+            trained, given = (" × ".join(f"{s:g}" for s in sp) for sp in (self.spacing, spacing))
+            raise InputError(
+                f"the network was trained on voxels of {trained} mm and the image has {given} mm: "
+                "resample the image, and what belongs to it, to that size first"
+            )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network's output channels mean.
+
+    Attributes:
+        names: of each channel.
+        probability: how probabilities come of logits: "softmax" over the channels, which exclude
+            each other, or "sigmoid" of each channel, which is a region of its own.
+    """
+
+    names: tuple[str, ...]
+    probability: str = "softmax"
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Outputs:
+        """The inverse of `to_json`.
+
+        Raises:
+            InputError: an entry is missing or unknown.
+        """
+        try:
+            return cls(tuple(record["names"]), record["probability"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"the outputs are incomplete or were changed: {error!r}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+    def __post_init__(self) -> None:
+        if self.probability not in PROBABILITIES:
+            raise InputError(
+                f"probability must be one of {', '.join(PROBABILITIES)}; got {self.probability!r}"
+            )
+
+    def index(self, name: str) -> int:
+        """The channel of that name.
+
+        Raises:
+            InputError: there is none.
+        """
+        if name not in self.names:
+            raise InputError(
+                f"the network has no output {name!r}; its outputs are {', '.join(self.names)}"
+            )
+        return self.names.index(name)

@@ -1,0 +1,58 @@
+"""What a model brings with it, where the user gave nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from jaxsal.errors import InputError
+from jaxsal.lesions import output_channel
+from jaxsal.model import Model
+from jaxsal.settings import PredictSettings
+from jaxsal.types import Triple
+
+
+def for_model(
+    settings: PredictSettings,
+    model: Model,
+    *,
+    roi: Triple | None,
+    overlap: float | None,
+    target: int | str | None,
+) -> PredictSettings:
+    """The settings with window, overlap and target as given or, where None, as the model's are.
+
+    Args:
+        settings: for all the rest, and where the model tells nothing.
+        model: the network with what its source told.
+        roi: window size in voxels.
+        overlap: share of a window that the next one covers again.
+        target: output of the lesion class, by number or, where the model names them, by name.
+
+    Raises:
+        InputError: there is no such output, or it must be named.
+    """
+    told = model.preprocessing
+    return replace(
+        settings,
+        roi=roi or (told.roi if told else settings.roi),
+        overlap=overlap if overlap is not None else (told.overlap if told else settings.overlap),
+        target=_target(model, settings.target if target is None else target, target is None),
+    )
+
+
+def _target(model: Model, target: int | str, assumed: bool) -> int:
+    outputs = model.outputs
+    if isinstance(target, str):
+        if outputs is None:
+            raise InputError(f"the model does not name its outputs, give a number; got {target!r}")
+        return outputs.index(target)
+    if outputs is None:
+        return target
+    if outputs.probability == "sigmoid" and assumed:
+        if len(outputs.names) > 1:
+            raise InputError(
+                f"the network has the outputs {', '.join(outputs.names)}, which overlap: name the "
+                "one to find and explain with --target"
+            )
+        return 0
+    return output_channel(target, len(outputs.names))

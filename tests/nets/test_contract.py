@@ -1,0 +1,187 @@
+"""Every network equals its PyTorch source: logits, derivatives, the output of every module."""
+
+from __future__ import annotations
+
+import json
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from nets.cases import CASES
+from nets.cases.case import Case, arrays_of, randomised
+
+from jaxsal.checkpoints import load_model, save_model
+from jaxsal.model import Model
+from jaxsal.nets.registry import NetworkFunction, config_from_arguments, layer_names
+
+LOGITS = 3e-5  # float32 rounding, as a fraction of the largest magnitude
+GRADIENTS = 1e-4
+FAST_COMPILATION = {"xla_backend_optimization_level": 0}  # compiling is most of a test's time
+
+
+pytestmark = pytest.mark.usefixtures("xla_convolutions")
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+@cache
+def both(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Logits, activations (by the source's path) and their pull-backs, from the source and us."""
+    case = CASES[name]
+    torch.manual_seed(0)
+    network = randomised(case.source())
+    generator = np.random.default_rng(1)
+
+    def normal(channels: int) -> np.ndarray:
+        return generator.standard_normal((2, *case.size, channels), "f4")
+
+    batch, tangent = normal(case.in_channels), normal(case.in_channels)
+    cotangent = normal(case.out_channels)
+    ours = our_results(case, arrays_of(network), batch, tangent, cotangent)
+    theirs = their_results(case, network, batch, cotangent)
+    return {**theirs, "tangent": tangent, "cotangent": cotangent}, ours
+
+
+def their_results(
+    case: Case, network: torch.nn.Module, batch: np.ndarray, cotangent: np.ndarray
+) -> dict[str, Any]:
+    outputs: dict[str, torch.Tensor] = {}
+
+    def hook(path: str, _: Any, __: Any, output: Any) -> Any:
+        if not isinstance(output, torch.Tensor):
+            return None
+        outputs[path] = output
+        return output.clone()  # what follows may work in place
+
+    for path, module in network.named_modules(remove_duplicate=False):
+        if path and case.is_compared(path) and not isinstance(module, torch.nn.Identity):
+            module.register_forward_hook(partial(hook, path))
+    x = case.to_torch(batch).requires_grad_()
+    logits = network(x)
+    distinct = {id(output): output for output in outputs.values()}.values()
+    (logits * case.to_torch(cotangent)).sum().backward(inputs=[x, *distinct])
+    return {
+        "logits": case.from_torch(logits),
+        "gradient": case.from_torch(x.grad),
+        "activations": {path: case.from_torch(o) for path, o in outputs.items()},
+        "pull_backs": {path: case.from_torch(o.grad) for path, o in outputs.items()},
+    }
+
+
+def our_results(
+    case: Case,
+    state: dict[str, np.ndarray],
+    batch: np.ndarray,
+    tangent: np.ndarray,
+    cotangent: np.ndarray,
+) -> dict[str, Any]:
+    config, parameters = case.convert(state)
+    function = NetworkFunction(config)
+    layers = layer_names(config)
+
+    @partial(jax.jit, compiler_options=FAST_COMPILATION)
+    def evaluate(parameters, batch, tangent, cotangent):
+        shapes = jax.eval_shape(function.with_activations, parameters, batch)[1]
+        zeros = {name: jnp.zeros(shapes[name].shape) for name in layers}
+
+        def forward(batch, perturbations):
+            return function.with_activations(parameters, batch, perturbations)
+
+        logits, pull, activations = jax.vjp(forward, batch, zeros, has_aux=True)
+        gradient, pull_backs = pull(cotangent)
+        _, pushed = jax.jvp(partial(function, parameters), (batch,), (tangent,))
+        alone = jax.vmap(lambda image: function(parameters, image[None])[0])(batch)
+        return {
+            "logits": logits,
+            "activations": activations,
+            "gradient": gradient,
+            "pull_backs": pull_backs,
+            "pushed": pushed,
+            "alone": alone,
+        }
+
+    results = evaluate(parameters, batch, tangent, cotangent)
+    fixed = {"config": config, "parameters": parameters, "layers": layers}
+    return {**results, **fixed, "aliases": case.aliases(config)}
+
+
+def assert_close(ours: Any, theirs: np.ndarray, tolerance: float) -> None:
+    assert ours.shape == theirs.shape
+    assert np.abs(theirs).max() > 0
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+@every_case
+def test_logits_equal_the_source(name: str) -> None:
+    theirs, ours = both(name)
+    assert_close(ours["logits"], theirs["logits"], LOGITS)
+
+
+@every_case
+def test_input_gradients_equal_the_source(name: str) -> None:
+    theirs, ours = both(name)
+    assert_close(ours["gradient"], theirs["gradient"], GRADIENTS)
+
+
+@every_case
+def test_forward_derivatives_are_those_of_the_source(name: str) -> None:
+    theirs, ours = both(name)
+    found = np.vdot(np.asarray(ours["pushed"], "f8"), theirs["cotangent"])
+    expected = np.vdot(np.asarray(theirs["gradient"], "f8"), theirs["tangent"])
+    scale = np.linalg.norm(theirs["gradient"]) * np.linalg.norm(theirs["tangent"])
+    assert abs(found - expected) < GRADIENTS * scale
+
+
+@every_case
+def test_examples_of_a_batch_do_not_affect_each_other(name: str) -> None:
+    _, ours = both(name)
+    assert_close(ours["alone"], np.asarray(ours["logits"]), LOGITS)
+
+
+@every_case
+def test_every_module_of_the_source_has_its_layer_with_the_same_output(name: str) -> None:
+    theirs, ours = both(name)
+    for path, activation in theirs["activations"].items():
+        assert_close(ours["activations"][ours["aliases"][path]], activation, LOGITS)
+
+
+@every_case
+def test_perturbing_a_layer_has_the_gradient_of_that_layer(name: str) -> None:
+    theirs, ours = both(name)
+    for path, pull_back in theirs["pull_backs"].items():
+        assert_close(ours["pull_backs"][ours["aliases"][path]], pull_back, GRADIENTS)
+
+
+@every_case
+def test_aliases_and_layers_correspond(name: str) -> None:
+    theirs, ours = both(name)
+    assert set(ours["aliases"]) >= set(theirs["activations"])
+    aliased = set(ours["aliases"].values())
+    assert aliased <= set(ours["layers"])
+    assert {layer for layer in ours["layers"] if CASES[name].is_named(layer)} <= aliased
+
+
+@every_case
+def test_arguments_survive_the_way_to_json_and_back(name: str) -> None:
+    _, ours = both(name)
+    config = ours["config"]
+    arguments = json.loads(json.dumps(config.to_arguments()))
+    assert config_from_arguments(config.kind, arguments) == config
+    hash(config)
+
+
+@every_case
+def test_models_survive_saving_and_loading(name: str, tmp_path: Path) -> None:
+    _, ours = both(name)
+    channels = tuple(f"channel{c}" for c in range(CASES[name].in_channels))
+    model = Model(ours["config"], ours["parameters"], channels, aliases=ours["aliases"])
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert (loaded.config, loaded.aliases) == (model.config, model.aliases)
+    assert loaded.parameters.keys() == model.parameters.keys()
+    for key, value in model.parameters.items():
+        np.testing.assert_array_equal(loaded.parameters[key], value)
