@@ -16,6 +16,7 @@ from flax import nnx
 
 from jaxsal.errors import InputError
 from jaxsal.nets.registry import (
+    REMATERIALISING,
     NetworkConfig,
     NetworkFunction,
     build,
@@ -44,6 +45,7 @@ class Model:
         aliases: layer names of the network that it was converted from -> our layer names.
         precision: arithmetic, one of `jaxsal.settings.PRECISIONS`.
         source: where the parameters come from (file name, checksum, converter), ready for JSON.
+        rematerialise: compute activations again rather than keep them for derivatives.
 
     Raises:
         InputError: parameters or channels do not fit the architecture, channel names are not
@@ -57,6 +59,7 @@ class Model:
     aliases: Mapping[str, str] = field(default_factory=dict)
     precision: str = "float32"
     source: Mapping[str, Any] = field(default_factory=dict)
+    rematerialise: bool = False
 
     def __post_init__(self) -> None:
         _check_precision(self.precision)
@@ -115,7 +118,7 @@ class Model:
     @property
     def function(self) -> NetworkFunction:
         """The network as a pure function of parameters and a batch."""
-        return NetworkFunction(self.config, self.precision)
+        return NetworkFunction(self.config, self.precision, self.rematerialise)
 
     @property
     def divisor(self) -> Triple:
@@ -175,6 +178,18 @@ class Model:
             InputError: unknown name.
         """
         return replace(self, precision=name)
+
+    def with_rematerialisation(self) -> Model:
+        """The same model needing less memory and more time for derivatives, which stay the same.
+
+        Raises:
+            InputError: networks of this kind keep too little for that to make a difference.
+        """
+        if self.config.kind not in REMATERIALISING:
+            raise InputError(
+                f"rematerialisation is for {', '.join(REMATERIALISING)}; this is {self.config.kind}"
+            )
+        return replace(self, rematerialise=True)
 
     def _checked(self, batch: jax.Array) -> jax.Array:
         batch = jnp.asarray(batch, jnp.float32)

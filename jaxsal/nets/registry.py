@@ -19,6 +19,8 @@ from flax import nnx
 from jaxsal.errors import InputError
 from jaxsal.nets.dynunet import DynUNet
 from jaxsal.nets.dynunet_config import DynUNetConfig
+from jaxsal.nets.swin_unetr import SwinUNETR
+from jaxsal.nets.swin_unetr_config import SwinUNETRConfig
 from jaxsal.nets.unet import UNet
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.settings import PRECISIONS
@@ -64,7 +66,11 @@ class NetworkConfig(Protocol):
 NETWORKS: dict[str, tuple[type[NetworkConfig], Callable[[Any, nnx.Rngs], Any]]] = {
     UNetConfig.kind: (UNetConfig, UNet),
     DynUNetConfig.kind: (DynUNetConfig, DynUNet),
+    SwinUNETRConfig.kind: (SwinUNETRConfig, SwinUNETR),
 }
+
+# Networks that can compute activations again rather than keep them for their derivatives.
+REMATERIALISING = frozenset({SwinUNETRConfig.kind})
 
 # Arithmetic of every matrix product and convolution, by name.
 _MATMUL_PRECISION = dict(zip(PRECISIONS, ("highest", "tensorfloat32", "bfloat16"), strict=True))
@@ -93,10 +99,13 @@ class NetworkFunction:
     Attributes:
         config: the architecture.
         precision: arithmetic, one of `jaxsal.settings.PRECISIONS`; logits are float32 in any case.
+        rematerialise: compute activations again rather than keep them for derivatives; for
+            networks in `REMATERIALISING`.
     """
 
     config: NetworkConfig
     precision: str = "float32"
+    rematerialise: bool = False
 
     def __call__(self, parameters: Parameters, batch: jax.Array) -> jax.Array:
         """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C)."""
@@ -123,7 +132,8 @@ class NetworkFunction:
             batch = batch.astype(jnp.bfloat16)
         with jax.default_matmul_precision(_MATMUL_PRECISION[self.precision]):
             network = merge(self.config, parameters)
-            logits, activations = network(batch, perturbations)
+            options = {"rematerialise": True} if self.rematerialise else {}
+            logits, activations = network(batch, perturbations, **options)
         unknown = sorted(set(perturbations or {}) - set(activations))
         if unknown:
             raise InputError(f"the network has no layer {', '.join(unknown)} to perturb")

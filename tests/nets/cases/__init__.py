@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nets.cases.case import Case
 from nets.cases.dynunet import DYNUNET
+from nets.cases.swin_unetr import SWIN_UNETR
 from nets.cases.unet import UNET
 
-CASES: dict[str, Case] = {**UNET, **DYNUNET}
+CASES: dict[str, Case] = {**UNET, **DYNUNET, **SWIN_UNETR}
