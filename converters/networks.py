@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxsal_converters.dynunet import DYNUNET
 from jaxsal_converters.monai import MonaiNetwork
+from jaxsal_converters.swin_unetr import SWIN_UNETR
 from jaxsal_converters.unet import UNET
 
-MONAI_NETWORKS: dict[str, MonaiNetwork] = {n.name: n for n in (UNET, DYNUNET)}
+MONAI_NETWORKS: dict[str, MonaiNetwork] = {n.name: n for n in (UNET, DYNUNET, SWIN_UNETR)}

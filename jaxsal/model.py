@@ -17,6 +17,7 @@ from flax import nnx
 from jaxsal.errors import InputError
 from jaxsal.locality import receptive_field
 from jaxsal.nets.registry import (
+    REMATERIALISING,
     NetworkConfig,
     NetworkFunction,
     build,
@@ -50,6 +51,7 @@ class Model:
             them as their leading axis. 1 for a single network.
         preprocessing: what the images must undergo; None if the source does not tell.
         outputs: meaning of the output channels; None if the source does not tell.
+        rematerialise: compute activations again rather than keep them for derivatives.
 
     Raises:
         InputError: parameters or channels do not fit the architecture, channel names are not
@@ -66,6 +68,7 @@ class Model:
     members: int = 1
     preprocessing: Preprocessing | None = None
     outputs: Outputs | None = None
+    rematerialise: bool = False
 
     def __post_init__(self) -> None:
         _check_precision(self.precision)
@@ -130,7 +133,7 @@ class Model:
     @property
     def function(self) -> NetworkFunction:
         """The network as a pure function of parameters and a batch."""
-        return NetworkFunction(self.config, self.precision, self.members)
+        return NetworkFunction(self.config, self.precision, self.members, self.rematerialise)
 
     @property
     def divisor(self) -> Triple:
@@ -190,6 +193,18 @@ class Model:
             InputError: unknown name.
         """
         return replace(self, precision=name)
+
+    def with_rematerialisation(self) -> Model:
+        """The same model needing less memory and more time for derivatives, which stay the same.
+
+        Raises:
+            InputError: networks of this kind keep too little for that to make a difference.
+        """
+        if self.config.kind not in REMATERIALISING:
+            raise InputError(
+                f"rematerialisation is for {', '.join(REMATERIALISING)}; this is {self.config.kind}"
+            )
+        return replace(self, rematerialise=True)
 
     def _checked(self, batch: jax.Array) -> jax.Array:
         batch = jnp.asarray(batch, jnp.float32)

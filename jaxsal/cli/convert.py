@@ -11,7 +11,8 @@ from jaxsal.errors import InputError
 if TYPE_CHECKING:
     from jaxsal.model import Model
 
-_MONAI = {"unet": "UNet", "dynunet": "DynUNet"}  # command -> class in monai.networks.nets
+# command -> class in monai.networks.nets
+_MONAI = {"unet": "UNet", "dynunet": "DynUNet", "swin-unetr": "SwinUNETR"}
 
 
 def add_parser(commands: Any) -> None:

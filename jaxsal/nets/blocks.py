@@ -53,6 +53,12 @@ class Tap:
         inner._prefix = f"{self._prefix}{name}."
         return inner
 
+    def apart(self) -> Tap:
+        """A tap with the same names and perturbations that records into a dictionary of its own."""
+        other = Tap(self._perturbations)
+        other._prefix = self._prefix
+        return other
+
 
 class Convolution(nnx.Module):
     """A convolution or, with ``transposed``, an up-sampling transposed one.

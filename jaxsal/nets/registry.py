@@ -21,6 +21,8 @@ from jaxsal.nets.dynunet import DynUNet
 from jaxsal.nets.dynunet_config import DynUNetConfig
 from jaxsal.nets.nnunet import NNUNet
 from jaxsal.nets.nnunet_config import NNUNetConfig
+from jaxsal.nets.swin_unetr import SwinUNETR
+from jaxsal.nets.swin_unetr_config import SwinUNETRConfig
 from jaxsal.nets.unet import UNet
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.settings import PRECISIONS
@@ -67,7 +69,11 @@ NETWORKS: dict[str, tuple[type[NetworkConfig], Callable[[Any, nnx.Rngs], Any]]] 
     UNetConfig.kind: (UNetConfig, UNet),
     DynUNetConfig.kind: (DynUNetConfig, DynUNet),
     NNUNetConfig.kind: (NNUNetConfig, NNUNet),
+    SwinUNETRConfig.kind: (SwinUNETRConfig, SwinUNETR),
 }
+
+# Networks that can compute activations again rather than keep them for their derivatives.
+REMATERIALISING = frozenset({SwinUNETRConfig.kind})
 
 # Arithmetic of every matrix product and convolution, by name.
 _MATMUL_PRECISION = dict(zip(PRECISIONS, ("highest", "tensorfloat32", "bfloat16"), strict=True))
@@ -101,11 +107,14 @@ class NetworkFunction:
         config: the architecture.
         precision: arithmetic, one of `jaxsal.settings.PRECISIONS`; logits are float32 in any case.
         members: number of networks; 1 for a single one, whose parameters have no leading axis.
+        rematerialise: compute activations again rather than keep them for derivatives; for
+            networks in `REMATERIALISING`.
     """
 
     config: NetworkConfig
     precision: str = "float32"
     members: int = 1
+    rematerialise: bool = False
 
     def __call__(self, parameters: Parameters, batch: jax.Array) -> jax.Array:
         """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C)."""
@@ -133,7 +142,7 @@ class NetworkFunction:
         perturbations = dict(perturbations or {})
         with jax.default_matmul_precision(_MATMUL_PRECISION[self.precision]):
             if self.members == 1:
-                logits, activations = merge(self.config, parameters)(batch, perturbations)
+                logits, activations = self._single(parameters, batch, perturbations)
             else:
                 logits, activations = self._ensemble(parameters, batch, perturbations)
         unknown = sorted(set(perturbations) - set(activations))
@@ -141,13 +150,19 @@ class NetworkFunction:
             raise InputError(f"the network has no layer {', '.join(unknown)} to perturb")
         return logits.astype(jnp.float32), activations
 
+    def _single(
+        self, parameters: Parameters, batch: jax.Array, perturbations: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        options = {"rematerialise": True} if self.rematerialise else {}
+        return merge(self.config, parameters)(batch, perturbations, **options)
+
     def _ensemble(
         self, parameters: Parameters, batch: jax.Array, perturbations: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """One member after the other, so that the program and its memory are those of one."""
 
         def member(own: tuple[Parameters, dict[str, jax.Array]]) -> tuple[jax.Array, Any]:
-            return merge(self.config, own[0])(batch, own[1])
+            return self._single(own[0], batch, own[1])
 
         def split_channels(x: jax.Array) -> jax.Array:
             return jnp.moveaxis(x.reshape(*x.shape[:-1], self.members, -1), -2, 0)
