@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxsal.errors import InputError
+from jaxsal.nets.registry import NetworkConfig
 from jaxsal.nets.unet_config import UNetConfig
 
 Range = tuple[int, int]  # first and last cell along an axis
@@ -56,7 +57,7 @@ class Cost(NamedTuple):
     weights: int
 
 
-def layers(config: UNetConfig) -> list[Layer]:
+def layers(config: NetworkConfig) -> list[Layer]:
     """The convolutions in the order of the computation."""
     norm = config.norm[0] if isinstance(config, UNetConfig) and config.norm else "batch"
     if not isinstance(config, UNetConfig) or config.num_res_units or norm != "batch":
@@ -83,7 +84,7 @@ def layers(config: UNetConfig) -> list[Layer]:
     return found
 
 
-def reached(config: UNetConfig, voxel: int, axis: int) -> dict[str, tuple[Range, Range]]:
+def reached(config: NetworkConfig, voxel: int, axis: int) -> dict[str, tuple[Range, Range]]:
     """(input, output) cells of every layer that a voxel's logit depends on, along an axis."""
     found: dict[str, tuple[Range, Range]] = {}
     cells = (voxel, voxel)
@@ -103,7 +104,7 @@ def reached(config: UNetConfig, voxel: int, axis: int) -> dict[str, tuple[Range,
 
 
 def exact_crop(
-    config: UNetConfig, voxel: np.ndarray, shape: tuple[int, ...]
+    config: NetworkConfig, voxel: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Start and size of the smallest aligned window on which a voxel's logit is the volume's.
 
@@ -123,7 +124,7 @@ def exact_crop(
     return tuple(starts), tuple(sizes)
 
 
-def pull_back_costs(config: UNetConfig) -> list[Cost]:
+def pull_back_costs(config: NetworkConfig) -> list[Cost]:
     """The pull-back of one voxel, layer by layer, on average over a voxel's position.
 
     Boxes are products of ranges, and positions along the axes independent of each other, so that
@@ -168,7 +169,7 @@ def _input_range(layer: Layer, outputs: Range, axis: int) -> Range:
     return first * stride - padding, last * stride - padding + kernel - 1
 
 
-def _interior(config: UNetConfig, axis: int) -> range:
+def _interior(config: NetworkConfig, axis: int) -> range:
     """One period of positions, far from the border."""
     period = config.divisor[axis]
     return range(64 * period, 65 * period)
