@@ -72,8 +72,9 @@ class WindowAttention(nnx.Module):
         width = channels // self.heads
         qkv = self.qkv(x).reshape(*outer, positions, 3, self.heads, width)
         query, key, value = (qkv[..., i, :, :] for i in range(3))
+        exact = jnp.promote_types(x.dtype, jnp.float32)
         scores = jnp.einsum(
-            "bwphc,bwqhc->bwhpq", query * width**-0.5, key, preferred_element_type=jnp.float32
+            "bwphc,bwqhc->bwhpq", query * width**-0.5, key, preferred_element_type=exact
         )
         scores = scores + self._position_bias(positions)
         weights = jax.nn.softmax(scores if mask is None else scores + mask)
