@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxsal.model import Model
     from jaxsal.saliency.maps import SaliencyMaps
     from jaxsal.saliency.smoothgrad import Progress, smoothgrad, smoothgrad_stream
+    from jaxsal.settings import SmoothGradSettings
     from jaxsal.volumes import read_image, read_labels, write_volume
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ _HOMES = {
     "Model": "jaxsal.model",
     "Progress": "jaxsal.saliency.smoothgrad",
     "SaliencyMaps": "jaxsal.saliency.maps",
+    "SmoothGradSettings": "jaxsal.settings",
     "keep_compiled_programs": "jaxsal.compilation",
     "load_model": "jaxsal.checkpoints",
     "read_image": "jaxsal.volumes",
@@ -42,6 +44,7 @@ __all__ = [
     "Model",
     "Progress",
     "SaliencyMaps",
+    "SmoothGradSettings",
     "__version__",
     "keep_compiled_programs",
     "load_model",
