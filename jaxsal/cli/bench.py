@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxsal.cli import options as shared
 
-_SHAPE, _ROI = (192, 224, 192), (96, 96, 96)
+_SHAPE = (192, 224, 192)
 
 
 def add_parser(commands: Any) -> None:
@@ -33,9 +33,8 @@ def add_parser(commands: Any) -> None:
         "--roi",
         type=int,
         nargs="+",
-        default=list(_ROI),
         metavar="N",
-        help="window size in voxels, one number or one per axis; default: 96",
+        help="window size in voxels, one number or one per axis; default: the model's, else 96",
     )
     parser.add_argument(
         "--memory",
@@ -69,8 +68,10 @@ def run(options: argparse.Namespace) -> None:
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.errors import InputError
-    from jaxsal.field import sliding_window, whole_volume
     from jaxsal.scan.calibration import measure_throughput
+    from jaxsal.scan.defaults import for_model
+    from jaxsal.scan.predict import make_field
+    from jaxsal.settings import PredictSettings
 
     if options.memory is not None and options.memory <= 0:
         raise InputError(f"memory must be more than zero, got {options.memory} bytes")
@@ -78,11 +79,16 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"shape must be three sizes of at least 1 voxel, got {options.shape}")
     with shared.computing(options), ProgressBar() as bar:
         model = load_model(options.model, options.precision)
-        sizes = options.roi * 3 if len(options.roi) == 1 else options.roi
-        field = whole_volume(model) if options.field == "whole" else sliding_window(model, sizes)
+        sizes = options.roi and tuple(options.roi * 3 if len(options.roi) == 1 else options.roi)
+        settings = for_model(
+            PredictSettings(field=options.field), model, roi=sizes, overlap=None, target=0
+        )
         bar.stage("measuring")
         speed = measure_throughput(
-            field, tuple(options.shape), len(model.channels), memory=options.memory
+            make_field(model, settings),
+            tuple(options.shape),
+            len(model.channels),
+            memory=options.memory,
         )
     size = " × ".join(map(str, speed.shape))
     print(f"{speed.device}, {options.precision}, {options.field} field, {size} voxels")

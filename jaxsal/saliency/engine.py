@@ -280,7 +280,8 @@ class Engine:
         )
         several = any(len(group.windows) > 1 for group in self._groups)
         each = needs.pull_back + (image * math.prod(self._frame) if several else 0)
-        fixed = 2 * image * math.prod(plan.padded) + needs.prepared + needs.linearise
+        copies = 2 + self._programs.sample_devices  # noisy ones are made on one device
+        fixed = copies * image * math.prod(plan.padded) + needs.prepared + needs.linearise
         residuals = needs.linearised
         available = int(work.budget * (1 - MAPS_SHARE))
         least = (fixed + residuals + each) / (1 - MAPS_SHARE)
