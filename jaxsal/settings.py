@@ -21,6 +21,7 @@ FIELDS = ("sliding", "whole")
 LEVELS = ("instance", "class")
 METHODS = ("smoothgrad",)
 PRECISIONS = ("float32", "tf32", "bfloat16")
+FEWEST_SAMPLES = 5  # before a standard error is believed
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class SmoothGradSettings:
         standard_error: also compute the standard error of each map over the noisy images.
         memory: bytes to stay within; None: a share of what the device has.
         voxel_batch: gradients computed at once; None: as many as pay and fit the memory.
-        noise_batch: noisy images computed at once; None: as many as pay and fit the memory.
-            Results do not depend on either.
+        noise_batch: noisy images computed at once per device; None: one. Results do not depend on
+            either.
     """
 
     target: int = 1
@@ -104,7 +105,7 @@ class SmoothGradSettings:
                 _whole(name, getattr(self, name))
         if not 0 <= self.noise < math.inf:
             raise InputError(f"noise must be a level of zero or more, got {self.noise}")
-        if not 0 <= self.seed < 2**31:
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**31:
             raise InputError(f"seed must be from 0 to 2147483647, got {self.seed}")
         if self.memory is not None and self.memory <= 0:
             raise InputError(f"memory must be more than zero, got {self.memory} bytes")
@@ -133,9 +134,11 @@ class SmoothGradSettings:
             raise InputError(
                 f"tolerance must be between 0 and 1, a share of the peak, got {self.tolerance}"
             )
-        if self.samples < 2 and (self.standard_error or self.tolerance is not None):
+        if self.samples < 2 and self.standard_error:
+            raise InputError(f"a standard error needs 2 samples or more, got {self.samples}")
+        if self.samples <= FEWEST_SAMPLES and self.tolerance is not None:
             raise InputError(
-                f"a standard error, and a tolerance of it, needs 2 samples or more, "
+                f"a tolerance is looked at after {FEWEST_SAMPLES} samples; allow more than that, "
                 f"got {self.samples}"
             )
 

@@ -21,10 +21,6 @@ class Reach(NamedTuple):
     first: np.ndarray
     last: np.ndarray
 
-    def union(self, other: Reach) -> Reach:
-        """The smallest box that holds both."""
-        return Reach(np.minimum(self.first, other.first), np.maximum(self.last, other.last))
-
 
 class LogitFunction(Protocol):
     """A network as a pure, hashable function of parameters and a batch of images."""

@@ -14,8 +14,10 @@ from jaxsal_converters.unet import convert
 
 # One network whose output voxels have a finite receptive field, and one where all of a window
 # matters. Tiny: what is compared does not depend on the size, compilation time does.
+# A third one reaches less than a window, so that boxes differ from windows at every edge and seam.
 NETWORKS = {
     "local": {"channels": (3, 4, 5), "strides": (2, 2), "norm": "batch"},
+    "short": {"channels": (3, 4), "strides": (2,), "norm": "batch", "kernel_size": 3},
     "global": {"channels": (3, 4), "strides": (2,), "norm": "instance", "num_res_units": 1},
 }
 ROI = (16, 16, 16)

@@ -46,9 +46,31 @@ def test_a_kind_means_all_devices_and_a_number_one_of_them() -> None:
         "CPU": [[0, 1, 2, 3], 0, 0],
         "cpu:0": [[0], 0, 0],
         "cpu:3": [[3], 3, 3],
-        "None": [[0], 0, 0],
+        "None": [[0, 1, 2, 3], 0, 0],  # one processor's cores
         "JAX's own default": [[2], 2],
     }
+
+
+def test_the_processor_is_split_into_its_cores_unless_it_is_too_late() -> None:
+    program = """
+import jax
+from jaxsal.devices import split_cpu
+split_cpu()
+first = len(jax.devices())
+split_cpu()
+print(first, len(jax.devices()))
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**environment, "JAX_PLATFORMS": "cpu"},
+    )
+    assert result.returncode == 0, result.stderr
+    cores = min(len(os.sched_getaffinity(0)), 16)
+    assert result.stdout.split() == [str(cores)] * 2
 
 
 def test_the_default_is_what_it_was_afterwards() -> None:

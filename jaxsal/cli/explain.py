@@ -186,7 +186,6 @@ def _settings(options: argparse.Namespace) -> ExplainSettings:
         noise=options.noise,
         noise_scale=options.noise_scale,
         seed=options.seed,
-        target=options.target,
         voxels_per_lesion=options.voxels_per_lesion,
         group_size=options.group_size,
         tolerance=options.tolerance,

@@ -27,7 +27,7 @@ from jax.extend.core import Literal, Var
 from jaxsal.devices import current_device
 from jaxsal.locality.boxes import Boxes, Extraction
 from jaxsal.locality.structure import Kernel, Node, Source, Structure, bind
-from jaxsal.nets.convolution import convolution, transposed_convolution
+from jaxsal.nets.convolution import convolution, forward_form, transposed_convolution
 from jaxsal.types import Triple
 
 Kernels = tuple[Any, ...]
@@ -257,9 +257,9 @@ class _Values:
                     padding=kernel.padding,
                     output_padding=kernel.extra,
                 )
-            return convolution(
-                x, kernel.oriented(value), stride=kernel.stride, padding=kernel.padding
-            )
+            oriented = kernel.oriented(value)
+            form = forward_form(x, oriented, kernel.stride)
+            return convolution(x, oriented, stride=kernel.stride, padding=kernel.padding, form=form)
 
 
 def _precision(kernel: Kernel) -> contextlib.AbstractContextManager[None]:

@@ -233,10 +233,10 @@ class _Builder:
         if len(origins) > 1:
             signs = {"add": (1, 1), "sub": (1, -1)}.get(name)
             return signs is not None and self._add_node(equation, inputs, signs=signs)
-        shifts = name in _SHIFTS and len(inputs) == 1 and inputs[0] is equation.invars[0]
+        shifts = _is_shift(equation, inputs) and inputs[0] in self._shifted
         for variable in equation.outvars:
             self._origin[variable] = next(iter(origins))
-            if (shifts or (name == "add" and len(inputs) == 1)) and inputs[0] in self._shifted:
+            if shifts:
                 self._shifted.add(variable)
         return True
 
@@ -270,6 +270,7 @@ def _kernel(equation: JaxprEqn) -> Kernel | None:
         and set(of["rhs_dilation"]) == {1}
         and tuple(numbers.lhs_spec) == tuple(numbers.out_spec) == _CHANNELS_LAST
         and 1 in (max(dilation), max(stride))
+        and of["preferred_element_type"] in (None, _dtype(equation.invars[0]))
     )
     if not plain:
         return None
@@ -296,11 +297,23 @@ def _kernel(equation: JaxprEqn) -> Kernel | None:
     )
 
 
+def _is_shift(equation: JaxprEqn, inputs: list[Var]) -> bool:
+    """Whether the slope is one everywhere."""
+    name = equation.primitive.name
+    minuend = name != "sub" or inputs[0] is equation.invars[0]
+    real = all(jnp.issubdtype(_dtype(v), jnp.floating) for v in (*inputs, *equation.outvars))
+    return name in _SHIFTS and len(inputs) == 1 and minuend and real
+
+
 def _is_pointwise(equation: JaxprEqn, inputs: Iterable[Var]) -> bool:
     """Whether every result at a position depends on the inputs at that position only."""
     if not _all_pointwise([equation]):
         return False
     return len({_shape(v) for v in (*inputs, *equation.outvars)}) == 1
+
+
+def _dtype(variable: Any) -> Any:
+    return variable.aval.dtype
 
 
 def _shape(variable: Any) -> tuple[int, ...]:
@@ -312,7 +325,7 @@ def _all_pointwise(equations: Iterable[JaxprEqn]) -> bool:
         name = equation.primitive.name
         if name in _WRAPPERS or name == "custom_jvp_call":
             inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-            if not _all_pointwise(getattr(inner, "eqns", ())):
+            if inner is None or not _all_pointwise(inner.eqns):
                 return False
         elif name not in _POINTWISE:
             return False

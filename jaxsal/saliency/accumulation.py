@@ -2,7 +2,7 @@
 
 Gradients of the current noise samples are combined by signed maximum; the samples' maps are then
 added up in the order of the samples, so that the result does not depend on how many were computed
-at once. Their squares are added up, too, where the standard error is wanted.
+at once. Where the standard error is wanted, squares of deviations are added up, too (Welford 1962).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from jaxsal.saliency.aggregate import signed_maximum
 from jaxsal.saliency.programs import Programs
+from jaxsal.settings import FEWEST_SAMPLES
 from jaxsal.types import Triple
 
 _FRAME_STEP = 16  # frames are multiples of this, so that lesions share compiled programs
-FEWEST_SAMPLES = 5  # before a standard error is believed
 
 
 class LesionMap:
@@ -28,7 +28,7 @@ class LesionMap:
         low: first position (3,) in the image of the frame that holds all gradient boxes.
         high: one past the last.
         channels: C.
-        squares: whether to add up squares.
+        squares: whether to add up squares of deviations.
     """
 
     def __init__(self, low: np.ndarray, high: np.ndarray, channels: int, *, squares: bool) -> None:
@@ -83,7 +83,7 @@ class LesionMap:
         for first in range(count) if tolerance is not None else [0]:
             stop = count if tolerance is None else first + 1
             self._total, self._squares = _add_samples(
-                self._total, self._squares, maxima, first, stop
+                self._total, self._squares, maxima, first, stop, self.samples
             )
             self.samples += stop - first
             if tolerance is not None and self.relative_error() <= tolerance:
@@ -105,7 +105,7 @@ class LesionMap:
         """The standard error of `mean`; None if squares were not added up or for one sample."""
         if self._squares is None or self.samples < 2:
             return None
-        error = np.asarray(_standard_error(self._total, self._squares, self.samples))
+        error = np.asarray(_standard_error(self._squares, self.samples))
         return self._crop(error, low, high) / np.float32(divisor)
 
     def _crop(self, values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -121,30 +121,41 @@ def frame_size(low: np.ndarray, high: np.ndarray) -> Triple:
 
 @partial(jax.jit, donate_argnums=(0, 1))
 def _add_samples(
-    total: jax.Array, squares: jax.Array | None, maxima: jax.Array, first: int, stop: int
+    total: jax.Array,
+    squares: jax.Array | None,
+    maxima: jax.Array,
+    first: int,
+    stop: int,
+    before: int,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Adds the signed maximum over devices of maxima (D, N, X, Y, Z, C), samples first … stop-1."""
-    per_device = list(maxima)
-    united = per_device[0]
-    for other in per_device[1:]:
+    """Adds samples ``first`` to ``stop - 1`` of maxima (D, N, X, Y, Z, C) to the ``before`` ones.
+
+    The maxima of the D devices are united first.
+    """
+    united = maxima[0]
+    for other in maxima[1:]:
         united = signed_maximum(united, other)
 
     def add(sample: jax.Array, sums: tuple[jax.Array, jax.Array | None]) -> tuple:
         total, squares = sums
-        total = total + united[sample]
-        return total, None if squares is None else squares + united[sample] ** 2
+        count = before + sample - first
+        value = united[sample]
+        added = total + value
+        if squares is not None:
+            deviation = jnp.where(count > 0, value - total / jnp.maximum(count, 1), 0)
+            squares = squares + deviation * (value - added / (count + 1))
+        return added, squares
 
     return jax.lax.fori_loop(first, stop, add, (total, squares))
 
 
 @jax.jit
-def _standard_error(total: jax.Array, squares: jax.Array, samples: int) -> jax.Array:
-    variance = (squares - total**2 / samples) / (samples - 1)
-    return jnp.sqrt(jnp.maximum(variance, 0) / samples)
+def _standard_error(squares: jax.Array, samples: int) -> jax.Array:
+    return jnp.sqrt(jnp.maximum(squares, 0) / (samples - 1) / samples)
 
 
 @jax.jit
 def _relative_error(total: jax.Array, squares: jax.Array, samples: int) -> jax.Array:
     peak = jnp.abs(total).max() / samples
-    error = _standard_error(total, squares, samples).max()
+    error = _standard_error(squares, samples).max()
     return jnp.where(peak > 0, error / peak, 0)

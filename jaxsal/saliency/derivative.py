@@ -104,7 +104,8 @@ class DenseDerivative:
 
     def linearise(self, parameters: Any, windows: jax.Array) -> Any:
         def logits(windows: jax.Array) -> jax.Array:
-            return jnp.take(self.function(parameters, windows), self.target, axis=-1)
+            values = jnp.take(self.function(parameters, windows), self.target, axis=-1)
+            return values.astype(jnp.float32)
 
         return jax.vjp(logits, windows)[1]  # a function, but also a pytree of arrays
 
@@ -201,7 +202,9 @@ def derivative_of(
         windows: shape (N, X, Y, Z, C).
         single: whether logits of single voxels will be pulled back, rather than sums.
     """
-    structure = structure_of(function, parameters, windows) if single else None
+    # A callable's own compiled functions would remember being traced for their structure.
+    known = single and function.channels is not None
+    structure = structure_of(function, parameters, windows) if known else None
     if structure is None:
         samples, x, y, z, _ = windows
         return DenseDerivative(function, target, samples, (x, y, z))
@@ -212,7 +215,7 @@ def _near_edge(window: int, box: int) -> int:
     """Up to this far from an edge of a window voxels get smaller boxes.
 
     A quarter of the window: with the usual overlap, a voxel that two windows share is as near as
-    that to an edge of both. None where boxes are as large as the window, or small in any case.
+    that to an edge of both. 0 where boxes are as large as the window, or small in any case.
     """
     return window // 4 if window // 2 < box < window else 0
 

@@ -2,7 +2,8 @@
 
 For a portion of the noise samples, window by window: linearise once, pull back all items of all
 lesions that the window reaches, add up what an item gets from its windows, and take the lesion's
-signed maximum. One compiled program serves all batches.
+signed maximum. One compiled program serves all batches; up to seven others, quicker ones, serve
+those of voxels near the edges of a window.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from jaxsal.locality import Shapes
 from jaxsal.saliency.accumulation import LesionMap, frame_size
 from jaxsal.saliency.derivative import Derivative, derivative_of
 from jaxsal.saliency.items import Items, points_in_window, window_groups
-from jaxsal.saliency.memory import GIB, needs_of
+from jaxsal.saliency.memory import GIB, array_bytes, needs_of
 from jaxsal.saliency.programs import Programs, device_mesh
 from jaxsal.types import Triple
 
@@ -76,7 +77,7 @@ class Work:
     noise_batch: int
     squares: bool
     tolerance: float | None
-    report: Callable[[int], None]
+    report: Callable[[int], None] = lambda count: None
 
 
 def engine_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Engine:
@@ -90,11 +91,16 @@ def engine_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Engine
     while True:
         budget = work.budget // count if shared else work.budget
         try:
-            return Engine(replace(work, devices=work.devices[:count], budget=budget), voxels, items)
+            engine = Engine(
+                replace(work, devices=work.devices[:count], budget=budget), voxels, items
+            )
         except InputError:
             if count == 1 or not shared:
                 raise
-            count //= 2
+        else:
+            if count == 1 or not shared or engine.keeps_enough:
+                return engine
+        count //= 2
 
 
 class Engine:
@@ -127,9 +133,24 @@ class Engine:
         self._batch, self._keep = self._portions()
 
     @property
+    def devices(self) -> tuple[jax.Device, ...]:
+        """The devices that it computes on."""
+        return self._work.devices
+
+    @property
+    def keeps_enough(self) -> bool:
+        """Whether all windows that reach a voxel can be kept linearised at once."""
+        return self._keep >= max(len(group.windows) for group in self._groups)
+
+    @property
     def pull_backs(self) -> int:
         """How many pull-backs one noise sample takes: one per item and window."""
         return sum(len(group.windows) * len(group.items) for group in self._groups)
+
+    def _pull_backs_of(self, lesion: int) -> int:
+        return sum(
+            len(group.windows) * int((group.items.owners == lesion).sum()) for group in self._groups
+        )
 
     def footprint(self, lesion: int) -> tuple[np.ndarray, np.ndarray]:
         """First position and one past the last (3,) of where a lesion's map can be non-zero."""
@@ -139,11 +160,9 @@ class Engine:
 
     def waves(self) -> Iterator[list[int]]:
         """Lesions to compute together: as many, in their order, as their maps fit the memory."""
-        copies = 2 + self._work.noise_batch + self._work.squares
         wave: list[int] = []
         used = 0
-        for lesion, (low, high) in enumerate(zip(self._lows, self._highs, strict=True)):
-            size = 4 * copies * self._work.channels * math.prod(frame_size(low, high))
+        for lesion, size in enumerate(self._map_bytes()):
             if wave and used + size > MAPS_SHARE * self._work.budget:
                 yield wave
                 wave, used = [], 0
@@ -151,6 +170,13 @@ class Engine:
             used += size
         if wave:
             yield wave
+
+    def _map_bytes(self) -> list[int]:
+        """What the map of each lesion takes while it is computed."""
+        copies = 2 + self._work.noise_batch + self._work.squares
+        each = 4 * copies * self._work.channels
+        frames = zip(self._lows, self._highs, strict=True)
+        return [each * math.prod(frame_size(low, high)) for low, high in frames]
 
     def maps(self, lesions: Sequence[int]) -> list[LesionMap]:
         """The signed maximum over each lesion's items, averaged over the noise samples."""
@@ -165,7 +191,10 @@ class Engine:
         for first in range(0, work.noisy.count, self._samples):
             count = min(self._samples, work.noisy.count - first)
             self._add_samples(first, count, active)
-            active = {i: one for i, one in active.items() if not one.is_complete}
+            spared = work.noisy.count - first - count
+            for lesion in [i for i, one in active.items() if one.is_complete]:
+                del active[lesion]
+                work.report(spared * self._pull_backs_of(lesion))
             if not active:
                 break
         return list(maps.values())
@@ -173,11 +202,13 @@ class Engine:
     def _add_samples(self, first: int, count: int, active: Mapping[int, LesionMap]) -> None:
         """Adds noise samples ``first`` to ``first + count - 1`` to these lesions' maps."""
         noisy = self._work.noisy(first, count)
-        noisy = noisy[np.minimum(np.arange(self._samples), count - 1)]  # the last one, repeated
+        if count < self._samples:
+            noisy = noisy[np.minimum(np.arange(self._samples), count - 1)]  # the last one, repeated
         images = jax.vmap(lambda image: pad_image(image, self._plan))(noisy)
         pulls = Linearisations(
             self._programs, self._parameters, images, self._plan.size, self._keep
         )
+        del noisy, images
         for group in self._groups:
             items = group.items[np.isin(group.items.owners, list(active))]
             for batch, gradients, corners in self._gradients(group.windows, items, pulls):
@@ -206,7 +237,7 @@ class Engine:
             assert total is not None  # an item has at least one window
             return total
 
-        for batch, count, gradients in self._batch.run(items, compute):
+        for batch, count, gradients in self._batch.run(items, compute, pulls.forget):
             yield batch[:count], gradients, self._corners(windows, batch)
 
     def _hand_out(
@@ -280,18 +311,22 @@ class Engine:
         )
         several = any(len(group.windows) > 1 for group in self._groups)
         each = needs.pull_back + (image * math.prod(self._frame) if several else 0)
-        copies = 2 + self._programs.sample_devices  # noisy ones are made on one device
-        fixed = copies * image * math.prod(plan.padded) + needs.prepared + needs.linearise
+        copies = 3 * self._programs.sample_devices + 1  # noisy ones are made on one device
+        parameters = array_bytes(work.field.parameters) + needs.prepared
+        fixed = copies * image * math.prod(plan.padded) + parameters + needs.linearise
         residuals = needs.linearised
         available = int(work.budget * (1 - MAPS_SHARE))
         least = (fixed + residuals + each) / (1 - MAPS_SHARE)
+        least = max(least, max(self._map_bytes()) / MAPS_SHARE)
         if work.budget < least:
             raise InputError(
                 f"a memory budget of {work.budget / GIB:.3g} GiB is too small for one voxel at a "
                 f"time on windows of {plan.size}: it takes about {least / GIB:.3g} GiB; allow "
                 "more memory"
             )
-        affordable = int(_LINEARISATIONS_SHARE * available // residuals)
+        affordable = int(
+            min(_LINEARISATIONS_SHARE * available, available - fixed - each) // residuals
+        )
         most = max(len(group.windows) for group in self._groups)
         keep = min(max(affordable, 1), 2 * most)
         platform = work.devices[0].platform
@@ -338,6 +373,14 @@ class Linearisations:
         self._kept[key] = linearised
         return linearised
 
+    def forget(self) -> bool:
+        """Drops what is kept, and keeps half as many from now on; false if it kept but one."""
+        if self._keep == 1:
+            return False
+        self._kept.clear()
+        self._keep //= 2
+        return True
+
 
 class Batch:
     """How many items go through a computation at once; halved when memory runs out.
@@ -352,7 +395,10 @@ class Batch:
         self._warned = False
 
     def run(
-        self, items: Items, compute: Callable[[Items], jax.Array]
+        self,
+        items: Items,
+        compute: Callable[[Items], jax.Array],
+        relieve: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[Items, int, jax.Array]]:
         """Puts all items through a computation, in batches of one size.
 
@@ -360,6 +406,7 @@ class Batch:
             items: what to compute for.
             compute: from a batch of items to results; the last batch is filled up by repeating
                 its last item.
+            relieve: called when memory runs out; whether it could free any.
 
         Yields:
             The batch, how many of its items are not repetitions, and the results.
@@ -373,15 +420,16 @@ class Batch:
             try:
                 results = jax.block_until_ready(compute(batch))
             except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error) or self.size == 1:
+                relieved = "RESOURCE_EXHAUSTED" in str(error) and relieve()
+                if "RESOURCE_EXHAUSTED" not in str(error) or (self.size == 1 and not relieved):
                     raise
-                self._halve()
+                self._shrink()
                 continue
             yield batch, count, results
             first += count
 
-    def _halve(self) -> None:
-        self.size //= 2
+    def _shrink(self) -> None:
+        self.size = max(self.size // 2, 1)
         if not self._warned:
             warnings.warn(
                 "the device ran out of memory: going on in smaller batches, which give the same "

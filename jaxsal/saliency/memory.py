@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import psutil
 from jax.extend.core import Literal
 
-from jaxsal.devices import current_device
 from jaxsal.locality import Shapes
 from jaxsal.saliency.derivative import Derivative
 
@@ -24,28 +23,44 @@ _DEVICE_SHARE = 0.8
 _SCHEDULE_FACTOR = 2.5  # XLA keeps more alive than an ideal schedule; measured up to 2.2 on CPU
 
 
-def default_budget() -> int:
-    """Bytes that may be used on the default device when the user gives no budget."""
-    device = current_device()
-    if device.platform == "cpu":
+def default_budget(devices: Sequence[jax.Device]) -> int:
+    """Bytes that may be used on each of these devices, on a CPU on all together, by default."""
+    if devices[0].platform == "cpu":
         return int(min(psutil.virtual_memory().available, _container_limit()) * _CPU_SHARE)
+    return int(min(map(_free_bytes, devices)) * _DEVICE_SHARE)
+
+
+def _free_bytes(device: jax.Device) -> int:
     statistics = device.memory_stats() or {}
-    free = statistics.get("bytes_limit", 4 * GIB) - statistics.get("bytes_in_use", 0)
-    return int(free * _DEVICE_SHARE)
+    return int(statistics.get("bytes_limit", 4 * GIB) - statistics.get("bytes_in_use", 0))
 
 
-def _container_limit() -> float:
+def _container_limit(root: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes left to the control group that this process runs in, such as a container or a job."""
-    group = Path("/sys/fs/cgroup")
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for limit, used, statistics in (
+        ("memory.max", "memory.current", "memory.stat"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+        ),
     ):
         try:
-            return int((group / limit).read_text()) - int((group / used).read_text())
+            held = int((root / used).read_text())
+            left = int((root / limit).read_text()) - held
         except (OSError, ValueError):  # no such group, or no limit ("max")
             continue
+        return left + min(_cached_files(root / statistics), held)
     return math.inf
+
+
+def _cached_files(statistics: Path) -> int:
+    """Bytes of a group that are copies of files and are given up when memory is needed."""
+    try:
+        lines = dict(line.split() for line in statistics.read_text().splitlines())
+        return int(lines.get("total_inactive_file", lines.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return 0
 
 
 @dataclass(frozen=True)

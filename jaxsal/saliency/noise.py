@@ -83,4 +83,6 @@ def noisy_images(
             f"noise_samples must have the shape (N, *image) = (N, {image.shape}), N at least "
             f"1; got {given.shape}"
         )
+    if not np.isfinite(given).all():
+        raise InputError("noise_samples must be finite, but have NaN or infinite values")
     return GivenNoise(image, given, len(given))

@@ -29,7 +29,10 @@ SAMPLES, ITEMS = "samples", "items"
 
 
 def device_mesh(devices: Sequence[jax.Device], samples: int) -> Mesh:
-    """Devices as a mesh: as many as divide evenly among the noise samples, the rest over items."""
+    """Devices as a mesh: as many over the noise samples as these can use, the rest over items.
+
+    The number over the samples divides that of the devices.
+    """
     count = len(devices)
     rows = max(n for n in range(1, count + 1) if count % n == 0 and n <= samples)
     return Mesh(np.array(devices).reshape(rows, count // rows), (SAMPLES, ITEMS))

@@ -95,7 +95,7 @@ def smoothgrad(
         group_size: another one, that of the published scripts: the maximum is taken over the
             gradients of the summed logits of so many consecutive voxels.
         tolerance: a lesion gets no more noisy images once the standard error of its map, at the
-            voxel where it is largest, is less than this fraction of the map's peak (and at least
+            voxel where it is largest, is at most this fraction of the map's peak (and at least
             5 have been used). ``crop(label).samples`` tells how many were.
         standard_error: keep the standard error of each map: ``crop(label).standard_error``.
         memory: bytes to stay within, on a CPU for all of its devices together; by default a share
@@ -116,7 +116,7 @@ def smoothgrad(
     settings = SmoothGradSettings(
         target=target,
         aggregate=aggregate,
-        samples=samples if noise_samples is None else max((*np.shape(noise_samples), 1)[0], 1),
+        samples=samples if noise_samples is None else _count(noise_samples),
         noise=noise,
         noise_scale=noise_scale,
         seed=seed,
@@ -157,6 +157,24 @@ def smoothgrad_stream(
     of lesions can be explained. Arguments are checked at once, not when the first map is asked for.
     """
     settings = settings or SmoothGradSettings()
+    chosen = _checked_devices(devices)
+    tracker = _Tracker(on_progress)
+    with jax.default_device(chosen[0]):
+        work, domains, settings = _prepared(field, image, labels, settings, noise_samples, chosen)
+        work = replace(work, report=tracker.advance)
+        tracker.lesions = len(domains)
+        return _maps(work, domains, settings, tracker) if domains else iter(())
+
+
+def _prepared(
+    field: LogitField,
+    image: ArrayLike,
+    labels: ArrayLike | None,
+    settings: SmoothGradSettings,
+    noise_samples: ArrayLike | None,
+    devices: tuple[jax.Device, ...],
+) -> tuple[Work, list[Domain], SmoothGradSettings]:
+    """What is to be done, on which domains, with the settings that apply to them."""
     image = _checked_image(image)
     target = _checked_target(field, image, settings.target)
     noisy = noisy_images(image, settings, noise_samples)
@@ -166,22 +184,26 @@ def smoothgrad_stream(
     else:
         domains = _labelled_domains(labels, image)
     x, y, z, channels = image.shape
-    tracker = _Tracker(on_progress, len(domains))
     work = Work(
         field=field,
         target=target,
         noisy=noisy,
         shape=(x, y, z),
         channels=channels,
-        devices=tuple(devices or default_devices()),
-        budget=settings.memory or default_budget(),
+        devices=devices,
+        budget=settings.memory or default_budget(devices),
         item_batch=settings.voxel_batch,
         noise_batch=min(settings.noise_batch or 1, noisy.count),
         squares=settings.standard_error or settings.tolerance is not None,
         tolerance=settings.tolerance,
-        report=tracker.advance,
     )
-    return _maps(work, domains, settings, tracker) if domains else iter(())
+    return work, domains, settings
+
+
+def _count(noise_samples: ArrayLike) -> int:
+    """N of noise samples (N, X, Y, Z, C), whose shape is checked later."""
+    shape = np.shape(noise_samples)
+    return max(shape[0], 1) if shape else 1
 
 
 def _maps(
@@ -194,7 +216,9 @@ def _maps(
 
     def crops() -> Iterator[tuple[int, Crop]]:
         for wave in engine.waves():
-            for lesion, lesion_map in zip(wave, engine.maps(wave), strict=True):
+            with jax.default_device(work.devices[0]):
+                maps = engine.maps(wave)
+            for lesion, lesion_map in zip(wave, maps, strict=True):
                 domain = domains[lesion]
                 divisor = len(domain.voxels) if settings.aggregate == "mean" else 1
                 low, high = engine.footprint(lesion)
@@ -205,9 +229,9 @@ def _maps(
 
 
 class _Tracker:
-    def __init__(self, on_progress: OnProgress | None, lesions: int) -> None:
-        self._tell, self._lesions = on_progress, lesions
-        self._lesions_done = self._done = self.gradients = 0
+    def __init__(self, on_progress: OnProgress | None) -> None:
+        self._tell = on_progress
+        self.lesions = self._lesions_done = self._done = self.gradients = 0
 
     def advance(self, gradients: int) -> None:
         self._done += gradients
@@ -219,7 +243,17 @@ class _Tracker:
 
     def _report(self) -> None:
         if self._tell is not None:
-            self._tell(Progress(self._lesions_done, self._lesions, self._done, self.gradients))
+            self._tell(Progress(self._lesions_done, self.lesions, self._done, self.gradients))
+
+
+def _checked_devices(devices: Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
+    chosen = default_devices() if devices is None else tuple(devices)
+    kinds = sorted({device.device_kind for device in chosen})
+    if len(kinds) != 1:
+        raise InputError(
+            f"devices must be one or more of one kind, got {', '.join(kinds) or 'none'}"
+        )
+    return chosen
 
 
 def _checked_image(image: ArrayLike) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from jaxsal.devices import current_device
+from jaxsal.devices import current_device, default_devices
 from jaxsal.errors import InputError
 from jaxsal.field import LogitField
 from jaxsal.saliency.smoothgrad import smoothgrad
@@ -55,7 +55,7 @@ def measure_throughput(
     shape: Triple,
     channels: int,
     *,
-    samples: int = 2,
+    samples: int | None = None,
     least_seconds: float = 5.0,
     memory: int | None = None,
 ) -> Throughput:
@@ -65,13 +65,14 @@ def measure_throughput(
         field: the logits that are differentiated; it runs on the default device.
         shape: grid (X, Y, Z) of the scan.
         channels: C of the scan.
-        samples: noisy images.
+        samples: noisy images; by default two, or one for each of several devices.
         least_seconds: how long the measured call is to take at least.
         memory: as for `jaxsal.smoothgrad`.
 
     Raises:
         InputError: the shape has no room for the lesions, or does not fit the field.
     """
+    samples = samples or max(2, len(default_devices()))
 
     def timed(lesions: int) -> float:
         image, labels = synthetic_scan(shape, channels, (LESION_VOXELS,) * lesions)

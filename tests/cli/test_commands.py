@@ -223,8 +223,8 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
         overwrite: bool,
         **_: object,
     ) -> list[object]:
-        sliding = {"finding_field": finding.field}
-        seen.update(asdict(scan) | asdict(finding) | asdict(settings) | sliding)
+        of_finding = {"finding_field": finding.field, "target": finding.target}
+        seen.update(asdict(scan) | asdict(finding) | asdict(settings) | of_finding)
         seen.update(out=out, precision=model.precision, overwrite=overwrite)
         return []
 

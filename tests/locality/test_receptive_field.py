@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxsal import Model
-from jaxsal.locality import receptive_field, structure_of
+from jaxsal.locality import Boxes, linearise, pull_back, receptive_field, structure_of
 from jaxsal.nets.registry import NetworkFunction, config_from_arguments
 from jaxsal.types import Reach
 
@@ -94,6 +94,7 @@ class Callable3D:
         (lambda x: jnp.tanh(2 * x) ** 2 + x, True),
         (lambda x: jax.nn.silu(jax.nn.relu(x)), True),
         (lambda x: jax.jit(jnp.exp)(x) - jnp.concatenate([x], -1), True),
+        (lambda x: x + x.astype(jnp.int32).astype(jnp.float32), True),
         (lambda x: x - x.mean(), False),
         (lambda x: jnp.roll(x, 1, axis=1), False),
         (lambda x: x * jnp.concatenate([jnp.sin(x)], -1), True),
@@ -106,3 +107,12 @@ class Callable3D:
 def test_only_what_stays_in_place_is_local(call, is_local):
     structure = structure_of(Callable3D(call), (), (1, 4, 4, 4, 1))
     assert (structure is not None) == is_local
+    if structure is not None:
+        images = jax.random.normal(jax.random.key(0), (1, 4, 4, 4, 1))
+        position, one = jnp.array([[2, 1, 3]]), jnp.ones(1)
+        slopes = linearise(structure, (), images)
+        found = pull_back(
+            structure, Boxes(structure), (None,) * len(structure.nodes), slopes, position, one, 0
+        )
+        expected = jax.grad(lambda x: call(x)[0, 2, 1, 3, 0])(images)[0, 2, 1, 3, 0]
+        assert float(found.sum()) == pytest.approx(float(expected), rel=1e-5)

@@ -21,7 +21,7 @@ CASES = [
     ((6, 4, 8), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
     ((5, 6, 4), (1, 1, 1), (1, 1, 1), (0, 0, 0)),
 ]
-FORMS = ["columns", "taps", "xla"]
+FORMS = ["columns", "separable", "taps", "xla"]
 FAST_COMPILATION = {"xla_backend_optimization_level": 0}  # compiling is most of the time
 TOLERANCE = 2e-5  # float32 sums of at most 45 * 3 products of standard normal numbers
 

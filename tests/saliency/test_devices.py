@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import jax
 import numpy as np
 import pytest
 from peers import ROI, converted
 
-from jaxsal import sliding_window, smoothgrad, whole_volume
+from jaxsal import InputError, sliding_window, smoothgrad, whole_volume
 
+smoothgrad_module = sys.modules["jaxsal.saliency.smoothgrad"]
 SHAPE = (21, 18, 13)
 rng = np.random.default_rng(0)
 IMAGE = rng.normal(size=(*SHAPE, 2)).astype(np.float32)
@@ -57,10 +60,26 @@ def test_neither_do_those_of_networks_that_are_not_local(aggregate):
         assert np.abs(a - b).max() <= 1e-6 * np.abs(b).max()
 
 
-def test_where_memory_is_short_fewer_devices_are_used():
+MEMORY = 4 * 2**20  # enough for two of the four devices
+
+
+def test_where_memory_is_short_fewer_devices_are_used(monkeypatch):
     field = sliding_window(converted("local"), roi=ROI)
     expected = maps_on(1, field, noise_samples=NOISE)
-    found = maps_on(4, field, noise_samples=NOISE, memory=60 * 2**20)
+    engines = []
+    make = smoothgrad_module.engine_within_memory
+    monkeypatch.setattr(
+        smoothgrad_module,
+        "engine_within_memory",
+        lambda *arguments: engines.append(make(*arguments)) or engines[-1],
+    )
+    found = maps_on(4, field, noise_samples=NOISE, memory=MEMORY)
+    assert len(engines[0].devices) < 4
     for label in expected.labels:
         a, b = found.dense(label), expected.dense(label)
         assert np.abs(a - b).max() <= 1e-6 * np.abs(b).max()
+
+
+def test_no_devices_are_refused():
+    with pytest.raises(InputError, match="one or more of one kind, got none"):
+        maps_on(0, whole_volume(converted("local")), samples=1)

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from jaxsal.field import sliding_window
 from jaxsal.saliency.aggregate import signed_maximum
-from jaxsal.saliency.engine import Batch
+from jaxsal.saliency.engine import Batch, Linearisations
 from jaxsal.saliency.items import Domain, Items, items_of, points_in_window, window_groups
 from jaxsal.saliency.memory import working_bytes
 from jaxsal.saliency.sampling import consecutive
@@ -36,6 +36,41 @@ def test_out_of_memory_halves_the_batch_and_says_so_once(devices):
     assert [x for _, n, r in results for x in r[:n].tolist()] == [0, 10, 20, 30, 40]
     assert all(len(r) == 2 * devices for _, _, r in results)  # the last is filled up
     assert len(warnings) == 1
+
+
+def test_what_can_be_forgotten_is_forgotten_before_giving_up():
+    kept = [3]
+
+    def compute(batch):
+        if kept:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return jnp.asarray(batch.owners)
+
+    with pytest.warns(UserWarning, match="ran out of memory"):
+        results = list(Batch(1).run(items(2), compute, lambda: bool(kept and kept.pop())))
+    assert [r.tolist() for _, _, r in results] == [[0], [1]]
+
+
+def test_linearised_windows_are_dropped_by_how_long_they_were_not_used():
+    made = []
+
+    class Programs:
+        def distribute(self, images):
+            return images
+
+        def linearise(self, parameters, images, start, size):
+            made.append(tuple(start))
+            return tuple(start)
+
+    pulls = Linearisations(Programs(), (), None, (4, 4, 4), keep=2)
+    a, b, c = np.eye(3, dtype=int)
+    for start in (a, b, a, c, a, b):
+        assert pulls.at(start) == tuple(start)
+    assert made == [tuple(a), tuple(b), tuple(c), tuple(b)]
+    assert pulls.forget()
+    assert not pulls.forget()  # one is needed
+    pulls.at(a)
+    assert made[4:] == [tuple(a)]
 
 
 def test_other_errors_and_hopeless_ones_are_not_hidden():

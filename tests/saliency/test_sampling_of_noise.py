@@ -34,6 +34,17 @@ def test_the_standard_error_is_that_of_a_mean_of_independent_maps(aggregate):
     np.testing.assert_allclose(found.standard_error, expected, atol=1e-4 * expected.max())
 
 
+def test_small_standard_errors_of_large_values_are_not_lost_to_rounding():
+    image = np.full((4, 4, 4, 1), 1.1, np.float32)
+    labels = np.zeros((4, 4, 4), np.int32)
+    labels[1, 1, 1] = 1
+    noise = 1e-4 * rng.normal(size=(50, *image.shape)).astype(np.float32)
+    found = smoothgrad(quadratic(0.5), image, labels, noise_samples=noise, standard_error=True)
+    gradients = (image + noise)[:, 1, 1, 1, 0].astype(np.float64)  # of 0.5 x²
+    expected = gradients.std(ddof=1) / np.sqrt(50)
+    assert found.crop(1).standard_error.max() == pytest.approx(expected, rel=1e-2)
+
+
 def test_it_is_kept_only_if_asked_for():
     field = whole_volume(converted("local"))
     assert smoothgrad(field, IMAGE, LABELS, samples=2).crop(1).standard_error is None
@@ -50,8 +61,12 @@ def test_samples_are_added_until_the_error_is_below_the_tolerance():
     labels = np.zeros((6, 4, 4), np.int32)
     labels[1, 1, 1], labels[4, 1, 1] = 1, 2
     settings = {"samples": 400, "noise": 0.5, "noise_scale": "absolute"}
-    maps = smoothgrad(quadratic(0.5), image, labels, tolerance=0.05, **settings)
+    events = []
+    maps = smoothgrad(
+        quadratic(0.5), image, labels, tolerance=0.05, on_progress=events.append, **settings
+    )
     noisy, calm = maps.crop(1), maps.crop(2)
+    assert events[-1].gradients_done == events[-1].gradients  # those spared count as done
     assert calm.samples == 5  # the fewest
     assert 50 < noisy.samples < 200  # (0.5 / 0.05)² = 100 in expectation
     full = smoothgrad(quadratic(0.5), image, labels, **{**settings, "samples": calm.samples})
@@ -74,7 +89,7 @@ def test_samples_end_at_the_given_number_all_the_same():
     ("arguments", "message"),
     [
         ({"tolerance": 0.0}, "tolerance must be between 0 and 1"),
-        ({"tolerance": 0.1, "samples": 1}, "needs 2 samples"),
+        ({"tolerance": 0.1, "samples": 5}, "after 5 samples"),
         ({"standard_error": True, "samples": 1}, "needs 2 samples"),
     ],
 )
