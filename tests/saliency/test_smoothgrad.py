@@ -19,6 +19,7 @@ SHAPE = (21, 18, 13)
 # measured below 1e-6.
 TOLERANCE = 1e-5
 EXACT = 1e-6  # the same numbers in other batches
+MEMORY = 3 * 2**20  # enough for the maps of one or two of the lesions below
 
 rng = np.random.default_rng(0)
 IMAGE = rng.normal(size=(*SHAPE, 2)).astype(np.float32)
@@ -115,17 +116,15 @@ def test_maps_do_not_depend_on_other_lesions_or_their_order(aggregate):
         assert difference(found.dense(other), expected.dense(label)) <= EXACT
 
 
-def test_lesions_whose_maps_do_not_fit_together_are_computed_one_after_the_other(monkeypatch):
+def test_lesions_whose_maps_do_not_fit_together_are_computed_one_after_the_other():
     field = make_field("sliding", "local")
-    expected = smoothgrad(field, IMAGE, LABELS, noise_samples=NOISE)
-    monkeypatch.setattr("jaxsal.saliency.engine.MAPS_SHARE", 1e-5)
+    settings = {"noise_samples": NOISE, "devices": jax.devices()[:1]}
+    expected = smoothgrad(field, IMAGE, LABELS, **settings)
     events = []
-    found = smoothgrad(
-        field, IMAGE, LABELS, noise_samples=NOISE, memory=2**26, on_progress=events.append
-    )
+    found = smoothgrad(field, IMAGE, LABELS, memory=MEMORY, on_progress=events.append, **settings)
     for label in expected.labels:
         assert difference(found.dense(label), expected.dense(label)) <= EXACT
-    assert {1, 2, 3} <= {event.lesions_done for event in events}
+    assert {event.lesions_done for event in events} - {0, 4}  # some before the others
 
 
 def test_too_small_a_budget_says_what_is_needed():
