@@ -16,8 +16,8 @@ from bench.options import base_job, job_settings, timed
 from bench.patient import patient_case
 from bench.record import Result, Row
 
-_SAMPLED, _GROUPED = (8, 32, 96), (2, 8, 32, 512)
-_SIZES = (10**9, 93, 24)  # the largest lesion, and these
+_SAMPLED, _GROUPED = (8, 32, 96), (8, 32, 512)
+_SIZES = (300, 93, 24)  # voxels of lesions, as near as there are
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
