@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from jaxsal.saliency.smoothgrad import Progress as Done
+from jaxsal.saliency.progress import Progress as Done
 
 _LOG_STEP = 10  # per cent between two lines of a log file
 _logger = logging.getLogger("jaxsal")

@@ -9,7 +9,7 @@ from pathlib import Path
 from jaxsal.checkpoints import load_model
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.errors import InputError
-from jaxsal.saliency.smoothgrad import OnProgress
+from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan import Scan, explain
 from jaxsal.scan.output_folder import holds_results
 from jaxsal.scan.predict import OnStage

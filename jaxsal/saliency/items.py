@@ -13,21 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxsal.field import WindowPlan
+from jaxsal.saliency.domains import Domain
 from jaxsal.saliency.sampling import consecutive, stratified
 from jaxsal.settings import SmoothGradSettings
-
-
-@dataclass(frozen=True)
-class Domain:
-    """A lesion domain.
-
-    Attributes:
-        label: the lesion's label.
-        voxels: (V, 3) its voxels' positions in the image.
-    """
-
-    label: int
-    voxels: np.ndarray
 
 
 def voxel_groups(domain: Domain, settings: SmoothGradSettings) -> list[np.ndarray]:

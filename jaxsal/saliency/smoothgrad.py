@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxsal.devices import default_devices
-from jaxsal.errors import InputError
-from jaxsal.field import LogitField, image_shape
-from jaxsal.lesions import lesion_probability, output_channel
+from jaxsal.field import LogitField
 from jaxsal.saliency.accumulation import LesionMap
+from jaxsal.saliency.domains import (
+    Domain,
+    checked_devices,
+    checked_image,
+    checked_target,
+    labelled_domains,
+    segmented_domain,
+)
 from jaxsal.saliency.engine import Work, engine_within_memory
-from jaxsal.saliency.items import Domain, items_of, voxel_groups
-from jaxsal.saliency.maps import CLASS_LEVEL, Crop, SaliencyMaps
+from jaxsal.saliency.items import items_of, voxel_groups
+from jaxsal.saliency.maps import Crop, SaliencyMaps
 from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.noise import noisy_images
+from jaxsal.saliency.progress import OnProgress, Tracker
 from jaxsal.settings import Aggregate, NoiseScale, SmoothGradSettings
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a computation is.
-
-    Attributes:
-        lesions_done: lesions whose map is complete.
-        lesions: how many lesions there are.
-        gradients_done: gradients computed: one per voxel (or summed group of voxels), window that
-            reaches it and noise sample.
-        gradients: how many there are.
-    """
-
-    lesions_done: int
-    lesions: int
-    gradients_done: int
-    gradients: int
-
-
-OnProgress = Callable[[Progress], None]
 
 
 def smoothgrad(
@@ -157,8 +141,8 @@ def smoothgrad_stream(
     of lesions can be explained. Arguments are checked at once, not when the first map is asked for.
     """
     settings = settings or SmoothGradSettings()
-    chosen = _checked_devices(devices)
-    tracker = _Tracker(on_progress)
+    chosen = checked_devices(devices)
+    tracker = Tracker(on_progress)
     with jax.default_device(chosen[0]):
         work, domains, settings = _prepared(field, image, labels, settings, noise_samples, chosen)
         work = replace(work, report=tracker.advance)
@@ -175,14 +159,14 @@ def _prepared(
     devices: tuple[jax.Device, ...],
 ) -> tuple[Work, list[Domain], SmoothGradSettings]:
     """What is to be done, on which domains, with the settings that apply to them."""
-    image = _checked_image(image)
-    target = _checked_target(field, image, settings.target)
+    image = checked_image(image)
+    target = checked_target(field, image, settings.target)
     noisy = noisy_images(image, settings, noise_samples)
     if labels is None:
-        domains = _segmented_domain(field, image, target)
+        domains = segmented_domain(field, image, target)
         settings = replace(settings, aggregate="sum")
     else:
-        domains = _labelled_domains(labels, image)
+        domains = labelled_domains(labels, image)
     x, y, z, channels = image.shape
     work = Work(
         field=field,
@@ -207,7 +191,7 @@ def _count(noise_samples: ArrayLike) -> int:
 
 
 def _maps(
-    work: Work, domains: Sequence[Domain], settings: SmoothGradSettings, tracker: _Tracker
+    work: Work, domains: Sequence[Domain], settings: SmoothGradSettings, tracker: Tracker
 ) -> Iterator[tuple[int, Crop]]:
     voxels = np.concatenate([domain.voxels for domain in domains])
     items = items_of(domains, [voxel_groups(domain, settings) for domain in domains])
@@ -226,67 +210,6 @@ def _maps(
             tracker.finish(len(wave))
 
     return crops()
-
-
-class _Tracker:
-    def __init__(self, on_progress: OnProgress | None) -> None:
-        self._tell = on_progress
-        self.lesions = self._lesions_done = self._done = self.gradients = 0
-
-    def advance(self, gradients: int) -> None:
-        self._done += gradients
-        self._report()
-
-    def finish(self, lesions: int) -> None:
-        self._lesions_done += lesions
-        self._report()
-
-    def _report(self) -> None:
-        if self._tell is not None:
-            self._tell(Progress(self._lesions_done, self.lesions, self._done, self.gradients))
-
-
-def _checked_devices(devices: Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
-    chosen = default_devices() if devices is None else tuple(devices)
-    kinds = sorted({device.device_kind for device in chosen})
-    if len(kinds) != 1:
-        raise InputError(
-            f"devices must be one or more of one kind, got {', '.join(kinds) or 'none'}"
-        )
-    return chosen
-
-
-def _checked_image(image: ArrayLike) -> jax.Array:
-    array = jnp.asarray(image, jnp.float32)
-    if not bool(jnp.isfinite(array).all()):
-        raise InputError("the image must be finite everywhere, but has NaN or infinite voxels")
-    return array
-
-
-def _checked_target(field: LogitField, image: jax.Array, target: int) -> int:
-    shape = image_shape(field.function, image)
-    window = field.plan(shape, np.zeros((1, 3), int)).size
-    batch = jax.ShapeDtypeStruct((1, *window, image.shape[-1]), jnp.float32)
-    outputs = jax.eval_shape(field.function, field.parameters, batch).shape[-1]
-    return output_channel(target, outputs)
-
-
-def _labelled_domains(labels: ArrayLike, image: jax.Array) -> list[Domain]:
-    array = np.asarray(labels)
-    if array.shape != image.shape[:3]:
-        raise InputError(f"labels must be on the image's grid {image.shape[:3]}, got {array.shape}")
-    if not np.array_equal(array, array.astype(np.int64)) or array.min() < 0:
-        raise InputError("labels must be whole numbers, 0 for background and none negative")
-    positions = np.argwhere(array)
-    values = array[tuple(positions.T)].astype(np.int64)
-    return [Domain(int(v), positions[values == v]) for v in np.unique(values)]
-
-
-def _segmented_domain(field: LogitField, image: jax.Array, target: int) -> list[Domain]:
-    probability = np.asarray(lesion_probability(field(image), target))
-    threshold = 0.5 if field.threshold is None else field.threshold
-    voxels = np.argwhere(probability >= threshold)
-    return [Domain(CLASS_LEVEL, voxels)] if len(voxels) else []
 
 
 def _crop(

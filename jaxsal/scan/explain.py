@@ -14,7 +14,8 @@ from jaxsal.model import Model
 from jaxsal.report.figures import lesion_figure, save_figure
 from jaxsal.report.page import write_page
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.smoothgrad import OnProgress, smoothgrad_stream
+from jaxsal.saliency.progress import OnProgress
+from jaxsal.saliency.smoothgrad import smoothgrad_stream
 from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.predict import OnStage, Prediction, Scan, find_lesions, make_field
 from jaxsal.scan.results import (

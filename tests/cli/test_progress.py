@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from jaxsal.cli.progress import ProgressBar
-from jaxsal.saliency.smoothgrad import Progress
+from jaxsal.saliency.progress import Progress
 
 
 def show(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:

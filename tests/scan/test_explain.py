@@ -17,7 +17,7 @@ import jaxsal
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.smoothgrad import Progress
+from jaxsal.saliency.progress import Progress
 from jaxsal.scan import Scan, explain
 from jaxsal.settings import ExplainSettings, PredictSettings
 

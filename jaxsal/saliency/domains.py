@@ -1,0 +1,78 @@
+"""What is explained: an image, an output of the network, and domains of voxels; all checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxsal.devices import default_devices
+from jaxsal.errors import InputError
+from jaxsal.field import LogitField, image_shape
+from jaxsal.lesions import lesion_probability, output_channel
+from jaxsal.saliency.maps import CLASS_LEVEL
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A lesion domain.
+
+    Attributes:
+        label: the lesion's label.
+        voxels: (V, 3) its voxels' positions in the image.
+    """
+
+    label: int
+    voxels: np.ndarray
+
+
+def checked_devices(devices: Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
+    """These devices, or by default the current one or all of the CPU's; all of one kind."""
+    chosen = default_devices() if devices is None else tuple(devices)
+    kinds = sorted({device.device_kind for device in chosen})
+    if len(kinds) != 1:
+        raise InputError(
+            f"devices must be one or more of one kind, got {', '.join(kinds) or 'none'}"
+        )
+    return chosen
+
+
+def checked_image(image: ArrayLike) -> jax.Array:
+    """The image in float32, finite everywhere."""
+    array = jnp.asarray(image, jnp.float32)
+    if not bool(jnp.isfinite(array).all()):
+        raise InputError("the image must be finite everywhere, but has NaN or infinite voxels")
+    return array
+
+
+def checked_target(field: LogitField, image: jax.Array, target: int) -> int:
+    """The output channel that a target means for this network and image."""
+    shape = image_shape(field.function, image)
+    window = field.plan(shape, np.zeros((1, 3), int)).size
+    batch = jax.ShapeDtypeStruct((1, *window, image.shape[-1]), jnp.float32)
+    outputs = jax.eval_shape(field.function, field.parameters, batch).shape[-1]
+    return output_channel(target, outputs)
+
+
+def labelled_domains(labels: ArrayLike, image: jax.Array) -> list[Domain]:
+    """One domain per positive label of a label map on the image's grid."""
+    array = np.asarray(labels)
+    if array.shape != image.shape[:3]:
+        raise InputError(f"labels must be on the image's grid {image.shape[:3]}, got {array.shape}")
+    if not np.array_equal(array, array.astype(np.int64)) or array.min() < 0:
+        raise InputError("labels must be whole numbers, 0 for background and none negative")
+    positions = np.argwhere(array)
+    values = array[tuple(positions.T)].astype(np.int64)
+    return [Domain(int(v), positions[values == v]) for v in np.unique(values)]
+
+
+def segmented_domain(field: LogitField, image: jax.Array, target: int) -> list[Domain]:
+    """All voxels that the field segments as one domain; none if there are no such voxels."""
+    probability = np.asarray(lesion_probability(field(image), target))
+    threshold = 0.5 if field.threshold is None else field.threshold
+    voxels = np.argwhere(probability >= threshold)
+    return [Domain(CLASS_LEVEL, voxels)] if len(voxels) else []
