@@ -7,6 +7,7 @@ channels-last: image (X, Y, Z, C), labels (X, Y, Z) with 0 = background.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -44,4 +45,17 @@ class LogitFunction(Protocol):
     @property
     def smallest_size(self) -> Triple:
         """The smallest spatial size of a batch."""
+        ...
+
+
+class LayeredFunction(LogitFunction, Protocol):
+    """A network whose layers are known by name."""
+
+    def with_activations(
+        self,
+        parameters: Any,
+        batch: jax.Array,
+        perturbations: Mapping[str, jax.Array] | None = None,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits, and the activations (B, X', Y', Z', C') by layer, to some of which is added."""
         ...

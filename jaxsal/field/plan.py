@@ -86,7 +86,21 @@ class LogitField(Protocol):
         ...
 
     def plan(self, shape: Triple, voxels: np.ndarray) -> WindowPlan:
-        """Which windows reach these voxels (V, 3) of an image of this shape."""
+        """Which windows reach these voxels (V, 3) of an image of this shape.
+
+        Logits on these windows are the field's; the layers below need not be. See `layer_plan`.
+        """
+        ...
+
+    def layer_plan(self, shape: Triple, voxels: np.ndarray) -> WindowPlan:
+        """As `plan`, on the windows that the field itself runs the network on."""
+        ...
+
+    def share(self, plan: WindowPlan, window: int) -> np.ndarray | None:
+        """What share (X, Y, Z) of the blend a window of a `layer_plan` has at its voxels.
+
+        None if there is but one window.
+        """
         ...
 
 

@@ -103,6 +103,15 @@ class SlidingWindow:
             partial(receptive_field, self.function, self.parameters),
         )
 
+    def layer_plan(self, shape: Triple, voxels: np.ndarray) -> WindowPlan:
+        return self.plan(shape, voxels)
+
+    def share(self, plan: WindowPlan, window: int) -> np.ndarray:
+        start = plan.starts[window]
+        box = tuple(slice(s, s + r) for s, r in zip(start, self.roi, strict=True))
+        share: np.ndarray = self.importance / self._count(plan.padded)[box]
+        return share
+
     @cached_property
     def importance(self) -> np.ndarray:
         """Weight of each voxel of a window in the blend: (X, Y, Z) of the roi, float32."""

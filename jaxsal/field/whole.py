@@ -54,6 +54,14 @@ class WholeVolume:
         weights[np.arange(len(voxels)), owner.reshape(-1)] = 1
         return WindowPlan(shape, before, padded, size, starts, weights, self._reach)
 
+    def layer_plan(self, shape: Triple, voxels: np.ndarray) -> WindowPlan:
+        before, padded = self._padding(shape)
+        starts, weights = np.zeros((1, 3), int), np.ones((len(voxels), 1), np.float32)
+        return WindowPlan(shape, before, padded, padded, starts, weights, self._reach)
+
+    def share(self, plan: WindowPlan, window: int) -> None:
+        return None
+
     def _padding(self, shape: Triple) -> tuple[Triple, Triple]:
         divisor = self.function.divisor
         x, y, z = (-(-n // d) * d for n, d in zip(shape, divisor, strict=True))

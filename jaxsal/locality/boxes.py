@@ -18,19 +18,30 @@ from jaxsal.locality.structure import Kernel, Node, Structure, structure_of
 from jaxsal.types import LogitFunction, Reach, Triple
 
 
-def receptive_field(function: LogitFunction, parameters: Any, outputs: Reach) -> Reach | None:
+def receptive_field(
+    function: LogitFunction, parameters: Any, outputs: Reach, layer: str | None = None
+) -> Reach | None:
     """The image positions that these output positions depend on, as if images had no edges.
 
     None if these are all positions, or if nothing is known about the network.
+
+    Args:
+        function: the network.
+        parameters: its first argument.
+        outputs: box of output positions.
+        layer: positions of this layer, of a `jaxsal.types.LayeredFunction`, instead of the image.
     """
     if function.channels is None:
         return None
     smallest = (1, *function.smallest_size, function.channels)
-    structure = structure_of(function, parameters, smallest)
+    structure = structure_of(function, parameters, smallest, layer)
     if structure is None:
         return None
+    node = structure.layer or 0
     axes = [
-        _ranges(structure, axis, outputs.first[axis : axis + 1], outputs.last[axis : axis + 1])[0]
+        _ranges(structure, axis, outputs.first[axis : axis + 1], outputs.last[axis : axis + 1])[
+            node
+        ]
         for axis in range(3)
     ]
     first, last = zip(*axes, strict=True)

@@ -107,6 +107,7 @@ class Structure:
         pointwise: of each pointwise function the node that it starts from and its result.
         logits: where the logits are read.
         channels: K, number of logits per voxel.
+        layer: the node that the layer asked for is a pointwise function of, if one was.
     """
 
     jaxpr: ClosedJaxpr
@@ -114,6 +115,7 @@ class Structure:
     pointwise: tuple[tuple[int, Var], ...]
     logits: Source
     channels: int
+    layer: int | None = None
 
     @property
     def samples(self) -> int:
@@ -122,7 +124,7 @@ class Structure:
 
 
 def structure_of(
-    function: LogitFunction, parameters: Any, shape: Sequence[int]
+    function: LogitFunction, parameters: Any, shape: Sequence[int], layer: str | None = None
 ) -> Structure | None:
     """The structure of a network on images of this shape (N, X, Y, Z, C).
 
@@ -130,11 +132,12 @@ def structure_of(
         function: the network.
         parameters: its first argument, arrays or their shapes.
         shape: of the images.
+        layer: a layer to find in it, of a `jaxsal.types.LayeredFunction`.
 
     Returns:
         None if the network is not local.
     """
-    return _structure_of(function, Shapes.of(parameters), tuple(shape))
+    return _structure_of(function, Shapes.of(parameters), tuple(shape), layer)
 
 
 @dataclass(frozen=True)
@@ -156,11 +159,15 @@ class Shapes:
 
 @lru_cache(maxsize=64)
 def _structure_of(
-    function: LogitFunction, parameters: Shapes, shape: tuple[int, ...]
+    function: Any, parameters: Shapes, shape: tuple[int, ...], layer: str | None
 ) -> Structure | None:
-    def flat(*arguments: Any) -> jax.Array:
+    def flat(*arguments: Any) -> tuple[jax.Array, ...]:
         *leaves, images = arguments
-        return function(jax.tree.unflatten(parameters.tree, leaves), images)
+        tree = jax.tree.unflatten(parameters.tree, leaves)
+        if layer is None:
+            return (function(tree, images),)
+        logits, activations = function.with_activations(tree, images)
+        return logits, activations[layer]
 
     arguments = jax.tree.leaves(parameters.structs())
     arguments.append(jax.ShapeDtypeStruct(shape, jnp.float32))
@@ -210,12 +217,18 @@ class _Builder:
             inputs = [v for v in equation.invars if isinstance(v, Var) and v in self._origin]
             if inputs and not self._add(equation, inputs):
                 return None
-        (logits,) = self._closed.jaxpr.outvars
-        if logits not in self._origin or len(_shape(logits)) != 5:
+        logits, *layers = self._closed.jaxpr.outvars
+        if any(v not in self._origin or len(_shape(v)) != 5 for v in (logits, *layers)):
             return None
         source = self._source(logits)
-        pointwise = tuple((self._origin[v], v) for v in self._pointwise)
-        return Structure(self._closed, tuple(self._nodes), pointwise, source, _shape(logits)[-1])
+        return Structure(
+            self._closed,
+            tuple(self._nodes),
+            tuple((self._origin[v], v) for v in self._pointwise),
+            source,
+            _shape(logits)[-1],
+            *(self._origin[v] for v in layers),
+        )
 
     def _add(self, equation: JaxprEqn, inputs: list[Var]) -> bool:
         """Takes one equation that depends on the image into the graph; false if it cannot be."""

@@ -41,7 +41,7 @@ class Tap:
         """Records ``value`` under ``name`` and returns it, perturbed where asked."""
         full = self._prefix + name if name else self._prefix.rstrip(".")
         if full in self._perturbations:
-            value = value + self._perturbations[full]
+            value = value + self._perturbations[full].astype(value.dtype)
         self.activations[full] = value
         return value
 
