@@ -14,19 +14,26 @@ if TYPE_CHECKING:
     from jaxsal.errors import InputError
     from jaxsal.field import sliding_window, whole_volume
     from jaxsal.model import Model
+    from jaxsal.saliency.gradcam.gradcam import gradcam, gradcam_plus_plus
+    from jaxsal.saliency.gradcam.maps import HeatMaps
     from jaxsal.saliency.maps import SaliencyMaps
-    from jaxsal.saliency.smoothgrad import Progress, smoothgrad, smoothgrad_stream
-    from jaxsal.settings import SmoothGradSettings
+    from jaxsal.saliency.progress import Progress
+    from jaxsal.saliency.smoothgrad import smoothgrad, smoothgrad_stream
+    from jaxsal.settings import GradCamSettings, SmoothGradSettings
     from jaxsal.volumes import read_image, read_labels, write_volume
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "GradCamSettings": "jaxsal.settings",
+    "HeatMaps": "jaxsal.saliency.gradcam.maps",
     "InputError": "jaxsal.errors",
     "Model": "jaxsal.model",
-    "Progress": "jaxsal.saliency.smoothgrad",
+    "Progress": "jaxsal.saliency.progress",
     "SaliencyMaps": "jaxsal.saliency.maps",
     "SmoothGradSettings": "jaxsal.settings",
+    "gradcam": "jaxsal.saliency.gradcam.gradcam",
+    "gradcam_plus_plus": "jaxsal.saliency.gradcam.gradcam",
     "keep_compiled_programs": "jaxsal.compilation",
     "load_model": "jaxsal.checkpoints",
     "read_image": "jaxsal.volumes",
@@ -40,12 +47,16 @@ _HOMES = {
 }
 
 __all__ = [
+    "GradCamSettings",
+    "HeatMaps",
     "InputError",
     "Model",
     "Progress",
     "SaliencyMaps",
     "SmoothGradSettings",
     "__version__",
+    "gradcam",
+    "gradcam_plus_plus",
     "keep_compiled_programs",
     "load_model",
     "read_image",

@@ -15,8 +15,15 @@ from jaxsal.errors import InputError
 Aggregate = Literal["max", "mean", "sum"]
 NoiseScale = Literal["range", "absolute"]
 
+CamMethod = Literal["gradcam", "gradcam++"]
+Derivation = Literal["closed-form", "exact", "stochastic"]
+Denominator = Literal["paper", "monai"]
+
 AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 NOISE_SCALES: tuple[NoiseScale, ...] = get_args(NoiseScale)
+CAM_METHODS: tuple[CamMethod, ...] = get_args(CamMethod)
+DERIVATIVES: tuple[Derivation, ...] = get_args(Derivation)
+DENOMINATORS: tuple[Denominator, ...] = get_args(Denominator)
 FIELDS = ("sliding", "whole")
 LEVELS = ("instance", "class")
 METHODS = ("smoothgrad",)
@@ -105,10 +112,8 @@ class SmoothGradSettings:
                 _whole(name, getattr(self, name))
         if not 0 <= self.noise < math.inf:
             raise InputError(f"noise must be a level of zero or more, got {self.noise}")
-        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**31:
-            raise InputError(f"seed must be from 0 to 2147483647, got {self.seed}")
-        if self.memory is not None and self.memory <= 0:
-            raise InputError(f"memory must be more than zero, got {self.memory} bytes")
+        _seed(self.seed)
+        _memory(self.memory)
         self._check_approximation()
         self._check_standard_error()
 
@@ -140,6 +145,47 @@ class SmoothGradSettings:
             raise InputError(
                 f"a tolerance is looked at after {FEWEST_SAMPLES} samples; allow more than that, "
                 f"got {self.samples}"
+            )
+
+
+@dataclass(frozen=True)
+class GradCamSettings:
+    """How heat maps are computed (Spagnolo et al. 2026, Eqs. 4-10).
+
+    Attributes:
+        layer: whose activations are weighted: its name, or the source's module path.
+        target: as in `SmoothGradSettings`.
+        method: "gradcam++", or "gradcam" for the weights of Selvaraju et al. 2017.
+        derivatives: of second and third order along the layer's unit vectors. "closed-form": taken
+            for zero; "exact"; or "stochastic", estimated by random probes.
+        denominator: of α (Eq. 7). "paper": the third derivative at the position itself; "monai":
+            summed up over all positions together with the activations.
+        probes: number of random probes, for "stochastic".
+        seed: of the probes.
+        keep_derivatives: keep the derivatives that maps were computed from.
+        memory: bytes to stay within; None: a share of what the device has.
+    """
+
+    layer: str
+    target: int = 1
+    method: CamMethod = "gradcam++"
+    derivatives: Derivation = "closed-form"
+    denominator: Denominator = "paper"
+    probes: int = 64
+    seed: int = 0
+    keep_derivatives: bool = False
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("method", self.method, CAM_METHODS)
+        _one_of("derivatives", self.derivatives, DERIVATIVES)
+        _one_of("denominator", self.denominator, DENOMINATORS)
+        _whole("probes", self.probes, 2)
+        _seed(self.seed)
+        _memory(self.memory)
+        if self.method == "gradcam" and self.derivatives != "closed-form":
+            raise InputError(
+                f"Grad-CAM has no higher derivatives; {self.derivatives!r} goes with gradcam++"
             )
 
 
@@ -191,6 +237,16 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise InputError(f"{name} must be one of {', '.join(known)}; got {value!r}")
 
 
-def _whole(name: str, value: object) -> None:
-    if not isinstance(value, Integral) or value < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, got {value}")
+def _whole(name: str, value: object, least: int = 1) -> None:
+    if not isinstance(value, Integral) or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, got {value}")
+
+
+def _seed(value: int) -> None:
+    if not isinstance(value, Integral) or not 0 <= value < 2**31:
+        raise InputError(f"seed must be from 0 to 2147483647, got {value}")
+
+
+def _memory(value: int | None) -> None:
+    if value is not None and value <= 0:
+        raise InputError(f"memory must be more than zero, got {value} bytes")

@@ -1,0 +1,175 @@
+"""Second and third derivatives of domains' summed logits along every unit vector of a layer.
+
+"exact" takes them along one unit vector after the other. "stochastic" estimates all at once from
+random probes z with independent entries of mean 0, variance 1 and third moment 1: with H the
+Hessian and T the third derivatives,
+
+    E[z_i (H z)_i] = H_ii,    E[z_i T(z, z)_i] = T_iii,
+
+since every other term has a factor whose mean is 0 (for H: Bekas et al. 2007). Entries are the
+golden ratio φ with probability (5 - √5) / 10 and -1/φ otherwise, the two numbers for which
+z² = z + 1; a symmetric distribution would lose the third derivatives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsal.saliency.gradcam.head import Head
+
+_GOLDEN = (1 + math.sqrt(5)) / 2
+_SHARE_OF_GOLDEN = (5 - math.sqrt(5)) / 10
+
+
+class Diagonals(NamedTuple):
+    """Of one domain: (x, y, z, K) float32 each.
+
+    Attributes:
+        second: h.
+        third: t.
+        second_error: standard error of h; None where it is exact.
+        third_error: standard error of t; None where it is exact.
+    """
+
+    second: np.ndarray
+    third: np.ndarray
+    second_error: np.ndarray | None = None
+    third_error: np.ndarray | None = None
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Diagonals:
+        """The results of a function for each of the arrays."""
+        return Diagonals(*(None if a is None else function(a) for a in self))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class WindowHead:
+    """A head at one window.
+
+    Attributes:
+        head: the network above the layer.
+        parameters: of the network, on the device to compute on.
+        window: (X, Y, Z, C), on that device.
+    """
+
+    head: Head
+    parameters: Any
+    window: jax.Array
+
+
+def exact(
+    at: WindowHead,
+    domains: jax.Array,
+    wanted: np.ndarray,
+    batch: int,
+    report: Callable[[int], None] = lambda count: None,
+) -> list[Diagonals]:
+    """Along one unit vector after the other, of all domains at once; zero where not wanted.
+
+    Args:
+        at: what to differentiate.
+        domains: (B, X, Y, Z) weights of the logits in each sum.
+        wanted: (B, x, y, z, K) bool; a unit vector that one domain wants is computed for all.
+        batch: unit vectors at once.
+        report: told how many are done, after each batch.
+    """
+    entries = np.flatnonzero(wanted.any(0))
+    found = np.zeros((2, len(wanted), wanted[0].size), np.float32)
+    for first in range(0, len(entries), batch):
+        chosen = entries[first : first + batch]
+        filled = np.resize(chosen, batch)  # the last batch repeats its first ones
+        derivatives = at.head.along_units(
+            at.parameters, at.window, domains, jnp.asarray(filled, jnp.int32)
+        )
+        found[:, :, chosen] = np.asarray(derivatives)[:, : len(chosen)].swapaxes(1, 2)
+        report(len(chosen))
+    second, third = found.reshape(2, *wanted.shape) * wanted
+    return [Diagonals(h, t) for h, t in zip(second, third, strict=True)]
+
+
+def stochastic(
+    at: WindowHead,
+    domains: jax.Array,
+    shape: tuple[int, ...],
+    probes: int,
+    seed: int,
+    batch: int,
+    report: Callable[[int], None] = lambda count: None,
+) -> list[Diagonals]:
+    """Means over random probes, unbiased, with their standard errors.
+
+    Args:
+        at: what to differentiate.
+        domains: (B, X, Y, Z) weights of the logits in each sum.
+        shape: (x, y, z, K) of the layer.
+        probes: number of probes, 2 or more.
+        seed: of the probes.
+        batch: probes at once; results depend on it by rounding only.
+        report: told how many are done, after each batch.
+    """
+    sums = _Sums()
+    for numbers in _batches(probes, batch):
+        drawn = draw_probes(shape, seed, jnp.asarray(numbers))
+        for probe, *products in zip(
+            drawn,
+            *at.head.along_probes(at.parameters, at.window, domains, drawn),
+            strict=True,
+        ):
+            sums.add(probe, *products)
+        report(len(numbers))
+    values = [np.asarray(array) for array in sums.means_and_errors()]
+    return [Diagonals(*each) for each in zip(*values, strict=True)]
+
+
+def draw_probes(shape: tuple[int, ...], seed: int, numbers: jax.Array) -> jax.Array:
+    """The probes of these numbers (D,), each the same in any batch: (D, *shape) float32."""
+
+    def draw(number: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        golden = jax.random.bernoulli(key, _SHARE_OF_GOLDEN, shape)
+        return jnp.where(golden, _GOLDEN, -1 / _GOLDEN)
+
+    return jax.vmap(draw)(numbers)
+
+
+def _batches(count: int, size: int) -> Iterator[np.ndarray]:
+    for first in range(0, count, size):
+        yield np.arange(first, min(first + size, count))
+
+
+class _Sums:
+    """Running mean and sum of squared deviations (Welford 1962) of z · Hz and z · T(z, z)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._states: tuple[tuple[jax.Array, jax.Array], ...] = ()
+
+    def add(self, probe: jax.Array, *products: jax.Array) -> None:
+        """Takes a probe (x, y, z, K) and its products (B, x, y, z, K)."""
+        self._count += 1
+        states = self._states or ((jnp.zeros_like(products[0]),) * 2,) * len(products)
+        self._states = tuple(
+            _welford(*state, probe * product, self._count)
+            for state, product in zip(states, products, strict=True)
+        )
+
+    def means_and_errors(self) -> tuple[jax.Array, ...]:
+        """Means, then their standard errors."""
+        scale = self._count * (self._count - 1)
+        errors = [jnp.sqrt(squares / scale) for _, squares in self._states]
+        return (*(mean for mean, _ in self._states), *errors)
+
+
+@jax.jit
+def _welford(
+    mean: jax.Array, squares: jax.Array, value: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array]:
+    change = value - mean
+    mean = mean + change / count
+    return mean, squares + change * (value - mean)

@@ -1,0 +1,273 @@
+"""Instance-level and class-level Grad-CAM++ (Spagnolo et al. 2026, Eqs. 4-10), and Grad-CAM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxsal.errors import InputError
+from jaxsal.field import LogitField, WindowPlan, pad_image, whole_volume
+from jaxsal.saliency.domains import (
+    Domain,
+    checked_devices,
+    checked_image,
+    checked_target,
+    labelled_domains,
+    segmented_domain,
+)
+from jaxsal.saliency.gradcam.diagonals import WindowHead
+from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
+from jaxsal.saliency.gradcam.window import Part, PartMap, WindowMaps, sizes_within
+from jaxsal.saliency.memory import default_budget
+from jaxsal.saliency.progress import OnProgress, Tracker
+from jaxsal.settings import Denominator, Derivation, GradCamSettings
+
+
+def gradcam_plus_plus(
+    model: Any,
+    image: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    layer: str,
+    target: int = 1,
+    derivatives: Derivation = "closed-form",
+    denominator: Denominator = "paper",
+    field: LogitField | None = None,
+    probes: int = 64,
+    seed: int = 0,
+    keep_derivatives: bool = False,
+    memory: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    on_progress: OnProgress | None = None,
+) -> HeatMaps:
+    """Heat maps of lesions from the activations of a layer.
+
+    With A the activations of the layer's channels k at its positions v, and y' the sum of the
+    logits of a domain, the map of an instance is ``ReLU(Σ_k α^k[v] ReLU(∂y'/∂A^k[v]) A^k[v])``
+    (Eqs. 8-10) and that of the class ``ReLU(Σ_k ω^k A^k[v])``, with ω the sum of the same weights
+    over v (Eqs. 4-6). α (Eq. 7) is derived from the score ``exp(y')``, whose common factor is
+    left out: maps are in logits. `jaxsal.saliency.gradcam.weights` states all rules.
+
+    Where the lesion's logits come from several windows, each window has a layer of its own; y' is
+    the blended sum, and the maps are blended like the logits.
+
+    Args:
+        model: a `jaxsal.Model`.
+        image: (X, Y, Z, C), normalised as the network expects.
+        labels: (X, Y, Z) whole numbers, one lesion domain per positive label. None: class level,
+            over all voxels that the field segments, stored under the label 0.
+        layer: its name (`jaxsal info` lists them), or the source's module path.
+        target: output channel whose logits are explained; for networks with a single output
+            channel, 0 and 1 both mean that one.
+        derivatives: of second and third order. "closed-form" takes them for zero, which is exact
+            for networks that are piecewise linear above the layer, and an approximation for those
+            with instance norm, attention or smooth activations; "exact" computes them along one
+            unit vector of the layer after the other; "stochastic" estimates them by random probes.
+        denominator: of α. "paper": Eq. 7; "monai": as MONAI and M3d-Cam have it, with the third
+            derivative inside the sum over positions.
+        field: how the network runs over the image: a `sliding_window` of the model, or by default
+            its `whole_volume`.
+        probes: number of random probes, for "stochastic".
+        seed: of the probes.
+        keep_derivatives: keep what maps were computed from, in ``windows(label)[i].derivatives``,
+            with standard errors for "stochastic".
+        memory: bytes to stay within; by default a share of what there is.
+        devices: to share the windows between, all of one kind; by default the current one.
+        on_progress: called as lesions are done.
+
+    Returns:
+        The maps. A lesion whose activations are zero everywhere has a map of zeros; without any
+        lesion, or any segmented voxel, there is no map.
+
+    Raises:
+        InputError: there is no such layer or it has no positions in space, an argument is out of
+            its range, shapes do not agree, or the memory does not suffice.
+    """
+    settings = GradCamSettings(
+        layer=layer,
+        target=target,
+        derivatives=derivatives,
+        denominator=denominator,
+        probes=probes,
+        seed=seed,
+        keep_derivatives=keep_derivatives,
+        memory=memory,
+    )
+    return heat_maps(
+        model, image, labels, settings, field=field, devices=devices, on_progress=on_progress
+    )
+
+
+def gradcam(
+    model: Any,
+    image: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    layer: str,
+    target: int = 1,
+    field: LogitField | None = None,
+    memory: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    on_progress: OnProgress | None = None,
+) -> HeatMaps:
+    """Grad-CAM (Selvaraju et al. 2017) of a domain's summed logits (Vinogradova et al. 2020).
+
+    The map is ``ReLU(Σ_k ω^k A^k[v])`` with ω the mean of ``∂y'/∂A^k`` over the layer's positions;
+    for one lesion per label, or at class level. Arguments, result and errors are those of
+    `gradcam_plus_plus`.
+    """
+    settings = GradCamSettings(layer=layer, target=target, method="gradcam", memory=memory)
+    return heat_maps(
+        model, image, labels, settings, field=field, devices=devices, on_progress=on_progress
+    )
+
+
+def heat_maps(
+    model: Any,
+    image: ArrayLike,
+    labels: ArrayLike | None,
+    settings: GradCamSettings,
+    *,
+    field: LogitField | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    on_progress: OnProgress | None = None,
+) -> HeatMaps:
+    """As `gradcam_plus_plus` and `gradcam`, with the arguments in one record."""
+    chosen = checked_devices(devices)
+    if devices is None and chosen[0].platform == "cpu":
+        chosen = chosen[:1]  # each would have the programs compiled for itself
+    layer = _layer_of(model, settings.layer)
+    field = whole_volume(model) if field is None else field
+    if field.function != model.function or field.parameters is not model.parameters:
+        raise InputError("the field must run the model whose layer is asked for; got another's")
+    tracker = Tracker(on_progress)
+    with jax.default_device(chosen[0]):
+        checked = checked_image(image)
+        x, y, z, _ = checked.shape
+        target = checked_target(field, checked, settings.target)
+        head = Head(model.function, layer, target)
+        if labels is None:
+            domains = segmented_domain(field, checked, target)
+        else:
+            domains = labelled_domains(labels, checked)
+        if not domains:
+            return HeatMaps({}, (x, y, z))
+        plan = field.layer_plan((x, y, z), np.concatenate([d.voxels for d in domains]))
+        jobs = _jobs(plan, domains)
+        tracker.lesions = len(domains)
+        tracker.gradients = sum(len(job.lesions) for job in jobs)
+        pooled = labels is None or settings.method == "gradcam"
+        window = (*plan.size, checked.shape[-1])
+        compute, chosen = _within_memory(head, settings, pooled, model.parameters, window, chosen)
+        padded = pad_image(checked, plan)
+        found = _run(compute, chosen, model.parameters, padded, plan, jobs, tracker)
+        parts = _by_lesion(field, plan, jobs, found)
+        tracker.finish(len(domains))
+        named = {domain.label: tuple(parts[i]) for i, domain in enumerate(domains)}
+        return HeatMaps(named, (x, y, z))
+
+
+class _Job(NamedTuple):
+    """What one window has to do with."""
+
+    window: int
+    lesions: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+
+def _layer_of(model: Any, name: str) -> str:
+    if not hasattr(model, "resolve_layer"):
+        raise InputError(
+            f"heat maps need a network whose layers have names, a jaxsal.Model; got {type(model)}"
+        )
+    layer: str = model.resolve_layer(name)
+    return layer
+
+
+def _jobs(plan: WindowPlan, domains: Sequence[Domain]) -> list[_Job]:
+    """Each window with the lesions, by number, that it reaches."""
+    owners = np.repeat(np.arange(len(domains)), [len(d.voxels) for d in domains])
+    voxels = np.concatenate([d.voxels for d in domains]) + plan.before
+    jobs = []
+    for window, start in enumerate(plan.starts):
+        rows = np.flatnonzero(plan.weights[:, window])
+        lesions = np.unique(owners[rows])
+        own = [rows[owners[rows] == lesion] for lesion in lesions]
+        parts = tuple(Part(voxels[r] - start, plan.weights[r, window]) for r in own)
+        jobs.append(_Job(window, tuple(lesions.tolist()), parts))
+    return jobs
+
+
+def _within_memory(
+    head: Head,
+    settings: GradCamSettings,
+    pooled: bool,
+    parameters: Any,
+    window: tuple[int, ...],
+    devices: tuple[jax.Device, ...],
+) -> tuple[WindowMaps, tuple[jax.Device, ...]]:
+    """What computes the maps, and on as many of the devices as the memory suffices for."""
+    budget = settings.memory or default_budget(devices)
+    count = len(devices)
+    while True:
+        each = budget // count if devices[0].platform == "cpu" else budget
+        try:
+            sizes = sizes_within(head, settings, parameters, window, each)
+        except InputError:
+            if count == 1:
+                raise
+            count //= 2
+        else:
+            return WindowMaps(head, settings, pooled, sizes), devices[:count]
+
+
+def _run(
+    compute: WindowMaps,
+    devices: Sequence[jax.Device],
+    parameters: Any,
+    image: jax.Array,
+    plan: WindowPlan,
+    jobs: Sequence[_Job],
+    tracker: Tracker,
+) -> list[list[PartMap]]:
+    """The maps of each job; every device takes a window when it is done with another."""
+    free: SimpleQueue[tuple[jax.Device, Any, jax.Array]] = SimpleQueue()
+    for device in devices[: len(jobs)]:
+        free.put((device, *jax.device_put((parameters, image), device)))
+
+    def work(job: _Job) -> list[PartMap]:
+        device, own_parameters, own_image = free.get()
+        try:
+            with jax.default_device(device):
+                start = plan.starts[job.window]
+                window = jax.lax.dynamic_slice(
+                    own_image, (*start, 0), (*plan.size, image.shape[-1])
+                )
+                at = WindowHead(compute.head, own_parameters, window)
+                return compute(at, job.parts, tracker.advance)
+        finally:
+            free.put((device, own_parameters, own_image))
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        return list(pool.map(work, jobs))
+
+
+def _by_lesion(
+    field: LogitField, plan: WindowPlan, jobs: Sequence[_Job], found: Sequence[Sequence[PartMap]]
+) -> dict[int, list[WindowMap]]:
+    """The maps on each lesion's windows, by the lesion's number."""
+    parts: dict[int, list[WindowMap]] = {}
+    for job, maps in zip(jobs, found, strict=True):
+        x, y, z = (plan.starts[job.window] - plan.before).tolist()
+        share = field.share(plan, job.window)
+        for lesion, (values, derivatives) in zip(job.lesions, maps, strict=True):
+            part = WindowMap(values, (x, y, z), plan.size, share, derivatives)
+            parts.setdefault(lesion, []).append(part)
+    return parts

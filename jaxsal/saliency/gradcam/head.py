@@ -1,0 +1,199 @@
+"""A network's head: the logits on a window as a function of what is added to one of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from jaxsal.errors import InputError
+from jaxsal.locality import Shapes
+from jaxsal.types import LayeredFunction, Triple
+
+
+@dataclass(frozen=True)
+class Head:
+    """Programs for the derivatives of domains' summed logits with respect to a layer.
+
+    Compiled once per head and shapes. Axes: X Y Z of the window, x y z K of the layer, B domains,
+    D directions.
+
+    Attributes:
+        function: the network.
+        layer: its layer.
+        target: output channel.
+    """
+
+    function: LayeredFunction
+    layer: str
+    target: int
+
+    def shape(self, parameters: Any, window: tuple[int, ...]) -> tuple[Triple, int]:
+        """Grid (x, y, z) and channels K of the layer on a window of this shape (X, Y, Z, C).
+
+        Raises:
+            InputError: the layer has no spatial extent.
+        """
+        x, y, z, channels = _layer_shape(self, Shapes.of(parameters), window)
+        return (x, y, z), channels
+
+    def linearise(self, parameters: Any, window: jax.Array) -> tuple[jax.Array, Any]:
+        """The activations (x, y, z, K), float32, and what `gradients` takes."""
+        return _linearise(self, parameters, window)
+
+    def gradients(self, linearised: Any, domains: jax.Array) -> jax.Array:
+        """First derivatives (B, x, y, z, K) of the logits' sums over domains (B, X, Y, Z)."""
+        return _gradients(linearised, domains)
+
+    def is_piecewise_linear(self, parameters: Any, window: tuple[int, ...]) -> bool:
+        """Whether the second and third derivatives vanish identically, wherever they exist."""
+        return _is_piecewise_linear(self, Shapes.of(parameters), window)
+
+    def along_units(
+        self, parameters: Any, window: jax.Array, domains: jax.Array, entries: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Second and third derivatives along unit vectors of the layer: (D, B) each.
+
+        By three nested forward derivatives, which serve all domains at once; compared with forward
+        derivatives of a gradient (once per domain) and with `jax.experimental.jet` they need the
+        fewest operations, for XLA computes equal intermediate results once.
+
+        Args:
+            parameters: of the network.
+            window: (X, Y, Z, C).
+            domains: (B, X, Y, Z) weights of the logits in each sum.
+            entries: (D,) the unit vectors as indices into the flattened (x, y, z, K).
+        """
+        return _along_units(self, parameters, window, domains, entries)
+
+    def along_probes(
+        self, parameters: Any, window: jax.Array, domains: jax.Array, probes: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """H z and T(z, z), the derivatives of domains' gradients along probes z.
+
+        Args:
+            parameters: of the network.
+            window: (X, Y, Z, C).
+            domains: (B, X, Y, Z).
+            probes: (D, x, y, z, K).
+
+        Returns:
+            Two arrays (D, B, x, y, z, K).
+        """
+        return _along_probes(self, parameters, window, domains, probes)
+
+    def _logits(self, parameters: Any, window: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        """From an addition (x, y, z, K) to the layer to the target's logits (X, Y, Z)."""
+
+        def logits(addition: jax.Array) -> jax.Array:
+            found, _ = self.function.with_activations(
+                parameters, window[None], {self.layer: addition[None]}
+            )
+            return jnp.take(found[0], self.target, axis=-1).astype(jnp.float32)
+
+        return logits
+
+
+def _activation(head: Head, parameters: Any, window: jax.Array) -> jax.Array:
+    return head.function.with_activations(parameters, window[None])[1][head.layer]
+
+
+@lru_cache(maxsize=64)
+def _layer_shape(head: Head, parameters: Shapes, window: tuple[int, ...]) -> tuple[int, ...]:
+    arguments = parameters.structs(), jax.ShapeDtypeStruct(window, jnp.float32)
+    shape = jax.eval_shape(lambda p, w: _activation(head, p, w), *arguments).shape
+    if len(shape) != 5 or shape[0] != 1 or max(shape[1:4]) == 1:
+        raise InputError(
+            f"a heat map needs a layer with positions in space; {head.layer!r} gives an array of "
+            f"shape {tuple(shape)} for a window of {window[:3]}: choose another layer"
+        )
+    return tuple(shape[1:])
+
+
+@lru_cache(maxsize=64)
+def _is_piecewise_linear(head: Head, parameters: Shapes, window: tuple[int, ...]) -> bool:
+    """Reads it off the second derivative's program: it uses no input.
+
+    A second derivative along a vector is of degree two in the vector; if it does not depend on it,
+    it is zero.
+    """
+    shape = _layer_shape(head, parameters, window)
+
+    def second(parameters: Any, window: jax.Array, addition: jax.Array, vector: jax.Array) -> Any:
+        logits = head._logits(parameters, window)
+
+        def slope(addition: jax.Array) -> jax.Array:
+            return jax.jvp(logits, (addition,), (vector,))[1]
+
+        return jax.jvp(slope, (addition,), (vector,))[1]
+
+    layer = jax.ShapeDtypeStruct(shape, jnp.float32)
+    image = jax.ShapeDtypeStruct(window, jnp.float32)
+    program = jax.make_jaxpr(second)(parameters.structs(), image, layer, layer)
+    _, used = dce_jaxpr(program.jaxpr, [True])
+    return not any(used)
+
+
+def _jit(function: Any) -> Any:
+    return jax.jit(function, static_argnums=0)
+
+
+@_jit
+def _linearise(head: Head, parameters: Any, window: jax.Array) -> tuple[jax.Array, Any]:
+    activation = _activation(head, parameters, window)[0].astype(jnp.float32)
+    zeros = jnp.zeros(activation.shape, jnp.float32)
+    return activation, jax.vjp(head._logits(parameters, window), zeros)[1]
+
+
+@jax.jit
+def _gradients(linearised: Any, domains: jax.Array) -> jax.Array:
+    return jax.vmap(lambda domain: linearised(domain)[0])(domains)
+
+
+@_jit
+def _along_units(
+    head: Head, parameters: Any, window: jax.Array, domains: jax.Array, entries: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    logits = head._logits(parameters, window)
+    shape = _activation(head, parameters, window).shape[1:]
+
+    def along(entry: jax.Array) -> tuple[jax.Array, jax.Array]:
+        at = jnp.unravel_index(entry, shape)
+
+        def moved(step: jax.Array) -> jax.Array:
+            return logits(jnp.zeros(shape, jnp.float32).at[at].set(step))
+
+        second, third = _derivative(_slope(_slope(moved)), jnp.float32(0))
+        return jnp.tensordot(domains, second, 3), jnp.tensordot(domains, third, 3)
+
+    return jax.vmap(along)(entries)
+
+
+@_jit
+def _along_probes(
+    head: Head, parameters: Any, window: jax.Array, domains: jax.Array, probes: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    logits = head._logits(parameters, window)
+
+    def along(probe: jax.Array, domain: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def gradient(step: jax.Array) -> jax.Array:
+            return jax.vjp(logits, step * probe)[1](domain)[0]
+
+        return _derivative(_slope(gradient), jnp.float32(0))
+
+    of_all = jax.vmap(jax.vmap(along, (None, 0)), (0, None))
+    return of_all(probes, domains)
+
+
+def _derivative(function: Any, at: jax.Array) -> Any:
+    """A function of a number and its derivative there."""
+    return jax.jvp(function, (at,), (jnp.ones_like(at),))
+
+
+def _slope(function: Any) -> Any:
+    return lambda at: _derivative(function, at)[1]

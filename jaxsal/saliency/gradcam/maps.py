@@ -1,0 +1,165 @@
+"""Heat maps on a layer's grid, and how they come to the image's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.saliency.gradcam.diagonals import Diagonals
+from jaxsal.saliency.maps import CLASS_LEVEL, Crop
+from jaxsal.types import Triple
+
+
+@dataclass(frozen=True)
+class LayerDerivatives:
+    """Derivatives of a domain's summed logits along every unit vector of a layer, in a box.
+
+    Outside of the box they are zero.
+
+    Attributes:
+        origin: first position of the box in the layer.
+        first: (x, y, z, K) float32, g.
+        diagonals: h and t; None if they are zero everywhere, or not asked for (closed form).
+    """
+
+    origin: Triple
+    first: np.ndarray
+    diagonals: Diagonals | None = None
+
+
+@dataclass(frozen=True)
+class WindowMap:
+    """The heat map of a domain on one window that the network ran on.
+
+    Attributes:
+        values: (x, y, z) float32, on the layer's grid.
+        origin: position in the image of the window's first voxel; negative in the padding.
+        size: of the window in voxels.
+        share: (X, Y, Z) of the window in the blend of all windows; None if it is the only one.
+        derivatives: what the map was computed from, if they were to be kept.
+    """
+
+    values: np.ndarray
+    origin: Triple
+    size: Triple
+    share: np.ndarray | None = field(default=None, repr=False)
+    derivatives: LayerDerivatives | None = field(default=None, repr=False)
+
+    def on_image(self, shape: Triple) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where the map is not zero, on the image's grid, by trilinear interpolation.
+
+        Positions outside the centres of the outermost cells take these cells' values, as in
+        PyTorch's ``interpolate`` with ``align_corners=False``.
+
+        Returns:
+            Values (x, y, z), times the window's share, and the position (3,) of the first one in
+            the image; None if the map is zero in the image.
+        """
+        if not self.values.any():
+            return None
+        box, low, values = [], [], self.values
+        for axis in range(3):
+            weights = interpolation(self.size[axis], self.values.shape[axis])
+            others = tuple(a for a in range(3) if a != axis)
+            reached = np.flatnonzero(weights @ self.values.any(others))
+            inside = reached + self.origin[axis]
+            reached = reached[(inside >= 0) & (inside < shape[axis])]
+            if not len(reached):
+                return None
+            rows = slice(int(reached[0]), int(reached[-1]) + 1)
+            box.append(rows)
+            low.append(rows.start + self.origin[axis])
+            values = np.moveaxis(np.tensordot(weights[rows], values, (1, axis)), 0, axis)
+        return values if self.share is None else values * self.share[tuple(box)], np.array(low)
+
+
+def interpolation(size: int, cells: int) -> np.ndarray:
+    """The matrix (size, cells) float32 of linear interpolation from cells along an axis."""
+    place = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+    below = np.floor(place).astype(int)
+    above = np.minimum(below + 1, cells - 1)
+    matrix = np.zeros((size, cells))
+    np.add.at(matrix, (np.arange(size), below), 1 - (place - below))
+    np.add.at(matrix, (np.arange(size), above), place - below)
+    return matrix.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """One heat map per lesion, in logits, zero or positive.
+
+    Attributes:
+        parts: by label, the map on each window that the lesion's logits come from; a class-level
+            map has the label 0.
+        shape: the image's grid (X, Y, Z).
+    """
+
+    parts: Mapping[int, tuple[WindowMap, ...]]
+    shape: Triple
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The labels that have a map, in increasing order."""
+        return tuple(sorted(self.parts))
+
+    def windows(self, label: int = CLASS_LEVEL) -> tuple[WindowMap, ...]:
+        """The map on each window that the lesion's logits come from.
+
+        Raises:
+            InputError: there is no map of this label.
+        """
+        if label not in self.parts:
+            raise InputError(f"no map of label {label}; there are maps of {list(self.labels)}")
+        return self.parts[label]
+
+    def native(self, label: int = CLASS_LEVEL) -> np.ndarray:
+        """The map of a lesion on the layer's grid: (x, y, z) float32.
+
+        Raises:
+            InputError: there is no map of this label, or the lesion lies in several windows, whose
+                layers have no common grid.
+        """
+        windows = self.windows(label)
+        if len(windows) > 1:
+            raise InputError(
+                f"lesion {label} lies in {len(windows)} windows, and each has a layer of its own: "
+                f"take them from windows({label}), or the map on the image from dense({label})"
+            )
+        return windows[0].values
+
+    def dense(self, label: int = CLASS_LEVEL) -> np.ndarray:
+        """The map of a lesion on the image's grid: (X, Y, Z) float32.
+
+        Interpolated trilinearly; several windows are blended as their logits are.
+
+        Raises:
+            InputError: there is no map of this label.
+        """
+        crop = self.crop(label)
+        full = np.zeros(self.shape, np.float32)
+        box = tuple(slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))
+        full[box] = crop.values[..., 0]
+        return full
+
+    def crop(self, label: int = CLASS_LEVEL) -> Crop:
+        """The map on the image's grid where it is not zero, as a single channel.
+
+        A map that is zero everywhere gives a single voxel.
+
+        Raises:
+            InputError: there is no map of this label.
+        """
+        found = [window.on_image(self.shape) for window in self.windows(label)]
+        parts = [part for part in found if part is not None]
+        if not parts:
+            return Crop(np.zeros((1, 1, 1, 1), np.float32), (0, 0, 0), 1)
+        low = np.min([at for _, at in parts], axis=0)
+        high = np.max([at + values.shape for values, at in parts], axis=0)
+        total = np.zeros(high - low, np.float32)
+        for values, at in parts:
+            total[tuple(map(slice, at - low, at - low + values.shape))] += values
+        x, y, z = low.tolist()
+        return Crop(total[..., None], (x, y, z), 1)

@@ -1,0 +1,117 @@
+"""From derivatives at a layer to a heat map: Grad-CAM++ (Eqs. 4-10) and Grad-CAM.
+
+With y' the sum of the logits of a domain and ``g, h, t`` its first three derivatives along a unit
+vector of the layer, the score of Grad-CAM++ is ``Y = exp(y')`` (Chattopadhay et al. 2018), so that
+
+    ∂²Y = exp(y') (g² + h),    ∂³Y = exp(y') (g³ + 3 g h + t).
+
+In α (Eq. 7) the factor ``exp(y')`` cancels. In the weights (Eqs. 6, 10) it is one positive number
+per domain, which for real lesions overflows; it is left out, so that maps are in logits:
+``ω = α ReLU(g)``.
+
+Axes: x y z of the layer, K its channels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxsal.settings import CamMethod, Denominator
+
+_CANCELLED = 1e-3
+
+
+class Derivatives(NamedTuple):
+    """Of a domain's summed logits, along every unit vector of a layer: (x, y, z, K) each.
+
+    Attributes:
+        first: g.
+        second: h, the diagonal of the Hessian; None where it is zero or not asked for.
+        third: t, likewise.
+    """
+
+    first: jax.Array
+    second: jax.Array | None = None
+    third: jax.Array | None = None
+
+
+def alpha(
+    derivatives: Derivatives,
+    activations: jax.Array,
+    sums: jax.Array,
+    denominator: Denominator = "paper",
+) -> jax.Array:
+    """The weights α of Eq. 7: (x, y, z, K).
+
+    Where the two terms of the denominator cancel to less than a thousandth of their size, or both
+    are zero, α is 0: what is left of them is rounding. With ``denominator="paper"`` α at a position
+    depends on the derivatives at that position alone.
+
+    Args:
+        derivatives: at the positions looked at; elsewhere they are zero.
+        activations: A at these positions.
+        sums: (K,) sum of A over all positions of the layer.
+        denominator: "paper": 2 ∂²Y + (Σ A) ∂³Y, the third derivative at the position itself
+            (Eq. 7); "monai": 2 ∂²Y + Σ (A ∂³Y), as MONAI and M3d-Cam have it.
+    """
+    g, h, t = derivatives
+    largest = jnp.abs(g).max()
+    unit = jnp.where(largest > 0, largest, 1)  # nothing below over- or underflows
+    g = g / unit
+    h = jnp.zeros_like(g) if h is None else h / unit / unit
+    t = jnp.zeros_like(g) if t is None else t / unit / unit / unit
+    second = g * g + h
+    third = unit * (g * g * g + 3 * g * h + t)
+    last = sums * third if denominator == "paper" else (activations * third).sum((0, 1, 2))
+    total = 2 * second + last
+    sound = jnp.abs(total) > _CANCELLED * (2 * jnp.abs(second) + jnp.abs(last))
+    return jnp.where(sound, second / jnp.where(sound, total, 1), 0)
+
+
+def instance_map(
+    derivatives: Derivatives,
+    activations: jax.Array,
+    sums: jax.Array,
+    denominator: Denominator = "paper",
+) -> jax.Array:
+    """Grad-CAM++ of an instance, ReLU(Σ_K ω[v] A[v]) with ω of Eq. 10: (x, y, z) (Eq. 8).
+
+    Arguments are those of `alpha`; the map is zero where the derivatives are.
+    """
+    weights = alpha(derivatives, activations, sums, denominator) * jax.nn.relu(derivatives.first)
+    return jax.nn.relu((weights * activations).sum(-1))
+
+
+def channel_weights(
+    method: CamMethod,
+    derivatives: Derivatives,
+    activations: jax.Array,
+    sums: jax.Array,
+    positions: int,
+    denominator: Denominator = "paper",
+) -> jax.Array:
+    """One weight per channel, (K,): of Grad-CAM++ at class level (Eq. 6), or of Grad-CAM.
+
+    Grad-CAM (Selvaraju et al. 2017) takes the mean of g over all positions; with a segmentation's
+    logits summed over a domain this is Seg-Grad-CAM (Vinogradova et al. 2020).
+
+    Args:
+        method: "gradcam++" or "gradcam".
+        derivatives: as for `alpha`.
+        activations: as for `alpha`.
+        sums: as for `alpha`.
+        positions: number of all positions of the layer.
+        denominator: as for `alpha`.
+    """
+    if method == "gradcam":
+        return derivatives.first.sum((0, 1, 2)) / positions
+    weights = alpha(derivatives, activations, sums, denominator) * jax.nn.relu(derivatives.first)
+    return weights.sum((0, 1, 2))
+
+
+def weighted_map(weights: jax.Array, activations: jax.Array) -> jax.Array:
+    """ReLU(Σ_K ω A), (x, y, z), with one weight per channel, (K,) (Eq. 4)."""
+    return jax.nn.relu((weights * activations).sum(-1))

@@ -1,0 +1,277 @@
+"""The heat maps of all lesions that one window reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.locality import Shapes
+from jaxsal.saliency.gradcam.diagonals import Diagonals, WindowHead, exact, stochastic
+from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.maps import LayerDerivatives
+from jaxsal.saliency.gradcam.sharing import Box, apart, box_of
+from jaxsal.saliency.gradcam.weights import (
+    Derivatives,
+    channel_weights,
+    instance_map,
+    weighted_map,
+)
+from jaxsal.saliency.memory import GIB, array_bytes, working_bytes
+from jaxsal.settings import CamMethod, Denominator, GradCamSettings
+from jaxsal.types import Triple
+
+_MOST = {"cpu": 1}  # domains or directions at once that pay, by platform
+_MOST_ELSEWHERE = 32
+
+OnPart = Callable[[int], None]
+
+
+class Part(NamedTuple):
+    """What of a domain a window reaches.
+
+    Attributes:
+        points: (V, 3) voxels in the window.
+        weights: (V,) factor of each voxel's logit.
+    """
+
+    points: np.ndarray
+    weights: np.ndarray
+
+
+class PartMap(NamedTuple):
+    """The heat map of a part.
+
+    Attributes:
+        values: (x, y, z) float32, on the layer's grid.
+        derivatives: what it was computed from, if they are to be kept.
+    """
+
+    values: np.ndarray
+    derivatives: LayerDerivatives | None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much goes through at once.
+
+    Attributes:
+        domains: pull-backs of first derivatives.
+        directions: unit vectors or probes.
+    """
+
+    domains: int
+    directions: int
+
+
+@dataclass(frozen=True)
+class WindowMaps:
+    """Computes heat maps on windows of one size.
+
+    Attributes:
+        head: the network above the layer.
+        settings: which maps.
+        pooled: one weight per channel, as at class level, rather than one per position.
+        sizes: see `sizes_within`.
+    """
+
+    head: Head
+    settings: GradCamSettings
+    pooled: bool
+    sizes: Sizes
+
+    def __call__(
+        self, at: WindowHead, parts: Sequence[Part], report: OnPart = lambda count: None
+    ) -> list[PartMap]:
+        """The maps of some domains' parts in one window.
+
+        Args:
+            at: the window.
+            parts: of the domains.
+            report: told for how many parts the map is done.
+        """
+        grid, _ = self.head.shape(at.parameters, at.window.shape)
+        boxes = [box_of(self.head, at.parameters, part.points, grid) for part in parts]
+        groups = apart(boxes)
+        x, y, z, _ = at.window.shape
+        domains = _sums_of_logits(parts, groups, (x, y, z))
+        activations, linearised = self.head.linearise(at.parameters, at.window)
+        sums = activations.sum((0, 1, 2))
+        found: dict[int, PartMap] = {}
+        derivatives = self._derivatives(
+            at, linearised, domains, [[boxes[i] for i in group] for group in groups]
+        )
+        for group, (first, diagonals) in zip(groups, derivatives, strict=True):
+            for index in group:
+                values = self._map(activations, sums, boxes[index], first, diagonals)
+                found[index] = PartMap(values, self._kept(boxes[index], first, diagonals))
+            report(len(group))
+        return [found[index] for index in range(len(parts))]
+
+    def _derivatives(
+        self, at: WindowHead, linearised: Any, domains: np.ndarray, boxes: list[list[Box]]
+    ) -> Iterator[tuple[jax.Array, Diagonals | None]]:
+        """Of each group of domains, over the whole layer."""
+        settings = self.settings
+        firsts = _in_batches(partial(self.head.gradients, linearised), domains, self.sizes.domains)
+        straight = self.head.is_piecewise_linear(at.parameters, at.window.shape)
+        if settings.derivatives == "closed-form" or settings.method == "gradcam" or straight:
+            yield from ((first, None) for first in firsts)
+            return
+        gathered = np.stack([np.asarray(first) for first in firsts])
+        sums = jnp.asarray(domains)
+        if settings.derivatives == "exact":
+            wanted = np.zeros(gathered.shape, bool)
+            for mask, first, own in zip(wanted, gathered, boxes, strict=True):
+                for box in own:
+                    box.cut(mask)[...] = True
+                if settings.denominator == "paper" and not settings.keep_derivatives:
+                    mask &= first > 0  # elsewhere the weight is zero whatever α is
+            found = exact(at, sums, wanted, self.sizes.directions)
+        else:
+            found = stochastic(
+                at,
+                sums,
+                gathered.shape[1:],
+                settings.probes,
+                settings.seed,
+                self.sizes.directions,
+            )
+        yield from zip(map(jnp.asarray, gathered), found, strict=True)
+
+    def _map(
+        self,
+        activations: jax.Array,
+        sums: jax.Array,
+        box: Box,
+        first: jax.Array,
+        diagonals: Diagonals | None,
+    ) -> np.ndarray:
+        higher = diagonals[:2] if diagonals else ()
+        arguments = Derivatives(first, *higher), activations, sums, jnp.array(box.start), box.size
+        if self.pooled:
+            return np.asarray(
+                _pooled_map(*arguments, self.settings.method, self.settings.denominator)
+            )
+        values = np.zeros(activations.shape[:3], np.float32)
+        box.cut(values)[...] = _instance_map(*arguments, self.settings.denominator)
+        return values
+
+    def _kept(
+        self, box: Box, first: jax.Array, diagonals: Diagonals | None
+    ) -> LayerDerivatives | None:
+        if not self.settings.keep_derivatives:
+            return None
+        higher = None if diagonals is None else diagonals.map(box.cut)
+        return LayerDerivatives(box.start, box.cut(np.asarray(first)), higher)
+
+
+@partial(jax.jit, static_argnames=("size", "denominator"))
+def _instance_map(
+    derivatives: Derivatives,
+    activations: jax.Array,
+    sums: jax.Array,
+    start: jax.Array,
+    size: Triple,
+    denominator: Denominator,
+) -> jax.Array:
+    """The map in a box of the layer."""
+    inside, activations = _cut((derivatives, activations), start, size)
+    return instance_map(inside, activations, sums, denominator)
+
+
+@partial(jax.jit, static_argnames=("size", "method", "denominator"))
+def _pooled_map(
+    derivatives: Derivatives,
+    activations: jax.Array,
+    sums: jax.Array,
+    start: jax.Array,
+    size: Triple,
+    method: CamMethod,
+    denominator: Denominator,
+) -> jax.Array:
+    """The map on the whole layer, from derivatives in a box of it."""
+    positions = activations[..., 0].size
+    inside, activations_inside = _cut((derivatives, activations), start, size)
+    weights = channel_weights(method, inside, activations_inside, sums, positions, denominator)
+    return weighted_map(weights, activations)
+
+
+def _cut(tree: Any, start: jax.Array, size: Triple) -> Any:
+    def cut(values: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(values, (*start, 0), (*size, values.shape[-1]))
+
+    return jax.tree.map(cut, tree)
+
+
+def sizes_within(
+    head: Head, settings: GradCamSettings, parameters: Any, window: tuple[int, ...], budget: int
+) -> Sizes:
+    """As much at once as pays and fits the memory.
+
+    Args:
+        head: the network above the layer.
+        settings: which maps.
+        parameters: of the network.
+        window: its shape (X, Y, Z, C).
+        budget: bytes on one device.
+
+    Raises:
+        InputError: it does not suffice.
+    """
+    shapes = Shapes.of(parameters).structs()
+    image = jax.ShapeDtypeStruct(window, jnp.float32)
+    domain = jax.ShapeDtypeStruct((1, *window[:3]), jnp.float32)
+    grid, channels = head.shape(parameters, window)
+    layer = jax.ShapeDtypeStruct((1, *grid, channels), jnp.float32)
+    kept = jax.eval_shape(head.linearise, shapes, image)
+    fixed = array_bytes(parameters) + array_bytes([image])
+    forward = fixed + working_bytes(head.linearise, shapes, image)
+    residuals = fixed + array_bytes(kept)
+    pull = working_bytes(head.gradients, kept[1], domain)
+    along = 0
+    if settings.method == "gradcam++" and not head.is_piecewise_linear(parameters, window):
+        if settings.derivatives == "exact":
+            entry = jax.ShapeDtypeStruct((1,), jnp.int32)
+            along = working_bytes(head.along_units, shapes, image, domain, entry)
+        elif settings.derivatives == "stochastic":
+            along = working_bytes(head.along_probes, shapes, image, domain, layer)
+    least = max(forward, residuals + pull, fixed + along)
+    if budget < least:
+        raise InputError(
+            f"a memory budget of {budget / GIB:.3g} GiB is too small for the layer "
+            f"{head.layer!r} on a window of {window[:3]}: it takes about {least / GIB:.3g} GiB; "
+            "allow more memory"
+        )
+    most = _MOST.get(jax.default_backend(), _MOST_ELSEWHERE)
+    return Sizes(
+        min(most, max((budget - residuals) // pull, 1)),
+        min(most, max((budget - fixed) // along, 1)) if along else 1,
+    )
+
+
+def _sums_of_logits(
+    parts: Sequence[Part], groups: Sequence[Sequence[int]], window: Triple
+) -> np.ndarray:
+    """Weights of all logits (B, X, Y, Z) in the sum of each group."""
+    domains = np.zeros((len(groups), *window), np.float32)
+    for domain, group in zip(domains, groups, strict=True):
+        for index in group:
+            domain[tuple(parts[index].points.T)] += parts[index].weights
+    return domains
+
+
+def _in_batches(
+    compute: Callable[[jax.Array], jax.Array], arrays: np.ndarray, size: int
+) -> Iterator[jax.Array]:
+    """The results for each array, computed so many at once; the last batch is filled up."""
+    for first in range(0, len(arrays), size):
+        count = min(size, len(arrays) - first)
+        rows = first + np.minimum(np.arange(size), count - 1)
+        yield from compute(jnp.asarray(arrays[rows]))[:count]
