@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxsal.settings import FIELDS, PRECISIONS, PredictSettings
+from jaxsal.settings import FIELDS, PRECISIONS, WINDOWS, PredictSettings
 
 if TYPE_CHECKING:
     import jax
@@ -78,6 +78,19 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
         help="share of a window that the next one covers again; default: the model's, else "
         f"{defaults.overlap}",
     )
+    group.add_argument(
+        "--windows",
+        choices=WINDOWS,
+        help="whose rules place and weight the windows; default: the model's, else "
+        f"{defaults.windows}",
+    )
+    group.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.mirror,
+        help="average logits over mirrored windows, which takes up to eight times as long; nnU-Net "
+        "does unless told not to; default: no",
+    )
 
 
 def add_field(parser: argparse._ActionsContainer, purpose: str) -> None:
@@ -122,7 +135,10 @@ def prediction_settings(
     from jaxsal.scan.defaults import for_model
 
     settings = PredictSettings(
-        field=field, threshold=options.threshold, minimum_volume=options.minimum_volume
+        field=field,
+        threshold=options.threshold,
+        minimum_volume=options.minimum_volume,
+        mirror=options.mirror,
     )
     sizes = options.roi and (options.roi * 3 if len(options.roi) == 1 else options.roi)
     return for_model(
@@ -131,6 +147,7 @@ def prediction_settings(
         roi=sizes and tuple(sizes),
         overlap=options.overlap,
         target=options.target,
+        windows=options.windows,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsal.errors import InputError
 from jaxsal.lesions import Instance, select
 from jaxsal.model import Model
 from jaxsal.report.figures import lesion_figure, save_figure
@@ -30,6 +31,7 @@ from jaxsal.scan.results import (
 )
 from jaxsal.scan.statistics import map_statistics
 from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.types import Box
 
 
 @dataclass(frozen=True)
@@ -126,17 +128,25 @@ def _facts(
     saliency = asdict(replace(settings, target=prediction_settings.target))
     if settings.level == "class":
         saliency["aggregate"] = "sum"
-    used = replace(prediction_settings, threshold=prediction.threshold)
-    return {"prediction": asdict(used), "saliency": saliency}
+    return {"prediction": prediction.facts(prediction_settings), "saliency": saliency}
 
 
 def _wanted(prediction: Prediction, settings: ExplainSettings, *, given: bool) -> Explanations:
     """The lesions to explain; at class level all given ones, or all segmented voxels, as one."""
+    inside = np.zeros(prediction.grid.shape, bool)
+    inside[prediction.box] = True
     if settings.level == "class":
         domain = prediction.labels > 0 if given else prediction.probability >= prediction.threshold
+        domain &= inside
         explained = {1: _class_level(prediction, domain)} if domain.any() else {}
         return Explanations(domain.astype(np.int32), explained)
     chosen = select(prediction.instances, settings.labels)
+    unseen = {i.label for i in chosen} - set(np.unique(prediction.labels[inside]).tolist())
+    if unseen:
+        raise InputError(
+            f"nothing to explain of lesion {', '.join(map(str, sorted(unseen)))}: all images are 0 "
+            "there and around, which the network is never given; leave out with --labels"
+        )
     return Explanations(prediction.labels, {i.label: _instance_level(i) for i in chosen})
 
 
@@ -154,13 +164,22 @@ def _maps(
         target=field_settings.target,
         aggregate="sum" if settings.level == "class" else settings.aggregate,
     )
-    return smoothgrad_stream(
+    labels = np.where(np.isin(wanted.labels, list(wanted.maps)), wanted.labels, 0)
+    box = prediction.box
+    crops = smoothgrad_stream(
         make_field(model, field_settings),
-        prediction.image,
-        np.where(np.isin(wanted.labels, list(wanted.maps)), wanted.labels, 0),
+        prediction.image[box],
+        labels[box],
         settings,
         on_progress=on_progress,
     )
+    return ((label, _moved(crop, box)) for label, crop in crops)
+
+
+def _moved(crop: Crop, box: Box) -> Crop:
+    """A map of a part of the image as one of the image."""
+    x, y, z = (o + part.start for o, part in zip(crop.origin, box, strict=True))
+    return replace(crop, origin=(x, y, z))
 
 
 def _instance_level(instance: Instance) -> Explained:
