@@ -23,6 +23,7 @@ from nnunet_folders import (
     weights,
     write_results,
 )
+from peers import aggregated, gradients
 
 import jaxsal
 from jaxsal.checkpoints import load_model, save_model
@@ -400,14 +401,7 @@ def test_maps_of_an_ensemble_are_pytorchs_through_the_sliding_window(
     x = torch.tensor(image + noise, requires_grad=True)
     batch = torch.movedim(x, -1, 0)[None]
     logits = sliding_window_inference(batch, roi, 1, predictor, overlap=0.5, mode="gaussian")
-    rows = np.stack(
-        [
-            torch.autograd.grad(logits[(0, 1, *voxel)], x, retain_graph=True)[0].numpy()
-            for voxel in voxels.tolist()
-        ]
-    )
-    strongest = np.abs(rows).argmax(0)[None]
-    expected = np.take_along_axis(rows, strongest, 0)[0] if aggregate == "max" else rows.mean(0)
+    expected = aggregated(gradients(logits[0, 1], x, voxels), aggregate)
     difference = np.abs(np.asarray(maps.dense(1)) - expected)
     assert difference.max() < 1e-4 * np.abs(expected).max()
 
