@@ -23,6 +23,7 @@ from nnunet_folders import (
     write_results,
 )
 from nnunet_inference import sliding_window_logits
+from peers import aggregated, gradients
 
 import jaxsal
 from jaxsal.checkpoints import load_model, save_model
@@ -401,14 +402,7 @@ def test_maps_of_an_ensemble_are_pytorchs_through_nnunets_sliding_window(
         for network in networks
     ]
     logits = torch.stack(members).mean(0)
-    rows = np.stack(
-        [
-            torch.autograd.grad(logits[(1, *voxel[::-1])], x, retain_graph=True)[0].numpy()
-            for voxel in voxels.tolist()
-        ]
-    )
-    strongest = np.abs(rows).argmax(0)[None]
-    expected = np.take_along_axis(rows, strongest, 0)[0] if aggregate == "max" else rows.mean(0)
+    expected = aggregated(gradients(logits[1].permute(2, 1, 0), x, voxels), aggregate)
     difference = np.abs(np.asarray(maps.dense(1)) - expected)
     assert difference.max() < 1e-4 * np.abs(expected).max()
 
