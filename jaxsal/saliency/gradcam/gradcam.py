@@ -161,15 +161,14 @@ def heat_maps(
             return HeatMaps({}, (x, y, z))
         plan = field.layer_plan((x, y, z), np.concatenate([d.voxels for d in domains]))
         jobs = _jobs(plan, domains)
-        tracker.lesions = len(domains)
-        tracker.gradients = sum(len(job.lesions) for job in jobs)
+        tracker.expect(lesions=len(domains), gradients=sum(len(job.lesions) for job in jobs))
         pooled = labels is None or settings.method == "gradcam"
         window = (*plan.size, checked.shape[-1])
         compute, chosen = _within_memory(head, settings, pooled, model.parameters, window, chosen)
         padded = pad_image(checked, plan)
         found = _run(compute, chosen, model.parameters, padded, plan, jobs, tracker)
         parts = _by_lesion(field, plan, jobs, found)
-        tracker.finish(len(domains))
+        tracker.advance(lesions=len(domains))
         named = {domain.label: tuple(parts[i]) for i, domain in enumerate(domains)}
         return HeatMaps(named, (x, y, z))
 
@@ -251,7 +250,7 @@ def _run(
                     own_image, (*start, 0), (*plan.size, image.shape[-1])
                 )
                 at = WindowHead(compute.head, own_parameters, window)
-                return compute(at, job.parts, tracker.advance)
+                return compute(at, job.parts, tracker)
         finally:
             free.put((device, own_parameters, own_image))
 
