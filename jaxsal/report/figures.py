@@ -70,7 +70,8 @@ def lesion_figure(
         image: (X, Y, Z, C), any intensity scale; exact zeros are drawn black.
         labels: (X, Y, Z) integers, 0 background.
         label: the lesion to show; None for a class-level map: all lesions together.
-        saliency: (x, y, z, C), the map's crop, inside the image; it is 0 elsewhere.
+        saliency: (x, y, z, C), the map's crop, inside the image; it is 0 elsewhere. A map that is
+            not per channel, (x, y, z, 1), is drawn over each of them.
         origin: (3,) image voxel at the crop's first voxel.
         grid: the image's grid; its affine decides orientation and voxel size.
         channels: C names.
@@ -85,6 +86,7 @@ def lesion_figure(
     Raises:
         InputError: the label map does not contain the label, or no lesion at all for None.
     """
+    saliency = np.broadcast_to(saliency, (*saliency.shape[:3], len(channels)))
     scene = make_scene(image, labels, label, saliency, origin, grid)
     maps = [[scene.map_plane(axis, c) for _, axis in PLANES] for c in range(len(channels))]
     limit = limit or max(float(np.abs(plane).max()) for row in maps for plane in row) or 1.0

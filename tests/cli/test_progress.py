@@ -24,7 +24,7 @@ def test_a_terminal_shows_lesions_voxels_and_time_left(
 ) -> None:
     show(monkeypatch, terminal=True)
     captured = capsys.readouterr()
-    for part in ("explaining", "3/7 lesions", "1,200/4,800 voxel gradients", "left"):
+    for part in ("explaining", "3/7 lesions", "1,200/4,800 gradients", "left"):
         assert part in captured.err
     assert captured.out == ""
 
