@@ -14,6 +14,7 @@ from jaxsal.errors import InputError
 
 Aggregate = Literal["max", "mean", "sum"]
 NoiseScale = Literal["range", "absolute"]
+Windows = Literal["monai", "nnunet"]
 
 CamMethod = Literal["gradcam", "gradcam++"]
 Derivation = Literal["closed-form", "exact", "stochastic"]
@@ -27,6 +28,7 @@ DENOMINATORS: tuple[Denominator, ...] = get_args(Denominator)
 FIELDS = ("sliding", "whole")
 LEVELS = ("instance", "class")
 METHODS = ("smoothgrad", "gradcam++", "gradcam")
+WINDOWS: tuple[Windows, ...] = get_args(Windows)
 PRECISIONS = ("float32", "tf32", "bfloat16")
 FEWEST_SAMPLES = 5  # before a standard error is believed
 
@@ -36,13 +38,16 @@ class PredictSettings:
     """How logits are computed and lesions found.
 
     Attributes:
-        field: "sliding" or "whole": windows as in MONAI's sliding-window inference, or the whole
-            volume at once.
+        field: "sliding" or "whole": overlapping windows, or the whole volume at once.
         roi: window size in voxels per axis.
         overlap: share of a window that the next one covers again.
         threshold: lesion probability at and above which a voxel is lesion; None: the model's.
         target: output channel of the lesion class.
         minimum_volume: components must be larger than this, in mm³.
+        windows: whose rules place and weight them, "monai" or "nnunet"; see
+            `jaxsal.sliding_window`.
+        mirror: whether logits are averaged over mirrored windows; see
+            `jaxsal.Model.with_mirroring`.
     """
 
     field: str = "sliding"
@@ -51,9 +56,12 @@ class PredictSettings:
     threshold: float | None = None
     target: int = 1
     minimum_volume: float = 5.0
+    windows: Windows = "monai"
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         _one_of("field", self.field, FIELDS)
+        _one_of("windows", self.windows, WINDOWS)
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"threshold must be between 0 and 1, got {self.threshold}")
         if not 0 <= self.minimum_volume < math.inf:

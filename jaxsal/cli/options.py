@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxsal.settings import FIELDS, PRECISIONS, PredictSettings
+from jaxsal.settings import FIELDS, PRECISIONS, WINDOWS, PredictSettings
 
 if TYPE_CHECKING:
     import jax
@@ -71,6 +71,19 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of a window that the next one covers again; default: the model's, else "
         f"{defaults.overlap}",
+    )
+    group.add_argument(
+        "--windows",
+        choices=WINDOWS,
+        help="whose rules place and weight the windows; default: the model's, else "
+        f"{defaults.windows}",
+    )
+    group.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.mirror,
+        help="average logits over mirrored windows, which takes up to eight times as long; nnU-Net "
+        "does unless told not to; default: no",
     )
 
 
@@ -137,7 +150,10 @@ def prediction_settings(
     from jaxsal.scan.defaults import for_model
 
     settings = PredictSettings(
-        field=field, threshold=options.threshold, minimum_volume=options.minimum_volume
+        field=field,
+        threshold=options.threshold,
+        minimum_volume=options.minimum_volume,
+        mirror=options.mirror,
     )
     return for_model(
         settings,
@@ -145,6 +161,7 @@ def prediction_settings(
         roi=window_size(options),
         overlap=options.overlap,
         target=options.target,
+        windows=options.windows,
     )
 
 

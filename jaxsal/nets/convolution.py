@@ -11,7 +11,9 @@ shifted copies of its input:
   for a copy of the input per tap;
 - ``"separable"`` makes the same columns one axis after the other, in a third of the operations:
   quicker to compile and to compute, but not to transpose, so for what is not differentiated;
-- ``"taps"`` multiplies each shifted phase by its own tap and adds up: no such copy;
+- ``"rows"`` does so along the last axis only, and multiplies and adds up over the taps of the
+  other two: needs memory for a few copies. A large input goes through it a few planes at a time,
+  in a loop, so that these copies stay in the cache and memory is not fetched anew for each;
 - ``"xla"`` is ``lax.conv_general_dilated``.
 
 All forms are plain ``lax``: they can be differentiated any number of times in either mode,
@@ -28,7 +30,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial, reduce
+from functools import reduce
 from typing import Literal
 
 import jax
@@ -38,12 +40,13 @@ from jax import lax
 from jaxsal.devices import current_device
 from jaxsal.types import Triple
 
-Form = Literal["columns", "separable", "taps", "xla"]
+Form = Literal["columns", "separable", "rows", "xla"]
 
 _DIMENSIONS = ("NHWDC", "HWDIO", "NHWDC")
 _traced: ContextVar[bool] = ContextVar("traced", default=False)
 _FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memory traffic
 _COLUMN_BYTES = 16 * 2**20  # larger column buffers per example fall out of every cache
+_SLAB_BYTES = 4 * 2**20  # of a slab's rows: less and slabs share more, more falls out of caches
 
 
 @contextmanager
@@ -88,14 +91,15 @@ def convolution(
         return _columns_by_axis(x, kernel.shape[:3], stride, padding) @ kernel.reshape(
             -1, kernel.shape[-1]
         )
-    taps = _shifted_phases(x, kernel.shape[:3], stride, padding)
     if form == "columns":
+        taps = _shifted_phases(x, kernel.shape[:3], stride, padding)
         columns = jnp.concatenate(list(taps), axis=-1)
         return columns @ kernel.reshape(-1, kernel.shape[-1])
-    weights = kernel.reshape(-1, *kernel.shape[3:])
-    multiply = partial(jnp.matmul, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
-    total = reduce(jnp.add, map(multiply, taps, weights))
-    return total.astype(x.dtype)  # rounded once, after adding up
+    weights = kernel.reshape(*kernel.shape[:2], -1, kernel.shape[-1])
+    planes = _planes_per_slab(x.shape, kernel.shape)
+    if stride != (1, 1, 1) or kernel.shape[0] == 1 or planes >= x.shape[1]:
+        return _by_rows(x, weights, kernel.shape[:3], stride, padding)
+    return _slab_by_slab(x, weights, kernel.shape[:3], padding, planes)
 
 
 def transposed_convolution(
@@ -150,7 +154,63 @@ def _fastest_form(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], strid
     positions = math.prod(n // s for n, s in zip(x_shape[1:4], stride, strict=True))
     column_bytes = 4 * positions * channels * math.prod(kernel_shape[:3])
     few = channels <= _FEW_CHANNELS
-    return "columns" if few or column_bytes <= _COLUMN_BYTES else "taps"
+    return "columns" if few or column_bytes <= _COLUMN_BYTES else "rows"
+
+
+def _planes_per_slab(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> int:
+    """X-planes of the output to compute at once: no fewer than two neighbouring slabs share."""
+    plane_bytes = 4 * math.prod(x_shape[2:4]) * math.prod(kernel_shape[2:4])
+    return max(_SLAB_BYTES // plane_bytes, kernel_shape[0] - 1)
+
+
+def _slab_by_slab(
+    x: jax.Array, weights: jax.Array, kernel_size: tuple[int, ...], padding: Triple, planes: int
+) -> jax.Array:
+    """`_by_rows` of an unstrided convolution, for so many planes of the output at a time."""
+    examples, shared = x.shape[0], kernel_size[0] - 1
+    size = x.shape[1] + 2 * padding[0] - shared
+    slabs = -(-size // planes)
+    planes = max(-(-size // slabs), shared)  # of much the same size
+    end = (slabs + 1) * planes - x.shape[1] - padding[0]
+    edges = [(padding[0], end), *((p, p) for p in padding[1:])]
+    x = jnp.pad(x, [(0, 0), *edges, (0, 0)])
+    first = x[:, :-planes].reshape(examples * slabs, planes, *x.shape[2:])
+    next_ = x[:, planes:].reshape(examples * slabs, planes, *x.shape[2:])
+    overlapping = jnp.concatenate([first, next_[:, :shared]], axis=1)
+
+    def slab(x: jax.Array) -> jax.Array:
+        return _by_rows(x[None], weights, kernel_size, (1, 1, 1), (0, 0, 0))[0]
+
+    y = lax.map(slab, overlapping)
+    return y.reshape(examples, slabs * planes, *y.shape[2:])[:, :size]
+
+
+def _by_rows(
+    x: jax.Array,
+    weights: jax.Array,
+    kernel_size: tuple[int, ...],
+    stride: Triple,
+    padding: Triple,
+) -> jax.Array:
+    """The convolution by weights (kx, ky, kz C, K), one product per tap of the first two axes."""
+    *plane, depth = _output_size(x.shape, kernel_size, stride, padding)
+    phases = _split_phases(x, stride)
+    rows: dict[tuple[int, ...], jax.Array] = {}
+    for phase in itertools.product(*map(range, stride[:2])):
+        taps = []
+        for tap in range(kernel_size[2]):
+            start, part = divmod(tap - padding[2], stride[2])
+            values = phases[*phase, part]
+            taps.append(_window(values, [0, 0, start], [*values.shape[1:3], depth]))
+        rows[phase] = jnp.concatenate(taps, axis=-1)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    products = []
+    for place in itertools.product(*map(range, kernel_size[:2])):
+        places = [divmod(t - p, s) for t, p, s in zip(place, padding[:2], stride[:2], strict=True)]
+        values = rows[tuple(phase for _, phase in places)]
+        shifted = _window(values, [*(start for start, _ in places), 0], [*plane, depth])
+        products.append(jnp.matmul(shifted, weights[place], preferred_element_type=wide))
+    return reduce(jnp.add, products).astype(x.dtype)  # rounded once, after adding up
 
 
 def _columns_by_axis(
@@ -170,16 +230,22 @@ def _shifted_phases(
     x: jax.Array, kernel_size: tuple[int, ...], stride: Triple, padding: Triple
 ) -> Iterator[jax.Array]:
     """For each kernel tap, in kernel order, the values of x that it meets: (B, X', Y', Z', C)."""
-    size = [
-        (n + 2 * p - k) // s + 1
-        for n, p, k, s in zip(x.shape[1:4], padding, kernel_size, stride, strict=True)
-    ]
+    size = _output_size(x.shape, kernel_size, stride, padding)
     phases = _split_phases(x, stride)
     for tap in itertools.product(*map(range, kernel_size)):
         offsets = [t - p for t, p in zip(tap, padding, strict=True)]
         phase = phases[tuple(o % s for o, s in zip(offsets, stride, strict=True))]
         starts = [o // s for o, s in zip(offsets, stride, strict=True)]
         yield _window(phase, starts, size)
+
+
+def _output_size(
+    x_shape: tuple[int, ...], kernel_size: tuple[int, ...], stride: Triple, padding: Triple
+) -> list[int]:
+    return [
+        (n + 2 * p - k) // s + 1
+        for n, p, k, s in zip(x_shape[1:4], padding, kernel_size, stride, strict=True)
+    ]
 
 
 def _split_phases(x: jax.Array, stride: Triple) -> dict[tuple[int, ...], jax.Array]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsal.errors import InputError
 from jaxsal.lesions import Instance, select
 from jaxsal.model import Model
 from jaxsal.report.figures import lesion_figure, save_figure
@@ -17,7 +18,7 @@ from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan.methods import Appearance, appearance, compute_maps
 from jaxsal.scan.output_folder import OutputFolder
-from jaxsal.scan.predict import OnStage, Prediction, Scan, find_lesions, make_field
+from jaxsal.scan.predict import OnStage, Prediction, Scan, as_run, find_lesions, make_field
 from jaxsal.scan.results import (
     Row,
     RunRecord,
@@ -29,6 +30,7 @@ from jaxsal.scan.results import (
     write_table,
 )
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.types import Box
 
 
 @dataclass(frozen=True)
@@ -139,17 +141,25 @@ def _facts(
     """What took effect, one level deep."""
     others = asdict(settings)
     saliency = {**others.pop("saliency"), "method": settings.method, **others}
-    used = replace(prediction_settings, threshold=prediction.threshold)
-    return {"prediction": asdict(used), "saliency": saliency}
+    return {"prediction": prediction.facts(prediction_settings), "saliency": saliency}
 
 
 def _wanted(prediction: Prediction, settings: ExplainSettings, *, given: bool) -> Explanations:
     """The lesions to explain; at class level all given ones, or all segmented voxels, as one."""
+    inside = np.zeros(prediction.grid.shape, bool)
+    inside[prediction.box] = True
     if settings.level == "class":
         domain = prediction.labels > 0 if given else prediction.probability >= prediction.threshold
+        domain &= inside
         explained = {1: _class_level(prediction, domain)} if domain.any() else {}
         return Explanations(domain.astype(np.int32), explained)
     chosen = select(prediction.instances, settings.labels)
+    unseen = {i.label for i in chosen} - set(np.unique(prediction.labels[inside]).tolist())
+    if unseen:
+        raise InputError(
+            f"nothing to explain of lesion {', '.join(map(str, sorted(unseen)))}: all images are 0 "
+            "there and around, which the network is never given; leave out with --labels"
+        )
     return Explanations(prediction.labels, {i.label: _instance_level(i) for i in chosen})
 
 
@@ -162,14 +172,24 @@ def _maps(
     on_progress: OnProgress | None,
 ) -> Iterator[tuple[int, Crop]]:
     """Each wanted label with its map."""
-    return compute_maps(
+    labels = np.where(np.isin(wanted.labels, list(wanted.maps)), wanted.labels, 0)
+    box = prediction.box
+    model = as_run(model, field_settings)
+    crops = compute_maps(
         model,
         make_field(model, field_settings),
-        prediction.image,
-        np.where(np.isin(wanted.labels, list(wanted.maps)), wanted.labels, 0),
+        prediction.image[box],
+        labels[box],
         settings,
         on_progress,
     )
+    return ((label, _moved(crop, box)) for label, crop in crops)
+
+
+def _moved(crop: Crop, box: Box) -> Crop:
+    """A map of a part of the image as one of the image."""
+    x, y, z = (o + part.start for o, part in zip(crop.origin, box, strict=True))
+    return replace(crop, origin=(x, y, z))
 
 
 def _instance_level(instance: Instance) -> Explained:

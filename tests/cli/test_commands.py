@@ -139,7 +139,7 @@ def test_termination_is_an_interruption_and_leaves_nothing(
         assert list(tmp_path.glob(".jaxsal-*"))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(sys.modules["jaxsal.scan.predict"], "read_image", terminate)
+    monkeypatch.setattr(sys.modules["jaxsal.scan.predict"], "read_scan", terminate)
     before = signal.getsignal(signal.SIGTERM)
     command = ["predict", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
     assert main(command) == 143
@@ -202,6 +202,9 @@ OPTIONS = {
     "--standard-error": {"standard_error": True},
     "--memory 1.5": {"memory": 3 * 2**29},
     "--full-grid": {"full_grid": True},
+    "--windows nnunet": {"windows": "nnunet"},
+    "--mirror": {"mirror": True},
+    "--no-mirror": {},
     "--no-pictures": {"pictures": False},
     "--overwrite": {"overwrite": True},
     "--precision bfloat16": {"precision": "bfloat16"},

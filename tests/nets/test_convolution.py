@@ -11,6 +11,7 @@ import pytest
 import torch
 from jax import lax
 
+import jaxsal.nets.convolution
 from jaxsal.nets.convolution import convolution, transposed_convolution
 
 # size, kernel, stride, padding: paper's U-Net, per-axis settings, even kernels, odd sizes
@@ -21,7 +22,7 @@ CASES = [
     ((6, 4, 8), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
     ((5, 6, 4), (1, 1, 1), (1, 1, 1), (0, 0, 0)),
 ]
-FORMS = ["columns", "separable", "taps", "xla"]
+FORMS = ["columns", "separable", "rows", "xla"]
 FAST_COMPILATION = {"xla_backend_optimization_level": 0}  # compiling is most of the time
 TOLERANCE = 2e-5  # float32 sums of at most 45 * 3 products of standard normal numbers
 
@@ -74,6 +75,37 @@ def test_convolution_equals_xla_with_its_jvp_and_vjp(case, form):
     )
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=5 * TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "padding", "plane"),
+    [
+        ((7, 5, 4), (3, 3, 3), (1, 1, 1), 5 * 4 * 9),
+        ((7, 5, 4), (3, 3, 3), (1, 1, 1), 5 * 4 * 3),
+        ((5, 4, 6), (5, 1, 3), (2, 0, 1), 4 * 6 * 9),
+        ((6, 3, 4), (4, 3, 2), (0, 1, 0), 3 * 4 * 6),
+    ],
+)
+def test_slabs_equal_xla_with_second_derivatives(monkeypatch, size, kernel, padding, plane):
+    monkeypatch.setattr(jaxsal.nets.convolution, "_SLAB_BYTES", 4 * plane)
+    x, w = normal(0, (2, *size, 3)), normal(1, (*kernel, 3, 4))
+    tangent = normal(2, x.shape)
+
+    def results(function):
+        def gradients(x, w):
+            return jax.grad(lambda x, w: jnp.sum(jnp.sin(function(x, w))), (0, 1))(x, w)
+
+        def evaluate(x, w):
+            batched = jax.vmap(lambda x: gradients(x[None], w))(x)
+            second = jax.jvp(lambda x: gradients(x, w), (x,), (tangent,))
+            return function(x, w), batched, second
+
+        return jax.tree.leaves(jax.jit(evaluate, compiler_options=FAST_COMPILATION)(x, w))
+
+    found = results(partial(convolution, padding=padding, form="rows"))
+    expected = results(lambda x, w: reference(x, w, (1, 1, 1), padding))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -129,7 +161,7 @@ def test_transposed_convolution_equals_pytorch_with_its_derivatives(
     close(w_gradient, np.transpose(torch_w.grad.numpy(), (2, 3, 4, 1, 0)))
 
 
-@pytest.mark.parametrize("form", ["columns", "taps"])
+@pytest.mark.parametrize("form", ["columns", "rows"])
 def test_forms_keep_the_dtype(form):
     x = jnp.ones((1, 4, 4, 4, 2), jnp.bfloat16)
     kernel = jnp.ones((3, 3, 3, 2, 3), jnp.bfloat16)
