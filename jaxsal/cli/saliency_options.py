@@ -124,7 +124,7 @@ def _add_gradcam(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--layer",
         metavar="NAME",
-        help="whose activations are weighted (`jaxsal info` lists them); needed",
+        help="whose activations are weighted, by its name in `jaxsal info`; required",
     )
     group.add_argument(
         "--derivatives",
