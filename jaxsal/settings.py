@@ -6,7 +6,7 @@ Imports nothing heavy, so that the command line can show them at once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -27,7 +27,7 @@ DERIVATIVES: tuple[Derivation, ...] = get_args(Derivation)
 DENOMINATORS: tuple[Denominator, ...] = get_args(Denominator)
 FIELDS = ("sliding", "whole")
 LEVELS = ("instance", "class")
-METHODS = ("smoothgrad",)
+METHODS = ("smoothgrad", "gradcam++", "gradcam")
 WINDOWS: tuple[Windows, ...] = get_args(Windows)
 PRECISIONS = ("float32", "tf32", "bfloat16")
 FEWEST_SAMPLES = 5  # before a standard error is believed
@@ -198,15 +198,15 @@ class GradCamSettings:
 
 
 @dataclass(frozen=True)
-class ExplainSettings(SmoothGradSettings):
-    """How a scan is explained: SmoothGrad's settings, and what becomes of its maps.
+class ExplainSettings:
+    """How a scan is explained: the settings of a method, and what becomes of its maps.
 
     The target is that of the prediction's settings, whatever is given here.
 
     Attributes:
-        method: one of `METHODS`.
-        level: "instance": a map per lesion; "class": one of all segmented voxels, to which the
-            aggregate and its approximations do not apply.
+        saliency: how maps are computed, which tells the method.
+        level: "instance": a map per lesion; "class": one of all segmented voxels, to which
+            SmoothGrad's aggregate and its approximations do not apply.
         labels: which lesions to explain; None: all.
         field: what is differentiated: the sliding window's blended logits, or the whole volume's.
             Lesions are found by the sliding window in any case, as in the published scripts.
@@ -214,7 +214,7 @@ class ExplainSettings(SmoothGradSettings):
         pictures: draw a picture of every lesion, and a page over them.
     """
 
-    method: str = "smoothgrad"
+    saliency: SmoothGradSettings | GradCamSettings = field(default_factory=SmoothGradSettings)
     level: str = "instance"
     labels: tuple[int, ...] | None = None
     field: str = "sliding"
@@ -222,22 +222,34 @@ class ExplainSettings(SmoothGradSettings):
     pictures: bool = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        _one_of("method", self.method, METHODS)
         _one_of("level", self.level, LEVELS)
         _one_of("field", self.field, FIELDS)
         if self.level == "class" and self.labels is not None:
             raise InputError("labels choose lesions; they do not go with the class level")
-        if self.level == "class" and (self.voxels_per_lesion, self.group_size) != (None, 1):
+        if self.level == "class" and self._is_approximate():
             raise InputError(
                 "voxels_per_lesion and group_size approximate the signed maximum of a lesion; "
                 "they do not go with the class level"
             )
 
+    def _is_approximate(self) -> bool:
+        of = self.saliency
+        if not isinstance(of, SmoothGradSettings):
+            return False
+        return of.voxels_per_lesion is not None or of.group_size != 1
+
+    @property
+    def method(self) -> str:
+        """One of `METHODS`."""
+        of = self.saliency
+        return "smoothgrad" if isinstance(of, SmoothGradSettings) else of.method
+
     @property
     def name(self) -> str:
         """The method as it appears in file names."""
-        return f"{self.method}-{self.aggregate}" if self.level == "instance" else self.method
+        if self.level == "instance" and isinstance(self.saliency, SmoothGradSettings):
+            return f"{self.method}-{self.saliency.aggregate}"
+        return self.method
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -144,10 +144,14 @@ def _warn_of_swaps(scan: Scan, channels: Sequence[str]) -> None:
             )
 
 
+def as_run(model: Model, settings: PredictSettings) -> Model:
+    """The model that the settings ask for, with mirroring or as it is."""
+    return model.with_mirroring() if settings.mirror and not model.mirror_axes else model
+
+
 def make_field(model: Model, settings: PredictSettings) -> LogitField:
     """The logit field that the settings ask for."""
-    if settings.mirror:
-        model = model.with_mirroring()
+    model = as_run(model, settings)
     if settings.field == "whole":
         return whole_volume(model)
     return sliding_window(

@@ -9,16 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import special
-from tiny import CHANNELS, ROI, SHAPE, TinyScan, load, save
+from tiny import CHANNELS, ROI, SHAPE, TinyScan, assert_same_map, load, save
 
 import jaxsal
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.scan import Scan, explain, predict
-from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.settings import (
+    ExplainSettings,
+    GradCamSettings,
+    PredictSettings,
+    SmoothGradSettings,
+)
 
-SETTINGS = ExplainSettings(samples=2, seed=5, pictures=False, full_grid=True)
+SMOOTHGRAD = SmoothGradSettings(samples=2, seed=5)
+SETTINGS = ExplainSettings(SMOOTHGRAD, pictures=False, full_grid=True)
 FINDING = PredictSettings(roi=ROI, overlap=0.5, windows="nnunet")
 BOX = (slice(2, 22), slice(2, 26), slice(2, 18))
 
@@ -72,6 +78,22 @@ def test_maps_lie_in_place(tmp_path: Path, scan: TinyScan, model: Model) -> None
             expected[BOX] = maps.dense(label)[..., c]
             assert np.abs(expected).max() > 0
             np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_heat_maps_lie_in_place(tmp_path: Path, scan: TinyScan, model: Model, mirror: bool) -> None:
+    instances = lesions(tmp_path, scan, (9, 10, 9))
+    files = Scan(scan.images, instances=instances)
+    settings = replace(SETTINGS, saliency=GradCamSettings("encoder.0"))
+    explain(model, files, tmp_path / "out", replace(FINDING, mirror=mirror), settings)
+    used = model.with_mirroring() if mirror else model
+    maps = jaxsal.gradcam_plus_plus(
+        used, scan.image[BOX], load(instances)[BOX], layer="encoder.0", field=field_of(used)
+    )
+    found = load(tmp_path / "out" / "maps" / "lesion-0001_gradcam++.nii.gz")
+    expected = np.zeros(SHAPE, np.float32)
+    expected[BOX] = maps.dense(1)
+    assert_same_map(found, expected)
 
 
 def test_a_lesion_that_the_network_is_never_given_is_named(

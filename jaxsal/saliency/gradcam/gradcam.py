@@ -135,11 +135,16 @@ def heat_maps(
     labels: ArrayLike | None,
     settings: GradCamSettings,
     *,
+    pooled: bool = False,
     field: LogitField | None = None,
     devices: Sequence[jax.Device] | None = None,
     on_progress: OnProgress | None = None,
 ) -> HeatMaps:
-    """As `gradcam_plus_plus` and `gradcam`, with the arguments in one record."""
+    """As `gradcam_plus_plus` and `gradcam`, with the arguments in one record.
+
+    With ``pooled`` each label's domain gets a class-level map (Eqs. 4-6), as the segmented voxels
+    do where there are no labels.
+    """
     chosen = checked_devices(devices)
     if devices is None and chosen[0].platform == "cpu":
         chosen = chosen[:1]  # each would have the programs compiled for itself
@@ -162,7 +167,7 @@ def heat_maps(
         plan = field.layer_plan((x, y, z), np.concatenate([d.voxels for d in domains]))
         jobs = _jobs(plan, domains)
         tracker.expect(lesions=len(domains), gradients=sum(len(job.lesions) for job in jobs))
-        pooled = labels is None or settings.method == "gradcam"
+        pooled = pooled or labels is None or settings.method == "gradcam"
         window = (*plan.size, checked.shape[-1])
         compute, chosen = _within_memory(head, settings, pooled, model.parameters, window, chosen)
         padded = pad_image(checked, plan)
