@@ -150,14 +150,22 @@ class WindowMaps:
         first: jax.Array,
         diagonals: Diagonals | None,
     ) -> np.ndarray:
+        x, y, z, _ = activations.shape
+        frame = box.within((x, y, z))
         higher = diagonals[:2] if diagonals else ()
-        arguments = Derivatives(first, *higher), activations, sums, jnp.array(box.start), box.size
+        arguments = (
+            Derivatives(first, *higher),
+            activations,
+            sums,
+            jnp.array([frame.start, box.start, box.size]),
+            frame.size,
+        )
         if self.pooled:
             return np.asarray(
                 _pooled_map(*arguments, self.settings.method, self.settings.denominator)
             )
-        values = np.zeros(activations.shape[:3], np.float32)
-        box.cut(values)[...] = _instance_map(*arguments, self.settings.denominator)
+        values = np.zeros((x, y, z), np.float32)
+        frame.cut(values)[...] = _instance_map(*arguments, self.settings.denominator)
         return values
 
     def _kept(
@@ -174,13 +182,13 @@ def _instance_map(
     derivatives: Derivatives,
     activations: jax.Array,
     sums: jax.Array,
-    start: jax.Array,
+    at: jax.Array,
     size: Triple,
     denominator: Denominator,
 ) -> jax.Array:
-    """The map in a box of the layer."""
-    inside, activations = _cut((derivatives, activations), start, size)
-    return instance_map(inside, activations, sums, denominator)
+    """The map in a frame of this size; ``at`` holds its start, and its box's start and size."""
+    derivatives, activations = _in_frame(derivatives, activations, at, size)
+    return instance_map(derivatives, activations, sums, denominator)
 
 
 @partial(jax.jit, static_argnames=("size", "method", "denominator"))
@@ -188,23 +196,32 @@ def _pooled_map(
     derivatives: Derivatives,
     activations: jax.Array,
     sums: jax.Array,
-    start: jax.Array,
+    at: jax.Array,
     size: Triple,
     method: CamMethod,
     denominator: Denominator,
 ) -> jax.Array:
-    """The map on the whole layer, from derivatives in a box of it."""
+    """The map on the whole layer, from derivatives in a frame of it; ``at`` as above."""
     positions = activations[..., 0].size
-    inside, activations_inside = _cut((derivatives, activations), start, size)
-    weights = channel_weights(method, inside, activations_inside, sums, positions, denominator)
+    derivatives, inside = _in_frame(derivatives, activations, at, size)
+    weights = channel_weights(method, derivatives, inside, sums, positions, denominator)
     return weighted_map(weights, activations)
 
 
-def _cut(tree: Any, start: jax.Array, size: Triple) -> Any:
-    def cut(values: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(values, (*start, 0), (*size, values.shape[-1]))
+def _in_frame(
+    derivatives: Derivatives, activations: jax.Array, at: jax.Array, size: Triple
+) -> tuple[Derivatives, jax.Array]:
+    """Both cut to a frame; derivatives outside of its box belong to others and are dropped."""
+    frame, first, count = at
+    position = frame + jnp.stack(jnp.meshgrid(*map(jnp.arange, size), indexing="ij"), axis=-1)
+    own = ((position >= first) & (position < first + count)).all(-1, keepdims=True)
 
-    return jax.tree.map(cut, tree)
+    def cut(values: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(values, (*frame, 0), (*size, values.shape[-1]))
+
+    return jax.tree.map(lambda values: jnp.where(own, cut(values), 0), derivatives), cut(
+        activations
+    )
 
 
 def takes_diagonals(

@@ -42,6 +42,11 @@ def test_boxes_that_meet_are_kept_apart():
     assert apart(boxes) == [[0, 2], [1]]
 
 
+def test_frames_hold_their_boxes_and_have_few_sizes():
+    assert Box((4, 0, 2), (3, 1, 2)).within((8, 8, 8)) == Box((4, 0, 2), (4, 4, 4))
+    assert Box((7, 7, 0), (1, 1, 5)).within((8, 8, 6)) == Box((0, 0, 0), (8, 8, 6))
+
+
 def test_maps_do_not_depend_on_labels_numbers():
     renamed = explain(np.select([LABELS == 3, LABELS == 5], [8, 2]))
     assert renamed.labels == (2, 8)
