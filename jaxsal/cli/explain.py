@@ -43,6 +43,12 @@ def add_parser(commands: Any) -> None:
 def _add_output(parser: argparse.ArgumentParser) -> None:
     shared.add_memory(parser)
     parser.add_argument(
+        "--rematerialise",
+        action="store_true",
+        help="for Swin UNETR: compute activations again instead of keeping them, which takes less "
+        "memory per window and more time",
+    )
+    parser.add_argument(
         "--full-grid", action="store_true", help="write maps on the image's grid, not cropped"
     )
     parser.add_argument("--no-pictures", action="store_true", help="write no pictures and no page")
@@ -58,6 +64,8 @@ def run(options: argparse.Namespace) -> None:
     scan = shared.scan_files(options)
     with shared.computing(options), ProgressBar() as bar:
         model = load_model(options.model, options.precision)
+        if options.rematerialise:
+            model = model.with_rematerialisation()
         prediction = shared.prediction_settings(options, model)
         rows = explain(
             model,

@@ -29,7 +29,7 @@ from jaxsal.saliency.memory import GIB, array_bytes, needs_of
 from jaxsal.saliency.programs import Programs, device_mesh
 from jaxsal.types import Triple
 
-MAPS_SHARE = 0.3  # of the memory budget, for the maps of the lesions computed together
+MAPS_SHARE = 0.3  # of the memory budget, at most, for the maps of lesions computed together
 _LINEARISATIONS_SHARE = 0.4  # of the rest, for the windows kept linearised
 _LARGEST_BATCH = 32  # of items per GPU or TPU, which is full by then
 
@@ -130,7 +130,7 @@ class Engine:
         self._programs = Programs(self._derivative, device_mesh(work.devices, work.noisy.count))
         self._samples = work.noise_batch * self._programs.sample_devices
         self._frame, self._lows, self._highs = self._extents()
-        self._batch, self._keep = self._portions()
+        self._batch, self._keep, self._for_maps = self._portions()
 
     @property
     def devices(self) -> tuple[jax.Device, ...]:
@@ -163,7 +163,7 @@ class Engine:
         wave: list[int] = []
         used = 0
         for lesion, size in enumerate(self._map_bytes()):
-            if wave and used + size > MAPS_SHARE * self._work.budget:
+            if wave and used + size > self._for_maps:
                 yield wave
                 wave, used = [], 0
             wave.append(lesion)
@@ -295,8 +295,8 @@ class Engine:
     def _points(self, items: Items, window: int) -> np.ndarray:
         return points_in_window(self._plan, self._voxels, items, window)[0]
 
-    def _portions(self) -> tuple[Batch, int]:
-        """Batch size, and number of windows to keep linearised, that fit the memory.
+    def _portions(self) -> tuple[Batch, int, int]:
+        """What fits the memory: batch size, windows to keep linearised, bytes for maps.
 
         Raises:
             InputError: it does not suffice for a single item.
@@ -313,27 +313,26 @@ class Engine:
         each = needs.pull_back + (image * math.prod(self._frame) if several else 0)
         copies = 3 * self._programs.sample_devices + 1  # noisy ones are made on one device
         parameters = array_bytes(work.field.parameters) + needs.prepared
-        fixed = copies * image * math.prod(plan.padded) + parameters + needs.linearise
-        residuals = needs.linearised
-        available = int(work.budget * (1 - MAPS_SHARE))
-        least = (fixed + residuals + each) / (1 - MAPS_SHARE)
-        least = max(least, max(self._map_bytes()) / MAPS_SHARE)
-        if work.budget < least:
+        fixed = copies * image * math.prod(plan.padded) + parameters
+        least = fixed + needs.linearised + max(needs.linearise, each)
+        maps = self._map_bytes()
+        if work.budget < least + max(maps):
             raise InputError(
                 f"a memory budget of {work.budget / GIB:.3g} GiB is too small for one voxel at a "
-                f"time on windows of {plan.size}: it takes about {least / GIB:.3g} GiB; allow "
-                "more memory"
+                f"time on windows of {plan.size}: it takes about "
+                f"{(least + max(maps)) / GIB:.3g} GiB; allow more memory"
             )
-        affordable = int(
-            min(_LINEARISATIONS_SHARE * available, available - fixed - each) // residuals
-        )
+        share = min(MAPS_SHARE * work.budget, work.budget - least)
+        for_maps = int(min(sum(maps), max(share, max(maps))))
+        available = work.budget - for_maps - fixed
+        room = min(_LINEARISATIONS_SHARE * available, available - max(needs.linearise, each))
         most = max(len(group.windows) for group in self._groups)
-        keep = min(max(affordable, 1), 2 * most)
+        keep = min(max(int(room // needs.linearised), 1), 2 * most)
         platform = work.devices[0].platform
         largest = self._derivative.largest_cpu_batch if platform == "cpu" else _LARGEST_BATCH
-        fitting = max(int((available - fixed - keep * residuals) // each), 1)
+        fitting = max(int((available - keep * needs.linearised) // each), 1)
         per_device = work.item_batch or min(fitting, largest)
-        return Batch(per_device, self._programs.item_devices), keep
+        return Batch(per_device, self._programs.item_devices), keep, for_maps
 
     @cached_property
     def _parameters(self) -> Any:

@@ -164,6 +164,7 @@ class RunRecord:
                 "architecture": self._model.config.to_arguments(),
                 "channels": list(self._model.channels),
                 "threshold": self._model.threshold,
+                "rematerialised": self._model.rematerialise,
                 "parameters_sha256": _parameters_checksum(self._model),
                 "source": dict(self._model.source),
             },

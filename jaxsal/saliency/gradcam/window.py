@@ -23,7 +23,7 @@ from jaxsal.saliency.gradcam.weights import (
     instance_map,
     weighted_map,
 )
-from jaxsal.saliency.memory import GIB, array_bytes, working_bytes
+from jaxsal.saliency.memory import GIB, array_bytes, linearising_bytes, working_bytes
 from jaxsal.saliency.progress import Tracker
 from jaxsal.settings import CamMethod, Denominator, GradCamSettings
 from jaxsal.types import Triple
@@ -255,8 +255,8 @@ def sizes_within(
     layer = jax.ShapeDtypeStruct((1, *grid, channels), jnp.float32)
     kept = jax.eval_shape(head.linearise, shapes, image)
     fixed = array_bytes(parameters) + array_bytes([image])
-    forward = fixed + working_bytes(head.linearise, shapes, image)
     residuals = fixed + array_bytes(kept)
+    forward = residuals + linearising_bytes(head.linearise, shapes, image)
     pull = working_bytes(head.gradients, kept[1], domain)
     if not takes_diagonals(head, settings, parameters, window):
         along = 0
