@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> Result:
     """Measures."""
     network, side = (TOY_NETWORK, 8) if options.toy else (NNUNET, options.side)
     model = network.model(1 if options.toy else options.share)
-    layer = network.layers[1]
+    layer = network.layers[0 if options.toy else 1]
     random = np.random.default_rng(0)
     window = jnp.asarray(random.standard_normal((side, side, side, 2)), jnp.float32)
     domain = jnp.zeros((side,) * 3).at[(slice(side // 2, side // 2 + 2),) * 3].set(1)
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> Result:
         row["difference"] = float(difference.max())
     settings = job_settings(base_job(options)) | {"network": network.name, "layer": layer}
     notes = [
-        f"{network.name} with {unit.shape[-1]} features in the {layer}, random weights, a window "
+        f"{network.name} with {unit.shape[-1]} features in {layer}, random weights, a window "
         f"of {side} voxels; one direction and one domain.",
         "gflop: operations as XLA counts them; difference: the largest of the second and third "
         "derivative from the nested forward ones, relative.",
