@@ -24,6 +24,7 @@ from bench.patient import patient_case
 from bench.record import Result, Row
 from jaxsal.field import LogitField
 from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.sharing import apart, box_of
 
 _ALL = 1000  # more lesions than a scan has
 
@@ -44,15 +45,17 @@ def run(options: argparse.Namespace) -> Result:
         case, name = patient_case(job, options.shared, options.patient, (1,) * _ALL)
         layers = options.layers
     field = jaxsal.sliding_window(case.model, job.roi)
-    windows = _windows(field, case)
-    backward_s = _passes(case, job.roi, None)
-    rows = [_row(layer, case, field, windows, backward_s, job.roi) for layer in layers]
+    to_image_s = _passes(case, job.roi, None)
+    parts = _parts(field, case)
+    windows = len(parts)
+    rows = [_row(layer, case, field, parts, to_image_s, job.roi) for layer in layers]
     notes = [
         f"all {len(case.lesions)} lesions of {name}; {windows} windows of "
         f"{'×'.join(map(str, job.roi))} reach them.",
         "pass: a forward and a backward pass of one window, median of five: down to the layer, and "
         "down to the image; ratios: of the scan's seconds to those of such passes of all windows.",
-        "seconds are without compilation.",
+        "pull backs: backward passes that the lesions take, all windows together; those whose "
+        "receptive fields in the layer lie apart share one. Seconds are without compilation.",
     ]
     return Result("gradcam_scan", job_settings(job) | {"patient": name}, rows, notes)
 
@@ -61,11 +64,11 @@ def _row(
     layer: str,
     case: Case,
     field: LogitField,
-    windows: int,
+    parts: list[list[np.ndarray]],
     to_image_s: float,
     roi: tuple[int, ...],
 ) -> Row:
-    to_layer_s = _passes(case, roi, layer)
+    to_layer_s, windows = _passes(case, roi, layer), len(parts)
     _, seconds, compiling = timed_apart(
         lambda: jaxsal.gradcam_plus_plus(
             case.model, case.image, case.labels, layer=layer, target=TARGET, field=field
@@ -75,6 +78,7 @@ def _row(
         "layer": layer,
         "lesions": len(case.lesions),
         "windows": windows,
+        "pull_backs": _pull_backs(case, roi, layer, parts),
         "seconds": seconds,
         "compile_s": compiling,
         "pass_to_layer_s": to_layer_s,
@@ -84,11 +88,26 @@ def _row(
     }
 
 
-def _windows(field: LogitField, case: Case) -> int:
-    """How many windows the lesions' logits come from."""
+def _parts(field: LogitField, case: Case) -> list[list[np.ndarray]]:
+    """By window, the voxels in it (V, 3) of each lesion whose logits come from it."""
     x, y, z, _ = case.image.shape
-    voxels = np.concatenate(list(case.lesions.values()))
-    return len(field.layer_plan((x, y, z), voxels).starts)
+    lesions = list(case.lesions.values())
+    plan = field.layer_plan((x, y, z), np.concatenate(lesions))
+    owners = np.repeat(np.arange(len(lesions)), [len(voxels) for voxels in lesions])
+    voxels = np.concatenate(lesions) + plan.before
+    parts = []
+    for window, start in enumerate(plan.starts):
+        reached = plan.weights[:, window] > 0
+        own = [reached & (owners == lesion) for lesion in range(len(lesions))]
+        parts.append([voxels[rows] - start for rows in own if rows.any()])
+    return parts
+
+
+def _pull_backs(case: Case, roi: tuple[int, ...], layer: str, parts: list[list[np.ndarray]]) -> int:
+    """How many the lesions take: those whose boxes at the layer lie apart share one."""
+    head, parameters = Head(case.model.function, layer, TARGET), case.model.parameters
+    grid, _ = head.shape(parameters, (*roi, case.image.shape[-1]))
+    return sum(len(apart([box_of(head, parameters, p, grid) for p in own])) for own in parts)
 
 
 def _passes(case: Case, roi: tuple[int, ...], layer: str | None) -> float:
