@@ -59,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=[*PARTS], help="whose layers; default: all"
     )
-    parser.add_argument("--probes", nargs="+", type=int, default=[16, 64])
+    parser.add_argument("--probes", nargs="*", type=int, default=[16, 64])
 
 
 def run(options: argparse.Namespace) -> Result:
