@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> Result:
         f"PyTorch ran on {pytorch.describe()}. Random weights and images.",
         "ms per gradient: of a voxel and noise sample, with their share of the forward passes; "
         "jaxsal's is that of the whole call.",
-        "difference: of a voxel's gradient from PyTorch's, the largest of all, relative to its peak; "
+        "difference: of a voxel's gradient from PyTorch's, the largest, relative to its peak; "
         "compile s: in jaxsal's first call, besides; short where compiled programs were kept.",
     ]
     return Result("networks", job_settings(base_job(options)), rows, notes)
