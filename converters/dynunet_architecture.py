@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jaxsal_converters.shapes import weight
+from jaxsal_converters.shapes import norm_name, weight
 from jaxsal_converters.state_dict import State
 
 
@@ -26,7 +26,9 @@ def infer_arguments(state: State, given: Mapping[str, Any]) -> tuple[dict[str, A
     assumptions: list[str] = []
     arguments = _structure(state)
     if "norm_name" not in given:
-        arguments["norm_name"] = _norm(state, assumptions)
+        arguments["norm_name"] = norm_name(
+            state, "input_block.norm1", assumptions, default_affine=True
+        )
     if "act_name" not in given:
         arguments["act_name"] = _activation(state, assumptions)
     return {**arguments, **given}, assumptions
@@ -61,23 +63,6 @@ def _count(state: State, modules: str) -> int:
     while any(key.startswith(f"{modules}.{count}.") for key in state):
         count += 1
     return count
-
-
-def _norm(state: State, assumptions: list[str]) -> Any:
-    scale = state.get("input_block.norm1.weight")
-    if "input_block.norm1.running_mean" in state:
-        return ["batch", {"affine": scale is not None}]
-    if scale is None:
-        assumptions.append(
-            "norm_name: instance norm without learnt parameters; a network without any "
-            "normalisation looks the same, --config sets it"
-        )
-        return ["instance", {"affine": False}]
-    assumptions.append(
-        "norm_name: instance norm with learnt parameters, MONAI's default; group norm looks the "
-        "same, --config sets it"
-    )
-    return ["instance", {"affine": True}]
 
 
 def _activation(state: State, assumptions: list[str]) -> list[Any]:

@@ -160,7 +160,7 @@ def _assumptions(
         assumptions.append(f"label manager {manager}: its outputs are those of the default one")
     if mirror_axes:
         assumptions.append(
-            "no mirroring: nnU-Net averages over mirrored images unless told --disable_tta, here "
-            "the network is taken as it is"
+            "no mirroring unless asked for with --mirror; nnU-Net averages over mirrored windows "
+            "unless told --disable_tta"
         )
     return assumptions

@@ -138,6 +138,8 @@ def read_preprocessing(
         overlap=_OVERLAP,
         orientation=_READERS[reader],
         mirror_axes=tuple(sorted(axes.index(a) for a in mirror_axes)),
+        windows="nnunet",
+        crop=True,
     )
 
 

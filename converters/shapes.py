@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from jaxsal.errors import InputError
@@ -27,3 +29,25 @@ def weight(state: State, module: str) -> np.ndarray:
             "3D networks are supported"
         )
     return state[key]
+
+
+def norm_name(state: State, module: str, assumptions: list[str], *, default_affine: bool) -> Any:
+    """MONAI's ``norm_name``, as far as the entries of one of the network's norms show it.
+
+    Args:
+        state: entries by key.
+        module: path of the norm.
+        assumptions: takes a sentence if something had to be assumed.
+        default_affine: whether MONAI's default for this network is an instance norm with learnt
+            parameters, or one without.
+    """
+    affine = f"{module}.weight" in state
+    if f"{module}.running_mean" in state:
+        return ["batch", {"affine": affine}]
+    parameters = "with learnt parameters" if affine else "without learnt parameters"
+    default = ", MONAI's default" if affine == default_affine else ""
+    other = "group norm" if affine else "a network without any normalisation"
+    assumptions.append(
+        f"norm_name: instance norm {parameters}{default}; {other} looks the same, --config sets it"
+    )
+    return ["instance", {"affine": affine}]

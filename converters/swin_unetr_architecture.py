@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.nets.swin_unetr_config import STAGES
-from jaxsal_converters.shapes import weight
+from jaxsal_converters.shapes import norm_name, weight
 from jaxsal_converters.state_dict import State
 
 
@@ -34,7 +34,9 @@ def infer_arguments(state: State, given: Mapping[str, Any]) -> tuple[dict[str, A
     if "window_size" not in given:
         arguments["window_size"] = _window(state)
     if "norm_name" not in given:
-        arguments["norm_name"] = _norm(state, assumptions)
+        arguments["norm_name"] = norm_name(
+            state, "encoder1.layer.norm1", assumptions, default_affine=False
+        )
     if "normalize" not in given:
         assumptions.append(
             "normalize: true, MONAI's default; the checkpoint does not show it, --config sets it"
@@ -127,23 +129,6 @@ def _window(state: State) -> list[int]:
             'JSON file, such as {"window_size": [7, 7, 5]}, and give that with --config'
         )
     return [size] * 3
-
-
-def _norm(state: State, assumptions: list[str]) -> Any:
-    scale = state.get("encoder1.layer.norm1.weight")
-    if "encoder1.layer.norm1.running_mean" in state:
-        return ["batch", {"affine": scale is not None}]
-    if scale is None:
-        assumptions.append(
-            "norm_name: instance norm without learnt parameters, MONAI's default; a network "
-            "without any normalisation looks the same, --config sets it"
-        )
-        return ["instance", {"affine": False}]
-    assumptions.append(
-        "norm_name: instance norm with learnt parameters; group norm looks the same, --config sets "
-        "it"
-    )
-    return ["instance", {"affine": True}]
 
 
 def is_rebuilt(key: str) -> bool:

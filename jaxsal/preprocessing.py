@@ -10,7 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.errors import InputError
-from jaxsal.types import Triple
+from jaxsal.settings import WINDOWS, Windows
+from jaxsal.types import Box, Triple
 
 SCHEMES = ("zscore", "ct", "rescale", "rgb", "none")
 PROBABILITIES = ("softmax", "sigmoid")
@@ -74,6 +75,13 @@ def _zscore(x: np.ndarray, where: np.ndarray) -> np.ndarray:
     return np.where(where, scaled, x)
 
 
+def _bounds(mask: np.ndarray) -> Box:
+    """The smallest box of all voxels in a mask; the whole grid if there are none."""
+    found = ndimage.find_objects(mask.astype(np.int8))
+    x, y, z = found[0] if found else (slice(0, n) for n in mask.shape)
+    return x, y, z
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """What the network's training did to images, which its input must undergo as well.
@@ -86,6 +94,8 @@ class Preprocessing:
         orientation: axis codes such as "RAS" that images are brought to; None for any.
         mirror_axes: axes, 0 … 2, along which training mirrored, so that inference may average
             over mirrored images.
+        windows: whose rules place and weight windows; see `jaxsal.sliding_window`.
+        crop: whether the network is given only the `box` of an image.
     """
 
     normalisation: tuple[Normalisation, ...]
@@ -94,6 +104,8 @@ class Preprocessing:
     overlap: float = 0.5
     orientation: str | None = None
     mirror_axes: tuple[int, ...] = ()
+    windows: Windows = "monai"
+    crop: bool = False
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Preprocessing:
@@ -123,6 +135,8 @@ class Preprocessing:
             raise InputError(f"roi must be three whole numbers of voxels, got {self.roi}")
         if not 0 <= self.overlap < 1:
             raise InputError(f"overlap must be in [0, 1), got {self.overlap}")
+        if self.windows not in WINDOWS:
+            raise InputError(f"windows must be one of {', '.join(WINDOWS)}; got {self.windows!r}")
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Normalises every channel of an image (X, Y, Z, C); float32.
@@ -139,12 +153,20 @@ class Preprocessing:
                 f"an array of shape {image.shape}"
             )
         mask = ndimage.binary_fill_holes((image != 0).any(-1))
-        box = ndimage.find_objects(mask.astype(np.int8))[:1]
-        inside = box[0] if box else tuple(slice(None) for _ in range(3))
+        inside = _bounds(mask)
         result = np.zeros(image.shape, np.float32)
         for c, normalisation in enumerate(self.normalisation):
             result[inside][..., c] = normalisation.apply(image[inside][..., c], mask[inside])
         return result
+
+    def box(self, image: np.ndarray) -> Box:
+        """The part of an image (X, Y, Z, C), before it is normalised, that the network is given.
+
+        With ``crop``, the smallest box of all voxels that are not 0 in all channels, as nnU-Net
+        v2's ``crop_to_nonzero`` cuts it out; else, and without such voxels, the whole image.
+        """
+        every = np.ones(image.shape[:3], bool)
+        return _bounds((image != 0).any(-1) if self.crop else every)
 
     def check_spacing(self, spacing: Sequence[float]) -> None:
         """Raises InputError unless voxels have the size of the training's, in mm."""

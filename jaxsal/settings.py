@@ -6,7 +6,7 @@ Imports nothing heavy, so that the command line can show them at once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -14,6 +14,7 @@ from jaxsal.errors import InputError
 
 Aggregate = Literal["max", "mean", "sum"]
 NoiseScale = Literal["range", "absolute"]
+Windows = Literal["monai", "nnunet"]
 
 CamMethod = Literal["gradcam", "gradcam++"]
 Derivation = Literal["closed-form", "exact", "stochastic"]
@@ -26,7 +27,8 @@ DERIVATIVES: tuple[Derivation, ...] = get_args(Derivation)
 DENOMINATORS: tuple[Denominator, ...] = get_args(Denominator)
 FIELDS = ("sliding", "whole")
 LEVELS = ("instance", "class")
-METHODS = ("smoothgrad",)
+METHODS = ("smoothgrad", "gradcam++", "gradcam")
+WINDOWS: tuple[Windows, ...] = get_args(Windows)
 PRECISIONS = ("float32", "tf32", "bfloat16")
 FEWEST_SAMPLES = 5  # before a standard error is believed
 
@@ -36,13 +38,16 @@ class PredictSettings:
     """How logits are computed and lesions found.
 
     Attributes:
-        field: "sliding" or "whole": windows as in MONAI's sliding-window inference, or the whole
-            volume at once.
+        field: "sliding" or "whole": overlapping windows, or the whole volume at once.
         roi: window size in voxels per axis.
         overlap: share of a window that the next one covers again.
         threshold: lesion probability at and above which a voxel is lesion; None: the model's.
         target: output channel of the lesion class.
         minimum_volume: components must be larger than this, in mm³.
+        windows: whose rules place and weight them, "monai" or "nnunet"; see
+            `jaxsal.sliding_window`.
+        mirror: whether logits are averaged over mirrored windows; see
+            `jaxsal.Model.with_mirroring`.
     """
 
     field: str = "sliding"
@@ -51,9 +56,12 @@ class PredictSettings:
     threshold: float | None = None
     target: int = 1
     minimum_volume: float = 5.0
+    windows: Windows = "monai"
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         _one_of("field", self.field, FIELDS)
+        _one_of("windows", self.windows, WINDOWS)
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"threshold must be between 0 and 1, got {self.threshold}")
         if not 0 <= self.minimum_volume < math.inf:
@@ -190,15 +198,15 @@ class GradCamSettings:
 
 
 @dataclass(frozen=True)
-class ExplainSettings(SmoothGradSettings):
-    """How a scan is explained: SmoothGrad's settings, and what becomes of its maps.
+class ExplainSettings:
+    """How a scan is explained: the settings of a method, and what becomes of its maps.
 
     The target is that of the prediction's settings, whatever is given here.
 
     Attributes:
-        method: one of `METHODS`.
-        level: "instance": a map per lesion; "class": one of all segmented voxels, to which the
-            aggregate and its approximations do not apply.
+        saliency: how maps are computed, which tells the method.
+        level: "instance": a map per lesion; "class": one of all segmented voxels, to which
+            SmoothGrad's aggregate and its approximations do not apply.
         labels: which lesions to explain; None: all.
         field: what is differentiated: the sliding window's blended logits, or the whole volume's.
             Lesions are found by the sliding window in any case, as in the published scripts.
@@ -206,7 +214,7 @@ class ExplainSettings(SmoothGradSettings):
         pictures: draw a picture of every lesion, and a page over them.
     """
 
-    method: str = "smoothgrad"
+    saliency: SmoothGradSettings | GradCamSettings = field(default_factory=SmoothGradSettings)
     level: str = "instance"
     labels: tuple[int, ...] | None = None
     field: str = "sliding"
@@ -214,22 +222,34 @@ class ExplainSettings(SmoothGradSettings):
     pictures: bool = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        _one_of("method", self.method, METHODS)
         _one_of("level", self.level, LEVELS)
         _one_of("field", self.field, FIELDS)
         if self.level == "class" and self.labels is not None:
             raise InputError("labels choose lesions; they do not go with the class level")
-        if self.level == "class" and (self.voxels_per_lesion, self.group_size) != (None, 1):
+        if self.level == "class" and self._is_approximate():
             raise InputError(
                 "voxels_per_lesion and group_size approximate the signed maximum of a lesion; "
                 "they do not go with the class level"
             )
 
+    def _is_approximate(self) -> bool:
+        of = self.saliency
+        if not isinstance(of, SmoothGradSettings):
+            return False
+        return of.voxels_per_lesion is not None or of.group_size != 1
+
+    @property
+    def method(self) -> str:
+        """One of `METHODS`."""
+        of = self.saliency
+        return "smoothgrad" if isinstance(of, SmoothGradSettings) else of.method
+
     @property
     def name(self) -> str:
         """The method as it appears in file names."""
-        return f"{self.method}-{self.aggregate}" if self.level == "instance" else self.method
+        if self.level == "instance" and isinstance(self.saliency, SmoothGradSettings):
+            return f"{self.method}-{self.saliency.aggregate}"
+        return self.method
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 Triple = tuple[int, int, int]
+Box = tuple[slice, slice, slice]  # first and stop positions within a grid, never None
 
 
 class Reach(NamedTuple):

@@ -20,7 +20,7 @@ from jaxsal.errors import InputError
 from jaxsal.files import whole_file
 from jaxsal.grid import Grid
 from jaxsal.preprocessing import Preprocessing
-from jaxsal.types import Triple
+from jaxsal.types import Box, Triple
 
 # What a result inherits; the rest of a header (intent, display range, ...) is about the source.
 _GEOMETRY = (
@@ -76,6 +76,21 @@ def read_image(
         InputError: if the number of files is wrong, a file cannot be used, two grids differ, or
             voxel size or orientation are not those of `preprocessing`.
     """
+    image, grid, _ = read_scan(paths, channels, preprocessing)
+    return image, grid
+
+
+def read_scan(
+    paths: Sequence[str | os.PathLike[str]],
+    channels: Sequence[str],
+    preprocessing: Preprocessing | None = None,
+) -> tuple[np.ndarray, Grid, Box]:
+    """As `read_image`, and the part of the image that the network is given.
+
+    Returns:
+        The image (X, Y, Z, C) and its grid as `read_image` gives them, and
+        `Preprocessing.box` of the image; the whole of it without `preprocessing`.
+    """
     if len(paths) != len(channels):
         received = ", ".join(str(path) for path in paths) or "none"
         raise InputError(
@@ -88,13 +103,14 @@ def read_image(
         _require_same_grid(str(volume.path), volume.grid, str(first.path), first.grid)
     if preprocessing is None:
         image = np.stack([z_score(volume.data, str(volume.path)) for volume in volumes], axis=-1)
-    else:
-        image = _preprocessed(volumes, preprocessing)
-    return image, first.grid
+        x, y, z = (slice(0, n) for n in first.grid.shape)
+        return image, first.grid, (x, y, z)
+    _require_as_trained(first, preprocessing)
+    raw = np.stack([volume.data for volume in volumes], axis=-1)
+    return preprocessing.apply(raw), first.grid, preprocessing.box(raw)
 
 
-def _preprocessed(volumes: Sequence[Volume], preprocessing: Preprocessing) -> np.ndarray:
-    first = volumes[0]
+def _require_as_trained(first: Volume, preprocessing: Preprocessing) -> None:
     codes = "".join(nib.aff2axcodes(first.grid.affine))
     if preprocessing.orientation not in (None, codes):
         raise InputError(
@@ -105,7 +121,6 @@ def _preprocessed(volumes: Sequence[Volume], preprocessing: Preprocessing) -> np
         preprocessing.check_spacing(first.grid.spacing)
     except InputError as error:
         raise InputError(f"{first.path}: {error}") from error
-    return preprocessing.apply(np.stack([volume.data for volume in volumes], axis=-1))
 
 
 def z_score(volume: np.ndarray, name: str = "The image") -> np.ndarray:

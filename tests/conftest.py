@@ -12,6 +12,7 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=4"
 )
 
+import jax
 import pytest
 from hypothesis import settings
 from tiny import TinyScan, make_model, make_scan
@@ -39,10 +40,15 @@ def shared() -> Path:
 def xla_convolutions() -> Iterator[None]:
     """XLA's own form of convolution, which compiles soonest, in place of the fastest one.
 
-    That all forms are equal is tested in nets/test_convolution.py.
+    Of float64 it is slow beyond use, so there a single matrix product takes its place. That all
+    forms are equal is tested in nets/test_convolution.py.
     """
+
+    def form(*_: object) -> str:
+        return "columns" if jax.config.jax_enable_x64 else "xla"
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jaxsal.nets.convolution, "_fastest_form", lambda *_: "xla")
+        patch.setattr(jaxsal.nets.convolution, "_fastest_form", form)
         yield
 
 

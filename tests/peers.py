@@ -75,9 +75,20 @@ def autograd_rows(
 ) -> np.ndarray:
     """(V, X, Y, Z, C): gradient of each voxel's logit, one backward pass each."""
     x = torch.tensor(image, requires_grad=True)
-    logits = monai_logits(name, field, x)[..., target]
+    return gradients(monai_logits(name, field, x)[..., target], x, voxels)
+
+
+def gradients(logits: torch.Tensor, x: torch.Tensor, voxels: np.ndarray) -> np.ndarray:
+    """(V, …): gradient with respect to x of each voxel's logit, of logits (X, Y, Z)."""
     rows = [
         torch.autograd.grad(logits[tuple(voxel)], x, retain_graph=True)[0].numpy()
-        for voxel in voxels
+        for voxel in voxels.tolist()
     ]
     return np.stack(rows)
+
+
+def aggregated(rows: np.ndarray, aggregate: str) -> np.ndarray:
+    """Mean or signed maximum of gradients (V, …) over the voxels."""
+    if aggregate == "mean":
+        return rows.mean(0)
+    return np.take_along_axis(rows, np.abs(rows).argmax(0)[None], 0)[0]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from peers import converted
 
 from jaxsal.errors import InputError
 from jaxsal.model import Model, describe_mismatch
 from jaxsal.nets.registry import PRECISIONS
 from jaxsal.nets.unet_config import UNetConfig
+from jaxsal.preprocessing import Normalisation, Preprocessing
 
 TINY = UNetConfig.from_arguments(
     {
@@ -170,3 +175,35 @@ def test_a_long_list_of_mismatches_is_shortened() -> None:
     expected = {f"layer.{i}": (1,) for i in range(7)}
     assert describe_mismatch(expected, {}) == "7 missing (layer.0, layer.1, layer.2, …)"
     assert describe_mismatch(expected, expected) == ""
+
+
+def test_mirroring_averages_over_all_ways_to_mirror_the_image():
+    told = Preprocessing((Normalisation("none"),) * 2, (1.0,) * 3, (16,) * 3, mirror_axes=(0, 2))
+    model = replace(converted("local"), preprocessing=told)
+    batch = jax.random.normal(jax.random.key(0), (1, 12, 8, 8, 2))
+    ways = [(), (1,), (3,), (1, 3)]
+    expected = np.mean([np.flip(model(jnp.flip(batch, w)), w) for w in ways], axis=0)
+    mirroring = model.with_mirroring()
+    np.testing.assert_allclose(mirroring(batch), expected, atol=1e-5)
+    assert mirroring.receptive_field is None
+
+
+def test_activations_of_mirrored_images_lie_side_by_side_and_can_be_perturbed():
+    model = replace(converted("local"), mirror_axes=(1,))
+    batch = jax.random.normal(jax.random.key(0), (1, 8, 12, 8, 2))
+    _, activations = model.activations(batch)
+    name = model.layers[0]
+    _, mirrored = converted("local").activations(jnp.flip(batch, 2))
+    own = mirrored[name].shape[-1]
+    np.testing.assert_allclose(activations[name][..., own:], jnp.flip(mirrored[name], 2), atol=1e-5)
+    last = model.layers[-1]
+    moved = jnp.zeros_like(activations[last]).at[:, 1, 2, 3, 2].set(6.0)  # mirrored, channel 0
+    perturbed, _ = model.function.with_activations(model.parameters, batch, {last: moved})
+    difference = np.asarray(perturbed - model(batch))
+    assert difference[0, 1, 2, 3, 0] == pytest.approx(3, abs=1e-4)  # half of it in the mean
+    assert np.abs(difference).sum() == pytest.approx(3, abs=1e-2)
+
+
+def test_mirroring_needs_axes():
+    with pytest.raises(InputError, match="no axes"):
+        converted("local").with_mirroring()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,17 @@ def test_other_schemes(scheme: str, expected: list[float]) -> None:
     np.testing.assert_allclose(found.ravel(), expected, rtol=1e-6)
 
 
+def test_the_box_holds_all_that_is_not_zero_in_some_channel() -> None:
+    image = scan(2)
+    image[1, 3, 3, 0] = -4
+    image[5, 3, 6, 1] = 2
+    cropping = replace(preparation(*[Normalisation("none")] * 2), crop=True)
+    assert cropping.box(image) == (slice(1, 7), slice(1, 6), slice(2, 7))
+    whole = tuple(slice(0, n) for n in image.shape[:3])
+    assert replace(cropping, crop=False).box(image) == whole
+    assert cropping.box(np.zeros_like(image)) == whole
+
+
 @pytest.mark.parametrize("scheme", ["zscore", "rescale"])
 def test_constant_and_empty_images_stay_finite(scheme: str) -> None:
     for value in (0, 7):
@@ -102,6 +114,7 @@ def test_records_survive_the_way_to_json_and_back() -> None:
         ("roi", [8, 8]),
         ("overlap", 1.0),
         ("window", 3),
+        ("windows", "random"),
     ],
 )
 def test_changed_records_are_refused(entry: str, value: object) -> None:

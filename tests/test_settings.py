@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxsal.errors import InputError
-from jaxsal.settings import ExplainSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings, GradCamSettings, SmoothGradSettings
 
 
 def test_the_defaults_are_exact_and_the_papers() -> None:
@@ -19,14 +19,13 @@ def test_the_defaults_are_exact_and_the_papers() -> None:
 
 
 def test_every_attribute_is_documented() -> None:
-    for kind in (SmoothGradSettings, ExplainSettings):
+    for kind in (SmoothGradSettings, GradCamSettings, ExplainSettings):
         own = [f.name for f in fields(kind) if f.name in kind.__annotations__]
         assert own
         for name in own:
             assert f"        {name}: " in (kind.__doc__ or "")
 
 
-@pytest.mark.parametrize("kind", [SmoothGradSettings, ExplainSettings])
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -54,15 +53,50 @@ def test_every_attribute_is_documented() -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused(kind: type, settings: dict[str, object], said: str) -> None:
+def test_what_cannot_be_is_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        kind(**settings)
+        SmoothGradSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"method": "lime"}, "gradcam, gradcam\\+\\+; got 'lime'"),
+        ({"derivatives": "none"}, "closed-form, exact, stochastic; got 'none'"),
+        ({"denominator": "none"}, "paper, monai; got 'none'"),
+        ({"probes": 1}, "probes must be .* at least 2, got 1"),
+        ({"seed": -1}, "got -1"),
+        ({"memory": 0}, "more than zero, got 0 bytes"),
+        ({"method": "gradcam", "derivatives": "exact"}, "no higher derivatives; 'exact'"),
+    ],
+    ids=str,
+)
+def test_heat_maps_that_cannot_be_are_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        GradCamSettings("bottleneck", **settings)
+
+
+@pytest.mark.parametrize(
+    ("saliency", "level", "name"),
+    [
+        (SmoothGradSettings(), "instance", "smoothgrad-max"),
+        (SmoothGradSettings(aggregate="mean"), "instance", "smoothgrad-mean"),
+        (SmoothGradSettings(), "class", "smoothgrad"),
+        (GradCamSettings("x"), "instance", "gradcam++"),
+        (GradCamSettings("x", method="gradcam"), "class", "gradcam"),
+    ],
+    ids=str,
+)
+def test_files_are_named_after_the_method(
+    saliency: SmoothGradSettings | GradCamSettings, level: str, name: str
+) -> None:
+    assert ExplainSettings(saliency, level=level).name == name
 
 
 @pytest.mark.parametrize("settings", [{"voxels_per_lesion": 5}, {"group_size": 2}], ids=str)
 def test_the_class_level_has_no_maximum_to_approximate(settings: dict[str, int]) -> None:
     with pytest.raises(InputError, match="class level"):
-        ExplainSettings(level="class", **settings)
+        ExplainSettings(SmoothGradSettings(**settings), level="class")
 
 
 def test_numbers_may_be_numpys() -> None:

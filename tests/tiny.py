@@ -99,6 +99,24 @@ def load(path: Path) -> np.ndarray:
     return np.asanyarray(nib.load(path).dataobj)
 
 
+def as_dense(path: Path, affine: np.ndarray) -> np.ndarray:
+    """A cropped map on the image's grid, found by where its affine says that it lies."""
+    image = nib.load(path)
+    np.testing.assert_allclose(image.affine[:3, :3], affine[:3, :3], atol=1e-6)
+    origin = nib.affines.apply_affine(np.linalg.inv(affine), image.affine[:3, 3])
+    first = np.rint(origin).astype(int)
+    np.testing.assert_allclose(origin, first, atol=1e-4)
+    dense = np.zeros(SHAPE, np.float32)
+    dense[tuple(slice(a, a + n) for a, n in zip(first, image.shape, strict=True))] = load(path)
+    return dense
+
+
+def assert_same_map(found: np.ndarray, expected: np.ndarray) -> None:
+    """Equal up to rounding, of maps that are not zero."""
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, hidden ones too, by name."""
     return {

@@ -29,19 +29,8 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help=f"the scan's size in voxels; default: {' '.join(map(str, _SHAPE))}",
     )
-    parser.add_argument(
-        "--roi",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="window size in voxels, one number or one per axis; default: the model's, else 96",
-    )
-    parser.add_argument(
-        "--memory",
-        type=shared.gibibytes,
-        metavar="GiB",
-        help="memory to stay within; default: a share of what is free",
-    )
+    shared.add_roi(parser)
+    shared.add_memory(parser)
     _add_scan(parser)
     shared.add_device(parser)
     parser.set_defaults(run=run)
@@ -79,9 +68,12 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"shape must be three sizes of at least 1 voxel, got {options.shape}")
     with shared.computing(options), ProgressBar() as bar:
         model = load_model(options.model, options.precision)
-        sizes = options.roi and tuple(options.roi * 3 if len(options.roi) == 1 else options.roi)
         settings = for_model(
-            PredictSettings(field=options.field), model, roi=sizes, overlap=None, target=0
+            PredictSettings(field=options.field),
+            model,
+            roi=shared.window_size(options),
+            overlap=None,
+            target=0,
         )
         bar.stage("measuring")
         speed = measure_throughput(

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jaxsal.settings import FIELDS, PRECISIONS, PredictSettings
+from jaxsal.settings import FIELDS, PRECISIONS, WINDOWS, PredictSettings
 
 if TYPE_CHECKING:
     import jax
@@ -64,19 +64,47 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
         metavar="MM3",
         help="lesions must be larger than this; default: %(default)s",
     )
-    group.add_argument(
-        "--roi",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="window size in voxels, one number or one per axis; default: the model's, else 96",
-    )
+    add_roi(group)
     group.add_argument(
         "--overlap",
         type=float,
         metavar="SHARE",
         help="share of a window that the next one covers again; default: the model's, else "
         f"{defaults.overlap}",
+    )
+    group.add_argument(
+        "--windows",
+        choices=WINDOWS,
+        help="whose rules place and weight the windows; default: the model's, else "
+        f"{defaults.windows}",
+    )
+    group.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.mirror,
+        help="average logits over mirrored windows, which takes up to eight times as long; nnU-Net "
+        "does unless told not to; default: no",
+    )
+
+
+def add_roi(parser: argparse._ActionsContainer) -> None:
+    """Size of the sliding window, see `window_size`."""
+    parser.add_argument(
+        "--roi",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="window size in voxels, one number or one per axis; default: the model's, else 96",
+    )
+
+
+def add_memory(parser: argparse._ActionsContainer) -> None:
+    """Memory to stay within, in bytes."""
+    parser.add_argument(
+        "--memory",
+        type=_gibibytes,
+        metavar="GiB",
+        help="memory to stay within; default: a share of what is free",
     )
 
 
@@ -122,16 +150,28 @@ def prediction_settings(
     from jaxsal.scan.defaults import for_model
 
     settings = PredictSettings(
-        field=field, threshold=options.threshold, minimum_volume=options.minimum_volume
+        field=field,
+        threshold=options.threshold,
+        minimum_volume=options.minimum_volume,
+        mirror=options.mirror,
     )
-    sizes = options.roi and (options.roi * 3 if len(options.roi) == 1 else options.roi)
     return for_model(
         settings,
         model,
-        roi=sizes and tuple(sizes),
+        roi=window_size(options),
         overlap=options.overlap,
         target=options.target,
+        windows=options.windows,
     )
+
+
+def window_size(options: argparse.Namespace) -> Any:
+    """The option of `add_roi`, a size per axis; None if it is not given.
+
+    Whether there are three of them is checked where the window is made.
+    """
+    sizes = options.roi
+    return sizes and tuple(sizes * 3 if len(sizes) == 1 else sizes)
 
 
 def _target(text: str) -> int | str:
@@ -155,7 +195,7 @@ def channel_files(scan: Scan, channels: Sequence[str]) -> str:
     return ", ".join(f"{channel}: {path.name}" for channel, path in pairs)
 
 
-def gibibytes(text: str) -> int:
+def _gibibytes(text: str) -> int:
     """Bytes from a number of GiB."""
     try:
         return int(float(text) * _GIB)

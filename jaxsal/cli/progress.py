@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from types import TracebackType
 
@@ -81,6 +82,7 @@ class _Bar:
             TimeRemainingColumn(),
         )
         self._stage = "starting"
+        self._changing = threading.Lock()  # notes come from whichever thread compiles
         self._progress = Progress(*self._begun, console=console)
         self._task = self._progress.add_task(self._stage, total=None, counts="")
 
@@ -91,23 +93,26 @@ class _Bar:
         self._progress.stop()
 
     def stage(self, name: str) -> None:
-        self._stage = name
-        self._progress.columns = self._begun
-        self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(name, total=None, counts="")
+        with self._changing:
+            self._stage = name
+            self._progress.columns = self._begun
+            self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(name, total=None, counts="")
 
     def note(self, message: str) -> None:
-        self._progress.update(self._task, description=f"{self._stage}: {message}")
+        with self._changing:
+            self._progress.update(self._task, description=f"{self._stage}: {message}")
 
     def update(self, done: Done) -> None:
-        self._progress.columns = self._measured
-        self._progress.update(
-            self._task,
-            description=self._stage,
-            completed=done.gradients_done,
-            total=done.gradients,
-            counts=_counts(done),
-        )
+        with self._changing:
+            self._progress.columns = self._measured
+            self._progress.update(
+                self._task,
+                description=self._stage,
+                completed=done.gradients_done,
+                total=done.gradients,
+                counts=_counts(done),
+            )
 
 
 class _Log:
@@ -153,7 +158,7 @@ class _Notes(logging.Handler):
 
 
 def _counts(done: Done) -> str:
-    # Lesions go through together, one noise sample after the other, and are done together.
+    # Lesions go through together, by noise sample or window, and are done together.
     finished = f"{done.lesions_done}/" if done.lesions_done else ""
     gradients = f"{done.gradients_done:,}/{done.gradients:,}"
-    return f"{finished}{done.lesions} lesions, {gradients} voxel gradients"
+    return f"{finished}{done.lesions} lesions, {gradients} gradients"

@@ -13,7 +13,7 @@ from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan import Scan, explain
 from jaxsal.scan.output_folder import holds_results
 from jaxsal.scan.predict import OnStage
-from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
 
 SEED, LESIONS = 2, 8  # of a head that the network was not trained on
 WINDOW = 48  # voxels: of the windows that the network was trained on
@@ -53,7 +53,8 @@ def run_demo(
             scan,
             results,
             PredictSettings(roi=(WINDOW, WINDOW, WINDOW)),
-            ExplainSettings(samples=SAMPLES, field="whole"),  # as the paper explains its U-Net
+            # as the paper explains its U-Net
+            ExplainSettings(SmoothGradSettings(samples=SAMPLES), field="whole"),
             overwrite=overwrite,
             on_stage=on_stage,
             on_progress=on_progress,

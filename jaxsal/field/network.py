@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -38,17 +38,32 @@ class CallableFunction:
         return self.divisor
 
 
-def model_parts(model: Any) -> tuple[LogitFunction, Any, float | None]:
-    """A model's pure function, its parameters and its threshold.
+class ModelParts(NamedTuple):
+    """What a field needs of a model; see `jaxsal.field.LogitField`."""
+
+    function: LogitFunction
+    parameters: Any
+    threshold: float | None = None
+    probability: str = "softmax"
+
+
+def model_parts(model: Any) -> ModelParts:
+    """A model's pure function and parameters, and how its logits are read.
 
     Raises:
         InputError: it is neither a `jaxsal.Model` nor callable.
     """
     if hasattr(model, "function") and hasattr(model, "parameters"):
-        return model.function, model.parameters, getattr(model, "threshold", None)
+        outputs = getattr(model, "outputs", None)
+        return ModelParts(
+            model.function,
+            model.parameters,
+            getattr(model, "threshold", None),
+            outputs.probability if outputs else "softmax",
+        )
     if not callable(model):
         raise InputError(f"a model must be callable on a batch of images, got {type(model)}")
-    return CallableFunction(model), (), None
+    return ModelParts(CallableFunction(model), ())
 
 
 def image_shape(function: LogitFunction, image: jax.Array) -> Triple:

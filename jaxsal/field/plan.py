@@ -81,6 +81,11 @@ class LogitField(Protocol):
         """Lesion probability at and above which a voxel is lesion; None if the model has none."""
         ...
 
+    @property
+    def probability(self) -> str:
+        """How probabilities come of logits: "softmax" or "sigmoid"; one logit: always sigmoid."""
+        ...
+
     def __call__(self, image: jax.Array) -> jax.Array:
         """Logits (X, Y, Z, K) of an image (X, Y, Z, C)."""
         ...

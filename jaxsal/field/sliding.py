@@ -1,4 +1,4 @@
-"""Overlapping windows, blended as MONAI's ``SlidingWindowInferer`` blends them."""
+"""Overlapping windows, blended as MONAI's ``SlidingWindowInferer`` or nnU-Net v2 blends them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.field.network import image_shape, model_parts, window_logits
+from jaxsal.field.placement import axis_starts, gaussian_importance
 from jaxsal.field.plan import WindowPlan, pad, unpad, zeros_before
 from jaxsal.locality import receptive_field
+from jaxsal.settings import WINDOWS, Windows
 from jaxsal.types import LogitFunction, Triple
 
 Blend = Literal["gaussian", "constant"]
-_SIGMA_SCALE = 0.125  # of the Gaussian importance, relative to the window: MONAI's default
-_LEAST_IMPORTANCE = 1e-3  # MONAI's lower bound
 
 
 def sliding_window(
@@ -27,8 +27,9 @@ def sliding_window(
     roi: int | Sequence[int] = (96, 96, 96),
     overlap: float = 0.25,
     blend: Blend = "gaussian",
+    windows: Windows = "monai",
 ) -> SlidingWindow:
-    """The network run over overlapping windows, blended as MONAI's ``SlidingWindowInferer`` does.
+    """The network run over overlapping windows whose logits are blended.
 
     Args:
         model: a `jaxsal.Model`, or any callable from images (B, X, Y, Z, C) to logits
@@ -38,23 +39,29 @@ def sliding_window(
         overlap: share of a window that the next one covers again, in [0, 1).
         blend: "gaussian" gives voxels near a window's centre more weight (sigma = 0.125 of the
             window), "constant" gives all the same.
+        windows: whose rules place the windows and shape the Gaussian: "monai" for those of MONAI's
+            ``SlidingWindowInferer``, "nnunet" for those of nnU-Net v2's ``nnUNetPredictor``.
+            nnU-Net also crops images before that; see `jaxsal.preprocessing.Preprocessing.box`.
 
     Raises:
         InputError: the window does not fit the network's stride, or an argument is out of range.
     """
-    function, parameters, threshold = model_parts(model)
+    parts = model_parts(model)
     sizes = (roi,) * 3 if isinstance(roi, int) else tuple(int(r) for r in roi)
     if len(sizes) != 3 or any(r < 1 for r in sizes):
         raise InputError(f"roi must be one positive size or one per axis (3), got {roi!r}")
-    if any(r % d for r, d in zip(sizes, function.divisor, strict=True)):
+    if any(r % d for r, d in zip(sizes, parts.function.divisor, strict=True)):
         raise InputError(
-            f"roi must be a multiple of the network's total stride {function.divisor}, got {roi!r}"
+            "roi must be a multiple of the network's total stride "
+            f"{parts.function.divisor}, got {roi!r}"
         )
     if not 0 <= overlap < 1:
         raise InputError(f"overlap must be in [0, 1), got {overlap}")
     if blend not in ("gaussian", "constant"):
         raise InputError(f'blend must be "gaussian" or "constant", got {blend!r}')
-    return SlidingWindow(function, parameters, threshold, sizes, overlap, blend)
+    if windows not in WINDOWS:
+        raise InputError(f"windows must be one of {', '.join(WINDOWS)}; got {windows!r}")
+    return SlidingWindow(*parts, sizes, overlap, blend, windows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +71,11 @@ class SlidingWindow:
     function: LogitFunction
     parameters: Any
     threshold: float | None
+    probability: str
     roi: Triple
     overlap: float
     blend: Blend
+    windows: Windows
     _counts: dict[Triple, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __call__(self, image: jax.Array) -> jax.Array:
@@ -117,22 +126,15 @@ class SlidingWindow:
         """Weight of each voxel of a window in the blend: (X, Y, Z) of the roi, float32."""
         if self.blend == "constant":
             return np.ones(self.roi, np.float32)
-        axes = []
-        for n in self.roi:
-            x = np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2)
-            axes.append(np.exp(x**2 / np.float32(-2 * (_SIGMA_SCALE * n) ** 2)))
-        product = axes[0][:, None, None] * axes[1][:, None] * axes[2]
-        return np.maximum(product, max(float(product.min()), _LEAST_IMPORTANCE))
+        return gaussian_importance(self.windows, self.roi)
 
     def starts(self, padded: Triple) -> np.ndarray:
-        """(W, 3) first position of every window; the last along an axis is moved inside."""
-        axes = [self._axis_starts(n, r) for n, r in zip(padded, self.roi, strict=True)]
+        """(W, 3) first position of every window."""
+        axes = [
+            axis_starts(self.windows, n, r, self.overlap)
+            for n, r in zip(padded, self.roi, strict=True)
+        ]
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-
-    def _axis_starts(self, size: int, roi: int) -> np.ndarray:
-        step = roi if size == roi else max(int(roi * (1 - self.overlap)), 1)
-        count = -(-(size - roi) // step) + 1
-        return np.minimum(np.arange(count) * step, size - roi)
 
     def _padding(self, shape: Triple) -> tuple[Triple, Triple]:
         x, y, z = (max(n, r) for n, r in zip(shape, self.roi, strict=True))

@@ -37,6 +37,7 @@ class WholeVolume:
     function: LogitFunction
     parameters: Any
     threshold: float | None = None
+    probability: str = "softmax"
 
     def __call__(self, image: jax.Array) -> jax.Array:
         shape = image_shape(self.function, image)

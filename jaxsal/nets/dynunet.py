@@ -18,7 +18,7 @@ from flax import nnx
 
 from jaxsal.nets.blocks import Convolution, Tap, make_activation
 from jaxsal.nets.dynunet_config import DynUNetConfig
-from jaxsal.nets.units import ConvolutionUnit, join
+from jaxsal.nets.units import ConvolutionUnit, DecoderLevel, decode
 from jaxsal.types import Triple
 
 _SAME: Triple = (1, 1, 1)
@@ -72,35 +72,18 @@ def _padding(kernel_size: Triple, stride: Triple) -> Triple:
     return x, y, z
 
 
-class DecoderLevel(nnx.Module):
-    """Up-samples what comes from below, joins the skip to it, and refines."""
-
-    def __init__(self, config: DynUNetConfig, level: int, rngs: nnx.Rngs) -> None:
-        outputs, inputs = config.filters[level : level + 2]
-        stride = config.strides[level + 1]
-        self.upsample = Convolution(
-            inputs,
-            outputs,
-            kernel_size=stride,
-            stride=stride,
-            padding=(0, 0, 0),
-            transposed=True,
-            use_bias=config.trans_bias,
-            rngs=rngs,
-        )
-        self.refine = DoubleConvolution(
-            config,
-            2 * outputs,
-            outputs,
-            kernel_size=config.kernel_size[level + 1],
-            residual=False,
-            rngs=rngs,
-        )
-
-    def __call__(self, skip: jax.Array, below: jax.Array, tap: Tap) -> jax.Array:
-        x = self.upsample(below, tap.under("upsample"))
-        x = tap("joined", join(x, skip))
-        return tap("", self.refine(x, tap.under("refine")))
+def _decoder_level(config: DynUNetConfig, level: int, rngs: nnx.Rngs) -> DecoderLevel:
+    outputs, inputs = config.filters[level : level + 2]
+    refine = DoubleConvolution(
+        config,
+        2 * outputs,
+        outputs,
+        kernel_size=config.kernel_size[level + 1],
+        residual=False,
+        rngs=rngs,
+    )
+    stride, bias = config.strides[level + 1], config.trans_bias
+    return DecoderLevel(inputs, refine, outputs, stride=stride, use_bias=bias, rngs=rngs)
 
 
 class DynUNet(nnx.Module):
@@ -127,7 +110,9 @@ class DynUNet(nnx.Module):
         ]
         self.encoder = nnx.List(blocks[:-1])
         self.bottleneck = blocks[-1]
-        self.decoder = nnx.List(DecoderLevel(config, level, rngs) for level in range(config.levels))
+        self.decoder = nnx.List(
+            _decoder_level(config, level, rngs) for level in range(config.levels)
+        )
         self.head = Convolution(
             config.filters[0], config.out_channels, kernel_size=_SAME, use_bias=True, rngs=rngs
         )
@@ -147,6 +132,5 @@ class DynUNet(nnx.Module):
             x = block(x, tap.under(f"encoder.{level}"))
             skips.append(x)
         x = self.bottleneck(x, tap.under("bottleneck"))
-        for level in reversed(range(len(self.decoder))):
-            x = self.decoder[level](skips[level], x, tap.under(f"decoder.{level}"))
+        x = decode(self.decoder, skips, x, tap)
         return self.head(x, tap.under("head")), tap.activations

@@ -21,7 +21,7 @@ from flax import nnx
 
 from jaxsal.nets.blocks import Convolution, Tap, make_activation
 from jaxsal.nets.nnunet_config import NNUNetConfig
-from jaxsal.nets.units import ConvolutionUnit, average_pool, join
+from jaxsal.nets.units import ConvolutionUnit, DecoderLevel, average_pool, decode
 from jaxsal.types import Triple
 
 _SAME: Triple = (1, 1, 1)
@@ -133,35 +133,18 @@ class ResidualStage(nnx.Module):
         return tap("", x)
 
 
-class DecoderStage(nnx.Module):
-    """Up-samples what comes from below, joins the skip to it, and refines."""
-
-    def __init__(self, config: NNUNetConfig, stage: int, rngs: nnx.Rngs) -> None:
-        outputs, inputs = config.features_per_stage[stage : stage + 2]
-        stride = config.strides[stage + 1]
-        self.upsample = Convolution(
-            inputs,
-            outputs,
-            kernel_size=stride,
-            stride=stride,
-            padding=(0, 0, 0),
-            transposed=True,
-            use_bias=config.conv_bias,
-            rngs=rngs,
-        )
-        self.refine = PlainStage(
-            config,
-            2 * outputs,
-            outputs,
-            config.decoder_units[-1 - stage],  # listed from below
-            kernel_size=config.kernel_sizes[stage],
-            rngs=rngs,
-        )
-
-    def __call__(self, skip: jax.Array, below: jax.Array, tap: Tap) -> jax.Array:
-        x = self.upsample(below, tap.under("upsample"))
-        x = tap("joined", join(x, skip))
-        return tap("", self.refine(x, tap.under("refine")))
+def _decoder_stage(config: NNUNetConfig, stage: int, rngs: nnx.Rngs) -> DecoderLevel:
+    outputs, inputs = config.features_per_stage[stage : stage + 2]
+    refine = PlainStage(
+        config,
+        2 * outputs,
+        outputs,
+        config.decoder_units[-1 - stage],  # listed from below
+        kernel_size=config.kernel_sizes[stage],
+        rngs=rngs,
+    )
+    stride, bias = config.strides[stage + 1], config.conv_bias
+    return DecoderLevel(inputs, refine, outputs, stride=stride, use_bias=bias, rngs=rngs)
 
 
 class NNUNet(nnx.Module):
@@ -192,7 +175,7 @@ class NNUNet(nnx.Module):
             )
 
         self.encoder = nnx.List(stage(i) for i in range(config.stages))
-        self.decoder = nnx.List(DecoderStage(config, i, rngs) for i in range(config.stages - 1))
+        self.decoder = nnx.List(_decoder_stage(config, i, rngs) for i in range(config.stages - 1))
         self.head = Convolution(
             config.features_per_stage[0],
             config.out_channels,
@@ -216,6 +199,6 @@ class NNUNet(nnx.Module):
         for i, stage in enumerate(self.encoder):
             x = stage(x, tap.under(f"encoder.{i}"))
             skips.append(x)
-        for i in reversed(range(len(self.decoder))):
-            x = self.decoder[i](skips[i], x, tap.under(f"decoder.{i}"))
+        *skips, x = skips
+        x = decode(self.decoder, skips, x, tap)
         return self.head(x, tap.under("head")), tap.activations

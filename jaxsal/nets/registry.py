@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any, ClassVar, Protocol, Self
 
 import jax
@@ -100,8 +101,9 @@ class NetworkFunction:
     """A network, or an ensemble of one architecture, as a pure function of its parameters.
 
     An ensemble's logits are the mean of its members', as in nnU-Net; its parameters have the
-    members as their leading axis. It is one network with parallel branches: an activation holds
-    the members' channels side by side, (B, X', Y', Z', members · C').
+    members as their leading axis. With mirroring, a member's logits are the mean over all ways to
+    mirror the image, the logits mirrored back. It is one network with parallel branches: an
+    activation holds their channels side by side, (B, X', Y', Z', members · mirrored · C').
 
     Attributes:
         config: the architecture.
@@ -109,12 +111,14 @@ class NetworkFunction:
         members: number of networks; 1 for a single one, whose parameters have no leading axis.
         rematerialise: compute activations again rather than keep them for derivatives; for
             networks in `REMATERIALISING`.
+        mirror_axes: spatial axes, 0 … 2, each of which images are mirrored along or not.
     """
 
     config: NetworkConfig
     precision: str = "float32"
     members: int = 1
     rematerialise: bool = False
+    mirror_axes: tuple[int, ...] = ()
 
     def __call__(self, parameters: Parameters, batch: jax.Array) -> jax.Array:
         """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C)."""
@@ -141,10 +145,7 @@ class NetworkFunction:
             batch = batch.astype(jnp.bfloat16)
         perturbations = dict(perturbations or {})
         with jax.default_matmul_precision(_MATMUL_PRECISION[self.precision]):
-            if self.members == 1:
-                logits, activations = self._single(parameters, batch, perturbations)
-            else:
-                logits, activations = self._ensemble(parameters, batch, perturbations)
+            logits, activations = self._ensemble(parameters, batch, perturbations)
         unknown = sorted(set(perturbations) - set(activations))
         if unknown:
             raise InputError(f"the network has no layer {', '.join(unknown)} to perturb")
@@ -156,25 +157,35 @@ class NetworkFunction:
         options = {"rematerialise": True} if self.rematerialise else {}
         return merge(self.config, parameters)(batch, perturbations, **options)
 
+    def _mirrored(
+        self, parameters: Parameters, batch: jax.Array, perturbations: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if not self.mirror_axes:
+            return self._single(parameters, batch, perturbations)
+
+        def one(along: jax.Array, own: dict[str, jax.Array]) -> tuple[jax.Array, Any]:
+            def mirror(x: jax.Array) -> jax.Array:
+                for axis, flipped in zip(self.mirror_axes, along, strict=True):
+                    x = jnp.where(flipped, jnp.flip(x, 1 + axis), x)
+                return x
+
+            return jax.tree.map(
+                mirror, self._single(parameters, mirror(batch), jax.tree.map(mirror, own))
+            )
+
+        ways = jnp.array(list(product((False, True), repeat=len(self.mirror_axes))))
+        return _mean_of_branches(one, ways, perturbations)
+
     def _ensemble(
         self, parameters: Parameters, batch: jax.Array, perturbations: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """One member after the other, so that the program and its memory are those of one."""
+        if self.members == 1:
+            return self._mirrored(parameters, batch, perturbations)
 
-        def member(own: tuple[Parameters, dict[str, jax.Array]]) -> tuple[jax.Array, Any]:
-            return self._single(own[0], batch, own[1])
+        def one(own: Parameters, perturbations: dict[str, jax.Array]) -> tuple[jax.Array, Any]:
+            return self._mirrored(own, batch, perturbations)
 
-        def split_channels(x: jax.Array) -> jax.Array:
-            return jnp.moveaxis(x.reshape(*x.shape[:-1], self.members, -1), -2, 0)
-
-        def join_channels(x: jax.Array) -> jax.Array:
-            y = jnp.moveaxis(x, 0, -2)
-            return y.reshape(*y.shape[:-2], -1)
-
-        separate = {name: split_channels(value) for name, value in perturbations.items()}
-        logits, activations = jax.lax.map(member, (dict(parameters), separate))
-        joined = {name: join_channels(value) for name, value in activations.items()}
-        return logits.astype(jnp.float32).mean(0), joined
+        return _mean_of_branches(one, dict(parameters), perturbations)
 
     @property
     def divisor(self) -> Triple:
@@ -191,6 +202,34 @@ class NetworkFunction:
         """The smallest spatial size of a batch."""
         x, y, z = (n or d for n, d in zip(self.config.fixed_size, self.config.divisor, strict=True))
         return x, y, z
+
+
+def _mean_of_branches(
+    branch: Callable[[Any, dict[str, jax.Array]], tuple[jax.Array, Any]],
+    arguments: Any,
+    perturbations: dict[str, jax.Array],
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The mean of branches' logits, and their activations with their channels side by side.
+
+    One branch after the other, so that the program and its memory are those of one.
+
+    Args:
+        branch: from its argument and its share of the perturbations to logits and activations.
+        arguments: arrays whose leading axis is that of the branches.
+        perturbations: of all branches, side by side.
+    """
+    count = len(jax.tree.leaves(arguments)[0])
+
+    def split_channels(x: jax.Array) -> jax.Array:
+        return jnp.moveaxis(x.reshape(*x.shape[:-1], count, -1), -2, 0)
+
+    def join_channels(x: jax.Array) -> jax.Array:
+        y = jnp.moveaxis(x, 0, -2)
+        return y.reshape(*y.shape[:-2], -1)
+
+    separate = jax.tree.map(split_channels, perturbations)
+    logits, activations = jax.lax.map(lambda own: branch(*own), (arguments, separate))
+    return logits.astype(jnp.float32).mean(0), jax.tree.map(join_channels, activations)
 
 
 def merge(config: NetworkConfig, parameters: Parameters) -> Any:

@@ -1,8 +1,8 @@
-"""Pieces that DynUNet and nnU-Net's networks share: convolution with norm, pooling, joining."""
+"""Pieces that DynUNet and nnU-Net's networks share: convolution with norm, pooling, the decoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +68,57 @@ def average_pool(x: jax.Array, stride: Triple) -> jax.Array:
     """Means over blocks of ``stride`` voxels: (B, X, Y, Z, C) -> (B, X / sx, Y / sy, Z / sz, C)."""
     sizes = [m for n, s in zip(x.shape[1:4], stride, strict=True) for m in (n // s, s)]
     return x.reshape(x.shape[0], *sizes, x.shape[-1]).mean((2, 4, 6))
+
+
+class DecoderLevel(nnx.Module):
+    """Up-samples what comes from below, joins the skip to it along the channels, and refines.
+
+    Layer names: ``upsample``, ``joined``, ``refine``; the level's own name is its output.
+
+    Args:
+        inputs: channels from below.
+        refine: takes twice ``outputs`` channels.
+        outputs: channels of the skip.
+        stride: up-sampling factor per axis, which is also the kernel's size.
+        use_bias: of the up-sampling.
+        rngs: for the initial weights.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        refine: Callable[[jax.Array, Tap], jax.Array],
+        outputs: int,
+        *,
+        stride: Triple,
+        use_bias: bool,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.upsample = Convolution(
+            inputs,
+            outputs,
+            kernel_size=stride,
+            stride=stride,
+            padding=(0, 0, 0),
+            transposed=True,
+            use_bias=use_bias,
+            rngs=rngs,
+        )
+        self.refine = refine
+
+    def __call__(self, skip: jax.Array, below: jax.Array, tap: Tap) -> jax.Array:
+        x = self.upsample(below, tap.under("upsample"))
+        x = tap("joined", join(x, skip))
+        return tap("", self.refine(x, tap.under("refine")))
+
+
+def decode(
+    levels: Sequence[DecoderLevel], skips: Sequence[jax.Array], below: jax.Array, tap: Tap
+) -> jax.Array:
+    """The output of the top level, from the skips (top first) and what comes from below them."""
+    for i in reversed(range(len(levels))):
+        below = levels[i](skips[i], below, tap.under(f"decoder.{i}"))
+    return below
 
 
 def join(upsampled: jax.Array, skip: jax.Array) -> jax.Array:

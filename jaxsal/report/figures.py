@@ -70,7 +70,8 @@ def lesion_figure(
         image: (X, Y, Z, C), any intensity scale; exact zeros are drawn black.
         labels: (X, Y, Z) integers, 0 background.
         label: the lesion to show; None for a class-level map: all lesions together.
-        saliency: (x, y, z, C), the map's crop, inside the image; it is 0 elsewhere.
+        saliency: (x, y, z, C), the map's crop, inside the image; it is 0 elsewhere. A map that is
+            not per channel, (x, y, z, 1), is drawn over each of them.
         origin: (3,) image voxel at the crop's first voxel.
         grid: the image's grid; its affine decides orientation and voxel size.
         channels: C names.
@@ -85,15 +86,19 @@ def lesion_figure(
     Raises:
         InputError: the label map does not contain the label, or no lesion at all for None.
     """
+    shared = saliency.shape[3] < len(channels)
+    saliency = np.broadcast_to(saliency, (*saliency.shape[:3], len(channels)))
     scene = make_scene(image, labels, label, saliency, origin, grid)
     maps = [[scene.map_plane(axis, c) for _, axis in PLANES] for c in range(len(channels))]
     limit = limit or max(float(np.abs(plane).max()) for row in maps for plane in row) or 1.0
     low = -limit if scale == "diverging" else 0.0
     colours = _Colours(Normalize(low, limit), _colour_map(scale))
     figure = _empty_figure(len(channels))
-    _write_headings(figure, scene, title)
+    _write_headings(figure, scene, title, shared)
     for row, (name, planes) in enumerate(zip(channels, maps, strict=True)):
-        _draw_row(figure, scene, row, name, planes, colours)
+        axial = _draw_row(figure, scene, row, name, planes, colours)
+        if row == 0 or not shared:
+            _write(axial, 0.97, 0.035, _peaks(scene.saliency[..., row]), size=7.5, ha="right")
     _draw_colour_bar(figure, colours, units)
     return figure
 
@@ -170,7 +175,7 @@ def _panel(figure: Figure, row: int, column: float, name: str, width: float = PA
     return axes
 
 
-def _write_headings(figure: Figure, scene: Scene, title: str) -> None:
+def _write_headings(figure: Figure, scene: Scene, title: str, shared: bool) -> None:
     """Write the title, where the slices meet, and the letters nobody may have to guess."""
     across, down = figure.get_size_inches()
     x, y, z = nib.affines.apply_affine(scene.affine, scene.focus).round(6) + 0.0
@@ -178,6 +183,8 @@ def _write_headings(figure: Figure, scene: Scene, title: str) -> None:
         f"slices through x = {x:.1f}, y = {y:.1f}, z = {z:.1f} mm (RAS), radiological view: "
         "the patient's right is on the left"
     ).replace("-", "−")
+    if shared:
+        place += "; one map of all channels, over the image of each"
     style: dict[str, Any] = {"family": "DejaVu Sans", "parse_math": False}
     figure.text(LEFT / across, 1 - 0.30 / down, title, size=13, weight="bold", color=INK, **style)
     figure.text(LEFT / across, 1 - 0.55 / down, place, size=8.5, color=FAINT, **style)
@@ -194,8 +201,12 @@ def _draw_row(
     name: str,
     maps: list[Array],
     colours: _Colours,
-) -> None:
-    """Draw one channel: the whole axial slice, the image around the lesion, the map thrice."""
+) -> Axes:
+    """Draw one channel: the whole axial slice, the image around the lesion, the map thrice.
+
+    Returns:
+        The panel of the axial map.
+    """
     window = _grey_window(scene.plane(scene.image[..., row], 2))
     dimmed = window[0], window[0] + 1.7 * (window[1] - window[0])  # for colours to stand out
     axes = _panel(figure, row, 0, f"{name}: whole slice")
@@ -206,14 +217,15 @@ def _draw_row(
     _draw_outlines(axes, scene, 2)
     _frame(axes, 2, scene.centre, scene.half)
     _draw_ruler(axes, scene.half)
+    panels = []
     for column, ((plane, axis), values) in enumerate(zip(PLANES, maps, strict=True), start=2):
         axes = _panel(figure, row, column, f"{name}: {plane}")
+        panels.append(axes)
         _draw_image(axes, scene, axis, row, dimmed)
         _show(axes, scene, axis, values, *colours)
         _draw_outlines(axes, scene, axis)
         _frame(axes, axis, scene.centre, scene.half)
-        if plane == "axial":
-            _write(axes, 0.97, 0.035, _peaks(scene.saliency[..., row]), size=7.5, ha="right")
+    return panels[0]
 
 
 def _peaks(saliency: Array) -> str:
@@ -322,7 +334,8 @@ def _draw_colour_bar(figure: Figure, colours: _Colours, units: str) -> None:
     across, down = figure.get_size_inches()
     left, bottom, width, _ = axes.get_position().bounds
     axes.set_position((left + 0.06 / across, bottom, width, (down - TOP - BOTTOM) / down))
-    bar = figure.colorbar(ScalarMappable(*colours), cax=axes, ticks=MaxNLocator(6, symmetric=True))
+    ticks = MaxNLocator(6, symmetric=bool(colours.norm.vmin))
+    bar = figure.colorbar(ScalarMappable(*colours), cax=axes, ticks=ticks)
     axes.set_facecolor("#5a5f68")
     bar.outline.set_visible(False)
     axes.tick_params(colors=INK, labelsize=8, width=0.6, length=3)

@@ -72,7 +72,7 @@ def labelled_domains(labels: ArrayLike, image: jax.Array) -> list[Domain]:
 
 def segmented_domain(field: LogitField, image: jax.Array, target: int) -> list[Domain]:
     """All voxels that the field segments as one domain; none if there are no such voxels."""
-    probability = np.asarray(lesion_probability(field(image), target))
+    probability = np.asarray(lesion_probability(field(image), target, field.probability))
     threshold = 0.5 if field.threshold is None else field.threshold
     voxels = np.argwhere(probability >= threshold)
     return [Domain(CLASS_LEVEL, voxels)] if len(voxels) else []

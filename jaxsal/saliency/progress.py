@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from threading import Lock
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Progress:
         gradients_done: gradients computed: for SmoothGrad one per voxel (or summed group of
             voxels), window that reaches it and noise sample; for Grad-CAM++ one per lesion and
             window.
-        gradients: how many there are.
+        gradients: how many there are; for exact and estimated higher derivatives these are counted
+            as well, once a window shows how many it takes.
     """
 
     lesions_done: int
@@ -29,30 +31,33 @@ OnProgress = Callable[[Progress], None]
 
 
 class Tracker:
-    """Counts what is done, and tells.
+    """Counts what is done, and tells; several threads may share it.
 
     Args:
         on_progress: whom to tell; nobody if None.
-
-    Attributes:
-        lesions: how many there are.
-        gradients: how many there are.
     """
 
-    def __init__(self, on_progress: OnProgress | None) -> None:
+    def __init__(self, on_progress: OnProgress | None = None) -> None:
         self._tell = on_progress
-        self.lesions = self._lesions_done = self._done = self.gradients = 0
+        self._now = Progress(0, 0, 0, 0)
+        self._lock = Lock()
 
-    def advance(self, gradients: int) -> None:
-        """So many more gradients are computed."""
-        self._done += gradients
-        self._report()
+    def expect(self, *, lesions: int = 0, gradients: int = 0) -> None:
+        """So many more are to be done."""
+        with self._lock:
+            now = self._now
+            self._now = replace(
+                now, lesions=now.lesions + lesions, gradients=now.gradients + gradients
+            )
 
-    def finish(self, lesions: int) -> None:
-        """So many more lesions are complete."""
-        self._lesions_done += lesions
-        self._report()
-
-    def _report(self) -> None:
-        if self._tell is not None:
-            self._tell(Progress(self._lesions_done, self.lesions, self._done, self.gradients))
+    def advance(self, *, lesions: int = 0, gradients: int = 0) -> None:
+        """So many more are done."""
+        with self._lock:
+            now = self._now
+            self._now = replace(
+                now,
+                lesions_done=now.lesions_done + lesions,
+                gradients_done=now.gradients_done + gradients,
+            )
+            if self._tell is not None:
+                self._tell(self._now)

@@ -145,8 +145,8 @@ def smoothgrad_stream(
     tracker = Tracker(on_progress)
     with jax.default_device(chosen[0]):
         work, domains, settings = _prepared(field, image, labels, settings, noise_samples, chosen)
-        work = replace(work, report=tracker.advance)
-        tracker.lesions = len(domains)
+        work = replace(work, report=lambda count: tracker.advance(gradients=count))
+        tracker.expect(lesions=len(domains))
         return _maps(work, domains, settings, tracker) if domains else iter(())
 
 
@@ -196,7 +196,7 @@ def _maps(
     voxels = np.concatenate([domain.voxels for domain in domains])
     items = items_of(domains, [voxel_groups(domain, settings) for domain in domains])
     engine = engine_within_memory(work, voxels, items)
-    tracker.gradients = work.noisy.count * engine.pull_backs
+    tracker.expect(gradients=work.noisy.count * engine.pull_backs)
 
     def crops() -> Iterator[tuple[int, Crop]]:
         for wave in engine.waves():
@@ -207,7 +207,7 @@ def _maps(
                 divisor = len(domain.voxels) if settings.aggregate == "mean" else 1
                 low, high = engine.footprint(lesion)
                 yield domain.label, _crop(domain.label, lesion_map, low, high, divisor)
-            tracker.finish(len(wave))
+            tracker.advance(lesions=len(wave))
 
     return crops()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from jaxsal.errors import InputError
 from jaxsal.lesions import output_channel
 from jaxsal.model import Model
-from jaxsal.settings import PredictSettings
+from jaxsal.settings import PredictSettings, Windows
 from jaxsal.types import Triple
 
 
@@ -18,8 +18,9 @@ def for_model(
     roi: Triple | None,
     overlap: float | None,
     target: int | str | None,
+    windows: Windows | None = None,
 ) -> PredictSettings:
-    """The settings with window, overlap and target as given or, where None, as the model's are.
+    """The settings with windows, overlap and target as given or, where None, as the model's are.
 
     Args:
         settings: for all the rest, and where the model tells nothing.
@@ -27,6 +28,7 @@ def for_model(
         roi: window size in voxels.
         overlap: share of a window that the next one covers again.
         target: output of the lesion class, by number or, where the model names them, by name.
+        windows: whose rules place and weight windows.
 
     Raises:
         InputError: there is no such output, or it must be named.
@@ -36,6 +38,7 @@ def for_model(
         settings,
         roi=roi or (told.roi if told else settings.roi),
         overlap=overlap if overlap is not None else (told.overlap if told else settings.overlap),
+        windows=windows or (told.windows if told else settings.windows),
         target=_target(model, settings.target if target is None else target, target is None),
     )
 

@@ -9,27 +9,28 @@ from typing import Any
 
 import numpy as np
 
+from jaxsal.errors import InputError
 from jaxsal.lesions import Instance, select
 from jaxsal.model import Model
 from jaxsal.report.figures import lesion_figure, save_figure
 from jaxsal.report.page import write_page
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import OnProgress
-from jaxsal.saliency.smoothgrad import smoothgrad_stream
+from jaxsal.scan.methods import Appearance, appearance, compute_maps
 from jaxsal.scan.output_folder import OutputFolder
-from jaxsal.scan.predict import OnStage, Prediction, Scan, find_lesions, make_field
+from jaxsal.scan.predict import OnStage, Prediction, Scan, as_run, find_lesions, make_field
 from jaxsal.scan.results import (
     Row,
     RunRecord,
     class_row,
+    instance_columns,
     instance_row,
-    page_columns,
     write_maps,
     write_prediction,
     write_table,
 )
-from jaxsal.scan.statistics import map_statistics
-from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.types import Box
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def explain(
     Raises:
         InputError: a file, the folder or a setting cannot be worked with.
     """
+    settings = _in_effect(settings, prediction_settings, model)
+    shown = appearance(settings, model.channels)
     with OutputFolder(out, overwrite=overwrite) as results:
         run = RunRecord("explain", model, scan.roles(model.channels))
         on_stage("finding lesions")
@@ -88,12 +91,12 @@ def explain(
         on_stage("explaining")
         field_settings = replace(prediction_settings, field=settings.field)
         rows = [
-            _write_one(results, model, prediction, wanted, label, crop, settings)
+            _write_one(results, model, prediction, wanted, label, crop, settings, shown)
             for label, crop in _maps(
                 model, prediction, wanted, field_settings, settings, on_progress
             )
         ]
-        write_table(results.path("instances.tsv"), rows, model.channels)
+        write_table(results.path("instances.tsv"), rows, shown.table_columns())
         facts = _facts(prediction, prediction_settings, settings)
         record = run.finished(facts)
         if settings.pictures:
@@ -101,13 +104,14 @@ def explain(
                 results.path("index.html"),
                 f"Lesions of {_place(scan.images[0])}",
                 rows,
-                page_columns(model.channels),
+                [*instance_columns(), *shown.page_columns()],
                 {
                     "Run": run.summary(),
                     "Files": run.files(),
                     "Prediction": facts["prediction"],
                     "Saliency": facts["saliency"],
                 },
+                scale=shown.scale,
                 level=settings.level,
             )
         results.commit(record)
@@ -119,24 +123,43 @@ def _place(path: Path) -> str:
     return "/".join(part for part in (path.parent.resolve().name, path.name) if part)
 
 
+def _in_effect(
+    settings: ExplainSettings, prediction_settings: PredictSettings, model: Model
+) -> ExplainSettings:
+    """The settings as they take effect: with the prediction's target, and the layer's own name."""
+    saliency = replace(settings.saliency, target=prediction_settings.target)
+    if not isinstance(saliency, SmoothGradSettings):
+        saliency = replace(saliency, layer=model.resolve_layer(saliency.layer))
+    elif settings.level == "class":
+        saliency = replace(saliency, aggregate="sum")
+    return replace(settings, saliency=saliency)
+
+
 def _facts(
     prediction: Prediction, prediction_settings: PredictSettings, settings: ExplainSettings
 ) -> dict[str, dict[str, Any]]:
-    """The settings as they took effect."""
-    saliency = asdict(replace(settings, target=prediction_settings.target))
-    if settings.level == "class":
-        saliency["aggregate"] = "sum"
-    used = replace(prediction_settings, threshold=prediction.threshold)
-    return {"prediction": asdict(used), "saliency": saliency}
+    """What took effect, one level deep."""
+    others = asdict(settings)
+    saliency = {**others.pop("saliency"), "method": settings.method, **others}
+    return {"prediction": prediction.facts(prediction_settings), "saliency": saliency}
 
 
 def _wanted(prediction: Prediction, settings: ExplainSettings, *, given: bool) -> Explanations:
     """The lesions to explain; at class level all given ones, or all segmented voxels, as one."""
+    inside = np.zeros(prediction.grid.shape, bool)
+    inside[prediction.box] = True
     if settings.level == "class":
         domain = prediction.labels > 0 if given else prediction.probability >= prediction.threshold
+        domain &= inside
         explained = {1: _class_level(prediction, domain)} if domain.any() else {}
         return Explanations(domain.astype(np.int32), explained)
     chosen = select(prediction.instances, settings.labels)
+    unseen = {i.label for i in chosen} - set(np.unique(prediction.labels[inside]).tolist())
+    if unseen:
+        raise InputError(
+            f"nothing to explain of lesion {', '.join(map(str, sorted(unseen)))}: all images are 0 "
+            "there and around, which the network is never given; leave out with --labels"
+        )
     return Explanations(prediction.labels, {i.label: _instance_level(i) for i in chosen})
 
 
@@ -148,19 +171,25 @@ def _maps(
     settings: ExplainSettings,
     on_progress: OnProgress | None,
 ) -> Iterator[tuple[int, Crop]]:
-    """Each wanted label with its map, as soon as it is computed."""
-    settings = replace(
-        settings,
-        target=field_settings.target,
-        aggregate="sum" if settings.level == "class" else settings.aggregate,
-    )
-    return smoothgrad_stream(
+    """Each wanted label with its map."""
+    labels = np.where(np.isin(wanted.labels, list(wanted.maps)), wanted.labels, 0)
+    box = prediction.box
+    model = as_run(model, field_settings)
+    crops = compute_maps(
+        model,
         make_field(model, field_settings),
-        prediction.image,
-        np.where(np.isin(wanted.labels, list(wanted.maps)), wanted.labels, 0),
+        prediction.image[box],
+        labels[box],
         settings,
-        on_progress=on_progress,
+        on_progress,
     )
+    return ((label, _moved(crop, box)) for label, crop in crops)
+
+
+def _moved(crop: Crop, box: Box) -> Crop:
+    """A map of a part of the image as one of the image."""
+    x, y, z = (o + part.start for o, part in zip(crop.origin, box, strict=True))
+    return replace(crop, origin=(x, y, z))
 
 
 def _instance_level(instance: Instance) -> Explained:
@@ -181,19 +210,17 @@ def _write_one(
     label: int,
     crop: Crop,
     settings: ExplainSettings,
+    shown: Appearance,
 ) -> Row:
     """Writes one map and its picture; returns its row of the table."""
     explained = wanted.maps[label]
-    names = [f"maps/{explained.stem}_{channel}_{settings.name}" for channel in model.channels]
+    names = [f"maps/{explained.stem}_{name}" for name in shown.files]
     write_maps(results, names, prediction.grid, crop, full_grid=settings.full_grid)
-    if settings.standard_error and crop.standard_error is not None:
+    if crop.standard_error is not None:
         errors = replace(crop, values=crop.standard_error)
         names = [f"{name}_se" for name in names]
         write_maps(results, names, prediction.grid, errors, full_grid=settings.full_grid)
-    row: dict[str, Any] = {**explained.row, "samples": crop.samples}
-    statistics = map_statistics(crop, wanted.labels == label)
-    for channel, values in zip(model.channels, statistics, strict=True):
-        row.update({f"{channel}_{name}": value for name, value in values.items()})
+    row: Row = {**explained.row, **shown.row(crop, wanted.labels == label)}
     if settings.pictures:
         row["picture"] = f"pictures/{explained.stem}.png"
         figure = lesion_figure(
@@ -204,7 +231,9 @@ def _write_one(
             crop.origin,
             prediction.grid,
             model.channels,
-            explained.title,
+            f"{explained.title}{shown.subtitle}",
+            shown.units,
+            shown.scale,
         )
         save_figure(figure, results.path(row["picture"]))
     return row

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,8 @@ from jaxsal.model import Model
 from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.results import Row, RunRecord, instance_row, write_prediction, write_table
 from jaxsal.settings import PredictSettings
-from jaxsal.volumes import read_image, read_labels, read_mask
+from jaxsal.types import Box
+from jaxsal.volumes import read_labels, read_mask, read_scan
 
 OnStage = Callable[[str], None]  # is told what is being done
 
@@ -55,7 +57,8 @@ class Prediction:
     Attributes:
         image: (X, Y, Z, C) float32, normalised.
         grid: of the image.
-        probability: (X, Y, Z) float32, of lesion.
+        box: the part of the image that the network is given.
+        probability: (X, Y, Z) float32, of lesion; 0 outside of the box.
         threshold: lesion probability at and above which a voxel is lesion.
         labels: (X, Y, Z) int32, 0 for background.
         instances: the lesions.
@@ -63,10 +66,16 @@ class Prediction:
 
     image: np.ndarray
     grid: Grid
+    box: Box
     probability: np.ndarray
     threshold: float
     labels: np.ndarray
     instances: list[Instance]
+
+    def facts(self, settings: PredictSettings) -> dict[str, Any]:
+        """The settings as they took effect, and the box, ready for JSON."""
+        used = replace(settings, threshold=self.threshold)
+        return asdict(used) | {"box": [[part.start, part.stop] for part in self.box]}
 
 
 def predict(
@@ -93,8 +102,7 @@ def predict(
         rows = [instance_row(instance) for instance in prediction.instances]
         write_prediction(results, prediction.grid, prediction.probability, prediction.labels)
         write_table(results.path("instances.tsv"), rows)
-        used = replace(settings, threshold=prediction.threshold)
-        results.commit(run.finished({"prediction": asdict(used)}))
+        results.commit(run.finished({"prediction": prediction.facts(settings)}))
     return rows
 
 
@@ -104,16 +112,15 @@ def find_lesions(model: Model, scan: Scan, settings: PredictSettings) -> Predict
     Raises:
         InputError: a file cannot be used, or the settings do not fit the model.
     """
-    image, grid = read_image(scan.images, model.channels, model.preprocessing)
+    image, grid, box = read_scan(scan.images, model.channels, model.preprocessing)
     _warn_of_swaps(scan, model.channels)
     reference = read_mask(scan.reference, grid) if scan.reference else None
     labels = read_labels(scan.instances, grid) if scan.instances else None
-    logits = np.asarray(make_field(model, settings)(jnp.asarray(image)))
-    probability = lesion_probability(
-        logits,
-        output_channel(settings.target, logits.shape[-1]),
-        model.outputs.probability if model.outputs else "softmax",
-    )
+    field = make_field(model, settings)
+    logits = np.asarray(field(jnp.asarray(image[box])))
+    target = output_channel(settings.target, logits.shape[-1])
+    probability = np.zeros(grid.shape, np.float32)
+    probability[box] = lesion_probability(logits, target, field.probability)
     threshold = model.threshold if settings.threshold is None else settings.threshold
     if labels is not None:
         instances = given(labels, grid)
@@ -121,7 +128,7 @@ def find_lesions(model: Model, scan: Scan, settings: PredictSettings) -> Predict
         labels, instances = segment(
             probability, threshold, grid, reference, settings.minimum_volume
         )
-    return Prediction(image, grid, probability, threshold, labels, instances)
+    return Prediction(image, grid, box, probability, threshold, labels, instances)
 
 
 def _warn_of_swaps(scan: Scan, channels: Sequence[str]) -> None:
@@ -137,8 +144,16 @@ def _warn_of_swaps(scan: Scan, channels: Sequence[str]) -> None:
             )
 
 
+def as_run(model: Model, settings: PredictSettings) -> Model:
+    """The model that the settings ask for, with mirroring or as it is."""
+    return model.with_mirroring() if settings.mirror and not model.mirror_axes else model
+
+
 def make_field(model: Model, settings: PredictSettings) -> LogitField:
     """The logit field that the settings ask for."""
+    model = as_run(model, settings)
     if settings.field == "whole":
         return whole_volume(model)
-    return sliding_window(model, roi=settings.roi, overlap=settings.overlap)
+    return sliding_window(
+        model, roi=settings.roi, overlap=settings.overlap, windows=settings.windows
+    )

@@ -25,7 +25,6 @@ from jaxsal.model import Model
 from jaxsal.report.page import Column
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop
 from jaxsal.scan.output_folder import OutputFolder
-from jaxsal.scan.statistics import STATISTICS
 from jaxsal.volumes import write_volume
 
 Row = dict[str, Any]
@@ -40,7 +39,6 @@ _INSTANCE_COLUMNS = {
     "y_mm": ("centroid in world coordinates, mm", 1),
     "z_mm": ("centroid in world coordinates, mm", 1),
 }
-_SAMPLES = "samples"
 _LIBRARIES = ("jaxlib", "flax", "numpy", "scipy", "nibabel", "orbax-checkpoint")
 
 
@@ -63,18 +61,12 @@ def _row(label: int, kind: str, voxels: int, volume: float, centroid: Sequence[f
     return dict(zip(_INSTANCE_COLUMNS, (label, kind, voxels, volume, *centroid), strict=True))
 
 
-def page_columns(channels: Sequence[str]) -> list[Column]:
-    """The columns of the page's table."""
-    columns = [
+def instance_columns() -> list[Column]:
+    """The page's columns for what a row tells without statistics of the map."""
+    return [
         Column(key, key.replace("_mm3", " (mm³)").replace("_mm", " (mm)"), text, digits)
         for key, (text, digits) in _INSTANCE_COLUMNS.items()
     ]
-    for channel in channels:
-        columns += [
-            Column(f"{channel}_{name}", name.replace("_", " "), text, None, group=channel)
-            for name, text in STATISTICS.items()
-        ]
-    return columns
 
 
 def write_prediction(
@@ -88,7 +80,7 @@ def write_prediction(
 def write_maps(
     results: OutputFolder, names: Sequence[str], grid: Grid, crop: Crop, *, full_grid: bool
 ) -> None:
-    """Writes a map, one file per channel, cropped with its affine moved or on the full grid.
+    """Writes a map, one file per channel of it, cropped with its affine moved or on the full grid.
 
     Names are those of the files without their ending.
     """
@@ -107,12 +99,9 @@ def write_maps(
         )
 
 
-def write_table(path: Path, rows: Sequence[Row], channels: Sequence[str] = ()) -> None:
+def write_table(path: Path, rows: Sequence[Row], statistics: Sequence[str] = ()) -> None:
     """Writes the table as tab-separated values, a header line even if there are no rows."""
-    columns = list(_INSTANCE_COLUMNS)
-    if channels:
-        columns.append(_SAMPLES)
-        columns += [f"{channel}_{name}" for channel in channels for name in STATISTICS]
+    columns = [*_INSTANCE_COLUMNS, *statistics]
     text = io.StringIO()
     table = csv.DictWriter(
         text, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore"

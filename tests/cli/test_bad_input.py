@@ -19,6 +19,7 @@ from jaxsal.cli.main import main
 OPTIONS = "--roi 16 --samples 1 --no-pictures"
 IMAGES = "--image {flair} --image {t1}"
 EXPLAIN = f"explain {{model}} {IMAGES} {OPTIONS}"
+HEAT_MAPS = f"explain {{model}} {IMAGES} --roi 16 --no-pictures --method gradcam++"
 PREDICT = f"predict {{model}} {IMAGES} --roi 16"
 
 
@@ -122,6 +123,50 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "no tolerance": (f"{EXPLAIN} --samples 2 --tolerance 0", ("tolerance", "0 and 1", "got 0.0")),
     "error of one sample": (f"{EXPLAIN} --standard-error", ("2 samples or more", "got 1")),
+    "heat maps of no layer": (
+        HEAT_MAPS,
+        ("gradcam++ needs --layer", "`jaxsal info ", "lists the layers"),
+    ),
+    "heat maps of an unknown layer": (
+        f"{HEAT_MAPS} --layer encoder.0.con",
+        ("no layer 'encoder.0.con'", "did you mean", "encoder.0.conv"),
+    ),
+    "heat maps of a layer with one position": (
+        f"{HEAT_MAPS} --layer bottleneck --roi 4 --labels 1",
+        ("positions in space", "'bottleneck'", "(1, 1, 1"),
+    ),
+    "samples of heat maps": (
+        f"{HEAT_MAPS} --layer bottleneck --samples 3",
+        ("--samples is for smoothgrad", "--method gradcam++"),
+    ),
+    "standard error of heat maps": (
+        f"{HEAT_MAPS} --layer bottleneck --standard-error",
+        ("--standard-error is for smoothgrad",),
+    ),
+    "layer of voxels' gradients": (
+        f"{EXPLAIN} --layer bottleneck",
+        ("--layer is for gradcam++ and gradcam", "--method smoothgrad"),
+    ),
+    "higher derivatives of Grad-CAM": (
+        f"{HEAT_MAPS} --method gradcam --layer bottleneck --derivatives exact",
+        ("--derivatives is for gradcam++", "--method gradcam"),
+    ),
+    "probes of exact derivatives": (
+        f"{HEAT_MAPS} --layer bottleneck --derivatives exact --probes 9",
+        ("--probes is for --derivatives stochastic",),
+    ),
+    "one probe": (
+        f"{HEAT_MAPS} --layer bottleneck --derivatives stochastic --probes 1",
+        ("probes must be", "at least 2, got 1"),
+    ),
+    "unknown derivatives": (
+        f"{HEAT_MAPS} --layer bottleneck --derivatives none",
+        ("--derivatives", "none", "closed-form"),
+    ),
+    "small memory of heat maps": (
+        f"{HEAT_MAPS} --layer bottleneck --memory 0.00001",
+        ("memory", "too small"),
+    ),
     "small memory": (f"{EXPLAIN} --memory 0.00001", ("memory", "too small")),
     "no memory": (f"{EXPLAIN} --memory 0", ("memory must be more than zero",)),
     "negative memory": (f"{EXPLAIN} --memory -1", ("memory must be more than zero",)),

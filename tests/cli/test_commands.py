@@ -22,7 +22,12 @@ from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.scan import Scan
-from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.settings import (
+    ExplainSettings,
+    GradCamSettings,
+    PredictSettings,
+    SmoothGradSettings,
+)
 
 
 def scan_arguments(scan: TinyScan) -> list[str]:
@@ -134,7 +139,7 @@ def test_termination_is_an_interruption_and_leaves_nothing(
         assert list(tmp_path.glob(".jaxsal-*"))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(sys.modules["jaxsal.scan.predict"], "read_image", terminate)
+    monkeypatch.setattr(sys.modules["jaxsal.scan.predict"], "read_scan", terminate)
     before = signal.getsignal(signal.SIGTERM)
     command = ["predict", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
     assert main(command) == 143
@@ -197,16 +202,45 @@ OPTIONS = {
     "--standard-error": {"standard_error": True},
     "--memory 1.5": {"memory": 3 * 2**29},
     "--full-grid": {"full_grid": True},
+    "--windows nnunet": {"windows": "nnunet"},
+    "--mirror": {"mirror": True},
+    "--no-mirror": {},
     "--no-pictures": {"pictures": False},
     "--overwrite": {"overwrite": True},
     "--precision bfloat16": {"precision": "bfloat16"},
     "--reference a.nii": {"reference": Path("a.nii")},
     "--instances b.nii": {"instances": Path("b.nii")},
 }
+GRADCAM_OPTIONS = {
+    "--derivatives exact": {"derivatives": "exact"},
+    "--derivatives stochastic --probes 9": {"derivatives": "stochastic", "probes": 9},
+    "--denominator monai": {"denominator": "monai"},
+    "--method gradcam": {"method": "gradcam"},
+    "--seed 4": {"seed": 4},
+    "--memory 1.5": {"memory": 3 * 2**29},
+    "--labels 3": {"labels": (3,)},
+    "--level class": {"level": "class"},
+    "--field whole": {"field": "whole"},
+    "--full-grid": {"full_grid": True},
+    "--no-pictures": {"pictures": False},
+}
+METHODS = {
+    "": (SmoothGradSettings(), OPTIONS),
+    "--method gradcam++ --layer bottleneck ": (GradCamSettings("bottleneck"), GRADCAM_OPTIONS),
+}
+ALL_OPTIONS = [
+    (method, default, options, changes)
+    for method, (default, each) in METHODS.items()
+    for options, changes in each.items()
+]
 
 
-@pytest.mark.parametrize(("options", "changes"), OPTIONS.items(), ids=OPTIONS.keys())
+@pytest.mark.parametrize(
+    ("method", "default", "options", "changes"), ALL_OPTIONS, ids=lambda case: str(case)[:40]
+)
 def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
+    method: str,
+    default: SmoothGradSettings | GradCamSettings,
     options: str,
     changes: dict[str, object],
     monkeypatch: pytest.MonkeyPatch,
@@ -224,13 +258,16 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
         **_: object,
     ) -> list[object]:
         of_finding = {"finding_field": finding.field, "target": finding.target}
-        seen.update(asdict(scan) | asdict(finding) | asdict(settings) | of_finding)
+        own = asdict(settings)
+        saliency = own.pop("saliency")
+        seen.update(asdict(scan) | asdict(finding) | saliency | own | of_finding)
         seen.update(out=out, precision=model.precision, overwrite=overwrite)
         return []
 
     def run(*options: str) -> dict[str, object]:
         seen.clear()
         command = ["explain", str(model_folder), "--image", "x.nii", "--image", "y.nii"]
+        command += method.split()
         assert main([*command, "--out", "results", *options]) == 0
         return dict(seen)
 
@@ -240,7 +277,12 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
     expected = {
         **asdict(Scan((Path("x.nii"), Path("y.nii")))),
         **asdict(PredictSettings()),
-        **asdict(ExplainSettings()),
+        **asdict(default),
+        "level": "instance",
+        "labels": None,
+        "field": "sliding",
+        "full_grid": False,
+        "pictures": True,
         "finding_field": "sliding",
         "out": Path("results"),
         "precision": "float32",

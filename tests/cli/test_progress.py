@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_a_terminal_shows_lesions_voxels_and_time_left(
 ) -> None:
     show(monkeypatch, terminal=True)
     captured = capsys.readouterr()
-    for part in ("explaining", "3/7 lesions", "1,200/4,800 voxel gradients", "left"):
+    for part in ("explaining", "3/7 lesions", "1,200/4,800 gradients", "left"):
         assert part in captured.err
     assert captured.out == ""
 
@@ -79,3 +80,26 @@ def test_a_note_is_shown_with_its_stage_until_there_is_progress(
     assert "compiling" not in after.rpartition("explaining")[2]
     assert "later" not in after
     assert (logger.level, logger.propagate, logger.handlers) == before
+
+
+def test_a_note_that_comes_while_the_stage_changes_waits_for_the_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
+        monkeypatch.setenv(name, value)
+    noted: list[None] = []
+    with ProgressBar() as bar:
+        progress = bar._shown._progress
+        noting = threading.Thread(target=lambda: noted.append(bar._shown.note("compiling")))
+        add = progress.add_task
+
+        def add_while_noting(*arguments: object, **options: object) -> int:
+            noting.start()
+            noting.join(0.1)
+            return add(*arguments, **options)
+
+        monkeypatch.setattr(progress, "add_task", add_while_noting)
+        bar.stage("explaining")
+        noting.join()
+        assert progress.tasks[0].description == "explaining: compiling"
+    assert noted == [None]

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from monai.inferers import sliding_window_inference
 from nnunet_folders import (
     OLDER,
     PLAIN,
@@ -23,6 +22,8 @@ from nnunet_folders import (
     weights,
     write_results,
 )
+from nnunet_inference import sliding_window_logits
+from peers import aggregated, gradients
 
 import jaxsal
 from jaxsal.checkpoints import load_model, save_model
@@ -121,6 +122,7 @@ def test_what_the_plans_say_is_carried_over(results: Path) -> None:
     assert preparation.spacing == (0.75, 0.5, 3.0)
     assert preparation.overlap == 0.5
     assert preparation.mirror_axes == (1, 2)
+    assert (preparation.windows, preparation.crop) == ("nnunet", True)
     assert preparation.normalisation == (
         Normalisation("zscore", masked=True),
         Normalisation("ct", mean=50.0, std=20.0, lower=-10.0, upper=90.0),
@@ -373,18 +375,19 @@ def test_published_plans_of_the_older_schema_are_read(shared: Path) -> None:
     assert config.conv_bias
 
 
-@pytest.mark.parametrize("aggregate", ["max", "mean"])
-def test_maps_of_an_ensemble_are_pytorchs_through_the_sliding_window(
-    results: Path, aggregate: str
+@pytest.mark.parametrize(("aggregate", "mirror"), [("max", False), ("mean", False), ("max", True)])
+def test_maps_of_an_ensemble_are_pytorchs_through_nnunets_sliding_window(
+    results: Path, aggregate: str, mirror: bool
 ) -> None:
     roi, voxels = (12, 8, 8), np.array([[3, 4, 5], [9, 5, 4], [10, 5, 4]])
     generator = np.random.default_rng(0)
-    image, noise = generator.standard_normal((2, 14, 8, 10, 2), "f4")
+    image, noise = generator.standard_normal((2, 17, 7, 10, 2), "f4")
     labels = np.zeros(image.shape[:3], np.int32)
     labels[tuple(voxels.T)] = 1
     model, _ = convert_nnunet(results, ["0", "1"])
+    model = model.with_mirroring() if mirror else model
     maps = jaxsal.smoothgrad(
-        jaxsal.sliding_window(model, roi=roi, overlap=0.5),
+        jaxsal.sliding_window(model, roi=roi, overlap=0.5, windows="nnunet"),
         image,
         labels,
         aggregate=aggregate,
@@ -392,22 +395,14 @@ def test_maps_of_an_ensemble_are_pytorchs_through_the_sliding_window(
     )
     networks = [source_of(results, fold).requires_grad_(False) for fold in (0, 1)]
 
-    def predictor(window: torch.Tensor) -> torch.Tensor:  # (B, C, X, Y, Z); nnU-Net's is reversed
-        reversed_window = window.permute(0, 1, 4, 3, 2)
-        logits = torch.stack([network(reversed_window) for network in networks]).mean(0)
-        return logits.permute(0, 1, 4, 3, 2)
-
     x = torch.tensor(image + noise, requires_grad=True)
-    batch = torch.movedim(x, -1, 0)[None]
-    logits = sliding_window_inference(batch, roi, 1, predictor, overlap=0.5, mode="gaussian")
-    rows = np.stack(
-        [
-            torch.autograd.grad(logits[(0, 1, *voxel)], x, retain_graph=True)[0].numpy()
-            for voxel in voxels.tolist()
-        ]
-    )
-    strongest = np.abs(rows).argmax(0)[None]
-    expected = np.take_along_axis(rows, strongest, 0)[0] if aggregate == "max" else rows.mean(0)
+    axes = (0, 1) if mirror else ()  # of its arrays (C, Z, Y, X)
+    members = [
+        sliding_window_logits(network, x.permute(3, 2, 1, 0)[None], roi[::-1], axes)[0]
+        for network in networks
+    ]
+    logits = torch.stack(members).mean(0)
+    expected = aggregated(gradients(logits[1].permute(2, 1, 0), x, voxels), aggregate)
     difference = np.abs(np.asarray(maps.dense(1)) - expected)
     assert difference.max() < 1e-4 * np.abs(expected).max()
 

@@ -145,6 +145,22 @@ def test_sequential_scale_starts_at_zero() -> None:
     assert panel(figure, "colour bar").get_ylabel() == "arbitrary units"
 
 
+def test_a_map_of_all_channels_is_drawn_over_each_and_its_peak_told_once() -> None:
+    given = scene() | {"scale": "sequential"}
+    only = np.abs(given["saliency"][..., 1:])
+    figure = lesion_figure(**given | {"saliency": only})
+    for plane in ("axial", "coronal", "sagittal"):
+        first, second = (panel(figure, f"{channel}: {plane}").images for channel in CHANNELS)
+        np.testing.assert_array_equal(first[1].get_array(), second[1].get_array())
+        assert (first[0].get_array() != second[0].get_array()).any()
+    axials = [panel(figure, f"{channel}: axial") for channel in CHANNELS]
+    peaks = [
+        [text.get_text() for text in axes.texts if "max" in text.get_text()] for axes in axials
+    ]
+    assert peaks == [[f"max {only.max():.3g}"], []]
+    assert any("one map of all channels" in text.get_text() for text in figure.texts)
+
+
 def test_zero_is_transparent_and_signs_differ_in_colour() -> None:
     shown = panel(lesion_figure(**scene()), "FLAIR: axial").images[1]
     zero, strong, weak = np.asarray(shown.cmap(shown.norm(np.array([0.0, 1.0, -1.0]))))

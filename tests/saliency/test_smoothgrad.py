@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from peers import NETWORKS, ROI, autograd_rows, converted, monai_logits
 
 from jaxsal import InputError, Model, sliding_window, smoothgrad, whole_volume
 from jaxsal.nets.registry import config_from_arguments
+from jaxsal.preprocessing import Outputs
 from jaxsal.saliency.smoothgrad import smoothgrad_stream
 
 SHAPE = (21, 18, 13)
@@ -71,8 +74,6 @@ def test_instance_maps_equal_autograd(network, name, aggregate):
 
 @pytest.mark.parametrize("name", ["sliding", "whole"])
 def test_class_level_maps_equal_autograd(name):
-    import torch
-
     field = make_field(name, "local")
     probability = monai_logits("local", name, torch.tensor(IMAGE)).softmax(-1)[..., 1].numpy()
     assert np.abs(probability - 0.5).min() > 1e-5  # no voxel on the threshold's edge
@@ -81,6 +82,18 @@ def test_class_level_maps_equal_autograd(name):
     (expected,) = torch.autograd.grad(logits[torch.tensor(probability >= 0.5)].sum(), x)
     maps = smoothgrad(field, IMAGE, noise_samples=NOISE[:1])
     assert difference(maps.dense(), expected.numpy()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["sliding", "whole"])
+def test_class_level_maps_of_regions_are_over_their_own_probability(name):
+    model = replace(converted("local"), outputs=Outputs(("whole", "core"), "sigmoid"))
+    field = sliding_window(model, roi=ROI) if name == "sliding" else whole_volume(model)
+    logits = monai_logits("local", name, torch.tensor(IMAGE)).numpy()
+    domain = logits[..., 1] >= 0
+    assert (domain != (logits[..., 1] >= logits[..., 0])).any()
+    maps = smoothgrad(field, IMAGE, noise_samples=NOISE[:1])
+    expected = smoothgrad(field, IMAGE, domain, aggregate="sum", noise_samples=NOISE[:1])
+    assert difference(maps.dense(), expected.dense(1)) <= TOLERANCE
 
 
 @pytest.mark.parametrize("aggregate", ["max", "mean"])

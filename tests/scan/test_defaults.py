@@ -38,6 +38,13 @@ def test_the_models_window_is_used_unless_another_is_given(tiny_model: Model) ->
     assert (given.roi, given.overlap) == ((8, 8, 8), 0.0)
 
 
+def test_windows_are_placed_as_the_model_tells_unless_told_otherwise(tiny_model: Model) -> None:
+    told = replace(tiny_model, preprocessing=replace(TOLD, windows="nnunet"))
+    assert settings(tiny_model).windows == "monai"
+    assert settings(told).windows == "nnunet"
+    assert settings(told, windows="monai").windows == "monai"
+
+
 def test_outputs_are_found_by_number_or_name(tiny_model: Model) -> None:
     named = replace(tiny_model, outputs=Outputs(("background", "lesion")))
     assert settings(named).target == 1

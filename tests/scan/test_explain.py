@@ -5,13 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from tiny import CHANNELS, MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
+from tiny import (
+    CHANNELS,
+    MISSED,
+    ROI,
+    SHAPE,
+    TinyScan,
+    as_dense,
+    assert_same_map,
+    contents,
+    load,
+    read_table,
+    save,
+)
 
 import jaxsal
 from jaxsal.errors import InputError
@@ -19,10 +31,11 @@ from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import Progress
 from jaxsal.scan import Scan, explain
-from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
 
 FINDING = PredictSettings(roi=ROI)
-SETTINGS = ExplainSettings(samples=2, seed=5, pictures=False)
+SMOOTHGRAD = SmoothGradSettings(samples=2, seed=5)
+SETTINGS = ExplainSettings(SMOOTHGRAD, pictures=False)
 STATISTICS = ("max", "min", "mean_inside", "positive_share")
 
 
@@ -37,34 +50,23 @@ def run(
     **settings: object,
 ) -> Path:
     scan = Scan(images, reference, instances)
-    explain(model, scan, out, finding, replace(SETTINGS, **settings))
+    explain(model, scan, out, finding, changed(**settings))
     return out
+
+
+def changed(**settings: object) -> ExplainSettings:
+    """`SETTINGS` with some of its own, or of SmoothGrad's, changed."""
+    own = {f.name: settings.pop(f.name) for f in fields(SETTINGS) if f.name in settings}
+    return replace(SETTINGS, **({"saliency": replace(SMOOTHGRAD, **settings)} | own))
 
 
 def map_file(folder: Path, label: int, channel: str, method: str = "smoothgrad-max") -> Path:
     return folder / "maps" / f"lesion-{label:04d}_{channel}_{method}.nii.gz"
 
 
-def as_dense(path: Path, affine: np.ndarray) -> np.ndarray:
-    """A cropped map on the image's grid, found by where its affine says that it lies."""
-    image = nib.load(path)
-    np.testing.assert_allclose(image.affine[:3, :3], affine[:3, :3], atol=1e-6)
-    origin = nib.affines.apply_affine(np.linalg.inv(affine), image.affine[:3, 3])
-    first = np.rint(origin).astype(int)
-    np.testing.assert_allclose(origin, first, atol=1e-4)
-    dense = np.zeros(SHAPE, np.float32)
-    dense[tuple(slice(a, a + n) for a, n in zip(first, image.shape, strict=True))] = load(path)
-    return dense
-
-
 def api_maps(model: Model, image: np.ndarray, labels: np.ndarray, **arguments: object):
-    settings = {"samples": SETTINGS.samples, "seed": SETTINGS.seed, **arguments}
+    settings = {"samples": SMOOTHGRAD.samples, "seed": SMOOTHGRAD.seed, **arguments}
     return jaxsal.smoothgrad(jaxsal.sliding_window(model, roi=ROI), image, labels, **settings)
-
-
-def assert_same_map(found: np.ndarray, expected: np.ndarray) -> None:
-    assert np.abs(expected).max() > 0
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +273,7 @@ def test_the_whole_volume_can_be_differentiated_where_windows_found_the_lesions(
     np.testing.assert_array_equal(load(out / "instances.nii.gz"), labels)
     field, domain = jaxsal.whole_volume(tiny_model), 3 * (labels == 3)
     expected = jaxsal.smoothgrad(
-        field, scan.image, domain, aggregate="mean", samples=2, seed=SETTINGS.seed
+        field, scan.image, domain, aggregate="mean", samples=2, seed=SMOOTHGRAD.seed
     )
     found = as_dense(map_file(out, 3, "t1", "smoothgrad-mean"), scan.affine)
     assert_same_map(found, expected.dense(3)[..., 1])
@@ -328,7 +330,7 @@ def test_standard_errors_lie_beside_the_maps_if_asked_for(
     def maps(*_: object, **__: object) -> Iterator[tuple[int, Crop]]:
         yield 3, Crop(-errors, origin, 2, standard_error=errors)
 
-    monkeypatch.setattr(sys.modules["jaxsal.scan.explain"], "smoothgrad_stream", maps)
+    monkeypatch.setattr(sys.modules["jaxsal.scan.methods"], "smoothgrad_stream", maps)
     out = run(tiny_model, scan.images, tmp_path / "out", labels=(3,), standard_error=asked)
     assert len(list((out / "maps").iterdir())) == (4 if asked else 2)
     for c, channel in enumerate(CHANNELS):

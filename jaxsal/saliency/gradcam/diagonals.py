@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.progress import Tracker
 
 _GOLDEN = (1 + math.sqrt(5)) / 2
 _SHARE_OF_GOLDEN = (5 - math.sqrt(5)) / 10
@@ -68,7 +69,7 @@ def exact(
     domains: jax.Array,
     wanted: np.ndarray,
     batch: int,
-    report: Callable[[int], None] = lambda count: None,
+    tracker: Tracker,
 ) -> list[Diagonals]:
     """Along one unit vector after the other, of all domains at once; zero where not wanted.
 
@@ -77,9 +78,10 @@ def exact(
         domains: (B, X, Y, Z) weights of the logits in each sum.
         wanted: (B, x, y, z, K) bool; a unit vector that one domain wants is computed for all.
         batch: unit vectors at once.
-        report: told how many are done, after each batch.
+        tracker: told after each batch.
     """
     entries = np.flatnonzero(wanted.any(0))
+    tracker.expect(gradients=len(entries))
     found = np.zeros((2, len(wanted), wanted[0].size), np.float32)
     for first in range(0, len(entries), batch):
         chosen = entries[first : first + batch]
@@ -88,7 +90,7 @@ def exact(
             at.parameters, at.window, domains, jnp.asarray(filled, jnp.int32)
         )
         found[:, :, chosen] = np.asarray(derivatives)[:, : len(chosen)].swapaxes(1, 2)
-        report(len(chosen))
+        tracker.advance(gradients=len(chosen))
     second, third = found.reshape(2, *wanted.shape) * wanted
     return [Diagonals(h, t) for h, t in zip(second, third, strict=True)]
 
@@ -100,7 +102,7 @@ def stochastic(
     probes: int,
     seed: int,
     batch: int,
-    report: Callable[[int], None] = lambda count: None,
+    tracker: Tracker,
 ) -> list[Diagonals]:
     """Means over random probes, unbiased, with their standard errors.
 
@@ -111,8 +113,9 @@ def stochastic(
         probes: number of probes, 2 or more.
         seed: of the probes.
         batch: probes at once; results depend on it by rounding only.
-        report: told how many are done, after each batch.
+        tracker: told after each batch.
     """
+    tracker.expect(gradients=probes)
     sums = _Sums()
     for numbers in _batches(probes, batch):
         drawn = draw_probes(shape, seed, jnp.asarray(numbers))
@@ -122,7 +125,7 @@ def stochastic(
             strict=True,
         ):
             sums.add(probe, *products)
-        report(len(numbers))
+        tracker.advance(gradients=len(numbers))
     values = [np.asarray(array) for array in sums.means_and_errors()]
     return [Diagonals(*each) for each in zip(*values, strict=True)]
 

@@ -135,11 +135,16 @@ def heat_maps(
     labels: ArrayLike | None,
     settings: GradCamSettings,
     *,
+    pooled: bool = False,
     field: LogitField | None = None,
     devices: Sequence[jax.Device] | None = None,
     on_progress: OnProgress | None = None,
 ) -> HeatMaps:
-    """As `gradcam_plus_plus` and `gradcam`, with the arguments in one record."""
+    """As `gradcam_plus_plus` and `gradcam`, with the arguments in one record.
+
+    With ``pooled`` each label's domain gets a class-level map (Eqs. 4-6), as the segmented voxels
+    do where there are no labels.
+    """
     chosen = checked_devices(devices)
     if devices is None and chosen[0].platform == "cpu":
         chosen = chosen[:1]  # each would have the programs compiled for itself
@@ -161,15 +166,14 @@ def heat_maps(
             return HeatMaps({}, (x, y, z))
         plan = field.layer_plan((x, y, z), np.concatenate([d.voxels for d in domains]))
         jobs = _jobs(plan, domains)
-        tracker.lesions = len(domains)
-        tracker.gradients = sum(len(job.lesions) for job in jobs)
-        pooled = labels is None or settings.method == "gradcam"
+        tracker.expect(lesions=len(domains), gradients=sum(len(job.lesions) for job in jobs))
+        pooled = pooled or labels is None or settings.method == "gradcam"
         window = (*plan.size, checked.shape[-1])
         compute, chosen = _within_memory(head, settings, pooled, model.parameters, window, chosen)
         padded = pad_image(checked, plan)
         found = _run(compute, chosen, model.parameters, padded, plan, jobs, tracker)
         parts = _by_lesion(field, plan, jobs, found)
-        tracker.finish(len(domains))
+        tracker.advance(lesions=len(domains))
         named = {domain.label: tuple(parts[i]) for i, domain in enumerate(domains)}
         return HeatMaps(named, (x, y, z))
 
@@ -251,7 +255,7 @@ def _run(
                     own_image, (*start, 0), (*plan.size, image.shape[-1])
                 )
                 at = WindowHead(compute.head, own_parameters, window)
-                return compute(at, job.parts, tracker.advance)
+                return compute(at, job.parts, tracker)
         finally:
             free.put((device, own_parameters, own_image))
 

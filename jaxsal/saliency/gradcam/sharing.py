@@ -33,6 +33,15 @@ class Box(NamedTuple):
         """The box of an array whose first axes are (x, y, z)."""
         return values[tuple(slice(s, s + n) for s, n in zip(self.start, self.size, strict=True))]
 
+    def within(self, grid: Triple) -> Box:
+        """A larger box of a grid, its side a power of two as far as the grid goes.
+
+        There are few of these sizes, so that programs compiled for one domain serve others.
+        """
+        side = 1 << (max(self.size) - 1).bit_length()
+        size = np.minimum(side, grid)
+        return Box(_triple(np.minimum(self.start, grid - size)), _triple(size))
+
     def meets(self, other: Box) -> bool:
         """Whether any position is in both."""
         return all(
@@ -42,10 +51,7 @@ class Box(NamedTuple):
 
 
 def box_of(head: Head, parameters: Any, points: np.ndarray, grid: Triple) -> Box:
-    """The positions of a layer that logits depend on, or a larger box.
-
-    Its side is a power of two, as far as the layer goes, so that programs compiled for one domain
-    serve others.
+    """The positions of a layer that logits depend on.
 
     Args:
         head: the network above the layer.
@@ -57,12 +63,8 @@ def box_of(head: Head, parameters: Any, points: np.ndarray, grid: Triple) -> Box
     reach = receptive_field(head.function, parameters, outputs, head.layer)
     if reach is None:
         return Box((0, 0, 0), grid)
-    limit = np.array(grid)
-    first, stop = np.maximum(reach.first, 0), np.minimum(reach.last + 1, limit)
-    side = 1 << int((stop - first).max() - 1).bit_length()
-    size = np.minimum(side, limit)
-    start = np.minimum(first, limit - size)
-    return Box(_triple(start), _triple(size))
+    first = np.maximum(reach.first, 0)
+    return Box(_triple(first), _triple(np.minimum(reach.last + 1, grid) - first))
 
 
 def apart(boxes: Sequence[Box]) -> list[list[int]]:

@@ -24,13 +24,12 @@ from jaxsal.saliency.gradcam.weights import (
     weighted_map,
 )
 from jaxsal.saliency.memory import GIB, array_bytes, working_bytes
+from jaxsal.saliency.progress import Tracker
 from jaxsal.settings import CamMethod, Denominator, GradCamSettings
 from jaxsal.types import Triple
 
 _MOST = {"cpu": 1}  # domains or directions at once that pay, by platform
 _MOST_ELSEWHERE = 32
-
-OnPart = Callable[[int], None]
 
 
 class Part(NamedTuple):
@@ -86,15 +85,13 @@ class WindowMaps:
     pooled: bool
     sizes: Sizes
 
-    def __call__(
-        self, at: WindowHead, parts: Sequence[Part], report: OnPart = lambda count: None
-    ) -> list[PartMap]:
+    def __call__(self, at: WindowHead, parts: Sequence[Part], tracker: Tracker) -> list[PartMap]:
         """The maps of some domains' parts in one window.
 
         Args:
             at: the window.
             parts: of the domains.
-            report: told for how many parts the map is done.
+            tracker: told when a part's map is done.
         """
         grid, _ = self.head.shape(at.parameters, at.window.shape)
         boxes = [box_of(self.head, at.parameters, part.points, grid) for part in parts]
@@ -104,46 +101,46 @@ class WindowMaps:
         activations, linearised = self.head.linearise(at.parameters, at.window)
         sums = activations.sum((0, 1, 2))
         found: dict[int, PartMap] = {}
-        derivatives = self._derivatives(
-            at, linearised, domains, [[boxes[i] for i in group] for group in groups]
-        )
+        own_boxes = [[boxes[index] for index in group] for group in groups]
+        derivatives = self._derivatives(at, linearised, domains, own_boxes, tracker)
         for group, (first, diagonals) in zip(groups, derivatives, strict=True):
             for index in group:
                 values = self._map(activations, sums, boxes[index], first, diagonals)
                 found[index] = PartMap(values, self._kept(boxes[index], first, diagonals))
-            report(len(group))
+            tracker.advance(gradients=len(group))
         return [found[index] for index in range(len(parts))]
 
     def _derivatives(
-        self, at: WindowHead, linearised: Any, domains: np.ndarray, boxes: list[list[Box]]
+        self,
+        at: WindowHead,
+        linearised: Any,
+        domains: np.ndarray,
+        boxes: list[list[Box]],
+        tracker: Tracker,
     ) -> Iterator[tuple[jax.Array, Diagonals | None]]:
         """Of each group of domains, over the whole layer."""
-        settings = self.settings
         firsts = _in_batches(partial(self.head.gradients, linearised), domains, self.sizes.domains)
-        straight = self.head.is_piecewise_linear(at.parameters, at.window.shape)
-        if settings.derivatives == "closed-form" or settings.method == "gradcam" or straight:
+        if not takes_diagonals(self.head, self.settings, at.parameters, at.window.shape):
             yield from ((first, None) for first in firsts)
             return
         gathered = np.stack([np.asarray(first) for first in firsts])
-        sums = jnp.asarray(domains)
+        settings, sums, batch = self.settings, jnp.asarray(domains), self.sizes.directions
         if settings.derivatives == "exact":
-            wanted = np.zeros(gathered.shape, bool)
-            for mask, first, own in zip(wanted, gathered, boxes, strict=True):
-                for box in own:
-                    box.cut(mask)[...] = True
-                if settings.denominator == "paper" and not settings.keep_derivatives:
-                    mask &= first > 0  # elsewhere the weight is zero whatever α is
-            found = exact(at, sums, wanted, self.sizes.directions)
+            found = exact(at, sums, self._wanted(gathered, boxes), batch, tracker)
         else:
-            found = stochastic(
-                at,
-                sums,
-                gathered.shape[1:],
-                settings.probes,
-                settings.seed,
-                self.sizes.directions,
-            )
+            shape = gathered.shape[1:]
+            found = stochastic(at, sums, shape, settings.probes, settings.seed, batch, tracker)
         yield from zip(map(jnp.asarray, gathered), found, strict=True)
+
+    def _wanted(self, firsts: np.ndarray, boxes: list[list[Box]]) -> np.ndarray:
+        """Unit vectors whose derivatives can make a difference to the maps (B, x, y, z, K)."""
+        wanted = np.zeros(firsts.shape, bool)
+        for mask, own in zip(wanted, boxes, strict=True):
+            for box in own:
+                box.cut(mask)[...] = True
+        if self.settings.denominator == "paper" and not self.settings.keep_derivatives:
+            wanted &= firsts > 0  # elsewhere the weight is zero whatever α is
+        return wanted
 
     def _map(
         self,
@@ -153,14 +150,22 @@ class WindowMaps:
         first: jax.Array,
         diagonals: Diagonals | None,
     ) -> np.ndarray:
+        x, y, z, _ = activations.shape
+        frame = box.within((x, y, z))
         higher = diagonals[:2] if diagonals else ()
-        arguments = Derivatives(first, *higher), activations, sums, jnp.array(box.start), box.size
+        arguments = (
+            Derivatives(first, *higher),
+            activations,
+            sums,
+            jnp.array([frame.start, box.start, box.size]),
+            frame.size,
+        )
         if self.pooled:
             return np.asarray(
                 _pooled_map(*arguments, self.settings.method, self.settings.denominator)
             )
-        values = np.zeros(activations.shape[:3], np.float32)
-        box.cut(values)[...] = _instance_map(*arguments, self.settings.denominator)
+        values = np.zeros((x, y, z), np.float32)
+        frame.cut(values)[...] = _instance_map(*arguments, self.settings.denominator)
         return values
 
     def _kept(
@@ -177,13 +182,13 @@ def _instance_map(
     derivatives: Derivatives,
     activations: jax.Array,
     sums: jax.Array,
-    start: jax.Array,
+    at: jax.Array,
     size: Triple,
     denominator: Denominator,
 ) -> jax.Array:
-    """The map in a box of the layer."""
-    inside, activations = _cut((derivatives, activations), start, size)
-    return instance_map(inside, activations, sums, denominator)
+    """The map in a frame of this size; ``at`` holds its start, and its box's start and size."""
+    derivatives, activations = _in_frame(derivatives, activations, at, size)
+    return instance_map(derivatives, activations, sums, denominator)
 
 
 @partial(jax.jit, static_argnames=("size", "method", "denominator"))
@@ -191,23 +196,41 @@ def _pooled_map(
     derivatives: Derivatives,
     activations: jax.Array,
     sums: jax.Array,
-    start: jax.Array,
+    at: jax.Array,
     size: Triple,
     method: CamMethod,
     denominator: Denominator,
 ) -> jax.Array:
-    """The map on the whole layer, from derivatives in a box of it."""
+    """The map on the whole layer, from derivatives in a frame of it; ``at`` as above."""
     positions = activations[..., 0].size
-    inside, activations_inside = _cut((derivatives, activations), start, size)
-    weights = channel_weights(method, inside, activations_inside, sums, positions, denominator)
+    derivatives, inside = _in_frame(derivatives, activations, at, size)
+    weights = channel_weights(method, derivatives, inside, sums, positions, denominator)
     return weighted_map(weights, activations)
 
 
-def _cut(tree: Any, start: jax.Array, size: Triple) -> Any:
-    def cut(values: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(values, (*start, 0), (*size, values.shape[-1]))
+def _in_frame(
+    derivatives: Derivatives, activations: jax.Array, at: jax.Array, size: Triple
+) -> tuple[Derivatives, jax.Array]:
+    """Both cut to a frame; derivatives outside of its box belong to others and are dropped."""
+    frame, first, count = at
+    position = frame + jnp.stack(jnp.meshgrid(*map(jnp.arange, size), indexing="ij"), axis=-1)
+    own = ((position >= first) & (position < first + count)).all(-1, keepdims=True)
 
-    return jax.tree.map(cut, tree)
+    def cut(values: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(values, (*frame, 0), (*size, values.shape[-1]))
+
+    return jax.tree.map(lambda values: jnp.where(own, cut(values), 0), derivatives), cut(
+        activations
+    )
+
+
+def takes_diagonals(
+    head: Head, settings: GradCamSettings, parameters: Any, window: tuple[int, ...]
+) -> bool:
+    """Whether derivatives of second and third order are to be computed, and are not all zero."""
+    return settings.derivatives != "closed-form" and not head.is_piecewise_linear(
+        parameters, window
+    )
 
 
 def sizes_within(
@@ -235,13 +258,13 @@ def sizes_within(
     forward = fixed + working_bytes(head.linearise, shapes, image)
     residuals = fixed + array_bytes(kept)
     pull = working_bytes(head.gradients, kept[1], domain)
-    along = 0
-    if settings.method == "gradcam++" and not head.is_piecewise_linear(parameters, window):
-        if settings.derivatives == "exact":
-            entry = jax.ShapeDtypeStruct((1,), jnp.int32)
-            along = working_bytes(head.along_units, shapes, image, domain, entry)
-        elif settings.derivatives == "stochastic":
-            along = working_bytes(head.along_probes, shapes, image, domain, layer)
+    if not takes_diagonals(head, settings, parameters, window):
+        along = 0
+    elif settings.derivatives == "exact":
+        entry = jax.ShapeDtypeStruct((1,), jnp.int32)
+        along = working_bytes(head.along_units, shapes, image, domain, entry)
+    else:
+        along = working_bytes(head.along_probes, shapes, image, domain, layer)
     least = max(forward, residuals + pull, fixed + along)
     if budget < least:
         raise InputError(

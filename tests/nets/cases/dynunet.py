@@ -106,7 +106,8 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
 }
 
 
-def _case(changes: dict[str, Any], size: tuple[int, int, int]) -> Case:
+def make_case(changes: dict[str, Any], size: tuple[int, int, int]) -> Case:
+    """MONAI's DynUNet with these changes to `PLAIN`, tested on images of this size."""
     arguments = {**PLAIN, **changes}
     return Case(
         source=partial(DynUNet, spatial_dims=3, **arguments),
@@ -120,4 +121,4 @@ def _case(changes: dict[str, Any], size: tuple[int, int, int]) -> Case:
     )
 
 
-DYNUNET = {f"dynunet, {name}": _case(*case) for name, case in ARGUMENTS.items()}
+DYNUNET = {f"dynunet, {name}": make_case(*case) for name, case in ARGUMENTS.items()}

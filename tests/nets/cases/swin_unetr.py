@@ -104,7 +104,8 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], Size]] = {
 QUICK = list(ARGUMENTS)[:1]  # compiling one of them takes as long as all U-Nets
 
 
-def _case(changes: dict[str, Any], size: Size) -> Case:
+def make_case(changes: dict[str, Any], size: Size) -> Case:
+    """MONAI's SwinUNETR with these changes to `PLAIN`, tested on images of this size."""
     arguments = {**PLAIN, **changes}
     stated = dict(arguments)
     if stated.get("downsample") is MergingUntil14:
@@ -118,7 +119,7 @@ def _case(changes: dict[str, Any], size: Size) -> Case:
         out_channels=arguments["out_channels"],
         # channels-last in MONAI, or windows: compared apart
         unused=r"\.blocks\.|\.downsample|patch_embed\.norm",
-        kinks=1e-2,
+        dtype="float64",
         unnamed=r"joined$|sum$|units\.[01](\.activation)?$|shortcut$|features\.|\.attended$",
     )
 
@@ -127,4 +128,4 @@ def _chosen() -> list[str]:
     return list(ARGUMENTS) if os.environ.get("JAXSAL_THOROUGH") else QUICK
 
 
-SWIN_UNETR = {f"swin-unetr, {name}": _case(*ARGUMENTS[name]) for name in _chosen()}
+SWIN_UNETR = {f"swin-unetr, {name}": make_case(*ARGUMENTS[name]) for name in _chosen()}

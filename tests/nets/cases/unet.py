@@ -82,7 +82,8 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
 }
 
 
-def _case(changes: dict[str, Any], size: tuple[int, int, int]) -> Case:
+def make_case(changes: dict[str, Any], size: tuple[int, int, int]) -> Case:
+    """MONAI's UNet with these changes to `PLAIN`, tested on images of this size."""
     arguments = {**PLAIN, **changes}
     return Case(
         source=partial(UNet, spatial_dims=3, **arguments),
@@ -94,4 +95,4 @@ def _case(changes: dict[str, Any], size: tuple[int, int, int]) -> Case:
     )
 
 
-UNET = {f"unet, {name}": _case(*case) for name, case in ARGUMENTS.items()}
+UNET = {f"unet, {name}": make_case(*case) for name, case in ARGUMENTS.items()}

@@ -7,7 +7,8 @@ import pytest
 from peers import ROI, converted, monai_logits
 from saliency.gradcam.peer import activations_and_gradients, heat_map, on_image
 
-from jaxsal import gradcam, gradcam_plus_plus, sliding_window, whole_volume
+from jaxsal import GradCamSettings, gradcam, gradcam_plus_plus, sliding_window, whole_volume
+from jaxsal.saliency.gradcam.gradcam import heat_maps
 
 SHAPE = (20, 18, 13)  # padded for the whole volume, on both sides alike
 # float32 rounding of gradients, of which α takes a quotient whose denominator may have cancelled
@@ -96,3 +97,12 @@ def test_class_level_maps_equal_autograd(field, kind):
     maps = explain(model, IMAGE, layer="encoder.0", field=make_field(field, "local"))
     assert maps.labels == (0,)
     assert_equal(maps.dense(), dense)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_domains_may_have_class_level_maps(field):
+    settings, given = GradCamSettings("encoder.0"), make_field(field, "local")
+    model = converted("local")
+    maps = heat_maps(model, IMAGE, LABELS, settings, pooled=True, field=given)
+    _, dense = expected_map("local", field, "encoder.0", LABELS == 2, "class")
+    assert_equal(maps.dense(2), dense)

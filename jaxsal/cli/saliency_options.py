@@ -1,0 +1,193 @@
+"""The options of ``jaxsal explain`` that say which maps are computed, and how."""
+
+from __future__ import annotations
+
+import argparse
+
+from jaxsal.cli import options as shared
+from jaxsal.errors import InputError
+from jaxsal.settings import (
+    AGGREGATES,
+    DENOMINATORS,
+    DERIVATIVES,
+    LEVELS,
+    METHODS,
+    NOISE_SCALES,
+    ExplainSettings,
+    GradCamSettings,
+    SmoothGradSettings,
+)
+
+# Names of the settings that belong to some methods only; None stands for an option not given.
+_OWN: dict[str, tuple[str, ...]] = {
+    "smoothgrad": (
+        "aggregate",
+        "samples",
+        "noise",
+        "noise_scale",
+        "tolerance",
+        "standard_error",
+        "voxels_per_lesion",
+        "group_size",
+    ),
+    "gradcam++": ("layer", "derivatives", "denominator", "probes"),
+    "gradcam": ("layer",),
+}
+_COMMON = ("seed", "memory")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The method, its options, and what to explain."""
+    group = parser.add_argument_group("saliency")
+    group.add_argument(
+        "--method",
+        choices=METHODS,
+        default="smoothgrad",
+        help="maps from gradients of the image's voxels, one per channel, or one heat map from the "
+        "activations of a layer; default: %(default)s",
+    )
+    group.add_argument(
+        "--level",
+        choices=LEVELS,
+        default=ExplainSettings.level,
+        help="a map per lesion, or one of all segmented voxels; default: %(default)s",
+    )
+    group.add_argument(
+        "--labels",
+        type=_labels,
+        metavar="3,7",
+        help="which lesions to explain, by their labels in instances.nii.gz; default: all",
+    )
+    shared.add_field(
+        group,
+        "what is differentiated: the windows' blended logits, or the whole "
+        "volume's (lesions are found by sliding window in any case)",
+    )
+    group.add_argument(
+        "--seed",
+        type=int,
+        help=f"of noise and probes; default: {SmoothGradSettings.seed}",
+    )
+    _add_smoothgrad(parser.add_argument_group("for --method smoothgrad"))
+    _add_gradcam(parser.add_argument_group("for --method gradcam++ and gradcam"))
+
+
+def _add_smoothgrad(group: argparse._ActionsContainer) -> None:
+    defaults = SmoothGradSettings()
+    group.add_argument(
+        "--aggregate",
+        choices=AGGREGATES,
+        help="of a lesion's single-voxel gradients: signed maximum (quantitative, Eq. 3), "
+        f"mean (Eq. 2) or sum; for the instance level; default: {defaults.aggregate}",
+    )
+    group.add_argument(
+        "--samples", type=int, metavar="N", help=f"noisy images; default: {defaults.samples}"
+    )
+    group.add_argument("--noise", type=float, help=f"noise level; default: {defaults.noise}")
+    group.add_argument(
+        "--noise-scale",
+        choices=NOISE_SCALES,
+        help="noise as a fraction of the first channel's range, or in units of the z-scored "
+        f"image; default: {defaults.noise_scale}",
+    )
+    group.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="T",
+        help="use fewer noisy images for a lesion whose map has a standard error below this "
+        "fraction of its peak, such as 0.05; default: always all",
+    )
+    group.add_argument(
+        "--standard-error",
+        action="store_true",
+        default=None,
+        help="save the standard error of each map beside it, as ..._se.nii.gz",
+    )
+    # For lesions of thousands of voxels, of which each takes a gradient.
+    group.add_argument(
+        "--voxels-per-lesion",
+        type=int,
+        metavar="K",
+        help="approximate the signed maximum of larger lesions by K voxels spread over each; "
+        "default: all voxels, exact",
+    )
+    group.add_argument(
+        "--group-size",
+        type=int,
+        metavar="G",
+        help="approximate it as the published scripts can: by gradients of the summed logits of G "
+        f"consecutive voxels; default: {defaults.group_size}, exact",
+    )
+
+
+def _add_gradcam(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="whose activations are weighted, by its name in `jaxsal info`; required",
+    )
+    group.add_argument(
+        "--derivatives",
+        choices=DERIVATIVES,
+        help="of second and third order, for gradcam++: taken for zero, which is exact where the "
+        "network is piecewise linear above the layer; exact for any network, one unit vector of "
+        "the layer after the other; or estimated by random probes; default: "
+        f"{GradCamSettings.derivatives}",
+    )
+    group.add_argument(
+        "--denominator",
+        choices=DENOMINATORS,
+        help="of the weights of gradcam++: as in the paper's Eq. 7, or as in MONAI, to compare "
+        f"with older maps; default: {GradCamSettings.denominator}",
+    )
+    group.add_argument(
+        "--probes",
+        type=int,
+        metavar="N",
+        help=f"random probes, for --derivatives stochastic; default: {GradCamSettings.probes}",
+    )
+
+
+def settings(options: argparse.Namespace) -> SmoothGradSettings | GradCamSettings:
+    """How maps are computed.
+
+    Raises:
+        InputError: an option does not go with another one, or the layer is missing.
+    """
+    _check(options)
+    names = (*_OWN[options.method], *_COMMON)
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.method == "smoothgrad":
+        return SmoothGradSettings(**given)
+    return GradCamSettings(method=options.method, **given)
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in {name: None for own in _OWN.values() for name in own}:
+        if getattr(options, name) is not None and name not in _OWN[options.method]:
+            takers = " and ".join(method for method, own in _OWN.items() if name in own)
+            raise InputError(
+                f"{_flag(name)} is for {takers}; it does not go with --method {options.method}"
+            )
+    if options.level == "class" and options.aggregate is not None:
+        raise InputError("--aggregate is for the instance level; the class level is a sum (Eq. 1)")
+    if options.probes is not None and options.derivatives != "stochastic":
+        raise InputError("--probes is for --derivatives stochastic; give that, too, or neither")
+    if options.method != "smoothgrad" and options.layer is None:
+        raise InputError(
+            f"--method {options.method} needs --layer NAME; `jaxsal info {options.model}` lists "
+            "the layers"
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _labels(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"labels are whole numbers with commas between, such as 3,7; got {text!r}"
+        ) from error

@@ -1,0 +1,69 @@
+"""SmoothGrad equals PyTorch's autograd through MONAI's sliding window for all kinds of networks.
+
+The networks in `peers` are U-Nets; these have what U-Nets have not.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+from nets.cases import CASES
+from nets.cases.case import arrays_of, randomised
+from peers import aggregated, gradients
+
+from jaxsal import Model, sliding_window, smoothgrad
+
+pytestmark = pytest.mark.usefixtures("xla_convolutions")
+
+TOLERANCE = 1e-5  # float32 rounding relative to the map's peak; measured below 1e-6
+LESION = np.array([[3, 4, 5], [3, 4, 6], [4, 4, 5], [8, 4, 5]])
+
+
+@cache
+def maps(name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Ours by aggregate, (X, Y, Z, C), and PyTorch's gradient of each voxel, for two windows."""
+    case = CASES[name]
+    torch.manual_seed(0)
+    network = randomised(case.source()).requires_grad_(False)
+    x, y, z = case.size
+    image, noise = np.random.default_rng(0).standard_normal((2, x + 5, y, z, 2), "f4")
+    labels = np.zeros(image.shape[:3], np.int32)
+    labels[tuple(LESION.T)] = 1
+    model = Model(*case.convert(arrays_of(network)), ("flair", "t1"))
+    field = sliding_window(model, roi=case.size)
+    ours = {
+        aggregate: smoothgrad(
+            field, image, labels, aggregate=aggregate, noise_samples=noise[None]
+        ).dense(1)
+        for aggregate in ("max", "mean")
+    }
+
+    def predictor(window: torch.Tensor) -> torch.Tensor:  # (B, C, X, Y, Z); not all take it so
+        logits = network(window.permute(0, 1, *(2 + axis for axis in case.axes)))
+        return logits.permute(0, 1, *(2 + case.axes.index(axis) for axis in range(3)))
+
+    given = torch.tensor(image + noise, requires_grad=True)
+    batch = torch.movedim(given, -1, 0)[None]
+    logits = sliding_window_inference(
+        batch, case.size, 1, predictor, overlap=field.overlap, mode="gaussian"
+    )
+    return ours, gradients(logits[0, 1], given, LESION)
+
+
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dynunet, paper's",
+        "nnunet, residual as planned",
+        "swin-unetr, v2, windows of three sizes that do not divide",
+    ],
+)
+def test_maps_equal_autograd(name: str, aggregate: str) -> None:
+    ours, rows = maps(name)
+    expected = aggregated(rows, aggregate)
+    assert np.abs(ours[aggregate] - expected).max() < TOLERANCE * np.abs(expected).max()
