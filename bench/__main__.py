@@ -14,6 +14,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 QUESTIONS = (
     "peers",
+    "networks",
     "scaling",
     "precision",
     "approximations",
@@ -21,6 +22,9 @@ QUESTIONS = (
     "compilation",
     "roofline",
     "paper_scan",
+    "gradcam",
+    "gradcam_scan",
+    "derivative_modes",
 )
 
 
@@ -82,14 +86,14 @@ def _line(module: ModuleType) -> str:
 
 
 def _overview() -> str:
-    lines = [f"  {name:15} {_line(_module(name))}" for name in QUESTIONS]
+    lines = [f"  {name:17} {_line(_module(name))}" for name in QUESTIONS]
     return "\n".join(
         [
             "python -m bench NAME [options]; NAME --help lists its options",
             "",
             *lines,
-            f"  {'all':15} All of them, and then the plot.",
-            f"  {'plot':15} Draws the plots and the tables of bench/README.md from the results.",
+            f"  {'all':17} All of them, and then the plot.",
+            f"  {'plot':17} Draws the plots and the tables of bench/README.md from the results.",
         ]
     )
 

@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jaxsal
 from jaxsal.field import LogitField
 from jaxsal.model import Model
-from jaxsal.nets.registry import config_from_arguments, parameter_shapes
+from jaxsal.nets.registry import NetworkConfig, config_from_arguments, parameter_shapes
 from jaxsal.scan.calibration import synthetic_scan
 from jaxsal.types import Triple
 
+CHANNELS = ("flair", "t1")
 TARGET = 1
 NOISE = 0.05  # standard deviation of the explicit noise that peers share
 
@@ -115,13 +117,14 @@ def make_noise(image: np.ndarray, samples: int, seed: int = 0) -> np.ndarray:
 def make_model(job: Job) -> Model:
     """The job's network in its precision."""
     if job.model is None:
-        model = _random_model(job)
+        config = config_from_arguments("unet", job.network)
+        model = Model(config, random_parameters(config, job.seed), CHANNELS)
     elif Path(job.model).is_dir():
         model = jaxsal.load_model(job.model)
     else:
         from jaxsal_converters.unet import convert_unet
 
-        model, _ = convert_unet(job.model, channels=("flair", "t1"), threshold=0.3)
+        model, _ = convert_unet(job.model, channels=CHANNELS, threshold=0.3)
     return model.with_precision(job.precision)
 
 
@@ -143,10 +146,9 @@ def dense_maps(field: LogitField, case: Case, **options: Any) -> dict[int, np.nd
     return {label: maps.dense(label) for label in maps.labels}
 
 
-def _random_model(job: Job) -> Model:
+def random_parameters(config: NetworkConfig, seed: int) -> dict[str, jax.Array]:
     """Random weights under which signals keep their size, so that deep layers matter."""
-    config = config_from_arguments("unet", job.network)
-    random = np.random.default_rng(job.seed)
+    random = np.random.default_rng(seed)
     parameters = {}
     for name, shape in parameter_shapes(config).items():
         kind = name.rpartition(".")[2]
@@ -156,5 +158,5 @@ def _random_model(job: Job) -> Model:
             values = np.full(shape, 0.25)
         else:
             values = 0.1 * random.standard_normal(shape) + (kind in ("scale", "var"))
-        parameters[name] = np.abs(values) if kind == "var" else values
-    return Model(config, parameters, ("flair", "t1"))
+        parameters[name] = jnp.asarray(np.abs(values) if kind == "var" else values, jnp.float32)
+    return parameters

@@ -11,9 +11,10 @@ from scipy import ndimage
 
 import jaxsal
 from bench.case import Case, Job, make_model, make_noise
+from jaxsal.types import Triple
 
 _CONNECTIVITY = ndimage.generate_binary_structure(3, 2)  # 18 neighbours
-_CHECKPOINT = "models/unet_monai_ms.pth"
+CHECKPOINT = "models/unet_monai_ms.pth"
 
 
 def patient_case(job: Job, shared: Path, patient: str, sizes: tuple[int, ...]) -> tuple[Case, str]:
@@ -29,8 +30,8 @@ def patient_case(job: Job, shared: Path, patient: str, sizes: tuple[int, ...]) -
         The case, and what it is.
     """
     folder = shared / "data" / f"patient{patient}"
-    if folder.is_dir() and (job.model or (shared / _CHECKPOINT).is_file()):
-        model = make_model(replace(job, model=job.model or str(shared / _CHECKPOINT)))
+    if folder.is_dir() and (job.model or (shared / CHECKPOINT).is_file()):
+        model = make_model(replace(job, model=job.model or str(shared / CHECKPOINT)))
         image, grid = jaxsal.read_image(
             [folder / "FLAIR.nii.gz", folder / "T1.nii.gz"], model.channels
         )
@@ -48,12 +49,12 @@ def patient_case(job: Job, shared: Path, patient: str, sizes: tuple[int, ...]) -
     return Case(model, image, _closest(truth, sizes), noise), name
 
 
-def cropped(case: Case, label: int, size: int) -> Case:
-    """One lesion of a case, on a cube of this many voxels around it."""
-    shape = np.array(case.image.shape[:3])
+def cropped(case: Case, label: int, size: int | Triple) -> Case:
+    """One lesion of a case, on a cube or box of this many voxels around it."""
+    shape, sizes = np.array(case.image.shape[:3]), np.broadcast_to(size, 3)
     centre = case.lesions[label].mean(axis=0).round().astype(int)
-    start = np.clip(centre - size // 2, 0, np.maximum(shape - size, 0))
-    box = tuple(slice(s, s + size) for s in start.tolist())
+    start = np.clip(centre - sizes // 2, 0, np.maximum(shape - sizes, 0))
+    box = tuple(slice(s, s + n) for s, n in zip(start.tolist(), sizes.tolist(), strict=True))
     labels = np.where(case.labels[box] == label, label, 0)
     return Case(case.model, case.image[box], labels, case.noise[(slice(None), *box)])
 

@@ -12,6 +12,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # the backend is chosen first
 from matplotlib.axes import Axes
 
+from bench.record import shown
+
 Found = dict[str, Any]  # a result as read from JSON
 _OURS, _THEIRS = "#c0392b", "#7f8c8d"
 _COLUMNS = 2
@@ -148,8 +150,33 @@ def _paper_scan(axes: Axes, found: Found) -> None:
     axes.set_title("A scan of 48 lesions × 93 voxels, N = 50")
 
 
+def _networks(axes: Axes, found: Found) -> None:
+    rows = found["rows"]
+    places = range(len(rows))
+    for shift, name, colour in ((-0.2, "jaxsal", _OURS), (0.2, "pytorch", _THEIRS)):
+        values = [row[f"{name}_ms_per_gradient"] for row in rows]
+        axes.bar([p + shift for p in places], values, 0.4, color=colour, label=name)
+    axes.set_xticks(places, [f"{row['network']},\n{row['window']}³" for row in rows], fontsize=8)
+    axes.set_yscale("log")
+    axes.set_ylabel("ms per voxel and noise sample")
+    axes.legend(fontsize=8)
+    axes.set_title("The paper's networks, on one window")
+
+
+def _gradcam(axes: Axes, found: Found) -> None:
+    rows = found["rows"][::-1]
+    names = [f"{row['network']}, {row['layer']}" for row in rows]
+    bars = axes.barh(names, [row["relative_difference"] or 0 for row in rows], color=_OURS)
+    axes.bar_label(bars, [f" {shown(row['relative_difference'])}" for row in rows], fontsize=8)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.margins(x=0.15)
+    axes.set_xlabel("relative L2 difference from the exact map")
+    axes.set_title("Closed form of Grad-CAM++")
+
+
 _PANELS: dict[str, Callable[[Axes, Found], None]] = {
     "peers": _peers,
+    "networks": _networks,
     "paper_scan": _paper_scan,
     "scaling": _scaling,
     "roofline": _roofline,
@@ -157,4 +184,5 @@ _PANELS: dict[str, Callable[[Axes, Found], None]] = {
     "approximations": _approximations,
     "devices": _devices,
     "compilation": _compilation,
+    "gradcam": _gradcam,
 }

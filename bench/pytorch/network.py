@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,29 +13,43 @@ import torch
 from bench.record import available_cores
 from jaxsal.errors import InputError
 from jaxsal.model import Model
+from jaxsal.nets.dynunet_config import DynUNetConfig
+from jaxsal.nets.swin_unetr_config import SwinUNETRConfig
 from jaxsal.nets.unet_config import UNetConfig
-from jaxsal_converters.unet_keys import parameter_rules
+from jaxsal_converters import dynunet_keys, swin_unetr_keys, unet_keys
+from jaxsal_converters.rules import Rule
+
+_SOURCES: dict[str, tuple[str, Callable[[Any], dict[str, Rule]]]] = {
+    UNetConfig.kind: ("UNet", unet_keys.parameter_rules),
+    DynUNetConfig.kind: ("DynUNet", dynunet_keys.parameter_rules),
+    SwinUNETRConfig.kind: ("SwinUNETR", swin_unetr_keys.parameter_rules),
+}
+_REBUILT = ("num_batches_tracked", "relative_position_index")
 
 
 def torch_network(model: Model) -> torch.nn.Module:
-    """MONAI's ``UNet`` that computes what the model does, float32, in evaluation mode, on CPU.
+    """MONAI's network that computes what the model does, float32, in evaluation mode, on CPU.
 
     Its parameters require gradients, as a freshly built network's do.
     """
-    if not isinstance(model.config, UNetConfig):
-        raise InputError("the peers are built for MONAI's UNet only")
+    if model.config.kind not in _SOURCES:
+        raise InputError(f"there is no peer for {model.config.kind!r}, only for {list(_SOURCES)}")
+    class_name, rules = _SOURCES[model.config.kind]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from monai.networks.nets import UNet
-    network = UNet(**model.config.to_arguments()).eval()
+        from monai.networks import nets
+    network: torch.nn.Module = getattr(nets, class_name)(**model.config.to_arguments())
     state = {}
-    for name, rule in parameter_rules(model.config).items():
+    for name, rule in rules(model.config).items():
         array = np.asarray(model.parameters[name]).transpose(np.argsort(rule.axes))
         state[rule.key] = torch.from_numpy(array.reshape(rule.shape).copy())
     missing, unexpected = network.load_state_dict(state, strict=False)
     assert not unexpected
-    assert all(key.endswith("num_batches_tracked") for key in missing)
-    return network
+    entries = network.state_dict()  # some of them several times
+    loaded = {entries[key].data_ptr() for key in state}
+    absent = [key for key in missing if entries[key].data_ptr() not in loaded]
+    assert all(key.endswith(_REBUILT) for key in absent), absent
+    return network.eval()
 
 
 def frozen(

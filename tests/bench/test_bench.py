@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
+from monai.networks import nets
 
 import jaxsal
 from bench import readme
 from bench.__main__ import QUESTIONS, main
 from bench.case import PAPER_UNET, TINY_UNET, TOY, dense_maps, make_case, make_field
+from bench.gradcam import compare
+from bench.nets import PAPER_NETWORKS
 from bench.pytorch import captum_loop, functional, network, reference_loop, windows
 from bench.receptive import exact_crop, pull_back_costs, reached
 from bench.record import device_slug
 from bench.worker import measure
-from jaxsal.nets.registry import config_from_arguments
+from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 
 COLUMNS = {
     "peers": {
@@ -35,9 +41,24 @@ COLUMNS = {
     "scaling": {"varied", "value", "gradients", "ms_per_gradient", "peak_memory_gib"},
     "devices": {"devices", "seconds", "speed_up", "peak_difference"},
     "compilation": {"field", "cache", "first_call_s", "warm_call_s", "overhead_s"},
+    "networks": {
+        "network",
+        "jaxsal_ms_per_gradient",
+        "pytorch_ms_per_gradient",
+        "pytorch_per_jaxsal",
+        "difference",
+        "compile_s",
+    },
+    "gradcam": {
+        *("network", "layer", "unit_vectors", "correlation", "relative_difference"),
+        *("wrong_side_of_relu", "closed_form_s", "exact_s", "compile_s"),
+        *("stochastic_2_s", "stochastic_2_difference", "stochastic_4_difference"),
+    },
+    "gradcam_scan": {"layer", "lesions", "windows", "seconds", "times_passes_to_image"},
+    "derivative_modes": {"mode", "gflop", "ms", "difference"},
 }
 DEEPER = TINY_UNET | {"channels": [4, 6, 8], "strides": [2, 2]}
-IN_PROCESS = ("approximations", "roofline", "paper_scan")
+IN_PROCESS = ("approximations", "roofline", "paper_scan", "gradcam_scan")
 
 
 def answer(question: str, folder: Path) -> dict[str, Any]:
@@ -109,6 +130,68 @@ def test_benchmarks_in_processes_of_their_own_ask_for_every_point(
         first, second = (options["environment"] for _, options in asked)
         assert first == second
         assert [row["overhead_s"] for row in rows] == [4, 4]
+
+
+def test_networks_are_measured_beside_pytorch_and_agree(tmp_path, xla_convolutions):
+    rows = answer("networks", tmp_path)["rows"]
+    assert [row["network"] for row in rows] == ["toy U-Net", "nnU-Net (DynUNet)"]
+    for row in rows:
+        assert COLUMNS["networks"] <= set(row)
+        assert row["difference"] < 1e-4
+        assert row["pytorch_per_jaxsal"] == pytest.approx(
+            row["pytorch_ms_per_gradient"] / row["jaxsal_ms_per_gradient"]
+        )
+
+
+def test_the_closed_form_differs_where_a_norm_follows_and_nowhere_else(tmp_path, xla_convolutions):
+    rows = {row["layer"]: row for row in answer("gradcam", tmp_path)["rows"]}
+    assert COLUMNS["gradcam"] <= set(rows["encoder.0"])
+    assert rows["encoder.0"]["relative_difference"] > 0.01
+    for layer in ("bottleneck", "decoder.0.joined"):  # only linear layers above
+        assert rows[layer]["relative_difference"] == 0
+        assert rows[layer]["correlation"] == pytest.approx(1)
+        assert "stochastic_2_s" not in rows[layer]
+
+
+def test_maps_are_compared_by_hand_worked_numbers():
+    exact = np.array([0.0, 0.0, 3.0, 0.0, 4.0, 0.0, 0.0, 0.0])
+    found = compare(np.where(exact > 3, 0, exact), exact)
+    assert found["relative_difference"] == pytest.approx(4 / 5)
+    assert found["wrong_side_of_relu"] == 1 / 8
+    # means 3/8 and 7/8; sums of products 9, of squares 9 and 25
+    assert found["correlation"] == pytest.approx(
+        (9 - 21 / 8) / np.sqrt((9 - 9 / 8) * (25 - 49 / 8))
+    )
+    nothing = compare(exact, 0 * exact)
+    assert nothing["correlation"] is nothing["relative_difference"] is None
+
+
+def test_the_ways_to_higher_derivatives_agree(tmp_path, xla_convolutions):
+    logits, *ways = answer("derivative_modes", tmp_path)["rows"]
+    assert [way["mode"] for way in ways] == ["nested forward", "forward over a gradient", "jet"]
+    assert COLUMNS["derivative_modes"] <= set(ways[1])
+    assert all(way["gflop"] > logits["gflop"] > 0 for way in ways)
+    assert all(way["difference"] < 1e-3 for way in ways[1:])
+
+
+@pytest.mark.parametrize(("name", "width"), [("unet", 1 / 16), ("dynunet", 1 / 8)])
+def test_monai_networks_take_the_weights_of_a_model(name, width, xla_convolutions):
+    paper = PAPER_NETWORKS[name]
+    model = paper.model(width)
+    image = np.random.default_rng(0).standard_normal((1, 32, 16, 16, 2), np.float32)
+    with torch.no_grad():
+        logits = network.torch_network(model)(torch.from_numpy(np.moveaxis(image, -1, 1).copy()))
+    expected = np.moveaxis(logits.numpy(), 1, -1)
+    found = np.asarray(model(jnp.asarray(image)))
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_the_networks_are_those_of_the_paper():
+    assert PAPER_NETWORKS["unet"].model().parameter_count == 7_916_170
+    assert PAPER_NETWORKS["dynunet"].config().filters == (16, 32, 64)
+    shapes = parameter_shapes(PAPER_NETWORKS["swin-unetr"].config()).values()
+    source = nets.SwinUNETR(in_channels=2, out_channels=2)
+    assert sum(map(math.prod, shapes)) == sum(value.numel() for value in source.parameters())
 
 
 def test_a_worker_measures_a_job_in_a_process_of_its_own():
