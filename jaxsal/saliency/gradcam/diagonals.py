@@ -44,6 +44,16 @@ class Diagonals(NamedTuple):
     second_error: np.ndarray | None = None
     third_error: np.ndarray | None = None
 
+    def trusted(self) -> tuple[np.ndarray, np.ndarray]:
+        """h and t for a quotient of them, which noise would throw off.
+
+        Estimates are multiplied by 1 - (standard error / estimate)², 0 if that is negative: what
+        is noise is taken for zero, as in the closed form, and what is certain is kept.
+        """
+        if self.second_error is None or self.third_error is None:
+            return self.second, self.third
+        return _shrunken(self.second, self.second_error), _shrunken(self.third, self.third_error)
+
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Diagonals:
         """The results of a function for each of the arrays."""
         return Diagonals(*(None if a is None else function(a) for a in self))  # type: ignore[arg-type]
@@ -139,6 +149,12 @@ def draw_probes(shape: tuple[int, ...], seed: int, numbers: jax.Array) -> jax.Ar
         return jnp.where(golden, _GOLDEN, -1 / _GOLDEN)
 
     return jax.vmap(draw)(numbers)
+
+
+def _shrunken(estimate: np.ndarray, error: np.ndarray) -> np.ndarray:
+    certain = np.abs(estimate) > error
+    noise = np.divide(error, estimate, out=np.ones_like(error), where=certain)
+    return estimate * (1 - noise**2)
 
 
 def _batches(count: int, size: int) -> Iterator[np.ndarray]:

@@ -69,7 +69,10 @@ def gradcam_plus_plus(
         derivatives: of second and third order. "closed-form" takes them for zero, which is exact
             for networks that are piecewise linear above the layer, and an approximation for those
             with instance norm, attention or smooth activations; "exact" computes them along one
-            unit vector of the layer after the other; "stochastic" estimates them by random probes.
+            unit vector of the layer after the other; "stochastic" estimates them by random probes,
+            and takes for zero what their standard errors tell to be noise. The estimates converge
+            as one over the square root of the probes; the map, a quotient of them, is close to the
+            exact one only where its denominators stay clear of zero.
         denominator: of α. "paper": Eq. 7; "monai": as MONAI and M3d-Cam have it, with the third
             derivative inside the sum over positions.
         field: how the network runs over the image: a `sliding_window` of the model, or by default

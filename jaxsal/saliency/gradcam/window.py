@@ -152,7 +152,7 @@ class WindowMaps:
     ) -> np.ndarray:
         x, y, z, _ = activations.shape
         frame = box.within((x, y, z))
-        higher = diagonals[:2] if diagonals else ()
+        higher = diagonals.trusted() if diagonals else ()
         arguments = (
             Derivatives(first, *higher),
             activations,

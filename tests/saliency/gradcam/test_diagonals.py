@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from saliency.gradcam.small_networks import brute_force, small
 
-from jaxsal.saliency.gradcam.diagonals import WindowHead, draw_probes, exact, stochastic
+from jaxsal.saliency.gradcam.diagonals import Diagonals, WindowHead, draw_probes, exact, stochastic
 from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.progress import Tracker
 
@@ -110,3 +110,10 @@ def test_estimates_do_not_depend_on_the_batch():
     for a, b in zip(one, other, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5 * np.abs(x).max())
+
+
+def test_of_estimates_what_is_noise_is_taken_for_zero_and_what_is_certain_kept():
+    values, errors = np.float32([3.0, -3.0, 1.0, 0.0]), np.float32([0.0, 0.3, 1.5, 0.0])
+    for found in Diagonals(values, values, errors, errors).trusted():
+        np.testing.assert_allclose(found, [3.0, -2.97, 0.0, 0.0], rtol=1e-6)
+    assert Diagonals(values, values).trusted()[0] is values
