@@ -45,7 +45,7 @@ class Diagonals(NamedTuple):
     third_error: np.ndarray | None = None
 
     def trusted(self) -> tuple[np.ndarray, np.ndarray]:
-        """h and t for a quotient of them, which noise would throw off.
+        """H and t for a quotient of them, which noise would throw off.
 
         Estimates are multiplied by 1 - (standard error / estimate)², 0 if that is negative: what
         is noise is taken for zero, as in the closed form, and what is certain is kept.
