@@ -274,7 +274,7 @@ def _by_lesion(
     for job, maps in zip(jobs, found, strict=True):
         x, y, z = (plan.starts[job.window] - plan.before).tolist()
         share = field.share(plan, job.window)
-        for lesion, (values, derivatives) in zip(job.lesions, maps, strict=True):
-            part = WindowMap(values, (x, y, z), plan.size, share, derivatives)
+        for lesion, (inside, start, grid, derivatives) in zip(job.lesions, maps, strict=True):
+            part = WindowMap(inside, start, grid, (x, y, z), plan.size, share, derivatives)
             parts.setdefault(lesion, []).append(part)
     return parts

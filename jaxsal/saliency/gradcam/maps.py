@@ -35,18 +35,30 @@ class WindowMap:
     """The heat map of a domain on one window that the network ran on.
 
     Attributes:
-        values: (x, y, z) float32, on the layer's grid.
+        inside: (x, y, z) float32, in a box of the layer; outside of it the map is zero.
+        start: the box's first position in the layer.
+        grid: of the layer.
         origin: position in the image of the window's first voxel; negative in the padding.
         size: of the window in voxels.
         share: (X, Y, Z) of the window in the blend of all windows; None if it is the only one.
         derivatives: what the map was computed from, if they were to be kept.
     """
 
-    values: np.ndarray
+    inside: np.ndarray
+    start: Triple
+    grid: Triple
     origin: Triple
     size: Triple
     share: np.ndarray | None = field(default=None, repr=False)
     derivatives: LayerDerivatives | None = field(default=None, repr=False)
+
+    @property
+    def values(self) -> np.ndarray:
+        """The map on the layer's grid: (x, y, z) float32."""
+        full = np.zeros(self.grid, np.float32)
+        box = zip(self.start, self.inside.shape, strict=True)
+        full[tuple(slice(s, s + n) for s, n in box)] = self.inside
+        return full
 
     def on_image(self, shape: Triple) -> tuple[np.ndarray, np.ndarray] | None:
         """Where the map is not zero, on the image's grid, by trilinear interpolation.
@@ -58,15 +70,14 @@ class WindowMap:
             Values (x, y, z), times the window's share, and the position (3,) of the first one in
             the image; None if the map is zero in the image.
         """
-        if not self.values.any():
-            return None
-        box, low, values = [], [], self.values
-        for axis in range(3):
-            weights = interpolation(self.size[axis], self.values.shape[axis])
+        box, low, values = [], [], self.inside
+        for axis, cells in enumerate(self.inside.shape):
+            weights = interpolation(self.size[axis], self.grid[axis])
+            weights = weights[:, self.start[axis] : self.start[axis] + cells]
             others = tuple(a for a in range(3) if a != axis)
-            reached = np.flatnonzero(weights @ self.values.any(others))
-            inside = reached + self.origin[axis]
-            reached = reached[(inside >= 0) & (inside < shape[axis])]
+            reached = np.flatnonzero(weights @ self.inside.any(others))
+            place = reached + self.origin[axis]
+            reached = reached[(place >= 0) & (place < shape[axis])]
             if not len(reached):
                 return None
             rows = slice(int(reached[0]), int(reached[-1]) + 1)

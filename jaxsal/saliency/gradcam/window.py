@@ -48,11 +48,15 @@ class PartMap(NamedTuple):
     """The heat map of a part.
 
     Attributes:
-        values: (x, y, z) float32, on the layer's grid.
+        inside: (x, y, z) float32, in a box of the layer; outside of it the map is zero.
+        start: the box's first position in the layer.
+        grid: of the layer.
         derivatives: what it was computed from, if they are to be kept.
     """
 
-    values: np.ndarray
+    inside: np.ndarray
+    start: Triple
+    grid: Triple
     derivatives: LayerDerivatives | None
 
 
@@ -105,8 +109,9 @@ class WindowMaps:
         derivatives = self._derivatives(at, linearised, domains, own_boxes, tracker)
         for group, (first, diagonals) in zip(groups, derivatives, strict=True):
             for index in group:
-                values = self._map(activations, sums, boxes[index], first, diagonals)
-                found[index] = PartMap(values, self._kept(boxes[index], first, diagonals))
+                inside, start = self._map(activations, sums, boxes[index], first, diagonals)
+                kept = self._kept(boxes[index], first, diagonals)
+                found[index] = PartMap(inside, start, grid, kept)
             tracker.advance(gradients=len(group))
         return [found[index] for index in range(len(parts))]
 
@@ -149,7 +154,8 @@ class WindowMaps:
         box: Box,
         first: jax.Array,
         diagonals: Diagonals | None,
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, Triple]:
+        """The map in a box of the layer, and where the box begins."""
         x, y, z, _ = activations.shape
         frame = box.within((x, y, z))
         higher = diagonals.trusted() if diagonals else ()
@@ -160,13 +166,10 @@ class WindowMaps:
             jnp.array([frame.start, box.start, box.size]),
             frame.size,
         )
+        denominator = self.settings.denominator
         if self.pooled:
-            return np.asarray(
-                _pooled_map(*arguments, self.settings.method, self.settings.denominator)
-            )
-        values = np.zeros((x, y, z), np.float32)
-        frame.cut(values)[...] = _instance_map(*arguments, self.settings.denominator)
-        return values
+            return np.asarray(_pooled_map(*arguments, self.settings.method, denominator)), (0, 0, 0)
+        return np.asarray(_instance_map(*arguments, denominator)), frame.start
 
     def _kept(
         self, box: Box, first: jax.Array, diagonals: Diagonals | None

@@ -154,6 +154,8 @@ def test_an_unknown_label_is_refused():
 
 def test_a_map_in_the_padding_is_left_out():
     values = np.ones((2, 2, 2), np.float32)
-    maps = HeatMaps({1: (WindowMap(values, (-2, 0, 0), (4, 4, 4)),)}, (2, 4, 4))
+    maps = HeatMaps(
+        {1: (WindowMap(values, (0, 0, 0), (2, 2, 2), (-2, 0, 0), (4, 4, 4)),)}, (2, 4, 4)
+    )
     assert maps.dense(1).shape == (2, 4, 4)
     assert (maps.dense(1) == 1).all()
