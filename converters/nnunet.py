@@ -15,11 +15,13 @@ from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal.types import Triple
 from jaxsal_converters.nnunet_architecture import read_architecture
 from jaxsal_converters.nnunet_folder import (
+    CHECKPOINT,
     Fold,
     choose_folds,
     read_fold,
     read_plans,
     training_folder,
+    unfinished_folds,
 )
 from jaxsal_converters.nnunet_keys import KEY_PATTERN, aliases, own_entries, parameter_rules
 from jaxsal_converters.nnunet_plans import (
@@ -76,6 +78,12 @@ def convert_nnunet(
         raise InputError(f"{folder}: {error}") from error
     parameters = [_parameters(config, fold, axes) for fold in members]
     assumptions = _assumptions(plans, members, preprocessing.mirror_axes)
+    unfinished = unfinished_folds(folder)
+    if unfinished and (folds is None or list(folds) == ["all"]):
+        assumptions.append(
+            f"folds: {', '.join(fold.path.parent.name for fold in members)}; without "
+            f"{', '.join(unfinished)}, whose training has not ended ({CHECKPOINT} is missing)"
+        )
     if threshold is None:
         threshold = 0.5
         assumptions.append("threshold: 0.5; set it with --threshold")

@@ -123,6 +123,12 @@ def choose_folds(folder: Path, wanted: Sequence[str] | None) -> list[Path]:
     return [present[name] for name in names]
 
 
+def unfinished_folds(folder: Path) -> list[str]:
+    """Folds without the checkpoint that nnU-Net writes when a training ends."""
+    folds = (path for path in sorted(folder.glob("fold_*")) if path.is_dir())
+    return [path.name for path in folds if not (path / CHECKPOINT).exists()]
+
+
 def read_fold(path: Path) -> Fold:
     """One fold's checkpoint.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxsal.saliency.progress import Progress
     from jaxsal.saliency.smoothgrad import smoothgrad, smoothgrad_stream
     from jaxsal.settings import GradCamSettings, SmoothGradSettings
-    from jaxsal.volumes import read_image, read_labels, write_volume
+    from jaxsal.volumes import read_image, read_labels, read_scan, write_volume
 
 __version__ = "0.1.0"
 
@@ -38,6 +38,7 @@ _HOMES = {
     "load_model": "jaxsal.checkpoints",
     "read_image": "jaxsal.volumes",
     "read_labels": "jaxsal.volumes",
+    "read_scan": "jaxsal.volumes",
     "save_model": "jaxsal.checkpoints",
     "sliding_window": "jaxsal.field",
     "smoothgrad": "jaxsal.saliency.smoothgrad",
@@ -61,6 +62,7 @@ __all__ = [
     "load_model",
     "read_image",
     "read_labels",
+    "read_scan",
     "save_model",
     "sliding_window",
     "smoothgrad",

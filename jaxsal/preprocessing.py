@@ -135,6 +135,12 @@ class Preprocessing:
             raise InputError(f"roi must be three whole numbers of voxels, got {self.roi}")
         if not 0 <= self.overlap < 1:
             raise InputError(f"overlap must be in [0, 1), got {self.overlap}")
+        if len({*self.mirror_axes} & {0, 1, 2}) != len(self.mirror_axes):
+            raise InputError(
+                f"mirror_axes must be different ones of 0, 1 and 2, got {self.mirror_axes}"
+            )
+        if not isinstance(self.crop, bool):
+            raise InputError(f"crop must be true or false, got {self.crop!r}")
         if self.windows not in WINDOWS:
             raise InputError(f"windows must be one of {', '.join(WINDOWS)}; got {self.windows!r}")
 

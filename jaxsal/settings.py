@@ -191,9 +191,13 @@ class GradCamSettings:
         _whole("probes", self.probes, 2)
         _seed(self.seed)
         _memory(self.memory)
-        if self.method == "gradcam" and self.derivatives != "closed-form":
+        if self.method == "gradcam" and (self.derivatives, self.denominator) != (
+            "closed-form",
+            "paper",
+        ):
             raise InputError(
-                f"Grad-CAM has no higher derivatives; {self.derivatives!r} goes with gradcam++"
+                "derivatives and denominator are those of gradcam++'s weights; gradcam has none; "
+                f"got {self.derivatives!r} and {self.denominator!r}"
             )
 
 

@@ -125,3 +125,16 @@ def test_changed_records_are_refused(entry: str, value: object) -> None:
         Outputs.from_json({"names": ["a"], "probability": "argmax"})
     with pytest.raises(InputError):
         Outputs.from_json({"probability": "softmax"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mirror_axes": (0, 0)}, "different ones of 0, 1 and 2"),
+        ({"mirror_axes": (3,)}, "different ones of 0, 1 and 2"),
+        ({"crop": "false"}, "true or false"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        replace(preparation(Normalisation("none")), **change)

@@ -173,6 +173,9 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--aggregate is for the instance level; the class level is a sum (Eq. 1)")
     if options.probes is not None and options.derivatives != "stochastic":
         raise InputError("--probes is for --derivatives stochastic; give that, too, or neither")
+    random = options.method == "smoothgrad" or options.derivatives == "stochastic"
+    if options.seed is not None and not random:
+        raise InputError("--seed is for noise and probes, and these heat maps have neither")
     if options.method != "smoothgrad" and options.layer is None:
         raise InputError(
             f"--method {options.method} needs --layer NAME; `jaxsal info {options.model}` lists "

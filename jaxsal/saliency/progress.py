@@ -16,9 +16,8 @@ class Progress:
         lesions: how many lesions there are.
         gradients_done: gradients computed: for SmoothGrad one per voxel (or summed group of
             voxels), window that reaches it and noise sample; for Grad-CAM++ one per lesion and
-            window.
-        gradients: how many there are; for exact and estimated higher derivatives these are counted
-            as well, once a window shows how many it takes.
+            window, times the probes if there are any, or one per unit vector of a window's layer.
+        gradients: how many there are, at most.
     """
 
     lesions_done: int

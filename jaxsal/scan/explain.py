@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -156,11 +157,15 @@ def _wanted(prediction: Prediction, settings: ExplainSettings, *, given: bool) -
     chosen = select(prediction.instances, settings.labels)
     unseen = {i.label for i in chosen} - set(np.unique(prediction.labels[inside]).tolist())
     if unseen:
-        raise InputError(
+        reason = (
             f"nothing to explain of lesion {', '.join(map(str, sorted(unseen)))}: all images are 0 "
-            "there and around, which the network is never given; leave out with --labels"
+            "there and around, which the network is never given"
         )
-    return Explanations(prediction.labels, {i.label: _instance_level(i) for i in chosen})
+        if settings.labels is not None:
+            raise InputError(f"{reason}; leave out of --labels")
+        warnings.warn(f"{reason}; left out", stacklevel=2)
+    seen = {i.label: _instance_level(i) for i in chosen if i.label not in unseen}
+    return Explanations(prediction.labels, seen)
 
 
 def _maps(

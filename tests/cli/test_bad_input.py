@@ -155,6 +155,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         f"{HEAT_MAPS} --layer bottleneck --derivatives exact --probes 9",
         ("--probes is for --derivatives stochastic",),
     ),
+    "seed of nothing random": (f"{HEAT_MAPS} --layer bottleneck --seed 1", ("--seed", "neither")),
     "one probe": (
         f"{HEAT_MAPS} --layer bottleneck --derivatives stochastic --probes 1",
         ("probes must be", "at least 2, got 1"),

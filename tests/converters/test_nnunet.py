@@ -172,6 +172,15 @@ def test_compiled_and_parallel_networks_convert_alike(
         np.testing.assert_array_equal(wrapped.parameters[name], value)
 
 
+def test_folds_still_in_training_are_left_out_and_named(tmp_path: Path) -> None:
+    folder = write_results(tmp_path, plans(), dataset(), folds=(0,))
+    (folder / "fold_1").mkdir()
+    model, assumptions = convert_nnunet(folder)
+    assert model.members == 1
+    assert any("fold_0; without fold_1" in sentence for sentence in assumptions)
+    assert not any("fold_1" in sentence for sentence in convert_nnunet(folder, ["0"])[1])
+
+
 def test_folds_are_chosen_by_number_or_all(results: Path, tmp_path: Path) -> None:
     assert convert_nnunet(results, ["1"])[0].members == 1
     assert convert_nnunet(results, ["all"])[0].members == 3

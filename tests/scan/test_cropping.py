@@ -101,8 +101,10 @@ def test_a_lesion_that_the_network_is_never_given_is_named(
 ) -> None:
     instances = Scan(scan.images, instances=lesions(tmp_path, scan, (9, 10, 9), (0, 14, 10)))
     with pytest.raises(InputError, match=r"nothing to explain of lesion 2: .* --labels"):
-        explain(model, instances, tmp_path / "out", FINDING, SETTINGS)
-    explain(model, instances, tmp_path / "out", FINDING, replace(SETTINGS, labels=(1,)))
+        explain(model, instances, tmp_path / "out", FINDING, replace(SETTINGS, labels=(1, 2)))
+    with pytest.warns(match="lesion 2: .* left out"):
+        rows = explain(model, instances, tmp_path / "out", FINDING, SETTINGS)
+    assert [row["label"] for row in rows] == [1]
 
 
 def test_the_class_level_leaves_out_what_is_never_given(

@@ -14,7 +14,7 @@ z² = z + 1; a symmetric distribution would lose the third derivatives.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.saliency.gradcam.head import Head
-from jaxsal.saliency.progress import Tracker
+
+Report = Callable[[int], None]
 
 _GOLDEN = (1 + math.sqrt(5)) / 2
 _SHARE_OF_GOLDEN = (5 - math.sqrt(5)) / 10
@@ -48,7 +49,8 @@ class Diagonals(NamedTuple):
         """H and t for a quotient of them, which noise would throw off.
 
         Estimates are multiplied by 1 - (standard error / estimate)², 0 if that is negative: what
-        is noise is taken for zero, as in the closed form, and what is certain is kept.
+        is below its standard error is taken for zero, as in the closed form, and what is certain
+        is kept.
         """
         if self.second_error is None or self.third_error is None:
             return self.second, self.third
@@ -76,10 +78,10 @@ class WindowHead:
 
 def exact(
     at: WindowHead,
-    domains: jax.Array,
+    domains: np.ndarray,
     wanted: np.ndarray,
     batch: int,
-    tracker: Tracker,
+    report: Report = lambda count: None,
 ) -> list[Diagonals]:
     """Along one unit vector after the other, of all domains at once; zero where not wanted.
 
@@ -88,56 +90,55 @@ def exact(
         domains: (B, X, Y, Z) weights of the logits in each sum.
         wanted: (B, x, y, z, K) bool; a unit vector that one domain wants is computed for all.
         batch: unit vectors at once.
-        tracker: told after each batch.
+        report: told how many are done, after each batch.
     """
+    count = len(domains)
+    rows = np.minimum(np.arange(1 << (count - 1).bit_length()), count - 1)
+    sums = jnp.asarray(domains[rows])  # a power of two, so that windows share compiled programs
     entries = np.flatnonzero(wanted.any(0))
-    tracker.expect(gradients=len(entries))
-    found = np.zeros((2, len(wanted), wanted[0].size), np.float32)
+    found = np.zeros((2, count, wanted[0].size), np.float32)
     for first in range(0, len(entries), batch):
         chosen = entries[first : first + batch]
         filled = np.resize(chosen, batch)  # the last batch repeats its first ones
         derivatives = at.head.along_units(
-            at.parameters, at.window, domains, jnp.asarray(filled, jnp.int32)
+            at.parameters, at.window, sums, jnp.asarray(filled, jnp.int32)
         )
-        found[:, :, chosen] = np.asarray(derivatives)[:, : len(chosen)].swapaxes(1, 2)
-        tracker.advance(gradients=len(chosen))
+        values = np.asarray(derivatives)[:, : len(chosen), :count]
+        found[:, :, chosen] = values.swapaxes(1, 2)
+        report(len(chosen))
     second, third = found.reshape(2, *wanted.shape) * wanted
     return [Diagonals(h, t) for h, t in zip(second, third, strict=True)]
 
 
 def stochastic(
     at: WindowHead,
-    domains: jax.Array,
+    domain: np.ndarray,
     shape: tuple[int, ...],
     probes: int,
     seed: int,
     batch: int,
-    tracker: Tracker,
-) -> list[Diagonals]:
+    report: Report = lambda count: None,
+) -> Diagonals:
     """Means over random probes, unbiased, with their standard errors.
 
     Args:
         at: what to differentiate.
-        domains: (B, X, Y, Z) weights of the logits in each sum.
+        domain: (X, Y, Z) weights of the logits in the sum.
         shape: (x, y, z, K) of the layer.
         probes: number of probes, 2 or more.
         seed: of the probes.
         batch: probes at once; results depend on it by rounding only.
-        tracker: told after each batch.
+        report: told how many are done, after each batch.
     """
-    tracker.expect(gradients=probes)
-    sums = _Sums()
-    for numbers in _batches(probes, batch):
-        drawn = draw_probes(shape, seed, jnp.asarray(numbers))
-        for probe, *products in zip(
-            drawn,
-            *at.head.along_probes(at.parameters, at.window, domains, drawn),
-            strict=True,
-        ):
-            sums.add(probe, *products)
-        tracker.advance(gradients=len(numbers))
-    values = [np.asarray(array) for array in sums.means_and_errors()]
-    return [Diagonals(*each) for each in zip(*values, strict=True)]
+    sums, weights = _Sums(), jnp.asarray(domain)
+    for first in range(0, probes, batch):
+        count = min(batch, probes - first)
+        drawn = draw_probes(shape, seed, jnp.arange(first, first + batch))  # maybe a few too many
+        products = at.head.along_probes(at.parameters, at.window, weights, drawn)
+        for probe, *of_probe in list(zip(drawn, *products, strict=True))[:count]:
+            sums.add(probe, *of_probe)
+        report(count)
+    return Diagonals(*(np.asarray(array) for array in sums.means_and_errors()))
 
 
 def draw_probes(shape: tuple[int, ...], seed: int, numbers: jax.Array) -> jax.Array:
@@ -157,11 +158,6 @@ def _shrunken(estimate: np.ndarray, error: np.ndarray) -> np.ndarray:
     return estimate * (1 - noise**2)
 
 
-def _batches(count: int, size: int) -> Iterator[np.ndarray]:
-    for first in range(0, count, size):
-        yield np.arange(first, min(first + size, count))
-
-
 class _Sums:
     """Running mean and sum of squared deviations (Welford 1962) of z · Hz and z · T(z, z)."""
 
@@ -170,7 +166,7 @@ class _Sums:
         self._states: tuple[tuple[jax.Array, jax.Array], ...] = ()
 
     def add(self, probe: jax.Array, *products: jax.Array) -> None:
-        """Takes a probe (x, y, z, K) and its products (B, x, y, z, K)."""
+        """Takes a probe and its products, (x, y, z, K) each."""
         self._count += 1
         states = self._states or ((jnp.zeros_like(products[0]),) * 2,) * len(products)
         self._states = tuple(

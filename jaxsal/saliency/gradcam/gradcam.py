@@ -83,7 +83,7 @@ def gradcam_plus_plus(
             with standard errors for "stochastic".
         memory: bytes to stay within; by default a share of what there is.
         devices: to share the windows between, all of one kind; by default the current one.
-        on_progress: called as lesions are done.
+        on_progress: called as derivatives are computed, and when all lesions are done.
 
     Returns:
         The maps. A lesion whose activations are zero everywhere has a map of zeros; without any
@@ -158,8 +158,8 @@ def heat_maps(
     tracker = Tracker(on_progress)
     with jax.default_device(chosen[0]):
         checked = checked_image(image)
-        x, y, z, _ = checked.shape
         target = checked_target(field, checked, settings.target)
+        x, y, z, _ = checked.shape
         head = Head(model.function, layer, target)
         if labels is None:
             domains = segmented_domain(field, checked, target)
@@ -169,10 +169,11 @@ def heat_maps(
             return HeatMaps({}, (x, y, z))
         plan = field.layer_plan((x, y, z), np.concatenate([d.voxels for d in domains]))
         jobs = _jobs(plan, domains)
-        tracker.expect(lesions=len(domains), gradients=sum(len(job.lesions) for job in jobs))
         pooled = pooled or labels is None or settings.method == "gradcam"
         window = (*plan.size, checked.shape[-1])
         compute, chosen = _within_memory(head, settings, pooled, model.parameters, window, chosen)
+        steps = (compute.steps(model.parameters, window, len(job.parts)) for job in jobs)
+        tracker.expect(lesions=len(domains), gradients=sum(steps))
         padded = pad_image(checked, plan)
         found = _run(compute, chosen, model.parameters, padded, plan, jobs, tracker)
         parts = _by_lesion(field, plan, jobs, found)
@@ -226,7 +227,7 @@ def _within_memory(
     while True:
         each = budget // count if devices[0].platform == "cpu" else budget
         try:
-            sizes = sizes_within(head, settings, parameters, window, each)
+            sizes = sizes_within(head, settings, parameters, window, devices[0], each)
         except InputError:
             if count == 1:
                 raise
@@ -249,6 +250,9 @@ def _run(
     for device in devices[: len(jobs)]:
         free.put((device, *jax.device_put((parameters, image), device)))
 
+    def report(steps: int) -> None:
+        tracker.advance(gradients=steps)
+
     def work(job: _Job) -> list[PartMap]:
         device, own_parameters, own_image = free.get()
         try:
@@ -258,12 +262,17 @@ def _run(
                     own_image, (*start, 0), (*plan.size, image.shape[-1])
                 )
                 at = WindowHead(compute.head, own_parameters, window)
-                return compute(at, job.parts, tracker)
+                return compute(at, job.parts, report)
         finally:
             free.put((device, own_parameters, own_image))
 
-    with ThreadPoolExecutor(len(devices)) as pool:
+    if len(devices) == 1:  # without a thread, which an interrupt would have to wait for
+        return [work(job) for job in jobs]
+    pool = ThreadPoolExecutor(len(devices))
+    try:
         return list(pool.map(work, jobs))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _by_lesion(

@@ -72,20 +72,20 @@ class Head:
         return _along_units(self, parameters, window, domains, entries)
 
     def along_probes(
-        self, parameters: Any, window: jax.Array, domains: jax.Array, probes: jax.Array
+        self, parameters: Any, window: jax.Array, domain: jax.Array, probes: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """H z and T(z, z), the derivatives of domains' gradients along probes z.
+        """H z and T(z, z), the derivatives of a domain's gradient along probes z.
 
         Args:
             parameters: of the network.
             window: (X, Y, Z, C).
-            domains: (B, X, Y, Z).
+            domain: (X, Y, Z) weights of the logits in the sum.
             probes: (D, x, y, z, K).
 
         Returns:
-            Two arrays (D, B, x, y, z, K).
+            Two arrays (D, x, y, z, K).
         """
-        return _along_probes(self, parameters, window, domains, probes)
+        return _along_probes(self, parameters, window, domain, probes)
 
     def _logits(self, parameters: Any, window: jax.Array) -> Callable[[jax.Array], jax.Array]:
         """From an addition (x, y, z, K) to the layer to the target's logits (X, Y, Z)."""
@@ -176,18 +176,17 @@ def _along_units(
 
 @_jit
 def _along_probes(
-    head: Head, parameters: Any, window: jax.Array, domains: jax.Array, probes: jax.Array
+    head: Head, parameters: Any, window: jax.Array, domain: jax.Array, probes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     logits = head._logits(parameters, window)
 
-    def along(probe: jax.Array, domain: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def along(probe: jax.Array) -> tuple[jax.Array, jax.Array]:
         def gradient(step: jax.Array) -> jax.Array:
             return jax.vjp(logits, step * probe)[1](domain)[0]
 
         return _derivative(_slope(gradient), jnp.float32(0))
 
-    of_all = jax.vmap(jax.vmap(along, (None, 0)), (0, None))
-    return of_all(probes, domains)
+    return jax.vmap(along)(probes)
 
 
 def _derivative(function: Any, at: jax.Array) -> Any:

@@ -44,7 +44,7 @@ class WindowMap:
         derivatives: what the map was computed from, if they were to be kept.
     """
 
-    inside: np.ndarray
+    inside: np.ndarray = field(repr=False)
     start: Triple
     grid: Triple
     origin: Triple
@@ -100,7 +100,7 @@ def interpolation(size: int, cells: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """One heat map per lesion, in logits, zero or positive.
+    """One heat map per lesion, zero or positive.
 
     Attributes:
         parts: by label, the map on each window that the lesion's logits come from; a class-level
@@ -108,7 +108,7 @@ class HeatMaps:
         shape: the image's grid (X, Y, Z).
     """
 
-    parts: Mapping[int, tuple[WindowMap, ...]]
+    parts: Mapping[int, tuple[WindowMap, ...]] = field(repr=False)
     shape: Triple
 
     @property

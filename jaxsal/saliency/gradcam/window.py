@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,13 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.locality import Shapes
-from jaxsal.saliency.gradcam.diagonals import Diagonals, WindowHead, exact, stochastic
+from jaxsal.saliency.gradcam.diagonals import (
+    Diagonals,
+    Report,
+    WindowHead,
+    exact,
+    stochastic,
+)
 from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.gradcam.maps import LayerDerivatives
 from jaxsal.saliency.gradcam.sharing import Box, apart, box_of
@@ -24,12 +31,10 @@ from jaxsal.saliency.gradcam.weights import (
     weighted_map,
 )
 from jaxsal.saliency.memory import GIB, array_bytes, linearising_bytes, working_bytes
-from jaxsal.saliency.progress import Tracker
 from jaxsal.settings import CamMethod, Denominator, GradCamSettings
 from jaxsal.types import Triple
 
-_MOST = {"cpu": 1}  # domains or directions at once that pay, by platform
-_MOST_ELSEWHERE = 32
+_MOST_ON_CPU, _MOST_ELSEWHERE = 1, 32  # domains or directions at once that pay
 
 
 class Part(NamedTuple):
@@ -89,14 +94,32 @@ class WindowMaps:
     pooled: bool
     sizes: Sizes
 
-    def __call__(self, at: WindowHead, parts: Sequence[Part], tracker: Tracker) -> list[PartMap]:
+    def steps(self, parameters: Any, window: tuple[int, ...], parts: int) -> int:
+        """How many derivatives so many parts take in a window of this shape, at most."""
+        if not takes_diagonals(self.head, self.settings, parameters, window):
+            return parts
+        if self.settings.derivatives == "stochastic":
+            return parts * self.settings.probes
+        grid, channels = self.head.shape(parameters, window)
+        return math.prod(grid) * channels
+
+    def __call__(
+        self, at: WindowHead, parts: Sequence[Part], report: Report = lambda count: None
+    ) -> list[PartMap]:
         """The maps of some domains' parts in one window.
 
         Args:
             at: the window.
             parts: of the domains.
-            tracker: told when a part's map is done.
+            report: told of steps that are done, `steps` in all.
         """
+        left = self.steps(at.parameters, at.window.shape, len(parts))
+
+        def tell(count: int) -> None:
+            nonlocal left
+            left -= count
+            report(count)
+
         grid, _ = self.head.shape(at.parameters, at.window.shape)
         boxes = [box_of(self.head, at.parameters, part.points, grid) for part in parts]
         groups = apart(boxes)
@@ -104,15 +127,15 @@ class WindowMaps:
         domains = _sums_of_logits(parts, groups, (x, y, z))
         activations, linearised = self.head.linearise(at.parameters, at.window)
         sums = activations.sum((0, 1, 2))
-        found: dict[int, PartMap] = {}
         own_boxes = [[boxes[index] for index in group] for group in groups]
-        derivatives = self._derivatives(at, linearised, domains, own_boxes, tracker)
+        derivatives = self._derivatives(at, linearised, domains, own_boxes, tell)
+        found: dict[int, PartMap] = {}
         for group, (first, diagonals) in zip(groups, derivatives, strict=True):
             for index in group:
                 inside, start = self._map(activations, sums, boxes[index], first, diagonals)
                 kept = self._kept(boxes[index], first, diagonals)
                 found[index] = PartMap(inside, start, grid, kept)
-            tracker.advance(gradients=len(group))
+        tell(left)
         return [found[index] for index in range(len(parts))]
 
     def _derivatives(
@@ -121,21 +144,25 @@ class WindowMaps:
         linearised: Any,
         domains: np.ndarray,
         boxes: list[list[Box]],
-        tracker: Tracker,
+        report: Report,
     ) -> Iterator[tuple[jax.Array, Diagonals | None]]:
         """Of each group of domains, over the whole layer."""
+        settings, batch = self.settings, self.sizes.directions
         firsts = _in_batches(partial(self.head.gradients, linearised), domains, self.sizes.domains)
-        if not takes_diagonals(self.head, self.settings, at.parameters, at.window.shape):
+        if not takes_diagonals(self.head, settings, at.parameters, at.window.shape):
             yield from ((first, None) for first in firsts)
-            return
-        gathered = np.stack([np.asarray(first) for first in firsts])
-        settings, sums, batch = self.settings, jnp.asarray(domains), self.sizes.directions
-        if settings.derivatives == "exact":
-            found = exact(at, sums, self._wanted(gathered, boxes), batch, tracker)
+        elif settings.derivatives == "stochastic":
+            for domain, first in zip(domains, firsts, strict=True):
+                yield (
+                    first,
+                    stochastic(
+                        at, domain, first.shape, settings.probes, settings.seed, batch, report
+                    ),
+                )
         else:
-            shape = gathered.shape[1:]
-            found = stochastic(at, sums, shape, settings.probes, settings.seed, batch, tracker)
-        yield from zip(map(jnp.asarray, gathered), found, strict=True)
+            gathered = np.stack([np.asarray(first) for first in firsts])
+            found = exact(at, domains, self._wanted(gathered, boxes), batch, report)
+            yield from zip(map(jnp.asarray, gathered), found, strict=True)
 
     def _wanted(self, firsts: np.ndarray, boxes: list[list[Box]]) -> np.ndarray:
         """Unit vectors whose derivatives can make a difference to the maps (B, x, y, z, K)."""
@@ -237,7 +264,12 @@ def takes_diagonals(
 
 
 def sizes_within(
-    head: Head, settings: GradCamSettings, parameters: Any, window: tuple[int, ...], budget: int
+    head: Head,
+    settings: GradCamSettings,
+    parameters: Any,
+    window: tuple[int, ...],
+    device: jax.Device,
+    budget: int,
 ) -> Sizes:
     """As much at once as pays and fits the memory.
 
@@ -246,40 +278,39 @@ def sizes_within(
         settings: which maps.
         parameters: of the network.
         window: its shape (X, Y, Z, C).
-        budget: bytes on one device.
+        device: to compute on.
+        budget: bytes on it.
 
     Raises:
         InputError: it does not suffice.
     """
     shapes = Shapes.of(parameters).structs()
     image = jax.ShapeDtypeStruct(window, jnp.float32)
-    domain = jax.ShapeDtypeStruct((1, *window[:3]), jnp.float32)
+    domain = jax.ShapeDtypeStruct(window[:3], jnp.float32)
+    domains = jax.ShapeDtypeStruct((1, *window[:3]), jnp.float32)
     grid, channels = head.shape(parameters, window)
-    layer = jax.ShapeDtypeStruct((1, *grid, channels), jnp.float32)
+    probes = jax.ShapeDtypeStruct((1, *grid, channels), jnp.float32)
     kept = jax.eval_shape(head.linearise, shapes, image)
-    fixed = array_bytes(parameters) + array_bytes([image])
-    residuals = fixed + array_bytes(kept)
-    forward = residuals + linearising_bytes(head.linearise, shapes, image)
-    pull = working_bytes(head.gradients, kept[1], domain)
+    residuals = array_bytes((parameters, image, kept))
+    forward = linearising_bytes(head.linearise, shapes, image)
+    pull = working_bytes(head.gradients, kept[1], domains)
     if not takes_diagonals(head, settings, parameters, window):
         along = 0
     elif settings.derivatives == "exact":
         entry = jax.ShapeDtypeStruct((1,), jnp.int32)
-        along = working_bytes(head.along_units, shapes, image, domain, entry)
+        along = working_bytes(head.along_units, shapes, image, domains, entry)
     else:
-        along = working_bytes(head.along_probes, shapes, image, domain, layer)
-    least = max(forward, residuals + pull, fixed + along)
+        along = working_bytes(head.along_probes, shapes, image, domain, probes)
+    least = residuals + max(forward, pull, along)
     if budget < least:
         raise InputError(
             f"a memory budget of {budget / GIB:.3g} GiB is too small for the layer "
             f"{head.layer!r} on a window of {window[:3]}: it takes about {least / GIB:.3g} GiB; "
-            "allow more memory"
+            "allow more memory, or take smaller windows"
         )
-    most = _MOST.get(jax.default_backend(), _MOST_ELSEWHERE)
-    return Sizes(
-        min(most, max((budget - residuals) // pull, 1)),
-        min(most, max((budget - fixed) // along, 1)) if along else 1,
-    )
+    most = _MOST_ON_CPU if device.platform == "cpu" else _MOST_ELSEWHERE
+    free = budget - residuals
+    return Sizes(max(min(most, free // pull), 1), max(min(most, free // along), 1) if along else 1)
 
 
 def _sums_of_logits(

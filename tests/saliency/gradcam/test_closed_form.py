@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from peers import ROI, converted, monai_logits
 from saliency.gradcam.peer import activations_and_gradients, heat_map, on_image
 
-from jaxsal import GradCamSettings, gradcam, gradcam_plus_plus, sliding_window, whole_volume
+from jaxsal import GradCamSettings, Model, gradcam, gradcam_plus_plus, sliding_window, whole_volume
 from jaxsal.saliency.gradcam.gradcam import heat_maps
 
 SHAPE = (20, 18, 13)  # padded for the whole volume, on both sides alike
@@ -88,8 +90,6 @@ def test_grad_cam_equals_autograd(network, field):
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("kind", ["class", "gradcam"])
 def test_class_level_maps_equal_autograd(field, kind):
-    import torch
-
     probability = monai_logits("local", field, torch.tensor(IMAGE)).softmax(-1)[..., 1].numpy()
     _, dense = expected_map("local", field, "encoder.0", probability >= 0.5, kind)
     explain = gradcam if kind == "gradcam" else gradcam_plus_plus
@@ -106,3 +106,15 @@ def test_domains_may_have_class_level_maps(field):
     maps = heat_maps(model, IMAGE, LABELS, settings, pooled=True, field=given)
     _, dense = expected_map("local", field, "encoder.0", LABELS == 2, "class")
     assert_equal(maps.dense(2), dense)
+
+
+def test_an_ensembles_map_joins_its_members_channels():
+    """Activations side by side, each member's gradient half of what it is alone."""
+    single, layer = converted("short"), "encoder.0.conv"
+    members = {name: jnp.stack([value, value]) for name, value in single.parameters.items()}
+    ensemble = Model(single.config, members, single.channels, members=2)
+    maps = gradcam_plus_plus(ensemble, IMAGE, LABELS, layer=layer)
+    for label in (1, 9):
+        (a,), (g,) = activations_and_gradients("short", "whole", IMAGE, label == LABELS, layer)
+        both = torch.cat([a, a]), torch.cat([g, g]) / 2
+        assert_equal(maps.native(label), heat_map(*both, "instance").numpy())

@@ -9,8 +9,9 @@ from peers import ROI, converted
 from saliency.gradcam.small_networks import AttentionFunction, attention_parameters
 
 from jaxsal import InputError, gradcam, gradcam_plus_plus, sliding_window, whole_volume
+from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
-from jaxsal.saliency.gradcam.sharing import Box, apart
+from jaxsal.saliency.gradcam.sharing import Box, apart, box_of
 
 SHAPE = (20, 16, 16)
 LAYER = "decoder.0.joined"
@@ -37,6 +38,16 @@ def test_distant_lesions_share_a_pull_back_and_keep_their_own_maps():
         assert difference(together.native(label), alone.native(label)) <= 1e-6
 
 
+def test_only_lesions_that_lie_apart_share():
+    model = converted("short")
+    head = Head(model.function, LAYER, 1)
+    boxes = [
+        box_of(head, model.parameters, np.argwhere(label == LABELS), SHAPE) for label in (3, 5)
+    ]
+    assert apart(boxes) == [[0, 1]]
+    assert apart([boxes[0], boxes[0]]) == [[0], [1]]
+
+
 def test_boxes_that_meet_are_kept_apart():
     boxes = [Box((0, 0, 0), (2, 2, 2)), Box((1, 1, 1), (2, 2, 2)), Box((2, 0, 0), (1, 1, 1))]
     assert apart(boxes) == [[0, 2], [1]]
@@ -53,11 +64,9 @@ def test_maps_do_not_depend_on_labels_numbers():
     np.testing.assert_array_equal(renamed.native(8), explain().native(3))
 
 
-@pytest.mark.parametrize("field", ["whole", "sliding"])
-def test_results_do_not_depend_on_the_number_of_devices(field):
-    model = converted("short")
-    made = whole_volume(model) if field == "whole" else sliding_window(model, roi=ROI)
-    one, two = (explain(field=made, devices=jax.devices()[:count]) for count in (1, 2))
+def test_results_do_not_depend_on_the_number_of_devices():
+    field = sliding_window(converted("short"), roi=ROI)
+    one, two = (explain(field=field, devices=jax.devices()[:count]) for count in (1, 2))
     for label in one.labels:
         np.testing.assert_allclose(two.dense(label), one.dense(label), rtol=1e-6)
 
@@ -113,6 +122,7 @@ def test_a_dead_layer_gives_a_map_of_zeros():
         ({"target": 2}, "2 outputs"),
         ({"memory": 2**10}, "allow more memory"),
         ({"image": IMAGE[..., :1]}, "2 channels"),
+        ({"image": IMAGE[..., 0]}, "axes"),
         ({"labels": LABELS[1:]}, "image's grid"),
         ({"field": whole_volume(converted("local"))}, "another's"),
     ],
