@@ -67,7 +67,8 @@ def test_what_cannot_be_is_refused(settings: dict[str, object], said: str) -> No
         ({"probes": 1}, "probes must be .* at least 2, got 1"),
         ({"seed": -1}, "got -1"),
         ({"memory": 0}, "more than zero, got 0 bytes"),
-        ({"method": "gradcam", "derivatives": "exact"}, "no higher derivatives; 'exact'"),
+        ({"method": "gradcam", "derivatives": "exact"}, "gradcam has none; got 'exact'"),
+        ({"method": "gradcam", "denominator": "monai"}, "gradcam has none; .* 'monai'"),
     ],
     ids=str,
 )

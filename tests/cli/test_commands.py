@@ -216,7 +216,7 @@ GRADCAM_OPTIONS = {
     "--derivatives stochastic --probes 9": {"derivatives": "stochastic", "probes": 9},
     "--denominator monai": {"denominator": "monai"},
     "--method gradcam": {"method": "gradcam"},
-    "--seed 4": {"seed": 4},
+    "--derivatives stochastic --seed 4": {"derivatives": "stochastic", "seed": 4},
     "--memory 1.5": {"memory": 3 * 2**29},
     "--labels 3": {"labels": (3,)},
     "--level class": {"level": "class"},

@@ -131,6 +131,7 @@ def stochastic(
         report: told how many are done, after each batch.
     """
     sums, weights = _Sums(), jnp.asarray(domain)
+    batch = min(batch, probes)
     for first in range(0, probes, batch):
         count = min(batch, probes - first)
         drawn = draw_probes(shape, seed, jnp.arange(first, first + batch))  # maybe a few too many
