@@ -17,7 +17,10 @@ ROOT = Path(jaxsal.__file__).parents[1]
 FOLDERS = {"jaxsal": "jaxsal", "jaxsal_converters": "converters"}
 
 # Parts of the package, and what none of their modules may import, anywhere.
-EDGE = ("jaxsal.scan", "jaxsal.cli", "jaxsal.report", "jaxsal.demo", "jaxsal_converters")
+EDGE = (
+    *("jaxsal.scan", "jaxsal.cohort", "jaxsal.cli", "jaxsal.report", "jaxsal.demo"),
+    "jaxsal_converters",
+)
 FILES = ("jaxsal.volumes", "jaxsal.files", "jaxsal.checkpoints", "nibabel", "orbax")
 FORBIDDEN = {
     "jaxsal.types": ("jaxsal.",),
@@ -35,8 +38,11 @@ FORBIDDEN = {
     "jaxsal.grid": ("jaxsal.volumes", "jaxsal.saliency", "jaxsal.nets", *EDGE),
     "jaxsal.volumes": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.field", "jaxsal.model", *EDGE),
     "jaxsal.lesions": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.field", "jaxsal.model", *EDGE),
-    "jaxsal.report": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.scan", "jaxsal.cli"),
-    "jaxsal.scan": ("jaxsal.cli", "jaxsal.demo", "jaxsal_converters", "rich"),
+    "jaxsal.report": (
+        *("jaxsal.saliency", "jaxsal.nets", "jaxsal.scan", "jaxsal.cohort", "jaxsal.cli"),
+    ),
+    "jaxsal.scan": ("jaxsal.cohort", "jaxsal.cli", "jaxsal.demo", "jaxsal_converters", "rich"),
+    "jaxsal.cohort": ("jaxsal.cli", "jaxsal.demo", "jaxsal_converters", "rich"),
     "jaxsal": ("torch", "monai"),
     "jaxsal_converters": ("jaxsal.scan", "jaxsal.cli", "jaxsal.saliency", "jaxsal.field"),
 }

@@ -1,0 +1,1 @@
+"""Many scans: from a manifest or a BIDS folder to a folder of derivatives and one table."""

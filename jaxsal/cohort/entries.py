@@ -1,0 +1,57 @@
+"""One scan of a cohort: what it is called, and where its files are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+from jaxsal.scan.predict import Scan
+
+# BIDS entities that may tell the scans of a subject apart, as they are written, in BIDS's order.
+ENTITIES = MappingProxyType(
+    {
+        "subject": "sub",
+        "session": "ses",
+        "acquisition": "acq",
+        "reconstruction": "rec",
+        "run": "run",
+        "space": "space",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One scan of a cohort.
+
+    Attributes:
+        id: what its owner calls it; unique in the cohort.
+        scan: its files.
+        entities: what BIDS names are made of: labels of letters and digits, by the keys of
+            `ENTITIES`; at least the subject's.
+    """
+
+    id: str
+    scan: Scan
+    entities: Mapping[str, str]
+
+    @property
+    def stem(self) -> str:
+        """What all its results' names begin with, such as "sub-07_ses-01"; unique in the cohort."""
+        return "_".join(
+            f"{short}-{self.entities[name]}"
+            for name, short in ENTITIES.items()
+            if name in self.entities
+        )
+
+    @property
+    def folder(self) -> PurePosixPath:
+        """Where its results lie in the cohort's folder, such as "sub-07/ses-01/anat"."""
+        parts = [
+            f"{ENTITIES[name]}-{self.entities[name]}"
+            for name in ("subject", "session")
+            if name in self.entities
+        ]
+        return PurePosixPath(*parts, "anat")
