@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from jaxsal.scan.explanations import Explanations, in_effect, maps_of, to_explai
 from jaxsal.scan.loading import Scan, load_scan
 from jaxsal.scan.methods import Appearance, appearance
 from jaxsal.scan.output_folder import OutputFolder
-from jaxsal.scan.predict import OnStage, Prediction, find_lesions
+from jaxsal.scan.predict import OnStage, Prediction, find_lesions, write_prediction
+from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.results import (
+    INSTANCE_COLUMNS,
     Row,
-    RunRecord,
     instance_columns,
+    parts_of,
     write_maps,
-    write_prediction,
     write_table,
 )
 from jaxsal.settings import ExplainSettings, PredictSettings
@@ -53,7 +54,7 @@ def explain(
         on_stage("finding lesions")
         prediction = find_lesions(model, load_scan(scan, model), prediction_settings)
         wanted = to_explain(prediction, settings)
-        write_prediction(results, prediction.scan.grid, prediction.probability, prediction.labels)
+        write_prediction(results, prediction)
         on_stage("explaining")
         rows = [
             _write_one(results, model, prediction, wanted, label, crop, settings, shown)
@@ -61,7 +62,8 @@ def explain(
                 model, prediction, wanted, prediction_settings, settings, on_progress
             )
         ]
-        write_table(results.path("instances.tsv"), rows, shown.table_columns())
+        columns = [*INSTANCE_COLUMNS, *shown.table_columns()]
+        write_table(results.path("instances.tsv"), columns, rows)
         facts = _facts(prediction, prediction_settings, settings)
         record = run.finished(facts)
         if settings.pictures:
@@ -110,11 +112,9 @@ def _write_one(
     """Writes one map and its picture; returns its row of the table."""
     explained = wanted.maps[label]
     names = [f"maps/{explained.stem}_{name}" for name in shown.files]
-    write_maps(results, names, prediction.scan.grid, crop, full_grid=settings.full_grid)
-    if crop.standard_error is not None:
-        errors = replace(crop, values=crop.standard_error)
-        names = [f"{name}_se" for name in names]
-        write_maps(results, names, prediction.scan.grid, errors, full_grid=settings.full_grid)
+    for ending, part in parts_of(crop):
+        paths = [results.path(f"{name}{ending}.nii.gz") for name in names]
+        write_maps(paths, prediction.scan.grid, part, full_grid=settings.full_grid)
     row: Row = {**explained.row, **shown.row(crop, wanted.labels == label)}
     if settings.pictures:
         row["picture"] = f"pictures/{explained.stem}.png"

@@ -15,8 +15,10 @@ from jaxsal.lesions import Instance, given, lesion_probability, output_channel, 
 from jaxsal.model import Model
 from jaxsal.scan.loading import LoadedScan, Scan, load_scan
 from jaxsal.scan.output_folder import OutputFolder
-from jaxsal.scan.results import Row, RunRecord, instance_row, write_prediction, write_table
+from jaxsal.scan.provenance import RunRecord
+from jaxsal.scan.results import INSTANCE_COLUMNS, Row, instance_row, write_table
 from jaxsal.settings import PredictSettings
+from jaxsal.volumes import write_volume
 
 OnStage = Callable[[str], None]  # is told what is being done
 
@@ -67,10 +69,17 @@ def predict(
         on_stage("finding lesions")
         prediction = find_lesions(model, load_scan(scan, model), settings)
         rows = [instance_row(instance) for instance in prediction.instances]
-        write_prediction(results, prediction.scan.grid, prediction.probability, prediction.labels)
-        write_table(results.path("instances.tsv"), rows)
+        write_prediction(results, prediction)
+        write_table(results.path("instances.tsv"), list(INSTANCE_COLUMNS), rows)
         results.commit(run.finished({"prediction": prediction.facts(settings)}))
     return rows
+
+
+def write_prediction(results: OutputFolder, prediction: Prediction) -> None:
+    """Writes the lesion probability and the label map."""
+    grid = prediction.scan.grid
+    write_volume(results.path("prediction.nii.gz"), prediction.probability, grid)
+    write_volume(results.path("instances.nii.gz"), prediction.labels, grid)
 
 
 def find_lesions(model: Model, loaded: LoadedScan, settings: PredictSettings) -> Prediction:
