@@ -386,6 +386,12 @@ def test_nothing_heavy_is_imported_before_a_command_runs(imported: str) -> None:
     assert (result.stdout, result.stderr) == ("[]\n", "")
 
 
+def test_reading_volumes_takes_no_jax() -> None:
+    check = "import sys, jaxsal.volumes; print('jax' in sys.modules)"
+    result = python("-c", check)
+    assert (result.stdout, result.stderr) == ("False\n", "")
+
+
 def test_the_program_ends_with_the_status_of_an_interruption() -> None:
     interrupt = (
         "import sys; from jaxsal.cli import info, main; sys.argv = ['jaxsal', 'info', 'x']\n"
