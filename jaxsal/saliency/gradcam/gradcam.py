@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField, WindowPlan, pad_image, whole_volume
+from jaxsal.field import LogitField, WindowPlan, cut_window, pad_image, whole_volume
 from jaxsal.saliency.domains import (
     Domain,
     checked_devices,
@@ -258,9 +258,7 @@ def _run(
         try:
             with jax.default_device(device):
                 start = plan.starts[job.window]
-                window = jax.lax.dynamic_slice(
-                    own_image, (*start, 0), (*plan.size, image.shape[-1])
-                )
+                window = cut_window(own_image, start, plan.size)
                 at = WindowHead(compute.head, own_parameters, window)
                 return compute(at, job.parts, report)
         finally:
