@@ -24,8 +24,8 @@ from jaxsal.saliency.domains import (
 from jaxsal.saliency.gradcam.diagonals import WindowHead
 from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
-from jaxsal.saliency.gradcam.window import Part, PartMap, WindowMaps, sizes_within
-from jaxsal.saliency.memory import default_budget
+from jaxsal.saliency.gradcam.sizes import sizes_on_devices
+from jaxsal.saliency.gradcam.window import Part, PartMap, WindowMaps
 from jaxsal.saliency.progress import OnProgress, Tracker
 from jaxsal.settings import Denominator, Derivation, GradCamSettings
 
@@ -171,7 +171,8 @@ def heat_maps(
         jobs = _jobs(plan, domains)
         pooled = pooled or labels is None or settings.method == "gradcam"
         window = (*plan.size, checked.shape[-1])
-        compute, chosen = _within_memory(head, settings, pooled, model.parameters, window, chosen)
+        sizes, chosen = sizes_on_devices(head, settings, model.parameters, window, chosen)
+        compute = WindowMaps(head, settings, pooled, sizes)
         steps = (compute.steps(model.parameters, window, len(job.parts)) for job in jobs)
         tracker.expect(lesions=len(domains), gradients=sum(steps))
         padded = pad_image(checked, plan)
@@ -211,29 +212,6 @@ def _jobs(plan: WindowPlan, domains: Sequence[Domain]) -> list[_Job]:
         parts = tuple(Part(voxels[r] - start, plan.weights[r, window]) for r in own)
         jobs.append(_Job(window, tuple(lesions.tolist()), parts))
     return jobs
-
-
-def _within_memory(
-    head: Head,
-    settings: GradCamSettings,
-    pooled: bool,
-    parameters: Any,
-    window: tuple[int, ...],
-    devices: tuple[jax.Device, ...],
-) -> tuple[WindowMaps, tuple[jax.Device, ...]]:
-    """What computes the maps, and on as many of the devices as the memory suffices for."""
-    budget = settings.memory or default_budget(devices)
-    count = len(devices)
-    while True:
-        each = budget // count if devices[0].platform == "cpu" else budget
-        try:
-            sizes = sizes_within(head, settings, parameters, window, devices[0], each)
-        except InputError:
-            if count == 1:
-                raise
-            count //= 2
-        else:
-            return WindowMaps(head, settings, pooled, sizes), devices[:count]
 
 
 def _run(
