@@ -21,7 +21,7 @@ from jaxsal.saliency.gradcam.diagonals import (
 )
 from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.gradcam.maps import LayerDerivatives
-from jaxsal.saliency.gradcam.sharing import Box, apart, box_of
+from jaxsal.saliency.gradcam.sharing import LayerBox, apart, box_of
 from jaxsal.saliency.gradcam.sizes import Sizes, takes_diagonals
 from jaxsal.saliency.gradcam.weights import (
     Derivatives,
@@ -126,7 +126,7 @@ class WindowMaps:
         at: WindowHead,
         linearised: Any,
         domains: np.ndarray,
-        boxes: list[list[Box]],
+        boxes: list[list[LayerBox]],
         report: Report,
     ) -> Iterator[tuple[jax.Array, Diagonals | None]]:
         """Of each group of domains, over the whole layer."""
@@ -147,7 +147,7 @@ class WindowMaps:
             found = exact(at, domains, self._wanted(gathered, boxes), batch, report)
             yield from zip(map(jnp.asarray, gathered), found, strict=True)
 
-    def _wanted(self, firsts: np.ndarray, boxes: list[list[Box]]) -> np.ndarray:
+    def _wanted(self, firsts: np.ndarray, boxes: list[list[LayerBox]]) -> np.ndarray:
         """Unit vectors whose derivatives can make a difference to the maps (B, x, y, z, K)."""
         wanted = np.zeros(firsts.shape, bool)
         for mask, own in zip(wanted, boxes, strict=True):
@@ -161,7 +161,7 @@ class WindowMaps:
         self,
         activations: jax.Array,
         sums: jax.Array,
-        box: Box,
+        box: LayerBox,
         first: jax.Array,
         diagonals: Diagonals | None,
     ) -> tuple[np.ndarray, Triple]:
@@ -182,7 +182,7 @@ class WindowMaps:
         return np.asarray(_instance_map(*arguments, denominator)), frame.start
 
     def _kept(
-        self, box: Box, first: jax.Array, diagonals: Diagonals | None
+        self, box: LayerBox, first: jax.Array, diagonals: Diagonals | None
     ) -> LayerDerivatives | None:
         if not self.settings.keep_derivatives:
             return None
