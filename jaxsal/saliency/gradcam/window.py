@@ -20,6 +20,7 @@ from jaxsal.saliency.gradcam.diagonals import (
     stochastic,
 )
 from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.jobs import Part
 from jaxsal.saliency.gradcam.maps import LayerDerivatives
 from jaxsal.saliency.gradcam.sharing import LayerBox, apart, box_of
 from jaxsal.saliency.gradcam.sizes import Sizes, takes_diagonals
@@ -31,18 +32,6 @@ from jaxsal.saliency.gradcam.weights import (
 )
 from jaxsal.settings import CamMethod, Denominator, GradCamSettings
 from jaxsal.types import Triple
-
-
-class Part(NamedTuple):
-    """What of a domain a window reaches.
-
-    Attributes:
-        points: (V, 3) voxels in the window.
-        weights: (V,) factor of each voxel's logit.
-    """
-
-    points: np.ndarray
-    weights: np.ndarray
 
 
 class PartMap(NamedTuple):
