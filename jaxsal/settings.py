@@ -93,8 +93,8 @@ class SmoothGradSettings:
         standard_error: also compute the standard error of each map over the noisy images.
         memory: bytes to stay within; None: a share of what the device has.
         voxel_batch: gradients computed at once; None: as many as pay and fit the memory.
-        noise_batch: noisy images computed at once per device; None: one. Results do not depend on
-            either.
+        noise_batch: noisy images computed at once per device; None: one, and more where lesions
+            have too few voxels to make full use of a device. Results do not depend on either.
     """
 
     target: int = 1
