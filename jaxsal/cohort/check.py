@@ -47,7 +47,7 @@ def check(
         raise InputError(f"processes must be at least 1, got {processes}")
     files = [_files(entry, channels) for entry in entries]
     work = partial(examine, preprocessing=preprocessing, headers_only=headers_only)
-    found = defaultdict(list)
+    found: dict[str, list[Problem]] = defaultdict(list)
     with in_processes(work, files, min(processes or cores(), len(files))) as results:
         for done, (entry, problems) in enumerate(zip(entries, results, strict=True), 1):
             found[entry.id] += [*problems, *_swaps(entry, channels)]

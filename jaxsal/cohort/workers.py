@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -48,7 +48,7 @@ def in_processes(
 
 def _results(
     work: Callable[[_Job], _Result], jobs: Sequence[_Job], processes: int
-) -> Iterator[_Result]:
+) -> Generator[_Result]:
     # Spawned: a fork of a process with JAX's threads may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=_live_with_the_parent) as pool:
