@@ -18,6 +18,7 @@ PIPELINE = "pipeline"
 
 _NOT_INDEXED = (
     re.compile(r"^/(code|models|sourcedata|stimuli)(/|$)"),  # what pybids leaves out by itself
+    re.compile(r"/\."),
     re.compile(r"\.(json|tsv|tsv\.gz|bval|bvec|html|svg|txt|gii|h5|mgz)$"),  # to be quicker
 )
 
