@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import IO
 
 from jaxsal.errors import OutputError
@@ -20,7 +21,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         OutputError: if the file cannot be written; an existing one is then unchanged.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(
+        f".{path.name}.{os.getpid()}-{token_hex(4)}.part"
+    )  # hosts may share it
     try:
         with open(partial, "wb") as file:
             yield file

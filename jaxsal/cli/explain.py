@@ -42,12 +42,7 @@ def add_parser(commands: Any) -> None:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     shared.add_memory(parser)
-    parser.add_argument(
-        "--rematerialise",
-        action="store_true",
-        help="for Swin UNETR: compute activations again instead of keeping them, which takes less "
-        "memory per window and more time",
-    )
+    shared.add_rematerialise(parser)
     parser.add_argument(
         "--full-grid", action="store_true", help="write maps on the image's grid, not cropped"
     )

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(name, str(error), _MISTAKE)
     except KeyboardInterrupt as error:
         status = _TERMINATED if isinstance(error, _Terminated) else _INTERRUPTED
-        _say(name, "interrupted; no results were written", status)
+        _say(name, str(error) or "interrupted; no results were written", status)
         if arguments is None:  # as a program: Python's own exit may crash in JAX's computation
             sys.stdout.flush()
             os._exit(status)

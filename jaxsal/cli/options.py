@@ -131,6 +131,16 @@ def add_memory(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_rematerialise(parser: argparse._ActionsContainer) -> None:
+    """Time for memory."""
+    parser.add_argument(
+        "--rematerialise",
+        action="store_true",
+        help="for Swin UNETR: compute activations again instead of keeping them, which takes less "
+        "memory per window and more time",
+    )
+
+
 def add_field(parser: argparse._ActionsContainer, purpose: str) -> None:
     """Sliding window or whole volume."""
     parser.add_argument(

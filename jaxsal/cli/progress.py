@@ -66,6 +66,15 @@ class ProgressBar:
         """Shows how many things are done."""
         self._shown.update(done, total, f"{done:,}/{total:,} {things}")
 
+    def detail(self, text: str) -> None:
+        """Shows what changes all the time, on a terminal."""
+        if isinstance(self._shown, _Bar):
+            self._shown.note(text)
+
+    def say(self, line: str) -> None:
+        """Adds a line that stays."""
+        self._shown.say(line)
+
 
 class _Bar:
     """One line that changes; a time left only once it is known how much there is to do."""
@@ -107,6 +116,9 @@ class _Bar:
         with self._changing:
             self._progress.update(self._task, description=f"{self._stage}: {message}")
 
+    def say(self, line: str) -> None:
+        self._progress.console.print(line, markup=False, highlight=False)
+
     def update(self, done: int, total: int, counts: str) -> None:
         with self._changing:
             self._progress.columns = self._measured
@@ -131,20 +143,20 @@ class _Log:
 
     def stage(self, name: str) -> None:
         self._stage, self._next, self._noted = name, _LOG_STEP, ""
-        self._say(name)
+        self.say(name)
 
     def note(self, message: str) -> None:
         if message != self._noted:  # a stage may compile several programs
             self._noted = message
-            self._say(f"{self._stage}: {message}")
+            self.say(f"{self._stage}: {message}")
 
     def update(self, done: int, total: int, counts: str) -> None:
         share = 100 * done // max(total, 1)
         if share >= self._next:
             self._next = share - share % _LOG_STEP + _LOG_STEP
-            self._say(f"{self._stage}: {share} %, {counts}")
+            self.say(f"{self._stage}: {share} %, {counts}")
 
-    def _say(self, message: str) -> None:
+    def say(self, message: str) -> None:
         hours, seconds = divmod(int(time.monotonic() - self._started), 3600)
         elapsed = f"{hours}:{seconds // 60:02}:{seconds % 60:02}"
         print(f"[{elapsed}] {message}", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal import __version__
-from jaxsal.cohort.lock import Owner, Share, locked, owners
+from jaxsal.cohort.lock import Owner, Shard, locked, owners
 from jaxsal.cohort.records import ScanRecord, write_json
 from jaxsal.errors import InputError
 
@@ -61,13 +61,16 @@ class CohortFolder:
         for name in record.files:
             (self.root / name).unlink(missing_ok=True)
 
-    def unfinished(self) -> list[str]:
-        """Stems of the scans that were begun."""
-        folder = self._state / "work"
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    def unfinished(self) -> dict[str, int]:
+        """Stems of the scans that were begun, with how many portions of each are recorded."""
+        return {
+            path.name: len(list(path.glob("portion-*.json")))
+            for path in sorted(self._state.glob("work/*"))
+            if not self.record_path(path.name).exists()
+        }
 
     def runs(self) -> dict[str, Owner]:
-        """Who works in the folder now, by share."""
+        """Who works in the folder now, by shard."""
         return owners(self._state / "locks")
 
     def told(self) -> dict[str, Any]:
@@ -100,7 +103,7 @@ class CohortFolder:
         self,
         identity: Mapping[str, Any],
         facts: Mapping[str, Any],
-        share: Share,
+        shard: Shard,
         *,
         overwrite: bool,
     ) -> Iterator[Owner | None]:
@@ -109,7 +112,7 @@ class CohortFolder:
         Args:
             identity: all that results depend on but the scans, ready for JSON.
             facts: what is recorded beside it.
-            share: of the scans.
+            shard: of the scans.
             overwrite: remove the results of a run of another identity, or of the same.
 
         Yields:
@@ -120,11 +123,14 @@ class CohortFolder:
                 results of another identity.
         """
         self._check_content()
+        if overwrite and shard.parts > 1:
+            raise InputError(
+                "a shard cannot begin anew, others may be at work: run without shards"
+            )
         made = not self.root.exists()
         try:
-            with locked(self._state / "locks", share) as killed:
+            with locked(self._state / "locks", shard) as killed:
                 self._begin(identity, facts, overwrite=overwrite)
-                made = False
                 yield killed
         except OSError as error:
             if error.filename is None or not str(error.filename).startswith(str(self.root)):
@@ -134,7 +140,7 @@ class CohortFolder:
                 "to its rights and space"
             ) from error
         finally:
-            if made:
+            if made and not (self.root / "run.json").exists():
                 shutil.rmtree(self._state, ignore_errors=True)
                 with suppress(OSError):
                     self.root.rmdir()

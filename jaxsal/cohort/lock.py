@@ -1,4 +1,4 @@
-"""One run at a time in a folder, or one per share of its scans.
+"""One run at a time in a folder, or one per shard of its scans.
 
 The operating system releases a lock when its process ends, however that happens. Beside each lock
 lies a note of who took it: whom to name to a second run, and whether the last one was killed.
@@ -24,7 +24,7 @@ _GATE_SECONDS = 60.0  # that others may take to look at the locks
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """Which part of a cohort's scans a run takes: number `part` of `parts`, from 1 on."""
 
     part: int = 1
@@ -33,7 +33,7 @@ class Share:
     def __post_init__(self) -> None:
         if not 1 <= self.part <= self.parts:
             raise InputError(
-                f"a share is the number of a part and how many there are, such as 1/8; got {self}"
+                f"a shard is the number of a part and how many there are, such as 1/8; got {self}"
             )
 
     def __str__(self) -> str:
@@ -57,12 +57,12 @@ class Owner:
 
 
 @contextmanager
-def locked(folder: Path, share: Share) -> Iterator[Owner | None]:
-    """Holds the lock of a share of the scans; shares of another division are locked out.
+def locked(folder: Path, shard: Shard) -> Iterator[Owner | None]:
+    """Holds the lock of a shard of the scans; shards of another division are locked out.
 
     Args:
         folder: of the locks.
-        share: of the scans.
+        shard: of the scans.
 
     Yields:
         Who held it last, if that run was killed.
@@ -71,11 +71,11 @@ def locked(folder: Path, share: Share) -> Iterator[Owner | None]:
         InputError: another run holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{share._name}.lock", timeout=0)
-    note = folder / f"{share._name}.json"
+    lock = FileLock(folder / f"{shard._name}.lock", timeout=0)
+    note = folder / f"{shard._name}.json"
     try:
         with FileLock(folder / "gate.lock", timeout=_GATE_SECONDS):
-            _refuse_other_divisions(folder, share)
+            _refuse_other_divisions(folder, shard)
             try:
                 lock.acquire()
             except Timeout as error:
@@ -93,7 +93,7 @@ def locked(folder: Path, share: Share) -> Iterator[Owner | None]:
 
 
 def owners(folder: Path) -> dict[str, Owner]:
-    """Who runs now, by share, such as "1/1".
+    """Who runs now, by shard, such as "1/1".
 
     Whether a run was killed can only be told where one may write; else it is among them.
     """
@@ -105,9 +105,9 @@ def owners(folder: Path) -> dict[str, Owner]:
     return {path.stem.replace("-of-", "/"): owner for path, owner in noted.items()}
 
 
-def _refuse_other_divisions(folder: Path, share: Share) -> None:
+def _refuse_other_divisions(folder: Path, shard: Shard) -> None:
     for path in folder.glob("*-of-*.lock"):
-        if not path.stem.endswith(f"-of-{share.parts}") and _is_held(path):
+        if not path.stem.endswith(f"-of-{shard.parts}") and _is_held(path):
             raise _in_use(folder, _owner(path.with_suffix(".json")))
 
 

@@ -18,7 +18,7 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.folder import CohortFolder
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.local import Local
-from jaxsal.cohort.lock import Share
+from jaxsal.cohort.lock import Shard
 from jaxsal.cohort.memory import Maps, MemoryKeeper
 from jaxsal.cohort.pipeline import OnScan, Outcome
 from jaxsal.cohort.records import ScanRecord, are_same
@@ -66,7 +66,7 @@ def run_cohort(
     prediction: PredictSettings | None = None,
     settings: CohortSettings | None = None,
     select: Select | None = None,
-    share: Share | None = None,
+    shard: Shard | None = None,
     retry_failed: bool = False,
     overwrite: bool = False,
     devices: Sequence[jax.Device] | None = None,
@@ -86,7 +86,7 @@ def run_cohort(
         prediction: how lesions are found; None: as the model tells.
         settings: how they are explained.
         select: which images of a BIDS folder are meant.
-        share: only a part of the scans, for several runs into one folder.
+        shard: only a part of the scans, for several runs into one folder.
         retry_failed: do those scans again that failed before.
         overwrite: begin anew where the folder holds results.
         devices: to compute on, all of one kind; by default the current one or all of the CPU's.
@@ -111,7 +111,7 @@ def run_cohort(
     folder = None if out is None else CohortFolder(Path(out))
     machine = Local(tuple(devices or default_devices()), on_scan)
     job = Job(network, prediction, machine.within_memory(settings or CohortSettings(), folder))
-    return CohortRun(job, entries, machine, folder, share or Share(), retry_failed, overwrite)
+    return CohortRun(job, entries, machine, folder, shard or Shard(), retry_failed, overwrite)
 
 
 class Machines(Protocol):
@@ -137,7 +137,7 @@ class CohortRun(Iterator[ScanResult]):
     them that were recorded stay, and a later run goes on there.
 
     Attributes:
-        entries: the scans, of this run's share.
+        entries: the scans, of this run's shard.
         notes: what was found out about earlier runs, in sentences; complete when the first new
             result is there.
     """
@@ -148,14 +148,14 @@ class CohortRun(Iterator[ScanResult]):
         entries: Sequence[Entry],
         machines: Machines,
         folder: CohortFolder | None,
-        share: Share,
+        shard: Shard,
         retry_failed: bool,
         overwrite: bool,
     ) -> None:
-        self.entries = list(entries)[share.part - 1 :: share.parts]
+        self.entries = list(entries)[shard.part - 1 :: shard.parts]
         self.notes: list[str] = []
         self._job, self._everybody, self._machines = job, list(entries), machines
-        self._folder, self._share = folder, share
+        self._folder, self._shard = folder, shard
         self._retry_failed, self._overwrite = retry_failed, overwrite
         self._results = self._in_memory() if folder is None else self._in(folder)
 
@@ -179,7 +179,7 @@ class CohortRun(Iterator[ScanResult]):
     def _in(self, folder: CohortFolder) -> Generator[ScanResult]:
         facts = {"memory": self._job.memory, "scans": len(self._everybody), **self._job.ran}
         identity = self._job.identity
-        with folder.opened(identity, facts, self._share, overwrite=self._overwrite) as killed:
+        with folder.opened(identity, facts, self._shard, overwrite=self._overwrite) as killed:
             if killed:
                 self.notes.append(f"an earlier run was killed ({killed}); going on where it ended")
             todo = []

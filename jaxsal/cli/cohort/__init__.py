@@ -5,16 +5,16 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from jaxsal.cli.cohort import check
+from jaxsal.cli.cohort import check, run, status
 
-_VERBS: tuple[ModuleType, ...] = (check,)
+_VERBS: tuple[ModuleType, ...] = (check, run, status)
 
 
 def add_parser(commands: Any) -> None:
     """Adds the command's parser."""
     parser = commands.add_parser(
         "cohort",
-        help="check the scans of a whole cohort",
+        help="work on many scans: check them, run, look how far a run is",
         description="Works on many scans, listed in a table or found in a BIDS folder.",
         epilog="`jaxsal cohort VERB --help` tells about a verb. Begin with check.",
     )
