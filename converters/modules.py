@@ -64,7 +64,8 @@ def model_from_module(
             "batch; jaxsal explains inference: call network.eval() first"
         )
     arguments = {**described(network), **(config or {})}
-    architecture, parameters, _ = kind.convert(as_arrays(network.state_dict()), arguments)
+    tensors = {key: value.cpu() for key, value in network.state_dict().items()}
+    architecture, parameters, _ = kind.convert(as_arrays(tensors), arguments)
     model = Model(
         config=architecture,
         parameters=parameters,
