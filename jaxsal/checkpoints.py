@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,26 +68,57 @@ def load_model(folder: str | Path, precision: str = "float32") -> Model:
         InputError: the path is no model directory, or the directory is damaged.
     """
     folder = Path(folder)
-    record = _read_record(folder)
-    try:
+    with _reading(folder) as record:
         network = record["network"]
         config = config_from_arguments(network["kind"], network["arguments"])
-        _check_files(folder / _PARAMETERS, record["parameters"]["sha256"])
+        inputs = _inputs(folder, record)
         members = record.get("members", 1)
         parameters = _read_parameters(folder / _PARAMETERS, parameter_shapes(config, members))
-        preprocessing, outputs = record.get("preprocessing"), record.get("outputs")
+        outputs = record.get("outputs")
         return Model(
             config=config,
             parameters=parameters,
-            channels=tuple(record["channels"]),
+            channels=inputs.channels,
             threshold=record["threshold"],
             aliases=dict(record["layers"]),
             precision=precision,
             source=dict(record["source"]),
             members=members,
-            preprocessing=preprocessing and Preprocessing.from_json(preprocessing),
+            preprocessing=inputs.preprocessing,
             outputs=outputs and Outputs.from_json(outputs),
         )
+
+
+class Inputs(NamedTuple):
+    """What a model expects of a scan: its channels, and what its source tells of them."""
+
+    channels: tuple[str, ...]
+    preprocessing: Preprocessing | None
+
+
+def load_inputs(folder: str | Path) -> Inputs:
+    """Reads what a model expects of a scan; loads no parameters and needs no device.
+
+    Raises:
+        InputError: the path is no model directory, or its files are not those that were written.
+    """
+    folder = Path(folder)
+    with _reading(folder) as record:
+        return _inputs(folder, record)
+
+
+def _inputs(folder: Path, record: Mapping[str, Any]) -> Inputs:
+    _check_files(folder / _PARAMETERS, record["parameters"]["sha256"])
+    told = record.get("preprocessing")
+    return Inputs(tuple(record["channels"]), told and Preprocessing.from_json(told))
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[dict[str, Any]]:
+    """The record of a model directory; what is wrong with it is told with its place."""
+    record = _read_record(folder)
+    try:
+        yield record
     except InputError as error:
         raise InputError(f"{folder}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:

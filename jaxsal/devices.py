@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -76,10 +76,17 @@ def computing_on(name: str | None, precision: str = "float32") -> Iterator[list[
             f"precision tf32 needs an NVIDIA GPU, but the device is {platform}; "
             "choose float32 or bfloat16"
         )
+    with computing_with(devices):
+        yield devices
+
+
+@contextmanager
+def computing_with(devices: Sequence[jax.Device]) -> Iterator[None]:
+    """Shares work between these devices within the block, of this thread; the first is default."""
     token = _chosen.set(tuple(devices))
     try:
         with jax.default_device(devices[0]):
-            yield devices
+            yield
     finally:
         _chosen.reset(token)
 

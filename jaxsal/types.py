@@ -8,10 +8,12 @@ channels-last: image (X, Y, Z, C), labels (X, Y, Z) with 0 = background.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import jax
 import numpy as np
+
+if TYPE_CHECKING:  # what only reads files does without JAX, which takes long to import
+    import jax
 
 Triple = tuple[int, int, int]
 Box = tuple[slice, slice, slice]  # first and stop positions within a grid, never None

@@ -29,6 +29,10 @@ _GEOMETRY = (
 )
 
 
+_LONGEST_HEADER = nib.Nifti2Header.sizeof_hdr
+_DAMAGE = (HeaderDataError, WrapStructError, OSError, OverflowError, ValueError)
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """One scan: data (X, Y, Z) float32 in the order of the file, its grid and its path."""
@@ -54,6 +58,24 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         data = np.ascontiguousarray(raw, np.float32)
     _require_none(~np.isfinite(data), data, str(path), "finite", "repair or mask the scan")
     return Volume(data, grid, path)
+
+
+def read_grid(path: str | os.PathLike[str]) -> Grid:
+    """Where one 3D scan lies, of its header alone: quick, but blind to damage behind it.
+
+    Raises:
+        InputError: if the file is missing, not NIfTI, not one 3D volume of real numbers, or its
+            header is damaged.
+    """
+    path = Path(path)
+    begin = _content(path, _LONGEST_HEADER)
+    header_class = _image_class(path, begin).header_class
+    try:
+        header = header_class(begin[: header_class.sizeof_hdr])
+        affine = header.get_best_affine()
+    except _DAMAGE as error:
+        raise _damaged_header(path, error) from error
+    return _grid(path, header, affine)
 
 
 def read_image(
@@ -100,27 +122,28 @@ def read_scan(
     volumes = [read_volume(path) for path in paths]
     first = volumes[0]
     for volume in volumes[1:]:
-        _require_same_grid(str(volume.path), volume.grid, str(first.path), first.grid)
+        require_same_grid(str(volume.path), volume.grid, str(first.path), first.grid)
     if preprocessing is None:
         image = np.stack([z_score(volume.data, str(volume.path)) for volume in volumes], axis=-1)
         x, y, z = (slice(0, n) for n in first.grid.shape)
         return image, first.grid, (x, y, z)
-    _require_as_trained(first, preprocessing)
+    require_as_trained(str(first.path), first.grid, preprocessing)
     raw = np.stack([volume.data for volume in volumes], axis=-1)
     return preprocessing.apply(raw), first.grid, preprocessing.box(raw)
 
 
-def _require_as_trained(first: Volume, preprocessing: Preprocessing) -> None:
-    codes = "".join(nib.aff2axcodes(first.grid.affine))
+def require_as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> None:
+    """Raises InputError unless an image's axes and voxels are those of the network's training."""
+    codes = "".join(nib.aff2axcodes(grid.affine))
     if preprocessing.orientation not in (None, codes):
         raise InputError(
             f"The network was trained on images whose axes are {preprocessing.orientation}; those "
-            f"of {first.path} are {codes}: reorient the images first."
+            f"of {name} are {codes}: reorient the images first."
         )
     try:
-        preprocessing.check_spacing(first.grid.spacing)
+        preprocessing.check_spacing(grid.spacing)
     except InputError as error:
-        raise InputError(f"{first.path}: {error}") from error
+        raise InputError(f"{name}: {error}") from error
 
 
 def z_score(volume: np.ndarray, name: str = "The image") -> np.ndarray:
@@ -162,7 +185,7 @@ def read_labels(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
             that are fractional, negative or beyond int32.
     """
     raw, own = _load(Path(path))
-    _require_same_grid(str(path), own, "the images", grid)
+    require_same_grid(str(path), own, "the images", grid)
     _require_none(~np.isfinite(raw), raw, str(path), "finite", "labels are whole numbers")
     _require_none(raw != np.rint(raw), raw, str(path), "whole", "resample with nearest neighbour")
     _require_none(raw < 0, raw, str(path), "non-negative", "labels begin at 1, background is 0")
@@ -179,7 +202,7 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
             NaN or infinite values.
     """
     raw, own = _load(Path(path))
-    _require_same_grid(str(path), own, "the images", grid)
+    require_same_grid(str(path), own, "the images", grid)
     _require_none(~np.isfinite(raw), raw, str(path), "finite", "give a mask of zeros and ones")
     _require_none(raw < 0, raw, str(path), "non-negative", "give a mask of zeros and ones")
     return np.ascontiguousarray(raw != 0)
@@ -221,20 +244,25 @@ def _load(path: Path) -> tuple[np.ndarray, Grid]:
     """The scaled voxels (X, Y, Z), in the type that the file gives, and their grid."""
     content = _content(path)
     image_class = _image_class(path, content)
-    damage = (HeaderDataError, WrapStructError, OSError, OverflowError, ValueError)
     try:
         image: Any = image_class.from_bytes(content)
         header = image.header
         voxels = math.prod(map(int, image.shape))  # as Python's integers: damaged ones are huge
         promised = image.dataobj.offset + header.get_data_dtype().itemsize * voxels
-    except damage as error:
-        raise InputError(f"{path} has a damaged NIfTI header: {error}. Export it again.") from error
+    except _DAMAGE as error:
+        raise _damaged_header(path, error) from error
     if promised > len(content):
         raise InputError(
             f"{path} is truncated: its header promises {promised} bytes, but it has "
             f"{len(content)}. Copy or export it again."
         )
-    shape, affine = _spatial_shape(path, image.shape), image.affine
+    grid = _grid(path, header, image.affine)
+    return np.asanyarray(image.dataobj).reshape(grid.shape), grid
+
+
+def _grid(path: Path, header: nib.Nifti1Header, affine: np.ndarray) -> Grid:
+    """What a header tells, if it is one of a 3D volume of real numbers."""
+    shape = _spatial_shape(path, header.get_data_shape())
     if header.get_data_dtype().kind not in "iuf":
         kind = header.get_value_label("datatype")
         raise InputError(f"{path} must hold real numbers, but its type is {kind}: convert it.")
@@ -246,20 +274,33 @@ def _load(path: Path) -> tuple[np.ndarray, Grid]:
         header.get_qform()
     except ValueError:  # no unit quaternion; harmless beside an sform, but it must not be written
         header["qform_code"] = 0
-    return np.asanyarray(image.dataobj).reshape(shape), Grid(shape, affine, header)
+    return Grid(shape, affine, header)
 
 
-def _content(path: Path) -> bytes:
-    """The file's bytes, decompressed to the end so that a damaged archive is noticed."""
+def _damaged_header(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} has a damaged NIfTI header: {error}. Export it again.")
+
+
+def _content(path: Path, limit: int | None = None) -> bytes:
+    """The file's bytes, decompressed to the end so that a damaged archive is noticed.
+
+    With a limit, the first so many bytes, and no more is read than needed.
+    """
     if not path.exists():
         raise InputError(f"{path} does not exist: check the name.")
     if path.is_dir():
         raise InputError(f"{path} is a folder: give a NIfTI file (.nii or .nii.gz).")
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if packed and limit is not None:
+                with gzip.GzipFile(fileobj=file) as archive:
+                    return archive.read(limit)
+            content = file.read(limit)
         if not content:
             raise InputError(f"{path} is empty (0 bytes): copy or export it again.")
-        return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        return gzip.decompress(content) if packed else content
     except EOFError as error:
         raise InputError(f"{path} is truncated ({error}): copy or export it again.") from error
     except (OSError, zlib.error) as error:
@@ -298,7 +339,7 @@ def _require_none(wrong: np.ndarray, data: np.ndarray, name: str, rule: str, adv
         )
 
 
-def _require_same_grid(name: str, grid: Grid, other_name: str, other: Grid) -> None:
+def require_same_grid(name: str, grid: Grid, other_name: str, other: Grid) -> None:
     if grid.matches(other):
         return
     what = "shape" if grid.shape != other.shape else "affine (voxel to mm)"

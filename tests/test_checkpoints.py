@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jaxsal import checkpoints
-from jaxsal.checkpoints import load_model, save_model
+from jaxsal.checkpoints import load_inputs, load_model, save_model
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.unet_config import UNetConfig
@@ -70,6 +70,19 @@ def test_a_model_is_read_back_exactly(model: Model, saved: Path) -> None:
     for name, value in loaded.parameters.items():
         assert isinstance(value, jax.Array)
         np.testing.assert_array_equal(value, model.parameters[name])
+
+
+def test_what_a_model_expects_is_told_without_loading_its_parameters(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "_read_parameters", None)
+    assert load_inputs(saved) == (("flair", "mprage"), None)
+
+
+def test_damage_is_noticed_without_loading_parameters(copy: Path) -> None:
+    shutil.rmtree(copy / "parameters")
+    with pytest.raises(InputError, match=r"copy: the folder parameters/ is missing"):
+        load_inputs(copy)
 
 
 def test_precision_is_chosen_when_loading(saved: Path) -> None:
@@ -257,7 +270,7 @@ _TWO_DEVICES = """
 import os, sys
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 import jax
-from jaxsal.checkpoints import load_model, save_model
+from jaxsal.checkpoints import load_inputs, load_model, save_model
 first, second = jax.devices()
 jax.config.update("jax_default_device", second)
 model = load_model(sys.argv[1])

@@ -14,6 +14,7 @@ import pytest
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.volumes import (
+    read_grid,
     read_image,
     read_labels,
     read_mask,
@@ -153,6 +154,33 @@ def test_refuses_files_that_are_no_whole_nifti(tmp_path, name):
     path, said = _damaged(tmp_path)[name]
     with _refused(path, said):
         read_volume(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("missing.nii", "folder.nii", "empty.nii.gz", "empty archive.nii.gz", "text.nii"),
+        *("half header.nii", "half header 2.nii", "datatype.nii", "other format.nii"),
+    ],
+)
+def test_a_bad_header_is_refused_without_the_voxels(tmp_path, name):
+    path, said = _damaged(tmp_path)[name]
+    with _refused(path, said):
+        read_grid(path)
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+@pytest.mark.parametrize("image_class", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("codes", [(2, 0), (0, 1), (0, 0)])
+def test_a_header_alone_tells_the_grid(tmp_path, name, image_class, codes):
+    oblique = AFFINES["oblique"]
+    path = _save(tmp_path / name, _values(), oblique, codes, "micron", image_class)
+    whole = read_volume(path).grid
+    path.write_bytes(path.read_bytes()[:640])
+    grid = read_grid(path)
+    assert grid.shape == SHAPE
+    np.testing.assert_array_equal(grid.affine, whole.affine)
+    assert grid.spacing == whole.spacing  # in mm, so of the header's units too
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5, 6, 7, 2), (5, 6, 7, 1, 3)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
-from jaxsal.scan.predict import Scan
+from jaxsal.scan.loading import Scan
 
 # BIDS entities that may tell the scans of a subject apart, as they are written, in BIDS's order.
 ENTITIES = MappingProxyType(

@@ -1,6 +1,7 @@
 """One scan, from image files to result files: predict its lesions, explain them."""
 
 from jaxsal.scan.explain import explain
-from jaxsal.scan.predict import Scan, predict
+from jaxsal.scan.loading import Scan
+from jaxsal.scan.predict import predict
 
 __all__ = ["Scan", "explain", "predict"]

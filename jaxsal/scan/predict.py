@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,62 +10,32 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.errors import InputError
 from jaxsal.field import LogitField, sliding_window, whole_volume
-from jaxsal.grid import Grid
 from jaxsal.lesions import Instance, given, lesion_probability, output_channel, segment
 from jaxsal.model import Model
+from jaxsal.scan.loading import LoadedScan, Scan, load_scan
 from jaxsal.scan.output_folder import OutputFolder
-from jaxsal.scan.results import Row, RunRecord, instance_row, write_prediction, write_table
+from jaxsal.scan.provenance import RunRecord
+from jaxsal.scan.results import INSTANCE_COLUMNS, Row, instance_row, write_table
 from jaxsal.settings import PredictSettings
-from jaxsal.types import Box
-from jaxsal.volumes import read_labels, read_mask, read_scan
+from jaxsal.volumes import write_volume
 
 OnStage = Callable[[str], None]  # is told what is being done
 
 
-@dataclass(frozen=True)
-class Scan:
-    """The files of one scan.
-
-    Attributes:
-        images: one per channel of the model, in the model's order.
-        reference: a mask of the true lesions, if there is one.
-        instances: a label map whose lesions are to be explained instead of predicted ones.
-    """
-
-    images: tuple[Path, ...]
-    reference: Path | None = None
-    instances: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.reference and self.instances:
-            raise InputError("give a reference mask or a label map of instances, not both")
-
-    def roles(self, channels: Sequence[str]) -> dict[str, Path]:
-        """The files by what each is taken for: a channel, "reference" or "instances"."""
-        others = {"reference": self.reference, "instances": self.instances}
-        given = {role: path for role, path in others.items() if path is not None}
-        return dict(zip(channels, self.images, strict=False)) | given
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """A scan with its lesions.
 
     Attributes:
-        image: (X, Y, Z, C) float32, normalised.
-        grid: of the image.
-        box: the part of the image that the network is given.
-        probability: (X, Y, Z) float32, of lesion; 0 outside of the box.
+        scan: the scan.
+        probability: (X, Y, Z) float32, of lesion; 0 outside of the scan's box.
         threshold: lesion probability at and above which a voxel is lesion.
         labels: (X, Y, Z) int32, 0 for background.
         instances: the lesions.
     """
 
-    image: np.ndarray
-    grid: Grid
-    box: Box
+    scan: LoadedScan
     probability: np.ndarray
     threshold: float
     labels: np.ndarray
@@ -75,7 +44,7 @@ class Prediction:
     def facts(self, settings: PredictSettings) -> dict[str, Any]:
         """The settings as they took effect, and the box, ready for JSON."""
         used = replace(settings, threshold=self.threshold)
-        return asdict(used) | {"box": [[part.start, part.stop] for part in self.box]}
+        return asdict(used) | {"box": [[part.start, part.stop] for part in self.scan.box]}
 
 
 def predict(
@@ -98,50 +67,41 @@ def predict(
     with OutputFolder(out, overwrite=overwrite) as results:
         run = RunRecord("predict", model, scan.roles(model.channels))
         on_stage("finding lesions")
-        prediction = find_lesions(model, scan, settings)
+        prediction = find_lesions(model, load_scan(scan, model), settings)
         rows = [instance_row(instance) for instance in prediction.instances]
-        write_prediction(results, prediction.grid, prediction.probability, prediction.labels)
-        write_table(results.path("instances.tsv"), rows)
+        write_prediction(results, prediction)
+        write_table(results.path("instances.tsv"), list(INSTANCE_COLUMNS), rows)
         results.commit(run.finished({"prediction": prediction.facts(settings)}))
     return rows
 
 
-def find_lesions(model: Model, scan: Scan, settings: PredictSettings) -> Prediction:
-    """Reads a scan, computes the lesion probability and finds the lesions.
+def write_prediction(results: OutputFolder, prediction: Prediction) -> None:
+    """Writes the lesion probability and the label map."""
+    grid = prediction.scan.grid
+    write_volume(results.path("prediction.nii.gz"), prediction.probability, grid)
+    write_volume(results.path("instances.nii.gz"), prediction.labels, grid)
+
+
+def find_lesions(model: Model, loaded: LoadedScan, settings: PredictSettings) -> Prediction:
+    """Computes a scan's lesion probability and finds its lesions.
 
     Raises:
-        InputError: a file cannot be used, or the settings do not fit the model.
+        InputError: the settings do not fit the model.
     """
-    image, grid, box = read_scan(scan.images, model.channels, model.preprocessing)
-    _warn_of_swaps(scan, model.channels)
-    reference = read_mask(scan.reference, grid) if scan.reference else None
-    labels = read_labels(scan.instances, grid) if scan.instances else None
+    grid, box = loaded.grid, loaded.box
     field = make_field(model, settings)
-    logits = np.asarray(field(jnp.asarray(image[box])))
+    logits = np.asarray(field(jnp.asarray(loaded.image[box])))
     target = output_channel(settings.target, logits.shape[-1])
     probability = np.zeros(grid.shape, np.float32)
     probability[box] = lesion_probability(logits, target, field.probability)
     threshold = model.threshold if settings.threshold is None else settings.threshold
-    if labels is not None:
-        instances = given(labels, grid)
+    if loaded.labels is not None:
+        labels, instances = loaded.labels, given(loaded.labels, grid)
     else:
         labels, instances = segment(
-            probability, threshold, grid, reference, settings.minimum_volume
+            probability, threshold, grid, loaded.reference, settings.minimum_volume
         )
-    return Prediction(image, grid, box, probability, threshold, labels, instances)
-
-
-def _warn_of_swaps(scan: Scan, channels: Sequence[str]) -> None:
-    """Warns of a file that is named after another channel than the one it is taken for."""
-    for channel, path in zip(channels, scan.images, strict=True):
-        name = path.name.lower()
-        others = [other for other in channels if other != channel and other.lower() in name]
-        if others and channel.lower() not in name:
-            warnings.warn(
-                f"{path.name} is taken for the channel {channel}, but is named after {others[0]}; "
-                f"give the images in the model's order: {', '.join(channels)}",
-                stacklevel=2,
-            )
+    return Prediction(loaded, probability, threshold, labels, instances)
 
 
 def as_run(model: Model, settings: PredictSettings) -> Model:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from jaxsal.saliency.maps import Crop
+from jaxsal.types import Box
 
 # Names and meanings, of maps with negative values, and of heat maps, which have none.
 SIGNED = {
@@ -20,6 +22,71 @@ POSITIVE = {
 }
 
 
+SHELLS_MM = (3.0, 6.0, 12.0, 24.0, 48.0)
+"""Outer bounds of the shells around a lesion, in mm; the last shell is all that lies beyond."""
+
+
+def shells() -> dict[str, str]:
+    """Names and meanings of the columns of `shell_sums`."""
+    places = {"inside": "inside the lesion"}
+    low = 0.0
+    for high in SHELLS_MM:
+        places[f"to_{high:g}mm"] = f"outside the lesion, from {low:g} to {high:g} mm from it"
+        low = high
+    places[f"beyond_{low:g}mm"] = f"more than {low:g} mm from the lesion"
+    return {
+        f"{sign}_{name}": f"sum of the map's {sign} values {place}"
+        for name, place in places.items()
+        for sign in ("positive", "negative")
+    }
+
+
+def shell_sums(
+    crop: Crop, domain: np.ndarray, spacing: tuple[float, float, float]
+) -> list[dict[str, float]]:
+    """Sums of a map's positive and negative values inside the lesion and in shells around it.
+
+    Distances are those from a voxel's centre to the nearest centre of a voxel of the lesion.
+
+    Args:
+        crop: the map.
+        domain: (X, Y, Z) bool, the lesion on the image's grid; not empty.
+        spacing: voxel size in mm.
+
+    Returns:
+        For each of the map's channels the sums by the names of `shells`.
+    """
+    shell = np.searchsorted(SHELLS_MM, _distances(crop, domain, spacing)) + 1
+    shell[domain[box_of(crop)]] = 0
+    bins = shell.ravel()
+    found: list[dict[str, float]] = []
+    for values in np.moveaxis(crop.values, -1, 0).reshape(crop.values.shape[-1], -1):
+        sums = [
+            np.bincount(bins, part, minlength=len(SHELLS_MM) + 2)
+            for part in (np.maximum(values, 0), np.minimum(values, 0))
+        ]
+        found.append(dict(zip(shells(), np.stack(sums, axis=1).ravel().tolist(), strict=True)))
+    return found
+
+
+def _distances(crop: Crop, domain: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """(x, y, z) mm from each voxel of the crop to the lesion, which may reach out of the crop."""
+    voxels = np.argwhere(domain)
+    first = np.minimum(voxels.min(0), crop.origin)
+    stop = np.maximum(voxels.max(0) + 1, np.add(crop.origin, crop.values.shape[:3]))
+    whole = domain[tuple(map(slice, first, stop))]
+    distances = ndimage.distance_transform_edt(~whole, sampling=spacing)
+    inner = crop.origin - first
+    part: np.ndarray = distances[tuple(map(slice, inner, inner + crop.values.shape[:3]))]
+    return part
+
+
+def box_of(crop: Crop) -> Box:
+    """The part of the image that a crop covers."""
+    x, y, z = (slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))
+    return x, y, z
+
+
 def map_statistics(crop: Crop, domain: np.ndarray) -> list[dict[str, float]]:
     """Statistics of a map, for each of its channels, by the names in `SIGNED` and `POSITIVE`.
 
@@ -27,8 +94,7 @@ def map_statistics(crop: Crop, domain: np.ndarray) -> list[dict[str, float]]:
         crop: the map; the lesion may reach out of it, where it is zero.
         domain: (X, Y, Z) bool, the lesion on the image's grid; not empty.
     """
-    box = tuple(slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))
-    inside, voxels = domain[box], int(np.count_nonzero(domain))
+    inside, voxels = domain[box_of(crop)], int(np.count_nonzero(domain))
     return [_statistics(values, inside, voxels) for values in np.moveaxis(crop.values, -1, 0)]
 
 

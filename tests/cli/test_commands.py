@@ -139,7 +139,7 @@ def test_termination_is_an_interruption_and_leaves_nothing(
         assert list(tmp_path.glob(".jaxsal-*"))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(sys.modules["jaxsal.scan.predict"], "read_scan", terminate)
+    monkeypatch.setattr(sys.modules["jaxsal.scan.loading"], "read_scan", terminate)
     before = signal.getsignal(signal.SIGTERM)
     command = ["predict", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
     assert main(command) == 143
@@ -384,6 +384,12 @@ def test_nothing_heavy_is_imported_before_a_command_runs(imported: str) -> None:
     check = f"import sys, {imported}; print([m for m in {heavy} if m in sys.modules])"
     result = python("-c", check)
     assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def test_reading_volumes_takes_no_jax() -> None:
+    check = "import sys, jaxsal.volumes; print('jax' in sys.modules)"
+    result = python("-c", check)
+    assert (result.stdout, result.stderr) == ("False\n", "")
 
 
 def test_the_program_ends_with_the_status_of_an_interruption() -> None:

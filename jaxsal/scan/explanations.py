@@ -1,0 +1,126 @@
+"""What is to be explained of a scan, and the maps of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.lesions import Instance, select
+from jaxsal.model import Model
+from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.progress import OnProgress
+from jaxsal.scan.methods import compute_maps
+from jaxsal.scan.predict import Prediction, as_run, make_field
+from jaxsal.scan.results import Row, class_row, instance_row
+from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.types import Box
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What one map is about.
+
+    Attributes:
+        stem: of the names of its files.
+        title: of its picture.
+        row: of the table, without the map's statistics.
+    """
+
+    stem: str
+    title: str
+    row: Row
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """What is to be explained, and on which domains.
+
+    Attributes:
+        labels: (X, Y, Z) int32, the lesion domains by label.
+        maps: what the map of each explained label is about.
+    """
+
+    labels: np.ndarray
+    maps: dict[int, Explained]
+
+
+def in_effect(
+    settings: ExplainSettings, prediction_settings: PredictSettings, model: Model
+) -> ExplainSettings:
+    """The settings as they take effect: with the prediction's target, and the layer's own name."""
+    saliency = replace(settings.saliency, target=prediction_settings.target)
+    if not isinstance(saliency, SmoothGradSettings):
+        saliency = replace(saliency, layer=model.resolve_layer(saliency.layer))
+    elif settings.level == "class":
+        saliency = replace(saliency, aggregate="sum")
+    return replace(settings, saliency=saliency)
+
+
+def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanations:
+    """The lesions to explain; at class level all given ones, or all segmented voxels, as one."""
+    inside = np.zeros(prediction.scan.grid.shape, bool)
+    inside[prediction.scan.box] = True
+    if settings.level == "class":
+        if prediction.scan.labels is not None:
+            domain = prediction.labels > 0
+        else:
+            domain = prediction.probability >= prediction.threshold
+        domain &= inside
+        explained = {1: _class_level(prediction, domain)} if domain.any() else {}
+        return Explanations(domain.astype(np.int32), explained)
+    chosen = select(prediction.instances, settings.labels)
+    unseen = {i.label for i in chosen} - set(np.unique(prediction.labels[inside]).tolist())
+    if unseen:
+        reason = (
+            f"nothing to explain of lesion {', '.join(map(str, sorted(unseen)))}: all images are 0 "
+            "there and around, which the network is never given"
+        )
+        if settings.labels is not None:
+            raise InputError(f"{reason}; leave out of --labels")
+        warnings.warn(f"{reason}; left out", stacklevel=2)
+    seen = {i.label: _instance_level(i) for i in chosen if i.label not in unseen}
+    return Explanations(prediction.labels, seen)
+
+
+def maps_of(
+    model: Model,
+    prediction: Prediction,
+    wanted: Explanations,
+    prediction_settings: PredictSettings,
+    settings: ExplainSettings,
+    on_progress: OnProgress | None,
+) -> Iterator[tuple[int, Crop]]:
+    """Each wanted label with its map."""
+    field_settings = replace(prediction_settings, field=settings.field)
+    labels = np.where(np.isin(wanted.labels, list(wanted.maps)), wanted.labels, 0)
+    box = prediction.scan.box
+    model = as_run(model, field_settings)
+    crops = compute_maps(
+        model,
+        make_field(model, field_settings),
+        prediction.scan.image[box],
+        labels[box],
+        settings,
+        on_progress,
+    )
+    return ((label, _moved(crop, box)) for label, crop in crops)
+
+
+def _moved(crop: Crop, box: Box) -> Crop:
+    """A map of a part of the image as one of the image."""
+    x, y, z = (o + part.start for o, part in zip(crop.origin, box, strict=True))
+    return replace(crop, origin=(x, y, z))
+
+
+def _instance_level(instance: Instance) -> Explained:
+    size = f"{instance.volume_mm3:.0f} mm³"
+    title = f"Lesion {instance.label} ({instance.kind}, {size})"
+    return Explained(f"lesion-{instance.label:04d}", title, instance_row(instance))
+
+
+def _class_level(prediction: Prediction, domain: np.ndarray) -> Explained:
+    return Explained("class", "All segmented voxels", class_row(domain, prediction.scan.grid))

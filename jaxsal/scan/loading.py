@@ -1,0 +1,86 @@
+"""The files of one scan, and what is read from them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.grid import Grid
+from jaxsal.model import Model
+from jaxsal.types import Box
+from jaxsal.volumes import read_labels, read_mask, read_scan
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The files of one scan.
+
+    Attributes:
+        images: one per channel of the model, in the model's order.
+        reference: a mask of the true lesions, if there is one.
+        instances: a label map whose lesions are to be explained instead of predicted ones.
+    """
+
+    images: tuple[Path, ...]
+    reference: Path | None = None
+    instances: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference and self.instances:
+            raise InputError("give a reference mask or a label map of instances, not both")
+
+    def roles(self, channels: Sequence[str]) -> dict[str, Path]:
+        """The files by what each is taken for: a channel, "reference" or "instances"."""
+        others = {"reference": self.reference, "instances": self.instances}
+        given = {role: path for role, path in others.items() if path is not None}
+        return dict(zip(channels, self.images, strict=False)) | given
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedScan:
+    """What a scan's files hold.
+
+    Attributes:
+        image: (X, Y, Z, C) float32, normalised.
+        grid: of the image.
+        box: the part of the image that the network is given.
+        reference: (X, Y, Z) bool, the true lesions, if there is a mask of them.
+        labels: (X, Y, Z) int32, the user's lesions, if there is a label map.
+    """
+
+    image: np.ndarray
+    grid: Grid
+    box: Box
+    reference: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+
+def load_scan(scan: Scan, model: Model) -> LoadedScan:
+    """Reads a scan's files, the images as the model takes them.
+
+    Raises:
+        InputError: a file cannot be used.
+    """
+    image, grid, box = read_scan(scan.images, model.channels, model.preprocessing)
+    _warn_of_swaps(scan, model.channels)
+    reference = read_mask(scan.reference, grid) if scan.reference else None
+    labels = read_labels(scan.instances, grid) if scan.instances else None
+    return LoadedScan(image, grid, box, reference, labels)
+
+
+def _warn_of_swaps(scan: Scan, channels: Sequence[str]) -> None:
+    """Warns of a file that is named after another channel than the one it is taken for."""
+    for channel, path in zip(channels, scan.images, strict=True):
+        name = path.name.lower()
+        others = [other for other in channels if other != channel and other.lower() in name]
+        if others and channel.lower() not in name:
+            warnings.warn(
+                f"{path.name} is taken for the channel {channel}, but is named after {others[0]}; "
+                f"give the images in the model's order: {', '.join(channels)}",
+                stacklevel=2,
+            )

@@ -1,0 +1,97 @@
+"""How results came about: software, device, model, inputs and time."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsal import __version__
+from jaxsal.devices import current_device
+from jaxsal.files import file_checksum
+from jaxsal.model import Model
+
+_LIBRARIES = ("jaxlib", "flax", "numpy", "scipy", "nibabel", "orbax-checkpoint")
+
+
+class RunRecord:
+    """How the results of one command came about.
+
+    Args:
+        command: what was run.
+        model: with what.
+        inputs: on which files, by what each is taken for.
+    """
+
+    def __init__(self, command: str, model: Model, inputs: Mapping[str, Path]) -> None:
+        self._clock = time.perf_counter()
+        self._command, self._model = command, model
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._inputs = {
+            role: {"file": str(path), "sha256": file_checksum(path)}
+            for role, path in inputs.items()
+            if path.is_file()
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The facts that a reader of the page wants first."""
+        return {
+            **software(),
+            "device": current_device().device_kind,
+            "precision": self._model.precision,
+            "started": self._started,
+            "seconds": round(time.perf_counter() - self._clock, 1),
+        }
+
+    def files(self) -> dict[str, str]:
+        """The input files, by what each is taken for."""
+        return {role: entry["file"] for role, entry in self._inputs.items()}
+
+    def finished(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The whole record, ready for JSON."""
+        return {
+            "command": self._command,
+            **self.summary(),
+            "settings": settings,
+            "model": model_facts(self._model),
+            "inputs": self._inputs,
+        }
+
+
+def software() -> dict[str, Any]:
+    """Versions of what computes."""
+    return {
+        "jaxsal": __version__,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def model_facts(model: Model) -> dict[str, Any]:
+    """What tells a model from others, ready for JSON."""
+    return {
+        "network": model.config.kind,
+        "architecture": model.config.to_arguments(),
+        "channels": list(model.channels),
+        "threshold": model.threshold,
+        "rematerialised": model.rematerialise,
+        "parameters_sha256": _parameters_checksum(model),
+        "source": dict(model.source),
+    }
+
+
+def _parameters_checksum(model: Model) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(model.parameters.items()):
+        digest.update(name.encode())
+        digest.update(np.asarray(value).tobytes())
+    return digest.hexdigest()
