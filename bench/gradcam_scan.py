@@ -23,7 +23,9 @@ from bench.options import base_job, job_settings, timed
 from bench.patient import patient_case
 from bench.record import Result, Row
 from jaxsal.field import LogitField
+from jaxsal.saliency.domains import Domain
 from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.jobs import jobs_of
 from jaxsal.saliency.gradcam.sharing import apart, box_of
 
 _ALL = 1000  # more lesions than a scan has
@@ -91,16 +93,9 @@ def _row(
 def _parts(field: LogitField, case: Case) -> list[list[np.ndarray]]:
     """By window, the voxels in it (V, 3) of each lesion whose logits come from it."""
     x, y, z, _ = case.image.shape
-    lesions = list(case.lesions.values())
-    plan = field.layer_plan((x, y, z), np.concatenate(lesions))
-    owners = np.repeat(np.arange(len(lesions)), [len(voxels) for voxels in lesions])
-    voxels = np.concatenate(lesions) + plan.before
-    parts = []
-    for window, start in enumerate(plan.starts):
-        reached = plan.weights[:, window] > 0
-        own = [reached & (owners == lesion) for lesion in range(len(lesions))]
-        parts.append([voxels[rows] - start for rows in own if rows.any()])
-    return parts
+    domains = [Domain(label, voxels) for label, voxels in case.lesions.items()]
+    plan = field.layer_plan((x, y, z), np.concatenate(list(case.lesions.values())))
+    return [[part.points for part in job.parts] for job in jobs_of(plan, domains)]
 
 
 def _pull_backs(case: Case, roi: tuple[int, ...], layer: str, parts: list[list[np.ndarray]]) -> int:

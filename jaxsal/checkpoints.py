@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import uuid
 import warnings
@@ -57,7 +58,7 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def load_model(folder: str | Path, precision: str = "float32") -> Model:
+def load_model(folder: str | os.PathLike[str], precision: str = "float32") -> Model:
     """Reads a model directory; its parameters go to the default device.
 
     Args:

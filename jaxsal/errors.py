@@ -9,3 +9,7 @@ class InputError(ValueError):
     The message states the rule, names the file or argument, says what was received and what to do.
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class OutputError(InputError):
+    """Results cannot be written, of whatever scan."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from jaxsal.errors import InputError
+from jaxsal.errors import OutputError
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a binary file that appears under its name only when the block ends without an error.
 
     Raises:
-        InputError: if the file cannot be written; an existing one is then unchanged.
+        OutputError: if the file cannot be written; an existing one is then unchanged.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -29,7 +29,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         os.replace(partial, path)
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(
+        raise OutputError(
             f"Cannot write {path}: {reason}. Check folder, rights and space."
         ) from error
     finally:

@@ -29,6 +29,7 @@ FIELDS = ("sliding", "whole")
 LEVELS = ("instance", "class")
 METHODS = ("smoothgrad", "gradcam++", "gradcam")
 WINDOWS: tuple[Windows, ...] = get_args(Windows)
+OUTPUTS = ("table", "cropped", "full")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 FEWEST_SAMPLES = 5  # before a standard error is believed
 
@@ -92,8 +93,8 @@ class SmoothGradSettings:
         standard_error: also compute the standard error of each map over the noisy images.
         memory: bytes to stay within; None: a share of what the device has.
         voxel_batch: gradients computed at once; None: as many as pay and fit the memory.
-        noise_batch: noisy images computed at once per device; None: one. Results do not depend on
-            either.
+        noise_batch: noisy images computed at once per device; None: one, and more where lesions
+            have too few voxels to make full use of a device. Results do not depend on either.
     """
 
     target: int = 1
@@ -254,6 +255,49 @@ class ExplainSettings:
         if self.level == "instance" and isinstance(self.saliency, SmoothGradSettings):
             return f"{self.method}-{self.saliency.aggregate}"
         return self.method
+
+
+@dataclass(frozen=True)
+class CohortSettings:
+    """How the scans of a cohort are explained: lesion by lesion, by one or more methods.
+
+    Attributes:
+        saliency: the methods; SmoothGrad, Grad-CAM++ and Grad-CAM once each at most. Their target
+            is that of the prediction's settings, as in `ExplainSettings`.
+        field: as in `ExplainSettings`.
+        output: what is kept. "table": statistics of each lesion's maps; "cropped": the maps, too,
+            where they can be non-zero; "full": the maps on the image's grid.
+        portion: lesions of a scan are computed, and recorded, together until they have this many
+            voxels. It is what an interrupted run has to do again at most, but for larger lesions
+            and for heat maps, of which all of a scan's are computed together.
+    """
+
+    saliency: tuple[SmoothGradSettings | GradCamSettings, ...] = field(
+        default_factory=lambda: (SmoothGradSettings(),)
+    )
+    field: str = "sliding"
+    output: str = "cropped"
+    portion: int = 500
+
+    def __post_init__(self) -> None:
+        _one_of("field", self.field, FIELDS)
+        _one_of("output", self.output, OUTPUTS)
+        _whole("portion", self.portion)
+        methods = [method.method for method in self.methods]
+        if not methods or len(set(methods)) < len(methods):
+            raise InputError(
+                f"give one or more methods, each of them once; got {', '.join(methods) or 'none'}"
+            )
+
+    @property
+    def methods(self) -> tuple[ExplainSettings, ...]:
+        """The settings of each method."""
+        return tuple(
+            ExplainSettings(
+                saliency, field=self.field, full_grid=self.output == "full", pictures=False
+            )
+            for saliency in self.saliency
+        )
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -340,6 +340,7 @@ def _require_none(wrong: np.ndarray, data: np.ndarray, name: str, rule: str, adv
 
 
 def require_same_grid(name: str, grid: Grid, other_name: str, other: Grid) -> None:
+    """Raises InputError, with both names, unless two volumes lie on the same grid."""
     if grid.matches(other):
         return
     what = "shape" if grid.shape != other.shape else "affine (voxel to mm)"

@@ -53,9 +53,9 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray | None = None) -> Path
     return path
 
 
-def make_scan(folder: Path) -> TinyScan:
+def make_scan(folder: Path, seed: int = SEED) -> TinyScan:
     """A noisy ball with a few bright spots in a black background, in two channels."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
     head = sum(axis**2 for axis in axes) < 0.8
     data = np.zeros((2, *SHAPE), np.float32)

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 from jaxsal import __version__
-from jaxsal.cli import bench, convert, demo, explain, info, predict
+from jaxsal.cli import bench, cohort, convert, demo, explain, info, predict
 from jaxsal.errors import InputError
 
-_COMMANDS: tuple[ModuleType, ...] = (demo, convert, info, predict, explain, bench)
+_COMMANDS: tuple[ModuleType, ...] = (demo, convert, info, predict, explain, cohort, bench)
 _MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143
 _NO_MEMORY = "out of memory; use smaller windows (--roi) or give explain a smaller --memory"
 
@@ -26,16 +26,19 @@ class _Terminated(KeyboardInterrupt):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status: 0, 2 for a user's mistake, 1 for a failure."""
+    """Runs a command; returns the exit status.
+
+    0, 2 for a user's mistake, 1 for a failure, or what the command itself returns.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
-    name = f"{parser.prog} {options.command}"
+    name = " ".join([parser.prog, options.command, *filter(None, [getattr(options, "verb", "")])])
     warnings.showwarning = lambda message, *_, **__: print(
         f"{name}: warning: {message}", file=sys.stderr
     )
     try:
         with _terminable():
-            options.run(options)
+            status: int | None = options.run(options)
         sys.stdout.flush()
     except InputError as error:
         return _say(name, str(error), _MISTAKE)
@@ -56,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         return _say(name, str(error), _FAILURE)
+    else:
+        return status or 0
     return 0
 
 

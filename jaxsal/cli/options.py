@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxsal.errors import InputError
 from jaxsal.settings import FIELDS, PRECISIONS, WINDOWS, PredictSettings
 
 if TYPE_CHECKING:
     import jax
 
+    from jaxsal.cohort.entries import Entry
     from jaxsal.model import Model
     from jaxsal.scan import Scan
 
@@ -37,6 +39,27 @@ def add_scan(parser: argparse.ArgumentParser) -> None:
         "--overwrite",
         action="store_true",
         help="replace the results of an earlier run in that folder",
+    )
+
+
+def add_cohort(parser: argparse.ArgumentParser) -> None:
+    """The model and the cohort, see `cohort_entries`."""
+    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="a converted model")
+    parser.add_argument(
+        "cohort",
+        type=Path,
+        metavar="COHORT",
+        help="a table (.tsv, .csv) with the columns scan, one per channel of the model, and "
+        "perhaps reference, instances, subject, session and run; or a BIDS folder",
+    )
+    parser.add_argument(
+        "--select",
+        type=_selection,
+        action="append",
+        default=[],
+        metavar="CHANNEL=ENTITY:LABEL,...",
+        help="of a BIDS folder: the images that are a channel's, or the reference or instances, "
+        "by their BIDS entities, such as t1=suffix:T1w,desc:preproc; once per channel",
     )
 
 
@@ -189,10 +212,30 @@ def scan_files(options: argparse.Namespace) -> Scan:
     )
 
 
+def cohort_entries(options: argparse.Namespace, channels: Sequence[str]) -> list[Entry]:
+    """The cohort given by the options of `add_cohort`."""
+    from jaxsal.cohort.source import read_cohort
+
+    roles = [role for role, _ in options.select]
+    twice = {role for role in roles if roles.count(role) > 1}
+    if twice:
+        raise InputError(f"--select {min(twice)}=... is given twice: put all its entities in one")
+    return read_cohort(options.cohort, channels, dict(options.select))
+
+
 def channel_files(scan: Scan, channels: Sequence[str]) -> str:
     """Which file is taken for which channel."""
     pairs = zip(channels, scan.images, strict=False)
     return ", ".join(f"{channel}: {path.name}" for channel, path in pairs)
+
+
+def _selection(text: str) -> tuple[str, dict[str, str]]:
+    """A role and its images' entities."""
+    role, _, listed = text.partition("=")
+    pairs = [pair.partition(":") for pair in listed.split(",")]
+    if not role or not all(name and colon for name, colon, _ in pairs):
+        raise argparse.ArgumentTypeError(f"must be like t1=suffix:T1w,desc:preproc, got {text!r}")
+    return role, {name: label for name, _, label in pairs}
 
 
 def _gibibytes(text: str) -> int:

@@ -59,8 +59,12 @@ class ProgressBar:
         self._shown.stage(name)
 
     def update(self, done: Done) -> None:
-        """Shows how much is done."""
-        self._shown.update(done)
+        """Shows how many gradients are done."""
+        self._shown.update(done.gradients_done, done.gradients, _counts(done))
+
+    def count(self, done: int, total: int, things: str) -> None:
+        """Shows how many things are done."""
+        self._shown.update(done, total, f"{done:,}/{total:,} {things}")
 
 
 class _Bar:
@@ -103,15 +107,15 @@ class _Bar:
         with self._changing:
             self._progress.update(self._task, description=f"{self._stage}: {message}")
 
-    def update(self, done: Done) -> None:
+    def update(self, done: int, total: int, counts: str) -> None:
         with self._changing:
             self._progress.columns = self._measured
             self._progress.update(
                 self._task,
                 description=self._stage,
-                completed=done.gradients_done,
-                total=done.gradients,
-                counts=_counts(done),
+                completed=done,
+                total=total,
+                counts=counts,
             )
 
 
@@ -134,11 +138,11 @@ class _Log:
             self._noted = message
             self._say(f"{self._stage}: {message}")
 
-    def update(self, done: Done) -> None:
-        share = 100 * done.gradients_done // max(done.gradients, 1)
+    def update(self, done: int, total: int, counts: str) -> None:
+        share = 100 * done // max(total, 1)
         if share >= self._next:
             self._next = share - share % _LOG_STEP + _LOG_STEP
-            self._say(f"{self._stage}: {share} %, {_counts(done)}")
+            self._say(f"{self._stage}: {share} %, {counts}")
 
     def _say(self, message: str) -> None:
         hours, seconds = divmod(int(time.monotonic() - self._started), 3600)

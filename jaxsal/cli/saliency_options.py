@@ -1,8 +1,9 @@
-"""The options of ``jaxsal explain`` that say which maps are computed, and how."""
+"""Options that say which maps are computed, and how."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from jaxsal.cli import options as shared
 from jaxsal.errors import InputError
@@ -36,15 +37,20 @@ _OWN: dict[str, tuple[str, ...]] = {
 _COMMON = ("seed", "memory")
 
 
+_METHODS_HELP = (
+    "maps from gradients of the image's voxels, one per channel, or one heat map from the "
+    "activations of a layer"
+)
+
+
 def add(parser: argparse.ArgumentParser) -> None:
-    """The method, its options, and what to explain."""
+    """The method, its options, and what of a scan to explain."""
     group = parser.add_argument_group("saliency")
     group.add_argument(
         "--method",
         choices=METHODS,
         default="smoothgrad",
-        help="maps from gradients of the image's voxels, one per channel, or one heat map from the "
-        "activations of a layer; default: %(default)s",
+        help=f"{_METHODS_HELP}; default: %(default)s",
     )
     group.add_argument(
         "--level",
@@ -58,6 +64,23 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="3,7",
         help="which lesions to explain, by their labels in instances.nii.gz; default: all",
     )
+    _add_common(parser, group)
+
+
+def add_several(parser: argparse.ArgumentParser) -> None:
+    """One or more methods for every lesion, and their options."""
+    group = parser.add_argument_group("saliency")
+    group.add_argument(
+        "--method",
+        nargs="+",
+        choices=METHODS,
+        default=["smoothgrad"],
+        help=f"one or more: {_METHODS_HELP}; default: smoothgrad",
+    )
+    _add_common(parser, group)
+
+
+def _add_common(parser: argparse.ArgumentParser, group: argparse._ActionsContainer) -> None:
     shared.add_field(
         group,
         "what is differentiated: the windows' blended logits, or the whole "
@@ -149,36 +172,53 @@ def _add_gradcam(group: argparse._ActionsContainer) -> None:
 
 
 def settings(options: argparse.Namespace) -> SmoothGradSettings | GradCamSettings:
-    """How maps are computed.
+    """How the maps of one scan are computed.
 
     Raises:
         InputError: an option does not go with another one, or the layer is missing.
     """
-    _check(options)
-    names = (*_OWN[options.method], *_COMMON)
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if options.method == "smoothgrad":
-        return SmoothGradSettings(**given)
-    return GradCamSettings(method=options.method, **given)
-
-
-def _check(options: argparse.Namespace) -> None:
-    for name in {name: None for own in _OWN.values() for name in own}:
-        if getattr(options, name) is not None and name not in _OWN[options.method]:
-            takers = " and ".join(method for method, own in _OWN.items() if name in own)
-            raise InputError(
-                f"{_flag(name)} is for {takers}; it does not go with --method {options.method}"
-            )
     if options.level == "class" and options.aggregate is not None:
         raise InputError("--aggregate is for the instance level; the class level is a sum (Eq. 1)")
+    _check(options, [options.method])
+    return _settings_of(options, options.method)
+
+
+def several_settings(
+    options: argparse.Namespace,
+) -> tuple[SmoothGradSettings | GradCamSettings, ...]:
+    """How maps are computed, by each of the methods.
+
+    Raises:
+        InputError: as `settings` does.
+    """
+    _check(options, options.method)
+    return tuple(_settings_of(options, method) for method in options.method)
+
+
+def _settings_of(options: argparse.Namespace, method: str) -> SmoothGradSettings | GradCamSettings:
+    names = (*_OWN[method], *_COMMON)
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if method == "smoothgrad":
+        return SmoothGradSettings(**given)
+    return GradCamSettings(method=method, **given)  # type: ignore[arg-type]
+
+
+def _check(options: argparse.Namespace, methods: Sequence[str]) -> None:
+    taken = {name for method in methods for name in _OWN[method]}
+    for name in {name: None for own in _OWN.values() for name in own}:
+        if getattr(options, name) is not None and name not in taken:
+            takers = " and ".join(method for method, own in _OWN.items() if name in own)
+            raise InputError(
+                f"{_flag(name)} is for {takers}; it does not go with --method {' '.join(methods)}"
+            )
     if options.probes is not None and options.derivatives != "stochastic":
         raise InputError("--probes is for --derivatives stochastic; give that, too, or neither")
-    random = options.method == "smoothgrad" or options.derivatives == "stochastic"
+    random = "smoothgrad" in methods or options.derivatives == "stochastic"
     if options.seed is not None and not random:
         raise InputError("--seed is for noise and probes, and these heat maps have neither")
-    if options.method != "smoothgrad" and options.layer is None:
+    if any("layer" in _OWN[method] for method in methods) and options.layer is None:
         raise InputError(
-            f"--method {options.method} needs --layer NAME; `jaxsal info {options.model}` lists "
+            f"--method {' '.join(methods)} needs --layer NAME; `jaxsal info {options.model}` lists "
             "the layers"
         )
 

@@ -6,7 +6,7 @@ That is all that saliency needs in order to differentiate a single voxel's logit
 running the network on anything else.
 """
 
-from jaxsal.field.network import image_shape
+from jaxsal.field.network import cut_window, image_shape
 from jaxsal.field.plan import LogitField, WindowPlan, pad_image
 from jaxsal.field.sliding import SlidingWindow, sliding_window
 from jaxsal.field.whole import WholeVolume, whole_volume
@@ -16,6 +16,7 @@ __all__ = [
     "SlidingWindow",
     "WholeVolume",
     "WindowPlan",
+    "cut_window",
     "image_shape",
     "pad_image",
     "sliding_window",

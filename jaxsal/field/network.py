@@ -83,10 +83,24 @@ def image_shape(function: LogitFunction, image: jax.Array) -> Triple:
     return x, y, z
 
 
-@partial(jax.jit, static_argnames=("function", "size"))
 def window_logits(
     function: LogitFunction, parameters: Any, image: jax.Array, start: Triple, size: Triple
 ) -> jax.Array:
-    """Logits (x, y, z, K) on the window of this start and size."""
-    window = jax.lax.dynamic_slice(image, (*start, 0), (*size, image.shape[-1]))
+    """Logits (x, y, z, K) on the window of this start and size.
+
+    The network is compiled for the window's size, once for images of all shapes.
+    """
+    return logits_on(function, parameters, cut_window(image, start, size))
+
+
+@partial(jax.jit, static_argnames="function")
+def logits_on(function: LogitFunction, parameters: Any, window: jax.Array) -> jax.Array:
+    """Logits (x, y, z, K) on a window (x, y, z, C)."""
     return function(parameters, window[None])[0]
+
+
+@partial(jax.jit, static_argnames="size")
+def cut_window(image: jax.Array, start: Triple | jax.Array, size: Triple) -> jax.Array:
+    """The window (x, y, z, C) of an image (X, Y, Z, C); one compilation serves all starts."""
+    corner = (start[0], start[1], start[2], 0)
+    return jax.lax.dynamic_slice(image, corner, (*size, image.shape[-1]))

@@ -142,14 +142,16 @@ class SlidingWindow:
 
     def _count(self, padded: Triple) -> np.ndarray:
         """Sum of the importance of all windows at every voxel."""
-        if padded not in self._counts:
+        count = self._counts.get(padded)
+        if count is None:
             count = np.zeros(padded, np.float32)
             for start in self.starts(padded):
                 count[tuple(slice(s, s + r) for s, r in zip(start, self.roi, strict=True))] += (
                     self.importance
                 )
+            self._counts.clear()  # scans come one after the other, and of many shapes
             self._counts[padded] = count
-        return self._counts[padded]
+        return count
 
 
 @jax.jit

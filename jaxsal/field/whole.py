@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.field.network import image_shape, model_parts, window_logits
+from jaxsal.field.network import image_shape, logits_on, model_parts
 from jaxsal.field.plan import WindowPlan, pad, unpad, zeros_before
 from jaxsal.locality import receptive_field
 from jaxsal.types import LogitFunction, Reach, Triple
@@ -43,7 +43,7 @@ class WholeVolume:
         shape = image_shape(self.function, image)
         before, padded = self._padding(shape)
         image = pad(jnp.asarray(image), before, padded)
-        logits = window_logits(self.function, self.parameters, image, (0, 0, 0), padded)
+        logits = logits_on(self.function, self.parameters, image)
         return unpad(logits, before, shape)
 
     def plan(self, shape: Triple, voxels: np.ndarray) -> WindowPlan:

@@ -26,12 +26,14 @@ from jaxsal.saliency.accumulation import LesionMap, frame_size
 from jaxsal.saliency.derivative import Derivative, derivative_of
 from jaxsal.saliency.items import Items, points_in_window, window_groups
 from jaxsal.saliency.memory import GIB, array_bytes, needs_of
+from jaxsal.saliency.portions import power_of_two_within, samples_at_once
 from jaxsal.saliency.programs import Programs, device_mesh
+from jaxsal.settings import FEWEST_SAMPLES
 from jaxsal.types import Triple
 
 MAPS_SHARE = 0.3  # of the memory budget, at most, for the maps of lesions computed together
 _LINEARISATIONS_SHARE = 0.4  # of the rest, for the windows kept linearised
-_LARGEST_BATCH = 32  # of items per GPU or TPU, which is full by then
+_LARGEST_BATCH = 32  # gradients at once per GPU or TPU, which is full by then
 
 
 class NoisyImages(Protocol):
@@ -60,7 +62,7 @@ class Work:
         devices: to share the work between.
         budget: bytes to stay within on each of them, or on all together if they share a memory.
         item_batch: items per pull-back and device; None: as many as pay and fit.
-        noise_batch: noise samples at once and device.
+        noise_batch: noise samples at once and device; None: as many as pay and fit.
         squares: whether standard errors are wanted.
         tolerance: relative standard error at which a lesion needs no more samples; or None.
         report: told for how many items × samples gradients were computed.
@@ -74,7 +76,7 @@ class Work:
     devices: tuple[jax.Device, ...]
     budget: int
     item_batch: int | None
-    noise_batch: int
+    noise_batch: int | None
     squares: bool
     tolerance: float | None
     report: Callable[[int], None] = lambda count: None
@@ -91,7 +93,7 @@ def engine_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Engine
     while True:
         budget = work.budget // count if shared else work.budget
         try:
-            engine = Engine(
+            engine = _engine_of(
                 replace(work, devices=work.devices[:count], budget=budget), voxels, items
             )
         except InputError:
@@ -103,23 +105,46 @@ def engine_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Engine
         count //= 2
 
 
+def _engine_of(work: Work, voxels: np.ndarray, items: Items) -> Engine:
+    """An engine that takes as many noise samples at once as are asked for, or as pay and fit."""
+    engine = Engine(work, voxels, items, work.noise_batch or 1)
+    if work.noise_batch is not None or work.item_batch is not None:
+        return engine
+    count = engine.samples_that_pay
+    while count > 1:
+        try:
+            larger = Engine(work, voxels, items, count)
+        except InputError:  # the memory does not suffice
+            pass
+        else:
+            if larger.keeps_enough and larger.wave_count <= engine.wave_count:
+                return larger
+        count //= 2
+    return engine
+
+
 class Engine:
     """Computes the maps of some lesions; see the module.
+
+    Attributes:
+        noise_batch: noise samples at once and device.
 
     Args:
         work: what to do.
         voxels: (V, 3) positions of all lesions' voxels in the image.
         items: of all lesions.
+        noise_batch: noise samples at once and device.
 
     Raises:
         InputError: the memory does not suffice for a single item.
     """
 
-    def __init__(self, work: Work, voxels: np.ndarray, items: Items) -> None:
+    def __init__(self, work: Work, voxels: np.ndarray, items: Items, noise_batch: int) -> None:
         self._work, self._voxels, self._items = work, voxels, items
+        self.noise_batch = noise_batch
         self._plan = work.field.plan(work.shape, voxels)
         self._groups = window_groups(self._plan, items)
-        windows = (work.noise_batch, *self._plan.size, work.channels)
+        windows = (noise_batch, *self._plan.size, work.channels)
         self._derivative = derivative_of(
             work.field.function,
             work.field.parameters,
@@ -128,7 +153,7 @@ class Engine:
             single=items.rows.shape[1] == 1,
         )
         self._programs = Programs(self._derivative, device_mesh(work.devices, work.noisy.count))
-        self._samples = work.noise_batch * self._programs.sample_devices
+        self._samples = noise_batch * self._programs.sample_devices
         self._frame, self._lows, self._highs = self._extents()
         self._batch, self._keep, self._for_maps = self._portions()
 
@@ -141,6 +166,26 @@ class Engine:
     def keeps_enough(self) -> bool:
         """Whether all windows that reach a voxel can be kept linearised at once."""
         return self._keep >= max(len(group.windows) for group in self._groups)
+
+    @property
+    def samples_that_pay(self) -> int:
+        """How many noise samples at once and device need the fewest gradients; may not fit."""
+        mesh = self._programs.sample_devices, self._programs.item_devices
+        samples = self._work.noisy.count
+        if self._work.tolerance is not None:  # a lesion may not need more
+            samples = min(samples, FEWEST_SAMPLES)
+        return samples_at_once(self._groups, samples, self._width, mesh)
+
+    @property
+    def _width(self) -> int:
+        """Gradients at once and device, noise samples times items, that make full use of it."""
+        on_cpu = self._work.devices[0].platform == "cpu"
+        return self._derivative.largest_cpu_batch if on_cpu else _LARGEST_BATCH
+
+    @property
+    def wave_count(self) -> int:
+        """How many waves the lesions take."""
+        return sum(1 for _ in self.waves())
 
     @property
     def pull_backs(self) -> int:
@@ -173,7 +218,7 @@ class Engine:
 
     def _map_bytes(self) -> list[int]:
         """What the map of each lesion takes while it is computed."""
-        copies = 2 + self._work.noise_batch + self._work.squares
+        copies = 2 + self.noise_batch + self._work.squares
         each = 4 * copies * self._work.channels
         frames = zip(self._lows, self._highs, strict=True)
         return [each * math.prod(frame_size(low, high)) for low, high in frames]
@@ -302,11 +347,11 @@ class Engine:
             InputError: it does not suffice for a single item.
         """
         work, plan = self._work, self._plan
-        image = 4 * work.noise_batch * work.channels  # bytes per position
+        image = 4 * self.noise_batch * work.channels  # bytes per position
         needs = needs_of(
             self._derivative,
             Shapes.of(work.field.parameters),
-            (work.noise_batch, *plan.size, work.channels),
+            (self.noise_batch, *plan.size, work.channels),
             self._items.rows.shape[1],
         )
         several = any(len(group.windows) > 1 for group in self._groups)
@@ -328,10 +373,9 @@ class Engine:
         room = min(_LINEARISATIONS_SHARE * available, available - max(needs.linearise, each))
         most = max(len(group.windows) for group in self._groups)
         keep = min(max(int(room // needs.linearised), 1), 2 * most)
-        platform = work.devices[0].platform
-        largest = self._derivative.largest_cpu_batch if platform == "cpu" else _LARGEST_BATCH
-        fitting = max(int((available - keep * needs.linearised) // each), 1)
-        per_device = work.item_batch or min(fitting, largest)
+        fitting = int((available - keep * needs.linearised) // each)
+        paying = self._width // self.noise_batch
+        per_device = work.item_batch or power_of_two_within(min(fitting, paying))
         return Batch(per_device, self._programs.item_devices), keep, for_maps
 
     @cached_property

@@ -4,8 +4,9 @@ Devices form a mesh of two axes: over one go the noise samples, over the other t
 batch. Every device linearises the windows of its own samples and pulls its own items back; maxima
 are kept apart per device and united at the end, so that devices never wait for each other.
 
-Compiled once per derivative and mesh. Axes of arrays: D devices along the item axis, B items, N
-noise samples, then X, Y, Z and C.
+Compiled once per derivative and mesh; what runs the network is compiled for windows, whatever the
+shape of the images. Axes of arrays: D devices along the item axis, B items, N noise samples, then
+X, Y, Z and C.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxsal.field import cut_window
 from jaxsal.saliency.aggregate import add_at, signed_maximum_at
 from jaxsal.saliency.derivative import Derivative
 from jaxsal.types import Triple
@@ -74,7 +76,7 @@ class Programs:
 
     def linearise(self, parameters: Any, images: jax.Array, start: np.ndarray, size: Triple) -> Any:
         """The derivative at the window of this start (3,) in images (N, X, Y, Z, C)."""
-        return _linearise(self, size)(parameters, images, jnp.asarray(start))
+        return _linearise(self)(parameters, _cut(self, size)(images, jnp.asarray(start)))
 
     def pull_back(
         self, prepared: Any, linearised: Any, points: np.ndarray, weights: np.ndarray
@@ -134,14 +136,22 @@ def _prepare(programs: Programs) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _linearise(programs: Programs, size: Triple) -> Any:
-    def linearise(parameters: Any, images: jax.Array, start: jax.Array) -> Any:
-        corner = (0, start[0], start[1], start[2], 0)
-        windows = jax.lax.dynamic_slice(images, corner, (images.shape[0], *size, images.shape[-1]))
+def _cut(programs: Programs, size: Triple) -> Any:
+    """Apart from what follows, which so is compiled once for images of all shapes."""
+
+    def cut(images: jax.Array, start: jax.Array) -> jax.Array:
+        return jax.vmap(lambda image: cut_window(image, start, size))(images)
+
+    return _sharded(programs, cut, (P(SAMPLES), P()), P(SAMPLES))
+
+
+@lru_cache(maxsize=64)
+def _linearise(programs: Programs) -> Any:
+    def linearise(parameters: Any, windows: jax.Array) -> Any:
         linearised = programs.derivative.linearise(parameters, windows)
         return jax.tree.map(lambda leaf: leaf[None], linearised)  # an axis for the devices
 
-    return _sharded(programs, linearise, (P(), P(SAMPLES), P()), P(SAMPLES))
+    return _sharded(programs, linearise, (P(), P(SAMPLES)), P(SAMPLES))
 
 
 @lru_cache(maxsize=64)

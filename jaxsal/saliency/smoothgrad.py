@@ -85,8 +85,9 @@ def smoothgrad(
         memory: bytes to stay within, on a CPU for all of its devices together; by default a share
             of what there is.
         voxel_batch: gradients computed at once per device; by default as many as pay and fit.
-        noise_batch: noisy images computed at once per device; by default one. Results do not
-            depend on either.
+        noise_batch: noisy images computed at once per device; by default one, and more where
+            lesions have too few voxels to make full use of a device. Results do not depend on
+            either.
         devices: to share the work between, all of one kind; by default the current one, or all of
             the CPU's.
         on_progress: called after each batch.
@@ -177,7 +178,7 @@ def _prepared(
         devices=devices,
         budget=settings.memory or default_budget(devices),
         item_batch=settings.voxel_batch,
-        noise_batch=min(settings.noise_batch or 1, noisy.count),
+        noise_batch=settings.noise_batch and min(settings.noise_batch, noisy.count),
         squares=settings.standard_error or settings.tolerance is not None,
         tolerance=settings.tolerance,
     )

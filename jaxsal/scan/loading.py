@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,13 +74,18 @@ def load_scan(scan: Scan, model: Model) -> LoadedScan:
 
 
 def _warn_of_swaps(scan: Scan, channels: Sequence[str]) -> None:
-    """Warns of a file that is named after another channel than the one it is taken for."""
+    for _, message in named_after_others(scan, channels):
+        warnings.warn(message, stacklevel=2)
+
+
+def named_after_others(scan: Scan, channels: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Channels whose image is named after another one, and what to say of it."""
     for channel, path in zip(channels, scan.images, strict=True):
         name = path.name.lower()
         others = [other for other in channels if other != channel and other.lower() in name]
         if others and channel.lower() not in name:
-            warnings.warn(
+            yield (
+                channel,
                 f"{path.name} is taken for the channel {channel}, but is named after {others[0]}; "
                 f"give the images in the model's order: {', '.join(channels)}",
-                stacklevel=2,
             )

@@ -46,6 +46,11 @@ class Appearance:
     units: str
     subtitle: str = ""
 
+    @property
+    def signed(self) -> bool:
+        """Whether maps have negative values, too."""
+        return self.scale == "diverging"
+
     def table_columns(self) -> list[str]:
         """The table's columns for what maps amount to."""
         counted = ["samples"] if self.samples else []

@@ -89,7 +89,7 @@ def find_lesions(model: Model, loaded: LoadedScan, settings: PredictSettings) ->
         InputError: the settings do not fit the model.
     """
     grid, box = loaded.grid, loaded.box
-    field = make_field(model, settings)
+    field = make_field(as_run(model, settings), settings)
     logits = np.asarray(field(jnp.asarray(loaded.image[box])))
     target = output_channel(settings.target, logits.shape[-1])
     probability = np.zeros(grid.shape, np.float32)
@@ -106,12 +106,11 @@ def find_lesions(model: Model, loaded: LoadedScan, settings: PredictSettings) ->
 
 def as_run(model: Model, settings: PredictSettings) -> Model:
     """The model that the settings ask for, with mirroring or as it is."""
-    return model.with_mirroring() if settings.mirror and not model.mirror_axes else model
+    return model.with_mirroring() if settings.mirror else model
 
 
 def make_field(model: Model, settings: PredictSettings) -> LogitField:
-    """The logit field that the settings ask for."""
-    model = as_run(model, settings)
+    """The logit field that the settings ask for, of a model from `as_run`."""
     if settings.field == "whole":
         return whole_volume(model)
     return sliding_window(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,20 +89,20 @@ def write_maps(paths: Sequence[Path], grid: Grid, crop: Crop, *, full_grid: bool
         write_volume(path, np.ascontiguousarray(values[..., channel]), grid)
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Writes a table as tab-separated values, a header line even if there are no rows.
 
     What a row holds besides the columns is left out; what it lacks stays empty.
     """
-    text = io.StringIO()
-    table = csv.DictWriter(
-        text, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore"
-    )
-    table.writeheader()
-    for row in rows:
-        table.writerow({k: _shown(v) for k, v in row.items()})
     with whole_file(path) as file:
-        file.write(text.getvalue().encode())
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        table = csv.DictWriter(
+            text, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore"
+        )
+        table.writeheader()
+        for row in rows:
+            table.writerow({k: _shown(v) for k, v in row.items()})
+        text.detach()  # which flushes; the file is not closed here
 
 
 def _shown(value: Any) -> Any:

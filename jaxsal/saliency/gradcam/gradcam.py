@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField, WindowPlan, pad_image, whole_volume
+from jaxsal.field import LogitField, WindowPlan, cut_window, pad_image, whole_volume
 from jaxsal.saliency.domains import (
-    Domain,
     checked_devices,
     checked_image,
     checked_target,
@@ -23,9 +22,10 @@ from jaxsal.saliency.domains import (
 )
 from jaxsal.saliency.gradcam.diagonals import WindowHead
 from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.jobs import Job, jobs_of
 from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
-from jaxsal.saliency.gradcam.window import Part, PartMap, WindowMaps, sizes_within
-from jaxsal.saliency.memory import default_budget
+from jaxsal.saliency.gradcam.sizes import sizes_on_devices
+from jaxsal.saliency.gradcam.window import PartMap, WindowMaps
 from jaxsal.saliency.progress import OnProgress, Tracker
 from jaxsal.settings import Denominator, Derivation, GradCamSettings
 
@@ -168,10 +168,11 @@ def heat_maps(
         if not domains:
             return HeatMaps({}, (x, y, z))
         plan = field.layer_plan((x, y, z), np.concatenate([d.voxels for d in domains]))
-        jobs = _jobs(plan, domains)
+        jobs = jobs_of(plan, domains)
         pooled = pooled or labels is None or settings.method == "gradcam"
         window = (*plan.size, checked.shape[-1])
-        compute, chosen = _within_memory(head, settings, pooled, model.parameters, window, chosen)
+        sizes, chosen = sizes_on_devices(head, settings, model.parameters, window, chosen)
+        compute = WindowMaps(head, settings, pooled, sizes)
         steps = (compute.steps(model.parameters, window, len(job.parts)) for job in jobs)
         tracker.expect(lesions=len(domains), gradients=sum(steps))
         padded = pad_image(checked, plan)
@@ -180,14 +181,6 @@ def heat_maps(
         tracker.advance(lesions=len(domains))
         named = {domain.label: tuple(parts[i]) for i, domain in enumerate(domains)}
         return HeatMaps(named, (x, y, z))
-
-
-class _Job(NamedTuple):
-    """What one window has to do with."""
-
-    window: int
-    lesions: tuple[int, ...]
-    parts: tuple[Part, ...]
 
 
 def _layer_of(model: Any, name: str) -> str:
@@ -199,50 +192,13 @@ def _layer_of(model: Any, name: str) -> str:
     return layer
 
 
-def _jobs(plan: WindowPlan, domains: Sequence[Domain]) -> list[_Job]:
-    """Each window with the lesions, by number, that it reaches."""
-    owners = np.repeat(np.arange(len(domains)), [len(d.voxels) for d in domains])
-    voxels = np.concatenate([d.voxels for d in domains]) + plan.before
-    jobs = []
-    for window, start in enumerate(plan.starts):
-        rows = np.flatnonzero(plan.weights[:, window])
-        lesions = np.unique(owners[rows])
-        own = [rows[owners[rows] == lesion] for lesion in lesions]
-        parts = tuple(Part(voxels[r] - start, plan.weights[r, window]) for r in own)
-        jobs.append(_Job(window, tuple(lesions.tolist()), parts))
-    return jobs
-
-
-def _within_memory(
-    head: Head,
-    settings: GradCamSettings,
-    pooled: bool,
-    parameters: Any,
-    window: tuple[int, ...],
-    devices: tuple[jax.Device, ...],
-) -> tuple[WindowMaps, tuple[jax.Device, ...]]:
-    """What computes the maps, and on as many of the devices as the memory suffices for."""
-    budget = settings.memory or default_budget(devices)
-    count = len(devices)
-    while True:
-        each = budget // count if devices[0].platform == "cpu" else budget
-        try:
-            sizes = sizes_within(head, settings, parameters, window, devices[0], each)
-        except InputError:
-            if count == 1:
-                raise
-            count //= 2
-        else:
-            return WindowMaps(head, settings, pooled, sizes), devices[:count]
-
-
 def _run(
     compute: WindowMaps,
     devices: Sequence[jax.Device],
     parameters: Any,
     image: jax.Array,
     plan: WindowPlan,
-    jobs: Sequence[_Job],
+    jobs: Sequence[Job],
     tracker: Tracker,
 ) -> list[list[PartMap]]:
     """The maps of each job; every device takes a window when it is done with another."""
@@ -253,14 +209,12 @@ def _run(
     def report(steps: int) -> None:
         tracker.advance(gradients=steps)
 
-    def work(job: _Job) -> list[PartMap]:
+    def work(job: Job) -> list[PartMap]:
         device, own_parameters, own_image = free.get()
         try:
             with jax.default_device(device):
                 start = plan.starts[job.window]
-                window = jax.lax.dynamic_slice(
-                    own_image, (*start, 0), (*plan.size, image.shape[-1])
-                )
+                window = cut_window(own_image, start, plan.size)
                 at = WindowHead(compute.head, own_parameters, window)
                 return compute(at, job.parts, report)
         finally:
@@ -276,7 +230,7 @@ def _run(
 
 
 def _by_lesion(
-    field: LogitField, plan: WindowPlan, jobs: Sequence[_Job], found: Sequence[Sequence[PartMap]]
+    field: LogitField, plan: WindowPlan, jobs: Sequence[Job], found: Sequence[Sequence[PartMap]]
 ) -> dict[int, list[WindowMap]]:
     """The maps on each lesion's windows, by the lesion's number."""
     parts: dict[int, list[WindowMap]] = {}

@@ -18,7 +18,7 @@ from jaxsal.saliency.gradcam.head import Head
 from jaxsal.types import Reach, Triple
 
 
-class Box(NamedTuple):
+class LayerBox(NamedTuple):
     """A box of a layer's positions.
 
     Attributes:
@@ -33,16 +33,16 @@ class Box(NamedTuple):
         """The box of an array whose first axes are (x, y, z)."""
         return values[tuple(slice(s, s + n) for s, n in zip(self.start, self.size, strict=True))]
 
-    def within(self, grid: Triple) -> Box:
+    def within(self, grid: Triple) -> LayerBox:
         """A larger box of a grid, its side a power of two as far as the grid goes.
 
         There are few of these sizes, so that programs compiled for one domain serve others.
         """
         side = 1 << (max(self.size) - 1).bit_length()
         size = np.minimum(side, grid)
-        return Box(_triple(np.minimum(self.start, grid - size)), _triple(size))
+        return LayerBox(_triple(np.minimum(self.start, grid - size)), _triple(size))
 
-    def meets(self, other: Box) -> bool:
+    def meets(self, other: LayerBox) -> bool:
         """Whether any position is in both."""
         return all(
             a < b + m and b < a + n
@@ -50,7 +50,7 @@ class Box(NamedTuple):
         )
 
 
-def box_of(head: Head, parameters: Any, points: np.ndarray, grid: Triple) -> Box:
+def box_of(head: Head, parameters: Any, points: np.ndarray, grid: Triple) -> LayerBox:
     """The positions of a layer that logits depend on.
 
     Args:
@@ -62,12 +62,12 @@ def box_of(head: Head, parameters: Any, points: np.ndarray, grid: Triple) -> Box
     outputs = Reach(points.min(0), points.max(0))
     reach = receptive_field(head.function, parameters, outputs, head.layer)
     if reach is None:
-        return Box((0, 0, 0), grid)
+        return LayerBox((0, 0, 0), grid)
     first = np.maximum(reach.first, 0)
-    return Box(_triple(first), _triple(np.minimum(reach.last + 1, grid) - first))
+    return LayerBox(_triple(first), _triple(np.minimum(reach.last + 1, grid) - first))
 
 
-def apart(boxes: Sequence[Box]) -> list[list[int]]:
+def apart(boxes: Sequence[LayerBox]) -> list[list[int]]:
     """Groups of boxes that do not meet, each box by its number; as few groups as come easily."""
     groups: list[list[int]] = []
     for index, box in enumerate(boxes):

@@ -12,8 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.errors import InputError
-from jaxsal.locality import Shapes
 from jaxsal.saliency.gradcam.diagonals import (
     Diagonals,
     Report,
@@ -22,31 +20,18 @@ from jaxsal.saliency.gradcam.diagonals import (
     stochastic,
 )
 from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.jobs import Part
 from jaxsal.saliency.gradcam.maps import LayerDerivatives
-from jaxsal.saliency.gradcam.sharing import Box, apart, box_of
+from jaxsal.saliency.gradcam.sharing import LayerBox, apart, box_of
+from jaxsal.saliency.gradcam.sizes import Sizes, takes_diagonals
 from jaxsal.saliency.gradcam.weights import (
     Derivatives,
     channel_weights,
     instance_map,
     weighted_map,
 )
-from jaxsal.saliency.memory import GIB, array_bytes, linearising_bytes, working_bytes
 from jaxsal.settings import CamMethod, Denominator, GradCamSettings
 from jaxsal.types import Triple
-
-_MOST_ON_CPU, _MOST_ELSEWHERE = 1, 32  # domains or directions at once that pay
-
-
-class Part(NamedTuple):
-    """What of a domain a window reaches.
-
-    Attributes:
-        points: (V, 3) voxels in the window.
-        weights: (V,) factor of each voxel's logit.
-    """
-
-    points: np.ndarray
-    weights: np.ndarray
 
 
 class PartMap(NamedTuple):
@@ -63,19 +48,6 @@ class PartMap(NamedTuple):
     start: Triple
     grid: Triple
     derivatives: LayerDerivatives | None
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much goes through at once.
-
-    Attributes:
-        domains: pull-backs of first derivatives.
-        directions: unit vectors or probes.
-    """
-
-    domains: int
-    directions: int
 
 
 @dataclass(frozen=True)
@@ -143,7 +115,7 @@ class WindowMaps:
         at: WindowHead,
         linearised: Any,
         domains: np.ndarray,
-        boxes: list[list[Box]],
+        boxes: list[list[LayerBox]],
         report: Report,
     ) -> Iterator[tuple[jax.Array, Diagonals | None]]:
         """Of each group of domains, over the whole layer."""
@@ -164,7 +136,7 @@ class WindowMaps:
             found = exact(at, domains, self._wanted(gathered, boxes), batch, report)
             yield from zip(map(jnp.asarray, gathered), found, strict=True)
 
-    def _wanted(self, firsts: np.ndarray, boxes: list[list[Box]]) -> np.ndarray:
+    def _wanted(self, firsts: np.ndarray, boxes: list[list[LayerBox]]) -> np.ndarray:
         """Unit vectors whose derivatives can make a difference to the maps (B, x, y, z, K)."""
         wanted = np.zeros(firsts.shape, bool)
         for mask, own in zip(wanted, boxes, strict=True):
@@ -178,7 +150,7 @@ class WindowMaps:
         self,
         activations: jax.Array,
         sums: jax.Array,
-        box: Box,
+        box: LayerBox,
         first: jax.Array,
         diagonals: Diagonals | None,
     ) -> tuple[np.ndarray, Triple]:
@@ -199,7 +171,7 @@ class WindowMaps:
         return np.asarray(_instance_map(*arguments, denominator)), frame.start
 
     def _kept(
-        self, box: Box, first: jax.Array, diagonals: Diagonals | None
+        self, box: LayerBox, first: jax.Array, diagonals: Diagonals | None
     ) -> LayerDerivatives | None:
         if not self.settings.keep_derivatives:
             return None
@@ -252,65 +224,6 @@ def _in_frame(
     return jax.tree.map(lambda values: jnp.where(own, cut(values), 0), derivatives), cut(
         activations
     )
-
-
-def takes_diagonals(
-    head: Head, settings: GradCamSettings, parameters: Any, window: tuple[int, ...]
-) -> bool:
-    """Whether derivatives of second and third order are to be computed, and are not all zero."""
-    return settings.derivatives != "closed-form" and not head.is_piecewise_linear(
-        parameters, window
-    )
-
-
-def sizes_within(
-    head: Head,
-    settings: GradCamSettings,
-    parameters: Any,
-    window: tuple[int, ...],
-    device: jax.Device,
-    budget: int,
-) -> Sizes:
-    """As much at once as pays and fits the memory.
-
-    Args:
-        head: the network above the layer.
-        settings: which maps.
-        parameters: of the network.
-        window: its shape (X, Y, Z, C).
-        device: to compute on.
-        budget: bytes on it.
-
-    Raises:
-        InputError: it does not suffice.
-    """
-    shapes = Shapes.of(parameters).structs()
-    image = jax.ShapeDtypeStruct(window, jnp.float32)
-    domain = jax.ShapeDtypeStruct(window[:3], jnp.float32)
-    domains = jax.ShapeDtypeStruct((1, *window[:3]), jnp.float32)
-    grid, channels = head.shape(parameters, window)
-    probes = jax.ShapeDtypeStruct((1, *grid, channels), jnp.float32)
-    kept = jax.eval_shape(head.linearise, shapes, image)
-    residuals = array_bytes((parameters, image, kept))
-    forward = linearising_bytes(head.linearise, shapes, image)
-    pull = working_bytes(head.gradients, kept[1], domains)
-    if not takes_diagonals(head, settings, parameters, window):
-        along = 0
-    elif settings.derivatives == "exact":
-        entry = jax.ShapeDtypeStruct((1,), jnp.int32)
-        along = working_bytes(head.along_units, shapes, image, domains, entry)
-    else:
-        along = working_bytes(head.along_probes, shapes, image, domain, probes)
-    least = residuals + max(forward, pull, along)
-    if budget < least:
-        raise InputError(
-            f"a memory budget of {budget / GIB:.3g} GiB is too small for the layer "
-            f"{head.layer!r} on a window of {window[:3]}: it takes about {least / GIB:.3g} GiB; "
-            "allow more memory, or take smaller windows"
-        )
-    most = _MOST_ON_CPU if device.platform == "cpu" else _MOST_ELSEWHERE
-    free = budget - residuals
-    return Sizes(max(min(most, free // pull), 1), max(min(most, free // along), 1) if along else 1)
 
 
 def _sums_of_logits(

@@ -1,0 +1,23 @@
+"""``jaxsal cohort VERB``: many scans, each verb a module of this package."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from jaxsal.cli.cohort import check
+
+_VERBS: tuple[ModuleType, ...] = (check,)
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "cohort",
+        help="check the scans of a whole cohort",
+        description="Works on many scans, listed in a table or found in a BIDS folder.",
+        epilog="`jaxsal cohort VERB --help` tells about a verb. Begin with check.",
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for module in _VERBS:
+        module.add_parser(verbs)

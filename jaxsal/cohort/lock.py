@@ -1,0 +1,143 @@
+"""One run at a time in a folder, or one per share of its scans.
+
+The operating system releases a lock when its process ends, however that happens. Beside each lock
+lies a note of who took it: whom to name to a second run, and whether the last one was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from jaxsal.errors import InputError
+from jaxsal.files import whole_file
+
+_GATE_SECONDS = 60.0  # that others may take to look at the locks
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of a cohort's scans a run takes: number `part` of `parts`, from 1 on."""
+
+    part: int = 1
+    parts: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.part <= self.parts:
+            raise InputError(
+                f"a share is the number of a part and how many there are, such as 1/8; got {self}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.parts}"
+
+    @property
+    def _name(self) -> str:
+        return f"{self.part}-of-{self.parts}"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who runs, or ran: a process on a host, since when by that host's clock."""
+
+    host: str
+    process: int
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}, since {self.since}"
+
+
+@contextmanager
+def locked(folder: Path, share: Share) -> Iterator[Owner | None]:
+    """Holds the lock of a share of the scans; shares of another division are locked out.
+
+    Args:
+        folder: of the locks.
+        share: of the scans.
+
+    Yields:
+        Who held it last, if that run was killed.
+
+    Raises:
+        InputError: another run holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{share._name}.lock", timeout=0)
+    note = folder / f"{share._name}.json"
+    try:
+        with FileLock(folder / "gate.lock", timeout=_GATE_SECONDS):
+            _refuse_other_divisions(folder, share)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise _in_use(folder, _owner(note)) from error
+            killed = _owner(note)
+            _sign(note)
+    except Timeout as error:
+        raise _in_use(folder, None) from error
+    try:
+        yield killed
+    finally:
+        with suppress(OSError):
+            note.unlink()
+        lock.release()
+
+
+def owners(folder: Path) -> dict[str, Owner]:
+    """Who runs now, by share, such as "1/1".
+
+    Whether a run was killed can only be told where one may write; else it is among them.
+    """
+    paths = sorted(folder.glob("*-of-*.lock"))
+    noted = {path: owner for path in paths if (owner := _owner(path.with_suffix(".json")))}
+    if noted and os.access(folder, os.W_OK):
+        with FileLock(folder / "gate.lock", timeout=_GATE_SECONDS):
+            noted = {path: owner for path, owner in noted.items() if _is_held(path)}
+    return {path.stem.replace("-of-", "/"): owner for path, owner in noted.items()}
+
+
+def _refuse_other_divisions(folder: Path, share: Share) -> None:
+    for path in folder.glob("*-of-*.lock"):
+        if not path.stem.endswith(f"-of-{share.parts}") and _is_held(path):
+            raise _in_use(folder, _owner(path.with_suffix(".json")))
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _in_use(folder: Path, owner: Owner | None) -> InputError:
+    return InputError(
+        f"another run is working in {folder.parent.parent} ({owner or 'unknown'}); wait for it or "
+        "stop it, or choose another folder"
+    )
+
+
+def _sign(note: Path) -> None:
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    with whole_file(note) as file:
+        file.write(
+            json.dumps(
+                {"host": socket.gethostname(), "process": os.getpid(), "since": now}
+            ).encode()
+        )
+
+
+def _owner(note: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads(note.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None

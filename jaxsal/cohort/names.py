@@ -1,0 +1,64 @@
+"""What results are called: names of BIDS derivatives.
+
+A file next to others describes all those whose names it begins, by BIDS's inheritance: one sidecar
+serves the maps of all lesions of a scan.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from jaxsal.cohort.entries import Entry
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names of a scan's results, relative to the cohort's folder."""
+
+    entry: Entry
+
+    @property
+    def probability(self) -> str:
+        """Lesion probability."""
+        return self._name("label-lesion_probseg.nii.gz")
+
+    @property
+    def labels(self) -> str:
+        """Label map of the lesions."""
+        return self._name("label-lesion_dseg.nii.gz")
+
+    @property
+    def table(self) -> str:
+        """Table of the lesions, by label."""
+        return self._name("label-lesion_dseg.tsv")
+
+    def map(self, label: int, file: str) -> str:
+        """A lesion's map, by how a method's files are told apart, such as "t1_smoothgrad-max"."""
+        return self._name(f"label-lesion{label:04d}_desc-{camel_case(file)}_saliency.nii.gz")
+
+    def sidecar(self, file: str) -> str:
+        """What describes all maps of a method and channel."""
+        return self._name(f"desc-{camel_case(file)}_saliency.json")
+
+    def picture(self, label: int, method: str) -> str:
+        """A lesion's picture."""
+        name = f"{self.entry.stem}_label-lesion{label:04d}_desc-{camel_case(method)}_saliency.png"
+        return str(PurePosixPath(self.entry.folder.parts[0], "figures", name))
+
+    def _name(self, ending: str) -> str:
+        return str(self.entry.folder / f"{self.entry.stem}_{ending}")
+
+
+def camel_case(text: str) -> str:
+    """A text as BIDS allows it for a label: "t1_gradcam++" becomes "t1Gradcamplusplus"."""
+    plain = ascii_of(text.replace("+", "plus"))
+    first, *others = re.findall(r"[A-Za-z0-9]+", plain) or ["x"]
+    return first + "".join(word[0].upper() + word[1:] for word in others)
+
+
+def ascii_of(text: str) -> str:
+    """A text without accents and without what has no ASCII form."""
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()

@@ -1,0 +1,44 @@
+"""What is wrong with a cohort: told all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxsal.errors import InputError
+
+_SHOWN = 50
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one file of one scan.
+
+    Attributes:
+        id: of the scan.
+        role: what the file is taken for: a channel, "reference" or "instances".
+        message: what is wrong and what to do.
+        severity: "error" if the scan cannot be worked with, "warning" if it may be meant.
+    """
+
+    id: str
+    role: str
+    message: str
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        kind = "warning: " if self.severity == "warning" else ""
+        return f"{self.id}: {self.role}: {kind}{' '.join(self.message.splitlines())}"
+
+
+def refuse(source: str, problems: Sequence[str]) -> None:
+    """Raises one InputError of all problems of a source, one line each; none if there are none."""
+    if not problems:
+        return
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+    lines = [f"{source} has {count}:", *problems[:_SHOWN], *more]
+    raise InputError("\n  ".join(lines))

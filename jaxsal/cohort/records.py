@@ -1,0 +1,145 @@
+"""What is known of each scan that is done: its results with their checksums, or why it failed.
+
+A record is written last, and whole or not at all; what has no record is not done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxsal.files import file_checksum, whole_file
+from jaxsal.scan.loading import Scan
+from jaxsal.scan.results import Row
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A file as it was: by its size and time a change is suspected, by its checksum told.
+
+    The time is only ever compared for being the same, never for being later: clocks go back.
+    """
+
+    file: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """The file as it is.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        path = path.absolute()
+        status = path.stat()
+        return cls(str(path), status.st_size, status.st_mtime_ns, file_checksum(path))
+
+    def is_same(self, path: Path) -> bool:
+        """Whether a file still has this content."""
+        try:
+            status = path.stat()
+            if status.st_size != self.size:
+                return False
+            return status.st_mtime_ns == self.mtime_ns or file_checksum(path) == self.sha256
+        except OSError:
+            return False
+
+
+Inputs = dict[str, Stamp | None]  # by what a file is taken for; None: it cannot be read
+
+
+def stamps(scan: Scan, channels: tuple[str, ...]) -> Inputs:
+    """A scan's files as they are."""
+    found: Inputs = {}
+    for role, path in scan.roles(channels).items():
+        try:
+            found[role] = Stamp.of(path)
+        except OSError:
+            found[role] = None
+    return found
+
+
+def are_same(inputs: Inputs, scan: Scan, channels: tuple[str, ...]) -> bool:
+    """Whether a scan's files still have the content of these stamps.
+
+    A file that cannot be read now, but could then, counts as the same: its results stay.
+    """
+    roles = scan.roles(channels)
+    if set(inputs) != set(roles):
+        return False
+    return all(
+        not path.exists() or ((stamp := inputs[role]) is not None and stamp.is_same(path))
+        for role, path in roles.items()
+    )
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """What became of a scan.
+
+    Attributes:
+        id: what its owner calls it.
+        stem: what its results' names begin with.
+        status: whether its results are there.
+        inputs: its files as they were.
+        reason: why it failed.
+        rows: of the table, one per lesion.
+        files: size and SHA-256 of each result, by its name relative to the cohort's folder.
+        seconds: that computing took.
+        ran: host, device and software.
+    """
+
+    id: str
+    stem: str
+    status: Literal["finished", "failed"]
+    inputs: Inputs
+    reason: str = ""
+    rows: list[Row] = field(default_factory=list)
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+    ran: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Writes it, whole or not at all."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> ScanRecord | None:
+        """The record of this file; None if there is none that can be read."""
+        try:
+            told = json.loads(path.read_bytes())
+            inputs = {role: stamp and Stamp(**stamp) for role, stamp in told["inputs"].items()}
+            return cls(**{**told, "inputs": inputs})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def missing(self, folder: Path) -> list[str]:
+        """Results that are not in the cohort's folder any more, or have another size."""
+        return [name for name, told in self.files.items() if _size(folder / name) != told["bytes"]]
+
+    def damaged(self, folder: Path) -> list[str]:
+        """Results that are not there, or have another content."""
+        return [
+            name
+            for name, told in self.files.items()
+            if _size(folder / name) != told["bytes"]
+            or file_checksum(folder / name) != told["sha256"]
+        ]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    with whole_file(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

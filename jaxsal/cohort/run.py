@@ -1,0 +1,257 @@
+"""A whole cohort, as an iterator of results; what is done already is not done again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import jax
+
+from jaxsal.checkpoints import load_model
+from jaxsal.cohort.bids import Select
+from jaxsal.cohort.columns import lesion_columns
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.folder import CohortFolder
+from jaxsal.cohort.job import Job
+from jaxsal.cohort.local import Local
+from jaxsal.cohort.lock import Share
+from jaxsal.cohort.memory import Maps, MemoryKeeper
+from jaxsal.cohort.pipeline import OnScan, Outcome
+from jaxsal.cohort.records import ScanRecord, are_same
+from jaxsal.cohort.source import read_cohort
+from jaxsal.cohort.table import write_tables
+from jaxsal.cohort.work import ScanWork
+from jaxsal.devices import default_devices
+from jaxsal.errors import OutputError
+from jaxsal.model import Model
+from jaxsal.scan.defaults import for_model
+from jaxsal.scan.results import Row
+from jaxsal.settings import CohortSettings, PredictSettings
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What became of one scan of a cohort.
+
+    Attributes:
+        id: what its owner calls it.
+        status: "finished" or "failed".
+        reason: why it failed.
+        rows: one per explained lesion, as in the table over the cohort.
+        files: of its results.
+        maps: the maps themselves, if there is no folder for them.
+        seconds: that computing took.
+        is_new: whether it was computed by this run, not by an earlier one.
+    """
+
+    id: str
+    status: str
+    reason: str
+    rows: list[Row]
+    files: tuple[Path, ...]
+    maps: Maps | None
+    seconds: float
+    is_new: bool
+
+
+def run_cohort(
+    model: Model | str | os.PathLike[str],
+    cohort: str | os.PathLike[str] | Sequence[Entry],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    prediction: PredictSettings | None = None,
+    settings: CohortSettings | None = None,
+    select: Select | None = None,
+    share: Share | None = None,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    devices: Sequence[jax.Device] | None = None,
+    on_scan: OnScan = lambda entry, progress: None,
+) -> CohortRun:
+    """Finds and explains the lesions of every scan of a cohort (Spagnolo et al. 2026).
+
+    While a device computes a scan, the next one is read and the last one's results are written.
+    With a folder, results are recorded portion by portion: a run that ends in whatever way is gone
+    on with by the same call. Without one, they are handed over and forgotten.
+
+    Args:
+        model: the network, or its directory.
+        cohort: a table of scans (TSV, CSV), a BIDS folder, or entries.
+        out: folder for the results, BIDS derivatives; None: none are written, and each result
+            holds its maps.
+        prediction: how lesions are found; None: as the model tells.
+        settings: how they are explained.
+        select: which images of a BIDS folder are meant.
+        share: only a part of the scans, for several runs into one folder.
+        retry_failed: do those scans again that failed before.
+        overwrite: begin anew where the folder holds results.
+        devices: to compute on, all of one kind; by default the current one or all of the CPU's.
+        on_scan: told how far a scan is, from the threads that compute.
+
+    Returns:
+        An iterator of `ScanResult`, in the order in which scans are complete.
+
+    Raises:
+        InputError: the cohort, the folder or a setting cannot be worked with. A scan that cannot
+            be is no error: its result tells.
+    """
+    network = model if isinstance(model, Model) else load_model(model)
+    entries = (
+        read_cohort(cohort, network.channels, select)
+        if isinstance(cohort, str | os.PathLike)
+        else list(cohort)
+    )
+    prediction = prediction or for_model(
+        PredictSettings(), network, roi=None, overlap=None, target=None
+    )
+    folder = None if out is None else CohortFolder(Path(out))
+    machine = Local(tuple(devices or default_devices()), on_scan)
+    job = Job(network, prediction, machine.within_memory(settings or CohortSettings(), folder))
+    return CohortRun(job, entries, machine, folder, share or Share(), retry_failed, overwrite)
+
+
+class Machines(Protocol):
+    """What computes."""
+
+    @property
+    def busy_share(self) -> float | None:
+        """Part of the time that devices computed, from 0 to 1; None where it is not known."""
+        ...
+
+    def outcomes(
+        self, job: Job, entries: Sequence[Entry], folder: CohortFolder | None
+    ) -> Generator[Outcome]:
+        """Explains these scans; yields what becomes of each, in the order in which they end."""
+        ...
+
+
+class CohortRun(Iterator[ScanResult]):
+    """A run over a cohort; iterate over it for the results, as they are complete.
+
+    Those of earlier runs come first. When it is closed, or an exception such as
+    ``KeyboardInterrupt`` is raised in its iteration, the scans in work are dropped: the portions of
+    them that were recorded stay, and a later run goes on there.
+
+    Attributes:
+        entries: the scans, of this run's share.
+        notes: what was found out about earlier runs, in sentences; complete when the first new
+            result is there.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        entries: Sequence[Entry],
+        machines: Machines,
+        folder: CohortFolder | None,
+        share: Share,
+        retry_failed: bool,
+        overwrite: bool,
+    ) -> None:
+        self.entries = list(entries)[share.part - 1 :: share.parts]
+        self.notes: list[str] = []
+        self._job, self._everybody, self._machines = job, list(entries), machines
+        self._folder, self._share = folder, share
+        self._retry_failed, self._overwrite = retry_failed, overwrite
+        self._results = self._in_memory() if folder is None else self._in(folder)
+
+    def __next__(self) -> ScanResult:
+        return next(self._results)
+
+    def close(self) -> None:
+        """Ends the run, see the class."""
+        self._results.close()
+
+    @property
+    def busy_share(self) -> float | None:
+        """Part of the time that devices computed, from 0 to 1; None where it is not known."""
+        return self._machines.busy_share
+
+    def _in_memory(self) -> Generator[ScanResult]:
+        with closing(self._machines.outcomes(self._job, self.entries, None)) as outcomes:
+            for outcome in outcomes:
+                yield self._result(outcome)
+
+    def _in(self, folder: CohortFolder) -> Generator[ScanResult]:
+        facts = {"memory": self._job.memory, "scans": len(self._everybody), **self._job.ran}
+        identity = self._job.identity
+        with folder.opened(identity, facts, self._share, overwrite=self._overwrite) as killed:
+            if killed:
+                self.notes.append(f"an earlier run was killed ({killed}); going on where it ended")
+            todo = []
+            for entry in self.entries:
+                record = self._done(folder, entry)
+                if record is None:
+                    todo.append(entry)
+                else:
+                    yield _result(record, folder, is_new=False)
+            try:
+                yield from self._new(folder, todo)
+            except BaseException:
+                with suppress(OSError, OutputError):  # the first reason is the one to tell
+                    self._write_tables(folder)
+                raise
+            self._write_tables(folder)
+
+    def _new(self, folder: CohortFolder, todo: Sequence[Entry]) -> Generator[ScanResult]:
+        with closing(self._machines.outcomes(self._job, todo, folder)) as outcomes:
+            for outcome in outcomes:
+                yield self._result(outcome)
+
+    def _done(self, folder: CohortFolder, entry: Entry) -> ScanRecord | None:
+        """The record of a scan that is not to be done, or not again."""
+        ScanWork(folder, entry.stem).settle()
+        record = ScanRecord.read(folder.record_path(entry.stem))
+        if record is None:
+            return None
+        missing = record.missing(folder.root)
+        if record.id != entry.id or not are_same(
+            record.inputs, entry.scan, self._job.model.channels
+        ):
+            self.notes.append(f"{entry.id}: its files have changed since; it is done again")
+        elif missing:
+            self.notes.append(
+                f"{entry.id}: {missing[0]} is gone or has changed since; it is done again"
+            )
+        elif record.status == "finished" or not self._retry_failed:
+            return record
+        folder.forget(record)
+        return None
+
+    def _result(self, outcome: Outcome) -> ScanResult:
+        if outcome.fatal is not None:
+            raise outcome.fatal
+        record = outcome.record
+        assert record is not None  # it is only if the run was stopped, which ends the iteration
+        if self._folder is not None and record.status == "failed":
+            record.write(self._folder.record_path(record.stem))
+        maps = outcome.keeper.maps if isinstance(outcome.keeper, MemoryKeeper) else None
+        return _result(record, self._folder, is_new=True, maps=maps)
+
+    def _write_tables(self, folder: CohortFolder) -> None:
+        def records() -> Iterator[ScanRecord]:
+            for entry in self._everybody:
+                record = ScanRecord.read(folder.record_path(entry.stem))
+                if record is not None:
+                    yield record
+
+        write_tables(folder.root, lesion_columns(self._job.shown), records)
+
+
+def _result(
+    record: ScanRecord, folder: CohortFolder | None, *, is_new: bool, maps: Maps | None = None
+) -> ScanResult:
+    return ScanResult(
+        record.id,
+        record.status,
+        record.reason,
+        record.rows,
+        tuple(folder.root / name for name in record.files) if folder else (),
+        maps,
+        record.seconds,
+        is_new,
+    )

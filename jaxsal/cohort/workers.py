@@ -1,0 +1,77 @@
+"""Processes that work without JAX; imports none, since they import this module first."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from typing import TypeVar
+
+from jaxsal.errors import InputError
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def in_processes(
+    work: Callable[[_Job], _Result], jobs: Sequence[_Job], processes: int
+) -> Iterator[Iterator[_Result]]:
+    """The results in the order of the jobs; within the block, of which leaving ends the processes.
+
+    Args:
+        work: done to each job, which are both pickled; its module should not import JAX.
+        jobs: what there is to do.
+        processes: how many work at once; with one, it is this process.
+
+    Raises:
+        InputError: a process was ended from outside.
+    """
+    if processes <= 1:
+        yield map(work, jobs)
+        return
+    with closing(_results(work, jobs, processes)) as results:
+        yield results
+
+
+def _results(
+    work: Callable[[_Job], _Result], jobs: Sequence[_Job], processes: int
+) -> Generator[_Result]:
+    # Spawned: a fork of a process with JAX's threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=_live_with_the_parent) as pool:
+        try:
+            yield from pool.map(work, jobs)
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process that reads images was ended from outside, perhaps for want of memory: "
+                f"let fewer than {processes} read at once"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _live_with_the_parent() -> None:
+    """Has a worker leave interrupts to its parent, and end if that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

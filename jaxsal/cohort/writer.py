@@ -1,0 +1,33 @@
+"""Threads that write while the device computes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Writer:
+    """Writes what it is handed; whoever hands over more than it can write soon waits.
+
+    Args:
+        threads: how many.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, "writer")
+        self._slots = threading.Semaphore(2 * threads + 2)
+
+    def submit(self, write: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Has a thread call this; calls begin in the order in which they were handed over."""
+        self._slots.acquire()
+        future = self._pool.submit(write, *arguments)
+        future.add_done_callback(lambda _: self._slots.release())
+        return future
+
+    def close(self) -> None:
+        """Waits until all is written."""
+        self._pool.shutdown()
