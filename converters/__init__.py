@@ -1,1 +1,4 @@
-"""PyTorch checkpoints -> jaxsal models; the only place that imports torch."""
+"""PyTorch's networks -> jaxsal's, and saliency with the interfaces of PyTorch's libraries.
+
+The only place that imports torch.
+"""

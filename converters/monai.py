@@ -132,14 +132,19 @@ def verify(
     Raises:
         InputError: MONAI is not installed or cannot build this network.
     """
+    batch = random_batch(model, seed)
+    expected = _monai_logits(network, arguments, state, batch)
+    difference = np.abs(np.asarray(model(jnp.asarray(batch))) - expected).max()
+    return float(difference / np.abs(expected).max())
+
+
+def random_batch(model: Model, seed: int = 0) -> np.ndarray:
+    """Standard normal numbers (1, X, Y, Z, C) of a small size that the network takes."""
     size = [
         fixed or divisor * max(2, -(-_LEAST_SIZE // divisor))
         for fixed, divisor in zip(model.config.fixed_size, model.divisor, strict=True)
     ]
-    batch = np.random.default_rng(seed).standard_normal((1, *size, len(model.channels)), "f4")
-    expected = _monai_logits(network, arguments, state, batch)
-    difference = np.abs(np.asarray(model(jnp.asarray(batch))) - expected).max()
-    return float(difference / np.abs(expected).max())
+    return np.random.default_rng(seed).standard_normal((1, *size, len(model.channels)), "f4")
 
 
 def _monai_logits(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jaxsal.errors import InputError
     from jaxsal.field import sliding_window, whole_volume
     from jaxsal.model import Model
+    from jaxsal.quantus import quantus_explain
     from jaxsal.saliency.gradcam.gradcam import gradcam, gradcam_plus_plus
     from jaxsal.saliency.gradcam.maps import HeatMaps
     from jaxsal.saliency.maps import SaliencyMaps
@@ -36,6 +37,7 @@ _HOMES = {
     "gradcam_plus_plus": "jaxsal.saliency.gradcam.gradcam",
     "keep_compiled_programs": "jaxsal.compilation",
     "load_model": "jaxsal.checkpoints",
+    "quantus_explain": "jaxsal.quantus",
     "read_image": "jaxsal.volumes",
     "read_labels": "jaxsal.volumes",
     "read_scan": "jaxsal.volumes",
@@ -60,6 +62,7 @@ __all__ = [
     "gradcam_plus_plus",
     "keep_compiled_programs",
     "load_model",
+    "quantus_explain",
     "read_image",
     "read_labels",
     "read_scan",

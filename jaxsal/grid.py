@@ -45,6 +45,16 @@ class Grid:
         return affine
 
     @property
+    def is_placed(self) -> bool:
+        """Whether the header states where the voxels lie.
+
+        If not, by neither sform nor qform, programs have rules of their own: nibabel takes the
+        middle for the origin, ITK the first voxel. No header of a crop then suits them all.
+        """
+        coded = bool(self.header["sform_code"] > 0 or self.header["qform_code"] > 0)
+        return coded or not np.allclose(self.header.get_best_affine(), self.affine)
+
+    @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size in mm along X, Y, Z."""
         x, y, z = np.linalg.norm(self.affine_mm[:3, :3], axis=0)

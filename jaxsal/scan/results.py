@@ -73,10 +73,11 @@ def write_maps(paths: Sequence[Path], grid: Grid, crop: Crop, *, full_grid: bool
         paths: of the files, .nii.gz.
         grid: of the image.
         crop: the map.
-        full_grid: whether to write it on the image's grid.
+        full_grid: whether to write it on the image's grid. Where no header says where that lies,
+            this is done in any case: the crop would not lie over the image in every viewer.
     """
     values = crop.values
-    if full_grid:
+    if full_grid or not grid.is_placed:
         edges = [
             (o, g - o - n) for o, g, n in zip(crop.origin, grid.shape, values.shape, strict=False)
         ]

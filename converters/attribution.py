@@ -1,0 +1,172 @@
+"""Captum's inputs and targets -> images, lesion domains, and tensors of maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from jaxsal import Model, sliding_window, whole_volume
+from jaxsal.errors import InputError
+from jaxsal_converters.modules import model_from_module
+
+Target = int | tuple[int, ...] | torch.Tensor | Sequence[int | tuple[int, ...]]
+LabelledMaps = Iterable[tuple[int, Any]]  # label and `jaxsal.saliency.maps.Crop`
+
+_WHOLE_CLASS = 0  # the label of a map for all segmented voxels
+_SINGLE = 1  # and of the one for a single logit
+
+
+class Question(NamedTuple):
+    """What to explain of one image: an output channel, and lesions (X, Y, Z) or the class."""
+
+    channel: int
+    labels: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A network, and how it runs over images.
+
+    Attributes:
+        model: the network in JAX.
+        field: its logits over an image.
+    """
+
+    model: Model
+    field: Any
+
+    @classmethod
+    def of(
+        cls,
+        model: torch.nn.Module | Model,
+        config: Mapping[str, Any] | None,
+        roi: int | Sequence[int] | None,
+        overlap: float,
+    ) -> Explained:
+        """On whole images as they are, or with a ``roi`` by MONAI's sliding window."""
+        own = _converted(model, config)
+        field = whole_volume(own) if roi is None else sliding_window(own, roi, overlap)
+        return cls(own, field)
+
+
+def _converted(model: torch.nn.Module | Model, config: Mapping[str, Any] | None) -> Model:
+    if isinstance(model, torch.nn.Module):
+        return model_from_module(model, config=config)
+    if not isinstance(model, Model):
+        raise InputError(
+            f"the model must be a torch.nn.Module or a jaxsal.Model, got {type(model)}"
+        )
+    if config is not None:
+        raise InputError("config describes a torch.nn.Module; a jaxsal.Model has its own")
+    return model
+
+
+def attributions(
+    inputs: torch.Tensor,
+    target: Target,
+    labels: torch.Tensor | None,
+    maps: Callable[[np.ndarray, Question], LabelledMaps],
+    channels: int | None = None,
+) -> torch.Tensor:
+    """Maps of every image, on the inputs' device and in their dtype.
+
+    Args:
+        inputs: (B, C, X, Y, Z).
+        target: output channel, or (channel, x, y, z) for that single logit; or a list of one of
+            these per image.
+        labels: (B, X, Y, Z) or (B, 1, X, Y, Z), one lesion domain per positive label.
+        maps: label and map for all that is asked of an image (X, Y, Z, C).
+        channels: of the maps; by default those of the inputs.
+
+    Returns:
+        (B, channels, X, Y, Z); with labels (B, L, channels, X, Y, Z), L being the positive labels
+        of the batch in increasing order. Where an image has no such lesion, zeros.
+
+    Raises:
+        InputError: shapes or targets do not fit.
+    """
+    if not isinstance(inputs, torch.Tensor) or inputs.ndim != 5:
+        got = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs)
+        raise InputError(f"inputs must be one tensor (B, C, X, Y, Z), got {got}")
+    batch, own, *shape = inputs.shape
+    questions = _questions(target, labels, batch, tuple(shape))
+    rows = _rows(questions)
+    found = torch.zeros((batch, len(rows), channels or own, *shape), dtype=inputs.dtype)
+    for image, question, into in zip(inputs, questions, found, strict=True):
+        array = image.detach().to("cpu", torch.float32).movedim(0, -1).numpy()
+        for label, crop in maps(array, question):
+            box = (slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))
+            part = np.moveaxis(crop.values, -1, 0)
+            into[(rows[label], slice(None), *box)] = torch.tensor(part, dtype=inputs.dtype)
+    found = found.to(inputs.device)
+    return found[:, 0] if labels is None else found
+
+
+def _questions(
+    target: Target, labels: torch.Tensor | None, batch: int, shape: tuple[int, ...]
+) -> list[Question]:
+    targets = _per_image(target, batch)
+    if labels is None:
+        return [_unlabelled(t, shape) for t in targets]
+    if any(isinstance(t, tuple) for t in targets):
+        raise InputError(
+            "a target (channel, x, y, z) is a single logit; with labels, whose voxels say what is "
+            f"explained, it is the channel alone; got {target!r}"
+        )
+    array = labels.detach().cpu().numpy()
+    array = array[:, 0] if array.ndim == 5 and array.shape[1] == 1 else array
+    if array.shape != (batch, *shape):
+        raise InputError(
+            f"labels must be (B, X, Y, Z) = {(batch, *shape)} as the inputs, got {array.shape}"
+        )
+    return [Question(_channel(t), lesions) for t, lesions in zip(targets, array, strict=True)]
+
+
+def _per_image(target: Target, batch: int) -> list[Any]:
+    """An output channel, or indices of a single logit, for each image."""
+    if isinstance(target, torch.Tensor):
+        values = target.reshape(-1).tolist()
+        target = values[0] if len(values) == 1 else values
+    if not isinstance(target, list):
+        return [target] * batch
+    if len(target) != batch:
+        raise InputError(f"a list of targets needs one per image, {batch}; got {len(target)}")
+    return target
+
+
+def _unlabelled(target: Any, shape: tuple[int, ...]) -> Question:
+    if not isinstance(target, tuple):
+        return Question(_channel(target), None)
+    channel, *voxel = target
+    whole = all(isinstance(i, Integral) for i in voxel)
+    fits = whole and len(voxel) == 3 and all(0 <= i < n for i, n in zip(voxel, shape, strict=True))
+    if not fits:
+        raise InputError(
+            f"a single logit's target is (channel, x, y, z) within the image {shape}, counted from "
+            f"0; got {target}"
+        )
+    single = np.zeros(shape, np.int32)
+    single[tuple(voxel)] = _SINGLE
+    return Question(_channel(channel), single)
+
+
+def _channel(target: Any) -> int:
+    if isinstance(target, bool) or not isinstance(target, Integral):
+        raise InputError(
+            f"a target is an output channel or (channel, x, y, z), whole numbers; got {target!r}"
+        )
+    return int(target)
+
+
+def _rows(questions: Sequence[Question]) -> dict[int, int]:
+    """The place of each label in the result, in increasing order."""
+    labels: set[int] = set()
+    for question in questions:
+        values = [_WHOLE_CLASS] if question.labels is None else np.unique(question.labels)
+        labels |= {int(v) for v in values if question.labels is None or v > 0}
+    return {label: row for row, label in enumerate(sorted(labels))}

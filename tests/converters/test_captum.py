@@ -1,0 +1,203 @@
+"""Torch tensors in and out: the numbers of Captum on MONAI's network, and of autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from monai.networks.nets import UNet
+from peers import ROI, aggregated, autograd_rows, converted, monai_network
+from saliency.gradcam.peer import activations_and_gradients, heat_map, module_path, on_image
+
+import jaxsal
+from jaxsal.errors import InputError
+from jaxsal_converters.captum import InstanceGradCamPlusPlus, InstanceSmoothGrad, Saliency
+
+pytestmark = pytest.mark.usefixtures("xla_convolutions")
+
+SHAPE = (12, 16, 8)
+VOXEL = (1, 5, 9, 3)
+LAYER = "encoder.0"  # at half resolution
+both = pytest.mark.parametrize("network", ["local", "global"])
+
+
+@pytest.fixture(scope="module")
+def inputs() -> torch.Tensor:
+    return torch.randn(2, 2, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def labels() -> torch.Tensor:
+    """Lesions 3 and 7 in the first image, 3 elsewhere in the second."""
+    array = torch.zeros(2, *SHAPE, dtype=torch.int32)
+    array[0, 2:4, 5, 3:5] = 3
+    array[0, 9, 8:10, 6] = 7
+    array[1, 6, 12, 1:4] = 3
+    return array
+
+
+def channels_last(image: torch.Tensor) -> np.ndarray:
+    return image.movedim(0, -1).numpy()
+
+
+def assert_close(found: torch.Tensor, expected: np.ndarray | torch.Tensor) -> None:
+    """Equal within 1e-5 of the peak, of maps that are not zero."""
+    expected = np.asarray(expected)
+    peak = np.abs(expected).max()
+    assert found.shape == expected.shape
+    assert peak > 0
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-5 * peak)
+
+
+@both
+def test_a_single_logit_has_captums_saliency(network: str, inputs: torch.Tensor) -> None:
+    theirs, ours = captum.attr.Saliency(monai_network(network)), Saliency(monai_network(network))
+    for arguments in ({"abs": False}, {}):
+        expected = theirs.attribute(inputs.clone(), target=VOXEL, **arguments)
+        assert_close(ours.attribute(inputs, target=VOXEL, **arguments), expected)
+
+
+def test_every_image_can_have_its_own_target(inputs: torch.Tensor) -> None:
+    targets = [(1, 2, 3, 4), (0, 11, 15, 7)]
+    network = monai_network("local")
+    expected = captum.attr.Saliency(network).attribute(inputs.clone(), targets, abs=False)
+    assert_close(Saliency(network).attribute(inputs, targets, abs=False), expected)
+
+
+def test_equal_noise_gives_captums_smoothgrad(inputs: torch.Tensor) -> None:
+    network, image = monai_network("global"), inputs[:1]
+    tunnel = captum.attr.NoiseTunnel(captum.attr.Saliency(network))
+    torch.manual_seed(3)
+    expected = tunnel.attribute(image, nt_samples=3, stdevs=0.5, target=VOXEL, abs=False)
+    torch.manual_seed(3)
+    noise = torch.normal(0, torch.full((3, *image.shape[1:]), 0.5))
+    found = InstanceSmoothGrad(network).attribute(image, VOXEL, noise_samples=noise)
+    assert_close(found, expected)
+
+
+@both
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
+def test_lesions_of_a_batch_have_the_maps_of_autograd(
+    network: str, aggregate: str, inputs: torch.Tensor, labels: torch.Tensor
+) -> None:
+    method = Saliency(converted(network))
+    found = method.attribute(inputs, 1, abs=False, labels=labels, aggregate=aggregate)
+    assert found.shape == (2, 2, *inputs.shape[1:])
+    for image, lesion, row in ((0, 3, 0), (0, 7, 1), (1, 3, 0)):
+        voxels = np.argwhere(labels[image].numpy() == lesion)
+        rows = autograd_rows(network, "whole", channels_last(inputs[image]), voxels)
+        expected = np.moveaxis(aggregated(rows, aggregate), -1, 0)
+        assert_close(found[image, row], expected)
+    assert not found[1, 1].any()  # there is no lesion 7 in the second image
+
+
+def test_with_a_roi_the_blended_logits_of_windows_are_explained(inputs: torch.Tensor) -> None:
+    image = torch.nn.functional.pad(inputs[:1], (0, 10, 0, 0, 0, 6))
+    mask = torch.zeros(1, 1, *image.shape[2:], dtype=torch.bool)
+    mask[0, 0, 8:10, 7, 9] = True
+    method = Saliency(converted("short"), roi=ROI)
+    voxels = np.argwhere(mask[0, 0].numpy())
+    rows = autograd_rows("short", "sliding", channels_last(image[0]), voxels)
+    found = method.attribute(image, labels=mask, abs=False)
+    assert_close(found[0, 0], np.moveaxis(aggregated(rows, "max"), -1, 0))
+
+
+def test_without_labels_the_segmented_class_is_explained(inputs: torch.Tensor) -> None:
+    network, image = monai_network("global"), inputs[:1].clone().requires_grad_()
+    logits = network(image)
+    (logits[:, 1][logits[:, 1] >= logits[:, 0]].sum()).backward()
+    assert image.grad is not None
+    assert_close(Saliency(network).attribute(inputs[:1], abs=False), image.grad)
+
+
+def test_noise_is_that_of_the_library_whatever_else_is_in_the_batch(
+    inputs: torch.Tensor, labels: torch.Tensor
+) -> None:
+    method = InstanceSmoothGrad(converted("local"))
+    field = jaxsal.whole_volume(converted("local"))
+    for given, own in (
+        ({"stdevs": 0.3}, {"noise": 0.3, "noise_scale": "absolute"}),
+        ({"nt_samples_batch_size": 2}, {}),
+    ):
+        found = method.attribute(inputs, 1, labels, nt_samples=2, seed=4, **given)
+        maps = jaxsal.smoothgrad(
+            field, channels_last(inputs[1]), labels[1].numpy(), samples=2, seed=4, **own
+        )
+        assert_close(found[1, 0], np.moveaxis(maps.dense(3), -1, 0))
+
+
+def test_maps_have_the_inputs_dtype_and_leave_them_alone(inputs: torch.Tensor) -> None:
+    image = inputs[:1].double().requires_grad_()
+    method = Saliency(converted("local"))
+    found = method.attribute(image, VOXEL, abs=False)
+    assert (found.dtype, found.device, found.requires_grad) == (torch.float64, image.device, False)
+    assert image.grad is None
+    np.testing.assert_array_equal(
+        found.numpy(), method.attribute(inputs[:1], VOXEL, abs=False).numpy()
+    )
+
+
+@both
+def test_heat_maps_are_those_of_hooks_and_autograd(
+    network: str, inputs: torch.Tensor, labels: torch.Tensor
+) -> None:
+    module = monai_network(network)
+    layer = module.get_submodule(module_path(network, LAYER))
+    found = InstanceGradCamPlusPlus(module, layer).attribute(inputs, labels=labels)
+    assert found.shape == (2, 2, 1, *SHAPE)
+    for image, lesion, row in ((0, 7, 1), (1, 3, 0)):
+        domain = labels[image].numpy() == lesion
+        a, g = activations_and_gradients(
+            network, "whole", channels_last(inputs[image]), domain, LAYER
+        )
+        maps = [heat_map(a[0], g[0], "instance")]
+        expected = on_image(maps, network, "whole", SHAPE)
+        np.testing.assert_allclose(
+            found[image, row, 0].numpy(), expected, rtol=0, atol=1e-4 * expected.max()
+        )
+
+
+def test_layers_go_by_name_too(inputs: torch.Tensor) -> None:
+    maps = [
+        InstanceGradCamPlusPlus(monai_network("local"), name).attribute(inputs[:1], VOXEL)
+        for name in (LAYER, module_path("local", LAYER))
+    ]
+    assert maps[0].shape == (1, 1, *SHAPE)
+    assert maps[0].max() > 0
+    torch.testing.assert_close(maps[0], maps[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": torch.zeros(2, *SHAPE)}, r"inputs must be one tensor \(B, C, X, Y, Z\)"),
+        ({"labels": torch.zeros(1, *SHAPE)}, r"labels must be \(B, X, Y, Z\) = \(2, 12, 16, 8\)"),
+        ({"target": VOXEL, "labels": torch.ones(2, *SHAPE)}, "a single logit; with labels"),
+        ({"target": (1, 12, 0, 0)}, r"within the image \(12, 16, 8\), counted from 0"),
+        ({"target": (1, 2, 3)}, r"a single logit's target is \(channel, x, y, z\)"),
+        ({"target": [1]}, "one per image, 2; got 1"),
+        ({"target": "lesion"}, "whole numbers; got 'lesion'"),
+        ({"target": 2}, "one of the network's 2 outputs"),
+        ({"abs": True}, "these maps are signed"),
+        ({"stdev": 1.0}, "unknown setting.*there are target, aggregate"),
+        ({"noise_samples": torch.zeros(2, *SHAPE)}, r"noise_samples must be \(N, C, X, Y, Z\)"),
+    ],
+)
+def test_mistakes_are_told(changes: dict[str, Any], message: str, inputs: torch.Tensor) -> None:
+    method = InstanceSmoothGrad(converted("local"))
+    with pytest.raises(InputError, match=message):
+        method.attribute(**{"inputs": inputs, "nt_samples": 1, **changes})
+
+
+def test_what_cannot_be_explained_is_refused() -> None:
+    with pytest.raises(InputError, match=r"a torch\.nn\.Module or a jaxsal\.Model"):
+        Saliency(lambda batch: batch)
+    with pytest.raises(InputError, match=r"a jaxsal\.Model has its own"):
+        Saliency(converted("local"), config={"strides": [2]})
+    with pytest.raises(InputError, match="is no module of the network"):
+        InstanceGradCamPlusPlus(monai_network("local"), UNet(3, 1, 1, (2, 2), (2,)))
+    with pytest.raises(InputError, match=r"no layer 'encodr\.0'; did you mean encoder\.0"):
+        InstanceGradCamPlusPlus(converted("local"), "encodr.0")
