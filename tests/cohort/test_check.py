@@ -214,3 +214,12 @@ def test_a_worker_that_is_killed_is_told_of():
         in_processes(eval, [code] * 2, 2) as results,
     ):
         list(results)
+
+
+def test_real_scans_are_ready(shared):
+    folders = [shared / "data" / name for name in ("patient07", "patient19")]
+    entries = [
+        entry(f.name, f / "FLAIR.nii.gz", f / "T1.nii.gz", reference=f / "GOLD.nii.gz")
+        for f in folders
+    ]
+    assert check(entries, CHANNELS, processes=1) == []
