@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxsal.checkpoints import load_model, save_model
+    from jaxsal.cohort.run import run_cohort
+    from jaxsal.cohort.source import read_cohort
     from jaxsal.compilation import keep_compiled_programs
     from jaxsal.errors import InputError
     from jaxsal.field import sliding_window, whole_volume
@@ -20,16 +22,23 @@ if TYPE_CHECKING:
     from jaxsal.saliency.maps import SaliencyMaps
     from jaxsal.saliency.progress import Progress
     from jaxsal.saliency.smoothgrad import smoothgrad, smoothgrad_stream
-    from jaxsal.settings import GradCamSettings, SmoothGradSettings
+    from jaxsal.settings import (
+        CohortSettings,
+        GradCamSettings,
+        PredictSettings,
+        SmoothGradSettings,
+    )
     from jaxsal.volumes import read_image, read_labels, read_scan, write_volume
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CohortSettings": "jaxsal.settings",
     "GradCamSettings": "jaxsal.settings",
     "HeatMaps": "jaxsal.saliency.gradcam.maps",
     "InputError": "jaxsal.errors",
     "Model": "jaxsal.model",
+    "PredictSettings": "jaxsal.settings",
     "Progress": "jaxsal.saliency.progress",
     "SaliencyMaps": "jaxsal.saliency.maps",
     "SmoothGradSettings": "jaxsal.settings",
@@ -38,9 +47,11 @@ _HOMES = {
     "keep_compiled_programs": "jaxsal.compilation",
     "load_model": "jaxsal.checkpoints",
     "quantus_explain": "jaxsal.quantus",
+    "read_cohort": "jaxsal.cohort.source",
     "read_image": "jaxsal.volumes",
     "read_labels": "jaxsal.volumes",
     "read_scan": "jaxsal.volumes",
+    "run_cohort": "jaxsal.cohort.run",
     "save_model": "jaxsal.checkpoints",
     "sliding_window": "jaxsal.field",
     "smoothgrad": "jaxsal.saliency.smoothgrad",
@@ -50,10 +61,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "CohortSettings",
     "GradCamSettings",
     "HeatMaps",
     "InputError",
     "Model",
+    "PredictSettings",
     "Progress",
     "SaliencyMaps",
     "SmoothGradSettings",
@@ -63,9 +76,11 @@ __all__ = [
     "keep_compiled_programs",
     "load_model",
     "quantus_explain",
+    "read_cohort",
     "read_image",
     "read_labels",
     "read_scan",
+    "run_cohort",
     "save_model",
     "sliding_window",
     "smoothgrad",

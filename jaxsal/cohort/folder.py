@@ -124,9 +124,7 @@ class CohortFolder:
         """
         self._check_content()
         if overwrite and shard.parts > 1:
-            raise InputError(
-                "a shard cannot begin anew, others may be at work: run without shards"
-            )
+            raise InputError("a shard cannot begin anew, others may be at work: run without shards")
         made = not self.root.exists()
         try:
             with locked(self._state / "locks", shard) as killed:

@@ -1,0 +1,225 @@
+"""What a cohort's run writes and hands over."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import nibabel as nib
+import numpy as np
+import pytest
+from cohorts import PREDICTION, SETTINGS, begin, results, run
+from pyarrow import parquet
+from tiny import as_dense, assert_same_map, load, read_table
+
+from jaxsal.cohort import pipeline
+from jaxsal.cohort.columns import lesion_columns
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.job import Job
+from jaxsal.cohort.lock import Shard
+from jaxsal.cohort.status import cohort_status
+from jaxsal.errors import InputError
+from jaxsal.model import Model
+from jaxsal.scan import Scan, explain
+from jaxsal.settings import CohortSettings, ExplainSettings, GradCamSettings, SmoothGradSettings
+
+MAP = "sub-00/anat/sub-00_label-lesion0002_desc-t1SmoothgradMax_saliency"
+
+
+def test_maps_are_those_of_a_single_scan(
+    finished: Path, entries: list[Entry], tiny_model: Model, tmp_path: Path
+) -> None:
+    settings = ExplainSettings(SETTINGS.saliency[0], pictures=False)
+    rows = explain(tiny_model, entries[0].scan, tmp_path / "one", PREDICTION, settings)
+    affine = nib.load(entries[0].scan.images[0]).affine
+    for row in rows:
+        for channel in ("flair", "t1"):
+            name = f"label-lesion{row['label']:04d}_desc-{channel}SmoothgradMax_saliency.nii.gz"
+            found = as_dense(finished / "sub-00/anat" / f"sub-00_{name}", affine)
+            one = f"maps/lesion-{row['label']:04d}_{channel}_smoothgrad-max.nii.gz"
+            assert_same_map(found, as_dense(tmp_path / "one" / one, affine))
+    for name, one in (("dseg", "instances"), ("probseg", "prediction")):
+        found = load(finished / f"sub-00/anat/sub-00_label-lesion_{name}.nii.gz")
+        np.testing.assert_array_equal(found, load(tmp_path / "one" / f"{one}.nii.gz"))
+
+
+def test_the_tables_tell_the_same_in_all_forms(finished: Path, tiny_model: Model) -> None:
+    rows = read_table(finished / "lesions.tsv")
+    columns = [c.key for c in lesion_columns(Job(tiny_model, PREDICTION, SETTINGS).shown)]
+    assert list(rows[0]) == columns
+    assert set(json.loads((finished / "lesions.json").read_bytes())) == set(columns)
+    table = parquet.read_table(finished / "lesions.parquet").to_pylist()
+    assert len(table) == len(rows) > 4
+    for row, exact in zip(rows, table, strict=True):
+        for key, value in exact.items():
+            assert row[key] == (f"{value:.6g}" if isinstance(value, float) else str(value))
+
+
+def test_every_scan_is_in_the_table_of_scans_in_the_cohorts_order(
+    finished: Path, entries: list[Entry]
+) -> None:
+    rows = read_table(finished / "scans.tsv")
+    assert [row["scan"] for row in rows] == [entry.id for entry in entries]
+    assert {row["status"] for row in rows} == {"finished"}
+
+
+def test_results_are_bids_derivatives(finished: Path) -> None:
+    description = json.loads((finished / "dataset_description.json").read_bytes())
+    assert description["DatasetType"] == "derivative"
+    assert description["GeneratedBy"][0]["Name"] == "jaxsal"
+    sidecar = json.loads(
+        (finished / "sub-00/anat/sub-00_desc-t1SmoothgradMax_saliency.json").read_bytes()
+    )
+    assert sidecar["Channel"] == "t1"
+    assert (finished / f"{MAP}.nii.gz").exists()
+    with (finished / "sub-00/anat/sub-00_label-lesion_dseg.tsv").open(newline="") as file:
+        assert next(csv.reader(file, delimiter="\t"))[:2] == ["index", "name"]
+
+
+@pytest.mark.parametrize("output", ["table", "full"])
+def test_the_output_decides_what_is_kept_of_maps(
+    output: str, entries: list[Entry], tiny_model: Model, tmp_path: Path, finished: Path
+) -> None:
+    run(tiny_model, entries[:1], tmp_path, settings=replace(SETTINGS, output=output))
+    maps = list(tmp_path.rglob("*_saliency.nii.gz"))
+    whole = results(tmp_path)["lesions.tsv"]
+    assert whole == results(finished)["lesions.tsv"][: len(whole)]
+    if output == "table":
+        assert not maps
+    else:
+        affine = nib.load(entries[0].scan.images[0]).affine
+        dense = as_dense(finished / f"{MAP}.nii.gz", affine)
+        np.testing.assert_array_equal(load(tmp_path / f"{MAP}.nii.gz"), dense)
+
+
+def test_several_methods_share_a_table(
+    entries: list[Entry], tiny_model: Model, tmp_path: Path
+) -> None:
+    layer = tiny_model.layers[1]
+    both = (*SETTINGS.saliency, GradCamSettings(layer))
+    run(tiny_model, entries[:1], tmp_path, settings=replace(SETTINGS, saliency=both))
+    row = read_table(tmp_path / "lesions.tsv")[0]
+    assert float(row["flair_max"]) > 0
+    assert "gradcam++_inside_share" in row
+    assert (
+        tmp_path / "sub-00/anat/sub-00_label-lesion0001_desc-gradcamplusplus_saliency.nii.gz"
+    ).exists()
+
+
+def test_methods_are_one_of_each() -> None:
+    with pytest.raises(InputError, match="each of them once"):
+        CohortSettings((SmoothGradSettings(), SmoothGradSettings(aggregate="mean")))
+
+
+def test_without_a_folder_maps_are_handed_over(
+    entries: list[Entry], tiny_model: Model, finished: Path
+) -> None:
+    affine = nib.load(entries[0].scan.images[0]).affine
+    (result,) = list(begin(tiny_model, entries[:1], None))
+    assert result.maps is not None
+    crop = result.maps.crops["smoothgrad-max"][2]
+    found = np.zeros(result.maps.grid.shape, np.float32)
+    found[tuple(slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))] = (
+        crop.values[..., 1]
+    )
+    np.testing.assert_array_equal(found, as_dense(finished / f"{MAP}.nii.gz", affine))
+    assert [row["label"] for row in result.rows] == [1, 2, 3]
+
+
+def test_what_is_done_is_not_done_again(
+    finished: Path, entries: list[Entry], tiny_model: Model, expected: dict[str, Any]
+) -> None:
+    again = run(tiny_model, entries, finished)
+    assert [result.is_new for result in again] == [False] * len(entries)
+    assert results(finished) == expected
+
+
+def test_shards_come_to_the_same_results(
+    entries: list[Entry], tiny_model: Model, tmp_path: Path, expected: dict[str, Any]
+) -> None:
+    first = run(tiny_model, entries, tmp_path, shard=Shard(1, 2))
+    second = run(tiny_model, entries, tmp_path, shard=Shard(2, 2))
+    assert sorted(r.id for r in [*first, *second]) == [entry.id for entry in entries]
+    assert results(tmp_path) == expected
+
+
+def test_each_accelerator_computes_scans_of_its_own(
+    entries: list[Entry],
+    tiny_model: Model,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    two = jax.local_devices()[:2]
+    monkeypatch.setattr("jaxsal.cohort.local.lanes_of", lambda devices: [(d,) for d in devices])
+    run(tiny_model, entries[:2], tmp_path, devices=two)
+    for row, other in zip(
+        read_table(tmp_path / "lesions.tsv"), read_table(finished / "lesions.tsv"), strict=False
+    ):
+        assert (row["scan"], row["label"]) == (other["scan"], other["label"])
+        assert float(row["flair_max"]) == pytest.approx(float(other["flair_max"]), rel=1e-4)
+
+
+def test_cpu_cores_compute_a_scan_together_and_accelerators_do_not() -> None:
+    cores = jax.local_devices()
+
+    class Accelerator:
+        platform = "gpu"
+
+    assert pipeline.lanes_of(cores) == [tuple(cores)]
+    both = [Accelerator(), Accelerator()]
+    assert pipeline.lanes_of(both) == [(both[0],), (both[1],)]  # type: ignore[arg-type,comparison-overlap]
+
+
+def test_the_status_counts_and_verifies(finished: Path, entries: list[Entry]) -> None:
+    status = cohort_status(finished, verify=True)
+    assert (status.scans, status.finished, status.failed) == (len(entries), len(entries), {})
+    assert (status.begun, status.runs, status.damaged) == ({}, {}, [])
+    assert status.lesions == len(read_table(finished / "lesions.tsv"))
+
+
+def test_the_status_of_another_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no results"):
+        cohort_status(tmp_path)
+
+
+@pytest.fixture
+def given(tmp_path: Path, entries: list[Entry]) -> Callable[[np.ndarray], Entry]:
+    """The first scan with these lesions, given by a label map."""
+
+    def make(labels: np.ndarray) -> Entry:
+        image = nib.load(entries[0].scan.images[0])
+        path = tmp_path / "labels.nii.gz"
+        nib.save(nib.Nifti1Image(labels, image.affine, image.header, dtype=np.int32), path)
+        return replace(entries[0], scan=Scan(entries[0].scan.images, instances=path))
+
+    return make
+
+
+@pytest.mark.parametrize("count", [0, 500])
+def test_scans_with_no_lesion_and_with_hundreds(
+    count: int, given: Any, tiny_model: Model, tmp_path: Path
+) -> None:
+    labels = np.zeros((24, 28, 20), np.int32)
+    labels[4:20, 4:20, 4:18].flat[: 7 * count : 7] = np.arange(1, count + 1)
+    one = replace(SETTINGS.saliency[0], samples=1)
+    settings = CohortSettings((one,), output="table", portion=500)
+    (result,) = run(tiny_model, [given(labels)], tmp_path / "out", settings=settings)
+    assert result.status == "finished"
+    assert [row["label"] for row in result.rows] == list(range(1, count + 1))
+    assert len(read_table(tmp_path / "out" / "lesions.tsv")) == count
+
+
+def test_maps_do_not_depend_on_portions(
+    given: Any, tiny_model: Model, finished: Path, entries: list[Entry], tmp_path: Path
+) -> None:
+    run(tiny_model, entries[:1], tmp_path, settings=replace(SETTINGS, portion=10_000))
+    affine = nib.load(entries[0].scan.images[0]).affine
+    assert_same_map(
+        as_dense(tmp_path / f"{MAP}.nii.gz", affine), as_dense(finished / f"{MAP}.nii.gz", affine)
+    )
