@@ -89,7 +89,7 @@ function filter() {
   }).filter(({ low, high }) => !isNaN(low) || !isNaN(high));
   table.search.fixed("form", (_, { row }) => {
     const kind = value("kind", row);
-    return (kind === null || kinds.has(kind)) && (!scan || value("scan", row) === scan)
+    return (kind === null || kinds.has(kind)) && (!scan || String(value("scan", row)) === scan)
       && ranges.every(({ key, low, high }) => {
         const number = value(key, row);
         return number !== null && !(number < low) && !(number > high);
