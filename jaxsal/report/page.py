@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import groupby
-from numbers import Integral
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, StrictUndefined
-
 from jaxsal.files import whole_file
+from jaxsal.report.template import fill
+from jaxsal.report.wording import number
 
 Value = str | int | float | None
 
@@ -74,29 +72,26 @@ def write_page(
     Raises:
         InputError: if the file cannot be written.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("jaxsal.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    )
     if level == "class":
         rows = [{**row, "label": "all"} for row in rows]
-    html = template.render(
+    html = fill(
+        "page.html.jinja",
         title=title,
         columns=columns,
-        groups=[(name, len(list(group))) for name, group in groupby(columns, lambda c: c.group)],
+        groups=heading_groups(columns),
         texts={key for row in rows for key, value in row.items() if isinstance(value, str)},
         rows=[_row(row, columns) for row in rows],
-        facts={
-            section: {name: _fact(value) for name, value in entries.items()}
-            for section, entries in facts.items()
-        },
+        facts=facts,
         scale=scale,
         level=level,
     )
     with whole_file(path) as file:
         file.write(html.encode("utf-8"))
+
+
+def heading_groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
+    """What neighbouring columns are grouped under, and how many of them."""
+    return [(name, len(list(group))) for name, group in groupby(columns, lambda c: c.group)]
 
 
 def _row(row: Mapping[str, Value], columns: Sequence[Column]) -> dict[str, object]:
@@ -109,25 +104,4 @@ def _cell(value: Value, digits: int | None) -> Cell:
         return Cell(value, value)
     if value is None or math.isnan(value):
         return Cell("–", "")
-    return Cell(_number(value, digits), repr(float(value)))
-
-
-def _number(value: float, digits: int | None) -> str:
-    """Write a number for reading: fixed decimals, else three significant digits."""
-    if digits is None and (isinstance(value, Integral) or value == 0 or math.isinf(value)):
-        digits = 0
-    if digits is None:
-        rounded = float(f"{value:.2e}")  # 9.996 becomes 10.0, not 10.00
-        digits = max(0, 2 - math.floor(math.log10(abs(rounded))))
-    if digits > 6:  # far below anything of interest: an exponent reads better than zeros
-        return f"{value:.2e}".replace("-", "−")
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
-
-
-def _fact(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_fact(entry)}" for name, entry in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_fact(entry) for entry in value)
-    return {"None": "–", "True": "yes", "False": "no"}.get(str(value), str(value))
+    return Cell(number(value, digits), repr(float(value)))

@@ -102,7 +102,8 @@ def make_scene(
 
 def _focus(omega: Array) -> Array:
     """Voxel (3,) of the domain in its largest axial slice, nearest to the domain's centre there."""
-    voxels = np.argwhere(omega)
+    low, high = bounds(omega)  # looking through the whole scan for voxels takes long
+    voxels = low + np.argwhere(omega[tuple(map(slice, low, high + 1))])
     heights, areas = np.unique(voxels[:, 2], return_counts=True)
     largest = heights[areas == areas.max()]
     height = largest[np.argmin(np.abs(largest - voxels[:, 2].mean()))]
@@ -136,6 +137,11 @@ def cut(volume: Array, axis: int, index: int) -> Array:
 
 def bounds(mask: Array) -> tuple[Array, Array]:
     """First and last voxel of a non-empty mask, along each of its axes."""
-    axes = range(mask.ndim)
-    filled = [np.flatnonzero(mask.any(tuple(np.delete(axes, axis)))) for axis in axes]
-    return np.array([line[0] for line in filled]), np.array([line[-1] for line in filled])
+    limits = []
+    for axis in range(mask.ndim):
+        filled = np.flatnonzero(mask.any(tuple(np.delete(range(mask.ndim), axis))))
+        limits.append((filled[0], filled[-1]))
+        # The other axes need not look at what is empty along this one.
+        mask = mask[(slice(None),) * axis + (slice(filled[0], filled[-1] + 1),)]
+    low, high = np.array(limits).T
+    return low, high

@@ -1,0 +1,29 @@
+"""How values are written for reading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Integral
+
+
+def number(value: float, digits: int | None = None) -> str:
+    """Write a number: fixed decimals, else three significant digits."""
+    if digits is None and (isinstance(value, Integral) or value == 0 or math.isinf(value)):
+        digits = 0
+    if digits is None:
+        rounded = float(f"{value:.2e}")  # 9.996 becomes 10.0, not 10.00
+        digits = max(0, 2 - math.floor(math.log10(abs(rounded))))
+    if digits > 6:  # far below anything of interest: an exponent reads better than zeros
+        return f"{value:.2e}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def fact(value: object) -> str:
+    """Write a fact about a run: text, number, or some of them, named or not."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {fact(entry)}" for name, entry in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(fact(entry) for entry in value)
+    return {"None": "–", "True": "yes", "False": "no"}.get(str(value), str(value))
