@@ -202,6 +202,17 @@ def failure(job: Job, entry: Entry, inputs: Inputs, error: BaseException) -> Sca
 Loaded = tuple[Inputs, LoadedScan | Exception]
 
 
+def load(job: Job, entry: Entry) -> Loaded:
+    """A scan's files as they are, and what they hold or why they cannot be worked with."""
+    inputs = stamps(entry.scan, job.model.channels)
+    try:
+        return inputs, load_scan(entry.scan, job.model)
+    except OSError as error:
+        return inputs, InputError(f"the scan's files cannot be read: {error}")
+    except Exception as error:
+        return inputs, error
+
+
 class ReadAhead:
     """Reads scans before they are asked for.
 
@@ -224,7 +235,7 @@ class ReadAhead:
         with self._lock:
             while self._left and len(self._ahead) < self._depth:
                 entry = self._left.popleft()
-                self._ahead.append((entry, self._pool.submit(self._load, entry)))
+                self._ahead.append((entry, self._pool.submit(load, self._job, entry)))
             if not self._ahead:
                 return None
             self.taken += 1
@@ -233,12 +244,3 @@ class ReadAhead:
     def close(self) -> None:
         """Reads no further."""
         self._pool.shutdown(cancel_futures=True)
-
-    def _load(self, entry: Entry) -> Loaded:
-        inputs = stamps(entry.scan, self._job.model.channels)
-        try:
-            return inputs, load_scan(entry.scan, self._job.model)
-        except OSError as error:
-            return inputs, InputError(f"the scan's files cannot be read: {error}")
-        except Exception as error:
-            return inputs, error
