@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 
@@ -17,6 +18,7 @@ from jaxsal.cohort.pipeline import FinishingKeeper, OnScan, Outcome, Pipeline, l
 from jaxsal.cohort.records import Inputs
 from jaxsal.cohort.writer import Writer
 from jaxsal.saliency.memory import default_budget
+from jaxsal.scan.provenance import software
 from jaxsal.settings import CohortSettings
 
 _WRITERS_PER_LANE = 2
@@ -35,6 +37,11 @@ class Local:
     devices: tuple[jax.Device, ...]
     on_scan: OnScan
     busy_share: float | None = None
+
+    @property
+    def ran(self) -> dict[str, Any]:
+        """Device and software."""
+        return {"device": self.devices[0].device_kind, **software()}
 
     def outcomes(
         self, job: Job, entries: Sequence[Entry], folder: CohortFolder | None
@@ -56,17 +63,26 @@ class Local:
     def within_memory(
         self, settings: CohortSettings, folder: CohortFolder | None
     ) -> CohortSettings:
-        """The settings with a memory budget, which decides what is computed together.
+        """The settings with a memory budget; see `with_budget`."""
+        return with_budget(settings, folder, default_budget(lanes_of(self.devices)[0]))
 
-        Results depend on that by rounding. So the budget of the folder's first run serves later
-        ones, unless there is far less memory now.
-        """
-        now = default_budget(lanes_of(self.devices)[0])
-        first = folder.memory() if folder is not None else None
-        budget = first if first is not None and first <= 2 * now else now
-        return replace(
-            settings,
-            saliency=tuple(
-                replace(method, memory=method.memory or budget) for method in settings.saliency
-            ),
-        )
+
+def with_budget(settings: CohortSettings, folder: CohortFolder | None, now: int) -> CohortSettings:
+    """The settings with a memory budget, which decides what is computed together.
+
+    Results depend on that by rounding. So the budget of the folder's first run serves later ones,
+    unless there is far less memory now.
+
+    Args:
+        settings: a budget that they have already stands.
+        folder: the cohort's.
+        now: bytes that there are now.
+    """
+    first = folder.memory() if folder is not None else None
+    budget = first if first is not None and first <= 2 * now else now
+    return replace(
+        settings,
+        saliency=tuple(
+            replace(method, memory=method.memory or budget) for method in settings.saliency
+        ),
+    )
