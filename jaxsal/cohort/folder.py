@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal import __version__
+from jaxsal.cohort.claims import withdraw_all
 from jaxsal.cohort.lock import Owner, Shard, locked, owners
 from jaxsal.cohort.records import ScanRecord, write_json
 from jaxsal.errors import InputError
@@ -172,6 +173,7 @@ class CohortFolder:
 
     def _remove_results(self) -> None:
         """Removes what runs wrote, and nothing else."""
+        withdraw_all(self._state / "claims")  # from workers of a run that was killed
         for record in list(self.records()):
             self.forget(record)
         for path in (self._state / "work").iterdir():

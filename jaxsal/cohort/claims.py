@@ -1,0 +1,134 @@
+"""Who may work on a scan, where several machines do: one run, and of it one attempt at a time.
+
+Beside each scan's lock lies a note of who may hold it. A run signs it when it hands the scan out,
+and takes the right back by clearing the note; an attempt adds its own name, by which an earlier one
+learns that it was given up, such as one whose machine was believed dead. So whoever computes ends
+soon after it has lost the right, even if nobody can reach it.
+
+A note is never removed: other machines may go on seeing a file that is gone, or go on missing one
+that is there again, but they see at once that one has changed.
+"""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+from filelock import FileLock, Timeout
+
+from jaxsal.errors import InputError
+from jaxsal.files import whole_file
+
+_LOOK_SECONDS = 1.0  # between looks at the note
+_PATIENCE = 300.0  # seconds that an earlier attempt may take to its next look
+
+
+class Withdrawn(Exception):  # noqa: N818
+    """The right to work on a scan was taken back."""
+
+
+def grant(lock: Path, run: str) -> None:
+    """Gives a run the right to a scan, and takes it from any other.
+
+    Args:
+        lock: the scan's.
+        run: the run's name, without spaces.
+    """
+    _write(lock, run)
+
+
+def withdraw(lock: Path) -> None:
+    """Takes the right to a scan from whoever has it."""
+    if _note(lock).exists():
+        _write(lock, "")
+
+
+def withdraw_all(folder: Path) -> None:
+    """Takes back the rights to all scans whose locks are in this folder."""
+    for note in folder.glob("*.note"):
+        withdraw(note.with_suffix(".lock"))
+
+
+class Claim:
+    """An attempt's right to a scan.
+
+    Args:
+        lock: the scan's.
+        run: the run that the attempt is made for.
+
+    Raises:
+        InputError: nobody was ever given a right, as far as this machine sees.
+        Withdrawn: the run has none.
+    """
+
+    def __init__(self, lock: Path, run: str) -> None:
+        self._lock, self._mine, self._looked = lock, f"{run} {uuid.uuid4().hex}", monotonic()
+        told = _read(lock)
+        if told is None:
+            raise InputError(
+                f"{socket.gethostname()} does not find what the run wrote into {lock.parents[2]}: "
+                "give a folder that all machines share, under the same path"
+            )
+        if told.partition(" ")[0] != run:
+            raise Withdrawn
+        _write(lock, self._mine)
+
+    def check(self, *, at_once: bool = False) -> None:
+        """Looks whether the right is still there, if the last look was a while ago.
+
+        Args:
+            at_once: look in any case.
+
+        Raises:
+            Withdrawn: it is not.
+        """
+        now = monotonic()
+        if not at_once and now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        if _read(self._lock) not in (self._mine, None):  # None: a moment's trouble of the network
+            raise Withdrawn
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the scan's lock within the block; waits for an earlier attempt to notice.
+
+        Raises:
+            Withdrawn: the right was taken back meanwhile.
+            RuntimeError: the earlier attempt goes on.
+        """
+        lock, end = FileLock(self._lock), monotonic() + _PATIENCE
+        while not lock.is_locked:
+            self.check()
+            try:
+                lock.acquire(timeout=_LOOK_SECONDS)
+            except Timeout as error:
+                if monotonic() > end:
+                    raise RuntimeError(
+                        f"an earlier attempt still holds {self._lock}; it did not end within "
+                        f"{_PATIENCE:g} s"
+                    ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _note(lock: Path) -> Path:
+    return lock.with_suffix(".note")
+
+
+def _write(lock: Path, text: str) -> None:
+    with whole_file(_note(lock)) as file:
+        file.write(text.encode())
+
+
+def _read(lock: Path) -> str | None:
+    try:
+        return _note(lock).read_text()
+    except OSError:
+        return None
