@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.bids import Select
+from jaxsal.cohort.claims import withdraw
+from jaxsal.cohort.cluster import Cluster
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.folder import CohortFolder
@@ -26,7 +28,7 @@ from jaxsal.cohort.source import read_cohort
 from jaxsal.cohort.table import write_tables
 from jaxsal.cohort.work import ScanWork
 from jaxsal.devices import default_devices
-from jaxsal.errors import OutputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
 from jaxsal.scan.defaults import for_model
 from jaxsal.scan.results import Row
@@ -70,6 +72,8 @@ def run_cohort(
     retry_failed: bool = False,
     overwrite: bool = False,
     devices: Sequence[jax.Device] | None = None,
+    scheduler: str | None = None,
+    precision: str = "float32",
     on_scan: OnScan = lambda entry, progress: None,
 ) -> CohortRun:
     """Finds and explains the lesions of every scan of a cohort (Spagnolo et al. 2026).
@@ -90,7 +94,11 @@ def run_cohort(
         retry_failed: do those scans again that failed before.
         overwrite: begin anew where the folder holds results.
         devices: to compute on, all of one kind; by default the current one or all of the CPU's.
-        on_scan: told how far a scan is, from the threads that compute.
+        scheduler: address of a Dask scheduler whose workers compute, such as "tcp://host:8786";
+            None: this machine does. All machines must then see the model, which must be a
+            directory, the scans and `out` under the same paths.
+        precision: arithmetic, where the model is a directory; see `jaxsal.load_model`.
+        on_scan: told how far a scan is, from the threads that compute; not with a scheduler.
 
     Returns:
         An iterator of `ScanResult`, in the order in which scans are complete.
@@ -99,7 +107,7 @@ def run_cohort(
         InputError: the cohort, the folder or a setting cannot be worked with. A scan that cannot
             be is no error: its result tells.
     """
-    network = model if isinstance(model, Model) else load_model(model)
+    network = model if isinstance(model, Model) else load_model(model, precision)
     entries = (
         read_cohort(cohort, network.channels, select)
         if isinstance(cohort, str | os.PathLike)
@@ -109,13 +117,44 @@ def run_cohort(
         PredictSettings(), network, roi=None, overlap=None, target=None
     )
     folder = None if out is None else CohortFolder(Path(out))
-    machine = Local(tuple(devices or default_devices()), on_scan)
-    job = Job(network, prediction, machine.within_memory(settings or CohortSettings(), folder))
-    return CohortRun(job, entries, machine, folder, shard or Shard(), retry_failed, overwrite)
+    machines: Machines
+    if scheduler is None:
+        machines = Local(tuple(devices or default_devices()), on_scan)
+    else:
+        machines = Cluster(scheduler, _shared(model, out, devices))
+    limited = machines.within_memory(settings or CohortSettings(), folder)
+    job = Job(network, prediction, limited, machines.ran)
+    return CohortRun(job, entries, machines, folder, shard or Shard(), retry_failed, overwrite)
+
+
+def _shared(
+    model: Model | str | os.PathLike[str],
+    out: str | os.PathLike[str] | None,
+    devices: Sequence[jax.Device] | None,
+) -> Path:
+    """The model's directory, for workers to load it from."""
+    if isinstance(model, Model):
+        raise InputError(
+            "with a scheduler, give the model as its directory, from which the workers load it; "
+            "`jaxsal.save_model` writes one"
+        )
+    if out is None:
+        raise InputError("with a scheduler, give a folder for the results that all workers see")
+    if devices is not None:
+        raise InputError(
+            "with a scheduler, devices are the workers' own: start a worker for each, such as with "
+            "CUDA_VISIBLE_DEVICES=0"
+        )
+    return Path(model)
 
 
 class Machines(Protocol):
     """What computes."""
+
+    @property
+    def ran(self) -> Mapping[str, Any]:
+        """Device, or scheduler, and software."""
+        ...
 
     @property
     def busy_share(self) -> float | None:
@@ -126,6 +165,12 @@ class Machines(Protocol):
         self, job: Job, entries: Sequence[Entry], folder: CohortFolder | None
     ) -> Generator[Outcome]:
         """Explains these scans; yields what becomes of each, in the order in which they end."""
+        ...
+
+    def within_memory(
+        self, settings: CohortSettings, folder: CohortFolder | None
+    ) -> CohortSettings:
+        """The settings with a memory budget, which decides what is computed together."""
         ...
 
 
@@ -204,6 +249,7 @@ class CohortRun(Iterator[ScanResult]):
 
     def _done(self, folder: CohortFolder, entry: Entry) -> ScanRecord | None:
         """The record of a scan that is not to be done, or not again."""
+        withdraw(folder.claim_path(entry.stem))  # from a worker of a run that was killed
         ScanWork(folder, entry.stem).settle()
         record = ScanRecord.read(folder.record_path(entry.stem))
         if record is None:
