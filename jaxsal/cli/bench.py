@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.cli import options as shared
+from jaxsal.cli.duration import duration
 
 _SHAPE = (192, 224, 192)
 
@@ -92,16 +93,8 @@ def run(options: argparse.Namespace) -> None:
     print(
         f"forecast for a scan of {options.lesions} lesions × {options.voxels} voxels × "
         f"{options.samples} samples = {voxels * options.samples:,} gradients: "
-        f"{_duration(speed.forecast(voxels, options.samples))}"
+        f"{duration(speed.forecast(voxels, options.samples))}"
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _count(text: str) -> int:

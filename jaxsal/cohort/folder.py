@@ -163,11 +163,11 @@ class CohortFolder:
             (self._state / part).mkdir(exist_ok=True)
         identity = json.loads(json.dumps(identity))  # as it is read back
         if (self.root / "run.json").exists():
-            if not overwrite:
-                _require_same(self.root, self.told()["identity"], identity)
-                return
-            self.told()
-            self._remove_results()
+            earlier = self.told()["identity"]
+            if overwrite:
+                self._remove_results()
+            else:
+                _require_same(self.root, earlier, identity)
         write_json(self.root / _DESCRIPTION, _description())
         write_json(self.root / "run.json", {"command": _COMMAND, "identity": identity, **facts})
 

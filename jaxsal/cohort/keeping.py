@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import Any
 
 from jaxsal.cohort.columns import lesion_columns, map_row, scan_rows, with_seconds
 from jaxsal.cohort.entries import Entry
@@ -61,6 +62,10 @@ class FolderKeeper:
         return kept is not None
 
     def keep_map(self, portion: Portion, label: int, crop: Crop) -> None:
+        begun: list[Future[Any]] = [*self._saved, *self._portions, *self._pending]
+        for future in begun:
+            if future.done():
+                future.result()  # what cannot be written ends the scan at once, not at its end
         self._pending.append(self._writer.submit(self._write_map, portion.method, label, crop))
 
     def finish_portion(self, portion: Portion, seconds: float) -> None:

@@ -14,7 +14,7 @@ def add_parser(commands: Any) -> None:
     """Adds the command's parser."""
     parser = commands.add_parser(
         "cohort",
-        help="work on many scans: check them, run, look how far a run is",
+        help="work on many scans: check, plan, run, look how far a run is",
         description="Works on many scans, listed in a table or found in a BIDS folder.",
         epilog="`jaxsal cohort VERB --help` tells about a verb. Begin with check.",
     )

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxsal.cli.duration import duration
+
 if TYPE_CHECKING:
     from jaxsal.cohort.status import CohortStatus
 
@@ -55,7 +57,7 @@ def _lines(status: CohortStatus) -> list[str]:
     lines += [f"shard {shard}: {owner}" for shard, owner in status.runs.items()]
     lines += [] if status.runs else ["no run is at work"]
     if status.seconds_left is not None:
-        lines.append(f"about {_duration(status.seconds_left)} left")
+        lines.append(f"about {duration(status.seconds_left)} left")
     lines += _shown(
         f"begun: {stem}, {portions} portion{'' if portions == 1 else 's'} recorded"
         for stem, portions in status.begun.items()
@@ -73,10 +75,3 @@ def _shown(lines: Any) -> list[str]:
     lines = list(lines)
     more = len(lines) - _MOST_SHOWN
     return lines[:_MOST_SHOWN] + ([f"... and {more} more, see --json"] if more > 0 else [])
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "a minute"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
