@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.cohort import settings as cohort_settings
+from jaxsal.errors import InputError
 
 if TYPE_CHECKING:
     from jaxsal.cli.progress import ProgressBar
@@ -60,6 +61,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
+    _check(options)
     settings = cohort_settings.settings(options)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.lock import Shard
@@ -77,6 +79,8 @@ def run(options: argparse.Namespace) -> int:
             shard=Shard(*options.shard),
             retry_failed=options.retry_failed,
             overwrite=options.overwrite,
+            scheduler=options.scheduler,
+            precision=options.precision,
             on_scan=lambda entry, progress: bar.detail(
                 f"{entry.id}: {progress.lesions_done}/{progress.lesions} maps"
             ),
@@ -84,6 +88,14 @@ def run(options: argparse.Namespace) -> int:
         counts = _follow(cohort, bar)
     print(_summary(cohort, counts, options.out))
     return _FAILED_SCANS if counts["failed"] else 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.scheduler is None:
+        return
+    for flag, given in (("--device", options.device), ("--rematerialise", options.rematerialise)):
+        if given:
+            raise InputError(f"{flag} is for this machine; workers of a scheduler do not heed it")
 
 
 def _follow(cohort: CohortRun, bar: ProgressBar) -> Counter[str]:
