@@ -19,7 +19,7 @@ from jaxsal.cohort.writer import Writer
 from jaxsal.saliency.memory import default_budget
 from jaxsal.settings import CohortSettings
 
-_WRITERS_PER_LANE = 2
+WRITERS_PER_LANE = 2
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Local:
         self, job: Job, entries: Sequence[Entry], folder: CohortFolder | None
     ) -> Generator[Outcome]:
         lanes = lanes_of(self.devices)
-        with closing(Writer(_WRITERS_PER_LANE * len(lanes))) as writer:
+        with closing(Writer(WRITERS_PER_LANE * len(lanes))) as writer:
 
             def keeper_of(entry: Entry, inputs: Inputs) -> FinishingKeeper:
                 if folder is None:
