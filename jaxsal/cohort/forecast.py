@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.cohort.attempt import units_of
+from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.counting import Amount, Estimate, Group
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.local import WRITERS_PER_LANE
+from jaxsal.cohort.table import write_tables
 from jaxsal.cohort.trial import Trial
 from jaxsal.devices import available_cores
 from jaxsal.saliency.memory import default_budget
@@ -199,6 +204,7 @@ class Forecast:
         ]
         per_scan = [trial.written[level] + _SCAN_BYTES for trial in self.trials]
         size = _scaled(self.lesions, per_lesion) + _scaled(Estimate(self.scans), per_scan)
+        size += Estimate(_cohort_bytes(self.job))
         files = Estimate(_SCAN_FILES * self.scans + _COHORT_FILES)
         if level != "table":
             maps = sum(method.files for method in self.trials[0].methods)
@@ -228,6 +234,14 @@ class Forecast:
         if len({trial.shape for trial in self.trials}) > 1:
             notes.append("scans have different grids: programs may be compiled for each of them")
         return notes
+
+
+def _cohort_bytes(job: Job) -> int:
+    """What the tables over a cohort and the record of the run take without any lesion."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_tables(Path(folder), lesion_columns(job.shown), lambda: iter(()))
+        tables = sum(path.stat().st_size for path in Path(folder).iterdir())
+    return tables + len(json.dumps(job.identity, indent=1))
 
 
 def _units(method: ExplainSettings) -> Amount:
