@@ -24,7 +24,7 @@ from jaxsal.settings import CohortSettings, PredictSettings, SmoothGradSettings
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume
 
-SMALL = replace(TOY, shape=(48, 56, 48), lesions=(24, 24, 24), roi=(32, 32, 32), samples=10)
+SMALL = replace(TOY, shape=(40, 48, 40), lesions=(24, 24), roi=(32, 32, 32), samples=10)
 
 
 def synthetic_entries(
@@ -45,11 +45,11 @@ def synthetic_entries(
 
 
 def phantom_entries(folder: Path, count: int, shape: Triple, lesions: int) -> list[Entry]:
-    """Synthetic heads with lesions, at 2 mm."""
+    """Synthetic heads with lesions, at 3 mm."""
     entries = []
     for number in range(count):
         own = folder / f"phantom{number}"
-        write_phantom(make_phantom(number, shape, spacing=2.0, lesions=lesions), own)
+        write_phantom(make_phantom(number, shape, spacing=3.0, lesions=lesions), own)
         images = (own / "FLAIR.nii.gz", own / "T1.nii.gz")
         entries.append(_entry(number, Scan(images, instances=own / "lesions.nii.gz")))
     return entries

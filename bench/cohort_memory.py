@@ -33,11 +33,11 @@ def run(options: argparse.Namespace) -> Result:
     """Measures."""
     count, job = (10, TOY) if options.toy else (options.scans, TOY)
     cohort = cohort_job(make_model(job), job)
-    few = 2 if options.toy else _SHAPES
+    few, own = (2, 3) if options.toy else (_SHAPES, max(count // 10, 3))
     cases = {
         "of one shape": ([job.shape], count),
         f"of {few} shapes in turn": (_shapes(job.shape, few), count),
-        "each of its own shape": (_shapes(job.shape, count // 2), count // 2),
+        "each of its own shape": (_shapes(job.shape, own), own),
     }
     rows = []
     for name, (shapes, scans) in cases.items():

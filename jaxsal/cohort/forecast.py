@@ -160,7 +160,8 @@ class Forecast:
         for index, method in enumerate(self.job.methods):
             units = self._total(_units(method))
             tried = [trial.methods[index] for trial in self.trials]
-            shares[method.name] = _scaled(units, [one.seconds / one.units for one in tried])
+            rates = [one.seconds / one.units for one in tried]
+            shares[method.name] = _scaled(units, rates, [one.units for one in tried])
         others = _scaled(scans, [trial.writing for trial in self.trials])
         return {**shares, "writing": _scaled(self.lesions, writing) + others}
 
@@ -249,9 +250,11 @@ def _units(method: ExplainSettings) -> Amount:
     return lambda sizes: sum(units_of(method, voxels) for voxels in sizes)
 
 
-def _scaled(amount: Estimate, rates: Sequence[float]) -> Estimate:
+def _scaled(
+    amount: Estimate, rates: Sequence[float], weights: Sequence[float] | None = None
+) -> Estimate:
     """An amount times the mean of rates, with the error of both."""
-    mean = float(np.mean(rates))
+    mean = float(np.average(rates, weights=weights))
     error = float(np.std(rates, ddof=1)) / math.sqrt(len(rates)) if len(rates) > 1 else 0.0
     return amount.times(mean, error / mean if mean else 0.0)
 
