@@ -25,6 +25,9 @@ QUESTIONS = (
     "gradcam",
     "gradcam_scan",
     "derivative_modes",
+    "cohort_overhead",
+    "cohort_memory",
+    "cohort_resume",
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import platform
 import re
 import sys
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsal
-from jaxsal.devices import current_device
+from jaxsal.devices import available_cores, current_device
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "monai", "captum")
@@ -124,11 +123,6 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -88,6 +88,19 @@ def announce_compilation() -> None:
     jax.monitoring.register_event_duration_secs_listener(listen)
 
 
+@cache  # once per process
+def compiling_seconds() -> list[float]:
+    """Grows, from now on, by the seconds of each step of compiling in this process."""
+    found: list[float] = []
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event in (_LOWERED, _COMPILED):
+            found.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return found
+
+
 def _announce() -> None:
     folder = _kept_in()
     kept = "" if folder is None else f" (once; kept in {folder})"

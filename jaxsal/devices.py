@@ -47,11 +47,15 @@ def split_cpu() -> None:
     configured = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     if configured > 0 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
-        jax.config.update("jax_num_cpu_devices", min(cores or 1, _MOST_CPU_DEVICES))
+        jax.config.update("jax_num_cpu_devices", min(available_cores(), _MOST_CPU_DEVICES))
     except RuntimeError:  # too late
         return
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.record import available_cores
+from jaxsal.devices import available_cores
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.dynunet_config import DynUNetConfig

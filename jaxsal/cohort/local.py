@@ -21,7 +21,7 @@ from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
 from jaxsal.settings import CohortSettings
 
-_WRITERS_PER_LANE = 2
+WRITERS_PER_LANE = 2
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Local:
         self, job: Job, entries: Sequence[Entry], folder: CohortFolder | None
     ) -> Generator[Outcome]:
         lanes = lanes_of(self.devices)
-        with closing(Writer(_WRITERS_PER_LANE * len(lanes))) as writer:
+        with closing(Writer(WRITERS_PER_LANE * len(lanes))) as writer:
 
             def keeper_of(entry: Entry, inputs: Inputs) -> FinishingKeeper:
                 if folder is None:

@@ -56,9 +56,15 @@ COLUMNS = {
     },
     "gradcam_scan": {"layer", "lesions", "windows", "seconds", "times_passes_to_image"},
     "derivative_modes": {"mode", "gflop", "ms", "difference"},
+    "cohort_overhead": {"network", "engine_s", "run_s", "ratio", "processor_ratio", "busy_share"},
+    "cohort_memory": {"scans", "which", "settled_mib", "end_mib", "growth_mib_per_scan"},
+    "cohort_resume": {"scans", "lesions", "files", "resume_s", "reading_records_s"},
 }
 DEEPER = TINY_UNET | {"channels": [4, 6, 8], "strides": [2, 2]}
-IN_PROCESS = ("approximations", "roofline", "paper_scan", "gradcam_scan")
+IN_PROCESS = (
+    *("approximations", "roofline", "paper_scan", "gradcam_scan"),
+    *("cohort_overhead", "cohort_memory", "cohort_resume"),
+)
 
 
 def answer(question: str, folder: Path) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""Cohorts to measure: synthetic scans as files, with label maps, for a small network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+
+from bench.case import CHANNELS, TOY, Job
+from jaxsal.checkpoints import load_model
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.job import Job as CohortJob
+from jaxsal.cohort.local import Local
+from jaxsal.demo.phantom import make_phantom, write_phantom
+from jaxsal.devices import default_devices
+from jaxsal.grid import Grid
+from jaxsal.model import Model
+from jaxsal.scan.calibration import synthetic_scan
+from jaxsal.scan.loading import Scan
+from jaxsal.settings import CohortSettings, PredictSettings, SmoothGradSettings
+from jaxsal.types import Triple
+from jaxsal.volumes import write_volume
+
+SMALL = replace(TOY, shape=(40, 48, 40), lesions=(24, 24), roi=(32, 32, 32), samples=10)
+
+
+def synthetic_entries(
+    folder: Path, shapes: Sequence[Triple], lesions: tuple[int, ...]
+) -> list[Entry]:
+    """A scan of random images for each shape, with lesions of so many voxels."""
+    entries = []
+    for number, shape in enumerate(shapes):
+        image, labels = synthetic_scan(shape, len(CHANNELS), lesions, number)
+        own, grid = folder / f"scan{number}", Grid(shape, np.eye(4))
+        own.mkdir(parents=True)
+        paths = tuple(own / f"{channel}.nii.gz" for channel in CHANNELS)
+        for path, values in zip(paths, np.moveaxis(image, -1, 0), strict=True):
+            write_volume(path, np.ascontiguousarray(values), grid)
+        write_volume(own / "labels.nii.gz", labels, grid)
+        entries.append(_entry(number, Scan(paths, instances=own / "labels.nii.gz")))
+    return entries
+
+
+def phantom_entries(folder: Path, count: int, shape: Triple, lesions: int) -> list[Entry]:
+    """Synthetic heads with lesions, at 3 mm."""
+    entries = []
+    for number in range(count):
+        own = folder / f"phantom{number}"
+        write_phantom(make_phantom(number, shape, spacing=3.0, lesions=lesions), own)
+        images = (own / "FLAIR.nii.gz", own / "T1.nii.gz")
+        entries.append(_entry(number, Scan(images, instances=own / "lesions.nii.gz")))
+    return entries
+
+
+def repeated(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """So many scans whose files are those of the given ones, in turn."""
+    return [_entry(number, entries[number % len(entries)].scan) for number in range(count)]
+
+
+def demo_model() -> Model:
+    """The demo's trained network."""
+    with as_file(files("jaxsal.demo") / "model") as folder:
+        return load_model(folder)
+
+
+def cohort_job(model: Model, job: Job, output: str = "cropped") -> CohortJob:
+    """The signed maximum of every lesion, on the default devices."""
+    machine = Local(default_devices(), lambda entry, progress: None)
+    settings = CohortSettings((SmoothGradSettings(samples=job.samples),), output=output)
+    prediction = PredictSettings(roi=job.roi)
+    return CohortJob(model, prediction, machine.within_memory(settings, None))
+
+
+def _entry(number: int, scan: Scan) -> Entry:
+    return Entry(f"scan-{number}", scan, {"subject": f"{number:05d}"})

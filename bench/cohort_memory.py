@@ -1,0 +1,85 @@
+"""Does a run over many scans take more and more memory?"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from bench.case import CHANNELS, TOY, make_model
+from bench.cohort import cohort_job, repeated, synthetic_entries
+from bench.options import job_settings
+from bench.record import Result, Row
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.job import Job as CohortJob
+from jaxsal.cohort.run import run_cohort
+from jaxsal.types import Triple
+
+_MIB = 2**20
+_SHAPES = 8  # of the mix
+_SETTLING = 0.1  # of the scans, before memory is looked at
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the benchmark's options."""
+    parser.add_argument("--scans", type=int, default=200, help="default: %(default)s")
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Measures."""
+    count, job = (10, TOY) if options.toy else (options.scans, TOY)
+    cohort = cohort_job(make_model(job), job)
+    few, own = (2, 3) if options.toy else (_SHAPES, max(count // 10, 3))
+    cases = {
+        "of one shape": ([job.shape], count),
+        f"of {few} shapes in turn": (_shapes(job.shape, few), count),
+        "each of its own shape": (_shapes(job.shape, own), own),
+    }
+    rows = []
+    for name, (shapes, scans) in cases.items():
+        with tempfile.TemporaryDirectory() as folder:
+            entries = synthetic_entries(Path(folder, "scans"), shapes, job.lesions)
+            resident = _resident(cohort, repeated(entries, scans), Path(folder, "out"))
+        rows.append(_row(name, resident))
+    notes = [
+        "resident memory of the process after each scan; growth: slope of a line through it, after "
+        f"the first {_SETTLING:.0%} of the scans. The rows follow one another in one process.",
+        "programs compiled for a shape stay in memory: with a shape of its own for each scan "
+        "some memory comes with every scan.",
+    ]
+    return Result("cohort_memory", job_settings(job) | {"channels": CHANNELS}, rows, notes)
+
+
+def _shapes(shape: Triple, count: int) -> list[Triple]:
+    """So many shapes, no smaller than this one."""
+    x, y, z = shape
+    return [(x + i % 5, y + i // 5 % 5, z + i // 25) for i in range(count)]
+
+
+def _resident(job: CohortJob, entries: Sequence[Entry], out: Path) -> list[int]:
+    """Bytes of this process after each scan."""
+    process, found = psutil.Process(), []
+    for result in run_cohort(
+        job.model, entries, out, prediction=job.prediction, settings=job.settings
+    ):
+        assert result.status == "finished", result.reason
+        found.append(process.memory_info().rss)
+    return found
+
+
+def _row(name: str, resident: Sequence[int]) -> Row:
+    first = int(_SETTLING * len(resident))
+    later = np.array(resident[first:]) / _MIB
+    slope, _ = np.polyfit(np.arange(len(later)), later, 1)
+    return {
+        "scans": len(resident),
+        "which": name,
+        "settled_mib": float(later[0]),
+        "end_mib": float(later[-1]),
+        "largest_mib": float(later.max()),
+        "growth_mib_per_scan": float(slope),
+    }

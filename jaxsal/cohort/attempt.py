@@ -1,0 +1,235 @@
+"""One method tried on some lesions of a scan: how long it takes, and how large its maps are."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from jaxsal.cohort.columns import map_row
+from jaxsal.cohort.job import Job, Portion, portions
+from jaxsal.compilation import compiling_seconds
+from jaxsal.devices import default_devices
+from jaxsal.files import file_checksum
+from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.progress import Progress
+from jaxsal.scan.explanations import Explanations, maps_of
+from jaxsal.scan.predict import Prediction
+from jaxsal.scan.results import Row, parts_of, write_maps
+from jaxsal.settings import ExplainSettings, GradCamSettings, SmoothGradSettings
+
+T = TypeVar("T")
+_CALLS = 3  # at most, until nothing is compiled any more
+_GROWTH = 16  # of the noise samples, at most, from one try to the next
+_WRITTEN = 3  # maps
+
+
+@dataclass(frozen=True)
+class Explained:
+    """How long some lesions took one method, and how large their maps are.
+
+    Attributes:
+        units: see `units_of`.
+        seconds: that they took.
+        voxels: mean number of voxels of a cropped map.
+        files: of a lesion.
+        written: mean bytes of a lesion's files by output level.
+        writing: seconds that a lesion's statistics and files took, at the job's level.
+    """
+
+    units: float
+    seconds: float
+    voxels: float
+    files: int
+    written: Mapping[str, float]
+    writing: float
+
+
+def units_of(method: ExplainSettings, voxels: int) -> float:
+    """What a lesion's time goes by: gradients over all noise samples; of heat maps, the lesion."""
+    saliency = method.saliency
+    if not isinstance(saliency, SmoothGradSettings):
+        return 1
+    if saliency.aggregate != "max":
+        return saliency.samples
+    most = saliency.voxels_per_lesion or voxels
+    return saliency.samples * min(-(-voxels // saliency.group_size), most)
+
+
+def settled(compute: Callable[[], T]) -> tuple[T, float, float]:
+    """A result, the seconds of a call that compiled nothing, and what compiling took before."""
+    durations, calls = compiling_seconds(), 0
+    whole = time.perf_counter()
+    while True:
+        known, began = len(durations), time.perf_counter()
+        result = compute()
+        seconds, calls = time.perf_counter() - began, calls + 1
+        if len(durations) == known or calls == _CALLS:
+            compiling = time.perf_counter() - whole - calls * seconds
+            return result, seconds, max(compiling, 0.0)
+
+
+class _Enough(Exception):  # noqa: N818
+    """It took long enough to tell how long all of it takes."""
+
+
+@dataclass
+class Attempt:
+    """One method on lesions of one scan.
+
+    Attributes:
+        job: what a run does.
+        prediction: the scan with its lesions.
+        wanted: what a run explains of it.
+        index: which of the job's methods.
+        compiling: seconds that compiling took.
+        row: what a map contributes to its lesion's row.
+    """
+
+    job: Job
+    prediction: Prediction
+    wanted: Explanations
+    index: int
+    compiling: float = 0.0
+    row: Row = field(default_factory=dict)
+    _kept: dict[int, Crop] = field(default_factory=dict)
+    _sizes: list[int] = field(default_factory=list)
+
+    def measured(self, least_seconds: float) -> Explained:
+        """Computes about as much as takes so long, if there is as much, and writes some maps."""
+        method = self.job.methods[self.index]
+        labels = self._portion(method).labels
+        if isinstance(method.saliency, SmoothGradSettings):
+            share, seconds = self._gradients(method, method.saliency, labels, least_seconds)
+        else:
+            share, seconds = self._heat_maps(method, method.saliency, labels, least_seconds)
+        voxels = {i.label: i.voxels for i in self.prediction.instances}
+        units = share * sum(units_of(method, voxels[label]) for label in labels)
+        size = float(np.mean(self._sizes))
+        files, written, writing = self._write(size)
+        return Explained(units, seconds, size, files, written, writing)
+
+    def _portion(self, method: ExplainSettings) -> Portion:
+        """Of the scan's portions the one that comes closest to a full one."""
+        voxels = {i.label: i.voxels for i in self.prediction.instances}
+
+        def lack(portion: Portion) -> int:
+            return abs(sum(voxels[label] for label in portion.labels) - self.job.settings.portion)
+
+        every = portions(self.job, self.prediction.instances, self.wanted)
+        return min((p for p in every if p.method == self.index), key=lack)
+
+    def _gradients(
+        self,
+        method: ExplainSettings,
+        saliency: SmoothGradSettings,
+        labels: Sequence[int],
+        least_seconds: float,
+    ) -> tuple[float, float]:
+        """Which part of the noise samples was computed, and how long it took."""
+        squares = saliency.standard_error or saliency.tolerance is not None
+        samples = min(saliency.samples, max(2, len(default_devices())))
+        while True:
+            part = replace(saliency, samples=samples, tolerance=None, standard_error=squares)
+            compute = partial(self._compute, replace(method, saliency=part), labels)
+            _, seconds, compiling = settled(compute)
+            self.compiling += compiling
+            if seconds >= least_seconds or samples == saliency.samples:
+                return samples / saliency.samples, seconds
+            wanted = math.ceil(1.2 * samples * least_seconds / max(seconds, 1e-3))
+            samples = min(saliency.samples, wanted, _GROWTH * samples)
+
+    def _heat_maps(
+        self,
+        method: ExplainSettings,
+        saliency: GradCamSettings,
+        labels: Sequence[int],
+        least_seconds: float,
+    ) -> tuple[float, float]:
+        """Which part of the work on a scan's heat maps was done, and how long it took."""
+
+        def compute() -> float:
+            began, share = time.perf_counter(), 1.0
+
+            def look(progress: Progress) -> None:
+                nonlocal share
+                share = progress.gradients_done / max(progress.gradients, 1)
+                if time.perf_counter() - began > least_seconds and share < 1:
+                    raise _Enough
+
+            try:
+                self._compute(method, labels, look)
+            except _Enough:
+                return share
+            return 1.0
+
+        share, seconds, compiling = settled(compute)
+        self.compiling += compiling
+        if not self._kept:  # maps of the same places, by the quickest way
+            quick = replace(saliency, derivatives="closed-form", denominator="paper")
+            self._compute(replace(method, saliency=quick), labels[:_WRITTEN])
+        return share, seconds
+
+    def _compute(
+        self,
+        method: ExplainSettings,
+        labels: Sequence[int],
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """Computes maps; keeps some of them, and the sizes of all."""
+        self._kept, self._sizes = {}, []
+        job, scan, wanted = self.job, self.prediction, self.wanted
+        part = Explanations(wanted.labels, {label: wanted.maps[label] for label in labels})
+        for label, crop in maps_of(job.model, scan, part, job.prediction, method, on_progress):
+            if len(self._kept) < _WRITTEN:
+                self._kept[label] = crop
+            self._sizes.append(math.prod(crop.values.shape[:3]))
+
+    def _write(self, size: float) -> tuple[int, dict[str, float], float]:
+        """Number of a lesion's files; their mean bytes by level; seconds at the job's level."""
+        output, seconds = self.job.settings.output, 0.0
+        written = {"table": 0.0, "cropped": 0.0, "full": 0.0}
+        for label, crop in self._kept.items():
+            seconds += self._statistics(label, crop)
+            for level in ("cropped", "full"):
+                sizes, took = self._files(label, crop, level)
+                written[level] += sum(sizes)
+                seconds += took if level == output else 0.0
+        count = len(self._kept)
+        voxels = sum(math.prod(crop.values.shape[:3]) for crop in self._kept.values())
+        growth = size * count / voxels  # the scan's maps to those written
+        empty = written["full"] - written["cropped"]  # what the zeros around a map take
+        written["cropped"] *= growth
+        written["full"] = written["cropped"] + empty
+        return (
+            len(sizes),
+            {level: number / count for level, number in written.items()},
+            seconds / count * (1 if output == "full" else growth),
+        )
+
+    def _statistics(self, label: int, crop: Crop) -> float:
+        began, scan = time.perf_counter(), self.prediction
+        shown = self.job.shown[self.index]
+        self.row = map_row(shown, crop, scan.labels == label, scan.scan.grid.spacing)
+        return time.perf_counter() - began
+
+    def _files(self, label: int, crop: Crop, level: str) -> tuple[list[int], float]:
+        """Bytes of each file of a map, and the seconds that they took."""
+        names, grid = self.job.shown[self.index].files, self.prediction.scan.grid
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            paths: list[Path] = []
+            for ending, part in parts_of(crop):
+                new = [Path(folder, f"{file}{ending}.nii.gz") for file in names]
+                write_maps(new, grid, part, full_grid=level == "full")
+                paths += new
+            for path in paths:
+                file_checksum(path)
+            return [path.stat().st_size for path in paths], time.perf_counter() - began

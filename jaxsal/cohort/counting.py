@@ -1,0 +1,157 @@
+"""How many lesions the scans of a cohort have, from what there is of them: masks, or a sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.lesions import components, given
+from jaxsal.volumes import read_grid, read_labels, read_mask
+
+T = TypeVar("T")
+Sizes = tuple[int, ...]  # voxels of each lesion of a scan
+Amount = Callable[[Sizes], float]  # what is asked of a scan, such as the number of its lesions
+Source = Literal["instances", "reference", "prediction"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, and its standard error by how much the scans differ; 0 where it is exact."""
+
+    value: float
+    error: float = 0.0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(self.value + other.value, math.hypot(self.error, other.error))
+
+    def times(self, factor: float, spread: float = 0.0) -> Estimate:
+        """Its multiple by a factor of this relative standard error."""
+        error = math.hypot(factor * self.error, factor * self.value * spread)
+        return Estimate(factor * self.value, error)
+
+
+@dataclass
+class Group:
+    """The scans whose lesions are known from the same source.
+
+    Attributes:
+        source: "instances": the label maps that come with them; "reference": masks of the true
+            lesions, to which those found and those missed are in a ratio; "prediction": nothing.
+        entries: the scans.
+        masks: lesions of the scans whose masks were read.
+        found: lesions to explain of the scans that were predicted.
+        beside: lesions of these scans' masks.
+    """
+
+    source: Source
+    entries: list[Entry]
+    masks: list[Sizes] = field(default_factory=list)
+    found: list[Sizes] = field(default_factory=list)
+    beside: list[Sizes] = field(default_factory=list)
+
+    def read_masks(self, most: int, minimum_volume: float) -> None:
+        """Counts the lesions of so many masks, spread over the scans.
+
+        Raises:
+            InputError: one cannot be used.
+        """
+        if self.source != "prediction":
+            chosen = spread_over(self.entries, most)
+            self.masks = [mask_sizes(entry, minimum_volume) for entry in chosen]
+
+    def total(self, amount: Amount) -> Estimate:
+        """The sum of an amount over all scans."""
+        scans = len(self.entries)
+        if self.source == "instances":
+            return _extrapolated([amount(sizes) for sizes in self.masks], scans)
+        found = [amount(sizes) for sizes in self.found]
+        beside = sum(amount(sizes) for sizes in self.beside)
+        if self.source == "prediction" or not beside:
+            return _extrapolated(found, scans)
+        ratio = sum(found) / beside
+        total = _extrapolated([amount(sizes) for sizes in self.masks], scans)
+        return total.times(ratio, self._spread_of_ratio(amount, ratio))
+
+    def _spread_of_ratio(self, amount: Amount, ratio: float) -> float:
+        """Relative standard error of the ratio of what is found to what masks hold."""
+        if ratio == 0:
+            return 0.0
+        pairs = zip(self.found, self.beside, strict=True)
+        rest = [amount(found) - ratio * amount(beside) for found, beside in pairs]
+        mean = sum(amount(sizes) for sizes in self.found) / len(self.found)
+        return _standard_error(rest, len(self.entries), alone=mean) / mean
+
+    def told(self) -> str:
+        """How its lesions were counted."""
+        scans, read, tried = len(self.entries), len(self.masks), len(self.found)
+        many = f"{scans} scan{'' if scans == 1 else 's'}"
+        if self.source == "instances":
+            part = "all of them" if read == scans else f"{read} of them"
+            return f"{many} with label maps: counted in {part}"
+        if self.source == "reference":
+            return (
+                f"{many} with reference masks: estimated from {read} of the masks, and from what "
+                f"the network finds and misses in {tried}"
+            )
+        return f"{many} without masks: estimated from what the network finds in {tried}"
+
+
+def groups_of(entries: Sequence[Entry]) -> list[Group]:
+    """The scans by what their lesions are known from."""
+    groups: dict[Source, Group] = {}
+    for entry in entries:
+        source: Source = (
+            "instances"
+            if entry.scan.instances
+            else "reference"
+            if entry.scan.reference
+            else "prediction"
+        )
+        groups.setdefault(source, Group(source, [])).entries.append(entry)
+    return list(groups.values())
+
+
+def spread_over(items: Sequence[T], count: int) -> list[T]:
+    """So many of these, or all, at even distances."""
+    count = min(count, len(items))
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+
+
+def mask_sizes(entry: Entry, minimum_volume: float) -> Sizes:
+    """The lesions of a scan's label map, or of its reference mask as they are counted.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    if entry.scan.instances is not None:
+        grid = read_grid(entry.scan.instances)
+        instances = given(read_labels(entry.scan.instances, grid), grid)
+        return tuple(instance.voxels for instance in instances)
+    assert entry.scan.reference is not None  # only scans with a mask are asked for
+    grid = read_grid(entry.scan.reference)
+    mask = read_mask(entry.scan.reference, grid)
+    return component_sizes(mask, grid.voxel_volume, minimum_volume)
+
+
+def component_sizes(mask: np.ndarray, voxel_volume: float, minimum_volume: float) -> Sizes:
+    """Voxels of each component of a mask (X, Y, Z) bool that counts as a lesion."""
+    labels = components(mask, voxel_volume, minimum_volume)
+    return tuple(np.bincount(labels[labels > 0])[1:].tolist())
+
+
+def _extrapolated(values: Sequence[float], scans: int) -> Estimate:
+    """The sum over so many scans, from the values of some or all of them."""
+    mean = sum(values) / len(values)
+    return Estimate(scans * mean, scans * _standard_error(values, scans, alone=mean))
+
+
+def _standard_error(values: Sequence[float], scans: int, alone: float) -> float:
+    """Of the mean, of so many drawn without replacement; of a single one, as if this large."""
+    count = len(values)
+    deviation = float(np.std(values, ddof=1)) if count > 1 else alone
+    return deviation / math.sqrt(count) * math.sqrt(1 - count / scans)
