@@ -35,7 +35,7 @@ class Local:
     """
 
     devices: tuple[jax.Device, ...]
-    on_scan: OnScan
+    on_scan: OnScan = lambda entry, progress: None
     busy_share: float | None = None
 
     @property

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from jaxsal.cli.cohort import check, run, status
+from jaxsal.cli.cohort import check, plan, run, status
 
-_VERBS: tuple[ModuleType, ...] = (check, run, status)
+_VERBS: tuple[ModuleType, ...] = (check, plan, run, status)
 
 
 def add_parser(commands: Any) -> None:

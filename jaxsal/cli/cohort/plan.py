@@ -1,0 +1,98 @@
+"""``jaxsal cohort plan``: what a run will take."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from jaxsal.cli import options as shared
+from jaxsal.cli.cohort import settings as cohort_settings
+from jaxsal.cli.duration import duration
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.counting import Estimate
+    from jaxsal.cohort.forecast import CohortPlan
+
+_SAMPLE = 2  # scans that are tried
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "plan",
+        help="forecast a run's lesions, time, memory and disk",
+        description="Puts some scans through a part of the work, for seconds, and forecasts what "
+        "`jaxsal cohort run` with the same options takes on this machine. Writes nothing.",
+    )
+    shared.add_cohort(parser)
+    cohort_settings.add(parser)
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=_SAMPLE,
+        metavar="N",
+        help="how many scans are tried, spread over the cohort; default: %(default)s",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    settings = cohort_settings.settings(options)
+    from jaxsal.cli.progress import ProgressBar
+    from jaxsal.cohort.job import Job
+    from jaxsal.cohort.local import Local
+    from jaxsal.cohort.plan import plan_cohort
+
+    with shared.computing(options) as devices, ProgressBar() as bar:
+        bar.stage("reading")
+        model = cohort_settings.load(options)
+        entries = shared.cohort_entries(options, model.channels)
+        limited = Local(tuple(devices)).within_memory(settings, None)
+        job = Job(model, shared.prediction_settings(options, model), limited)
+        plan = plan_cohort(
+            job,
+            entries,
+            devices,
+            sample=options.sample,
+            on_trial=lambda entry: bar.stage(f"trying {entry.id}"),
+        )
+    print("\n".join(_lines(plan)))
+
+
+def _lines(plan: CohortPlan) -> Iterator[str]:
+    yield (
+        f"{plan.scans} scans: {_number(plan.lesions)} lesions of {_number(plan.voxels)} voxels"
+        + (f", {_number(plan.gradients)} gradients" if plan.gradients.value else "")
+    )
+    yield from (f"  {sentence}" for sentence in plan.counted)
+    yield f"time: {_ranged(plan.seconds, duration)}, and {duration(plan.compiling)} to compile once"
+    parts = (f"{name} {duration(share.value)}" for name, share in plan.shares.items())
+    yield f"  {', '.join(parts)}; reading and writing go on beside the rest"
+    own = f", {_bytes(plan.memory.computing)} of each device"
+    yield f"memory: {_bytes(plan.memory.host)}{'' if plan.memory.computing_is_of_host else own}"
+    for level, disk in plan.disk.items():
+        size = _ranged(disk.size, _bytes)
+        yield f"disk with --output {level}: {size}, {_number(disk.files)} files"
+    yield from (f"note: {note}" for note in plan.notes)
+
+
+def _number(estimate: Estimate) -> str:
+    return _ranged(estimate, lambda value: f"{value:,.0f}")
+
+
+def _ranged(estimate: Estimate, show: Callable[[float], str]) -> str:
+    """An estimate, with the range of two standard errors if it has one."""
+    middle = show(estimate.value)
+    if not estimate.error:
+        return middle
+    low, high = (max(estimate.value + side * estimate.error, 0) for side in (-2, 2))
+    return f"about {middle} ({show(low)} to {show(high)})"
+
+
+def _bytes(size: float) -> str:
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}"
+    return f"{size / 1e3:.0f} kB"
