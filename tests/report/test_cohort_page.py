@@ -39,7 +39,8 @@ def write_report(folder: Path, rows: list[dict[str, Any]], scans: int) -> Path:
     for row in PICTURED:
         picture(folder / rows[row]["picture"], "#204060")
     path = folder / "report.html"
-    ranges, violins = ["volume_mm3", "flair_max"], ["flair_max", "flair_min", "t1_max"]
+    ranges = ["volume_mm3", "flair_max"]
+    violins = dict.fromkeys(["flair_max", "flair_min", "t1_max"], "logit per standard deviation")
     given = cohort_scans(scans, 50), COHORT_FACTS
     write_cohort_page(path, "A cohort", COLUMNS, rows, *given, ranges=ranges, violins=violins)
     return path
@@ -324,7 +325,9 @@ def test_given_texts_do_no_harm(browser: Any, tmp_path: Path) -> None:
     scans = [{"id": EVIL, "status": "finished", "reason": EVIL, "lesions": 1, "seconds": 1.0}]
     path = tmp_path / f"{EVIL.replace('/', '')}.html"
     facts = {EVIL: {EVIL: EVIL}}
-    write_cohort_page(path, EVIL, columns, rows, scans, facts, ranges=["peak"], violins=["peak"])
+    write_cohort_page(
+        path, EVIL, columns, rows, scans, facts, ranges=["peak"], violins={"peak": EVIL}
+    )
     visit = opened(browser, path)
     visit.page.locator("#lesions tbody tr").click()
     visit.page.fill("[name=text]", "<img src=x")
