@@ -41,7 +41,9 @@ def _counted(ran: Sequence[Mapping[str, Any]], name: str) -> str:
     counts = Counter(str(scan[name]) for scan in ran if name in scan)
     if len(counts) == 1:
         return next(iter(counts))
-    return ", ".join(f"{what} ({scans} scans)" for what, scans in counts.most_common())
+    return ", ".join(
+        f"{what} ({scans} of {counts.total()} scans)" for what, scans in counts.most_common()
+    )
 
 
 def _readable(settings: Mapping[str, Any]) -> dict[str, Any]:
