@@ -18,8 +18,8 @@ def run_facts(
         ran: device, software and seconds of each finished scan.
     """
     identity = told["identity"]
-    settings = dict(identity["settings"])
-    saliency = settings.pop("saliency")
+    model, settings = dict(identity["model"]), dict(identity["settings"])
+    architecture, saliency = model.pop("architecture"), settings.pop("saliency")
     now = datetime.now().astimezone()
     return {
         "Run": {
@@ -29,7 +29,8 @@ def run_facts(
             **{name: _counted(ran, name) or told[name] for name in ("jaxsal", "jax", "python")},
             "libraries": told["libraries"],
         },
-        "Model": _readable({**identity["model"], "precision": identity["precision"]}),
+        "Model": _readable({**model, "precision": identity["precision"]}),
+        "Architecture": _readable(architecture),
         "Prediction": _readable(identity["prediction"]),
         "Saliency": _readable(settings),
         **{f"Saliency: {name}": _readable(method) for name, method in saliency.items()},
@@ -49,7 +50,7 @@ def _counted(ran: Sequence[Mapping[str, Any]], name: str) -> str:
 def _readable(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without those that are not in use."""
     return {
-        name.replace("_", " "): value
+        name.replace("_", " "): f"{value:g}" if isinstance(value, float) else value
         for name, value in settings.items()
         if value is not None and value != {}
     }

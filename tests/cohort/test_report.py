@@ -291,7 +291,7 @@ def test_without_maps_there_are_no_pictures(
 def test_the_run_is_described(drawn: Path, tiny_model: Model) -> None:
     text = (drawn / "report.html").read_text(encoding="utf-8")
     for name, value in [
-        ("threshold", f"{tiny_model.threshold}"),
+        ("threshold", f"{tiny_model.threshold:.6g}"),
         ("roi", "16, 16, 16"),
         ("samples", "2"),
         ("channels", "flair, t1"),
