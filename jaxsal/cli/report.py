@@ -42,14 +42,18 @@ def run(options: argparse.Namespace) -> None:
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.report import write_report
 
-    with ProgressBar() as bar:
-        bar.stage("drawing")
-        report = write_report(
-            options.out,
-            pictures=options.pictures == "all",
-            processes=options.processes,
-            on_scan=lambda done, scans: bar.count(done, scans, "scans"),
-        )
+    try:
+        with ProgressBar() as bar:
+            bar.stage("drawing")
+            report = write_report(
+                options.out,
+                pictures=options.pictures == "all",
+                processes=options.processes,
+                on_scan=lambda done, scans: bar.count(done, scans, "scans"),
+            )
+    except KeyboardInterrupt as interrupt:
+        message = "interrupted; pictures that are drawn stay, the same command draws the others"
+        raise type(interrupt)(message) from interrupt
     for scan, problem in report.problems.items():
         print(f"jaxsal report: warning: {scan}: {problem}", file=sys.stderr)
     print(_summary(report))

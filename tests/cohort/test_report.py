@@ -19,6 +19,7 @@ from PIL import Image
 from tiny import CHANNELS, as_dense, read_table
 
 from jaxsal.cli.main import main
+from jaxsal.cli.progress import ProgressBar
 from jaxsal.cohort import pictures
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.folder import CohortFolder
@@ -363,6 +364,22 @@ def test_the_command_warns_of_pictures_that_cannot_be_drawn(
     assert main(["report", str(out), "--processes", "1"]) == 0
     warning = f"jaxsal report: warning: pät 3: no pictures: {images[3]} is gone"
     assert warning in capsys.readouterr().err
+
+
+def test_what_is_drawn_stays_when_the_command_is_interrupted(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = sorted(first_pictures(copied))
+    for name in some:
+        (copied / name).unlink()
+
+    def interrupt(bar: ProgressBar, done: int, scans: int, things: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressBar, "count", interrupt)
+    assert main(["report", str(copied), "--processes", "1"]) == 130
+    assert "pictures that are drawn stay" in capsys.readouterr().err
+    assert first_pictures(copied) == set(some[:1])
 
 
 @pytest.mark.parametrize(
