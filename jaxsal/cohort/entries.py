@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from jaxsal.scan.loading import Scan
+if TYPE_CHECKING:
+    from jaxsal.scan.loading import Scan
 
 # BIDS entities that may tell the scans of a subject apart, as they are written, in BIDS's order.
 ENTITIES = MappingProxyType(
@@ -45,13 +46,3 @@ class Entry:
             for name, short in ENTITIES.items()
             if name in self.entities
         )
-
-    @property
-    def folder(self) -> PurePosixPath:
-        """Where its results lie in the cohort's folder, such as "sub-07/ses-01/anat"."""
-        parts = [
-            f"{ENTITIES[name]}-{self.entities[name]}"
-            for name in ("subject", "session")
-            if name in self.entities
-        ]
-        return PurePosixPath(*parts, "anat")

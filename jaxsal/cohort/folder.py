@@ -17,6 +17,7 @@ from typing import Any
 from jaxsal import __version__
 from jaxsal.cohort.claims import withdraw_all
 from jaxsal.cohort.lock import Owner, Shard, locked, owners
+from jaxsal.cohort.names import Names
 from jaxsal.cohort.records import ScanRecord, write_json
 from jaxsal.errors import InputError
 
@@ -57,10 +58,23 @@ class CohortFolder:
                 yield record
 
     def forget(self, record: ScanRecord) -> None:
-        """Removes a scan's record, and then its results."""
+        """Removes a scan's record, and then its results and the pictures of them."""
         self.record_path(record.stem).unlink(missing_ok=True)
+        for picture in self.root.glob(Names(record.stem).pictures):
+            picture.unlink(missing_ok=True)
         for name in record.files:
             (self.root / name).unlink(missing_ok=True)
+
+    def list_scans(self, scans: Mapping[str, str]) -> None:
+        """Keeps what the scans of the whole cohort are called, by their stems."""
+        write_json(self._state / "cohort.json", dict(scans))
+
+    def scans(self) -> dict[str, str]:
+        """What `list_scans` kept; empty if nothing."""
+        try:
+            return dict(json.loads((self._state / "cohort.json").read_bytes()))
+        except (OSError, ValueError):
+            return {}
 
     def unfinished(self) -> dict[str, int]:
         """Stems of the scans that were begun, with how many portions of each are recorded."""

@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from jaxsal import __version__
+from jaxsal.cohort.columns import lesion_columns
+from jaxsal.cohort.outline import Method, Outline
 from jaxsal.devices import current_device
 from jaxsal.lesions import Instance
 from jaxsal.model import Model
@@ -66,6 +68,15 @@ class Job:
     def shown(self) -> tuple[Appearance, ...]:
         """How each method's maps appear."""
         return tuple(appearance(method, self.model.channels) for method in self.methods)
+
+    @cached_property
+    def outline(self) -> Outline:
+        """What a report has to know of it."""
+        methods = tuple(
+            Method(method.name, s.maps, s.files, s.units, s.scale, s.subtitle)
+            for method, s in zip(self.methods, self.shown, strict=True)
+        )
+        return Outline(tuple(lesion_columns(self.shown)), methods)
 
     @property
     def memory(self) -> int | None:

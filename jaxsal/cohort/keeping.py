@@ -36,7 +36,7 @@ class FolderKeeper:
         self, job: Job, entry: Entry, folder: CohortFolder, inputs: Inputs, writer: Writer
     ) -> None:
         self._job, self._entry, self._inputs, self._writer = job, entry, inputs, writer
-        self._names = Names(entry)
+        self._names = Names(entry.stem)
         self._work = ScanWork(folder, entry.stem)
         self._work.begin(inputs)
         self._saved: list[Future[None]] = []

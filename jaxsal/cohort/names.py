@@ -11,14 +11,16 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from jaxsal.cohort.entries import Entry
-
 
 @dataclass(frozen=True)
 class Names:
-    """Names of a scan's results, relative to the cohort's folder."""
+    """Names of a scan's results, relative to the cohort's folder.
 
-    entry: Entry
+    Attributes:
+        stem: what they all begin with; see `jaxsal.cohort.entries.Entry.stem`.
+    """
+
+    stem: str
 
     @property
     def probability(self) -> str:
@@ -45,11 +47,24 @@ class Names:
 
     def picture(self, label: int, method: str) -> str:
         """A lesion's picture."""
-        name = f"{self.entry.stem}_label-lesion{label:04d}_desc-{camel_case(method)}_saliency.png"
-        return str(PurePosixPath(self.entry.folder.parts[0], "figures", name))
+        return self._picture(f"lesion{label:04d}", camel_case(method))
+
+    @property
+    def pictures(self) -> str:
+        """A pattern of the names of all its pictures, and of no other scan's."""
+        return self._picture("lesion*", "*")
+
+    def _picture(self, lesion: str, method: str) -> str:
+        name = f"{self.stem}_label-{lesion}_desc-{method}_saliency.png"
+        return str(PurePosixPath(self._folders[0], "figures", name))
 
     def _name(self, ending: str) -> str:
-        return str(self.entry.folder / f"{self.entry.stem}_{ending}")
+        return str(PurePosixPath(*self._folders, "anat", f"{self.stem}_{ending}"))
+
+    @property
+    def _folders(self) -> list[str]:
+        """Subject and session, if there is one, such as "sub-07" and "ses-01"."""
+        return [part for part in self.stem.split("_") if part.startswith(("sub-", "ses-"))]
 
 
 def camel_case(text: str) -> str:

@@ -1,6 +1,7 @@
 """What is known of each scan that is done: its results with their checksums, or why it failed.
 
-A record is written last, and whole or not at all; what has no record is not done.
+A record is written last, and whole or not at all; what has no record is not done. Imports no JAX,
+as reports need none.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxsal.files import file_checksum, whole_file
-from jaxsal.scan.loading import Scan
-from jaxsal.scan.results import Row
+
+if TYPE_CHECKING:
+    from jaxsal.scan.loading import Scan
+    from jaxsal.scan.results import Row
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -222,11 +222,17 @@ class CohortRun(Iterator[ScanResult]):
                 yield self._result(outcome)
 
     def _in(self, folder: CohortFolder) -> Generator[ScanResult]:
-        facts = {"memory": self._job.memory, "scans": len(self._everybody), **self._job.ran}
+        facts = {
+            "memory": self._job.memory,
+            "scans": len(self._everybody),
+            **self._job.ran,
+            "outline": asdict(self._job.outline),
+        }
         identity = self._job.identity
         with folder.opened(identity, facts, self._shard, overwrite=self._overwrite) as killed:
             if killed:
                 self.notes.append(f"an earlier run was killed ({killed}); going on where it ended")
+            folder.list_scans({entry.stem: entry.id for entry in self._everybody})
             todo = []
             for entry in self.entries:
                 record = self._done(folder, entry)

@@ -7,7 +7,7 @@ const { default: DataTable } = await import(source);
 URL.revokeObjectURL(source);
 DataTable.ext.errMode = "throw";
 
-const { columns, pictures } = read("rows");
+const { columns, pictures, captions, missing } = read("rows");
 for (const column of columns) {
   if (column.names) column.values = column.values.map((code) => (code === null ? null : column.names[code]));
 }
@@ -163,9 +163,8 @@ function make(tag, text, ...children) {
   return made;
 }
 
-function picture(row, title) {
-  const path = pictures[row];
-  if (path === null) return make("p", "No picture was made of this lesion.");
+function picture(path, title) {
+  if (path === null) return make("p", missing);
   const image = Object.assign(new Image(), { alt: `Saliency maps, slices in every channel: ${title}` });
   const address = path.split("/").map(encodeURIComponent).join("/");
   const link = Object.assign(make("a", null, image), { href: address });
@@ -181,8 +180,11 @@ function show(row) {
     make("dl", null, ...columns.filter((column) => column.group === group)
       .flatMap((column) => [make("dt", column.heading), make("dd", shown(column, row))]))));
   const values = Object.assign(make("div", null, ...facts), { className: "facts" });
-  const figure = make("figure", null, make("figcaption", null, make("strong", title)), picture(row, title));
-  element("chosen").replaceChildren(figure, values);
+  const figures = [pictures[row]].flat().map((path, place, { length }) => {
+    const caption = length > 1 ? `${title}, ${captions[place]}` : title;
+    return make("figure", null, make("figcaption", null, make("strong", caption)), picture(path, caption));
+  });
+  element("chosen").replaceChildren(...figures, values);
 }
 
 const rowOf = (target) => table.row(target.closest("tbody tr")).index();

@@ -9,17 +9,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import distribution
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 from markupsafe import Markup
 
 from jaxsal.files import whole_file
 from jaxsal.report.distributions import distribution_svg, kinds_in_order
+from jaxsal.report.figures import Scale
 from jaxsal.report.page import Column, Value, heading_groups
 from jaxsal.report.template import fill
 
-Rows = Sequence[Mapping[str, Value]]
+Rows = Sequence[Mapping[str, Any]]
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+_SIGNED: Mapping[str, Scale] = MappingProxyType({"": "diverging"})
 SHOWN = 4  # columns of a group, unless told: of up to fifty, nobody reads all at once
 
 
@@ -32,10 +36,10 @@ def write_cohort_page(
     facts: Mapping[str, Mapping[str, object]],
     *,
     ranges: Collection[str] = (),
-    violins: Collection[str] = (),
+    violins: Mapping[str, str] = _NONE,
     shown: Collection[str] | None = None,
-    units: str = "logit per standard deviation",
-    scale: Literal["diverging", "sequential"] = "diverging",
+    pictures: Mapping[str, Scale] = _SIGNED,
+    missing: str = "No picture was made of this lesion.",
     level: str = "instance",
 ) -> None:
     """Write a self-contained page: a table of all lesions, their pictures on demand, the run.
@@ -51,17 +55,19 @@ def write_cohort_page(
             one or by their groups.
         rows: one mapping per lesion: a value for every column's key, of which "scan", "label" and
             "kind" also serve to filter and to name a lesion; "picture", if present and not None,
-            is a path relative to the page, with "/" between folders. None and NaN are shown as a
-            dash.
+            is a path relative to the page, with "/" between folders, or a list of paths or None,
+            one for each of `pictures`. None and NaN are shown as a dash.
         scans: one mapping per scan: "id", "status" ("finished", "failed" or "unfinished"),
             "reason", "lesions" and "seconds", the last three of which may be None.
         facts: sections of names and values, e.g. {"Settings": {"samples": 50}}.
         ranges: keys of columns of numbers to filter by a smallest and largest value.
-        violins: keys of columns of numbers whose distributions are drawn, one violin per kind.
+        violins: keys of columns of numbers whose distributions are drawn, one violin per kind,
+            with the units of these numbers.
         shown: keys of the columns to show at first; None for those without a group, and the
             first `SHOWN` of each group.
-        units: of the values whose distributions are drawn.
-        scale: what the pictures' colours mean, as in `lesion_figure`.
+        pictures: what each of a lesion's pictures is called, if there are several, and what its
+            colours mean, as in `lesion_figure`.
+        missing: what is said of a lesion without a picture.
         level: "instance", or "class" for maps of all segmented voxels of a scan.
 
     Raises:
@@ -70,7 +76,8 @@ def write_cohort_page(
     shown = _first_columns(columns) if shown is None else shown
     troubled = [scan for scan in scans if scan["status"] != "finished"]
     counts = Counter(row["kind"] for row in rows if row.get("kind") is not None)
-    pictures = [row.get("picture") for row in rows]
+    paths = [row.get("picture") for row in rows]
+    scales = list(dict.fromkeys(pictures.values()))
     html = fill(
         "cohort_page.html.jinja",
         title=title,
@@ -82,9 +89,11 @@ def write_cohort_page(
         kinds=[(kind, counts[kind]) for kind in kinds_in_order(counts)],
         ranges=ranges,
         shown=shown,
-        pictures=any(picture is not None for picture in pictures),
+        pictured=any(path is not None for path in paths),
+        missing=missing,
+        keys=[(scale, [n for n in pictures if pictures[n] == scale]) for scale in scales],
         distributions=[
-            (column, Markup(distribution_svg(rows, column.key, units)))
+            (column, Markup(distribution_svg(rows, column.key, violins[column.key])))
             for column in columns
             if column.key in violins
         ],
@@ -92,9 +101,8 @@ def write_cohort_page(
         troubled=sorted(troubled, key=lambda scan: scan["status"] != "failed"),
         finished=[scan for scan in scans if scan["status"] == "finished"],
         facts=facts,
-        scale=scale,
         level=level,
-        data=_embedded(_data(columns, rows, pictures, shown)),
+        data=_embedded(_data(columns, rows, shown, paths, list(pictures), missing)),
         library=_embedded(json.dumps(_library())),
     )
     with whole_file(path) as file:
@@ -125,7 +133,12 @@ def _embedded(text: str) -> Markup:
 
 
 def _data(
-    columns: Sequence[Column], rows: Rows, pictures: Sequence[Any], shown: Collection[str]
+    columns: Sequence[Column],
+    rows: Rows,
+    shown: Collection[str],
+    paths: Sequence[Any],
+    captions: Sequence[str],
+    missing: str,
 ) -> str:
     """The rows as JSON, column by column: a third of what rows with keys would take."""
     described = ",".join(
@@ -137,7 +150,8 @@ def _data(
         + "}"
         for column in columns
     )
-    return f'{{"columns":[{described}],"pictures":{json.dumps(pictures)}}}'
+    others = json.dumps({"pictures": paths, "captions": captions, "missing": missing})
+    return f'{{"columns":[{described}],{others[1:]}'
 
 
 def _values(values: Sequence[Value]) -> str:

@@ -25,5 +25,5 @@ def fact(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {fact(entry)}" for name, entry in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(fact(entry) for entry in value)
+        return ", ".join(filter(None, map(fact, value)))  # nothing is nothing to tell
     return {"None": "–", "True": "yes", "False": "no"}.get(str(value), str(value))

@@ -13,6 +13,7 @@ from browser import Visit, installed_browser
 from cohort_tables import COHORT_FACTS, cohort_columns, cohort_rows, cohort_scans, picture
 
 from jaxsal.report.cohort_page import write_cohort_page
+from jaxsal.report.figures import Scale
 from jaxsal.report.page import Column
 from jaxsal.report.wording import number
 
@@ -39,7 +40,8 @@ def write_report(folder: Path, rows: list[dict[str, Any]], scans: int) -> Path:
     for row in PICTURED:
         picture(folder / rows[row]["picture"], "#204060")
     path = folder / "report.html"
-    ranges, violins = ["volume_mm3", "flair_max"], ["flair_max", "flair_min", "t1_max"]
+    ranges = ["volume_mm3", "flair_max"]
+    violins = dict.fromkeys(["flair_max", "flair_min", "t1_max"], "logit per standard deviation")
     given = cohort_scans(scans, 50), COHORT_FACTS
     write_cohort_page(path, "A cohort", COLUMNS, rows, *given, ranges=ranges, violins=violins)
     return path
@@ -267,6 +269,46 @@ def test_a_missing_picture_is_said(visit: Visit, row: int, text: str) -> None:
     assert visit.page.locator("#chosen img").count() == 0
 
 
+def test_several_pictures_of_a_lesion_are_one_below_the_other(browser: Any, tmp_path: Path) -> None:
+    rows = [dict(row) for row in ROWS[:2]]
+    rows[0]["picture"], rows[1]["picture"] = ["figures/a 1.png", "figures/b.png"], [None, "b.png"]
+    for name in ("figures/a 1.png", "figures/b.png", "b.png"):
+        picture(tmp_path / name, "#204060")
+    methods: dict[str, Scale] = {"smoothgrad-max": "diverging", "gradcam++": "sequential"}
+    path = tmp_path / "report.html"
+    write_cohort_page(path, "", COLUMNS, rows, [], {}, pictures=methods, missing="There is none.")
+    visit = opened(browser, path)
+    visit.page.locator("#lesions tbody tr").first.click()
+    visit.page.wait_for_function(
+        """() => [...document.querySelectorAll("#chosen img")]
+        .filter((image) => image.naturalWidth === 1702).length === 2"""
+    )
+    lesion = f"{rows[0]['scan']}, lesion {rows[0]['label']}"
+    captions = visit.page.locator("#chosen figcaption").all_inner_texts()
+    assert captions == [f"{lesion}, {method}" for method in methods]
+    shown = [url.rpartition("/")[2] for url in visit.requests if url.endswith(".png")]
+    assert shown == ["a%201.png", "b.png"]
+    visit.page.keyboard.press("ArrowDown")
+    visit.page.wait_for_selector("#chosen >> text=There is none.")
+    assert visit.page.locator("#chosen img").count() == 1
+    close(visit)
+    for method in methods:
+        assert f"How to read the pictures: {method}" in text_of(path)
+
+
+def test_why_there_are_no_pictures_at_all_is_said(browser: Any, tmp_path: Path) -> None:
+    rows = [{**row, "picture": None} for row in ROWS[:2]]
+    path = tmp_path / "report.html"
+    write_cohort_page(path, "", COLUMNS, rows, [], {}, missing="No maps <were> kept.")
+    visit = opened(browser, path)
+    assert "No maps <were> kept." in visit.page.inner_text("#chosen")
+    visit.page.locator("#lesions tbody tr").first.click()
+    visit.page.wait_for_selector("#chosen dl")
+    assert "No maps <were> kept." in visit.page.inner_text("#chosen")
+    assert "How to read the pictures" not in text_of(path)
+    close(visit)
+
+
 def test_the_shown_rows_are_downloaded_with_all_columns(visit: Visit) -> None:
     visit.page.select_option("[name=scan]", ROWS[0]["scan"])
     count(visit, 50)
@@ -324,7 +366,9 @@ def test_given_texts_do_no_harm(browser: Any, tmp_path: Path) -> None:
     scans = [{"id": EVIL, "status": "finished", "reason": EVIL, "lesions": 1, "seconds": 1.0}]
     path = tmp_path / f"{EVIL.replace('/', '')}.html"
     facts = {EVIL: {EVIL: EVIL}}
-    write_cohort_page(path, EVIL, columns, rows, scans, facts, ranges=["peak"], violins=["peak"])
+    write_cohort_page(
+        path, EVIL, columns, rows, scans, facts, ranges=["peak"], violins={"peak": EVIL}
+    )
     visit = opened(browser, path)
     visit.page.locator("#lesions tbody tr").click()
     visit.page.fill("[name=text]", "<img src=x")

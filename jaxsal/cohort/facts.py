@@ -1,0 +1,62 @@
+"""How a cohort's results came about, for reading."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+
+def run_facts(
+    told: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The run, section by section.
+
+    Args:
+        told: what ``run.json`` tells.
+        ran: device, software and seconds of each finished scan.
+    """
+    identity = told["identity"]
+    model, settings = dict(identity["model"]), dict(identity["settings"])
+    architecture, saliency = model.pop("architecture"), settings.pop("saliency")
+    now = datetime.now().astimezone()
+    return {
+        "Run": {
+            "report written": f"{now:%Y-%m-%d %H:%M}",
+            "devices": _counted(ran, "device") or told["device"],
+            "computing": _duration(sum(scan["seconds"] for scan in ran)),
+            **{name: _counted(ran, name) or told[name] for name in ("jaxsal", "jax", "python")},
+            "libraries": told["libraries"],
+        },
+        "Model": _readable({**model, "precision": identity["precision"]}),
+        "Architecture": _readable(architecture),
+        "Prediction": _readable(identity["prediction"]),
+        "Saliency": _readable(settings),
+        **{f"Saliency: {name}": _readable(method) for name, method in saliency.items()},
+    }
+
+
+def _counted(ran: Sequence[Mapping[str, Any]], name: str) -> str:
+    """What scans were computed with; with their numbers if it was not always the same."""
+    counts = Counter(str(scan[name]) for scan in ran if name in scan)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(
+        f"{what} ({scans} of {counts.total()} scans)" for what, scans in counts.most_common()
+    )
+
+
+def _readable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that are not in use."""
+    return {
+        name.replace("_", " "): f"{value:g}" if isinstance(value, float) else value
+        for name, value in settings.items()
+        if value is not None and value != {}
+    }
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
