@@ -85,7 +85,7 @@ def _record_all(job: CohortJob, entries: Sequence[Entry], folder: CohortFolder) 
     numbers = np.random.default_rng(0)
     keys = [column.key for column in lesion_columns(job.shown)]
     for entry in entries:
-        work, names = ScanWork(folder, entry.stem), Names(entry)
+        work, names = ScanWork(folder, entry.stem), Names(entry.stem)
         inputs = stamps(entry.scan, job.model.channels)
         work.begin(inputs)
         (shown,) = job.shown

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from jaxsal.report.wording import duration
+
 
 def run_facts(
     told: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]
@@ -25,7 +27,7 @@ def run_facts(
         "Run": {
             "report written": f"{now:%Y-%m-%d %H:%M}",
             "devices": _counted(ran, "device") or told["device"],
-            "computing": _duration(sum(scan["seconds"] for scan in ran)),
+            "computing": duration(sum(scan["seconds"] for scan in ran)),
             **{name: _counted(ran, name) or told[name] for name in ("jaxsal", "jax", "python")},
             "libraries": told["libraries"],
         },
@@ -54,9 +56,3 @@ def _readable(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in settings.items()
         if value is not None and value != {}
     }
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

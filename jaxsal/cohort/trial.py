@@ -141,7 +141,7 @@ def _row_bytes(job: Job, entry: Entry, instances: Sequence[Instance], rows: Sequ
         table = Path(folder, "lesions.tsv")
         write_table(table, list(row), [row])
         line = len(table.read_bytes().splitlines()[1]) + 1
-    names = [Names(entry).map(label, file) for shown in job.shown for file in shown.files]
+    names = [Names(entry.stem).map(label, file) for shown in job.shown for file in shown.files]
     if job.settings.output == "table":
         names = []
     files = {name: {"bytes": 10**5, "sha256": 64 * "0"} for name in names}

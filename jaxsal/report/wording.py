@@ -27,3 +27,13 @@ def fact(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(filter(None, map(fact, value)))  # nothing is nothing to tell
     return {"None": "–", "True": "yes", "False": "no"}.get(str(value), str(value))
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the unit that reads best."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:.1f} days"

@@ -29,7 +29,7 @@ def test_labels_are_of_letters_and_digits(text: str, label: str) -> None:
 
 def test_names_are_made_of_entities_in_bids_order() -> None:
     entities = {"session": "01", "run": "2", "subject": "07"}
-    names = Names(Entry("any", Scan(()), entities))
+    names = Names(Entry("any", Scan(()), entities).stem)
     assert names.map(3, "t1_smoothgrad-max") == (
         "sub-07/ses-01/anat/"
         "sub-07_ses-01_run-2_label-lesion0003_desc-t1SmoothgradMax_saliency.nii.gz"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.cohort import settings as cohort_settings
-from jaxsal.cli.duration import duration
+from jaxsal.report.wording import duration
 
 if TYPE_CHECKING:
     from jaxsal.cohort.counting import Estimate

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxsal.cli.duration import duration
+from jaxsal.report.wording import duration
 
 if TYPE_CHECKING:
     from jaxsal.cohort.status import CohortStatus
