@@ -13,7 +13,7 @@ from bench.case import CHANNELS, TOY, Job
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job as CohortJob
-from jaxsal.cohort.local import Local
+from jaxsal.cohort.machines.local import Local
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.devices import default_devices
 from jaxsal.grid import Grid

@@ -16,12 +16,12 @@ from bench.options import job_settings, timed
 from bench.record import Result, Row
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.folder import CohortFolder
 from jaxsal.cohort.job import Job as CohortJob
-from jaxsal.cohort.names import Names
-from jaxsal.cohort.records import ScanRecord, stamps
 from jaxsal.cohort.run import run_cohort
-from jaxsal.cohort.work import ScanWork
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.names import Names
+from jaxsal.cohort.storage.records import ScanRecord, stamps
+from jaxsal.cohort.storage.work import ScanWork
 
 _LESIONS = 50  # of a scan
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxsal.checkpoints import load_model, save_model
     from jaxsal.cohort.run import run_cohort
-    from jaxsal.cohort.source import read_cohort
+    from jaxsal.cohort.sources.read import read_cohort
     from jaxsal.compilation import keep_compiled_programs
     from jaxsal.errors import InputError
     from jaxsal.field import sliding_window, whole_volume
@@ -47,7 +47,7 @@ _HOMES = {
     "keep_compiled_programs": "jaxsal.compilation",
     "load_model": "jaxsal.checkpoints",
     "quantus_explain": "jaxsal.quantus",
-    "read_cohort": "jaxsal.cohort.source",
+    "read_cohort": "jaxsal.cohort.sources.read",
     "read_image": "jaxsal.volumes",
     "read_labels": "jaxsal.volumes",
     "read_scan": "jaxsal.volumes",

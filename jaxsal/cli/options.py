@@ -224,7 +224,7 @@ def scan_files(options: argparse.Namespace) -> Scan:
 
 def cohort_entries(options: argparse.Namespace, channels: Sequence[str]) -> list[Entry]:
     """The cohort given by the options of `add_cohort`."""
-    from jaxsal.cohort.source import read_cohort
+    from jaxsal.cohort.sources.read import read_cohort
 
     roles = [role for role, _ in options.select]
     twice = {role for role in roles if roles.count(role) > 1}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxsal.cohort.report import Report
+    from jaxsal.cohort.reporting.report import Report
 
 
 def add_parser(commands: Any) -> None:
@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.cohort.report import write_report
+    from jaxsal.cohort.reporting.report import write_report
 
     try:
         with ProgressBar() as bar:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from jaxsal import __version__
 from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.outline import Method, Outline
+from jaxsal.cohort.reporting.outline import Method, Outline
 from jaxsal.devices import current_device
 from jaxsal.lesions import Instance
 from jaxsal.model import Model

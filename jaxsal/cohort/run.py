@@ -12,21 +12,21 @@ from typing import Any, Protocol
 import jax
 
 from jaxsal.checkpoints import load_model
-from jaxsal.cohort.bids import Select
-from jaxsal.cohort.claims import withdraw
-from jaxsal.cohort.cluster import Cluster
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.folder import CohortFolder
 from jaxsal.cohort.job import Job
-from jaxsal.cohort.local import Local
-from jaxsal.cohort.lock import Shard
-from jaxsal.cohort.memory import Maps, MemoryKeeper
-from jaxsal.cohort.pipeline import OnScan, Outcome
-from jaxsal.cohort.records import ScanRecord, are_same
-from jaxsal.cohort.source import read_cohort
-from jaxsal.cohort.table import write_tables
-from jaxsal.cohort.work import ScanWork
+from jaxsal.cohort.machines.cluster import Cluster
+from jaxsal.cohort.machines.local import Local
+from jaxsal.cohort.machines.pipeline import OnScan, Outcome
+from jaxsal.cohort.sources.bids import Select
+from jaxsal.cohort.sources.read import read_cohort
+from jaxsal.cohort.storage.claims import withdraw
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.lock import Shard
+from jaxsal.cohort.storage.memory import Maps, MemoryKeeper
+from jaxsal.cohort.storage.records import ScanRecord, are_same
+from jaxsal.cohort.storage.table import write_tables
+from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxsal.cohort.folder import CohortFolder
-from jaxsal.cohort.lock import Owner
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.lock import Owner
 
 
 @dataclass(frozen=True)

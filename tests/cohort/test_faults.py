@@ -23,10 +23,10 @@ from cohorts import OPTIONS, SETTINGS, begin, make_cohort, results, run, write_m
 from tiny import contents, read_table, save
 
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.folder import CohortFolder
-from jaxsal.cohort.lock import Shard
-from jaxsal.cohort.records import Stamp
 from jaxsal.cohort.status import cohort_status
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.lock import Shard
+from jaxsal.cohort.storage.records import Stamp
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
 from jaxsal.scan import Scan

@@ -17,12 +17,12 @@ from cohorts import PREDICTION, SETTINGS, begin, results, run
 from pyarrow import parquet
 from tiny import as_dense, assert_same_map, load, read_table
 
-from jaxsal.cohort import pipeline
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
-from jaxsal.cohort.lock import Shard
+from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.status import cohort_status
+from jaxsal.cohort.storage.lock import Shard
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.scan import Scan, explain
@@ -156,7 +156,9 @@ def test_each_accelerator_computes_scans_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     two = jax.local_devices()[:2]
-    monkeypatch.setattr("jaxsal.cohort.local.lanes_of", lambda devices: [(d,) for d in devices])
+    monkeypatch.setattr(
+        "jaxsal.cohort.machines.local.lanes_of", lambda devices: [(d,) for d in devices]
+    )
     run(tiny_model, entries[:2], tmp_path, devices=two)
     for row, other in zip(
         read_table(tmp_path / "lesions.tsv"), read_table(finished / "lesions.tsv"), strict=False

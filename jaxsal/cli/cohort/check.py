@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxsal.cli import options as shared
 
 if TYPE_CHECKING:
-    from jaxsal.cohort.problems import Problem
+    from jaxsal.cohort.sources.problems import Problem
 
 _PROBLEMS = 1  # exit status
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from jaxsal.checkpoints import load_inputs
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.cohort.check import check
+    from jaxsal.cohort.checking.check import check
 
     model = load_inputs(options.model)
     with ProgressBar() as bar:

@@ -11,8 +11,8 @@ from jaxsal.cli.cohort import settings as cohort_settings
 from jaxsal.report.wording import duration
 
 if TYPE_CHECKING:
-    from jaxsal.cohort.counting import Estimate
-    from jaxsal.cohort.forecast import CohortPlan
+    from jaxsal.cohort.planning.counting import Estimate
+    from jaxsal.cohort.planning.forecast import CohortPlan
 
 _SAMPLE = 2  # scans that are tried
 
@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> None:
     settings = cohort_settings.settings(options)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.job import Job
-    from jaxsal.cohort.local import Local
-    from jaxsal.cohort.plan import plan_cohort
+    from jaxsal.cohort.machines.local import Local
+    from jaxsal.cohort.planning.plan import plan_cohort
 
     with shared.computing(options) as devices, ProgressBar() as bar:
         bar.stage("reading")

@@ -64,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     settings = cohort_settings.settings(options)
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.cohort.lock import Shard
     from jaxsal.cohort.run import run_cohort
+    from jaxsal.cohort.storage.lock import Shard
 
     with shared.computing(options), ProgressBar() as bar:
         bar.stage("starting")

@@ -1,0 +1,1 @@
+"""Every file of a cohort is looked at before anything is computed."""

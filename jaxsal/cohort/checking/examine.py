@@ -1,0 +1,94 @@
+"""What is wrong with the files of one scan; imports no JAX, so that worker processes start fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxsal.cohort.sources.problems import Problem
+from jaxsal.errors import InputError
+from jaxsal.grid import Grid
+from jaxsal.preprocessing import Preprocessing
+from jaxsal.volumes import (
+    read_grid,
+    read_labels,
+    read_mask,
+    read_scan,
+    read_volume,
+    require_as_trained,
+    require_same_grid,
+)
+
+_READERS = {"reference": read_mask, "instances": read_labels}
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one scan.
+
+    Attributes:
+        id: of the scan.
+        images: by channel, in the model's order.
+        masks: the "reference" or the "instances", if there are any.
+    """
+
+    id: str
+    images: Mapping[str, Path]
+    masks: Mapping[str, Path]
+
+
+def examine(
+    files: Files, preprocessing: Preprocessing | None, headers_only: bool = False
+) -> list[Problem]:
+    """Reads every file of a scan by the rules by which its lesions are found.
+
+    Args:
+        files: of the scan.
+        preprocessing: of the model.
+        headers_only: whether voxels are left unread; then damage behind headers, voxels that are
+            not finite, images without contrast and empty masks are not noticed.
+
+    Returns:
+        What is wrong with each file, not only with the first.
+    """
+    problems: list[Problem] = []
+    first: tuple[str, Grid] | None = None  # the image whose grid the others must have
+    for channel, path in files.images.items():
+        with _told(problems, files.id, channel):
+            grid = _image_grid(path, channel, preprocessing, headers_only)
+            first = first or (str(path), grid)
+            require_same_grid(str(path), grid, *first)
+    for role, path in files.masks.items():
+        with _told(problems, files.id, role):
+            own = read_grid(path)
+            require_same_grid(str(path), own, *(first or (str(path), own)))
+            if not headers_only and not _READERS[role](path, own).any():
+                text = f"{path} has no lesion: give another file if there are any"
+                problems.append(Problem(files.id, role, text, "warning"))
+    return problems
+
+
+@contextmanager
+def _told(problems: list[Problem], scan: str, role: str) -> Iterator[None]:
+    """Adds what is wrong to the problems."""
+    try:
+        yield
+    except (InputError, OSError, MemoryError) as error:
+        problems.append(Problem(scan, role, str(error) or "there is not enough memory to read it"))
+
+
+def _image_grid(
+    path: Path, channel: str, preprocessing: Preprocessing | None, headers_only: bool
+) -> Grid:
+    """The grid of an image that the model can be given."""
+    if headers_only:
+        grid = read_grid(path)
+    elif preprocessing is None:
+        _, grid, _ = read_scan([path], [channel])
+    else:
+        grid = read_volume(path).grid
+    if preprocessing is not None:
+        require_as_trained(str(path), grid, preprocessing)
+    return grid

@@ -1,0 +1,1 @@
+"""What computes: the devices of this machine, or the workers of a cluster."""

@@ -1,0 +1,199 @@
+"""What a worker of a Dask cluster does: it reads a scan, explains it and writes its results.
+
+A worker may be given two scans at once, so that one is read and written while the other is
+computed; they take turns at the device.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from jaxsal.checkpoints import load_model
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.job import Clock, Job, explain_scan
+from jaxsal.cohort.machines.pipeline import Outcome, failure, load
+from jaxsal.cohort.storage.claims import Claim, Withdrawn
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.keeping import FolderKeeper
+from jaxsal.cohort.storage.records import ScanRecord, are_same
+from jaxsal.cohort.storage.work import ScanWork
+from jaxsal.cohort.storage.writer import Writer
+from jaxsal.compilation import keep_compiled_programs
+from jaxsal.devices import computing_on, current_device, default_devices, split_cpu
+from jaxsal.errors import InputError, OutputError
+from jaxsal.saliency.memory import default_budget
+from jaxsal.scan.provenance import software
+from jaxsal.settings import CohortSettings, PredictSettings
+
+_WRITERS = 2
+_CPU_SHARE = 0.5  # of the memory that a worker may take: scans and results are held in it, too
+
+_computing = threading.Lock()  # held by the task whose turn it is
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Order:
+    """What workers need to make the job that they are to do.
+
+    Attributes:
+        model: its directory.
+        precision: arithmetic.
+        prediction: how lesions are found.
+        settings: how they are explained.
+        identity: that of the job, as JSON; the workers' must be the same.
+    """
+
+    model: str
+    precision: str
+    prediction: PredictSettings
+    settings: CohortSettings
+    identity: str
+
+    @classmethod
+    def of(cls, job: Job, model: Path) -> Order:
+        """The order to do this job with the model of this directory."""
+        return cls(
+            str(model.absolute()),
+            job.model.precision,
+            job.prediction,
+            job.settings,
+            _as_json(job.identity),
+        )
+
+
+def explain_entry(order: Order, entry: Entry, root: str, run: str) -> Outcome:
+    """Explains a scan and makes its results appear; a task.
+
+    Args:
+        order: what to do.
+        entry: the scan.
+        root: the cohort's folder.
+        run: by whose right, see `jaxsal.cohort.storage.claims`.
+
+    Returns:
+        What became of it; a failed scan's record is not written yet. It has no record if the right
+        to the scan was taken back.
+
+    Raises:
+        OutputError, OSError: results cannot be written, here at least.
+        Exception: what went wrong may not do so again.
+    """
+    folder = CohortFolder(Path(root))
+    try:
+        claim = Claim(folder.claim_path(entry.stem), run)
+        with claim.locked():
+            return Outcome(entry, record=_record(order, entry, folder, claim))
+    except Withdrawn:
+        return Outcome(entry)
+    except OutputError:
+        raise  # another worker may be able to write
+    except InputError as error:  # what is ordered cannot be done here, whatever the scan
+        return Outcome(entry, fatal=error)
+
+
+def budget(dask_worker: Any = None) -> int:
+    """Bytes for computing maps that a worker has; always the same number of one process.
+
+    Args:
+        dask_worker: by this name Dask hands over the worker.
+    """
+    if dask_worker is None:
+        from distributed import get_worker
+
+        dask_worker = get_worker()
+    with _loading:
+        return _budget(dask_worker.memory_manager.memory_limit)
+
+
+@cache  # what is free changes, and results depend on it by rounding
+def _budget(limit: int | None) -> int:
+    split_cpu()
+    keep_compiled_programs()
+    devices = default_devices()
+    now = default_budget(devices)
+    if devices[0].platform != "cpu" or not limit:
+        return now
+    return min(now, int(limit * _CPU_SHARE))  # a worker that exceeds its limit is killed
+
+
+def _record(order: Order, entry: Entry, folder: CohortFolder, claim: Claim) -> ScanRecord:
+    job = _job(order, budget())
+    done = _published(entry, folder)
+    if done is not None and are_same(done.inputs, entry.scan, job.model.channels):
+        return done
+    inputs, loaded = load(job, entry)
+    try:
+        if isinstance(loaded, Exception):
+            raise loaded
+        with closing(Writer(_WRITERS)) as writer:
+            clock, keeper = Clock(), FolderKeeper(job, entry, folder, inputs, writer)
+            with _computing, computing_on(None, order.precision):
+                claim.check(at_once=True)
+                explain_scan(job, loaded, keeper, clock, lambda progress: claim.check())
+            claim.check(at_once=True)
+            return keeper.finish(clock.seconds).result()
+    except InputError as error:  # of the scan; others may be the worker's
+        return failure(job, entry, inputs, error)
+
+
+def _published(entry: Entry, folder: CohortFolder) -> ScanRecord | None:
+    """The record of a worker that was lost while it published the scan, or before it could tell."""
+    ScanWork(folder, entry.stem).settle()
+    record = ScanRecord.read(folder.record_path(entry.stem))
+    return record if record is not None and record.status == "finished" else None
+
+
+def _job(order: Order, memory: int) -> Job:
+    with _loading:
+        try:
+            return _made(order, memory)
+        except InputError as error:
+            raise InputError(f"{socket.gethostname()}: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def _made(order: Order, memory: int) -> Job:
+    with computing_on(None, order.precision):
+        model = load_model(order.model, order.precision)
+        ran = {"host": socket.gethostname(), "device": current_device().device_kind, **software()}
+    job = Job(model, order.prediction, _within(order.settings, memory), ran)
+    _require_same(json.loads(order.identity), json.loads(_as_json(job.identity)))
+    return job
+
+
+def _within(settings: CohortSettings, memory: int) -> CohortSettings:
+    """The settings with no more memory than this worker has.
+
+    The run's budget fits the workers that it found, so that all compute the same together. One
+    that came later may have less; it could not do the same, and its results differ by rounding.
+    """
+    return replace(
+        settings,
+        saliency=tuple(
+            replace(method, memory=min(method.memory or memory, memory))
+            for method in settings.saliency
+        ),
+    )
+
+
+def _require_same(ordered: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    differing = [name for name in ordered if ordered[name] != here.get(name)]
+    if differing:
+        raise InputError(
+            f"this worker has another {' and '.join(differing)} than the run was begun with: "
+            "install the same jaxsal everywhere, give a model directory that all machines see, and "
+            "restart the workers"
+        )
+
+
+def _as_json(identity: Mapping[str, Any]) -> str:
+    return json.dumps(identity, sort_keys=True)

@@ -1,0 +1,1 @@
+"""What a run will take, from trials of some scans."""

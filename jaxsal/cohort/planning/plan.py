@@ -1,0 +1,69 @@
+"""What a run over a cohort will take: lesions, time, memory and disk, from a trial of seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import psutil
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.job import Job
+from jaxsal.cohort.machines.pipeline import lanes_of
+from jaxsal.cohort.planning.counting import groups_of, spread_over
+from jaxsal.cohort.planning.forecast import CohortPlan, Forecast
+from jaxsal.cohort.planning.trial import try_scan
+from jaxsal.devices import computing_with, default_devices
+from jaxsal.errors import InputError
+
+OnTrial = Callable[[Entry], None]
+
+
+def plan_cohort(
+    job: Job,
+    entries: Sequence[Entry],
+    devices: Sequence[jax.Device] | None = None,
+    *,
+    sample: int = 2,
+    masks: int = 20,
+    least_seconds: float = 5.0,
+    on_trial: OnTrial = lambda entry: None,
+) -> CohortPlan:
+    """Forecasts what a run over a cohort takes on this machine.
+
+    Some scans are read, predicted and explained in part, as the run would; what that takes is
+    scaled up by the number of scans and by the lesions that they have. These are counted in label
+    maps where scans come with them; else they are estimated from reference masks or, without any,
+    from the scans that were predicted.
+
+    Args:
+        job: what every scan is put through, with a memory budget.
+        entries: the scans.
+        devices: to compute on, all of one kind; by default the current one or all of the CPU's.
+        sample: how many scans are predicted, spread over the cohort; of scans with label maps,
+            with reference masks and without either so many each.
+        masks: how many masks are read of each kind at most, spread over the cohort.
+        least_seconds: how long the part of a scan's work that is done is to take at least.
+        on_trial: told of each scan that is predicted, before that.
+
+    Raises:
+        InputError: a scan that was tried, or a setting, cannot be worked with.
+    """
+    if sample < 1 or masks < 1 or not entries:
+        raise InputError(
+            f"a plan needs at least one scan, and one to try, got {len(entries)} scans, of which "
+            f"{sample} are to be tried and {masks} masks to be read"
+        )
+    lanes = lanes_of(tuple(devices or default_devices()))
+    program = psutil.Process().memory_info().rss
+    groups = groups_of(entries)
+    trials = []
+    with computing_with(lanes[0]):
+        for group in groups:
+            group.read_masks(masks, job.prediction.minimum_volume)
+            for entry in spread_over(group.entries, sample):
+                on_trial(entry)
+                trials.append(try_scan(job, entry, least_seconds))
+                group.found.append(trials[-1].found)
+                group.beside.append(trials[-1].beside)
+    return Forecast(job, groups, trials, lanes, program).plan()

@@ -1,0 +1,1 @@
+"""The report over a cohort's folder, and its pictures."""

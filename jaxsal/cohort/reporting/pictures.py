@@ -1,0 +1,185 @@
+"""Pictures of lesions, drawn from a cohort's results when somebody wants to look at them.
+
+Imports no JAX, so that worker processes start fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from jaxsal.cohort.reporting.outline import Method
+from jaxsal.cohort.storage.names import Names
+from jaxsal.cohort.storage.records import ScanRecord, Stamp
+from jaxsal.cohort.workers import cores, in_processes
+from jaxsal.errors import InputError
+from jaxsal.grid import Grid
+from jaxsal.report.figures import lesion_figure, save_figure
+from jaxsal.volumes import read_labels, read_scan, read_volume
+
+OnScan = Callable[[int, int], None]  # is told how many scans are done, and of how many
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to be drawn; names are relative to the cohort's folder.
+
+    Attributes:
+        name: of the picture.
+        label: of the lesion.
+        title: of the picture.
+        maps: names of the map's files, one per channel of it.
+        method: which made the map.
+    """
+
+    name: str
+    label: int
+    title: str
+    maps: tuple[str, ...]
+    method: Method
+
+
+@dataclass(frozen=True)
+class ScanPictures:
+    """The pictures to be drawn of a scan, for which its images are read once.
+
+    Attributes:
+        id: of the scan.
+        images: by channel, as they were; None: one that could not be read.
+        labels: name of the label map.
+        pictures: what to draw.
+    """
+
+    id: str
+    images: Mapping[str, Stamp | None]
+    labels: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What became of a scan's pictures.
+
+    Attributes:
+        id: of the scan.
+        pictures: how many were drawn.
+        problem: why others were not; empty if all were.
+    """
+
+    id: str
+    pictures: int
+    problem: str = ""
+
+
+def missing_pictures(
+    folder: Path, record: ScanRecord, methods: Sequence[Method], channels: Sequence[str]
+) -> ScanPictures | None:
+    """What is to be drawn of a scan: what has maps and is not there; None if there is nothing."""
+    names = Names(record.stem)
+    pictures = []
+    for row in record.rows:
+        lesion = f"Lesion {row['label']} ({row['kind']}, {row['volume_mm3']:.0f} mm³)"
+        for method in methods:
+            name = names.picture(row["label"], method.name)
+            maps = tuple(names.map(row["label"], file) for file in method.files)
+            if set(maps) <= set(record.files) and not (folder / name).exists():
+                title = f"{lesion} of {record.id}{method.subtitle}"
+                pictures.append(Picture(name, row["label"], title, maps, method))
+    if not pictures:
+        return None
+    images = {channel: record.inputs.get(channel) for channel in channels}
+    return ScanPictures(record.id, images, names.labels, tuple(pictures))
+
+
+def draw_pictures(
+    folder: Path,
+    scans: Sequence[ScanPictures],
+    processes: int | None = None,
+    on_scan: OnScan = lambda done, scans: None,
+) -> list[Drawn]:
+    """Draws pictures; where that is not possible for a scan, the others are drawn all the same.
+
+    Args:
+        folder: the cohort's.
+        scans: what to draw.
+        processes: how many draw at once, each a scan; None: one per CPU core.
+        on_scan: is told of every scan.
+
+    Returns:
+        What became of each scan's.
+
+    Raises:
+        InputError: the number of processes is not positive, one of them was ended, or a picture
+            cannot be written.
+    """
+    if processes is not None and processes < 1:
+        raise InputError(f"processes must be at least 1, got {processes}")
+    results = []
+    with in_processes(partial(draw, folder), scans, min(processes or cores(), len(scans))) as drawn:
+        for result in drawn:
+            results.append(result)
+            on_scan(len(results), len(scans))
+    return results
+
+
+def draw(folder: Path, scan: ScanPictures) -> Drawn:
+    """Draws a scan's pictures into the cohort's folder."""
+    try:
+        image, grid = _image(scan.images)
+        labels = read_labels(folder / scan.labels, grid)
+    except (InputError, OSError) as error:
+        return Drawn(scan.id, 0, f"no pictures: {error}")
+    problems = []
+    for picture in scan.pictures:
+        try:
+            saliency, origin = _map([folder / name for name in picture.maps], grid)
+            figure = lesion_figure(
+                image,
+                labels,
+                picture.label,
+                saliency,
+                origin,
+                grid,
+                list(scan.images),
+                picture.title,
+                picture.method.units,
+                picture.method.scale,
+            )
+        except (InputError, OSError) as error:
+            problems.append(f"no picture of lesion {picture.label}: {error}")
+            continue
+        path = folder / picture.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, path)
+    return Drawn(scan.id, len(scan.pictures) - len(problems), "; ".join(problems))
+
+
+def _image(images: Mapping[str, Stamp | None]) -> tuple[np.ndarray, Grid]:
+    """The image (X, Y, Z, C) to show the maps on, if it is still the one that was explained."""
+    paths = []
+    for channel, stamp in images.items():
+        if stamp is None:
+            raise InputError(f"the image of {channel} could not be read")
+        path = Path(stamp.file)
+        if not path.exists():
+            raise InputError(f"{path} is gone: put it back to see the maps on it")
+        if not stamp.is_same(path):
+            raise InputError(f"{path} has changed since: run the cohort again")
+        paths.append(path)
+    image, grid, _ = read_scan(paths, list(images))
+    return image, grid
+
+
+def _map(paths: Sequence[Path], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """A map (x, y, z, C), and the voxel of the image's grid (3,) that its first voxel is."""
+    volumes = [read_volume(path) for path in paths]
+    corner = volumes[0].grid.affine_mm[:, 3]
+    origin = np.rint(np.linalg.solve(grid.affine_mm, corner)[:3]).astype(int)
+    last = origin + volumes[0].data.shape
+    if np.any(origin < 0) or np.any(last > grid.shape):
+        raise InputError(f"{paths[0]} does not lie within the image: it was changed")
+    return np.stack([volume.data for volume in volumes], axis=-1), origin

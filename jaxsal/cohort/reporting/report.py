@@ -1,0 +1,155 @@
+"""The page over a cohort's folder, also of an unfinished run; needs neither model nor JAX."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxsal.cohort.reporting.facts import run_facts
+from jaxsal.cohort.reporting.outline import Outline
+from jaxsal.cohort.reporting.pictures import Drawn, OnScan, draw_pictures, missing_pictures
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.names import Names
+from jaxsal.cohort.storage.records import ScanRecord
+from jaxsal.report.cohort_page import SHOWN, write_cohort_page
+from jaxsal.report.page import Column
+
+_FIRST = ("scan", "label", "kind", "volume_mm3")  # columns that are shown at first
+_NO_MAPS = "The run kept no maps (output “table”), of which a picture could be made."
+_NOT_DRAWN = "No picture was made of this lesion; the list of scans tells why, if it was tried."
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        path: of the page.
+        statuses: how many scans are "finished", "failed" and "unfinished".
+        lesions: on the page.
+        pictures: that were drawn now.
+        problems: why others were not, by scan.
+    """
+
+    path: Path
+    statuses: Mapping[str, int]
+    lesions: int
+    pictures: int
+    problems: Mapping[str, str]
+
+
+def write_report(
+    out: Path,
+    *,
+    pictures: bool = True,
+    processes: int | None = None,
+    on_scan: OnScan = lambda done, scans: None,
+) -> Report:
+    """Writes ``report.html`` into a cohort's folder, and the pictures that are not there yet.
+
+    Args:
+        out: the folder; runs may be at work in it.
+        pictures: draw the pictures; else those are shown that are there.
+        processes: how many draw at once, each a scan; None: one per CPU core.
+        on_scan: is told how many scans are drawn, and of how many.
+
+    Raises:
+        InputError: it is no such folder, cannot be written, or the number of processes is not
+            positive.
+    """
+    folder = CohortFolder(out)
+    told, ids = folder.told(), folder.scans()
+    outline = Outline.read(told)
+    has_maps = told["identity"]["settings"]["output"] != "table"
+    drawn: list[Drawn] = []
+    if pictures and has_maps:
+        records = (ScanRecord.read(folder.record_path(stem)) for stem in ids)
+        channels = told["identity"]["model"]["channels"]
+        wanted = [missing_pictures(out, r, outline.methods, channels) for r in records if r]
+        drawn = draw_pictures(out, [scan for scan in wanted if scan], processes, on_scan)
+    problems = {scan.id: scan.problem for scan in drawn if scan.problem}
+    content = _read(folder, ids, outline, problems, has_maps)
+    peaks = {key: method.units for method in outline.methods for key in method.peaks}
+    write_cohort_page(
+        out / "report.html",
+        f"Saliency of lesions: {out.resolve().name}",
+        outline.columns,
+        content.rows,
+        content.scans,
+        run_facts(told, content.ran),
+        ranges=["volume_mm3", *peaks],
+        violins=peaks,
+        shown=_shown(outline.columns, content.rows),
+        pictures={method.name: method.scale for method in outline.methods},
+        missing=_NOT_DRAWN if has_maps else _NO_MAPS,
+    )
+    statuses = Counter(scan["status"] for scan in content.scans)
+    count = sum(scan.pictures for scan in drawn)
+    return Report(out / "report.html", statuses, len(content.rows), count, problems)
+
+
+@dataclass
+class _Content:
+    """What the page tells: rows of lesions and of scans, and what scans were computed with."""
+
+    rows: list[Row] = field(default_factory=list)
+    scans: list[Row] = field(default_factory=list)
+    ran: list[Row] = field(default_factory=list)
+
+
+def _read(
+    folder: CohortFolder,
+    ids: Mapping[str, str],
+    outline: Outline,
+    problems: Mapping[str, str],
+    has_maps: bool,
+) -> _Content:
+    begun = folder.unfinished()
+    content = _Content()
+    for stem, name in ids.items():
+        record = ScanRecord.read(folder.record_path(stem))
+        scan: Row = {"id": name, "status": "unfinished", "lesions": None, "seconds": None}
+        if record is None:
+            scan["reason"] = f"begun, portions recorded: {begun[stem]}" if stem in begun else None
+        elif record.status == "failed":
+            scan |= {"status": "failed", "reason": record.reason}
+        else:
+            told: Row = {"lesions": len(record.rows), "seconds": record.seconds}
+            scan |= {"status": "finished", "reason": problems.get(name), **told}
+            content.ran.append({**record.ran, "seconds": record.seconds})
+            content.rows += _rows(folder.root, record, outline, has_maps)
+        content.scans.append(scan)
+    return content
+
+
+def _rows(root: Path, record: ScanRecord, outline: Outline, has_maps: bool) -> Iterator[Row]:
+    """The rows of a scan's lesions, with the pictures that there are."""
+    names = Names(record.stem)
+    for told in record.rows:
+        row = {column.key: told.get(column.key) for column in outline.columns}
+        if has_maps:
+            paths = [names.picture(told["label"], method.name) for method in outline.methods]
+            there = [path if (root / path).exists() else None for path in paths]
+            row["picture"] = there if any(there) and len(there) > 1 else there[0]
+        yield row
+
+
+def _shown(columns: Sequence[Column], rows: Sequence[Row]) -> set[str]:
+    """Columns that are shown at first: subject and session only if no scan's name tells them."""
+    shown = set(_FIRST)
+    shown |= {
+        key
+        for key in ("subject", "session")
+        if any(row[key] and str(row[key]) not in str(row["scan"]) for row in rows)
+    }
+    counted: Counter[str] = Counter()
+    for column in columns:
+        counted[column.group] += 1
+        if column.group and counted[column.group] <= SHOWN:
+            shown.add(column.key)
+    return shown

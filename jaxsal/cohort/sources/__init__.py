@@ -1,0 +1,1 @@
+"""Where a cohort comes from: a table of scans, or a BIDS folder."""

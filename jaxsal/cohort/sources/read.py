@@ -1,0 +1,35 @@
+"""A cohort from wherever it is described."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.sources.bids import Select, read_bids
+from jaxsal.cohort.sources.manifest import read_manifest
+from jaxsal.errors import InputError
+
+
+def read_cohort(
+    source: str | os.PathLike[str], channels: Sequence[str], select: Select | None = None
+) -> list[Entry]:
+    """Reads a cohort from a table, see `read_manifest`, or a BIDS folder, see `read_bids`.
+
+    Args:
+        source: the file or the folder.
+        channels: of the model.
+        select: which images of a BIDS folder are meant.
+
+    Raises:
+        InputError: there is nothing, or all that is wrong with it.
+    """
+    source = Path(source).expanduser()
+    if source.is_dir():
+        return read_bids(source, channels, select)
+    if not source.exists():
+        raise InputError(f"{source} does not exist; a table of scans or a BIDS folder is expected")
+    if select:
+        raise InputError(f"images are selected in BIDS folders, but {source} is a table")
+    return read_manifest(source, channels)

@@ -1,0 +1,233 @@
+"""A cohort's folder: BIDS derivatives, the records of what is done, and work that is not.
+
+What lies where: results under their names, ``run.json`` with all that they depend on, and in the
+hidden folder ``.jaxsal`` a record of each scan that is done, the unfinished results of others, and
+the locks.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from jaxsal import __version__
+from jaxsal.cohort.storage.claims import withdraw_all
+from jaxsal.cohort.storage.lock import Owner, Shard, locked, owners
+from jaxsal.cohort.storage.names import Names
+from jaxsal.cohort.storage.records import ScanRecord, write_json
+from jaxsal.errors import InputError
+
+_COMMAND = "cohort run"
+_BIDS_VERSION = "1.10.0"
+_TABLES = ("lesions.tsv", "lesions.parquet", "lesions.json", "scans.tsv", "report.html")
+_DESCRIPTION = "dataset_description.json"
+
+
+class CohortFolder:
+    """Where a cohort's results are.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._state = root / ".jaxsal"
+
+    def record_path(self, stem: str) -> Path:
+        """Where the record of a scan is."""
+        return self._state / "scans" / f"{stem}.json"
+
+    def work_path(self, stem: str) -> Path:
+        """Where the unfinished results of a scan are."""
+        return self._state / "work" / stem
+
+    def claim_path(self, stem: str) -> Path:
+        """The lock of whoever works on a scan."""
+        return self._state / "claims" / f"{stem}.lock"
+
+    def records(self) -> Iterator[ScanRecord]:
+        """What is known of the scans that are done."""
+        for path in sorted((self._state / "scans").glob("*.json")):
+            record = ScanRecord.read(path)
+            if record is not None:
+                yield record
+
+    def forget(self, record: ScanRecord) -> None:
+        """Removes a scan's record, and then its results and the pictures of them."""
+        self.record_path(record.stem).unlink(missing_ok=True)
+        for picture in self.root.glob(Names(record.stem).pictures):
+            picture.unlink(missing_ok=True)
+        for name in record.files:
+            (self.root / name).unlink(missing_ok=True)
+
+    def list_scans(self, scans: Mapping[str, str]) -> None:
+        """Keeps what the scans of the whole cohort are called, by their stems."""
+        write_json(self._state / "cohort.json", dict(scans))
+
+    def scans(self) -> dict[str, str]:
+        """What `list_scans` kept; empty if nothing."""
+        try:
+            return dict(json.loads((self._state / "cohort.json").read_bytes()))
+        except (OSError, ValueError):
+            return {}
+
+    def unfinished(self) -> dict[str, int]:
+        """Stems of the scans that were begun, with how many portions of each are recorded."""
+        return {
+            path.name: len(list(path.glob("portion-*.json")))
+            for path in sorted(self._state.glob("work/*"))
+            if not self.record_path(path.name).exists()
+        }
+
+    def runs(self) -> dict[str, Owner]:
+        """Who works in the folder now, by shard."""
+        return owners(self._state / "locks")
+
+    def told(self) -> dict[str, Any]:
+        """What ``run.json`` tells.
+
+        Raises:
+            InputError: there is no such file of a cohort's run.
+        """
+        path = self.root / "run.json"
+        try:
+            told = json.loads(path.read_bytes())
+            if told["command"] == _COMMAND:
+                return dict(told)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        raise InputError(
+            f"{self.root} holds no results of `jaxsal {_COMMAND}`: there is no {path.name} of such "
+            "a run; give the folder that was its --out"
+        )
+
+    def memory(self) -> int | None:
+        """The memory budget of the run that began the folder, in bytes, if there was one."""
+        try:
+            return int(self.told()["memory"])
+        except (InputError, KeyError, TypeError, ValueError):
+            return None
+
+    @contextmanager
+    def opened(
+        self,
+        identity: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        shard: Shard,
+        *,
+        overwrite: bool,
+    ) -> Iterator[Owner | None]:
+        """The folder in use by a run, begun with its identity or found to have the same.
+
+        Args:
+            identity: all that results depend on but the scans, ready for JSON.
+            facts: what is recorded beside it.
+            shard: of the scans.
+            overwrite: remove the results of a run of another identity, or of the same.
+
+        Yields:
+            Who worked in it last, if that run was killed.
+
+        Raises:
+            InputError: it cannot be written, is in use by other files or another run, or holds
+                results of another identity.
+        """
+        self._check_content()
+        if overwrite and shard.parts > 1:
+            raise InputError("a shard cannot begin anew, others may be at work: run without shards")
+        made = not self.root.exists()
+        try:
+            with locked(self._state / "locks", shard) as killed:
+                self._begin(identity, facts, overwrite=overwrite)
+                yield killed
+        except OSError as error:
+            if error.filename is None or not str(error.filename).startswith(str(self.root)):
+                raise
+            raise InputError(
+                f"cannot write into {self.root}: {error.strerror}; choose another folder, or see "
+                "to its rights and space"
+            ) from error
+        finally:
+            if made and not (self.root / "run.json").exists():
+                shutil.rmtree(self._state, ignore_errors=True)
+                with suppress(OSError):
+                    self.root.rmdir()
+
+    def _check_content(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"{self.root} is a file; give a folder for the results")
+        if not self.root.is_dir() or (self.root / "run.json").exists():
+            return
+        foreign = [path.name for path in self.root.iterdir() if not path.name.startswith(".")]
+        if foreign:
+            raise InputError(
+                f"{self.root} holds other files, such as {sorted(foreign)[0]}; give a new or empty "
+                "folder, or one that a run of this cohort was begun in"
+            )
+
+    def _begin(
+        self, identity: Mapping[str, Any], facts: Mapping[str, Any], *, overwrite: bool
+    ) -> None:
+        for part in ("scans", "work", "claims"):
+            (self._state / part).mkdir(exist_ok=True)
+        identity = json.loads(json.dumps(identity))  # as it is read back
+        if (self.root / "run.json").exists():
+            earlier = self.told()["identity"]
+            if overwrite:
+                self._remove_results()
+            else:
+                _require_same(self.root, earlier, identity)
+        write_json(self.root / _DESCRIPTION, _description())
+        write_json(self.root / "run.json", {"command": _COMMAND, "identity": identity, **facts})
+
+    def _remove_results(self) -> None:
+        """Removes what runs wrote, and nothing else."""
+        withdraw_all(self._state / "claims")  # from workers of a run that was killed
+        for record in list(self.records()):
+            self.forget(record)
+        for path in (self._state / "work").iterdir():
+            shutil.rmtree(path, ignore_errors=True)
+        for name in (*_TABLES, "run.json", _DESCRIPTION):
+            (self.root / name).unlink(missing_ok=True)
+        for folder in sorted(self.root.glob("sub-*/**/"), reverse=True):
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+
+
+def _require_same(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    before, after = _flat(earlier), _flat(now)
+    changed = [
+        f"{name} was {before.get(name, 'not there')}, is {after.get(name, 'not there')}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+    if changed:
+        raise InputError(
+            f"{root} holds results of other settings, which are not mixed: {'; '.join(changed[:5])}"
+            f"{'; and more' if len(changed) > 5 else ''}. Choose another folder, go on with the "
+            "earlier settings, or begin anew with --overwrite"
+        )
+
+
+def _flat(tree: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        return {name: tree}
+    return {
+        key: value
+        for child, inner in tree.items()
+        for key, value in _flat(inner, f"{name}.{child}" if name else str(child)).items()
+    }
+
+
+def _description() -> dict[str, Any]:
+    return {
+        "Name": "Saliency of lesions",
+        "BIDSVersion": _BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "jaxsal", "Version": __version__}],
+    }

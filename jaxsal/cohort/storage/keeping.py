@@ -1,0 +1,151 @@
+"""The results of a scan go into the cohort's folder while it is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from jaxsal.cohort.columns import lesion_columns, map_row, scan_rows, with_seconds
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.job import Job, Portion
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.names import Names
+from jaxsal.cohort.storage.records import Inputs, ScanRecord, write_json
+from jaxsal.cohort.storage.work import Files, ScanWork
+from jaxsal.cohort.storage.writer import Writer
+from jaxsal.saliency.maps import Crop
+from jaxsal.scan.loading import LoadedScan
+from jaxsal.scan.predict import Prediction
+from jaxsal.scan.results import Row, parts_of, write_maps, write_table
+from jaxsal.volumes import write_volume
+
+
+class FolderKeeper:
+    """Writes a scan's results into the cohort's folder; a `Keeper`.
+
+    Args:
+        job: what is done.
+        entry: the scan.
+        folder: the cohort's.
+        inputs: the scan's files as they are.
+        writer: does the writing.
+    """
+
+    def __init__(
+        self, job: Job, entry: Entry, folder: CohortFolder, inputs: Inputs, writer: Writer
+    ) -> None:
+        self._job, self._entry, self._inputs, self._writer = job, entry, inputs, writer
+        self._names = Names(entry.stem)
+        self._work = ScanWork(folder, entry.stem)
+        self._work.begin(inputs)
+        self._saved: list[Future[None]] = []
+        self._pending: list[Future[tuple[int, Row, Files]]] = []
+        self._portions: list[Future[tuple[dict[int, Row], Files]]] = []
+
+    def restored(self, loaded: LoadedScan) -> Prediction | None:
+        prediction = self._work.lesions(loaded)
+        if prediction is not None:
+            self._prediction = prediction
+        return prediction
+
+    def keep_prediction(self, prediction: Prediction) -> None:
+        self._prediction = prediction
+        self._saved.append(self._writer.submit(self._work.save_lesions, prediction))
+
+    def has(self, portion: Portion) -> bool:
+        kept = self._work.portion(portion.number)
+        if kept is not None:
+            done: Future[tuple[dict[int, Row], Files]] = Future()
+            done.set_result(kept)
+            self._portions.append(done)
+        return kept is not None
+
+    def keep_map(self, portion: Portion, label: int, crop: Crop) -> None:
+        begun: list[Future[Any]] = [*self._saved, *self._portions, *self._pending]
+        for future in begun:
+            if future.done():
+                future.result()  # what cannot be written ends the scan at once, not at its end
+        self._pending.append(self._writer.submit(self._write_map, portion.method, label, crop))
+
+    def finish_portion(self, portion: Portion, seconds: float) -> None:
+        written, self._pending = self._pending, []
+        self._portions.append(
+            self._writer.submit(self._record_portion, portion.number, written, seconds)
+        )
+
+    def finish(self, seconds: float) -> Future[ScanRecord]:
+        """Makes the results appear; all portions were handed over."""
+        return self._writer.submit(self._publish, seconds)
+
+    def _write_map(self, method: int, label: int, crop: Crop) -> tuple[int, Row, Files]:
+        shown, output = self._job.shown[method], self._job.settings.output
+        grid = self._prediction.scan.grid
+        row = map_row(shown, crop, self._prediction.labels == label, grid.spacing)
+        names: list[str] = []
+        for ending, part in parts_of(crop) if output != "table" else ():
+            new = [self._names.map(label, f"{file}{ending}") for file in shown.files]
+            paths = [self._work.path(name) for name in new]
+            write_maps(paths, grid, part, full_grid=output == "full")
+            names += new
+        return label, row, self._work.files(names)
+
+    def _record_portion(
+        self, number: int, written: Sequence[Future[tuple[int, Row, Files]]], seconds: float
+    ) -> tuple[dict[int, Row], Files]:
+        for saved in self._saved:
+            saved.result()  # a portion is of use only with the label map that it belongs to
+        parts = [future.result() for future in written]
+        voxels = {i.label: i.voxels for i in self._prediction.instances}
+        rows = with_seconds({label: row for label, row, _ in parts}, voxels, seconds)
+        files = {name: told for _, _, new in parts for name, told in new.items()}
+        self._work.save_portion(number, rows, files)
+        return rows, files
+
+    def _publish(self, seconds: float) -> ScanRecord:
+        for saved in self._saved:
+            saved.result()
+        portions = [portion.result() for portion in self._portions]
+        rows = scan_rows(self._entry, self._prediction.instances, [rows for rows, _ in portions])
+        files = {name: told for _, new in portions for name, told in new.items()}
+        record = ScanRecord(
+            self._entry.id,
+            self._entry.stem,
+            "finished",
+            self._inputs,
+            rows=rows,
+            files={**files, **self._work.files(self._write_others(rows))},
+            seconds=seconds,
+            ran=self._job.ran,
+        )
+        self._work.publish(record)
+        return record
+
+    def _write_others(self, rows: list[Row]) -> list[str]:
+        """Writes what is not a map; returns the names."""
+        names, grid = self._names, self._prediction.scan.grid
+        write_volume(self._work.path(names.labels), self._prediction.labels, grid)
+        table = [
+            {"index": row["label"], "name": f"lesion{row['label']:04d}", **row} for row in rows
+        ]
+        columns = [column.key for column in lesion_columns(self._job.shown)]
+        write_table(self._work.path(names.table), ["index", "name", *columns], table)
+        if self._job.settings.output == "table":
+            return [names.labels, names.table]
+        write_volume(self._work.path(names.probability), self._prediction.probability, grid)
+        written = [names.labels, names.table, names.probability]
+        for shown, method in zip(self._job.shown, self._job.methods, strict=True):
+            for file, channel in zip(shown.files, shown.maps, strict=True):
+                written.append(names.sidecar(file))
+                write_json(
+                    self._work.path(written[-1]),
+                    {
+                        "Description": f"Saliency of a lesion: {method.name}, {channel}",
+                        "Method": method.name,
+                        "Channel": channel,
+                        "Units": shown.units,
+                        "Cropped": self._job.settings.output == "cropped",
+                        "Sources": [s.file for s in self._inputs.values() if s is not None],
+                    },
+                )
+        return written

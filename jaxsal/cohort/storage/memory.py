@@ -1,0 +1,93 @@
+"""The results of a scan stay in memory, for another program."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxsal.cohort.columns import map_row, scan_rows, with_seconds
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.job import Job, Portion
+from jaxsal.cohort.storage.records import Inputs, ScanRecord
+from jaxsal.grid import Grid
+from jaxsal.saliency.maps import Crop
+from jaxsal.scan.loading import LoadedScan
+from jaxsal.scan.predict import Prediction
+from jaxsal.scan.results import Row
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """The maps of a scan, kept in memory.
+
+    Attributes:
+        grid: of the image.
+        labels: (X, Y, Z) int32, the lesions.
+        crops: the maps by method, such as "smoothgrad-max", and label.
+    """
+
+    grid: Grid
+    labels: np.ndarray
+    crops: dict[str, dict[int, Crop]]
+
+
+class MemoryKeeper:
+    """Keeps a scan's results in memory; a `Keeper`.
+
+    Args:
+        job: what is done.
+        entry: the scan.
+        inputs: the scan's files as they are.
+    """
+
+    def __init__(self, job: Job, entry: Entry, inputs: Inputs) -> None:
+        self._job, self._entry, self._inputs = job, entry, inputs
+        self._rows: dict[int, Row] = {}
+        self._portions: list[dict[int, Row]] = []
+        self._crops: dict[str, dict[int, Crop]] = {method.name: {} for method in job.methods}
+
+    @property
+    def maps(self) -> Maps:
+        """What was kept."""
+        return Maps(self._prediction.scan.grid, self._prediction.labels, self._crops)
+
+    def restored(self, loaded: LoadedScan) -> Prediction | None:
+        return None
+
+    def keep_prediction(self, prediction: Prediction) -> None:
+        self._prediction = prediction
+
+    def has(self, portion: Portion) -> bool:
+        return False
+
+    def keep_map(self, portion: Portion, label: int, crop: Crop) -> None:
+        self._crops[self._job.methods[portion.method].name][label] = crop
+        self._rows[label] = map_row(
+            self._job.shown[portion.method],
+            crop,
+            self._prediction.labels == label,
+            self._prediction.scan.grid.spacing,
+        )
+
+    def finish_portion(self, portion: Portion, seconds: float) -> None:
+        voxels = {i.label: i.voxels for i in self._prediction.instances}
+        self._portions.append(with_seconds(self._rows, voxels, seconds))
+        self._rows = {}
+
+    def finish(self, seconds: float) -> Future[ScanRecord]:
+        rows = scan_rows(self._entry, self._prediction.instances, self._portions)
+        record: Future[ScanRecord] = Future()
+        record.set_result(
+            ScanRecord(
+                self._entry.id,
+                self._entry.stem,
+                "finished",
+                self._inputs,
+                rows=rows,
+                seconds=seconds,
+                ran=self._job.ran,
+            )
+        )
+        return record

@@ -1,0 +1,137 @@
+"""The unfinished results of a scan: kept from portion to portion, and made to appear at once.
+
+They are written into a hidden folder. When all are there, a record with their checksums is written
+beside them, they are moved to their places, and the record follows. A run that is killed meanwhile
+is completed by the next one, from the record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.records import Inputs, ScanRecord, write_json
+from jaxsal.errors import InputError
+from jaxsal.files import file_checksum
+from jaxsal.lesions import given
+from jaxsal.scan.loading import LoadedScan
+from jaxsal.scan.predict import Prediction
+from jaxsal.scan.results import Row
+from jaxsal.volumes import read_labels, read_volume, write_volume
+
+Files = dict[str, dict[str, Any]]  # size and SHA-256 by name
+
+
+class ScanWork:
+    """The unfinished results of one scan.
+
+    Args:
+        folder: the cohort's.
+        stem: the scan's.
+    """
+
+    def __init__(self, folder: CohortFolder, stem: str) -> None:
+        self._folder, self._stem = folder, stem
+        self._path = folder.work_path(stem)
+
+    def begin(self, inputs: Inputs) -> None:
+        """Goes on with what an earlier run left if it was of the same files, else begins anew."""
+        told = json.loads(json.dumps({role: s and s.sha256 for role, s in inputs.items()}))
+        if _read(self._path / "inputs.json") != told:
+            shutil.rmtree(self._path, ignore_errors=True)
+        self._path.mkdir(parents=True, exist_ok=True)
+        write_json(self._path / "inputs.json", told)
+
+    def path(self, name: str) -> Path:
+        """Where to write a result of this final name, for now."""
+        path = self._path / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def files(self, names: list[str]) -> Files:
+        """Size and checksum of results that were written."""
+        return {
+            name: {"bytes": path.stat().st_size, "sha256": file_checksum(path)}
+            for name in names
+            for path in [self.path(name)]
+        }
+
+    def save_lesions(self, prediction: Prediction) -> None:
+        """Saves the lesions that were found, to go on with."""
+        grid = prediction.scan.grid
+        write_volume(self._path / "probability.nii.gz", prediction.probability, grid)
+        write_volume(self._path / "labels.nii.gz", prediction.labels.astype(np.int32), grid)
+        kinds = {instance.label: instance.kind for instance in prediction.instances}
+        write_json(self._path / "lesions.json", {"threshold": prediction.threshold, "kinds": kinds})
+
+    def lesions(self, loaded: LoadedScan) -> Prediction | None:
+        """The lesions that an earlier run found."""
+        told = _read(self._path / "lesions.json")
+        try:
+            kinds = {int(label): kind for label, kind in told["kinds"].items()}
+            probability = read_volume(self._path / "probability.nii.gz").data
+            labels = read_labels(self._path / "labels.nii.gz", loaded.grid)
+            instances = [
+                replace(instance, kind=kinds[instance.label])
+                for instance in given(labels, loaded.grid)
+            ]
+        except (InputError, KeyError, TypeError):
+            return None
+        return Prediction(loaded, probability, told["threshold"], labels, instances)
+
+    def save_portion(self, number: int, rows: Mapping[int, Row], files: Files) -> None:
+        """Records that a portion is done: its rows by label, and its files."""
+        write_json(self._portion_path(number), {"rows": rows, "files": files})
+
+    def portion(self, number: int) -> tuple[dict[int, Row], Files] | None:
+        """The rows and files of a portion that is done."""
+        told = _read(self._portion_path(number))
+        try:
+            rows = {int(label): row for label, row in told["rows"].items()}
+            there = all(
+                self.path(name).stat().st_size == file["bytes"]
+                for name, file in told["files"].items()
+            )
+        except (OSError, KeyError, TypeError):
+            return None
+        return (rows, told["files"]) if there else None
+
+    def publish(self, record: ScanRecord) -> None:
+        """Makes the results appear."""
+        record.write(self._path / "record.json")
+        self.settle()
+
+    def settle(self) -> None:
+        """Completes what a run that was killed began to publish; there may be nothing."""
+        record = ScanRecord.read(self._path / "record.json")
+        if record is None:
+            return
+        for name in record.files:
+            staged, final = self._path / "files" / name, self._folder.root / name
+            if staged.exists():
+                final.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staged, final)
+        record.write(self._folder.record_path(self._stem))
+        self.discard()
+
+    def discard(self) -> None:
+        """Removes them."""
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def _portion_path(self, number: int) -> Path:
+        return self._path / f"portion-{number:05d}.json"
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,84 @@
+"""Who may work on a scan, where several machines do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from jaxsal.cohort.storage import claims
+from jaxsal.cohort.storage.claims import Claim, Withdrawn, grant, withdraw, withdraw_all
+from jaxsal.errors import InputError
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    (tmp_path / "out" / ".jaxsal" / "claims").mkdir(parents=True)
+    return tmp_path / "out" / ".jaxsal" / "claims" / "sub-1.lock"
+
+
+def test_a_claim_stands_until_it_is_withdrawn(lock: Path) -> None:
+    grant(lock, "monday")
+    claim = Claim(lock, "monday")
+    with claim.locked():
+        claim.check(at_once=True)
+        withdraw(lock)
+        with pytest.raises(Withdrawn):
+            claim.check(at_once=True)
+
+
+def test_a_later_attempt_takes_over_from_an_earlier_one(lock: Path) -> None:
+    grant(lock, "monday")
+    earlier, later = Claim(lock, "monday"), Claim(lock, "monday")
+    later.check(at_once=True)
+    with pytest.raises(Withdrawn):
+        earlier.check(at_once=True)
+
+
+def test_a_later_run_takes_over_from_one_that_was_killed(lock: Path) -> None:
+    grant(lock, "monday")
+    claim = Claim(lock, "monday")
+    grant(lock, "tuesday")
+    with pytest.raises(Withdrawn):
+        claim.check(at_once=True)
+    with pytest.raises(Withdrawn):
+        Claim(lock, "monday")
+    Claim(lock, "tuesday").check(at_once=True)
+
+
+def test_all_claims_of_a_folder_are_withdrawn(lock: Path) -> None:
+    grant(lock, "monday")
+    withdraw_all(lock.parent)
+    with pytest.raises(Withdrawn):
+        Claim(lock, "monday")
+
+
+def test_nothing_is_looked_up_again_and_again(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grant(lock, "monday")
+    claim = Claim(lock, "monday")
+    withdraw(lock)
+    monkeypatch.setattr(claims, "monotonic", lambda: claim._looked + 0.5)
+    claim.check()
+    monkeypatch.setattr(claims, "monotonic", lambda: claim._looked + 1.5)
+    with pytest.raises(Withdrawn):
+        claim.check()
+
+
+def test_a_lock_that_an_earlier_attempt_does_not_give_back_is_told(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_PATIENCE", 0.0)
+    monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.01)
+    grant(lock, "monday")
+    with (
+        FileLock(lock),
+        pytest.raises(RuntimeError, match="an earlier attempt still holds"),
+        Claim(lock, "monday").locked(),
+    ):
+        pass
+
+
+def test_a_folder_that_is_not_shared_is_told(lock: Path) -> None:
+    with pytest.raises(InputError, match=r"does not find what the run wrote into .*/out: "):
+        Claim(lock, "monday")
