@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 from jaxsal import __version__
-from jaxsal.cli import bench, cohort, convert, demo, explain, info, predict
+from jaxsal.cli import bench, cohort, convert, demo, evaluate, explain, info, predict
 from jaxsal.errors import InputError
 
-_COMMANDS: tuple[ModuleType, ...] = (demo, convert, info, predict, explain, cohort, bench)
+_COMMANDS: tuple[ModuleType, ...] = (
+    *(demo, convert, info, predict, explain),
+    *(cohort, evaluate, bench),
+)
 _MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143
 _NO_MEMORY = "out of memory; use smaller windows (--roi) or give explain a smaller --memory"
 
