@@ -13,7 +13,7 @@ from jaxsal.cli import options as shared
 from jaxsal.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxsal.evaluation.scans import Evaluation
+    from jaxsal.evaluation.scans import Evaluation, Scores
 
 _FAILED_SCANS = 1  # exit status
 _STEP = 0.05
@@ -98,16 +98,24 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"{options.model} cannot be written to: leave out --store")
     if options.out is None:
         return
+    _check_tables(tables.paths(options.out, tuned=bool(options.tune_threshold)), options)
+
+
+def _check_tables(paths: Sequence[Path], options: argparse.Namespace) -> None:
+    if options.out.suffix.lower() != ".tsv":
+        raise InputError(f"the table's name must end in .tsv, got {options.out}")
     if not options.out.parent.is_dir():
         raise InputError(f"there is no folder {options.out.parent} for the table: make it first")
-    for path in tables.paths(options.out, tuned=bool(options.tune_threshold)):
+    for path in paths:
+        if path.resolve() == options.cohort.resolve():
+            raise InputError(f"{path} lists the scans: give another name for the results")
         if path.is_dir() or (path.exists() and not options.overwrite):
             raise InputError(f"{path} exists: give another name, or a table's with --overwrite")
 
 
 def _deliver(options: argparse.Namespace, done: Sequence[Evaluation], scans: int) -> int:
     """Prints, writes and stores what was found; returns the exit status."""
-    from jaxsal.evaluation.cohort import averages, best_threshold, pooled, tuning_curve
+    from jaxsal.evaluation.cohort import best_threshold, tuning_curve
 
     good = [each for each in done if each.scores]
     if not good:
@@ -115,23 +123,30 @@ def _deliver(options: argparse.Namespace, done: Sequence[Evaluation], scans: int
         return _FAILED_SCANS
     curve = tuning_curve(good)
     threshold = best_threshold(curve)
-    curve_rows = tables.curve_rows(curve, len(good)) if options.tune_threshold else []
-    if curve_rows:
-        tables.show_curve(curve_rows, threshold)
+    thresholds = tables.curve_rows(curve, len(good)) if options.tune_threshold else []
+    if thresholds:
+        tables.show_curve(thresholds, threshold)
         print()
     rows = tables.scan_rows(done, threshold)
     tables.show_scans(rows)
-    scores = [each.scores[threshold] for each in good]
-    means, together = averages(scores), pooled(scores)
     print(f"\n{len(good)} of {scans} scan{'' if scans == 1 else 's'}, threshold {threshold:g}")
-    tables.show_cohort(means, together)
+    cohort = _show_cohort([each.scores[threshold] for each in good])
     _print_notes(len(good), threshold, list(curve))
     if options.out is not None:
-        tables.write(options.out, rows, tables.cohort_rows(means, together), curve_rows)
-        print(f"tables: {', '.join(map(str, tables.paths(options.out, tuned=bool(curve_rows))))}")
+        written = tables.write(options.out, rows, cohort, thresholds)
+        print(f"tables: {', '.join(map(str, written))}")
     if options.store:
         _store(options.model, threshold)
     return _FAILED_SCANS if len(good) < len(done) else 0
+
+
+def _show_cohort(scores: Sequence[Scores]) -> list[dict[str, Any]]:
+    """Prints the cohort's figures; returns the rows of their table."""
+    from jaxsal.evaluation.cohort import averages, pooled
+
+    means, together = averages(scores), pooled(scores)
+    tables.show_cohort(means, together)
+    return tables.cohort_rows(means, together)
 
 
 def _store(model: Path, threshold: float) -> None:

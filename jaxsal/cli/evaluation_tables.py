@@ -92,14 +92,15 @@ def paths(out: Path, *, tuned: bool) -> tuple[Path, ...]:
     return out, *(out.with_name(f"{out.stem}-{part}{out.suffix}") for part in parts)
 
 
-def write(out: Path, scans: list[Row], cohort: list[Row], curve: list[Row]) -> None:
-    """Writes the tables, see `paths`; that of thresholds only if it has rows."""
+def write(out: Path, scans: list[Row], cohort: list[Row], curve: list[Row]) -> tuple[Path, ...]:
+    """Writes the tables, see `paths`, which it returns; that of thresholds only if it has rows."""
     from jaxsal.scan.results import write_table
 
     columns = (_SCAN_COLUMNS, _COHORT_COLUMNS, _CURVE_COLUMNS)
     files = paths(out, tuned=bool(curve))
     for path, names, rows in zip(files, columns, (scans, cohort, curve), strict=False):
         write_table(path, names, rows)
+    return files
 
 
 def show_scans(rows: Sequence[Row]) -> None:
@@ -134,10 +135,14 @@ def show_cohort(averages: Mapping[str, Estimate], pooled: Mapping[str, Estimate]
 
 def _estimate(estimate: Estimate, most: int) -> str:
     """A figure with its interval, and of how many scans if not of all of them."""
+    from jaxsal.bootstrap import FEWEST
+
     text = _number(estimate.value)
     if estimate.interval is not None:
         low, high = estimate.interval
         text += f" [{low:.3f}, {high:.3f}]"
+    elif estimate.scans >= FEWEST:
+        text += " [not defined]"  # as some resampled cohorts have no lesion
     scans = f"{estimate.scans} scan{'' if estimate.scans == 1 else 's'}"
     return text + (f" of {scans}" if estimate.scans < most else "")
 
@@ -163,5 +168,7 @@ def _print(table: Table) -> None:
 
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=_WIDE)
-    console.print(table)
+        console.width = _WIDE
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -14,7 +14,9 @@ from monai.metrics import DiceMetric
 from tiny import MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
 from torch import from_numpy
 
+from jaxsal.bootstrap import Estimate
 from jaxsal.checkpoints import load_model, store_threshold
+from jaxsal.cli.evaluation_tables import show_cohort
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
 from jaxsal.evaluation.cohort import best_threshold, thresholds_between
@@ -147,8 +149,9 @@ def test_the_threshold_is_tuned_and_stored(
         ("{model} {table} --tune-threshold 0.1", "must be like 0.1:0.5"),
         ("{model} {table} --tune-threshold 0.1:0.5:0.1:2", "must be like 0.1:0.5"),
         ("{model} {table} --out {folder}/none/a.tsv", "there is no folder {folder}/none"),
-        ("{model} {table} --out {table}", "scans.tsv exists"),
-        ("{model} {table} --out {folder} --overwrite", "{folder} exists"),
+        ("{model} {table} --out {table} --overwrite", "scans.tsv lists the scans"),
+        ("{model} {table} --out {folder}/old.tsv", "old.tsv exists"),
+        ("{model} {table} --out {folder}/new.csv", "must end in .tsv"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_computed(
@@ -160,6 +163,7 @@ def test_mistakes_are_told_before_anything_is_computed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "n").mkdir()
+    (tmp_path / "old.tsv").touch()
     places = {
         "model": model_folder,
         "folder": tmp_path,
@@ -198,6 +202,18 @@ def test_a_threshold_is_stored_only_where_it_belongs(model: Path, tmp_path: Path
     with pytest.raises(InputError, match="damaged"):
         store_threshold(model, 0.5)
     assert contents(model) == damaged
+
+
+def test_figures_without_an_interval_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    means = {"dice": Estimate(0.5, (0.25, 1.0), 4), "tpr": Estimate(0.5, None, 2)}
+    means |= {"fdr": Estimate(math.nan, None, 0)}
+    show_cohort(means, {"tpr": Estimate(0.25, None, 4)})
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert lines == [
+        "Dice 0.500 [0.250, 1.000]",
+        "TPR 0.500 of 2 scans 0.250 [not defined]",
+        "FDR – of 0 scans",
+    ]
 
 
 def test_thresholds_are_the_decimal_ones() -> None:
