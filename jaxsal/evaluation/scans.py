@@ -147,8 +147,8 @@ def score(
         dice=dice(found, reference),
         normalised_dice=normalised_dice(found, reference),
         lesions=counts,
-        predicted_mm3=np.count_nonzero(found) * grid.voxel_volume,
-        reference_mm3=np.count_nonzero(reference) * grid.voxel_volume,
+        predicted_mm3=float(np.count_nonzero(found) * grid.voxel_volume),
+        reference_mm3=float(np.count_nonzero(reference) * grid.voxel_volume),
     )
 
 
