@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.errors import InputError
-from jaxsal.model import Model, Shapes, describe_mismatch
+from jaxsal.files import whole_file
+from jaxsal.model import Model, Shapes, check_threshold, describe_mismatch
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 from jaxsal.preprocessing import Outputs, Preprocessing
 
@@ -49,8 +50,8 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
         partial.mkdir(parents=True)
         _write_parameters(partial / _PARAMETERS, model.parameters)
         files = _files_checksum(partial / _PARAMETERS)
-        record = json.dumps(_record(model, files), indent=2, ensure_ascii=False)
-        (partial / _RECORD).write_text(record + "\n", encoding="utf-8")
+        text = _as_text(_record(model, files))
+        (partial / _RECORD).write_text(text, encoding="utf-8")
         _move_into_place(partial, folder)
     except OSError as error:
         raise InputError(f"cannot write the model directory {folder}: {error}") from error
@@ -88,6 +89,26 @@ def load_model(folder: str | os.PathLike[str], precision: str = "float32") -> Mo
             preprocessing=inputs.preprocessing,
             outputs=outputs and Outputs.from_json(outputs),
         )
+
+
+def store_threshold(folder: str | os.PathLike[str], threshold: float) -> None:
+    """Changes the threshold that a model directory holds, whole or not at all.
+
+    Args:
+        folder: as written by `save_model`.
+        threshold: as for `Model`.
+
+    Raises:
+        InputError: the path is no model directory, or its files are not those that were written;
+            the threshold is none; the directory cannot be written.
+    """
+    folder = Path(folder)
+    check_threshold(threshold)
+    with _reading(folder) as record:
+        _inputs(folder, record)  # which refuses a damaged directory
+        record["threshold"] = float(threshold)
+    with whole_file(folder / _RECORD) as file:
+        file.write(_as_text(record).encode())
 
 
 class Inputs(NamedTuple):
@@ -142,6 +163,10 @@ def _record(model: Model, files_checksum: str) -> dict[str, Any]:
         "layers": dict(model.aliases),
         **_told_by_the_source(model),
     }
+
+
+def _as_text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def _told_by_the_source(model: Model) -> dict[str, Any]:

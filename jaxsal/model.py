@@ -75,7 +75,7 @@ class Model:
 
     def __post_init__(self) -> None:
         _check_precision(self.precision)
-        _check_threshold(self.threshold)
+        check_threshold(self.threshold)
         channels = tuple(self.channels)
         _check_channels(channels, self.config.in_channels)
         found = {name: tuple(np.shape(value)) for name, value in self.parameters.items()}
@@ -301,7 +301,8 @@ def _check_members(members: int) -> None:
         raise InputError(f"members is a whole number of at least 1, got {members!r}")
 
 
-def _check_threshold(threshold: float) -> None:
+def check_threshold(threshold: float) -> None:
+    """Raises InputError unless this can be a model's threshold."""
     if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
         raise InputError(f"the threshold must be a number, got {threshold!r}")
     if not 0 < threshold < 1:

@@ -18,9 +18,10 @@ FOLDERS = {"jaxsal": "jaxsal", "jaxsal_converters": "converters"}
 
 # Parts of the package, and what none of their modules may import, anywhere.
 EDGE = (
-    *("jaxsal.scan", "jaxsal.cohort", "jaxsal.cli", "jaxsal.report", "jaxsal.demo"),
-    "jaxsal_converters",
+    *("jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation", "jaxsal.cli", "jaxsal.report"),
+    *("jaxsal.demo", "jaxsal_converters"),
 )
+ABOVE = ("jaxsal.cli", "jaxsal.demo", "jaxsal_converters", "rich")
 FILES = ("jaxsal.volumes", "jaxsal.files", "jaxsal.checkpoints", "nibabel", "orbax")
 FORBIDDEN = {
     "jaxsal.types": ("jaxsal.",),
@@ -38,11 +39,15 @@ FORBIDDEN = {
     "jaxsal.grid": ("jaxsal.volumes", "jaxsal.saliency", "jaxsal.nets", *EDGE),
     "jaxsal.volumes": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.field", "jaxsal.model", *EDGE),
     "jaxsal.lesions": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.field", "jaxsal.model", *EDGE),
+    "jaxsal.metrics": ("jax", "jaxsal.saliency", "jaxsal.nets", "jaxsal.model", *EDGE, *FILES),
+    "jaxsal.bootstrap": ("jax", "jaxsal."),
     "jaxsal.report": (
-        *("jaxsal.saliency", "jaxsal.nets", "jaxsal.scan", "jaxsal.cohort", "jaxsal.cli"),
+        *("jaxsal.saliency", "jaxsal.nets", "jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation"),
+        "jaxsal.cli",
     ),
-    "jaxsal.scan": ("jaxsal.cohort", "jaxsal.cli", "jaxsal.demo", "jaxsal_converters", "rich"),
-    "jaxsal.cohort": ("jaxsal.cli", "jaxsal.demo", "jaxsal_converters", "rich"),
+    "jaxsal.scan": ("jaxsal.cohort", "jaxsal.evaluation", *ABOVE),
+    "jaxsal.cohort": ("jaxsal.evaluation", *ABOVE),
+    "jaxsal.evaluation": ABOVE,
     "jaxsal": ("torch", "monai"),
     "jaxsal_converters": ("jaxsal.scan", "jaxsal.cli", "jaxsal.saliency", "jaxsal.field"),
 }

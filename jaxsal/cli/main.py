@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 from jaxsal import __version__
-from jaxsal.cli import bench, cohort, convert, demo, explain, info, predict, report
+from jaxsal.cli import bench, cohort, convert, demo, evaluate, explain, info, predict, report
 from jaxsal.errors import InputError
 
 _COMMANDS: tuple[ModuleType, ...] = (
@@ -24,6 +24,7 @@ _COMMANDS: tuple[ModuleType, ...] = (
     explain,
     cohort,
     report,
+    evaluate,
     bench,
 )
 _MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143

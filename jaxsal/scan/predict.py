@@ -88,20 +88,29 @@ def find_lesions(model: Model, loaded: LoadedScan, settings: PredictSettings) ->
     Raises:
         InputError: the settings do not fit the model.
     """
-    grid, box = loaded.grid, loaded.box
-    field = make_field(as_run(model, settings), settings)
-    logits = np.asarray(field(jnp.asarray(loaded.image[box])))
-    target = output_channel(settings.target, logits.shape[-1])
-    probability = np.zeros(grid.shape, np.float32)
-    probability[box] = lesion_probability(logits, target, field.probability)
+    probability = predict_probability(model, loaded, settings)
     threshold = model.threshold if settings.threshold is None else settings.threshold
     if loaded.labels is not None:
-        labels, instances = loaded.labels, given(loaded.labels, grid)
+        labels, instances = loaded.labels, given(loaded.labels, loaded.grid)
     else:
         labels, instances = segment(
-            probability, threshold, grid, loaded.reference, settings.minimum_volume
+            probability, threshold, loaded.grid, loaded.reference, settings.minimum_volume
         )
     return Prediction(loaded, probability, threshold, labels, instances)
+
+
+def predict_probability(model: Model, loaded: LoadedScan, settings: PredictSettings) -> np.ndarray:
+    """Computes a scan's lesion probability (X, Y, Z) float32; 0 outside of the scan's box.
+
+    Raises:
+        InputError: the settings do not fit the model.
+    """
+    field = make_field(as_run(model, settings), settings)
+    logits = np.asarray(field(jnp.asarray(loaded.image[loaded.box])))
+    target = output_channel(settings.target, logits.shape[-1])
+    probability = np.zeros(loaded.grid.shape, np.float32)
+    probability[loaded.box] = lesion_probability(logits, target, field.probability)
+    return probability
 
 
 def as_run(model: Model, settings: PredictSettings) -> Model:

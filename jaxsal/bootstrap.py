@@ -1,0 +1,86 @@
+"""Means and rates over scans, with confidence intervals by the bootstrap."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+FEWEST = 3
+"""Scans that an interval needs: of fewer, resampling tells nothing."""
+
+_CONFIDENCE = 0.95
+_RESAMPLES = 9999
+_SEED = 0  # the same figures give the same interval
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure of a sample of scans.
+
+    Attributes:
+        value: NaN if it is not defined.
+        interval: 95 % confidence interval; None if there are fewer scans than `FEWEST`, or the
+            figure is not defined for some of the resampled cohorts.
+        scans: how many it comes from.
+    """
+
+    value: float
+    interval: tuple[float, float] | None
+    scans: int
+
+
+def mean_over_scans(values: Sequence[float]) -> Estimate:
+    """Mean of a figure of each scan; scans of which it is NaN, that is not defined, are left out.
+
+    The interval is the bootstrap's percentile interval (Efron 1979), resampling scans.
+    """
+    defined = np.asarray(values, np.float64)
+    defined = defined[~np.isnan(defined)]
+    if not len(defined):
+        return Estimate(np.nan, None, 0)
+    return Estimate(float(defined.mean()), _interval((defined,), np.mean), len(defined))
+
+
+def rate_over_scans(rate: Callable[..., np.ndarray], counts: Sequence[Sequence[int]]) -> Estimate:
+    """Rate of all scans' lesions taken together, in which scans count by their lesions.
+
+    The interval is the bootstrap's percentile interval, resampling scans, not lesions: those of
+    one scan are found or missed together.
+
+    Args:
+        rate: of sums of counts, such as `jaxsal.metrics.true_positive_rate`.
+        counts: (scans, kinds of count), as `rate` takes them.
+    """
+    columns = tuple(np.asarray(counts, np.int64).T)
+
+    def pooled(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        return rate(*(sample.sum(axis=axis) for sample in samples))
+
+    return Estimate(float(pooled(*columns)), _interval(columns, pooled), len(counts))
+
+
+def _interval(
+    samples: tuple[np.ndarray, ...], statistic: Callable[..., Any]
+) -> tuple[float, float] | None:
+    if len(samples[0]) < FEWEST:
+        return None
+    with warnings.catch_warnings():  # of resamples for which the figure is not defined
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            samples,
+            statistic,
+            paired=True,
+            vectorized=True,
+            n_resamples=_RESAMPLES,
+            batch=256,
+            confidence_level=_CONFIDENCE,
+            method="percentile",
+            random_state=np.random.default_rng(_SEED),
+        ).confidence_interval
+    low, high = float(found.low), float(found.high)
+    return (low, high) if np.isfinite([low, high]).all() else None

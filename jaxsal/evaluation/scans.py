@@ -1,0 +1,158 @@
+"""A network's lesions on scans whose true lesions are known, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+import numpy as np
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.errors import InputError
+from jaxsal.lesions import segment
+from jaxsal.metrics import LesionCounts, dice, normalised_dice
+from jaxsal.model import Model
+from jaxsal.scan.loading import LoadedScan, load_scan
+from jaxsal.scan.predict import predict_probability
+from jaxsal.settings import PredictSettings
+
+_BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # the last is how XLA lacks memory
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well a scan's lesions were found, at one threshold.
+
+    Attributes:
+        dice: of the voxels of predicted lesions, and all those of the reference.
+        normalised_dice: likewise.
+        lesions: numbers of lesions.
+        predicted_mm3: volume of predicted lesions, in mm³.
+        reference_mm3: volume of the reference, in mm³.
+    """
+
+    dice: float
+    normalised_dice: float
+    lesions: LesionCounts
+    predicted_mm3: float
+    reference_mm3: float
+
+    def figures(self) -> dict[str, float]:
+        """What is averaged over scans, by name: "dice", "ndsc" and the lesion-wise rates."""
+        return {"dice": self.dice, "ndsc": self.normalised_dice, **self.lesions.rates()}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What became of a scan.
+
+    Attributes:
+        entry: the scan.
+        scores: by threshold; none if it failed.
+        reason: why it failed, else "".
+    """
+
+    entry: Entry
+    scores: Mapping[float, Scores] = field(default_factory=dict)
+    reason: str = ""
+
+
+def with_reference(entries: Sequence[Entry]) -> list[Entry]:
+    """The scans that have a reference.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [entry for entry in entries if entry.scan.reference is not None]
+    if not found:
+        raise InputError(
+            "evaluating needs a mask of the true lesions, and no scan has one: give it in a column "
+            "'reference', or select it in a BIDS folder"
+        )
+    return found
+
+
+def evaluate(
+    model: Model,
+    entries: Sequence[Entry],
+    settings: PredictSettings,
+    thresholds: Sequence[float] | None = None,
+) -> Iterator[Evaluation]:
+    """Finds each scan's lesions and compares them with its reference.
+
+    Lesion probability is computed once per scan, whatever the number of thresholds; the next scan
+    is read meanwhile.
+
+    Args:
+        model: the network.
+        entries: the scans, each with a reference.
+        settings: how lesions are found.
+        thresholds: at which lesions are found; None: at that of the settings, or the model's.
+
+    Yields:
+        What became of each scan, in their order. A scan that cannot be worked with is no error.
+    """
+    if thresholds is None:
+        thresholds = [model.threshold if settings.threshold is None else settings.threshold]
+    for entry, reading in _read_ahead(entries, model):
+        try:
+            done = Evaluation(entry, _scores(model, reading.result(), settings, thresholds))
+        except _BAD_SCAN as error:
+            done = Evaluation(entry, reason=_told(error))
+        yield done
+
+
+def _read_ahead(
+    entries: Sequence[Entry], model: Model
+) -> Iterator[tuple[Entry, Future[LoadedScan]]]:
+    """Reads the next scan while one is worked with."""
+    with ThreadPoolExecutor(1, "reader") as pool:
+        ahead: Future[LoadedScan] | None = None
+        for entry, following in zip_longest(entries, entries[1:]):
+            reading = ahead or pool.submit(load_scan, entry.scan, model)
+            ahead = pool.submit(load_scan, following.scan, model) if following else None
+            yield entry, reading
+
+
+def _scores(
+    model: Model, loaded: LoadedScan, settings: PredictSettings, thresholds: Sequence[float]
+) -> dict[float, Scores]:
+    probability = predict_probability(model, loaded, settings)
+    return {t: score(probability, t, loaded, settings.minimum_volume) for t in thresholds}
+
+
+def score(
+    probability: np.ndarray, threshold: float, loaded: LoadedScan, minimum_volume: float
+) -> Scores:
+    """Compares the lesions at one threshold with the scan's reference.
+
+    Args:
+        probability: of lesion (X, Y, Z).
+        threshold: lesion where probability >= threshold.
+        loaded: the scan.
+        minimum_volume: lesions must be larger than this, in mm³.
+
+    Raises:
+        InputError: the scan has no reference.
+    """
+    reference, grid = loaded.reference, loaded.grid
+    if reference is None:
+        raise InputError("the scan has no reference mask to compare with")
+    labels, instances = segment(probability, threshold, grid, reference, minimum_volume)
+    counts = LesionCounts.of(instances)
+    found = (labels > 0) & (labels <= counts.tp + counts.fp)  # those that were missed come last
+    return Scores(
+        dice=dice(found, reference),
+        normalised_dice=normalised_dice(found, reference),
+        lesions=counts,
+        predicted_mm3=float(np.count_nonzero(found) * grid.voxel_volume),
+        reference_mm3=float(np.count_nonzero(reference) * grid.voxel_volume),
+    )
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, InputError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")
