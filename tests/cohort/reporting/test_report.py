@@ -321,7 +321,7 @@ def test_a_folder_of_another_version_is_refused(copied: Path) -> None:
 
 @pytest.mark.parametrize("module", ["pictures", "report"])
 def test_reports_do_without_jax(module: str) -> None:
-    code = f"__import__('jaxsal.cohort.{module}') and 'jax' in __import__('sys').modules"
+    code = f"__import__('jaxsal.cohort.reporting.{module}') and 'jax' in __import__('sys').modules"
     with in_processes(eval, [code] * 2, 2) as results:
         assert list(results) == [False, False]
 
