@@ -23,6 +23,9 @@ _LARGEST = 2**30  # bytes of all programs; a network takes less than a megabyte
 _PATIENCE = 10.0  # seconds to wait for another run that is writing a program
 _WORTH_TELLING = 1.0  # seconds of compilation
 
+_MOST_SHAPES = 32
+_shapes: set[tuple[int, ...]] = set()  # since JAX last forgot
+_shapes_lock = threading.Lock()
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"  # the compiler is next
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -99,6 +102,22 @@ def compiling_seconds() -> list[float]:
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return found
+
+
+def bound_programs(shape: tuple[int, ...]) -> None:
+    """Has JAX forget what it compiled after images of many shapes: each keeps some 20 MB.
+
+    The network's own programs do not depend on the image's shape, but are forgotten with the rest;
+    where compiled programs are kept on disk, they soon are there again.
+
+    Args:
+        shape: of the image that is computed next.
+    """
+    with _shapes_lock:
+        if shape not in _shapes and len(_shapes) >= _MOST_SHAPES:
+            _shapes.clear()
+            jax.clear_caches()
+        _shapes.add(shape)
 
 
 def _announce() -> None:

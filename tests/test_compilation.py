@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsal.compilation import announce_compilation
+from jaxsal import compilation
+from jaxsal.compilation import announce_compilation, bound_programs
 
 # Compiles one program that is worth keeping, and tells what happened.
 PROGRAM = """
@@ -180,3 +181,16 @@ def test_a_compilation_that_is_done_is_announced_no_more(monkeypatch: pytest.Mon
     compile_something()
     assert Waiting.started == 1
     assert Waiting.running == 0
+
+
+def test_programs_of_many_shapes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten = []
+    monkeypatch.setattr(compilation, "_MOST_SHAPES", 3)
+    monkeypatch.setattr(compilation, "_shapes", set())
+    monkeypatch.setattr(jax, "clear_caches", lambda: forgotten.append(True))
+    for size in (1, 2, 3, 1, 2, 3):
+        bound_programs((size,))
+    assert not forgotten
+    bound_programs((4,))
+    bound_programs((1,))
+    assert len(forgotten) == 1

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from jaxsal import __version__
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.reporting.outline import Method, Outline
+from jaxsal.compilation import bound_programs
 from jaxsal.devices import current_device
 from jaxsal.lesions import Instance
 from jaxsal.model import Model
@@ -156,6 +157,7 @@ def explain_scan(
     Raises:
         InputError: the scan does not fit the model or the settings.
     """
+    bound_programs(loaded.image[loaded.box].shape)
     prediction = keeper.restored(loaded)
     if prediction is None:
         with clock:

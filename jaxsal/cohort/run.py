@@ -291,7 +291,7 @@ class CohortRun(Iterator[ScanResult]):
                 if record is not None:
                     yield record
 
-        write_tables(folder.root, lesion_columns(self._job.shown), records)
+        write_tables(folder.root, lesion_columns(self._job.shown), records())
 
 
 def _result(

@@ -240,7 +240,7 @@ class Forecast:
 def _cohort_bytes(job: Job) -> int:
     """What the tables over a cohort and the record of the run take without any lesion."""
     with tempfile.TemporaryDirectory() as folder:
-        write_tables(Path(folder), lesion_columns(job.shown), lambda: iter(()))
+        write_tables(Path(folder), lesion_columns(job.shown), ())
         tables = sum(path.stat().st_size for path in Path(folder).iterdir())
     return tables + len(json.dumps(job.identity, indent=1))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,26 @@ _WHOLE = ("label", "voxels", "samples")
 _TEXT = ("scan", "subject", "session", "kind")
 
 
-def write_tables(
-    folder: Path, columns: Sequence[Column], records: Callable[[], Iterator[ScanRecord]]
-) -> None:
+def write_tables(folder: Path, columns: Sequence[Column], records: Iterable[ScanRecord]) -> None:
     """Writes ``lesions.tsv``, ``.parquet`` and ``.json`` (what columns mean), and ``scans.tsv``.
 
     Args:
         folder: the cohort's.
         columns: of the table of lesions.
-        records: called for the scans' records, in the tables' order; one is in memory at a time.
+        records: of the scans, in the tables' order; a few are in memory at a time.
     """
-    keys = [column.key for column in columns]
-    write_table(folder / "lesions.tsv", keys, (row for r in records() for row in r.rows))
-    _write_parquet(folder / "lesions.parquet", columns, records())
-    meanings = {c.key: {"Description": c.description} for c in columns}
-    write_json(folder / "lesions.json", meanings)
-    write_table(folder / "scans.tsv", _SCANS, map(scan_row, records()))
+    scans: list[dict[str, Any]] = []
+    with _Parquet(folder / "lesions.parquet", columns) as parquet_rows:
+
+        def rows() -> Iterator[Row]:
+            for record in records:
+                scans.append(scan_row(record))
+                parquet_rows.add(record.rows)
+                yield from record.rows
+
+        write_table(folder / "lesions.tsv", [column.key for column in columns], rows())
+    write_json(folder / "lesions.json", {c.key: {"Description": c.description} for c in columns})
+    write_table(folder / "scans.tsv", _SCANS, scans)
 
 
 def scan_row(record: ScanRecord) -> dict[str, Any]:
@@ -49,24 +54,36 @@ def scan_row(record: ScanRecord) -> dict[str, Any]:
     }
 
 
-def _write_parquet(path: Path, columns: Sequence[Column], records: Iterator[ScanRecord]) -> None:
-    schema = pa.schema([(column.key, _type(column.key)) for column in columns])
-    with whole_file(path) as file, parquet.ParquetWriter(file, schema) as table:
-        for rows in _grouped(records):
-            values = {name: [row.get(name) for row in rows] for name in schema.names}
-            table.write_table(pa.table(values, schema=schema))
+class _Parquet:
+    """A Parquet file to which rows are added; groups of a few would make it large and slow."""
 
+    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
+        self._path = path
+        self._schema = pa.schema([(column.key, _type(column.key)) for column in columns])
+        self._rows: list[Row] = []
 
-def _grouped(records: Iterator[ScanRecord]) -> Iterator[list[Row]]:
-    """The rows of many scans at a time: groups of a few would make the file large and slow."""
-    rows: list[Row] = []
-    for record in records:
-        rows += record.rows
-        if len(rows) >= _GROUP:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
+    def __enter__(self) -> _Parquet:
+        with ExitStack() as stack:
+            file = stack.enter_context(whole_file(self._path))
+            self._table = stack.enter_context(parquet.ParquetWriter(file, self._schema))
+            stack.callback(self._flush)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def add(self, rows: Sequence[Row]) -> None:
+        self._rows += rows
+        if len(self._rows) >= _GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            names = self._schema.names
+            values = {name: [row.get(name) for row in self._rows] for name in names}
+            self._table.write_table(pa.table(values, schema=self._schema))
+            self._rows = []
 
 
 def _type(name: str) -> pa.DataType:
