@@ -300,10 +300,10 @@ def _overlap_loss(
     smooth: float = 0.0,
 ) -> jax.Array:
     """1 minus the normalised Dice score of sums that broadcast, P = `positive` of V = `voxels`."""
-    mixed = (positive > 0) & (positive < voxels)
+    # Where all voxels are lesion there are no false positives, and κ may be any finite number.
     scale = (1 - lesion_load) * positive / (lesion_load * jnp.maximum(voxels - positive, 1))
     # 2·TP + FN = TP + P
-    denominator = true + positive + jnp.where(mixed, scale, 1) * false + smooth
+    denominator = true + positive + jnp.where(positive > 0, scale, 1) * false + smooth
     # Where there is nothing to find, the score is a constant: as a fraction with a denominator
     # that may be anything down to 0, its gradient would be 0/0.
     fraction = positive + smooth > 0
