@@ -40,6 +40,11 @@ FORBIDDEN = {
     "jaxsal.volumes": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.field", "jaxsal.model", *EDGE),
     "jaxsal.lesions": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.field", "jaxsal.model", *EDGE),
     "jaxsal.metrics": ("jax", "jaxsal.saliency", "jaxsal.nets", "jaxsal.model", *EDGE, *FILES),
+    "jaxsal.losses": (
+        *("jaxsal.saliency", "jaxsal.field", "jaxsal.nets", "jaxsal.model", "flax", "optax"),
+        *EDGE,
+        *FILES,
+    ),
     "jaxsal.bootstrap": ("jax", "jaxsal."),
     "jaxsal.report": (
         *("jaxsal.saliency", "jaxsal.nets", "jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation"),
