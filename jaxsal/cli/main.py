@@ -14,7 +14,7 @@ from types import FrameType, ModuleType
 
 from jaxsal import __version__
 from jaxsal.cli import bench, cohort, convert, demo, evaluate, explain, info, predict, report
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 
 _COMMANDS: tuple[ModuleType, ...] = (
     demo,
@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminable():
             status: int | None = options.run(options)
         sys.stdout.flush()
+    except OutputError as error:
+        return _say(name, str(error), _FAILURE)
     except InputError as error:
         return _say(name, str(error), _MISTAKE)
     except KeyboardInterrupt as error:

@@ -116,7 +116,7 @@ def run_cohort(
     prediction = prediction or for_model(
         PredictSettings(), network, roi=None, overlap=None, target=None
     )
-    folder = None if out is None else CohortFolder(Path(out))
+    folder = None if out is None else CohortFolder(Path(out).expanduser())
     machines: Machines
     if scheduler is None:
         machines = Local(tuple(devices or default_devices()), on_scan)
@@ -177,6 +177,8 @@ class Machines(Protocol):
 class CohortRun(Iterator[ScanResult]):
     """A run over a cohort; iterate over it for the results, as they are complete.
 
+    Use it in a ``with`` block, so that it ends when the block does.
+
     Those of earlier runs come first. When it is closed, or an exception such as
     ``KeyboardInterrupt`` is raised in its iteration, the scans in work are dropped: the portions of
     them that were recorded stay, and a later run goes on there.
@@ -207,6 +209,12 @@ class CohortRun(Iterator[ScanResult]):
     def __next__(self) -> ScanResult:
         return next(self._results)
 
+    def __enter__(self) -> CohortRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Ends the run, see the class."""
         self._results.close()
@@ -229,10 +237,12 @@ class CohortRun(Iterator[ScanResult]):
             "outline": asdict(self._job.outline),
         }
         identity = self._job.identity
-        with folder.opened(identity, facts, self._shard, overwrite=self._overwrite) as killed:
+        scans = {entry.stem: entry.id for entry in self._everybody}
+        with folder.opened(
+            identity, facts, scans, self._shard, overwrite=self._overwrite
+        ) as killed:
             if killed:
                 self.notes.append(f"an earlier run was killed ({killed}); going on where it ended")
-            folder.list_scans({entry.stem: entry.id for entry in self._everybody})
             todo = []
             for entry in self.entries:
                 record = self._done(folder, entry)
@@ -256,14 +266,17 @@ class CohortRun(Iterator[ScanResult]):
     def _done(self, folder: CohortFolder, entry: Entry) -> ScanRecord | None:
         """The record of a scan that is not to be done, or not again."""
         withdraw(folder.claim_path(entry.stem))  # from a worker of a run that was killed
+        folder.complete_forgetting(entry.stem)
         ScanWork(folder, entry.stem).settle()
         record = ScanRecord.read(folder.record_path(entry.stem))
         if record is None:
             return None
         missing = record.missing(folder.root)
-        if record.id != entry.id or not are_same(
-            record.inputs, entry.scan, self._job.model.channels
-        ):
+        if record.id != entry.id:
+            self.notes.append(
+                f"{entry.id}: was called {record.id} by the run before; it is done again"
+            )
+        elif not are_same(record.inputs, entry.scan, self._job.model.channels):
             self.notes.append(f"{entry.id}: its files have changed since; it is done again")
         elif missing:
             self.notes.append(
@@ -291,7 +304,8 @@ class CohortRun(Iterator[ScanResult]):
                 if record is not None:
                     yield record
 
-        write_tables(folder.root, lesion_columns(self._job.shown), records())
+        with folder.tables_locked():
+            write_tables(folder.root, lesion_columns(self._job.shown), records())
 
 
 def _result(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import gzip
+import json
 import os
 import random
 import signal
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from cohorts import OPTIONS, SETTINGS, begin, make_cohort, results, run, write_manifest
+from filelock import FileLock, Timeout
 from tiny import contents, read_table, save
 
 from jaxsal.cohort.entries import Entry
@@ -29,6 +33,7 @@ from jaxsal.cohort.storage.lock import Shard
 from jaxsal.cohort.storage.records import Stamp
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
+from jaxsal.saliency.progress import Progress
 from jaxsal.scan import Scan
 
 HERE = Path(__file__).parent
@@ -119,18 +124,24 @@ def test_sigterm_ends_a_run_in_good_order(
     assert results(out) == expected
 
 
-def test_a_closed_run_keeps_its_portions(
+def test_an_interrupted_run_keeps_its_portions(
     entries: list[Entry], tiny_model: Model, tmp_path: Path, expected: dict[str, Any]
 ) -> None:
-    cohort = begin(tiny_model, entries, tmp_path)
-    next(cohort)
-    cohort.close()
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("portion-*.json")}
-    finished = cohort_status(tmp_path).finished
-    assert 1 <= finished < len(entries)
-    again = run(tiny_model, entries, tmp_path)
-    assert sum(result.is_new for result in again) == len(entries) - finished
-    assert all(not path.exists() for path in kept)  # published with the rest
+    def interrupt(entry: Entry, progress: Progress) -> None:
+        if progress.lesions_done > 1 and progress.gradients_done and not sent:
+            sent.append(True)
+            _thread.interrupt_main()  # as Ctrl-C does
+            time.sleep(1)
+
+    sent: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        list(begin(tiny_model, entries, tmp_path, on_scan=interrupt))
+    portion = next(tmp_path.glob(".jaxsal/work/*/portion-00000.json"))
+    recorded = {row["seconds"] for row in json.loads(portion.read_bytes())["rows"].values()}
+    assert cohort_status(tmp_path).runs == {}
+    run(tiny_model, entries, tmp_path)
+    rows = [row for record in CohortFolder(tmp_path).records() for row in record.rows]
+    assert recorded <= {row["seconds"] for row in rows}  # it was not computed again
     assert results(tmp_path) == expected
 
 
@@ -317,9 +328,85 @@ def at_work(entries: list[Entry], tiny_model: Model, tmp_path: Path) -> Iterator
 def test_a_second_run_is_refused_with_the_firsts_host_and_process(
     shard: Shard, at_work: Path, entries: list[Entry], tiny_model: Model
 ) -> None:
+    before = contents(at_work)
     with pytest.raises(InputError, match=rf"process {os.getpid()} on {socket.gethostname()}"):
         run(tiny_model, entries, at_work, shard=shard)
+    assert contents(at_work).keys() >= before.keys()  # it goes on meanwhile
     assert list(cohort_status(at_work).runs) == ["1/2"]
+
+
+def test_shards_of_other_scans_do_not_work_beside(
+    at_work: Path, entries: list[Entry], tiny_model: Model
+) -> None:
+    before = contents(at_work)
+    with pytest.raises(InputError, match="on another list of scans"):
+        run(tiny_model, entries[:3], at_work, shard=Shard(2, 2))
+    assert contents(at_work)["run.json"] == before["run.json"]
+
+
+def test_a_run_ends_with_its_block(entries: list[Entry], tiny_model: Model, tmp_path: Path) -> None:
+    with begin(tiny_model, entries, tmp_path) as cohort:
+        next(cohort)
+        assert list(cohort_status(tmp_path).runs) == ["1/1"]
+    assert cohort_status(tmp_path).runs == {}
+
+
+def test_a_folder_that_was_hardly_begun_is_gone_on_with(
+    own: list[Entry], tiny_model: Model, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "dataset_description.json").touch()
+    (out / ".run.json.1-0a.part").touch()
+    (result,) = run(tiny_model, own[:1], out)
+    assert result.status == "finished"
+    assert not list(out.glob(".*.part"))
+
+
+class Killed(BaseException):
+    """In place of a signal."""
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_kill_while_results_are_removed_leaves_none_of_them(
+    steps: int,
+    own: list[Entry],
+    tiny_model: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    run(tiny_model, own[:1], out)
+    folder = CohortFolder(out)
+    (record,) = folder.records()
+    left, unlink = iter(range(steps)), Path.unlink
+
+    def deadly(path: Path, missing_ok: bool = False) -> None:
+        if next(left, None) is None:
+            raise Killed
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch, suppress(Killed):
+        patch.setattr(Path, "unlink", deadly)
+        folder.forget(record)
+    assert not list(folder.records())
+    folder.complete_forgetting(record.stem)
+    assert unfinished_names(out) == []
+
+
+def test_tables_are_written_by_one_shard_at_a_time(
+    own: list[Entry], tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(*_: object) -> None:
+        lock = FileLock(tmp_path / "out" / ".jaxsal" / "locks" / "tables.lock", timeout=0)
+        with pytest.raises(Timeout):
+            lock.acquire()
+        seen.append(True)
+
+    seen: list[bool] = []
+    monkeypatch.setattr("jaxsal.cohort.run.write_tables", waits)
+    run(tiny_model, own[:1], tmp_path / "out")
+    assert seen == [True]
 
 
 def test_another_shard_may_work_beside(

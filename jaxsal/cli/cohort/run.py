@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.run import CohortRun, ScanResult
 
-_FAILED_SCANS = 1  # exit status
+_FAILED_SCANS = 3  # exit status: all is done but these
 
 
 def add_parser(commands: Any) -> None:
@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
         help="find and explain the lesions of every scan",
         description="Writes BIDS derivatives and one table over all lesions. Whatever ends it, the "
         "same command goes on where it ended; Ctrl-C and SIGTERM end it in good order. A scan that "
-        "cannot be worked with is recorded and left out; the exit status is then 1.",
+        "cannot be worked with is recorded and left out; the exit status is then 3.",
     )
     shared.add_cohort(parser)
     cohort_settings.add(parser)
@@ -85,7 +85,8 @@ def run(options: argparse.Namespace) -> int:
                 f"{entry.id}: {progress.lesions_done}/{progress.lesions} maps"
             ),
         )
-        counts = _follow(cohort, bar)
+        with cohort:
+            counts = _follow(cohort, bar)
     print(_summary(cohort, counts, options.out))
     return _FAILED_SCANS if counts["failed"] else 0
 

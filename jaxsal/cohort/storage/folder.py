@@ -8,6 +8,7 @@ the locks.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,12 +17,13 @@ from typing import Any
 
 from jaxsal import __version__
 from jaxsal.cohort.storage.claims import withdraw_all
-from jaxsal.cohort.storage.lock import Owner, Shard, locked, owners
+from jaxsal.cohort.storage.lock import Owner, Shard, exclusively, locked, owners
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord, write_json
 from jaxsal.errors import InputError
 
 _COMMAND = "cohort run"
+_RUN = "run.json"
 _BIDS_VERSION = "1.10.0"
 _TABLES = ("lesions.tsv", "lesions.parquet", "lesions.json", "scans.tsv", "report.html")
 _DESCRIPTION = "dataset_description.json"
@@ -58,19 +60,38 @@ class CohortFolder:
                 yield record
 
     def forget(self, record: ScanRecord) -> None:
-        """Removes a scan's record, and then its results and the pictures of them."""
-        self.record_path(record.stem).unlink(missing_ok=True)
+        """Removes a scan's record, its results and the pictures of them.
+
+        The record is put aside first, and removed last: `complete_forgetting` goes on from it.
+        """
+        with suppress(FileNotFoundError):
+            os.replace(self.record_path(record.stem), self._leaving_path(record.stem))
+        self._remove_files(record)
+
+    def complete_forgetting(self, stem: str) -> None:
+        """Completes what a run that was killed began to forget; there may be nothing."""
+        record = ScanRecord.read(self._leaving_path(stem))
+        if record is not None:
+            self._remove_files(record)
+
+    def _leaving_path(self, stem: str) -> Path:
+        return self._state / "leaving" / f"{stem}.json"
+
+    def _remove_files(self, record: ScanRecord) -> None:
         for picture in self.root.glob(Names(record.stem).pictures):
             picture.unlink(missing_ok=True)
         for name in record.files:
             (self.root / name).unlink(missing_ok=True)
+        self._leaving_path(record.stem).unlink(missing_ok=True)
 
-    def list_scans(self, scans: Mapping[str, str]) -> None:
-        """Keeps what the scans of the whole cohort are called, by their stems."""
-        write_json(self._state / "cohort.json", dict(scans))
+    @contextmanager
+    def tables_locked(self) -> Iterator[None]:
+        """For whoever reads the records and writes the tables, lest an older state replaces one."""
+        with exclusively(self._state / "locks", "tables"):
+            yield
 
     def scans(self) -> dict[str, str]:
-        """What `list_scans` kept; empty if nothing."""
+        """What the scans of the whole cohort are called, by their stems; empty if not known."""
         try:
             return dict(json.loads((self._state / "cohort.json").read_bytes()))
         except (OSError, ValueError):
@@ -94,7 +115,7 @@ class CohortFolder:
         Raises:
             InputError: there is no such file of a cohort's run.
         """
-        path = self.root / "run.json"
+        path = self.root / _RUN
         try:
             told = json.loads(path.read_bytes())
             if told["command"] == _COMMAND:
@@ -118,6 +139,7 @@ class CohortFolder:
         self,
         identity: Mapping[str, Any],
         facts: Mapping[str, Any],
+        scans: Mapping[str, str],
         shard: Shard,
         *,
         overwrite: bool,
@@ -127,6 +149,7 @@ class CohortFolder:
         Args:
             identity: all that results depend on but the scans, ready for JSON.
             facts: what is recorded beside it.
+            scans: what those of the whole cohort are called, by their stems.
             shard: of the scans.
             overwrite: remove the results of a run of another identity, or of the same.
 
@@ -137,13 +160,15 @@ class CohortFolder:
             InputError: it cannot be written, is in use by other files or another run, or holds
                 results of another identity.
         """
-        self._check_content()
         if overwrite and shard.parts > 1:
             raise InputError("a shard cannot begin anew, others may be at work: run without shards")
-        made = not self.root.exists()
+        self._check_content()
+
+        def begin(others: bool) -> None:
+            self._begin(identity, facts, scans, overwrite=overwrite, others=others)
+
         try:
-            with locked(self._state / "locks", shard) as killed:
-                self._begin(identity, facts, overwrite=overwrite)
+            with locked(self._state / "locks", shard, begin) as killed:
                 yield killed
         except OSError as error:
             if error.filename is None or not str(error.filename).startswith(str(self.root)):
@@ -152,51 +177,69 @@ class CohortFolder:
                 f"cannot write into {self.root}: {error.strerror}; choose another folder, or see "
                 "to its rights and space"
             ) from error
-        finally:
-            if made and not (self.root / "run.json").exists():
-                shutil.rmtree(self._state, ignore_errors=True)
-                with suppress(OSError):
-                    self.root.rmdir()
 
     def _check_content(self) -> None:
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"{self.root} is a file; give a folder for the results")
-        if not self.root.is_dir() or (self.root / "run.json").exists():
+        if not self.root.is_dir() or (self.root / _RUN).exists():
             return
-        foreign = [path.name for path in self.root.iterdir() if not path.name.startswith(".")]
-        if foreign:
+        names = [path.name for path in self.root.iterdir() if not path.name.startswith(".")]
+        foreign = sorted(set(names) - {_DESCRIPTION})  # which a run that was killed may leave
+        if foreign and not (self.root / _RUN).exists():  # another shard may have begun meanwhile
             raise InputError(
-                f"{self.root} holds other files, such as {sorted(foreign)[0]}; give a new or empty "
-                "folder, or one that a run of this cohort was begun in"
+                f"{self.root} holds other files, such as {foreign[0]}; give a new or empty folder, "
+                "or one that a run of this cohort was begun in"
             )
 
     def _begin(
-        self, identity: Mapping[str, Any], facts: Mapping[str, Any], *, overwrite: bool
+        self,
+        identity: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        scans: Mapping[str, str],
+        *,
+        overwrite: bool,
+        others: bool,
     ) -> None:
-        for part in ("scans", "work", "claims"):
+        for part in ("scans", "leaving", "work", "claims"):
             (self._state / part).mkdir(exist_ok=True)
         identity = json.loads(json.dumps(identity))  # as it is read back
-        if (self.root / "run.json").exists():
+        if (self.root / _RUN).exists():
             earlier = self.told()["identity"]
             if overwrite:
                 self._remove_results()
             else:
                 _require_same(self.root, earlier, identity)
+        if others and self.scans() != scans:
+            raise InputError(
+                f"another shard is at work in {self.root} on another list of scans; give all "
+                "shards the same, or wait for it"
+            )
+        if not others:
+            self._sweep()
+        write_json(self._state / "cohort.json", dict(scans))
+        write_json(self.root / _RUN, {"command": _COMMAND, "identity": identity, **facts})
         write_json(self.root / _DESCRIPTION, _description())
-        write_json(self.root / "run.json", {"command": _COMMAND, "identity": identity, **facts})
+
+    def _sweep(self) -> None:
+        """Removes what writers that were killed left half-written."""
+        for folder in (self.root, self._state, self._state / "scans", self._state / "claims"):
+            for path in folder.glob(".*.part"):
+                path.unlink(missing_ok=True)
 
     def _remove_results(self) -> None:
-        """Removes what runs wrote, and nothing else."""
+        """Removes what runs wrote, and nothing else; ``run.json`` last, by which it is known."""
         withdraw_all(self._state / "claims")  # from workers of a run that was killed
+        for path in (self._state / "leaving").glob("*.json"):
+            self.complete_forgetting(path.stem)
         for record in list(self.records()):
             self.forget(record)
         for path in (self._state / "work").iterdir():
-            shutil.rmtree(path, ignore_errors=True)
-        for name in (*_TABLES, "run.json", _DESCRIPTION):
-            (self.root / name).unlink(missing_ok=True)
+            shutil.rmtree(path)
         for folder in sorted(self.root.glob("sub-*/**/"), reverse=True):
             with suppress(OSError):  # not empty
                 folder.rmdir()
+        for name in (*_TABLES, _DESCRIPTION, _RUN):
+            (self.root / name).unlink(missing_ok=True)
 
 
 def _require_same(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

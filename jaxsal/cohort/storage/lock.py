@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 from jaxsal.errors import InputError
 from jaxsal.files import whole_file
 
-_GATE_SECONDS = 60.0  # that others may take to look at the locks
+_GATE = "gate.lock"
+_PATIENCE = 120.0  # seconds that others may take to begin
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,14 @@ class Owner:
 
 
 @contextmanager
-def locked(folder: Path, shard: Shard) -> Iterator[Owner | None]:
+def locked(folder: Path, shard: Shard, begin: Callable[[bool], None]) -> Iterator[Owner | None]:
     """Holds the lock of a shard of the scans; shards of another division are locked out.
 
     Args:
         folder: of the locks.
         shard: of the scans.
+        begin: called once the lock is held, while no other run can begin; it is told whether other
+            shards are at work. If it raises, the lock is released.
 
     Yields:
         Who held it last, if that run was killed.
@@ -73,23 +76,28 @@ def locked(folder: Path, shard: Shard) -> Iterator[Owner | None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{shard._name}.lock", timeout=0)
     note = folder / f"{shard._name}.json"
-    try:
-        with FileLock(folder / "gate.lock", timeout=_GATE_SECONDS):
-            _refuse_other_divisions(folder, shard)
-            try:
-                lock.acquire()
-            except Timeout as error:
-                raise _in_use(folder, _owner(note)) from error
-            killed = _owner(note)
-            _sign(note)
-    except Timeout as error:
-        raise _in_use(folder, None) from error
-    try:
+    with ExitStack() as held:
+        try:
+            with FileLock(folder / _GATE, timeout=_PATIENCE):
+                others = _others_at_work(folder, shard)
+                try:
+                    held.enter_context(lock)
+                except Timeout as error:
+                    raise _in_use(folder, _owner(note)) from error
+                killed = _owner(note)
+                _sign(note)
+                held.callback(note.unlink, missing_ok=True)
+                begin(others)
+        except Timeout as error:
+            raise _in_use(folder, None) from error
         yield killed
-    finally:
-        with suppress(OSError):
-            note.unlink()
-        lock.release()
+
+
+@contextmanager
+def exclusively(folder: Path, what: str) -> Iterator[None]:
+    """Waits until no other run does the same thing."""
+    with FileLock(folder / f"{what}.lock"):
+        yield
 
 
 def owners(folder: Path) -> dict[str, Owner]:
@@ -100,15 +108,19 @@ def owners(folder: Path) -> dict[str, Owner]:
     paths = sorted(folder.glob("*-of-*.lock"))
     noted = {path: owner for path in paths if (owner := _owner(path.with_suffix(".json")))}
     if noted and os.access(folder, os.W_OK):
-        with FileLock(folder / "gate.lock", timeout=_GATE_SECONDS):
+        with FileLock(folder / _GATE, timeout=_PATIENCE):
             noted = {path: owner for path, owner in noted.items() if _is_held(path)}
     return {path.stem.replace("-of-", "/"): owner for path, owner in noted.items()}
 
 
-def _refuse_other_divisions(folder: Path, shard: Shard) -> None:
-    for path in folder.glob("*-of-*.lock"):
-        if not path.stem.endswith(f"-of-{shard.parts}") and _is_held(path):
+def _others_at_work(folder: Path, shard: Shard) -> bool:
+    """Whether other shards are; refuses to work beside those of another division."""
+    own = folder / f"{shard._name}.lock"
+    held = [path for path in folder.glob("*-of-*.lock") if path != own and _is_held(path)]
+    for path in held:
+        if not path.stem.endswith(f"-of-{shard.parts}"):
             raise _in_use(folder, _owner(path.with_suffix(".json")))
+    return bool(held)
 
 
 def _is_held(path: Path) -> bool:
