@@ -1,9 +1,10 @@
 """Who may work on a scan, where several machines do: one run, and of it one attempt at a time.
 
 Beside each scan's lock lies a note of who may hold it. A run signs it when it hands the scan out,
-and takes the right back by clearing the note; an attempt adds its own name, by which an earlier one
-learns that it was given up, such as one whose machine was believed dead. So whoever computes ends
-soon after it has lost the right, even if nobody can reach it.
+and takes the right back by clearing the note. An attempt signs a note of its own, by which an
+earlier one learns that it was given up, such as one whose machine was believed dead. So whoever
+computes ends soon after it has lost the right, even if nobody can reach it; and as only runs write
+the one note and only attempts the other, no attempt can undo what a run does meanwhile.
 
 A note is never removed: other machines may go on seeing a file that is gone, or go on missing one
 that is there again, but they see at once that one has changed.
@@ -38,13 +39,13 @@ def grant(lock: Path, run: str) -> None:
         lock: the scan's.
         run: the run's name, without spaces.
     """
-    _write(lock, run)
+    _write(_note(lock), run)
 
 
 def withdraw(lock: Path) -> None:
     """Takes the right to a scan from whoever has it."""
     if _note(lock).exists():
-        _write(lock, "")
+        _write(_note(lock), "")
 
 
 def withdraw_all(folder: Path) -> None:
@@ -66,16 +67,17 @@ class Claim:
     """
 
     def __init__(self, lock: Path, run: str) -> None:
-        self._lock, self._mine, self._looked = lock, f"{run} {uuid.uuid4().hex}", monotonic()
-        told = _read(lock)
+        self._lock, self._run, self._looked = lock, run, monotonic()
+        self._mine = f"{run} {uuid.uuid4().hex}"
+        told = _read(_note(lock))
         if told is None:
             raise InputError(
                 f"{socket.gethostname()} does not find what the run wrote into {lock.parents[2]}: "
                 "give a folder that all machines share, under the same path"
             )
-        if told.partition(" ")[0] != run:
+        if told != run:
             raise Withdrawn
-        _write(lock, self._mine)
+        _write(_attempt(lock), self._mine)
 
     def check(self, *, at_once: bool = False) -> None:
         """Looks whether the right is still there, if the last look was a while ago.
@@ -90,8 +92,9 @@ class Claim:
         if not at_once and now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
-        if _read(self._lock) not in (self._mine, None):  # None: a moment's trouble of the network
-            raise Withdrawn
+        for note, own in ((_note(self._lock), self._run), (_attempt(self._lock), self._mine)):
+            if _read(note) not in (own, None):  # None: a moment's trouble of the network
+                raise Withdrawn
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -122,13 +125,17 @@ def _note(lock: Path) -> Path:
     return lock.with_suffix(".note")
 
 
-def _write(lock: Path, text: str) -> None:
-    with whole_file(_note(lock)) as file:
+def _attempt(lock: Path) -> Path:
+    return lock.with_suffix(".attempt")
+
+
+def _write(note: Path, text: str) -> None:
+    with whole_file(note) as file:
         file.write(text.encode())
 
 
-def _read(lock: Path) -> str | None:
+def _read(note: Path) -> str | None:
     try:
-        return _note(lock).read_text()
+        return note.read_text()
     except OSError:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,24 @@ def test_a_later_run_takes_over_from_one_that_was_killed(lock: Path) -> None:
     with pytest.raises(Withdrawn):
         Claim(lock, "monday")
     Claim(lock, "tuesday").check(at_once=True)
+
+
+@pytest.mark.parametrize("change", [withdraw, lambda lock: grant(lock, "tuesday")])
+def test_a_right_that_is_lost_while_an_attempt_signs_stays_lost(
+    lock: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    grant(lock, "monday")
+
+    def told(note: Path) -> str:
+        text = note.read_text()
+        monkeypatch.undo()
+        change(lock)  # between the attempt's look and its signature
+        return text
+
+    monkeypatch.setattr(claims, "_read", told)
+    claim = Claim(lock, "monday")
+    with pytest.raises(Withdrawn):
+        claim.check(at_once=True)
 
 
 def test_all_claims_of_a_folder_are_withdrawn(lock: Path) -> None:
