@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -48,10 +48,33 @@ def withdraw(lock: Path) -> None:
         _write(_note(lock), "")
 
 
+def take_back(locks: Iterable[Path]) -> None:
+    """Takes the rights to scans from whoever has them, and waits until nobody works on them.
+
+    Args:
+        locks: the scans'.
+
+    Raises:
+        InputError: whoever works on one of them does not notice.
+    """
+    given = [lock for lock in locks if _note(lock).exists()]
+    for lock in given:
+        withdraw(lock)
+    end = monotonic() + _PATIENCE
+    for lock in given:
+        try:
+            # Who holds it later looks for the right before anything else, and has none.
+            FileLock(lock).acquire(timeout=max(0.0, end - monotonic())).lock.release()
+        except Timeout as error:
+            raise InputError(
+                f"a worker of an earlier run still works on {lock.stem} in {lock.parents[2]}; it "
+                f"was told to stop, and did not within {_PATIENCE:g} s: end it, and run again"
+            ) from error
+
+
 def withdraw_all(folder: Path) -> None:
-    """Takes back the rights to all scans whose locks are in this folder."""
-    for note in folder.glob("*.note"):
-        withdraw(note.with_suffix(".lock"))
+    """As `take_back`, of all scans whose locks are in this folder."""
+    take_back(note.with_suffix(".lock") for note in folder.glob("*.note"))
 
 
 class Claim:
@@ -100,6 +123,8 @@ class Claim:
     def locked(self) -> Iterator[None]:
         """Holds the scan's lock within the block; waits for an earlier attempt to notice.
 
+        The right was there when the lock was got, so that `take_back` need not hold it.
+
         Raises:
             Withdrawn: the right was taken back meanwhile.
             RuntimeError: the earlier attempt goes on.
@@ -116,6 +141,7 @@ class Claim:
                         f"{_PATIENCE:g} s"
                     ) from error
         try:
+            self.check(at_once=True)
             yield
         finally:
             lock.release()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from time import sleep
 
 import pytest
 from filelock import FileLock
 
 from jaxsal.cohort.storage import claims
-from jaxsal.cohort.storage.claims import Claim, Withdrawn, grant, withdraw, withdraw_all
+from jaxsal.cohort.storage.claims import Claim, Withdrawn, grant, take_back, withdraw, withdraw_all
 from jaxsal.errors import InputError
 
 
@@ -66,11 +69,49 @@ def test_a_right_that_is_lost_while_an_attempt_signs_stays_lost(
         claim.check(at_once=True)
 
 
-def test_all_claims_of_a_folder_are_withdrawn(lock: Path) -> None:
+def test_who_takes_a_right_back_waits_until_nobody_works_on_the_scan(lock: Path) -> None:
     grant(lock, "monday")
+    claim, working, told = Claim(lock, "monday"), threading.Event(), []
+
+    def work() -> None:
+        with suppress(Withdrawn), claim.locked():
+            working.set()
+            try:
+                while True:
+                    claim.check(at_once=True)
+            finally:
+                sleep(0.1)  # the end of a batch
+                told.append("ended")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    working.wait()
     withdraw_all(lock.parent)
-    with pytest.raises(Withdrawn):
-        Claim(lock, "monday")
+    assert told == ["ended"]
+    worker.join()
+
+
+def test_an_attempt_that_waited_for_the_lock_does_not_work_without_a_right(lock: Path) -> None:
+    grant(lock, "monday")
+    claim = Claim(lock, "monday")
+    take_back([lock])
+    with pytest.raises(Withdrawn), claim.locked():
+        pytest.fail("it works")
+
+
+def test_a_worker_that_does_not_notice_is_told(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "_PATIENCE", 0.0)
+    grant(lock, "monday")
+    with (
+        Claim(lock, "monday").locked(),
+        pytest.raises(InputError, match=r"works on sub-1 in .*/out; it was told to stop"),
+    ):
+        take_back([lock])
+
+
+def test_nothing_is_taken_back_where_nothing_was_given(lock: Path) -> None:
+    take_back([lock])
+    assert not list(lock.parent.iterdir())
 
 
 def test_nothing_is_looked_up_again_and_again(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
