@@ -6,7 +6,7 @@ import os
 import uuid
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -149,16 +149,18 @@ class _Tasks:
             yield outcome
 
     def stop(self) -> None:
-        """Has workers stop after the batches that they are computing."""
+        """Has workers stop after the batches that they are computing, those that it can reach."""
         for entry, _ in self._given.values():
-            withdraw(self._folder.claim_path(entry.stem))
+            with suppress(OSError):  # what ended the run is to be told, and others are to stop
+                withdraw(self._folder.claim_path(entry.stem))
         end = monotonic() + _STOP_SECONDS
         while self._given and self._is_connected and monotonic() < end:
             try:
                 self._given.pop(self._ended.get(timeout=_POLL_SECONDS))
             except Empty:
                 continue
-        self._client.cancel([future for _, future in self._given.values()])
+        if self._is_connected:
+            self._client.cancel([future for _, future in self._given.values()])
 
     @property
     def _is_connected(self) -> bool:

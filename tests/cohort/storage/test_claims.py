@@ -7,13 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import sleep
+from typing import NoReturn
 
 import pytest
 from filelock import FileLock
 
 from jaxsal.cohort.storage import claims
 from jaxsal.cohort.storage.claims import Claim, Withdrawn, grant, take_back, withdraw, withdraw_all
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 
 
 @pytest.fixture
@@ -49,6 +50,20 @@ def test_a_later_run_takes_over_from_one_that_was_killed(lock: Path) -> None:
     with pytest.raises(Withdrawn):
         Claim(lock, "monday")
     Claim(lock, "tuesday").check(at_once=True)
+
+
+def test_a_full_disk_keeps_nobody_from_withdrawing(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> NoReturn:
+        raise OutputError(f"Cannot write {path}: No space left on device.")
+
+    grant(lock, "monday")
+    claim = Claim(lock, "monday")
+    monkeypatch.setattr(claims, "whole_file", full)
+    withdraw(lock)
+    with pytest.raises(Withdrawn):
+        claim.check(at_once=True)
 
 
 @pytest.mark.parametrize("change", [withdraw, lambda lock: grant(lock, "tuesday")])
