@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +26,7 @@ from jaxsal.errors import InputError
 from jaxsal.files import whole_file
 
 _LOOK_SECONDS = 1.0  # between looks at the note
+_FIND_SECONDS = 20.0  # that a note may take to be seen by other machines
 _PATIENCE = 300.0  # seconds that an earlier attempt may take to its next look
 
 
@@ -86,14 +87,17 @@ class Claim:
         run: the run that the attempt is made for.
 
     Raises:
-        InputError: nobody was ever given a right, as far as this machine sees.
+        InputError: nobody was ever given a right, as far as this machine sees after a while.
         Withdrawn: the run has none.
     """
 
     def __init__(self, lock: Path, run: str) -> None:
         self._lock, self._run, self._looked = lock, run, monotonic()
         self._mine = f"{run} {uuid.uuid4().hex}"
-        told = _read(_note(lock))
+        told, end = _read(_note(lock)), monotonic() + _FIND_SECONDS
+        while told is None and monotonic() < end:
+            sleep(_LOOK_SECONDS)
+            told = _read(_note(lock))
         if told is None:
             raise InputError(
                 f"{socket.gethostname()} does not find what the run wrote into {lock.parents[2]}: "

@@ -154,6 +154,17 @@ def test_a_lock_that_an_earlier_attempt_does_not_give_back_is_told(
         pass
 
 
-def test_a_folder_that_is_not_shared_is_told(lock: Path) -> None:
+def test_a_note_that_is_seen_late_is_waited_for(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant(lock, "monday")
+    note = lock.with_suffix(".note")
+    note.rename(note.with_suffix(".elsewhere"))
+    monkeypatch.setattr(claims, "sleep", lambda _: note.with_suffix(".elsewhere").rename(note))
+    Claim(lock, "monday").check(at_once=True)
+
+
+def test_a_folder_that_is_not_shared_is_told(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "_FIND_SECONDS", 0.0)
     with pytest.raises(InputError, match=r"does not find what the run wrote into .*/out: "):
         Claim(lock, "monday")
