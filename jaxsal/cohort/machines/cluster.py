@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,7 +17,7 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.machines.local import with_budget
 from jaxsal.cohort.machines.pipeline import Outcome, failure
-from jaxsal.cohort.machines.task import Order, budget, explain_entry
+from jaxsal.cohort.machines.task import Order, UnableError, budget, explain_entry, version
 from jaxsal.cohort.storage.claims import grant, withdraw
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.records import ScanRecord, stamps
@@ -39,7 +39,8 @@ class Cluster:
     """The workers of a Dask cluster; see `jaxsal.cohort.run.Machines`.
 
     Each worker computes on the default devices of its process. Workers may come and go while the
-    run lasts: scans of those that are lost are given to others, which go on where they were.
+    run lasts: scans of those that are lost are given to others, which go on where they were. Those
+    that cannot do what is ordered are left out; the run ends if there are others no more.
 
     Attributes:
         scheduler: its address.
@@ -114,6 +115,15 @@ class Cluster:
             yield client
 
 
+@dataclass(frozen=True)
+class _Task:
+    """A scan that is with a worker, but not with those that were known to be unable."""
+
+    entry: Entry
+    future: Future
+    without: frozenset[str]
+
+
 class _Tasks:
     """The scans that are with the workers.
 
@@ -128,7 +138,8 @@ class _Tasks:
         self._client, self._job, self._order, self._folder = client, job, order, folder
         self._run = uuid.uuid4().hex[:12]
         self._submitted = 0
-        self._given: dict[str, tuple[Entry, Future]] = {}
+        self._unable: dict[str, Exception] = {}  # by the worker's address
+        self._given: dict[str, _Task] = {}
         self._ended: SimpleQueue[str] = SimpleQueue()
 
     def outcomes(self, entries: Sequence[Entry]) -> Iterator[Outcome]:
@@ -139,26 +150,28 @@ class _Tasks:
             for _ in range(min(room, len(left))):
                 self._submit(left.popleft())
             try:
-                entry, future = self._given.pop(self._ended.get(timeout=_POLL_SECONDS))
+                task = self._given.pop(self._ended.get(timeout=_POLL_SECONDS))
             except Empty:
                 continue
-            outcome = self._outcome(entry, future)
+            outcome = self._outcome(task)
             if outcome.record is None and outcome.fatal is None:
-                left.appendleft(entry)  # two attempts stopped each other
+                left.appendleft(task.entry)  # its worker cannot, or two attempts stopped each other
                 continue
             yield outcome
 
     def stop(self) -> None:
-        """Has workers stop after the batches that they are computing."""
-        for entry, _ in self._given.values():
-            withdraw(self._folder.claim_path(entry.stem))
+        """Has workers stop after the batches that they are computing, those that it can reach."""
+        for task in self._given.values():
+            with suppress(OSError):  # what ended the run is to be told, and others are to stop
+                withdraw(self._folder.claim_path(task.entry.stem))
         end = monotonic() + _STOP_SECONDS
         while self._given and self._is_connected and monotonic() < end:
             try:
                 self._given.pop(self._ended.get(timeout=_POLL_SECONDS))
             except Empty:
                 continue
-        self._client.cancel([future for _, future in self._given.values()])
+        if self._is_connected:
+            self._client.cancel([task.future for task in self._given.values()])
 
     @property
     def _is_connected(self) -> bool:
@@ -166,44 +179,81 @@ class _Tasks:
 
     def _room(self) -> int:
         """How many scans may be given out: so many that no worker waits, whoever comes."""
+        return 2 * sum(self._able().values()) + 2
+
+    def _able(self) -> dict[str, int]:
+        """How many threads each worker has, of those that can do what is ordered."""
         if not self._is_connected:
             raise _lost()
         try:
-            return 2 * sum(self._client.nthreads().values()) + 2
+            threads = self._client.nthreads()
         except OSError as error:
             raise _lost() from error
+        return {worker: n for worker, n in threads.items() if worker not in self._unable}
 
     def _submit(self, entry: Entry) -> None:
         grant(self._folder.claim_path(entry.stem), self._run)
         self._submitted += 1
         key = f"explain-{entry.stem}-{self._run}-{self._submitted}"
         root = os.path.abspath(self._folder.root)
+        able = list(self._able()) if self._unable else None
         future = self._client.submit(
             *(explain_entry, self._order, entry, root, self._run),
             key=key,
             pure=False,
             retries=_RETRIES,
+            workers=able or None,
+            allow_other_workers=bool(able),  # where these are lost
         )
-        self._given[key] = entry, future
+        self._given[key] = _Task(entry, future, frozenset(self._unable))
         future.add_done_callback(lambda ended: self._ended.put(ended.key))
 
-    def _outcome(self, entry: Entry, future: Future) -> Outcome:
+    def _outcome(self, task: _Task) -> Outcome:
         from distributed import CancelledError, KilledWorker
 
+        entry = task.entry
         try:
-            outcome: Outcome = future.result()
+            outcome: Outcome = task.future.result()
         except CancelledError as error:
             raise _lost() from error
         except KilledWorker as error:
             return self._failed(entry, InputError(_deadly(error)))
-        except ImportError as error:
-            return Outcome(entry, fatal=InputError(f"a worker lacks what jaxsal needs: {error}"))
+        except UnableError as error:
+            return self._left_to_others(entry, {error.worker: error.reason})
         except Exception as error:
             if not self._is_connected:
                 raise _lost() from error
+            strangers = self._strangers()
+            if strangers.keys() - task.without or isinstance(error, ImportError):
+                return self._left_to_others(entry, strangers)
             return self._failed(entry, error)
         self._see(outcome.record)
         return outcome
+
+    def _left_to_others(self, entry: Entry, unable: Mapping[str, Exception]) -> Outcome:
+        """No outcome yet, but for the run if no worker that is there can do what is ordered."""
+        self._unable.update(unable)
+        if self._able() or not self._client.nthreads():
+            return Outcome(entry)
+        worker, reason = list(self._unable.items())[-1]
+        return Outcome(
+            entry, fatal=InputError(f"no worker can compute, the last one, {worker}: {reason}")
+        )
+
+    def _strangers(self) -> dict[str, Exception]:
+        """Workers that cannot even tell what they lack: without jaxsal, or with another one."""
+        told = self._client.run(version, on_error="return")
+        lacking = {
+            worker: InputError(f"it lacks what jaxsal needs: {answer}")
+            for worker, answer in told.items()
+            if isinstance(answer, ImportError)
+        }
+        others = {
+            worker: InputError(f"it has jaxsal {answer}, the run {version()}: install the same")
+            for worker, answer in told.items()
+            if isinstance(answer, str) and answer != version()
+        }
+        return {**lacking, **others}
 
     def _failed(self, entry: Entry, error: Exception) -> Outcome:
         inputs = stamps(entry.scan, self._job.model.channels)

@@ -16,6 +16,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from jaxsal import __version__
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Clock, Job, explain_scan
@@ -28,7 +29,7 @@ from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.cohort.storage.writer import Writer
 from jaxsal.compilation import keep_compiled_programs
 from jaxsal.devices import computing_on, current_device, default_devices, split_cpu
-from jaxsal.errors import InputError, OutputError
+from jaxsal.errors import InputError
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
 from jaxsal.settings import CohortSettings, PredictSettings
@@ -38,6 +39,19 @@ _CPU_SHARE = 0.5  # of the memory that a worker may take: scans and results are 
 
 _computing = threading.Lock()  # held by the task whose turn it is
 _loading = threading.Lock()
+
+
+class UnableError(Exception):
+    """A worker cannot do what is ordered, whatever the scan; another one may.
+
+    Args:
+        worker: its address.
+        reason: why.
+    """
+
+    def __init__(self, worker: str, reason: Exception) -> None:
+        super().__init__(worker, reason)  # both are sent
+        self.worker, self.reason = worker, reason
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ def explain_entry(order: Order, entry: Entry, root: str, run: str) -> Outcome:
         to the scan was taken back.
 
     Raises:
-        OutputError, OSError: results cannot be written, here at least.
+        UnableError: this worker cannot: its jaxsal or model is another, or it cannot write results.
         Exception: what went wrong may not do so again.
     """
     folder = CohortFolder(Path(root))
@@ -94,10 +108,13 @@ def explain_entry(order: Order, entry: Entry, root: str, run: str) -> Outcome:
             return Outcome(entry, record=_record(order, entry, folder, claim))
     except Withdrawn:
         return Outcome(entry)
-    except OutputError:
-        raise  # another worker may be able to write
-    except InputError as error:  # what is ordered cannot be done here, whatever the scan
-        return Outcome(entry, fatal=error)
+    except (InputError, ImportError, OSError) as error:  # those of the scan are in its record
+        raise UnableError(_address(), error) from error
+
+
+def version() -> str:
+    """The worker's version of jaxsal; a worker without it cannot tell."""
+    return __version__
 
 
 def budget(dask_worker: Any = None) -> int:
@@ -123,6 +140,12 @@ def _budget(limit: int | None) -> int:
     if devices[0].platform != "cpu" or not limit:
         return now
     return min(now, int(limit * _CPU_SHARE))  # a worker that exceeds its limit is killed
+
+
+def _address() -> str:
+    from distributed import get_worker
+
+    return str(get_worker().address)
 
 
 def _record(order: Order, entry: Entry, folder: CohortFolder, claim: Claim) -> ScanRecord:

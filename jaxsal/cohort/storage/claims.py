@@ -1,9 +1,10 @@
 """Who may work on a scan, where several machines do: one run, and of it one attempt at a time.
 
 Beside each scan's lock lies a note of who may hold it. A run signs it when it hands the scan out,
-and takes the right back by clearing the note; an attempt adds its own name, by which an earlier one
-learns that it was given up, such as one whose machine was believed dead. So whoever computes ends
-soon after it has lost the right, even if nobody can reach it.
+and takes the right back by clearing the note. An attempt signs a note of its own, by which an
+earlier one learns that it was given up, such as one whose machine was believed dead. So whoever
+computes ends soon after it has lost the right, even if nobody can reach it; and as only runs write
+the one note and only attempts the other, no attempt can undo what a run does meanwhile.
 
 A note is never removed: other machines may go on seeing a file that is gone, or go on missing one
 that is there again, but they see at once that one has changed.
@@ -11,12 +12,13 @@ that is there again, but they see at once that one has changed.
 
 from __future__ import annotations
 
+import os
 import socket
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +26,7 @@ from jaxsal.errors import InputError
 from jaxsal.files import whole_file
 
 _LOOK_SECONDS = 1.0  # between looks at the note
+_FIND_SECONDS = 20.0  # that a note may take to be seen by other machines
 _PATIENCE = 300.0  # seconds that an earlier attempt may take to its next look
 
 
@@ -38,19 +41,42 @@ def grant(lock: Path, run: str) -> None:
         lock: the scan's.
         run: the run's name, without spaces.
     """
-    _write(lock, run)
+    _write(_note(lock), run)
 
 
 def withdraw(lock: Path) -> None:
     """Takes the right to a scan from whoever has it."""
-    if _note(lock).exists():
-        _write(lock, "")
+    with suppress(FileNotFoundError):  # nobody was ever given it
+        os.truncate(_note(lock), 0)  # which a full disk allows, unlike a new file
+
+
+def take_back(locks: Iterable[Path]) -> None:
+    """Takes the rights to scans from whoever has them, and waits until nobody works on them.
+
+    Args:
+        locks: the scans'.
+
+    Raises:
+        InputError: whoever works on one of them does not notice.
+    """
+    given = [lock for lock in locks if _note(lock).exists()]
+    for lock in given:
+        withdraw(lock)
+    end = monotonic() + _PATIENCE
+    for lock in given:
+        try:
+            # Who holds it later looks for the right before anything else, and has none.
+            FileLock(lock).acquire(timeout=max(0.0, end - monotonic())).lock.release()
+        except Timeout as error:
+            raise InputError(
+                f"a worker of an earlier run still works on {lock.stem} in {lock.parents[2]}; it "
+                f"was told to stop, and did not within {_PATIENCE:g} s: end it, and run again"
+            ) from error
 
 
 def withdraw_all(folder: Path) -> None:
-    """Takes back the rights to all scans whose locks are in this folder."""
-    for note in folder.glob("*.note"):
-        withdraw(note.with_suffix(".lock"))
+    """As `take_back`, of all scans whose locks are in this folder."""
+    take_back(note.with_suffix(".lock") for note in folder.glob("*.note"))
 
 
 class Claim:
@@ -61,21 +87,25 @@ class Claim:
         run: the run that the attempt is made for.
 
     Raises:
-        InputError: nobody was ever given a right, as far as this machine sees.
+        InputError: nobody was ever given a right, as far as this machine sees after a while.
         Withdrawn: the run has none.
     """
 
     def __init__(self, lock: Path, run: str) -> None:
-        self._lock, self._mine, self._looked = lock, f"{run} {uuid.uuid4().hex}", monotonic()
-        told = _read(lock)
+        self._lock, self._run, self._looked = lock, run, monotonic()
+        self._mine = f"{run} {uuid.uuid4().hex}"
+        told, end = _read(_note(lock)), monotonic() + _FIND_SECONDS
+        while told is None and monotonic() < end:
+            sleep(_LOOK_SECONDS)
+            told = _read(_note(lock))
         if told is None:
             raise InputError(
                 f"{socket.gethostname()} does not find what the run wrote into {lock.parents[2]}: "
                 "give a folder that all machines share, under the same path"
             )
-        if told.partition(" ")[0] != run:
+        if told != run:
             raise Withdrawn
-        _write(lock, self._mine)
+        _write(_attempt(lock), self._mine)
 
     def check(self, *, at_once: bool = False) -> None:
         """Looks whether the right is still there, if the last look was a while ago.
@@ -90,12 +120,15 @@ class Claim:
         if not at_once and now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
-        if _read(self._lock) not in (self._mine, None):  # None: a moment's trouble of the network
-            raise Withdrawn
+        for note, own in ((_note(self._lock), self._run), (_attempt(self._lock), self._mine)):
+            if _read(note) not in (own, None):  # None: a moment's trouble of the network
+                raise Withdrawn
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the scan's lock within the block; waits for an earlier attempt to notice.
+
+        The right was there when the lock was got, so that `take_back` need not hold it.
 
         Raises:
             Withdrawn: the right was taken back meanwhile.
@@ -113,6 +146,7 @@ class Claim:
                         f"{_PATIENCE:g} s"
                     ) from error
         try:
+            self.check(at_once=True)
             yield
         finally:
             lock.release()
@@ -122,13 +156,17 @@ def _note(lock: Path) -> Path:
     return lock.with_suffix(".note")
 
 
-def _write(lock: Path, text: str) -> None:
-    with whole_file(_note(lock)) as file:
+def _attempt(lock: Path) -> Path:
+    return lock.with_suffix(".attempt")
+
+
+def _write(note: Path, text: str) -> None:
+    with whole_file(note) as file:
         file.write(text.encode())
 
 
-def _read(lock: Path) -> str | None:
+def _read(note: Path) -> str | None:
     try:
-        return _note(lock).read_text()
+        return note.read_text()
     except OSError:
         return None

@@ -116,9 +116,15 @@ class ScanWork:
             return
         for name in record.files:
             staged, final = self._path / "files" / name, self._folder.root / name
-            if staged.exists():
-                final.parent.mkdir(parents=True, exist_ok=True)
+            if not staged.exists():
+                continue  # moved before
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
                 os.replace(staged, final)
+            except FileNotFoundError:
+                if staged.exists():
+                    raise
+                # Somebody else, such as a worker of the killed run, completes the same just now.
         record.write(self._folder.record_path(self._stem))
         self.discard()
 

@@ -19,8 +19,10 @@ from cohorts import PREDICTION, SETTINGS, begin, results, run
 
 from jaxsal.checkpoints import save_model
 from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.machines import task
 from jaxsal.cohort.machines.cluster import Cluster
-from jaxsal.cohort.machines.task import Order, explain_entry
+from jaxsal.cohort.machines.task import Order, UnableError, explain_entry
+from jaxsal.cohort.storage import claims
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
@@ -173,11 +175,40 @@ def test_workers_with_another_model_are_refused(
         list(begun)
 
 
-def test_a_folder_that_is_not_shared_ends_the_run(entries: list[Entry], tmp_path: Path) -> None:
+def test_a_worker_that_cannot_do_what_is_ordered_leaves_it_to_others(
+    scheduler: str, model_folder: Path, entries: list[Entry], tmp_path: Path
+) -> None:
+    def spoil() -> None:
+        from jaxsal.cohort.machines import task as there
+        from jaxsal.errors import InputError
+
+        def unable(*_: Any) -> None:
+            raise InputError("the model directory is not there")
+
+        there.job_before, there._job = there._job, unable
+
+    def mend() -> None:
+        from jaxsal.cohort.machines import task as there
+
+        there._job = there.job_before
+
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        workers = sorted(client.nthreads())[:1]
+        client.run(spoil, workers=workers)
+        found = run(model_folder, entries[:2], tmp_path / "out", scheduler=scheduler)
+        client.run(mend, workers=workers)
+    assert [result.status for result in found] == ["finished", "finished"]
+
+
+def test_a_folder_that_is_not_shared_is_told(
+    entries: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_FIND_SECONDS", 0.0)
+    monkeypatch.setattr(task, "_address", lambda: "tcp://here:1")
     order = Order("model", "float32", PREDICTION, SETTINGS, "{}")
-    outcome = explain_entry(order, entries[0], str(tmp_path / "another disk"), "run")
-    assert isinstance(outcome.fatal, InputError)
-    assert "give a folder that all machines share" in str(outcome.fatal)
+    with pytest.raises(UnableError, match="give a folder that all machines share") as raised:
+        explain_entry(order, entries[0], str(tmp_path / "another disk"), "run")
+    assert raised.value.worker == "tcp://here:1"
 
 
 def test_a_wrong_address_is_told(model_folder: Path) -> None:
