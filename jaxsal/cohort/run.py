@@ -20,7 +20,7 @@ from jaxsal.cohort.machines.local import Local
 from jaxsal.cohort.machines.pipeline import OnScan, Outcome
 from jaxsal.cohort.sources.bids import Select
 from jaxsal.cohort.sources.read import read_cohort
-from jaxsal.cohort.storage.claims import withdraw
+from jaxsal.cohort.storage.claims import take_back
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.lock import Shard
 from jaxsal.cohort.storage.memory import Maps, MemoryKeeper
@@ -243,6 +243,8 @@ class CohortRun(Iterator[ScanResult]):
         ) as killed:
             if killed:
                 self.notes.append(f"an earlier run was killed ({killed}); going on where it ended")
+            # From workers of a run that was killed.
+            take_back(folder.claim_path(entry.stem) for entry in self.entries)
             todo = []
             for entry in self.entries:
                 record = self._done(folder, entry)
@@ -265,7 +267,6 @@ class CohortRun(Iterator[ScanResult]):
 
     def _done(self, folder: CohortFolder, entry: Entry) -> ScanRecord | None:
         """The record of a scan that is not to be done, or not again."""
-        withdraw(folder.claim_path(entry.stem))  # from a worker of a run that was killed
         folder.complete_forgetting(entry.stem)
         ScanWork(folder, entry.stem).settle()
         record = ScanRecord.read(folder.record_path(entry.stem))
