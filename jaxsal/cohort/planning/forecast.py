@@ -6,7 +6,7 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import jax
@@ -25,7 +25,7 @@ from jaxsal.saliency.memory import default_budget
 from jaxsal.settings import OUTPUTS, ExplainSettings, SmoothGradSettings
 
 _SCAN_FILES = 3  # label map, table and record, at every level
-_COHORT_FILES = 6  # the tables, run.json and dataset_description.json
+_COHORT_FILES = 10  # tables, run.json and dataset_description.json, locks, the list of scans
 _SCAN_BYTES = 2000  # of a scan's record and sidecars without its lesions
 
 
@@ -242,7 +242,7 @@ def _cohort_bytes(job: Job) -> int:
     with tempfile.TemporaryDirectory() as folder:
         write_tables(Path(folder), lesion_columns(job.shown), ())
         tables = sum(path.stat().st_size for path in Path(folder).iterdir())
-    return tables + len(json.dumps(job.identity, indent=1))
+    return tables + len(json.dumps([job.identity, asdict(job.outline)], indent=1))
 
 
 def _units(method: ExplainSettings) -> Amount:
