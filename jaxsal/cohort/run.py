@@ -23,7 +23,7 @@ from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.cohort.storage.claims import withdraw
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.lock import Shard
-from jaxsal.cohort.storage.memory import Maps, MemoryKeeper
+from jaxsal.cohort.storage.memory import Maps
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.storage.table import write_tables
 from jaxsal.cohort.storage.work import ScanWork
@@ -281,8 +281,7 @@ class CohortRun(Iterator[ScanResult]):
         assert record is not None  # it is only if the run was stopped, which ends the iteration
         if self._folder is not None and record.status == "failed":
             record.write(self._folder.record_path(record.stem))
-        maps = outcome.keeper.maps if isinstance(outcome.keeper, MemoryKeeper) else None
-        return _result(record, self._folder, is_new=True, maps=maps)
+        return _result(record, self._folder, is_new=True, maps=outcome.maps)
 
     def _write_tables(self, folder: CohortFolder) -> None:
         def records() -> Iterator[ScanRecord]:

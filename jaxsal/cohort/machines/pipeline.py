@@ -21,6 +21,7 @@ import jax
 
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Clock, Job, Keeper, explain_scan
+from jaxsal.cohort.storage.memory import Maps
 from jaxsal.cohort.storage.records import Inputs, ScanRecord, stamps
 from jaxsal.devices import computing_with
 from jaxsal.errors import InputError, OutputError
@@ -28,6 +29,7 @@ from jaxsal.saliency.progress import Progress
 from jaxsal.scan.loading import LoadedScan, load_scan
 
 _POLL_SECONDS = 0.2  # between looks for a signal, which only the main thread is given
+_SCANS_PER_LANE = 3  # begun at most: one is computed, one written, one looked at by the consumer
 
 
 class Stopped(Exception):  # noqa: N818
@@ -36,6 +38,11 @@ class Stopped(Exception):  # noqa: N818
 
 class FinishingKeeper(Keeper, Protocol):
     """A keeper that can tell when all is kept."""
+
+    @property
+    def maps(self) -> Maps | None:
+        """The maps, if they are kept in memory."""
+        ...
 
     def finish(self, seconds: float) -> Future[ScanRecord]:
         """Makes the results appear; all portions were handed over."""
@@ -52,13 +59,13 @@ class Outcome:
 
     Attributes:
         entry: the scan.
-        keeper: which kept its results; None if it failed.
+        maps: the scan's, if they are kept in memory.
         record: of its results or its failure; None if the run was stopped before its end.
         fatal: why no further scan can be done.
     """
 
     entry: Entry
-    keeper: FinishingKeeper | None = None
+    maps: Maps | None = None
     record: ScanRecord | None = None
     fatal: BaseException | None = None
 
@@ -95,10 +102,15 @@ class Pipeline:
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _outcomes: SimpleQueue[Outcome | None] = field(default_factory=SimpleQueue)
+    _slots: threading.Semaphore = field(init=False)  # one for each scan that is begun
+
+    def __post_init__(self) -> None:
+        self._slots = threading.Semaphore(_SCANS_PER_LANE * len(self.lanes))
 
     def run(self, entries: Sequence[Entry]) -> Generator[Outcome]:
         """Explains these scans; yields what becomes of each, in the order in which they end.
 
+        While nobody asks for what became of scans, no more than a few are begun: they take memory.
         When the iterator is closed, or an exception is raised in it, lanes stop after the batch
         that they are computing, and what is handed over is still written.
         """
@@ -112,7 +124,7 @@ class Pipeline:
         try:
             yield from self._until(len(threads), reader)
         finally:
-            self._stop.set()
+            self._end()
             for thread in threads:
                 thread.join()
             reader.close()
@@ -129,20 +141,36 @@ class Pipeline:
                 continue
             given += 1
             if outcome.fatal is not None:
-                self._stop.set()
+                self._end()
             yield outcome
+            del outcome  # its maps are the consumer's
+            self._slots.release()
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._slots.release(len(self.lanes))  # for lanes that wait for one
 
     def _lane(self, devices: Sequence[jax.Device], reader: ReadAhead) -> None:
         clock, began = Clock(), perf_counter()
         try:
             with computing_with(devices):
-                while not self._stop.is_set() and (taken := reader.take()) is not None:
-                    self._explain(*taken, clock)
+                while self._next(reader, clock):
+                    pass
         finally:
             with self._lock:
                 self.busy_seconds += clock.seconds
                 self.lane_seconds += perf_counter() - began
             self._outcomes.put(None)
+
+    def _next(self, reader: ReadAhead, clock: Clock) -> bool:
+        """Explains a scan; false if there is none, or none is to be begun."""
+        self._slots.acquire()
+        taken = None if self._stop.is_set() else reader.take()
+        if taken is None:
+            self._slots.release()
+            return False
+        self._explain(*taken, clock)
+        return True
 
     def _explain(self, entry: Entry, loading: Future[Loaded], clock: Clock) -> None:
         inputs: Inputs = {}
@@ -166,7 +194,7 @@ class Pipeline:
     ) -> None:
         error = kept.exception()
         if error is None:
-            self._outcomes.put(Outcome(entry, keeper, kept.result()))
+            self._outcomes.put(Outcome(entry, keeper.maps, kept.result()))
         else:
             self._fail(entry, inputs, error)
 

@@ -32,6 +32,8 @@ class FolderKeeper:
         writer: does the writing.
     """
 
+    maps = None  # they are in the folder
+
     def __init__(
         self, job: Job, entry: Entry, folder: CohortFolder, inputs: Inputs, writer: Writer
     ) -> None:
