@@ -15,6 +15,7 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.machines.pipeline import Outcome, Pipeline
 from jaxsal.cohort.storage.records import ScanRecord
+from jaxsal.devices import computes, current_device
 from jaxsal.scan import Scan
 
 Explain = Callable[[Entry], None]
@@ -67,3 +68,65 @@ def test_scans_wait_until_somebody_asks_for_what_became_of_the_others(
         seen.clear()
     assert len(begun) <= 4
     assert len(list(found)) == 19
+
+
+@pytest.fixture
+def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Explain]:
+    """Explains scans, but on some of the devices nothing computes any more."""
+
+    def make(count: int) -> Explain:
+        dead = jax.local_devices()[:count]
+        tried = threading.Event()
+        monkeypatch.setattr(pipeline, "computes", lambda device: device not in dead)
+
+        def explain(entry: Entry) -> None:
+            if current_device() in dead:
+                tried.set()
+                raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS")
+            tried.wait(10)
+
+        return explain
+
+    return make
+
+
+def test_scans_of_a_lost_device_are_left_to_the_others(
+    losing: Callable[[int], Explain], outcomes: Callable[..., Iterator[Outcome]]
+) -> None:
+    with pytest.warns(UserWarning, match="computes no more"):
+        found = list(outcomes(losing(1), 12, lanes=2))
+    assert {o.record.status for o in found if o.record} == {"finished"}
+    assert sorted(o.entry.id for o in found) == [entry.id for entry in make_entries(12)]
+
+
+def test_without_any_device_left_the_run_ends_and_no_scan_is_called_bad(
+    losing: Callable[[int], Explain], outcomes: Callable[..., Iterator[Outcome]]
+) -> None:
+    found = outcomes(losing(1), 12)
+    with (
+        pytest.warns(UserWarning, match="computes no more"),
+        pytest.raises(OSError, match="no other is left"),
+    ):
+        next(found)
+
+
+def test_a_scan_on_which_two_devices_are_lost_is_a_bad_one(
+    outcomes: Callable[..., Iterator[Outcome]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead: set[jax.Device] = set()
+    monkeypatch.setattr(pipeline, "computes", lambda device: device not in dead)
+
+    def explain(entry: Entry) -> None:
+        if entry.id == "02":
+            dead.add(current_device())
+            raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    with pytest.warns(UserWarning, match="computes no more"):
+        found = list(outcomes(explain, 6, lanes=3))
+    failed = [o.entry.id for o in found if o.record and o.record.status == "failed"]
+    assert (failed, len(found), len(dead)) == (["02"], 6, 2)
+
+
+def test_a_device_is_asked_whether_it_computes() -> None:
+    assert computes(jax.local_devices()[0])
+    assert not computes("no device")  # type: ignore[arg-type]
