@@ -22,6 +22,7 @@ def run_facts(
     identity = told["identity"]
     model, settings = dict(identity["model"]), dict(identity["settings"])
     architecture, saliency = model.pop("architecture"), settings.pop("saliency")
+    preprocessing = model.pop("preprocessing", None) or {}
     now = datetime.now().astimezone()
     return {
         "Run": {
@@ -33,6 +34,7 @@ def run_facts(
         },
         "Model": _readable({**model, "precision": identity["precision"]}),
         "Architecture": _readable(architecture),
+        **({"Preprocessing": _readable(preprocessing)} if preprocessing else {}),
         "Prediction": _readable(identity["prediction"]),
         "Saliency": _readable(settings),
         **{f"Saliency: {name}": _readable(method) for name, method in saliency.items()},
