@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jaxsal.cohort.job import Job
+from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.preprocessing import Normalisation, Outputs, Preprocessing
@@ -45,3 +46,10 @@ def test_the_same_weights_used_otherwise_are_another_identity(other: dict[str, A
         json.dumps(make_job(m).identity, sort_keys=True) for m in (model, replace(model, **other))
     )
     assert one != two
+
+
+@pytest.mark.parametrize("channels", [("t1_gd", "t1-gd"), ("α", "β"), ("t1Gd", "t1_gd")])
+def test_channels_whose_maps_would_share_a_name_are_refused(channels: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=f"{channels[0]}.*{channels[1]}.*would share"):
+        make_job(make_model(*channels))
+    make_job(make_model(*channels), CohortSettings(output="table"))
