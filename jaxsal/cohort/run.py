@@ -19,6 +19,7 @@ from jaxsal.cohort.machines.cluster import Cluster
 from jaxsal.cohort.machines.local import Local
 from jaxsal.cohort.machines.pipeline import OnScan, Outcome
 from jaxsal.cohort.sources.bids import Select
+from jaxsal.cohort.sources.labels import distinct
 from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.cohort.storage.claims import withdraw
 from jaxsal.cohort.storage.folder import CohortFolder
@@ -111,7 +112,7 @@ def run_cohort(
     entries = (
         read_cohort(cohort, network.channels, select)
         if isinstance(cohort, str | os.PathLike)
-        else list(cohort)
+        else distinct(cohort)
     )
     prediction = prediction or for_model(
         PredictSettings(), network, roi=None, overlap=None, target=None
