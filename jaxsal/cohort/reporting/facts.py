@@ -27,7 +27,7 @@ def run_facts(
     return {
         "Run": {
             "report written": f"{now:%Y-%m-%d %H:%M}",
-            "devices": _counted(ran, "device") or told["device"],
+            **_devices(told, ran),
             "computing": duration(sum(scan["seconds"] for scan in ran)),
             **{name: _counted(ran, name) or told[name] for name in ("jaxsal", "jax", "python")},
             "libraries": told["libraries"],
@@ -39,6 +39,12 @@ def run_facts(
         "Saliency": _readable(settings),
         **{f"Saliency: {name}": _readable(method) for name, method in saliency.items()},
     }
+
+
+def _devices(told: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Workers of a cluster tell theirs with the first scan; nothing is known before."""
+    devices = _counted(ran, "device") or told.get("device")
+    return {"devices": devices} if devices else {}
 
 
 def _counted(ran: Sequence[Mapping[str, Any]], name: str) -> str:
