@@ -191,6 +191,11 @@ def explain_scan(
             keeper.finish_portion(portion, clock.seconds - before)
 
 
+def noted(job: Job, prediction: Prediction) -> str:
+    """What is to be known of a scan beside its results; empty if there is nothing."""
+    return "; ".join([*prediction.scan.notes, *to_explain(prediction, job.methods[0]).notes])
+
+
 def portions(job: Job, instances: Sequence[Instance], wanted: Explanations) -> Iterator[Portion]:
     """What is computed together: always the same of the same lesions, so that results are."""
     voxels = {i.label: i.voxels for i in instances if i.label in wanted.maps}

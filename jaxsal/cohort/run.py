@@ -43,7 +43,7 @@ class ScanResult:
     Attributes:
         id: what its owner calls it.
         status: "finished" or "failed".
-        reason: why it failed.
+        reason: why it failed, or what else is to be known of it, such as lesions left out.
         rows: one per explained lesion, as in the table over the cohort.
         files: of its results.
         maps: the maps themselves, if there is no folder for them.

@@ -111,6 +111,17 @@ def test_several_methods_share_a_table(
     ).exists()
 
 
+def test_what_was_noticed_about_a_scan_stays_with_it(
+    entries: list[Entry], tiny_model: Model, tmp_path: Path
+) -> None:
+    swapped = replace(entries[0], scan=Scan(entries[0].scan.images[::-1]))
+    (result,) = run(tiny_model, [swapped], tmp_path, settings=replace(SETTINGS, output="table"))
+    assert result.status == "finished"
+    (row,) = read_table(tmp_path / "scans.tsv")
+    assert row["reason"] == result.reason
+    assert "t1.nii.gz is taken for the channel flair" in result.reason
+
+
 def test_methods_are_one_of_each() -> None:
     with pytest.raises(InputError, match="each of them once"):
         CohortSettings((SmoothGradSettings(), SmoothGradSettings(aggregate="mean")))

@@ -96,7 +96,7 @@ class ScanRecord:
         stem: what its results' names begin with.
         status: whether its results are there.
         inputs: its files as they were.
-        reason: why it failed.
+        reason: why it failed, or what else is to be known of it.
         rows: of the table, one per lesion.
         files: size and SHA-256 of each result, by its name relative to the cohort's folder.
         seconds: that computing took.
