@@ -131,8 +131,8 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
     try:
         image, grid = _image(scan.images)
         labels = read_labels(folder / scan.labels, grid)
-    except (InputError, OSError) as error:
-        return Drawn(scan.id, 0, f"no pictures: {error}")
+    except Exception as error:  # of whatever kind, the other scans' are drawn
+        return Drawn(scan.id, 0, f"no pictures: {_told(error)}")
     problems = []
     for picture in scan.pictures:
         try:
@@ -149,13 +149,18 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
                 picture.method.units,
                 picture.method.scale,
             )
-        except (InputError, OSError) as error:
-            problems.append(f"no picture of lesion {picture.label}: {error}")
+        except Exception as error:
+            problems.append(f"no picture of lesion {picture.label}: {_told(error)}")
             continue
         path = folder / picture.name
         path.parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
     return Drawn(scan.id, len(scan.pictures) - len(problems), "; ".join(problems))
+
+
+def _told(error: Exception) -> str:
+    own = isinstance(error, InputError | OSError)
+    return str(error) if own else f"{type(error).__name__}: {error}"
 
 
 def _image(images: Mapping[str, Stamp | None]) -> tuple[np.ndarray, Grid]:
