@@ -10,6 +10,7 @@ from contextvars import ContextVar
 import jax
 import numpy as np
 
+from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 
 
@@ -52,11 +53,6 @@ def split_cpu() -> None:
         jax.config.update("jax_num_cpu_devices", min(available_cores(), _MOST_CPU_DEVICES))
     except RuntimeError:  # too late
         return
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def computes(device: jax.Device) -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 from jaxsal.cohort.reporting.outline import Method
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord, Stamp
-from jaxsal.cohort.workers import cores, in_processes
+from jaxsal.cohort.workers import in_processes
+from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.report.figures import lesion_figure, save_figure
@@ -119,7 +120,9 @@ def draw_pictures(
     if processes is not None and processes < 1:
         raise InputError(f"processes must be at least 1, got {processes}")
     results = []
-    with in_processes(partial(draw, folder), scans, min(processes or cores(), len(scans))) as drawn:
+    with in_processes(
+        partial(draw, folder), scans, min(processes or available_cores(), len(scans))
+    ) as drawn:
         for result in drawn:
             results.append(result)
             on_scan(len(results), len(scans))
