@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import jax
+import numpy as np
 
+from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 
 
@@ -53,9 +55,12 @@ def split_cpu() -> None:
         return
 
 
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def computes(device: jax.Device) -> bool:
+    """Whether a device computes; after some errors it does not again within the process."""
+    try:
+        return float(jax.device_put(np.ones(2, np.float32), device).sum()) == 2
+    except Exception:
+        return False
 
 
 @contextmanager

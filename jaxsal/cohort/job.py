@@ -11,8 +11,11 @@ from typing import Any, Protocol
 from jaxsal import __version__
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.reporting.outline import Method, Outline
+from jaxsal.cohort.sources.labels import repeated
+from jaxsal.cohort.storage.names import camel_case
 from jaxsal.compilation import bound_programs
 from jaxsal.devices import current_device
+from jaxsal.errors import InputError
 from jaxsal.lesions import Instance
 from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
@@ -49,6 +52,9 @@ class Job:
         prediction: how lesions are found.
         settings: how they are explained.
         ran: device and software; those of the thread that makes the job.
+
+    Raises:
+        InputError: maps of two channels would have the same names.
     """
 
     model: Model
@@ -57,6 +63,17 @@ class Job:
     ran: Mapping[str, Any] = field(
         default_factory=lambda: {"device": current_device().device_kind, **software()}
     )
+
+    def __post_init__(self) -> None:
+        if self.settings.output == "table":
+            return
+        files = [file for shown in self.shown for file in shown.files]
+        for first, other in repeated(map(camel_case, files)):
+            raise InputError(
+                "names of files are made of letters and digits only, so that maps of "
+                f"{files[first]!r} and {files[other]!r} would share theirs: give the channels of "
+                "the model names that differ in letters A-Z or digits"
+            )
 
     @cached_property
     def methods(self) -> tuple[ExplainSettings, ...]:
@@ -172,6 +189,11 @@ def explain_scan(
             for label, crop in _timed(_maps(job, prediction, wanted, portion, progress), clock):
                 keeper.keep_map(portion, label, crop)
             keeper.finish_portion(portion, clock.seconds - before)
+
+
+def noted(job: Job, prediction: Prediction) -> str:
+    """What is to be known of a scan beside its results; empty if there is nothing."""
+    return "; ".join([*prediction.scan.notes, *to_explain(prediction, job.methods[0]).notes])
 
 
 def portions(job: Job, instances: Sequence[Instance], wanted: Explanations) -> Iterator[Portion]:

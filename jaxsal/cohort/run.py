@@ -19,11 +19,12 @@ from jaxsal.cohort.machines.cluster import Cluster
 from jaxsal.cohort.machines.local import Local
 from jaxsal.cohort.machines.pipeline import OnScan, Outcome
 from jaxsal.cohort.sources.bids import Select
+from jaxsal.cohort.sources.labels import distinct
 from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.cohort.storage.claims import take_back
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.lock import Shard
-from jaxsal.cohort.storage.memory import Maps, MemoryKeeper
+from jaxsal.cohort.storage.memory import Maps
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.storage.table import write_tables
 from jaxsal.cohort.storage.work import ScanWork
@@ -42,7 +43,7 @@ class ScanResult:
     Attributes:
         id: what its owner calls it.
         status: "finished" or "failed".
-        reason: why it failed.
+        reason: why it failed, or what else is to be known of it, such as lesions left out.
         rows: one per explained lesion, as in the table over the cohort.
         files: of its results.
         maps: the maps themselves, if there is no folder for them.
@@ -111,7 +112,7 @@ def run_cohort(
     entries = (
         read_cohort(cohort, network.channels, select)
         if isinstance(cohort, str | os.PathLike)
-        else list(cohort)
+        else distinct(cohort)
     )
     prediction = prediction or for_model(
         PredictSettings(), network, roi=None, overlap=None, target=None
@@ -295,8 +296,7 @@ class CohortRun(Iterator[ScanResult]):
         assert record is not None  # it is only if the run was stopped, which ends the iteration
         if self._folder is not None and record.status == "failed":
             record.write(self._folder.record_path(record.stem))
-        maps = outcome.keeper.maps if isinstance(outcome.keeper, MemoryKeeper) else None
-        return _result(record, self._folder, is_new=True, maps=maps)
+        return _result(record, self._folder, is_new=True, maps=outcome.maps)
 
     def _write_tables(self, folder: CohortFolder) -> None:
         def records() -> Iterator[ScanRecord]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from jaxsal.cohort.storage.folder import CohortFolder
@@ -18,9 +19,11 @@ class CohortStatus:
         scans: of the whole cohort.
         finished: scans whose results are there.
         failed: why scans failed, by what they are called.
+        others: scans that are done, but are not of the cohort any more.
         begun: scans of which some portions are recorded, by what their files begin with.
         lesions: that were explained, of finished scans.
         seconds: that computing these took.
+        pace: scans per second that were finished since the last run of now began; None without.
         runs: who works in the folder now, by shard.
         damaged: results that are not as they were written; None if not looked at.
     """
@@ -28,19 +31,23 @@ class CohortStatus:
     scans: int
     finished: int
     failed: Mapping[str, str]
+    others: int
     begun: Mapping[str, int]
     lesions: int
     seconds: float
+    pace: float | None
     runs: Mapping[str, Owner]
     damaged: list[str] | None
 
     @property
+    def left(self) -> int:
+        """How many scans are to be done."""
+        return self.scans - self.finished - len(self.failed)
+
+    @property
     def seconds_left(self) -> float | None:
-        """A forecast from the scans that are finished, for the runs of now; None without these."""
-        if not self.finished or not self.runs:
-            return None
-        left = self.scans - self.finished - len(self.failed)
-        return left * self.seconds / self.finished / len(self.runs)
+        """A forecast at the pace of now; None if there is none."""
+        return self.left / self.pace if self.pace else None
 
 
 def cohort_status(out: Path, *, verify: bool = False) -> CohortStatus:
@@ -54,27 +61,48 @@ def cohort_status(out: Path, *, verify: bool = False) -> CohortStatus:
         InputError: it is no such folder.
     """
     folder = CohortFolder(out)
-    told = folder.told()
-    finished = lesions = 0
+    told, ids, runs = folder.told(), folder.scans(), folder.runs()
+    lesions = others = 0
     seconds = 0.0
     failed: dict[str, str] = {}
     damaged: list[str] = []
+    finished: list[float] = []  # when, as file systems tell
     for record in folder.records():
-        if record.status == "failed":
-            failed[record.id] = record.reason
-            continue
-        finished += 1
-        lesions += len(record.rows)
-        seconds += record.seconds
         if verify:
             damaged += record.damaged(folder.root)
+        if ids and ids.get(record.stem) != record.id:
+            others += 1
+        elif record.status == "failed":
+            failed[record.id] = record.reason
+        else:
+            lesions += len(record.rows)
+            seconds += record.seconds
+            finished.append(_time(folder.record_path(record.stem)))
     return CohortStatus(
         int(told["scans"]),
-        finished,
+        len(finished),
         failed,
-        folder.unfinished(),
+        others,
+        {stem: count for stem, count in folder.unfinished().items() if not ids or stem in ids},
         lesions,
         seconds,
-        folder.runs(),
+        _pace(finished, list(runs.values())),
+        runs,
         damaged if verify else None,
     )
+
+
+def _time(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # a run has just removed it
+        return 0.0
+
+
+def _pace(finished: Sequence[float], runs: Sequence[Owner]) -> float | None:
+    """Scans per second since all these runs are at work, however many devices they have."""
+    if not runs:
+        return None
+    began = max(datetime.fromisoformat(run.since).timestamp() for run in runs)
+    since = [time for time in finished if time > began]
+    return len(since) / (max(since) - began) if since else None

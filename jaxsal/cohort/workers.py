@@ -18,13 +18,6 @@ _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @contextmanager
 def in_processes(
     work: Callable[[_Job], _Result], jobs: Sequence[_Job], processes: int

@@ -12,7 +12,7 @@ from jaxsal.report.page import write_page
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan.explanations import Explanations, in_effect, maps_of, to_explain
-from jaxsal.scan.loading import Scan, load_scan
+from jaxsal.scan.loading import Scan, load_scan, warn_of
 from jaxsal.scan.methods import Appearance, appearance
 from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.predict import OnStage, Prediction, find_lesions, write_prediction
@@ -52,8 +52,11 @@ def explain(
     with OutputFolder(out, overwrite=overwrite) as results:
         run = RunRecord("explain", model, scan.roles(model.channels))
         on_stage("finding lesions")
-        prediction = find_lesions(model, load_scan(scan, model), prediction_settings)
+        loaded = load_scan(scan, model)
+        warn_of(loaded.notes)
+        prediction = find_lesions(model, loaded, prediction_settings)
         wanted = to_explain(prediction, settings)
+        warn_of(wanted.notes)
         write_prediction(results, prediction)
         on_stage("explaining")
         rows = [

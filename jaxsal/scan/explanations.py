@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -42,10 +41,12 @@ class Explanations:
     Attributes:
         labels: (X, Y, Z) int32, the lesion domains by label.
         maps: what the map of each explained label is about.
+        notes: what cannot be explained, in sentences.
     """
 
     labels: np.ndarray
     maps: dict[int, Explained]
+    notes: tuple[str, ...] = ()
 
 
 def in_effect(
@@ -73,6 +74,7 @@ def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanation
         explained = {1: _class_level(prediction, domain)} if domain.any() else {}
         return Explanations(domain.astype(np.int32), explained)
     chosen = select(prediction.instances, settings.labels)
+    notes: tuple[str, ...] = ()
     unseen = {i.label for i in chosen} - set(np.unique(prediction.labels[inside]).tolist())
     if unseen:
         reason = (
@@ -81,9 +83,9 @@ def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanation
         )
         if settings.labels is not None:
             raise InputError(f"{reason}; leave out of --labels")
-        warnings.warn(f"{reason}; left out", stacklevel=2)
+        notes = (f"{reason}; left out",)
     seen = {i.label: _instance_level(i) for i in chosen if i.label not in unseen}
-    return Explanations(prediction.labels, seen)
+    return Explanations(prediction.labels, seen, notes)
 
 
 def maps_of(

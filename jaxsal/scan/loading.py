@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class LoadedScan:
         box: the part of the image that the network is given.
         reference: (X, Y, Z) bool, the true lesions, if there is a mask of them.
         labels: (X, Y, Z) int32, the user's lesions, if there is a label map.
+        notes: what looks like a mistake, in sentences.
     """
 
     image: np.ndarray
@@ -58,6 +59,7 @@ class LoadedScan:
     box: Box
     reference: np.ndarray | None = None
     labels: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_scan(scan: Scan, model: Model) -> LoadedScan:
@@ -67,15 +69,16 @@ def load_scan(scan: Scan, model: Model) -> LoadedScan:
         InputError: a file cannot be used.
     """
     image, grid, box = read_scan(scan.images, model.channels, model.preprocessing)
-    _warn_of_swaps(scan, model.channels)
     reference = read_mask(scan.reference, grid) if scan.reference else None
     labels = read_labels(scan.instances, grid) if scan.instances else None
-    return LoadedScan(image, grid, box, reference, labels)
+    notes = tuple(message for _, message in named_after_others(scan, model.channels))
+    return LoadedScan(image, grid, box, reference, labels, notes)
 
 
-def _warn_of_swaps(scan: Scan, channels: Sequence[str]) -> None:
-    for _, message in named_after_others(scan, channels):
-        warnings.warn(message, stacklevel=2)
+def warn_of(notes: Iterable[str]) -> None:
+    """Warns of each, on behalf of the caller's caller."""
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
 
 
 def named_after_others(scan: Scan, channels: Sequence[str]) -> Iterator[tuple[str, str]]:

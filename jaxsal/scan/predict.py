@@ -13,7 +13,7 @@ import numpy as np
 from jaxsal.field import LogitField, sliding_window, whole_volume
 from jaxsal.lesions import Instance, given, lesion_probability, output_channel, segment
 from jaxsal.model import Model
-from jaxsal.scan.loading import LoadedScan, Scan, load_scan
+from jaxsal.scan.loading import LoadedScan, Scan, load_scan, warn_of
 from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.results import INSTANCE_COLUMNS, Row, instance_row, write_table
@@ -67,7 +67,9 @@ def predict(
     with OutputFolder(out, overwrite=overwrite) as results:
         run = RunRecord("predict", model, scan.roles(model.channels))
         on_stage("finding lesions")
-        prediction = find_lesions(model, load_scan(scan, model), settings)
+        loaded = load_scan(scan, model)
+        warn_of(loaded.notes)
+        prediction = find_lesions(model, loaded, settings)
         rows = [instance_row(instance) for instance in prediction.instances]
         write_prediction(results, prediction)
         write_table(results.path("instances.tsv"), list(INSTANCE_COLUMNS), rows)

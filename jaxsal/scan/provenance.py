@@ -85,6 +85,9 @@ def model_facts(model: Model) -> dict[str, Any]:
         "threshold": model.threshold,
         "rematerialised": model.rematerialise,
         "parameters_sha256": _parameters_checksum(model),
+        "mirror_axes": list(model.mirror_axes),
+        "preprocessing": model.preprocessing and model.preprocessing.to_json(),
+        "outputs": model.outputs and model.outputs.to_json(),
         "source": dict(model.source),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,10 @@ from jaxsal.cohort.job import Job
 from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.lock import Shard
+from jaxsal.devices import current_device
 from jaxsal.errors import InputError
 from jaxsal.model import Model
+from jaxsal.saliency.progress import Progress
 from jaxsal.scan import Scan, explain
 from jaxsal.settings import CohortSettings, ExplainSettings, GradCamSettings, SmoothGradSettings
 
@@ -87,8 +90,9 @@ def test_the_output_decides_what_is_kept_of_maps(
 ) -> None:
     run(tiny_model, entries[:1], tmp_path, settings=replace(SETTINGS, output=output))
     maps = list(tmp_path.rglob("*_saliency.nii.gz"))
-    whole = results(tmp_path)["lesions.tsv"]
-    assert whole == results(finished)["lesions.tsv"][: len(whole)]
+    rows = [row for row in results(finished)["lesions.tsv"] if row["scan"] == entries[0].id]
+    assert len(rows) == 3
+    assert results(tmp_path)["lesions.tsv"] == rows
     if output == "table":
         assert not maps
     else:
@@ -111,6 +115,17 @@ def test_several_methods_share_a_table(
     ).exists()
 
 
+def test_what_was_noticed_about_a_scan_stays_with_it(
+    entries: list[Entry], tiny_model: Model, tmp_path: Path
+) -> None:
+    swapped = replace(entries[0], scan=Scan(entries[0].scan.images[::-1]))
+    (result,) = run(tiny_model, [swapped], tmp_path, settings=replace(SETTINGS, output="table"))
+    assert result.status == "finished"
+    (row,) = read_table(tmp_path / "scans.tsv")
+    assert row["reason"] == result.reason
+    assert "t1.nii.gz is taken for the channel flair" in result.reason
+
+
 def test_methods_are_one_of_each() -> None:
     with pytest.raises(InputError, match="each of them once"):
         CohortSettings((SmoothGradSettings(), SmoothGradSettings(aggregate="mean")))
@@ -124,9 +139,9 @@ def test_without_a_folder_maps_are_handed_over(
     assert result.maps is not None
     crop = result.maps.crops["smoothgrad-max"][2]
     found = np.zeros(result.maps.grid.shape, np.float32)
-    found[tuple(slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))] = (
-        crop.values[..., 1]
-    )
+    found[
+        tuple(slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape[:3], strict=True))
+    ] = crop.values[..., 1]
     np.testing.assert_array_equal(found, as_dense(finished / f"{MAP}.nii.gz", affine))
     assert [row["label"] for row in result.rows] == [1, 2, 3]
 
@@ -156,13 +171,22 @@ def test_each_accelerator_computes_scans_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     two = jax.local_devices()[:2]
+    used: dict[str, jax.Device] = {}
+    both_at_work = threading.Barrier(2, timeout=300)
+
+    def note(entry: Entry, progress: Progress) -> None:
+        if entry.id not in used:
+            used[entry.id] = current_device()
+            both_at_work.wait()
+
     monkeypatch.setattr(
         "jaxsal.cohort.machines.local.lanes_of", lambda devices: [(d,) for d in devices]
     )
-    run(tiny_model, entries[:2], tmp_path, devices=two)
-    for row, other in zip(
-        read_table(tmp_path / "lesions.tsv"), read_table(finished / "lesions.tsv"), strict=False
-    ):
+    run(tiny_model, entries[:2], tmp_path, devices=two, on_scan=note)
+    assert set(used.values()) == set(two)
+    assert set(used) == {entry.id for entry in entries[:2]}
+    rows = [row for row in read_table(finished / "lesions.tsv") if row["scan"] in used]
+    for row, other in zip(read_table(tmp_path / "lesions.tsv"), rows, strict=True):
         assert (row["scan"], row["label"]) == (other["scan"], other["label"])
         assert float(row["flair_max"]) == pytest.approx(float(other["flair_max"]), rel=1e-4)
 

@@ -124,7 +124,8 @@ def _told(result: ScanResult) -> str:
     if result.status == "failed":
         return f"{result.id} FAILED: {' '.join(result.reason.split())}"
     lesions = f"{len(result.rows)} lesion{'' if len(result.rows) == 1 else 's'}"
-    return f"{result.id}: {lesions}, {result.seconds:.1f} s"
+    noted = f"; {' '.join(result.reason.split())}" if result.reason else ""
+    return f"{result.id}: {lesions}, {result.seconds:.1f} s{noted}"
 
 
 def _summary(cohort: CohortRun, counts: Counter[str], out: Path) -> str:

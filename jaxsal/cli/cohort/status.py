@@ -49,11 +49,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _lines(status: CohortStatus) -> list[str]:
     failed = len(status.failed)
-    left = status.scans - status.finished - failed
     lines = [
         f"{status.scans} scans: {status.finished} finished ({status.lesions} lesions), "
-        f"{failed} failed, {left} left"
+        f"{failed} failed, {status.left} left"
     ]
+    if status.others:
+        lines.append(f"results of {status.others} scans that are not of the cohort any more")
     lines += [f"shard {shard}: {owner}" for shard, owner in status.runs.items()]
     lines += [] if status.runs else ["no run is at work"]
     if status.seconds_left is not None:

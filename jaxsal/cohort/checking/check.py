@@ -10,7 +10,8 @@ from functools import partial
 from jaxsal.cohort.checking.examine import Files, examine
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.problems import Problem
-from jaxsal.cohort.workers import cores, in_processes
+from jaxsal.cohort.workers import in_processes
+from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.scan.loading import named_after_others
@@ -48,7 +49,7 @@ def check(
     files = [_files(entry, channels) for entry in entries]
     work = partial(examine, preprocessing=preprocessing, headers_only=headers_only)
     found: dict[str, list[Problem]] = defaultdict(list)
-    with in_processes(work, files, min(processes or cores(), len(files))) as results:
+    with in_processes(work, files, min(processes or available_cores(), len(files))) as results:
         for done, (entry, problems) in enumerate(zip(entries, results, strict=True), 1):
             found[entry.id] += [*problems, *_swaps(entry, channels)]
             on_scan(done)

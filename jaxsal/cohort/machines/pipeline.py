@@ -1,16 +1,17 @@
 """Many scans through one machine: read ahead, compute on every device, write behind.
 
 Each lane is a thread with devices of its own. While it computes a scan, other threads read the next
-ones and write the last one's results, so that the devices need not wait.
+ones and write the last one's results, so that the devices need not wait. A lane whose device is
+lost leaves its scan to the others.
 """
 
 from __future__ import annotations
 
 import threading
 import traceback
-from collections import deque
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -21,13 +22,20 @@ import jax
 
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Clock, Job, Keeper, explain_scan
+from jaxsal.cohort.machines.read_ahead import ReadAhead
+from jaxsal.cohort.storage.memory import Maps
 from jaxsal.cohort.storage.records import Inputs, ScanRecord, stamps
-from jaxsal.devices import computing_with
+from jaxsal.devices import computes, computing_with
 from jaxsal.errors import InputError, OutputError
 from jaxsal.saliency.progress import Progress
 from jaxsal.scan.loading import LoadedScan, load_scan
 
 _POLL_SECONDS = 0.2  # between looks for a signal, which only the main thread is given
+_SCANS_PER_LANE = 3  # begun at most: one is computed, one written, one looked at by the consumer
+
+
+class _DeviceLost(Exception):  # noqa: N818
+    """A device computes no more, in this process at least; the cause tells why."""
 
 
 class Stopped(Exception):  # noqa: N818
@@ -36,6 +44,11 @@ class Stopped(Exception):  # noqa: N818
 
 class FinishingKeeper(Keeper, Protocol):
     """A keeper that can tell when all is kept."""
+
+    @property
+    def maps(self) -> Maps | None:
+        """The maps, if they are kept in memory."""
+        ...
 
     def finish(self, seconds: float) -> Future[ScanRecord]:
         """Makes the results appear; all portions were handed over."""
@@ -52,15 +65,22 @@ class Outcome:
 
     Attributes:
         entry: the scan.
-        keeper: which kept its results; None if it failed.
+        maps: the scan's, if they are kept in memory.
         record: of its results or its failure; None if the run was stopped before its end.
         fatal: why no further scan can be done.
     """
 
     entry: Entry
-    keeper: FinishingKeeper | None = None
+    maps: Maps | None = None
     record: ScanRecord | None = None
     fatal: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A lane has ended; `lost` if its device was."""
+
+    lost: _DeviceLost | None
 
 
 def lanes_of(devices: Sequence[jax.Device]) -> list[tuple[jax.Device, ...]]:
@@ -94,15 +114,21 @@ class Pipeline:
     lane_seconds: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _outcomes: SimpleQueue[Outcome | None] = field(default_factory=SimpleQueue)
+    _outcomes: SimpleQueue[Outcome | _Ended] = field(default_factory=SimpleQueue)
+    _left: set[str] = field(default_factory=set)  # scans on which a device was lost, by stem
+    _slots: threading.Semaphore = field(init=False)  # one for each scan that is begun
+
+    def __post_init__(self) -> None:
+        self._slots = threading.Semaphore(_SCANS_PER_LANE * len(self.lanes))
 
     def run(self, entries: Sequence[Entry]) -> Generator[Outcome]:
         """Explains these scans; yields what becomes of each, in the order in which they end.
 
+        While nobody asks for what became of scans, no more than a few are begun: they take memory.
         When the iterator is closed, or an exception is raised in it, lanes stop after the batch
         that they are computing, and what is handed over is still written.
         """
-        reader = ReadAhead(self.job, entries, len(self.lanes))
+        reader = ReadAhead(partial(load, self.job), entries, len(self.lanes))
         threads = [
             threading.Thread(target=self._lane, args=(devices, reader), name=f"lane-{index}")
             for index, devices in enumerate(self.lanes)
@@ -112,39 +138,95 @@ class Pipeline:
         try:
             yield from self._until(len(threads), reader)
         finally:
-            self._stop.set()
+            self._end(reader)
             for thread in threads:
                 thread.join()
             reader.close()
 
-    def _until(self, lanes: int, reader: ReadAhead) -> Iterator[Outcome]:
+    def _until(self, lanes: int, reader: ReadAhead[Loaded]) -> Iterator[Outcome]:
         given = 0
         while lanes or given < reader.taken:
             try:
                 outcome = self._outcomes.get(timeout=_POLL_SECONDS)
             except Empty:
                 continue
-            if outcome is None:
+            if isinstance(outcome, _Ended):
                 lanes -= 1
+                self._see(outcome.lost, lanes, reader)
                 continue
             given += 1
             if outcome.fatal is not None:
-                self._stop.set()
+                self._end(reader)
             yield outcome
+            del outcome  # its maps are the consumer's
+            self._slots.release()
 
-    def _lane(self, devices: Sequence[jax.Device], reader: ReadAhead) -> None:
+    def _see(self, lost: _DeviceLost | None, lanes: int, reader: ReadAhead[Loaded]) -> None:
+        """Tells of a lost device; raises if there is no other for the scans that are left."""
+        if lost is not None:
+            warnings.warn(str(lost), stacklevel=2)
+        if lost is not None and not (lanes or reader.is_exhausted or self._stop.is_set()):
+            raise OSError(
+                f"{lost}; no other is left. What is finished stays: the same run, begun anew, goes "
+                "on with the rest"
+            ) from lost
+
+    def _end(self, reader: ReadAhead[Loaded]) -> None:
+        self._stop.set()
+        self._slots.release(len(self.lanes))  # for lanes that wait for one
+        reader.end()
+
+    def _lane(self, devices: Sequence[jax.Device], reader: ReadAhead[Loaded]) -> None:
         clock, began = Clock(), perf_counter()
+        ended, lost = began, None
         try:
             with computing_with(devices):
-                while not self._stop.is_set() and (taken := reader.take()) is not None:
-                    self._explain(*taken, clock)
+                while self._next(devices, reader, clock):
+                    ended = perf_counter()
+        except _DeviceLost as error:
+            lost = error
         finally:
             with self._lock:
                 self.busy_seconds += clock.seconds
-                self.lane_seconds += perf_counter() - began
-            self._outcomes.put(None)
+                self.lane_seconds += ended - began
+            self._outcomes.put(_Ended(lost))
 
-    def _explain(self, entry: Entry, loading: Future[Loaded], clock: Clock) -> None:
+    def _next(self, devices: Sequence[jax.Device], reader: ReadAhead[Loaded], clock: Clock) -> bool:
+        """Explains a scan; false if there is none, or none is to be begun."""
+        self._slots.acquire()
+        taken = None if self._stop.is_set() else reader.take()
+        if taken is None:
+            self._slots.release()
+            return False
+        try:
+            self._explain(*taken, clock, devices)
+        except _DeviceLost as lost:
+            self._leave(*taken, reader, lost)
+            raise
+        finally:
+            reader.done()
+        return True
+
+    def _leave(
+        self,
+        entry: Entry,
+        loading: Future[Loaded],
+        reader: ReadAhead[Loaded],
+        lost: _DeviceLost,
+    ) -> None:
+        """Leaves a scan to another lane, unless a second device was lost on it."""
+        with self._lock:
+            is_second = entry.stem in self._left
+            self._left.add(entry.stem)
+        if is_second:
+            self._fail(entry, loading.result()[0], lost.__cause__ or lost)
+        else:
+            reader.give_back(entry, loading)
+            self._slots.release()
+
+    def _explain(
+        self, entry: Entry, loading: Future[Loaded], clock: Clock, devices: Sequence[jax.Device]
+    ) -> None:
         inputs: Inputs = {}
         before = clock.seconds
         try:
@@ -156,6 +238,7 @@ class Pipeline:
         except Stopped:
             self._outcomes.put(Outcome(entry))
         except BaseException as error:
+            _require_devices(devices, error)
             self._fail(entry, inputs, error)
         else:
             kept = keeper.finish(clock.seconds - before)
@@ -166,7 +249,7 @@ class Pipeline:
     ) -> None:
         error = kept.exception()
         if error is None:
-            self._outcomes.put(Outcome(entry, keeper, kept.result()))
+            self._outcomes.put(Outcome(entry, keeper.maps, kept.result()))
         else:
             self._fail(entry, inputs, error)
 
@@ -181,6 +264,19 @@ class Pipeline:
         if self._stop.is_set():
             raise Stopped
         self.on_scan(entry, progress)
+
+
+def _require_devices(devices: Sequence[jax.Device], error: BaseException) -> None:
+    """Looks whether an error is the devices' rather than the scan's.
+
+    Raises:
+        _DeviceLost: one of them computes nothing any more.
+    """
+    if isinstance(error, InputError | OSError):
+        return
+    for device in devices:
+        if not computes(device):
+            raise _DeviceLost(f"{device} computes no more ({error})") from error
 
 
 def failure(job: Job, entry: Entry, inputs: Inputs, error: BaseException) -> ScanRecord:
@@ -211,36 +307,3 @@ def load(job: Job, entry: Entry) -> Loaded:
         return inputs, InputError(f"the scan's files cannot be read: {error}")
     except Exception as error:
         return inputs, error
-
-
-class ReadAhead:
-    """Reads scans before they are asked for.
-
-    Args:
-        job: whose model tells how to read them.
-        entries: the scans.
-        lanes: how many take from it.
-    """
-
-    def __init__(self, job: Job, entries: Sequence[Entry], lanes: int) -> None:
-        self._job, self._left = job, deque(entries)
-        self._ahead: deque[tuple[Entry, Future[Loaded]]] = deque()
-        self._depth = lanes + 1
-        self._pool = ThreadPoolExecutor(lanes, "reader")
-        self._lock = threading.Lock()
-        self.taken = 0
-
-    def take(self) -> tuple[Entry, Future[Loaded]] | None:
-        """The next scan; None if there is none."""
-        with self._lock:
-            while self._left and len(self._ahead) < self._depth:
-                entry = self._left.popleft()
-                self._ahead.append((entry, self._pool.submit(load, self._job, entry)))
-            if not self._ahead:
-                return None
-            self.taken += 1
-            return self._ahead.popleft()
-
-    def close(self) -> None:
-        """Reads no further."""
-        self._pool.shutdown(cancel_futures=True)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
 
 from jaxsal.cohort.entries import Entry
+from jaxsal.errors import InputError
 from jaxsal.lesions import components, given
 from jaxsal.volumes import read_grid, read_labels, read_mask
 
 T = TypeVar("T")
+_MOST_BAD = 3  # scans, in place of which others are looked at
 Sizes = tuple[int, ...]  # voxels of each lesion of a scan
 Amount = Callable[[Sizes], float]  # what is asked of a scan, such as the number of its lesions
 Source = Literal["instances", "reference", "prediction"]
@@ -54,15 +57,11 @@ class Group:
     found: list[Sizes] = field(default_factory=list)
     beside: list[Sizes] = field(default_factory=list)
 
-    def read_masks(self, most: int, minimum_volume: float) -> None:
-        """Counts the lesions of so many masks, spread over the scans.
-
-        Raises:
-            InputError: one cannot be used.
-        """
+    def read_masks(self, most: int, minimum_volume: float, notes: list[str]) -> None:
+        """Counts the lesions of so many masks, spread over the scans; see `done_with_some`."""
         if self.source != "prediction":
-            chosen = spread_over(self.entries, most)
-            self.masks = [mask_sizes(entry, minimum_volume) for entry in chosen]
+            count = partial(mask_sizes, minimum_volume=minimum_volume)
+            self.masks = list(done_with_some(self.entries, most, count, notes))
 
     def total(self, amount: Amount) -> Estimate:
         """The sum of an amount over all scans."""
@@ -120,6 +119,39 @@ def spread_over(items: Sequence[T], count: int) -> list[T]:
     """So many of these, or all, at even distances."""
     count = min(count, len(items))
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+
+
+def done_with_some(
+    entries: Sequence[Entry], count: int, work: Callable[[Entry], T], notes: list[str]
+) -> Iterator[T]:
+    """What comes of so many scans, spread over all; of the next one in place of a bad one.
+
+    Args:
+        entries: the scans.
+        count: how many to take.
+        work: done with each.
+        notes: are added to, for each bad scan.
+
+    Raises:
+        InputError: of too many scans, or of all.
+    """
+    tried: set[int] = set()
+    bad = 0
+    for first in spread_over(range(len(entries)), count):
+        for position in (*range(first, len(entries)), *range(first)):
+            if position in tried:
+                continue
+            tried.add(position)
+            try:
+                result = work(entries[position])
+            except InputError as error:
+                bad += 1
+                notes.append(f"{entries[position].id} cannot be worked with: {error}")
+                if bad > _MOST_BAD or bad == len(entries):
+                    raise InputError(notes[-1]) from error
+                continue
+            yield result
+            break
 
 
 def mask_sizes(entry: Entry, minimum_volume: float) -> Sizes:

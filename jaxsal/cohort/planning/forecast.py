@@ -20,7 +20,7 @@ from jaxsal.cohort.planning.attempt import units_of
 from jaxsal.cohort.planning.counting import Amount, Estimate, Group
 from jaxsal.cohort.planning.trial import Trial
 from jaxsal.cohort.storage.table import write_tables
-from jaxsal.devices import available_cores
+from jaxsal.cores import available_cores
 from jaxsal.saliency.memory import default_budget
 from jaxsal.settings import OUTPUTS, ExplainSettings, SmoothGradSettings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import jax
 import psutil
@@ -10,9 +11,9 @@ import psutil
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.machines.pipeline import lanes_of
-from jaxsal.cohort.planning.counting import groups_of, spread_over
+from jaxsal.cohort.planning.counting import done_with_some, groups_of
 from jaxsal.cohort.planning.forecast import CohortPlan, Forecast
-from jaxsal.cohort.planning.trial import try_scan
+from jaxsal.cohort.planning.trial import Trial, try_scan
 from jaxsal.devices import computing_with, default_devices
 from jaxsal.errors import InputError
 
@@ -47,7 +48,8 @@ def plan_cohort(
         on_trial: told of each scan that is predicted, before that.
 
     Raises:
-        InputError: a scan that was tried, or a setting, cannot be worked with.
+        InputError: a setting cannot be worked with, or too many of the scans that were tried; in
+            place of a few the next ones are tried, and the plan's notes name them.
     """
     if sample < 1 or masks < 1 or not entries:
         raise InputError(
@@ -57,13 +59,19 @@ def plan_cohort(
     lanes = lanes_of(tuple(devices or default_devices()))
     program = psutil.Process().memory_info().rss
     groups = groups_of(entries)
-    trials = []
+    trials: list[Trial] = []
+    notes: list[str] = []
+
+    def tried(entry: Entry) -> Trial:
+        on_trial(entry)
+        return try_scan(job, entry, least_seconds)
+
     with computing_with(lanes[0]):
         for group in groups:
-            group.read_masks(masks, job.prediction.minimum_volume)
-            for entry in spread_over(group.entries, sample):
-                on_trial(entry)
-                trials.append(try_scan(job, entry, least_seconds))
-                group.found.append(trials[-1].found)
-                group.beside.append(trials[-1].beside)
-    return Forecast(job, groups, trials, lanes, program).plan()
+            group.read_masks(masks, job.prediction.minimum_volume, notes)
+            for trial in done_with_some(group.entries, sample, tried, notes):
+                trials.append(trial)
+                group.found.append(trial.found)
+                group.beside.append(trial.beside)
+    plan = Forecast(job, groups, trials, lanes, program).plan()
+    return replace(plan, notes=(*plan.notes, *dict.fromkeys(notes)))

@@ -20,7 +20,7 @@ from jaxsal.errors import InputError
 from jaxsal.lesions import Instance, given
 from jaxsal.scan.calibration import LESION_VOXELS, synthetic_scan
 from jaxsal.scan.explanations import to_explain
-from jaxsal.scan.loading import load_scan
+from jaxsal.scan.loading import load_scan, warn_of
 from jaxsal.scan.predict import Prediction, find_lesions
 from jaxsal.scan.results import Row, write_table
 from jaxsal.types import Triple
@@ -72,6 +72,7 @@ def try_scan(job: Job, entry: Entry, least_seconds: float) -> Trial:
     began = time.perf_counter()
     stamps(entry.scan, job.model.channels)
     loaded = load_scan(entry.scan, job.model)
+    warn_of(loaded.notes)
     reading = time.perf_counter() - began
     prediction, seconds, compiling = settled(
         lambda: find_lesions(job.model, loaded, job.prediction)

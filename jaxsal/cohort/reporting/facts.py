@@ -22,21 +22,29 @@ def run_facts(
     identity = told["identity"]
     model, settings = dict(identity["model"]), dict(identity["settings"])
     architecture, saliency = model.pop("architecture"), settings.pop("saliency")
+    preprocessing = model.pop("preprocessing", None) or {}
     now = datetime.now().astimezone()
     return {
         "Run": {
             "report written": f"{now:%Y-%m-%d %H:%M}",
-            "devices": _counted(ran, "device") or told["device"],
+            **_devices(told, ran),
             "computing": duration(sum(scan["seconds"] for scan in ran)),
             **{name: _counted(ran, name) or told[name] for name in ("jaxsal", "jax", "python")},
             "libraries": told["libraries"],
         },
         "Model": _readable({**model, "precision": identity["precision"]}),
         "Architecture": _readable(architecture),
+        **({"Preprocessing": _readable(preprocessing)} if preprocessing else {}),
         "Prediction": _readable(identity["prediction"]),
         "Saliency": _readable(settings),
         **{f"Saliency: {name}": _readable(method) for name, method in saliency.items()},
     }
+
+
+def _devices(told: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Workers of a cluster tell theirs with the first scan; nothing is known before."""
+    devices = _counted(ran, "device") or told.get("device")
+    return {"devices": devices} if devices else {}
 
 
 def _counted(ran: Sequence[Mapping[str, Any]], name: str) -> str:

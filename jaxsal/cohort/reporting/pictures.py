@@ -15,7 +15,8 @@ import numpy as np
 from jaxsal.cohort.reporting.outline import Method
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord, Stamp
-from jaxsal.cohort.workers import cores, in_processes
+from jaxsal.cohort.workers import in_processes
+from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.report.figures import lesion_figure, save_figure
@@ -119,7 +120,9 @@ def draw_pictures(
     if processes is not None and processes < 1:
         raise InputError(f"processes must be at least 1, got {processes}")
     results = []
-    with in_processes(partial(draw, folder), scans, min(processes or cores(), len(scans))) as drawn:
+    with in_processes(
+        partial(draw, folder), scans, min(processes or available_cores(), len(scans))
+    ) as drawn:
         for result in drawn:
             results.append(result)
             on_scan(len(results), len(scans))
@@ -131,8 +134,8 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
     try:
         image, grid = _image(scan.images)
         labels = read_labels(folder / scan.labels, grid)
-    except (InputError, OSError) as error:
-        return Drawn(scan.id, 0, f"no pictures: {error}")
+    except Exception as error:  # of whatever kind, the other scans' are drawn
+        return Drawn(scan.id, 0, f"no pictures: {_told(error)}")
     problems = []
     for picture in scan.pictures:
         try:
@@ -149,13 +152,18 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
                 picture.method.units,
                 picture.method.scale,
             )
-        except (InputError, OSError) as error:
-            problems.append(f"no picture of lesion {picture.label}: {error}")
+        except Exception as error:
+            problems.append(f"no picture of lesion {picture.label}: {_told(error)}")
             continue
         path = folder / picture.name
         path.parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
     return Drawn(scan.id, len(scan.pictures) - len(problems), "; ".join(problems))
+
+
+def _told(error: Exception) -> str:
+    own = isinstance(error, InputError | OSError)
+    return str(error) if own else f"{type(error).__name__}: {error}"
 
 
 def _image(images: Mapping[str, Stamp | None]) -> tuple[np.ndarray, Grid]:

@@ -120,7 +120,8 @@ def _read(
             scan |= {"status": "failed", "reason": record.reason}
         else:
             told: Row = {"lesions": len(record.rows), "seconds": record.seconds}
-            scan |= {"status": "finished", "reason": problems.get(name), **told}
+            reasons = filter(None, [record.reason, problems.get(name)])
+            scan |= {"status": "finished", "reason": "; ".join(reasons) or None, **told}
             content.ran.append({**record.ran, "seconds": record.seconds})
             content.rows += _rows(folder.root, record, outline, has_maps)
         content.scans.append(scan)

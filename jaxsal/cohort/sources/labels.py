@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from jaxsal.cohort.entries import ENTITIES
+from jaxsal.cohort.entries import ENTITIES, Entry
 from jaxsal.errors import InputError
 
 _LABEL = re.compile(r"[A-Za-z0-9]+")
@@ -40,6 +40,25 @@ def repeated(names: Iterable[str]) -> Iterator[tuple[int, int]]:
         known = first.setdefault(name.casefold(), position)
         if known != position:
             yield known, position
+
+
+def distinct(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries.
+
+    Raises:
+        InputError: two have the same id, or their results would have the same names.
+    """
+    for first, other in repeated(entry.id for entry in entries):
+        if entries[first].id == entries[other].id:
+            raise InputError(
+                f"{entries[other].id!r} is there twice: give each scan an id of its own"
+            )
+    for first, other in repeated(entry.stem for entry in entries):
+        raise InputError(
+            f"results of {entries[first].id!r} and {entries[other].id!r} would both be called "
+            f"{entries[other].stem}: tell the scans apart by their entities"
+        )
+    return list(entries)
 
 
 def _checked(name: str, text: str) -> str:

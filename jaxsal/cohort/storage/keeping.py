@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxsal.cohort.columns import lesion_columns, map_row, scan_rows, with_seconds
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.job import Job, Portion
+from jaxsal.cohort.job import Job, Portion, noted
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import Inputs, ScanRecord, write_json
@@ -31,6 +31,8 @@ class FolderKeeper:
         inputs: the scan's files as they are.
         writer: does the writing.
     """
+
+    maps = None  # they are in the folder
 
     def __init__(
         self, job: Job, entry: Entry, folder: CohortFolder, inputs: Inputs, writer: Writer
@@ -113,6 +115,7 @@ class FolderKeeper:
             self._entry.stem,
             "finished",
             self._inputs,
+            reason=noted(self._job, self._prediction),
             rows=rows,
             files={**files, **self._work.files(self._write_others(rows))},
             seconds=seconds,

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsal.cohort.columns import map_row, scan_rows, with_seconds
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.job import Job, Portion
+from jaxsal.cohort.job import Job, Portion, noted
 from jaxsal.cohort.storage.records import Inputs, ScanRecord
 from jaxsal.grid import Grid
 from jaxsal.saliency.maps import Crop
@@ -85,6 +85,7 @@ class MemoryKeeper:
                 self._entry.stem,
                 "finished",
                 self._inputs,
+                reason=noted(self._job, self._prediction),
                 rows=rows,
                 seconds=seconds,
                 ran=self._job.ran,

@@ -43,14 +43,15 @@ class Stamp:
         return cls(str(path), status.st_size, status.st_mtime_ns, file_checksum(path))
 
     def is_same(self, path: Path) -> bool:
-        """Whether a file still has this content."""
-        try:
-            status = path.stat()
-            if status.st_size != self.size:
-                return False
-            return status.st_mtime_ns == self.mtime_ns or file_checksum(path) == self.sha256
-        except OSError:
+        """Whether a file still has this content.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        status = path.stat()
+        if status.st_size != self.size:
             return False
+        return status.st_mtime_ns == self.mtime_ns or file_checksum(path) == self.sha256
 
 
 Inputs = dict[str, Stamp | None]  # by what a file is taken for; None: it cannot be read
@@ -75,10 +76,15 @@ def are_same(inputs: Inputs, scan: Scan, channels: tuple[str, ...]) -> bool:
     roles = scan.roles(channels)
     if set(inputs) != set(roles):
         return False
-    return all(
-        not path.exists() or ((stamp := inputs[role]) is not None and stamp.is_same(path))
-        for role, path in roles.items()
-    )
+    return all(_is_same(inputs[role], path) for role, path in roles.items())
+
+
+def _is_same(stamp: Stamp | None, path: Path) -> bool:
+    try:
+        path.stat()
+        return stamp is not None and stamp.is_same(path)
+    except OSError:  # gone, or not to be reached at the moment
+        return True
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class ScanRecord:
         stem: what its results' names begin with.
         status: whether its results are there.
         inputs: its files as they were.
-        reason: why it failed.
+        reason: why it failed, or what else is to be known of it.
         rows: of the table, one per lesion.
         files: size and SHA-256 of each result, by its name relative to the cohort's folder.
         seconds: that computing took.

@@ -13,6 +13,7 @@ from tiny import CHANNELS, SHAPE, TinyScan, save
 
 from jaxsal.cohort.checking.check import check
 from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.sources.labels import labels
 from jaxsal.cohort.sources.problems import Problem
 from jaxsal.cohort.workers import in_processes
 from jaxsal.errors import InputError
@@ -42,7 +43,7 @@ def bad(tmp_path: Path, scan: TinyScan) -> Path:
 
 
 def entry(name: str, *images: Path, reference: Path | None = None, **others: Path) -> Entry:
-    return Entry(name, Scan(images, reference, **others), {"subject": name})
+    return Entry(name, Scan(images, reference, **others), labels(name, {}))
 
 
 def said(problems: list[Problem]) -> list[tuple[str, str, str]]:

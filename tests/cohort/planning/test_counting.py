@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.planning.counting import Estimate, Group, groups_of, spread_over
+from jaxsal.cohort.planning.counting import Estimate, Group, done_with_some, groups_of, spread_over
 from jaxsal.errors import InputError
 from jaxsal.scan.loading import Scan
 
@@ -41,7 +41,7 @@ def test_label_maps_are_counted_exactly_whatever_the_size_and_the_labels(tmp_pat
         mask_file(tmp_path / "c.nii.gz", [2, 2], [5, 5]),  # one lesion in two pieces
     ]
     (group,) = groups_of([entry(f"p{i}", instances=path) for i, path in enumerate(maps)])
-    group.read_masks(20, minimum_volume=5.0)
+    group.read_masks(20, minimum_volume=5.0, notes=[])
     assert count(group) == Estimate(4)
     assert group.total(sum) == Estimate(1 + 4 + 7 + 4)
     assert group.told() == "3 scans with label maps: counted in all of them"
@@ -51,17 +51,21 @@ def test_of_many_masks_a_sample_is_read_and_said(tmp_path):
     read = mask_file(tmp_path / "a.nii.gz", [1, 1], [1, 2])
     missing = tmp_path / "missing.nii.gz"
     group = Group("instances", [entry("p0", instances=missing), entry("p1", instances=read)])
-    group.read_masks(1, minimum_volume=5.0)
+    group.read_masks(1, minimum_volume=5.0, notes=[])
     assert count(group) == Estimate(4, pytest.approx(2 * 2 * math.sqrt(1 / 2)))
     assert "counted in 1 of them" in group.told()
-    with pytest.raises(InputError, match=r"missing\.nii\.gz"):
-        group.read_masks(2, minimum_volume=5.0)
+    notes: list[str] = []
+    group.read_masks(2, minimum_volume=5.0, notes=notes)
+    assert "counted in 1 of them" in group.told()
+    (note,) = notes
+    assert note.startswith("p0 cannot be worked with: ")
+    assert "missing.nii.gz" in note
 
 
 def test_reference_masks_are_split_into_lesions_larger_than_the_minimum(tmp_path):
     path = mask_file(tmp_path / "a.nii.gz", [2, 3, 6])  # 4, 6 and 12 mm³
     group = Group("reference", [entry("p", reference=path)])
-    group.read_masks(20, minimum_volume=5.0)
+    group.read_masks(20, minimum_volume=5.0, notes=[])
     assert group.masks == [(3, 6)]
 
 
@@ -114,3 +118,26 @@ def test_a_mixed_cohort_is_counted_kind_by_kind(tmp_path):
 )
 def test_a_sample_is_spread_over_the_cohort(number, wanted, expected):
     assert spread_over(range(number), wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("bad", "done"), [("", "cg"), ("c", "dg"), ("g", "ch"), ("cdg", "eh"), ("gh", "ca")]
+)
+def test_the_next_scan_takes_the_place_of_a_bad_one(bad, done):
+    def work(scan: Entry) -> str:
+        if scan.id in bad:
+            raise InputError("no lesion")
+        return scan.id
+
+    notes: list[str] = []
+    assert "".join(done_with_some([entry(i) for i in "abcdefgh"], 2, work, notes)) == done
+    assert notes == [f"{name} cannot be worked with: no lesion" for name in bad]
+
+
+@pytest.mark.parametrize("scans", ["a", "abcdefgh"])
+def test_too_many_bad_scans_end_it_with_the_name_of_one(scans):
+    def work(scan: Entry) -> str:
+        raise InputError("no lesion")
+
+    with pytest.raises(InputError, match=r"^\w cannot be worked with: no lesion"):
+        list(done_with_some([entry(i) for i in scans], 2, work, []))
