@@ -107,7 +107,7 @@ class Job:
         settings = {**asdict(self.settings), "saliency": {}}
         for method in self.methods:
             saliency = asdict(method.saliency)
-            del saliency["memory"]  # on which no result depends
+            del saliency["memory"]  # on which results depend by rounding only
             settings["saliency"][method.name] = saliency
         return {
             "jaxsal": __version__,
