@@ -63,6 +63,18 @@ def computes(device: jax.Device) -> bool:
         return False
 
 
+def every_device() -> tuple[jax.Device, ...]:
+    """The devices chosen, or all of this host's best kind."""
+    kind = best_kind()
+    return default_devices() if kind is None else tuple(jax.local_devices(backend=kind))
+
+
+def best_kind() -> str | None:
+    """What all of this host's best devices are called together; None if one was chosen already."""
+    configured = jax.config.jax_default_device  # type: ignore[attr-defined]
+    return None if _chosen.get() or configured is not None else jax.default_backend()
+
+
 @contextmanager
 def computing_on(name: str | None, precision: str = "float32") -> Iterator[list[jax.Device]]:
     """Makes a device the default within the block.

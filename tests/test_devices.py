@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from jaxsal.devices import computing_on, current_device
+from jaxsal.devices import best_kind, computing_on, computing_with, current_device, every_device
 from jaxsal.errors import InputError
 
 # Tells the devices by number, and which of them is the default, by name.
@@ -101,3 +101,17 @@ def test_a_processor_that_jax_was_told_to_do_without_is_not_there(
     monkeypatch.setattr(jax, "local_devices", local_devices)
     with pytest.raises(InputError, match=r"there are: gpu, gpu:0, gpu:1$"), computing_on("gpu:2"):
         pass
+
+
+def test_a_cohort_takes_every_device_of_the_best_kind_unless_some_were_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert every_device() == tuple(jax.local_devices())
+    one = jax.local_devices()[:1]
+    with computing_with(one):
+        assert every_device() == tuple(one)
+        assert best_kind() is None
+    gpus = [SimpleNamespace(platform="gpu")] * 2
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda backend: gpus if backend == "gpu" else [])
+    assert (best_kind(), every_device()) == ("gpu", tuple(gpus))

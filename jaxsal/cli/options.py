@@ -165,14 +165,22 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def computing(options: argparse.Namespace) -> Iterator[list[jax.Device]]:
-    """Computes on the devices asked for, which it yields; compiled programs serve later runs."""
+def computing(
+    options: argparse.Namespace, *, everywhere: bool = False
+) -> Iterator[list[jax.Device]]:
+    """Computes on the devices asked for, which it yields; compiled programs serve later runs.
+
+    Args:
+        options: those of `add_device`.
+        everywhere: if none is asked for, compute on all of the best kind, not on one of them.
+    """
     from jaxsal.compilation import keep_compiled_programs
-    from jaxsal.devices import computing_on, split_cpu
+    from jaxsal.devices import best_kind, computing_on, split_cpu
 
     split_cpu()
     keep_compiled_programs()
-    with computing_on(options.device, options.precision) as devices:
+    name = options.device or (best_kind() if everywhere else None)
+    with computing_on(name, options.precision) as devices:
         yield devices
 
 

@@ -28,7 +28,7 @@ from jaxsal.cohort.storage.memory import Maps
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.storage.table import write_tables
 from jaxsal.cohort.storage.work import ScanWork
-from jaxsal.devices import default_devices
+from jaxsal.devices import every_device
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
 from jaxsal.scan.defaults import for_model
@@ -94,7 +94,8 @@ def run_cohort(
         shard: only a part of the scans, for several runs into one folder.
         retry_failed: do those scans again that failed before.
         overwrite: begin anew where the folder holds results.
-        devices: to compute on, all of one kind; by default the current one or all of the CPU's.
+        devices: to compute on, all of one kind; by default all of the best kind that this host
+            has, unless others were chosen.
         scheduler: address of a Dask scheduler whose workers compute, such as "tcp://host:8786";
             None: this machine does. All machines must then see the model, which must be a
             directory, the scans and `out` under the same paths.
@@ -120,7 +121,7 @@ def run_cohort(
     folder = None if out is None else CohortFolder(Path(out).expanduser())
     machines: Machines
     if scheduler is None:
-        machines = Local(tuple(devices or default_devices()), on_scan)
+        machines = Local(tuple(devices or every_device()), on_scan)
     else:
         machines = Cluster(scheduler, _shared(model, out, devices))
     limited = machines.within_memory(settings or CohortSettings(), folder)

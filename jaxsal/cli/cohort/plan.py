@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     from jaxsal.cohort.machines.local import Local
     from jaxsal.cohort.planning.plan import plan_cohort
 
-    with shared.computing(options) as devices, ProgressBar() as bar:
+    with shared.computing(options, everywhere=True) as devices, ProgressBar() as bar:
         bar.stage("reading")
         model = cohort_settings.load(options)
         entries = shared.cohort_entries(options, model.channels)

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     from jaxsal.cohort.run import run_cohort
     from jaxsal.cohort.storage.lock import Shard
 
-    with shared.computing(options), ProgressBar() as bar:
+    with shared.computing(options, everywhere=True), ProgressBar() as bar:
         bar.stage("starting")
         model = cohort_settings.load(options)
         cohort = run_cohort(
