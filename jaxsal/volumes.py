@@ -22,6 +22,8 @@ from jaxsal.grid import Grid
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.types import Box, Triple
 
+_WHOLE_TOLERANCE = 1e-3  # of masks that are stored with a scale factor
+
 # What a result inherits; the rest of a header (intent, display range, ...) is about the source.
 _GEOMETRY = (
     *("pixdim", "xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d"),
@@ -199,11 +201,14 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
 
     Raises:
         InputError: if the file cannot be used, lies on another grid than `grid`, or holds negative,
-            NaN or infinite values.
+            fractional, NaN or infinite values, as probabilities and images do.
     """
     raw, own = _load(Path(path))
     require_same_grid(str(path), own, "the images", grid)
     _require_none(~np.isfinite(raw), raw, str(path), "finite", "give a mask of zeros and ones")
+    fractional = np.abs(raw - np.rint(raw)) > _WHOLE_TOLERANCE
+    advice = "give a mask of zeros and ones; resample masks with nearest neighbour"
+    _require_none(fractional, raw, str(path), "whole", advice)
     _require_none(raw < 0, raw, str(path), "non-negative", "give a mask of zeros and ones")
     return np.ascontiguousarray(raw != 0)
 

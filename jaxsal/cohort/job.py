@@ -101,6 +101,11 @@ class Job:
         """Budget of computing maps, in bytes."""
         return self.settings.saliency[0].memory
 
+    @property
+    def _threshold(self) -> float:
+        own = self.prediction.threshold
+        return self.model.threshold if own is None else own
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that results depend on but the scans, ready for JSON."""
@@ -113,7 +118,7 @@ class Job:
             "jaxsal": __version__,
             "precision": self.model.precision,
             "model": model_facts(self.model),
-            "prediction": asdict(self.prediction),
+            "prediction": {**asdict(self.prediction), "threshold": self._threshold},
             "settings": settings,
         }
 

@@ -190,7 +190,10 @@ function show(row) {
 const rowOf = (target) => table.row(target.closest("tbody tr")).index();
 const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
 table.table().body().addEventListener("click", ({ target }) => {
-  if (rowOf(target) !== undefined) choose(rowOf(target));
+  if (rowOf(target) === undefined) return;
+  choose(rowOf(target));
+  const bring = () => element("chosen").firstElementChild.scrollIntoView({ behavior: "smooth", block: "nearest" });
+  element("chosen").querySelector("img")?.addEventListener("load", bring, { once: true });
 });
 table.table().body().addEventListener("keydown", (event) => {
   const row = rowOf(event.target);

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 # Columns of the table: key, unit or meaning, decimals.
 INSTANCE_COLUMNS = {
-    "label": ("value of the lesion in instances.nii.gz", 0),
+    "label": ("value of the lesion in the label map", 0),
     "kind": ("TP, FP or FN against the reference; predicted; given by the user; class", None),
     "voxels": ("size in voxels", 0),
     "volume_mm3": ("volume in mm³", 1),

@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "plan",
         help="forecast a run's lesions, time, memory and disk",
-        description="Puts some scans through a part of the work, for seconds, and forecasts what "
+        description="Puts some scans through a part of the work and forecasts what "
         "`jaxsal cohort run` with the same options takes on this machine. Writes nothing.",
     )
     shared.add_cohort(parser)

@@ -121,6 +121,8 @@ def _follow(cohort: CohortRun, bar: ProgressBar) -> Counter[str]:
 
 
 def _told(result: ScanResult) -> str:
+    if result.status == "failed" and not result.is_new:
+        return f"{result.id} failed before: {' '.join(result.reason.split())}"
     if result.status == "failed":
         return f"{result.id} FAILED: {' '.join(result.reason.split())}"
     lesions = f"{len(result.rows)} lesion{'' if len(result.rows) == 1 else 's'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from jaxsal.settings import CohortSettings
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+_ADDRESS = re.compile(r"(\w+://)?\S+:\d+")
 _POLL_SECONDS = 1.0  # between looks for workers that have come or gone
 _RETRIES = 2  # of tasks that fail for another reason than the scan
 _STOP_SECONDS = 60.0  # that tasks may take to finish their batches and tell
@@ -97,6 +99,11 @@ class Cluster:
             raise InputError(
                 "computing on many machines needs Dask: `pip install 'jaxsal[distributed]'`"
             ) from error
+        if not _ADDRESS.fullmatch(self.scheduler):  # Dask would wait for minutes
+            raise InputError(
+                f"a scheduler's address has a host and a port, such as tcp://host:8786; got "
+                f"{self.scheduler!r}"
+            )
         try:
             client = Client(self.scheduler, timeout=self.patience, set_as_default=False)
         except (OSError, ValueError) as error:

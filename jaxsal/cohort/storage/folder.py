@@ -244,6 +244,12 @@ class CohortFolder:
 
 def _require_same(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     before, after = _flat(earlier), _flat(now)
+    model = "model.parameters_sha256"
+    if before.get(model) != after.get(model):
+        raise InputError(
+            f"{root} holds results of another model, which are not mixed. Choose another folder, "
+            "go on with the earlier model, or begin anew with --overwrite"
+        )
     changed = [
         f"{name} was {before.get(name, 'not there')}, is {after.get(name, 'not there')}"
         for name in sorted({*before, *after})

@@ -147,6 +147,7 @@ class FolderKeeper:
                         "Method": method.name,
                         "Channel": channel,
                         "Units": shown.units,
+                        "Settings": self._job.identity["settings"]["saliency"][method.name],
                         "Cropped": self._job.settings.output == "cropped",
                         "Sources": [s.file for s in self._inputs.values() if s is not None],
                     },

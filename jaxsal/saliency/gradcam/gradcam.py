@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -180,7 +181,22 @@ def heat_maps(
         parts = _by_lesion(field, plan, jobs, found)
         tracker.advance(lesions=len(domains))
         named = {domain.label: tuple(parts[i]) for i, domain in enumerate(domains)}
-        return HeatMaps(named, (x, y, z))
+        maps = HeatMaps(named, (x, y, z))
+        _warn_of_empty(maps, layer)
+        return maps
+
+
+def _warn_of_empty(maps: HeatMaps, layer: str) -> None:
+    empty = [
+        label for label in maps.labels if not any(part.inside.any() for part in maps.parts[label])
+    ]
+    if empty:
+        warnings.warn(
+            f"{len(empty)} of {len(maps.labels)} heat maps at {layer} are zero everywhere, such as "
+            f"that of lesion {empty[0]}: no position there speaks for the lesion, or the weights "
+            "are negative, as where activations sum to less than zero; try another layer",
+            stacklevel=3,
+        )
 
 
 def _layer_of(model: Any, name: str) -> str:

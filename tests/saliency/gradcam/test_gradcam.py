@@ -111,7 +111,8 @@ def test_a_dead_layer_gives_a_map_of_zeros():
         for name, value in model.parameters.items()
     }
     dead = type(model)(model.config, zero, model.channels)
-    maps = gradcam_plus_plus(dead, IMAGE, LABELS, layer="encoder.0.conv")
+    with pytest.warns(UserWarning, match=r"2 of 2 heat maps at encoder\.0\.conv are zero"):
+        maps = gradcam_plus_plus(dead, IMAGE, LABELS, layer="encoder.0.conv")
     assert not maps.dense(3).any()
     assert maps.crop(3).values.shape == (1, 1, 1, 1)
 
