@@ -45,8 +45,8 @@ class ScanWork:
     def begin(self, inputs: Inputs) -> None:
         """Goes on with what an earlier run left if it was of the same files, else begins anew."""
         told = json.loads(json.dumps({role: s and s.sha256 for role, s in inputs.items()}))
-        if _read(self._path / "inputs.json") != told:
-            shutil.rmtree(self._path, ignore_errors=True)
+        if self._path.exists() and _read(self._path / "inputs.json") != told:
+            shutil.rmtree(self._path)  # what stayed would be taken for the new files'
         self._path.mkdir(parents=True, exist_ok=True)
         write_json(self._path / "inputs.json", told)
 
