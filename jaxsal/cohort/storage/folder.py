@@ -90,8 +90,12 @@ class CohortFolder:
         with exclusively(self._state / "locks", "tables"):
             yield
 
+    def list_scans(self, scans: Mapping[str, str]) -> None:
+        """Keeps what the scans of the whole cohort are called, by their stems."""
+        write_json(self._state / "cohort.json", dict(scans))
+
     def scans(self) -> dict[str, str]:
-        """What the scans of the whole cohort are called, by their stems; empty if not known."""
+        """What `list_scans` kept; empty if nothing."""
         try:
             return dict(json.loads((self._state / "cohort.json").read_bytes()))
         except (OSError, ValueError):
@@ -216,7 +220,7 @@ class CohortFolder:
             )
         if not others:
             self._sweep()
-        write_json(self._state / "cohort.json", dict(scans))
+        self.list_scans(scans)
         write_json(self.root / _RUN, {"command": _COMMAND, "identity": identity, **facts})
         write_json(self.root / _DESCRIPTION, _description())
 
