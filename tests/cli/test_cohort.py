@@ -75,6 +75,9 @@ def test_all_problems_are_listed_and_fail(
     assert [line for line in lines if "warning" not in line] == [
         f"a: flair: {tmp_path}/none.nii does not exist: check the name.",
         next(line for line in lines if line.startswith(f"a: t1: {tmp_path}/cut.nii.gz is trunc")),
+        next(
+            line for line in lines if line.startswith(f"a: reference: {scan.flair} must be whole")
+        ),
         next(line for line in lines if line.startswith(f"b: reference: {tmp_path}/short.nii.gz")),
     ]
     assert main([*command, "--headers-only"]) == 1

@@ -107,11 +107,12 @@ def test_values_of_masks_and_label_maps_are_checked(tmp_path, scan):
     found = [p for p in check(entries, CHANNELS, processes=1) if "also" not in p.message]
     assert said(found) == [
         ("0", "reference", "error"),
+        ("1", "reference", "error"),
         ("2", "instances", "error"),
         ("3", "reference", "warning"),
     ]
-    assert str(found[2]).startswith("3: reference: warning: ")
-    assert "no lesion" in found[2].message
+    assert str(found[3]).startswith("3: reference: warning: ")
+    assert "no lesion" in found[3].message
 
 
 def test_a_mask_without_an_image_to_lie_on_is_still_read(bad):
