@@ -171,7 +171,9 @@ def test_workers_with_another_model_are_refused(
     save_model(tiny_model, tmp_path / "model")
     begun = begin(tmp_path / "model", entries, tmp_path / "out", scheduler=scheduler)
     save_model(replace(tiny_model, threshold=0.5), tmp_path / "model", overwrite=True)
-    with pytest.raises(InputError, match="another model and prediction than the run was begun with"):
+    with pytest.raises(
+        InputError, match="another model and prediction than the run was begun with"
+    ):
         list(begun)
 
 
