@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> Result:
     """Measures."""
     count, job = (10, TOY) if options.toy else (options.scans, TOY)
     cohort = cohort_job(make_model(job), job)
-    few, own = (2, 3) if options.toy else (_SHAPES, max(count // 10, 3))
+    few, own = (2, 3) if options.toy else (_SHAPES, max(count // 2, 3))
     cases = {
         "of one shape": ([job.shape], count),
         f"of {few} shapes in turn": (_shapes(job.shape, few), count),
@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> Result:
     notes = [
         "resident memory of the process after each scan; growth: slope of a line through it, after "
         f"the first {_SETTLING:.0%} of the scans. The rows follow one another in one process.",
-        "programs compiled for a shape stay in memory: with a shape of its own for each scan "
-        "some memory comes with every scan.",
+        "programs compiled for a shape stay in memory until there are those of 32; then all are "
+        "forgotten.",
     ]
     return Result("cohort_memory", job_settings(job) | {"channels": CHANNELS}, rows, notes)
 

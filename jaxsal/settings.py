@@ -1,4 +1,4 @@
-"""Settings of the commands that work on one scan, with their defaults.
+"""Settings of the commands that work on one scan or on a cohort, with their defaults.
 
 Imports nothing heavy, so that the command line can show them at once.
 """
@@ -293,9 +293,7 @@ class CohortSettings:
     def methods(self) -> tuple[ExplainSettings, ...]:
         """The settings of each method."""
         return tuple(
-            ExplainSettings(
-                saliency, field=self.field, full_grid=self.output == "full", pictures=False
-            )
+            ExplainSettings(saliency, field=self.field, pictures=False)
             for saliency in self.saliency
         )
 

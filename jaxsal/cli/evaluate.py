@@ -15,7 +15,7 @@ from jaxsal.errors import InputError
 if TYPE_CHECKING:
     from jaxsal.evaluation.scans import Evaluation, Scores
 
-_FAILED_SCANS = 1  # exit status
+_FAILED_SCANS, _NO_SCAN = 3, 1  # exit status: all is done but some scans; nothing is
 _STEP = 0.05
 
 Span = tuple[float, float, float]
@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
         description="Compares predicted lesions with the scans' references: Dice, normalised Dice "
         "and lesion-wise rates per scan and over the cohort, with 95 % confidence intervals by the "
         "bootstrap over scans. Scans without a reference are left out. A scan that cannot be "
-        "worked with is told and left out; the exit status is then 1.",
+        "worked with is told and left out; the exit status is then 3.",
     )
     shared.add_cohort(parser)
     group = parser.add_argument_group("choosing the threshold")
@@ -120,7 +120,7 @@ def _deliver(options: argparse.Namespace, done: Sequence[Evaluation], scans: int
     good = [each for each in done if each.scores]
     if not good:
         print("no scan could be evaluated")
-        return _FAILED_SCANS
+        return _NO_SCAN
     curve = tuning_curve(good)
     threshold = best_threshold(curve)
     thresholds = tables.curve_rows(curve, len(good)) if options.tune_threshold else []

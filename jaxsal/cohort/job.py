@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from jaxsal import __version__
 from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.reporting.outline import Method, Outline
+from jaxsal.cohort.outline import Method, Outline
 from jaxsal.cohort.sources.labels import repeated
 from jaxsal.cohort.storage.names import camel_case
 from jaxsal.compilation import bound_programs

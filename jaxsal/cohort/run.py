@@ -23,8 +23,8 @@ from jaxsal.cohort.sources.labels import distinct
 from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.cohort.storage.claims import take_back
 from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.in_memory import Maps
 from jaxsal.cohort.storage.lock import Shard
-from jaxsal.cohort.storage.memory import Maps
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.storage.table import write_tables
 from jaxsal.cohort.storage.work import ScanWork

@@ -70,7 +70,7 @@ def test_figures_of_scans_and_cohort(
         ("empty", scan.flair, scan.t1, empty),
     )
     out = tmp_path / "figures.tsv"
-    assert main(["evaluate", str(model_folder), cohort, *OPTIONS, "--out", str(out)]) == 1
+    assert main(["evaluate", str(model_folder), cohort, *OPTIONS, "--out", str(out)]) == 3
     captured = capsys.readouterr()
     assert "none: left out, it has no reference" in captured.err
     assert f"bad FAILED: {tmp_path}/none.nii does not exist" in captured.err

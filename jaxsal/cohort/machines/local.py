@@ -13,8 +13,8 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.machines.pipeline import FinishingKeeper, OnScan, Outcome, Pipeline, lanes_of
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.keeping import FolderKeeper
-from jaxsal.cohort.storage.memory import MemoryKeeper
+from jaxsal.cohort.storage.in_folder import FolderKeeper
+from jaxsal.cohort.storage.in_memory import MemoryKeeper
 from jaxsal.cohort.storage.records import Inputs
 from jaxsal.cohort.storage.writer import Writer
 from jaxsal.saliency.memory import default_budget

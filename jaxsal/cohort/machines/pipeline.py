@@ -23,7 +23,7 @@ import jax
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Clock, Job, Keeper, explain_scan
 from jaxsal.cohort.machines.read_ahead import ReadAhead
-from jaxsal.cohort.storage.memory import Maps
+from jaxsal.cohort.storage.in_memory import Maps
 from jaxsal.cohort.storage.records import Inputs, ScanRecord, stamps
 from jaxsal.devices import computes, computing_with
 from jaxsal.errors import InputError, OutputError

@@ -23,7 +23,7 @@ from jaxsal.cohort.job import Clock, Job, explain_scan
 from jaxsal.cohort.machines.pipeline import Outcome, failure, load
 from jaxsal.cohort.storage.claims import Claim, Withdrawn
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.keeping import FolderKeeper
+from jaxsal.cohort.storage.in_folder import FolderKeeper
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.cohort.storage.writer import Writer

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsal.cohort.reporting.outline import Method
+from jaxsal.cohort.outline import Method
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord, Stamp
 from jaxsal.cohort.workers import in_processes

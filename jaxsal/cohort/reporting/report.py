@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jaxsal.cohort.outline import Outline
 from jaxsal.cohort.reporting.facts import run_facts
-from jaxsal.cohort.reporting.outline import Outline
 from jaxsal.cohort.reporting.pictures import Drawn, OnScan, draw_pictures, missing_pictures
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names

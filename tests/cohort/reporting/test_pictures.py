@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from jaxsal.cohort.outline import Method
 from jaxsal.cohort.reporting import pictures
-from jaxsal.cohort.reporting.outline import Method
 from jaxsal.cohort.reporting.pictures import Drawn, Picture, ScanPictures
 
 METHOD = Method("smoothgrad-max", ("t1",), ("t1_smoothgrad-max",), "logit", "diverging", "")

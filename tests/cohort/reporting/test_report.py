@@ -114,7 +114,7 @@ def test_pictures_show_the_maps_where_they_lie(
 
 
 def told_methods(out: Path) -> tuple[Any, ...]:
-    from jaxsal.cohort.reporting.outline import Outline
+    from jaxsal.cohort.outline import Outline
 
     return Outline.read(CohortFolder(out).told()).methods
 

@@ -44,6 +44,7 @@ class FolderKeeper:
         self._saved: list[Future[None]] = []
         self._pending: list[Future[tuple[int, Row, Files]]] = []
         self._portions: list[Future[tuple[dict[int, Row], Files]]] = []
+        self._earlier_seconds = 0.0  # of portions that an earlier run computed
 
     def restored(self, loaded: LoadedScan) -> Prediction | None:
         prediction = self._work.lesions(loaded)
@@ -58,6 +59,7 @@ class FolderKeeper:
     def has(self, portion: Portion) -> bool:
         kept = self._work.portion(portion.number)
         if kept is not None:
+            self._earlier_seconds += sum(row["seconds"] for row in kept[0].values())
             done: Future[tuple[dict[int, Row], Files]] = Future()
             done.set_result(kept)
             self._portions.append(done)
@@ -118,7 +120,7 @@ class FolderKeeper:
             reason=noted(self._job, self._prediction),
             rows=rows,
             files={**files, **self._work.files(self._write_others(rows))},
-            seconds=seconds,
+            seconds=self._earlier_seconds + seconds,
             ran=self._job.ran,
         )
         self._work.publish(record)
