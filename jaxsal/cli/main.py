@@ -22,6 +22,7 @@ from jaxsal.cli import (
     experiment,
     explain,
     info,
+    phantoms,
     predict,
     report,
 )
@@ -37,6 +38,7 @@ _COMMANDS: tuple[ModuleType, ...] = (
     report,
     evaluate,
     experiment,
+    phantoms,
     bench,
 )
 _MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143

@@ -7,6 +7,7 @@ both channels. Axis letters: X, Y, Z in RAS order (right, anterior, superior).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,8 @@ from jaxsal.errors import InputError
 # matter, deep grey nuclei.
 FLAIR = np.array([0.0, 0.70, 0.38, 0.10, 0.12, 0.80, 0.60, 0.73], np.float32)
 T1 = np.array([0.0, 0.95, 0.50, 0.14, 0.20, 0.62, 1.00, 0.78], np.float32)
+
+_HEAD = (162, 198, 162)  # mm along X, Y, Z, with some space around
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,21 @@ def make_phantom(
     inside = tissue != BACKGROUND if skull else anatomy.intracranial < 0
     flair, t1 = (_scan(rng, channel, axes) * inside for channel in (flair, t1))
     return Phantom(flair, t1, truth, tissue * inside, affine)
+
+
+def field_of_view(spacing: float) -> tuple[int, int, int]:
+    """Voxels along X, Y, Z that hold a head, in multiples of 8 as networks like them.
+
+    Args:
+        spacing: voxel size in mm.
+
+    Raises:
+        InputError: it is not from 1 to 4 mm.
+    """
+    if not 1 <= spacing <= 4:
+        raise InputError(f"the voxel size of a phantom must be from 1 to 4 mm, got {spacing}")
+    x, y, z = (8 * math.ceil(extent / spacing / 8) for extent in _HEAD)
+    return x, y, z
 
 
 def write_phantom(phantom: Phantom, folder: str | Path) -> None:
