@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
@@ -11,9 +12,14 @@ import numpy as np
 
 from bench.case import CHANNELS, TOY, Job
 from jaxsal.checkpoints import load_model
+from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job as CohortJob
 from jaxsal.cohort.machines.local import Local
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.names import Names
+from jaxsal.cohort.storage.records import ScanRecord, stamps
+from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.devices import default_devices
 from jaxsal.grid import Grid
@@ -25,6 +31,7 @@ from jaxsal.types import Triple
 from jaxsal.volumes import write_volume
 
 SMALL = replace(TOY, shape=(40, 48, 40), lesions=(24, 24), roi=(32, 32, 32), samples=10)
+RECORDED = 50  # lesions of a scan that is made to look done
 
 
 def synthetic_entries(
@@ -72,6 +79,47 @@ def cohort_job(model: Model, job: Job, output: str = "cropped") -> CohortJob:
     settings = CohortSettings((SmoothGradSettings(samples=job.samples),), output=output)
     prediction = PredictSettings(roi=job.roi)
     return CohortJob(model, prediction, machine.within_memory(settings, None))
+
+
+def copied(entry: Entry, folder: Path) -> Entry:
+    """The same scan with files of its own."""
+    own = folder / "scans" / entry.stem
+    shutil.copytree(entry.scan.images[0].parent, own)
+    images = tuple(own / path.name for path in entry.scan.images)
+    assert entry.scan.instances is not None
+    scan = type(entry.scan)(images, instances=own / entry.scan.instances.name)
+    return Entry(entry.id, scan, entry.entities)
+
+
+def record_all(job: CohortJob, entries: Sequence[Entry], folder: CohortFolder) -> None:
+    """Makes every scan look done: a record, and a small file for each result.
+
+    The folder must have been begun by a run.
+    """
+    numbers = np.random.default_rng(0)
+    keys = [column.key for column in lesion_columns(job.shown)]
+    for entry in entries:
+        work, names = ScanWork(folder, entry.stem), Names(entry.stem)
+        inputs = stamps(entry.scan, job.model.channels)
+        work.begin(inputs)
+        (shown,) = job.shown
+        maps = [names.map(label, file) for label in range(RECORDED) for file in shown.files]
+        written = [names.labels, names.table, names.probability, *map(names.sidecar, shown.files)]
+        for name in (*written, *maps):
+            work.path(name).write_bytes(numbers.bytes(200))
+        values = numbers.standard_normal((RECORDED, len(keys))).tolist()
+        scan = {"scan": entry.id, "subject": entry.entities["subject"], "session": ""}
+        whole = {"kind": "given", "voxels": 24, "samples": 10}
+        rows = [
+            dict(zip(keys, line, strict=True)) | scan | whole | {"label": label}
+            for label, line in enumerate(values, 1)
+        ]
+        files = work.files([*written, *maps])
+        work.publish(
+            ScanRecord(
+                entry.id, entry.stem, "finished", inputs, rows=rows, files=files, ran=job.ran
+            )
+        )
 
 
 def _entry(number: int, scan: Scan) -> Entry:

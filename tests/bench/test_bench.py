@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import jaxsal
 from bench import readme
 from bench.__main__ import QUESTIONS, main
 from bench.case import PAPER_UNET, TINY_UNET, TOY, dense_maps, make_case, make_field
+from bench.cohort_page import BROWSERS
 from bench.gradcam import compare
 from bench.nets import PAPER_NETWORKS
 from bench.pytorch import captum_loop, functional, network, reference_loop, windows
@@ -59,11 +61,16 @@ COLUMNS = {
     "cohort_overhead": {"network", "engine_s", "run_s", "ratio", "processor_ratio", "busy_share"},
     "cohort_memory": {"scans", "which", "settled_mib", "end_mib", "growth_mib_per_scan"},
     "cohort_resume": {"scans", "lesions", "files", "resume_s", "reading_records_s"},
+    "cohort_page": {"lesions", "writing_s", "mib", "opening_s", "sorting_s", "filtering_s"},
 }
 DEEPER = TINY_UNET | {"channels": [4, 6, 8], "strides": [2, 2]}
 IN_PROCESS = (
     *("approximations", "roofline", "paper_scan", "gradcam_scan"),
     *("cohort_overhead", "cohort_memory", "cohort_resume"),
+    pytest.param(
+        "cohort_page",
+        marks=pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="needs Chromium"),
+    ),
 )
 
 
