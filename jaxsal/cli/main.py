@@ -13,13 +13,25 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 from jaxsal import __version__
-from jaxsal.cli import bench, cohort, convert, demo, evaluate, explain, info, predict, report
+from jaxsal.cli import (
+    bench,
+    cohort,
+    convert,
+    demo,
+    evaluate,
+    explain,
+    info,
+    predict,
+    preprocess,
+    report,
+)
 from jaxsal.errors import InputError, OutputError
 
 _COMMANDS: tuple[ModuleType, ...] = (
     demo,
     convert,
     info,
+    preprocess,
     predict,
     explain,
     cohort,
