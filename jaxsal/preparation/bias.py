@@ -14,7 +14,7 @@ from jaxsal.preparation.libraries import import_simpleitk
 from jaxsal.preparation.spatial import array, simpleitk_image
 
 WORKING_VOXEL = 4.0
-"""Size in mm of the voxels that the field is fitted to; it varies over centimetres."""
+"""About the size in mm of the voxels that the field is fitted to; it varies over centimetres."""
 
 ITERATIONS = (50, 50, 50, 50)
 """At most so many per level; each level doubles the splines' control points per axis."""
@@ -66,5 +66,5 @@ def foreground(data: np.ndarray) -> np.ndarray:
 
 
 def _shrink_factors(grid: Grid) -> list[int]:
-    wanted = (int(WORKING_VOXEL / size + 1e-3) for size in grid.spacing)
+    wanted = (round(WORKING_VOXEL / size) for size in grid.spacing)
     return [max(1, min(w, n // _FEWEST)) for w, n in zip(wanted, grid.shape, strict=True)]

@@ -80,7 +80,13 @@ class _View:
         self._spacing = np.asarray(grid.spacing)[order]
         turned = self._ras(fixed)
         bright = turned > turned.mean()
-        self._focus = [_middle(bright.any(tuple(np.delete(range(3), axis)))) for axis in range(3)]
+        ends = [_ends(bright.any(tuple(np.delete(range(3), axis)))) for axis in range(3)]
+        self._focus = [(first + last) // 2 for first, last in ends]
+        # What is bright may move by an eighth of the view to each side and stay in it.
+        self._half = 0.65 * max(
+            (last - first + 1) * size
+            for (first, last), size in zip(ends, self._spacing, strict=True)
+        )
 
     def draw(self, row: int, column: int, volume: np.ndarray) -> None:
         """Draws the three planes of a volume, in grey."""
@@ -146,13 +152,15 @@ class _View:
         across, up = np.delete(self._spacing, axis)
         style: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
         axes.imshow(np.swapaxes(plane, 0, 1), origin="lower", aspect=up / across, **style)
-        axes.invert_xaxis()  # the patient's right, or front, on the left
+        x, y = np.delete(self._focus, axis)
+        wide, high = self._half / across, self._half / up
+        axes.set(xlim=(x + wide, x - wide), ylim=(y - high, y + high))  # right or front on the left
 
 
-def _middle(filled: np.ndarray) -> int:
-    """The middle of the filled part of an axis; of an empty one, its own."""
-    places = np.flatnonzero(filled)
-    return int((places[0] + places[-1]) // 2) if places.size else filled.size // 2
+def _ends(filled: np.ndarray) -> tuple[int, int]:
+    """First and last place of the filled part of an axis; of an empty one, of all."""
+    places = np.flatnonzero(filled) if filled.any() else np.arange(filled.size)
+    return int(places[0]), int(places[-1])
 
 
 def _scaled(volume: np.ndarray) -> np.ndarray:
