@@ -137,5 +137,6 @@ def _summary(counts: Counter[str], out: Path) -> str:
     ]
     if counts["failed"]:
         parts.append(f"{counts['failed']} failed, see {out / 'failed.tsv'}")
-    parts.append(f"look at the pictures in {out}/sub-*/figures")
+    if counts["finished"]:
+        parts.append(f"look at the pictures in {out}/sub-*/figures")
     return f"{'; '.join(parts)}; the prepared cohort is {out / 'scans.tsv'}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxsal import __version__
 from jaxsal.errors import InputError
@@ -13,16 +14,36 @@ from jaxsal.errors import InputError
 _DISTRIBUTIONS = ("itk", "itk-elastix", "SimpleITK", "nibabel", "numpy")
 
 
-def import_itk() -> Any:
+class Elastix(NamedTuple):
+    """What registering needs of ITK: classes for float32 volumes.
+
+    Attributes:
+        method: the registration.
+        parameters: its parameters.
+        buffer: makes images of arrays.
+    """
+
+    method: Any
+    parameters: Any
+    buffer: Any
+
+
+def import_elastix() -> Elastix:
     """ITK with elastix, for registration.
+
+    Its modules are named one by one: ``itk.ElastixRegistrationMethod`` would load hundreds more,
+    which takes every process many seconds.
 
     Raises:
         InputError: it is not installed.
     """
-    itk = _import("itk", "itk-elastix")
-    if not hasattr(itk, "ElastixRegistrationMethod"):
-        raise _missing("itk-elastix")
-    return itk
+    names = "itkElastixRegistrationMethodPython", "elxParameterObjectPython", "itkPyBufferPython"
+    method, parameters, buffer = (_import(f"itk.{name}", "itk-elastix") for name in names)
+    return Elastix(
+        method.itkElastixRegistrationMethodIF3IF3,
+        parameters.elastixParameterObject,
+        buffer.itkPyBufferIF3,
+    )
 
 
 def import_simpleitk() -> Any:
@@ -42,7 +63,9 @@ def versions() -> dict[str, str]:
 
 def _import(module: str, distribution: str) -> Any:
     try:
-        return import_module(module)
+        with warnings.catch_warnings():  # of how SWIG makes its types
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return import_module(module)
     except ImportError as error:
         raise _missing(distribution) from error
 

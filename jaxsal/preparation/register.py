@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxsal.errors import InputError
-from jaxsal.preparation.libraries import import_itk
+from jaxsal.preparation.libraries import Elastix, import_elastix
 from jaxsal.preparation.resample import resample_image
 from jaxsal.preparation.settings import TransformKind
 from jaxsal.preparation.similarity import mutual_information
@@ -79,9 +79,11 @@ def register(fixed: Volume, moving: Volume, kind: TransformKind = "rigid") -> Re
 
 def elastix_matrix(fixed: Volume, moving: Volume, kind: TransformKind) -> np.ndarray:
     """The transform that elastix finds, (4, 4); see `spatial`."""
-    itk = import_itk()
-    method = itk.ElastixRegistrationMethod.New(_image(itk, fixed), _image(itk, moving))
-    method.SetParameterObject(_parameters(itk, fixed, moving, kind))
+    elastix = import_elastix()
+    method = elastix.method.New()
+    method.SetFixedImage(_image(elastix, fixed))
+    method.SetMovingImage(_image(elastix, moving))
+    method.SetParameterObject(_parameters(elastix, fixed, moving, kind))
     method.SetLogToConsole(False)
     method.SetNumberOfThreads(1)  # sums of several threads would differ in their last digits
     try:
@@ -94,20 +96,20 @@ def elastix_matrix(fixed: Volume, moving: Volume, kind: TransformKind) -> np.nda
     return to_lps(_matrix_of(method.GetCombinationTransform()))
 
 
-def _image(itk: Any, volume: Volume) -> Any:
-    image = itk.image_from_array(itk_order(volume.data))
+def _image(elastix: Elastix, volume: Volume) -> Any:
+    image = elastix.buffer.GetImageFromArray(itk_order(volume.data))
     spacing, origin, direction = geometry(volume.grid)
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
-    image.SetDirection(itk.matrix_from_array(direction))
+    image.SetDirection(direction)
     return image
 
 
-def _parameters(itk: Any, fixed: Volume, moving: Volume, kind: TransformKind) -> Any:
+def _parameters(elastix: Elastix, fixed: Volume, moving: Volume, kind: TransformKind) -> Any:
     """One stage, or for an affine transform two: it begins where the rigid one ended."""
     shortest = min(*fixed.grid.shape, *moving.grid.shape)
     levels = 1 + int(math.log2(max(shortest / _COARSEST, 1)))
-    parameters = itk.ParameterObject.New()
+    parameters = elastix.parameters.New()
     for stage in ("rigid",) if kind == "rigid" else ("rigid", "affine"):
         chosen = parameters.GetDefaultParameterMap(stage, min(levels, _MOST_LEVELS))
         for name, value in _PARAMETERS.items():

@@ -18,7 +18,7 @@ from jaxsal.cohort.storage.records import ScanRecord, are_same, write_json
 from jaxsal.cohort.workers import in_processes
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
-from jaxsal.preparation.libraries import import_itk, import_simpleitk, versions
+from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, suffixes_of
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
 from jaxsal.preparation.settings import PreparationSettings
@@ -59,7 +59,7 @@ def prepare_cohort(
         raise InputError(f"processes must be at least 1, got {processes}")
     import_simpleitk()
     if settings.register:
-        import_itk()
+        import_elastix()
     _require_own(out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(

@@ -79,9 +79,10 @@ def test_a_known_move_is_found(prepared: Path) -> None:
 
 def test_the_registered_image_is_the_head_that_did_not_move(prepared: Path) -> None:
     found, expected = load(image(prepared, "desc-preproc_FLAIR.nii.gz")), true_flair(1)
-    assert np.corrcoef(found[expected > 0], expected[expected > 0])[0, 1] > 0.95
-    outside = points(T1_SHAPE, T1_AFFINE)
-    far = ((outside / 52.0) ** 2).sum(-1) > 1
+    places = points(T1_SHAPE, T1_AFFINE)
+    deep, far = ((places / 30.0) ** 2).sum(-1) < 1, ((places / 52.0) ** 2).sum(-1) > 1
+    alike = np.corrcoef(found[deep], expected[deep])[0, 1]
+    assert alike > 0.9
     assert np.all(found[far] == 0)  # exactly, as normalisation leaves zeros out
     row = read_table(prepared / "out" / "scans.tsv")[0]
     assert float(row["flair_information_after"]) > 1.5 * float(row["flair_information_before"])
@@ -198,7 +199,8 @@ def test_images_must_be_volumes_of_numbers(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "package"), [("itk", "itk-elastix"), ("SimpleITK", "SimpleITK")]
+    ("module", "package"),
+    [("itk.itkElastixRegistrationMethodPython", "itk-elastix"), ("SimpleITK", "SimpleITK")],
 )
 def test_a_missing_library_is_told(
     module: str,
