@@ -18,8 +18,8 @@ FOLDERS = {"jaxsal": "jaxsal", "jaxsal_converters": "converters"}
 
 # Parts of the package, and what none of their modules may import, anywhere.
 EDGE = (
-    *("jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation", "jaxsal.cli", "jaxsal.report"),
-    *("jaxsal.demo", "jaxsal_converters"),
+    *("jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation", "jaxsal.preparation", "jaxsal.cli"),
+    *("jaxsal.report", "jaxsal.demo", "jaxsal_converters"),
 )
 ABOVE = ("jaxsal.cli", "jaxsal.demo", "jaxsal_converters", "rich")
 FILES = ("jaxsal.volumes", "jaxsal.files", "jaxsal.checkpoints", "nibabel", "orbax")
@@ -51,9 +51,13 @@ FORBIDDEN = {
         "jaxsal.cli",
     ),
     "jaxsal.scan": ("jaxsal.cohort", "jaxsal.evaluation", *ABOVE),
-    "jaxsal.cohort": ("jaxsal.evaluation", *ABOVE),
-    "jaxsal.evaluation": ("jaxsal.experiments", *ABOVE),
-    "jaxsal.experiments": ABOVE,
+    "jaxsal.cohort": ("jaxsal.evaluation", "jaxsal.preparation", "jaxsal.experiments", *ABOVE),
+    "jaxsal.evaluation": ("jaxsal.preparation", "jaxsal.experiments", *ABOVE),
+    "jaxsal.preparation": (
+        *("jax", "jaxsal.saliency", "jaxsal.field", "jaxsal.nets", "jaxsal.model"),
+        *("jaxsal.evaluation", "jaxsal.experiments", *ABOVE),
+    ),
+    "jaxsal.experiments": ("jaxsal.preparation", *ABOVE),
     "jaxsal": ("torch", "monai"),
     "jaxsal_converters": ("jaxsal.scan", "jaxsal.cli", "jaxsal.saliency", "jaxsal.field"),
 }

@@ -24,6 +24,7 @@ from jaxsal.cli import (
     info,
     phantoms,
     predict,
+    preprocess,
     report,
 )
 from jaxsal.errors import InputError, OutputError
@@ -32,6 +33,7 @@ _COMMANDS: tuple[ModuleType, ...] = (
     demo,
     convert,
     info,
+    preprocess,
     predict,
     explain,
     cohort,

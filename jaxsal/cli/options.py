@@ -45,11 +45,16 @@ def add_scan(parser: argparse.ArgumentParser) -> None:
 def add_cohort(parser: argparse.ArgumentParser) -> None:
     """The model and the cohort, see `cohort_entries`."""
     parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="a converted model")
+    add_cohort_source(parser)
+
+
+def add_cohort_source(parser: argparse.ArgumentParser) -> None:
+    """The cohort, see `cohort_entries`."""
     parser.add_argument(
         "cohort",
         type=Path,
         metavar="COHORT",
-        help="a table (.tsv, .csv) with the columns scan, one per channel of the model, and "
+        help="a table (.tsv, .csv) with the columns scan, one per channel, and "
         "perhaps reference, instances, subject, session and run; or a BIDS folder",
     )
     parser.add_argument(

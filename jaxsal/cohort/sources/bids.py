@@ -92,9 +92,15 @@ def _wanted(channels: Sequence[str], select: Select) -> dict[str, dict[str, str]
     return wanted
 
 
-def _usual(channel: str) -> dict[str, str]:
+def usual_suffix(channel: str) -> str:
+    """BIDS's suffix of a channel's images, if its name begins as one that is known; else ""."""
     name = channel.lower()
-    return next(({"suffix": s} for begin, s in _SUFFIXES.items() if name.startswith(begin)), {})
+    return next((suffix for begin, suffix in _SUFFIXES.items() if name.startswith(begin)), "")
+
+
+def _usual(channel: str) -> dict[str, str]:
+    suffix = usual_suffix(channel)
+    return {"suffix": suffix} if suffix else {}
 
 
 def _images(folder: Path, wanted: Select) -> dict[str, list[Image]]:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,18 @@ class Names:
         return self._picture("lesion*", "*")
 
     def _picture(self, lesion: str, method: str) -> str:
-        name = f"{self.stem}_label-{lesion}_desc-{method}_saliency.png"
-        return str(PurePosixPath(self._folders[0], "figures", name))
+        return name_of(self.stem, f"label-{lesion}_desc-{method}_saliency.png", "figures")
 
     def _name(self, ending: str) -> str:
-        return str(PurePosixPath(*self._folders, "anat", f"{self.stem}_{ending}"))
+        return name_of(self.stem, ending)
 
-    @property
-    def _folders(self) -> list[str]:
-        """Subject and session, if there is one, such as "sub-07" and "ses-01"."""
-        return [part for part in self.stem.split("_") if part.startswith(("sub-", "ses-"))]
+
+def name_of(stem: str, ending: str, kind: Literal["anat", "figures"] = "anat") -> str:
+    """A file's name in the folder of its kind: a session's images, or a subject's figures."""
+    # Subject and session, if there is one, such as "sub-07" and "ses-01".
+    folders = [part for part in stem.split("_") if part.startswith(("sub-", "ses-"))]
+    folders = folders[:1] if kind == "figures" else folders
+    return str(PurePosixPath(*folders, kind, f"{stem}_{ending}"))
 
 
 def camel_case(text: str) -> str:

@@ -1,0 +1,67 @@
+"""Masks and label maps carried along with the image that they were drawn on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.preparation.resample import resample_labels
+from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.volumes import Volume, read_grid, read_labels, read_mask
+
+
+def carry_mask(
+    role: str,
+    path: Path,
+    volumes: Mapping[str, Volume],
+    settings: PreparationSettings,
+    matrix: np.ndarray,
+) -> tuple[np.ndarray, str]:
+    """Brings a mask onto the fixed image's grid, by its nearest voxels.
+
+    Args:
+        role: "reference", a mask, or "instances", a label map.
+        path: of the mask.
+        volumes: the scan's images as they were given, by channel.
+        settings: which tell the image that the mask was drawn on.
+        matrix: that image's transform; see `spatial`.
+
+    Returns:
+        (X, Y, Z) bool or int32, and what is to be known of it, or "".
+
+    Raises:
+        InputError: the file cannot be used, or does not lie on that image's grid.
+    """
+    own, fixed = volumes[settings.masks_on], volumes[settings.fixed]
+    _require_grid(path, volumes, settings)
+    read = read_mask if role == "reference" else read_labels
+    labels = read(path, own.grid)
+    carried = resample_labels(labels, own.grid, fixed.grid, matrix)
+    lost = np.setdiff1d(labels, carried)
+    if lost.size and labels.any():
+        told = "the lesions" if role == "reference" else f"label(s) {', '.join(map(str, lost))}"
+        return carried, f"{told} of {path.name} vanished between the voxels of {fixed.path.name}"
+    return carried, ""
+
+
+def _require_grid(path: Path, volumes: Mapping[str, Volume], settings: PreparationSettings) -> None:
+    """Raises InputError unless a mask lies on the grid of the image that it was drawn on."""
+    grid, own = read_grid(path), volumes[settings.masks_on]
+    if grid.matches(own.grid):
+        return
+    fitting = [channel for channel, volume in volumes.items() if grid.matches(volume.grid)]
+    shapes = ", ".join(
+        f"{channel} {volume.path} {volume.grid.shape}" for channel, volume in volumes.items()
+    )
+    advice = (
+        f"it lies on that of {fitting[0]}: give --mask-on {fitting[0]} if it was drawn there"
+        if fitting
+        else f"nor does it lie on another's ({shapes}): give the mask on the grid of its image"
+    )
+    raise InputError(
+        f"{path} {grid.shape} does not lie on the grid of {settings.masks_on}, {own.path} "
+        f"{own.grid.shape}, that it was drawn on; {advice}."
+    )

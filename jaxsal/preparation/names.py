@@ -1,0 +1,58 @@
+"""What prepared scans are called: names of BIDS derivatives, by which they can be found again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from jaxsal.cohort.sources.bids import usual_suffix
+from jaxsal.cohort.storage.names import camel_case, name_of
+
+_MASKS = MappingProxyType({"reference": "mask", "instances": "dseg"})
+
+
+@dataclass(frozen=True)
+class PreparedNames:
+    """Names of a prepared scan's files, relative to the folder of all.
+
+    Attributes:
+        stem: what they all begin with; see `jaxsal.cohort.entries.Entry.stem`.
+        suffixes: BIDS's by channel; see `suffixes_of`.
+    """
+
+    stem: str
+    suffixes: Mapping[str, str]
+
+    def image(self, channel: str) -> str:
+        """A channel's image."""
+        return self._image(channel, "nii.gz")
+
+    def sidecar(self, channel: str) -> str:
+        """What tells how the channel's image came about."""
+        return self._image(channel, "json")
+
+    def transform(self, channel: str, fixed: str) -> str:
+        """The transform by which the image was resampled, for ITK."""
+        ends = camel_case(channel), camel_case(fixed)
+        return name_of(self.stem, "from-{}_to-{}_mode-image_xfm.txt".format(*ends))
+
+    def mask(self, role: str) -> str:
+        """The reference or the instances."""
+        return name_of(self.stem, f"label-lesion_{_MASKS[role]}.nii.gz")
+
+    @property
+    def picture(self) -> str:
+        """The picture to check the scan by."""
+        return name_of(self.stem, "desc-preproc_check.png", "figures")
+
+    def _image(self, channel: str, extension: str) -> str:
+        suffix = self.suffixes[channel]
+        alike = list(self.suffixes.values()).count(suffix) > 1
+        told = camel_case(f"{channel} preproc") if alike else "preproc"
+        return name_of(self.stem, f"desc-{told}_{suffix}.{extension}")
+
+
+def suffixes_of(channels: tuple[str, ...]) -> dict[str, str]:
+    """BIDS's suffix of each channel; of one that BIDS does not know, its own name."""
+    return {channel: usual_suffix(channel) or camel_case(channel) for channel in channels}

@@ -1,0 +1,198 @@
+"""A cohort prepared, unattended: what is done stays done, and a bad scan does not stop the others.
+
+The folder of results has BIDS's names, and a table of the scans that are done, which is a manifest
+of the prepared cohort; see `jaxsal.cohort.sources.manifest`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jaxsal.cohort.entries import ENTITIES, Entry
+from jaxsal.cohort.storage.lock import Shard, locked
+from jaxsal.cohort.storage.records import ScanRecord, are_same, write_json
+from jaxsal.cohort.workers import in_processes
+from jaxsal.cores import available_cores
+from jaxsal.errors import InputError
+from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
+from jaxsal.preparation.names import PreparedNames, suffixes_of
+from jaxsal.preparation.scan import Task, prepare_scan, record_path
+from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.scan.results import write_table
+
+OnScan = Callable[[ScanRecord, bool], None]  # what became of a scan, and whether it was done now
+
+
+def prepare_cohort(
+    entries: Sequence[Entry],
+    out: Path,
+    settings: PreparationSettings,
+    processes: int | None = None,
+    on_scan: OnScan = lambda record, is_new: None,
+    *,
+    overwrite: bool = False,
+) -> list[ScanRecord]:
+    """Prepares every scan of a cohort that is not prepared yet, or whose files have changed.
+
+    Args:
+        entries: the cohort, with images in the order of the settings' channels.
+        out: the folder for the results.
+        settings: how scans are prepared.
+        processes: how many scans are prepared at once; None: one per CPU core. Results do not
+            depend on it.
+        on_scan: is told of every scan.
+        overwrite: whether to prepare all of them again.
+
+    Returns:
+        What became of each scan, in their order; those that failed have no results.
+
+    Raises:
+        InputError: the extra is not installed; the folder is in use, or holds something else or
+            results of other settings; or a process was ended.
+        OutputError: nothing can be written.
+    """
+    if processes is not None and processes < 1:
+        raise InputError(f"processes must be at least 1, got {processes}")
+    import_simpleitk()
+    if settings.register:
+        import_elastix()
+    _require_own(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(
+        out / ".jaxsal" / "locks", Shard(), lambda _: _begin(out, settings, overwrite=overwrite)
+    ):
+        return _run(entries, out, settings, processes or available_cores(), on_scan)
+
+
+def _run(
+    entries: Sequence[Entry],
+    out: Path,
+    settings: PreparationSettings,
+    processes: int,
+    on_scan: OnScan,
+) -> list[ScanRecord]:
+    done: dict[str, ScanRecord] = {}
+    left = []
+    for entry in entries:
+        record = _finished(entry, out, settings)
+        if record is None:
+            left.append(_task(entry, out, settings))
+            continue
+        done[entry.stem] = record
+        on_scan(record, False)
+    try:
+        with in_processes(prepare_scan, left, min(processes, len(left))) as records:
+            for record in records:
+                done[record.stem] = record
+                on_scan(record, True)
+    finally:  # also when interrupted
+        found = [done[entry.stem] for entry in entries if entry.stem in done]
+        _write_tables(out, settings, entries, found)
+    return found
+
+
+def _require_own(out: Path) -> None:
+    """Refuses folders with anything but prepared scans."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out} is a file: give a folder for the results")
+    if any(out.iterdir()) and _told(out).get("command") != "preprocess":
+        raise InputError(f"{out} holds other files: give a folder of its own for prepared scans")
+
+
+def _begin(out: Path, settings: PreparationSettings, *, overwrite: bool) -> None:
+    """Makes sure that all results of the folder are of the same settings."""
+    identity = json.loads(json.dumps(asdict(settings)))
+    before = _told(out).get("settings")
+    if overwrite:
+        for path in record_path(out, "x").parent.glob("*.json"):
+            _remove(out, path)
+    elif before not in (None, identity):
+        differing = ", ".join(
+            f"{name} {before.get(name)!r}, now {value!r}"
+            for name, value in identity.items()
+            if before.get(name) != value
+        )
+        raise InputError(
+            f"the scans in {out} were prepared otherwise ({differing}): choose another folder, or "
+            "--overwrite"
+        )
+    for name in ("scans", "unfinished"):
+        (out / ".jaxsal" / name).mkdir(parents=True, exist_ok=True)
+    told = {"command": "preprocess", "settings": identity, "software": versions()}
+    write_json(out / "run.json", told)
+    about = {
+        "Name": "scans prepared for segmentation",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "jaxsal preprocess", "Version": told["software"]["jaxsal"]}],
+    }
+    write_json(out / "dataset_description.json", about)
+
+
+def _told(out: Path) -> dict[str, Any]:
+    """What an earlier run left of itself."""
+    try:
+        told = json.loads((out / "run.json").read_bytes())
+    except (OSError, ValueError):
+        # One that was ended before it began has left nothing but its lock.
+        only_lock = [path.name for path in out.glob("*")] == [".jaxsal"]
+        return {"command": "preprocess"} if only_lock else {}
+    return told if isinstance(told, dict) else {}
+
+
+def _finished(entry: Entry, out: Path, settings: PreparationSettings) -> ScanRecord | None:
+    """The record of a scan that need not be done again; else its old results are removed."""
+    path = record_path(out, entry.stem)
+    record = ScanRecord.read(path)
+    if record is None:
+        return None
+    same = record.id == entry.id and are_same(record.inputs, entry.scan, settings.channels)
+    if same and not record.missing(out):
+        return record
+    _remove(out, path)
+    return None
+
+
+def _remove(out: Path, path: Path) -> None:
+    """Removes a scan's results, and its record last."""
+    record = ScanRecord.read(path)
+    for name in record.files if record is not None else ():
+        (out / name).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _task(entry: Entry, out: Path, settings: PreparationSettings) -> Task:
+    roles = entry.scan.roles(settings.channels)
+    images = {channel: roles.pop(channel) for channel in settings.channels}
+    names = PreparedNames(entry.stem, suffixes_of(settings.channels))
+    return Task(entry.id, names, images, roles, out, settings)
+
+
+def _write_tables(
+    out: Path,
+    settings: PreparationSettings,
+    entries: Sequence[Entry],
+    records: Sequence[ScanRecord],
+) -> None:
+    """Writes the manifest of the prepared cohort, and the scans that failed, if there are any."""
+    entities = {entry.stem: entry.entities for entry in entries}
+    rows = [
+        {"scan": r.id, **entities[r.stem], **r.rows[0], "seconds": r.seconds, "note": r.reason}
+        for r in records
+        if r.status == "finished"
+    ]
+    first = ["scan", *ENTITIES, *settings.channels, "reference", "instances"]
+    used = {name for row in rows for name in row} | {"scan", *settings.channels}
+    order = [*first, *(name for row in rows for name in row)]
+    columns = [name for name in dict.fromkeys(order) if name in used]
+    write_table(out / "scans.tsv", columns, rows)
+    failed = [{"scan": r.id, "reason": " ".join(r.reason.split())} for r in records if not r.rows]
+    (out / "failed.tsv").unlink(missing_ok=True)
+    if failed:
+        write_table(out / "failed.tsv", ["scan", "reason"], failed)

@@ -1,0 +1,247 @@
+"""One scan prepared, from its files to results in the folder of all; imports no JAX.
+
+Its results are written beside that folder's others only when all are there, and recorded last: what
+has no record is not done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from jaxsal.cohort.storage.records import Inputs, ScanRecord, Stamp, write_json
+from jaxsal.errors import InputError, OutputError
+from jaxsal.files import file_checksum, whole_file
+from jaxsal.preparation.bias import ITERATIONS, WORKING_VOXEL, bias_field
+from jaxsal.preparation.carry import carry_mask
+from jaxsal.preparation.libraries import versions
+from jaxsal.preparation.names import PreparedNames
+from jaxsal.preparation.picture import check_picture
+from jaxsal.preparation.register import Registration, register
+from jaxsal.preparation.resample import transform_file
+from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.preparation.spatial import corner_displacement
+from jaxsal.report.figures import save_figure
+from jaxsal.volumes import read_volume, require_same_grid, write_volume
+
+_BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # the last is how ITK fails
+
+
+@dataclass(frozen=True)
+class Task:
+    """A scan to be prepared; can be pickled.
+
+    Attributes:
+        id: what its owner calls it.
+        names: of its results.
+        images: its files by channel.
+        masks: its "reference" or "instances", if it has any.
+        out: the folder of all.
+        settings: how it is prepared.
+    """
+
+    id: str
+    names: PreparedNames
+    images: Mapping[str, Path]
+    masks: Mapping[str, Path]
+    out: Path
+    settings: PreparationSettings
+
+    @property
+    def record(self) -> Path:
+        """Where it is recorded that the scan is done."""
+        return record_path(self.out, self.names.stem)
+
+
+def record_path(out: Path, stem: str) -> Path:
+    """Where it is recorded that a scan is done."""
+    return out / ".jaxsal" / "scans" / f"{stem}.json"
+
+
+def prepare_scan(task: Task) -> ScanRecord:
+    """Prepares a scan.
+
+    Returns:
+        Its record, which is on the disk as well; or why it failed.
+
+    Raises:
+        OutputError: nothing can be written.
+    """
+    started = perf_counter()
+    staging = task.out / ".jaxsal" / "unfinished" / task.names.stem
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        inputs = _inputs(task)
+        work = _Work(task, staging, inputs)
+        row, note = work.run()
+        files = _deliver(staging, task.out)
+    except OutputError:
+        raise
+    except _BAD_SCAN as error:
+        reason = str(error) if isinstance(error, InputError | OSError) else repr(error)
+        return ScanRecord(task.id, task.names.stem, "failed", {}, reason)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    seconds = round(perf_counter() - started, 1)
+    record = ScanRecord(
+        *(task.id, task.names.stem),
+        status="finished",
+        inputs=inputs,
+        reason=note,
+        rows=[row],
+        files=files,
+        seconds=seconds,
+        ran=versions(),
+    )
+    record.write(task.record)
+    return record
+
+
+class _Work:
+    """What is done to one scan, step by step."""
+
+    def __init__(self, task: Task, staging: Path, inputs: Inputs) -> None:
+        self._task, self._staging, self._inputs = task, staging, inputs
+        self._settings = task.settings
+        self._volumes = {channel: read_volume(path) for channel, path in task.images.items()}
+        self._fixed = self._volumes[self._settings.fixed]
+        self._registered: dict[str, Registration] = {}
+        self._fields: dict[str, np.ndarray] = {}
+        self._images: dict[str, np.ndarray] = {}
+
+    def run(self) -> tuple[dict[str, Any], str]:
+        """Computes and writes all; returns the scan's row of the table, and what to know of it."""
+        matrices = {channel: np.eye(4) for channel in self._task.images}
+        notes = []
+        # Masks first: what is wrong with them is found before anything takes long.
+        for role, path in self._task.masks.items():
+            carry_mask(role, path, self._volumes, self._settings, matrices[self._settings.fixed])
+        self._register()
+        for channel, found in self._registered.items():
+            matrices[channel] = found.matrix
+            notes += [found.note] if found.note else []
+        for role, path in self._task.masks.items():
+            matrix = matrices[self._settings.masks_on]
+            labels, note = carry_mask(role, path, self._volumes, self._settings, matrix)
+            notes += [note] if note else []
+            write_volume(self._path(self._task.names.mask(role)), labels, self._fixed.grid)
+        self._correct()
+        self._write()
+        return self._row(), "; ".join(notes)
+
+    def _register(self) -> None:
+        for channel, volume in self._volumes.items():
+            self._images[channel] = volume.data
+            if channel == self._settings.fixed:
+                continue
+            if not self._settings.register:
+                names = str(volume.path), str(self._fixed.path)
+                require_same_grid(names[0], volume.grid, names[1], self._fixed.grid)
+                continue
+            found = register(self._fixed, volume, self._settings.transform)
+            self._registered[channel], self._images[channel] = found, found.after
+
+    def _correct(self) -> None:
+        if self._settings.correct_bias:
+            for channel, image in self._images.items():
+                name = str(self._volumes[channel].path)
+                self._fields[channel] = bias_field(image, self._fixed.grid, name)
+
+    def _write(self) -> None:
+        names = self._task.names
+        for channel, image in self._images.items():
+            field = self._fields.get(channel)
+            done = image if field is None else image / field
+            write_volume(self._path(names.image(channel)), done, self._fixed.grid)
+            write_json(self._path(names.sidecar(channel)), self._sidecar(channel))
+        for channel, found in self._registered.items():
+            path = self._path(names.transform(channel, self._settings.fixed))
+            with whole_file(path) as file:
+                file.write(transform_file(found.matrix))
+        figure = check_picture(
+            self._task.id,
+            self._fixed.grid,
+            self._fixed.data,
+            {channel: (r.before, r.after) for channel, r in self._registered.items()},
+            {channel: (self._images[channel], field) for channel, field in self._fields.items()},
+        )
+        save_figure(figure, self._path(names.picture))
+
+    def _path(self, name: str) -> Path:
+        path = self._staging / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _sidecar(self, channel: str) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "Description": "prepared for a network: registered and corrected as told below",
+            "Sources": [self._source(channel)],
+            "SpatialReference": self._source(self._settings.fixed),
+            "Software": versions(),
+        }
+        if channel in self._registered:
+            found = self._registered[channel]
+            told["Registration"] = {
+                "Method": "elastix, mutual information, cubic B-splines",
+                "Transform": self._settings.transform,
+                "MatrixRASmm": found.matrix.tolist(),
+                "MutualInformationBefore": found.information_before,
+                "MutualInformationAfter": found.information_after,
+                "Note": found.note,
+            }
+        if channel in self._fields:
+            told["BiasCorrection"] = {
+                "Method": "N4",
+                "Iterations": ITERATIONS,
+                "WorkingVoxelMm": WORKING_VOXEL,
+                "FieldPercentiles1And99": _spread(self._images[channel], self._fields[channel]),
+            }
+        return told
+
+    def _source(self, channel: str) -> dict[str, Any]:
+        stamp = self._inputs[channel]
+        return {"Channel": channel} | (asdict(stamp) if stamp else {})
+
+    def _row(self) -> dict[str, Any]:
+        names = self._task.names
+        row: dict[str, Any] = {channel: names.image(channel) for channel in self._images}
+        row |= {role: names.mask(role) for role in self._task.masks}
+        for channel, found in self._registered.items():
+            row[f"{channel}_information_before"] = found.information_before
+            row[f"{channel}_information_after"] = found.information_after
+            row[f"{channel}_moved_mm"] = corner_displacement(found.matrix, self._fixed.grid)
+        for channel, field in self._fields.items():
+            low, high = _spread(self._images[channel], field)
+            row[f"{channel}_bias_low"], row[f"{channel}_bias_high"] = low, high
+        return row | {"picture": names.picture}
+
+
+def _inputs(task: Task) -> Inputs:
+    """The scan's files as they are, each of which is there."""
+    for path in {**task.images, **task.masks}.values():
+        if not path.exists():
+            raise InputError(f"{path} does not exist: check the name.")
+    return {role: Stamp.of(path) for role, path in {**task.images, **task.masks}.items()}
+
+
+def _deliver(staging: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """Moves what was written to where it belongs; returns each file's size and checksum."""
+    files = {}
+    for path in sorted(path for path in staging.rglob("*") if path.is_file()):
+        name = path.relative_to(staging).as_posix()
+        files[name] = {"bytes": path.stat().st_size, "sha256": file_checksum(path)}
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, out / name)
+    return files
+
+
+def _spread(image: np.ndarray, field: np.ndarray) -> list[float]:
+    """What a field lies between, but for its extremes, where there is an image."""
+    return [float(value) for value in np.percentile(field[image != 0], (1, 99))]
