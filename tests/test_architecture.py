@@ -17,8 +17,9 @@ ROOT = Path(jaxsal.__file__).parents[1]
 FOLDERS = {"jaxsal": "jaxsal", "jaxsal_converters": "converters"}
 
 # Parts of the package, and what none of their modules may import, anywhere.
+WHOLES = ("jaxsal.preparation", "jaxsal.training", "jaxsal.experiments")  # each by itself
 EDGE = (
-    *("jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation", "jaxsal.preparation", "jaxsal.cli"),
+    *("jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation", *WHOLES, "jaxsal.cli"),
     *("jaxsal.report", "jaxsal.demo", "jaxsal_converters"),
 )
 ABOVE = ("jaxsal.cli", "jaxsal.demo", "jaxsal_converters", "rich")
@@ -50,14 +51,15 @@ FORBIDDEN = {
         *("jaxsal.saliency", "jaxsal.nets", "jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation"),
         "jaxsal.cli",
     ),
-    "jaxsal.scan": ("jaxsal.cohort", "jaxsal.evaluation", *ABOVE),
-    "jaxsal.cohort": ("jaxsal.evaluation", "jaxsal.preparation", "jaxsal.experiments", *ABOVE),
-    "jaxsal.evaluation": ("jaxsal.preparation", "jaxsal.experiments", *ABOVE),
+    "jaxsal.scan": ("jaxsal.cohort", "jaxsal.evaluation", *WHOLES, *ABOVE),
+    "jaxsal.cohort": ("jaxsal.evaluation", *WHOLES, *ABOVE),
+    "jaxsal.evaluation": (*WHOLES, *ABOVE),
     "jaxsal.preparation": (
         *("jax", "jaxsal.saliency", "jaxsal.field", "jaxsal.nets", "jaxsal.model"),
-        *("jaxsal.evaluation", "jaxsal.experiments", *ABOVE),
+        *("jaxsal.evaluation", "jaxsal.training", "jaxsal.experiments", *ABOVE),
     ),
-    "jaxsal.experiments": ("jaxsal.preparation", *ABOVE),
+    "jaxsal.training": ("jaxsal.preparation", "jaxsal.experiments", *ABOVE),
+    "jaxsal.experiments": ("jaxsal.preparation", "jaxsal.training", *ABOVE),
     "jaxsal": ("torch", "monai"),
     "jaxsal_converters": ("jaxsal.scan", "jaxsal.cli", "jaxsal.saliency", "jaxsal.field"),
 }

@@ -1,0 +1,1 @@
+"""Training of networks: patches of scans, their augmentation, steps, validation, and the run."""
