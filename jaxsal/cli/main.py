@@ -13,7 +13,18 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 from jaxsal import __version__
-from jaxsal.cli import bench, cohort, convert, demo, evaluate, explain, info, predict, report
+from jaxsal.cli import (
+    bench,
+    cohort,
+    convert,
+    demo,
+    evaluate,
+    experiment,
+    explain,
+    info,
+    predict,
+    report,
+)
 from jaxsal.errors import InputError, OutputError
 
 _COMMANDS: tuple[ModuleType, ...] = (
@@ -25,6 +36,7 @@ _COMMANDS: tuple[ModuleType, ...] = (
     cohort,
     report,
     evaluate,
+    experiment,
     bench,
 )
 _MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143

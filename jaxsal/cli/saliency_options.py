@@ -80,7 +80,26 @@ def add_several(parser: argparse.ArgumentParser) -> None:
     _add_common(parser, group)
 
 
-def _add_common(parser: argparse.ArgumentParser, group: argparse._ActionsContainer) -> None:
+def add_smoothgrad(parser: argparse.ArgumentParser) -> None:
+    """SmoothGrad for every lesion, by the aggregate that the command chooses; see `smoothgrad`."""
+    group = parser.add_argument_group("saliency")
+    _add_field_and_seed(group)
+    _add_noise(group)
+    _add_approximations(group)
+
+
+def smoothgrad(options: argparse.Namespace) -> SmoothGradSettings:
+    """The settings given by the options of `add_smoothgrad`.
+
+    Raises:
+        InputError: an option is out of range, or does not go with another one.
+    """
+    names = {*_OWN["smoothgrad"], *_COMMON} & set(vars(options))
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return SmoothGradSettings(**given)
+
+
+def _add_field_and_seed(group: argparse._ActionsContainer) -> None:
     shared.add_field(
         group,
         "what is differentiated: the windows' blended logits, or the whole "
@@ -91,6 +110,10 @@ def _add_common(parser: argparse.ArgumentParser, group: argparse._ActionsContain
         type=int,
         help=f"of noise and probes; default: {SmoothGradSettings.seed}",
     )
+
+
+def _add_common(parser: argparse.ArgumentParser, group: argparse._ActionsContainer) -> None:
+    _add_field_and_seed(group)
     _add_smoothgrad(parser.add_argument_group("for --method smoothgrad"))
     _add_gradcam(parser.add_argument_group("for --method gradcam++ and gradcam"))
 
@@ -103,6 +126,18 @@ def _add_smoothgrad(group: argparse._ActionsContainer) -> None:
         help="of a lesion's single-voxel gradients: signed maximum (quantitative, Eq. 3), "
         f"mean (Eq. 2) or sum; for the instance level; default: {defaults.aggregate}",
     )
+    _add_noise(group)
+    group.add_argument(
+        "--standard-error",
+        action="store_true",
+        default=None,
+        help="save the standard error of each map beside it, as ..._se.nii.gz",
+    )
+    _add_approximations(group)
+
+
+def _add_noise(group: argparse._ActionsContainer) -> None:
+    defaults = SmoothGradSettings()
     group.add_argument(
         "--samples", type=int, metavar="N", help=f"noisy images; default: {defaults.samples}"
     )
@@ -120,13 +155,10 @@ def _add_smoothgrad(group: argparse._ActionsContainer) -> None:
         help="use fewer noisy images for a lesion whose map has a standard error below this "
         "fraction of its peak, such as 0.05; default: always all",
     )
-    group.add_argument(
-        "--standard-error",
-        action="store_true",
-        default=None,
-        help="save the standard error of each map beside it, as ..._se.nii.gz",
-    )
-    # For lesions of thousands of voxels, of which each takes a gradient.
+
+
+def _add_approximations(group: argparse._ActionsContainer) -> None:
+    """For lesions of thousands of voxels, of which each takes a gradient."""
     group.add_argument(
         "--voxels-per-lesion",
         type=int,
@@ -139,7 +171,7 @@ def _add_smoothgrad(group: argparse._ActionsContainer) -> None:
         type=int,
         metavar="G",
         help="approximate it as the published scripts can: by gradients of the summed logits of G "
-        f"consecutive voxels; default: {defaults.group_size}, exact",
+        f"consecutive voxels; default: {SmoothGradSettings.group_size}, exact",
     )
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import zip_longest
 
 import numpy as np
 
 from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.one_by_one import one_by_one
 from jaxsal.errors import InputError
 from jaxsal.lesions import segment
 from jaxsal.metrics import LesionCounts, dice, normalised_dice
 from jaxsal.model import Model
-from jaxsal.scan.loading import LoadedScan, load_scan
+from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import predict_probability
 from jaxsal.settings import PredictSettings
-
-_BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # the last is how XLA lacks memory
 
 
 @dataclass(frozen=True)
@@ -96,24 +93,12 @@ def evaluate(
     """
     if thresholds is None:
         thresholds = [model.threshold if settings.threshold is None else settings.threshold]
-    for entry, reading in _read_ahead(entries, model):
-        try:
-            done = Evaluation(entry, _scores(model, reading.result(), settings, thresholds))
-        except _BAD_SCAN as error:
-            done = Evaluation(entry, reason=_told(error))
-        yield done
 
+    def scores(entry: Entry, loaded: LoadedScan) -> dict[float, Scores]:
+        return _scores(model, loaded, settings, thresholds)
 
-def _read_ahead(
-    entries: Sequence[Entry], model: Model
-) -> Iterator[tuple[Entry, Future[LoadedScan]]]:
-    """Reads the next scan while one is worked with."""
-    with ThreadPoolExecutor(1, "reader") as pool:
-        ahead: Future[LoadedScan] | None = None
-        for entry, following in zip_longest(entries, entries[1:]):
-            reading = ahead or pool.submit(load_scan, entry.scan, model)
-            ahead = pool.submit(load_scan, following.scan, model) if following else None
-            yield entry, reading
+    for entry, found, reason in one_by_one(entries, model, scores):
+        yield Evaluation(entry, found or {}, reason)
 
 
 def _scores(
@@ -150,9 +135,3 @@ def score(
         predicted_mm3=float(np.count_nonzero(found) * grid.voxel_volume),
         reference_mm3=float(np.count_nonzero(reference) * grid.voxel_volume),
     )
-
-
-def _told(error: BaseException) -> str:
-    if isinstance(error, InputError | OSError):
-        return str(error)
-    return f"{type(error).__name__}: {error}".rstrip(": ")

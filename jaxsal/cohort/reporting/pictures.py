@@ -10,17 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from jaxsal.cohort.outline import Method
+from jaxsal.cohort.results import read_map, unchanged_image
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord, Stamp
 from jaxsal.cohort.workers import in_processes
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
-from jaxsal.grid import Grid
 from jaxsal.report.figures import lesion_figure, save_figure
-from jaxsal.volumes import read_labels, read_scan, read_volume
+from jaxsal.volumes import read_labels
 
 OnScan = Callable[[int, int], None]  # is told how many scans are done, and of how many
 
@@ -132,14 +130,14 @@ def draw_pictures(
 def draw(folder: Path, scan: ScanPictures) -> Drawn:
     """Draws a scan's pictures into the cohort's folder."""
     try:
-        image, grid = _image(scan.images)
+        image, grid = unchanged_image(scan.images)
         labels = read_labels(folder / scan.labels, grid)
     except Exception as error:  # of whatever kind, the other scans' are drawn
         return Drawn(scan.id, 0, f"no pictures: {_told(error)}")
     problems = []
     for picture in scan.pictures:
         try:
-            saliency, origin = _map([folder / name for name in picture.maps], grid)
+            saliency, origin = read_map([folder / name for name in picture.maps], grid)
             figure = lesion_figure(
                 image,
                 labels,
@@ -164,30 +162,3 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
 def _told(error: Exception) -> str:
     own = isinstance(error, InputError | OSError)
     return str(error) if own else f"{type(error).__name__}: {error}"
-
-
-def _image(images: Mapping[str, Stamp | None]) -> tuple[np.ndarray, Grid]:
-    """The image (X, Y, Z, C) to show the maps on, if it is still the one that was explained."""
-    paths = []
-    for channel, stamp in images.items():
-        if stamp is None:
-            raise InputError(f"the image of {channel} could not be read")
-        path = Path(stamp.file)
-        if not path.exists():
-            raise InputError(f"{path} is gone: put it back to see the maps on it")
-        if not stamp.is_same(path):
-            raise InputError(f"{path} has changed since: run the cohort again")
-        paths.append(path)
-    image, grid, _ = read_scan(paths, list(images))
-    return image, grid
-
-
-def _map(paths: Sequence[Path], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """A map (x, y, z, C), and the voxel of the image's grid (3,) that its first voxel is."""
-    volumes = [read_volume(path) for path in paths]
-    corner = volumes[0].grid.affine_mm[:, 3]
-    origin = np.rint(np.linalg.solve(grid.affine_mm, corner)[:3]).astype(int)
-    last = origin + volumes[0].data.shape
-    if np.any(origin < 0) or np.any(last > grid.shape):
-        raise InputError(f"{paths[0]} does not lie within the image: it was changed")
-    return np.stack([volume.data for volume in volumes], axis=-1), origin

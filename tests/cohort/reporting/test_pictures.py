@@ -26,7 +26,7 @@ def test_an_unexpected_error_of_a_scan_is_told(
     def fail(images: Any) -> Any:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr(pictures, "_image", fail)
+    monkeypatch.setattr(pictures, "unchanged_image", fail)
     problem = "no pictures: ZeroDivisionError: of all things"
     assert pictures.draw(tmp_path, scan) == Drawn("p", 0, problem)
 
@@ -39,9 +39,9 @@ def test_an_unexpected_error_of_a_picture_costs_it_only(
             raise IndexError("of all things")
         return "drawn"
 
-    monkeypatch.setattr(pictures, "_image", lambda images: (None, None))
+    monkeypatch.setattr(pictures, "unchanged_image", lambda images: (None, None))
     monkeypatch.setattr(pictures, "read_labels", lambda path, grid: None)
-    monkeypatch.setattr(pictures, "_map", lambda paths, grid: (None, None))
+    monkeypatch.setattr(pictures, "read_map", lambda paths, grid: (None, None))
     monkeypatch.setattr(pictures, "lesion_figure", figure)
     monkeypatch.setattr(pictures, "save_figure", lambda figure, path: path.write_text(figure))
     problem = "no picture of lesion 1: IndexError: of all things"

@@ -1,0 +1,72 @@
+"""What an experiment found, and the files that tell it: a table, a figure, and how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from jaxsal.cohort.storage.records import write_json
+from jaxsal.files import whole_file
+from jaxsal.scan.results import Row, write_table
+
+DPI = 150
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an experiment found.
+
+    Attributes:
+        columns: of the table: names and meanings, with units.
+        rows: of the table.
+        summary: the table's figures in a few rows, each with its sample size.
+        figure: drawn from the rows; None if there is nothing to draw.
+        notes: what is missing and why, and what the figures must not be taken for, in sentences.
+    """
+
+    columns: Mapping[str, str]
+    rows: Sequence[Row]
+    summary: Sequence[Row]
+    figure: Figure | None
+    notes: tuple[str, ...] = ()
+
+
+def write_findings(
+    findings: Findings, out: Path, name: str, facts: Mapping[str, Any]
+) -> list[Path]:
+    """Writes NAME.tsv, NAME.json (summary, notes, columns, facts) and NAME.png, each whole.
+
+    Args:
+        findings: what was found.
+        out: the folder.
+        name: of the experiment.
+        facts: what the findings depend on, ready for JSON.
+
+    Returns:
+        The files.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    table, told, picture = (out / f"{name}.{ending}" for ending in ("tsv", "json", "png"))
+    write_table(table, list(findings.columns), findings.rows)
+    write_json(
+        told,
+        {
+            "experiment": name,
+            "summary": list(findings.summary),
+            "notes": list(findings.notes),
+            "columns": dict(findings.columns),
+            **facts,
+        },
+    )
+    if findings.figure is None:
+        picture.unlink(missing_ok=True)  # an earlier one, of other findings
+        return [table, told]
+    with whole_file(picture) as file:
+        findings.figure.savefig(file, format="png", dpi=DPI, metadata={"Software": "jaxsal"})
+    return [table, told, picture]

@@ -1,0 +1,253 @@
+"""A network, a cohort and a folder: what experiments ask their questions of.
+
+Maps come from runs over the cohort, or over scans derived from it, each in a folder of its own
+under ``runs``: they are recorded lesion by lesion, gone on with after a kill, and shared by the
+experiments of one folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsal import __version__
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.one_by_one import one_by_one
+from jaxsal.cohort.results import CohortResults
+from jaxsal.cohort.run import run_cohort
+from jaxsal.cohort.sources.labels import distinct
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.lock import Shard, locked
+from jaxsal.errors import InputError
+from jaxsal.experiments.kept import KeptRows
+from jaxsal.experiments.monitor import Monitor, Silence
+from jaxsal.grid import Grid
+from jaxsal.model import Model
+from jaxsal.scan.loading import LoadedScan, Scan
+from jaxsal.scan.predict import Prediction, find_lesions
+from jaxsal.scan.provenance import model_facts
+from jaxsal.scan.results import Row
+from jaxsal.settings import CohortSettings, PredictSettings, SmoothGradSettings
+from jaxsal.volumes import write_volume
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A scan made from one of the cohort's.
+
+    Attributes:
+        tag: what tells it from others of the same scan, letters and digits; "" if there are none.
+        labels: (X, Y, Z) int32, the domains to explain.
+        images: one (X, Y, Z) per channel, in the units of the files; None: the scan's own.
+    """
+
+    tag: str
+    labels: np.ndarray
+    images: Sequence[np.ndarray] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A network, a cohort and a folder.
+
+    Attributes:
+        model: the network.
+        entries: the scans.
+        out: the folder.
+        prediction: how lesions are found.
+        saliency: how maps are computed.
+        portion: as in `jaxsal.settings.CohortSettings`.
+        maps: folder of a run over the cohort whose maps are used rather than computed again.
+        monitor: is told how far it is.
+        notes: what could not be done, in sentences; grows.
+        field: what is differentiated, as in `jaxsal.settings.ExplainSettings`.
+    """
+
+    model: Model
+    entries: Sequence[Entry]
+    out: Path
+    prediction: PredictSettings = field(default_factory=PredictSettings)
+    saliency: SmoothGradSettings = field(default_factory=SmoothGradSettings)
+    portion: int = CohortSettings.portion
+    maps: Path | None = None
+    monitor: Monitor = field(default_factory=Silence)
+    notes: list[str] = field(default_factory=list)
+    field: str = "sliding"
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The folder in use by one experiment at a time.
+
+        Raises:
+            InputError: another one is at work in it, or it cannot be made.
+        """
+        self._begin()
+        with locked(self.out / ".jaxsal" / "locks", Shard(), lambda others: None):
+            yield
+
+    def _begin(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot make the folder {self.out}: {error.strerror}; give another one"
+            ) from error
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What all findings depend on, ready for JSON."""
+        return {
+            "jaxsal": __version__,
+            "scans": [entry.id for entry in self.entries],
+            "model": model_facts(self.model),
+            "prediction": {**asdict(self.prediction), "threshold": self.threshold},
+            "saliency": {**asdict(self.saliency), "field": self.field},
+        }
+
+    @property
+    def threshold(self) -> float:
+        """Lesion probability at and above which a voxel is lesion."""
+        own = self.prediction.threshold
+        return self.model.threshold if own is None else own
+
+    def lesions(self) -> CohortResults:
+        """The maps of all lesions of the cohort: Eq. 3, the signed maximum."""
+        saliency = replace(self.saliency, aggregate="max")
+        return self._run(self.maps or self.out / "runs" / "lesions", self.entries, saliency)
+
+    def run(
+        self, name: str, entries: Sequence[Entry], saliency: SmoothGradSettings | None = None
+    ) -> CohortResults:
+        """The maps of all lesions of some scans.
+
+        Args:
+            name: of the run, and of its folder under ``runs``.
+            entries: the scans.
+            saliency: how maps are computed; None: as the study's.
+        """
+        return self._run(self.out / "runs" / name, entries, saliency or self.saliency)
+
+    def _run(
+        self, root: Path, entries: Sequence[Entry], saliency: SmoothGradSettings
+    ) -> CohortResults:
+        self.monitor.stage(root.name)
+        begun = _kept(root)
+        run = run_cohort(
+            self.model,
+            entries,
+            root,
+            prediction=self.prediction,
+            settings=CohortSettings(
+                (saliency,),
+                field=self.field,
+                output=begun.get("output", "cropped"),
+                portion=begun.get("portion", self.portion),
+            ),
+            on_scan=lambda entry, progress: self.monitor.detail(
+                f"{entry.id}: {progress.lesions_done}/{progress.lesions} maps"
+            ),
+        )
+        with run:
+            for done, result in enumerate(run, start=1):
+                self.monitor.count(done, len(run.entries), "scans")
+                if result.status == "failed":
+                    self.note(f"{root.name}: {result.id} is left out: {result.reason}")
+                elif result.reason:
+                    self.note(f"{root.name}: {result.id}: {result.reason}")
+        return CohortResults(root)
+
+    def note(self, text: str) -> None:
+        """Keeps a sentence for the reader of the findings, once."""
+        text = " ".join(text.split())
+        if text not in self.notes:
+            self.notes.append(text)
+            self.monitor.say(text)
+
+    def derive(
+        self, name: str, entry: Entry, grid: Grid, derived: Sequence[Derived]
+    ) -> list[Entry]:
+        """Writes scans made from one of the cohort's, for a `run` over them.
+
+        Args:
+            name: of the run.
+            entry: the scan that they were made from.
+            grid: of its images.
+            derived: what was made.
+
+        Returns:
+            The scans; those without any domain are left out.
+        """
+        folder = self.out / "scans" / name
+        made = []
+        for scan in derived:
+            if not scan.labels.any():
+                continue
+            entities = dict(entry.entities)
+            if scan.tag:
+                entities["acquisition"] = entities.get("acquisition", "") + scan.tag
+            stem = Entry("", entry.scan, entities).stem
+            folder.mkdir(parents=True, exist_ok=True)
+            instances = folder / f"{stem}_dseg.nii.gz"
+            write_volume(instances, scan.labels.astype(np.int32), grid)
+            images = entry.scan.images
+            if scan.images is not None:
+                images = tuple(folder / f"{stem}_{c}.nii.gz" for c in self.model.channels)
+                for path, image in zip(images, scan.images, strict=True):
+                    write_volume(path, np.asarray(image, np.float32), grid)
+            name_of_scan = f"{entry.id} {scan.tag}".rstrip()
+            made.append(Entry(name_of_scan, Scan(images, instances=instances), entities))
+        return list(distinct(made)) if made else []
+
+    def each_scan(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        compute: Callable[[Entry, Prediction], list[Row]],
+    ) -> Iterator[tuple[Entry, list[Row]]]:
+        """Rows of each scan; those of scans that were done before are not computed again.
+
+        Args:
+            name: of the experiment.
+            settings: what the rows depend on besides model, prediction and scan; for JSON.
+            compute: makes the rows of a scan, ready for JSON.
+
+        Yields:
+            Each scan with its rows. One that cannot be worked with is noted.
+        """
+        self.monitor.stage(name)
+        facts = {key: self.facts[key] for key in ("jaxsal", "model", "prediction")}
+        kept = KeptRows(
+            self.out / ".jaxsal" / name, self.model.channels, {**facts, "settings": dict(settings)}
+        )
+        found = {entry.stem: kept.rows(entry) for entry in self.entries}
+
+        def work(entry: Entry, loaded: LoadedScan) -> list[Row]:
+            rows = compute(entry, find_lesions(self.model, loaded, self.prediction))
+            kept.keep(entry, rows)
+            return rows
+
+        todo = [entry for entry in self.entries if found[entry.stem] is None]
+        for done, (entry, rows, reason) in enumerate(
+            one_by_one(todo, self.model, work), start=len(self.entries) - len(todo) + 1
+        ):
+            found[entry.stem] = rows
+            self.monitor.count(done, len(self.entries), "scans")
+            if reason:
+                self.note(f"{name}: {entry.id} is left out: {reason}")
+        for entry in self.entries:
+            rows = found[entry.stem]
+            if rows is not None:
+                yield entry, rows
+
+
+def _kept(root: Path) -> dict[str, Any]:
+    """What a run that began a folder keeps of its maps, and in which portions."""
+    try:
+        return dict(CohortFolder(root).told()["identity"]["settings"])
+    except (InputError, KeyError):
+        return {}
