@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from jaxsal.experiments.context import context
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.study import Study
 
-EXPERIMENTS: Mapping[str, Callable[[Study, Any], Findings]] = MappingProxyType({})
+EXPERIMENTS: Mapping[str, Callable[[Study, Any], Findings]] = MappingProxyType(
+    {
+        "context": context,
+    }
+)

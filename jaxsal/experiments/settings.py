@@ -41,6 +41,43 @@ class GroupsSettings:
             raise InputError(f"volume must be more than zero, got {self.volume}")
 
 
+@dataclass(frozen=True)
+class ContextSettings:
+    """How much of a lesion's surroundings the network needs to find it (Fig. 15).
+
+    Attributes:
+        volume: smallest and largest lesion, in mm³, both included.
+        steps: largest number of dilations by one voxel.
+        view: what the network is run on. "centred": one window around each lesion; "field": all
+            windows that reach it, blended as where lesions are found, which takes as many times as
+            long.
+        batch: windows that are computed at once.
+    """
+
+    volume: tuple[float, float] = option((90.0, 120.0), "smallest and largest lesion", "MM3:MM3")
+    steps: int = option(35, "largest number of dilations by one voxel", "N")
+    view: str = option("centred", "run on one window per lesion, or on the whole field", "VIEW")
+    batch: int = option(4, "windows at once; the more, the more memory", "N")
+
+    def __post_init__(self) -> None:
+        _check_range("volume", self.volume)
+        if not 1 <= self.steps <= 254:
+            raise InputError(f"steps must be from 1 to 254, got {self.steps}")
+        if self.view not in ("centred", "field"):
+            raise InputError(f"view must be centred or field, got {self.view!r}")
+        if self.batch < 1:
+            raise InputError(f"batch must be 1 or more, got {self.batch}")
+
+
+def _check_range(name: str, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    if not 0 <= low <= high:
+        raise InputError(
+            f"{name} must be the smallest and the largest, such as 90:120, got {low:g}:{high:g}"
+        )
+
+
 SETTINGS: dict[str, type] = {
+    "context": ContextSettings,
     "groups": GroupsSettings,
 }

@@ -1,0 +1,42 @@
+"""Which lesions an experiment takes, and what to say where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from jaxsal.lesions import Instance
+
+FOUND = ("TP", "predicted", "given")
+"""Kinds of lesions that the network found as far as is known; all of these without a reference."""
+
+
+def of_volume(instances: Iterable[Instance], volume: tuple[float, float]) -> list[Instance]:
+    """Lesions that were found and are from so large to so large, in mm³, both included."""
+    low, high = volume
+    tolerance = 1e-5 * high  # affines are rounded
+    return [
+        each
+        for each in instances
+        if each.kind in FOUND and low - tolerance <= each.volume_mm3 <= high + tolerance
+    ]
+
+
+def none_of_volume(volumes: Sequence[float], wanted: tuple[float, float]) -> str:
+    """Says that no lesion is of a volume, and proposes another that half of them are of.
+
+    Args:
+        volumes: of the lesions that were found, in mm³.
+        wanted: smallest and largest.
+    """
+    told = f"no lesion that was found has {wanted[0]:g} to {wanted[1]:g} mm³"
+    if not len(volumes):
+        return f"{told}: none was found at all"
+    low, high = np.quantile(volumes, (0.25, 0.75))
+    low, high = np.floor(low), np.ceil(high)
+    number = int(np.sum((np.asarray(volumes) >= low) & (np.asarray(volumes) <= high)))
+    return (
+        f"{told}; there are {len(volumes)}, of {min(volumes):.0f} to {max(volumes):.0f} mm³: "
+        f"--volume {low:g}:{high:g} takes {number} of them"
+    )
