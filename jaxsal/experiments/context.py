@@ -9,13 +9,14 @@ from functools import partial
 import numpy as np
 
 from jaxsal.cohort.entries import Entry
-from jaxsal.experiments.choice import FOUND, none_of_volume, of_volume
+from jaxsal.experiments.choice import FOUND, another_range, none_of_volume, of_volume
 from jaxsal.experiments.context_figure import context_figure
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import ContextSettings
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.surroundings import ContextScores, context_scores
 from jaxsal.lesions import Instance
+from jaxsal.report.distributions import FEWEST
 from jaxsal.scan.predict import Prediction, as_run, make_field
 from jaxsal.scan.results import Row
 
@@ -61,22 +62,25 @@ class Curve:
 
     @property
     def plateau(self) -> int | None:
-        """The step from which on the mean score stays near its last value; None if from none.
+        """The place from which on the mean score stays near its last value; None if from none.
 
-        Near: within `PLATEAU` of the difference of its largest and smallest value.
+        The last place itself says nothing. Near: within `PLATEAU` of the difference of its largest
+        and smallest value.
         """
         near = np.abs(self.mean - self.mean[-1]) <= PLATEAU * np.ptp(self.mean)
-        return self._from(near)
+        first = _always_from(near)
+        return first if first < len(near) - 1 else None
 
     @property
     def all_detected(self) -> int | None:
-        """The step from which on all lesions are detected; None if from none."""
-        return self._from(self.detected == self.lesions, alone=True)
+        """The place from which on all lesions are detected; None if from none."""
+        first = _always_from(self.detected == self.lesions)
+        return first if first < len(self.steps) else None
 
-    def _from(self, true: np.ndarray, *, alone: bool = False) -> int | None:
-        """The first place from which on it is true; not the last, which says nothing by itself."""
-        first = len(true) - int(np.argmin(true[::-1])) if not true.all() else 0
-        return first if first < len(true) - (not alone) else None
+
+def _always_from(true: np.ndarray) -> int:
+    """The first place from which on it is always true; the length if it is not in the end."""
+    return 0 if true.all() else len(true) - int(np.argmin(true[::-1]))
 
 
 def context(study: Study, settings: ContextSettings) -> Findings:
@@ -96,8 +100,11 @@ def context(study: Study, settings: ContextSettings) -> Findings:
         study.note(none_of_volume(volumes, settings.volume))
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     curve = curve_of(rows)
-    if curve.lesions == 1:
-        study.note("a single lesion has no standard deviation")
+    if curve.lesions < FEWEST:
+        study.note(
+            f"mean and standard deviation are those of {curve.lesions} lesion(s), which tells "
+            f"little; {another_range(volumes)}"
+        )
     figure = context_figure(rows, curve, study.threshold)
     return Findings(COLUMNS, rows, summary(curve), figure, tuple(study.notes))
 

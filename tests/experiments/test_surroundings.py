@@ -13,7 +13,7 @@ from tiny import ROI, TinyScan
 
 from jaxsal.errors import InputError
 from jaxsal.experiments.surroundings import context_scores, dilation_steps
-from jaxsal.field import SlidingWindow, sliding_window, whole_volume
+from jaxsal.field import SlidingWindow, sliding_window
 from jaxsal.grid import Grid
 from jaxsal.lesions import segment
 from jaxsal.model import Model
@@ -52,18 +52,16 @@ def test_steps_are_those_of_binary_dilation(seed: int) -> None:
         np.testing.assert_array_equal(steps <= number, expected)
 
 
-@pytest.mark.parametrize("kind", ["sliding", "whole"])
 def test_scores_are_those_of_the_field_on_masked_images(
-    kind: str, field: SlidingWindow, labels: np.ndarray, scan: TinyScan, tiny_model: Model
+    field: SlidingWindow, labels: np.ndarray, scan: TinyScan
 ) -> None:
-    run = field if kind == "sliding" else whole_volume(tiny_model)
     chosen = [int(labels.max()), 1]
-    found = context_scores(run, scan.image, labels, chosen, steps=STEPS, window=None, batch=4)
+    found = context_scores(field, scan.image, labels, chosen, steps=STEPS, window=None, batch=4)
     assert [each.label for each in found] == chosen
     for each in found:
         omega = labels == each.label
         for place, step in enumerate(STEPS):
-            logits = np.asarray(run(jnp.asarray(masked(scan.image, omega, step))))
+            logits = np.asarray(field(jnp.asarray(masked(scan.image, omega, step))))
             expected = special.softmax(logits.astype(np.float64), axis=-1)[..., 1][omega]
             assert each.mean[place] == pytest.approx(expected.mean(), abs=2e-6)
             assert each.highest[place] == pytest.approx(expected.max(), abs=2e-6)
@@ -87,14 +85,26 @@ def test_one_window_lies_around_the_lesion_and_within_the_image(
 
 
 def test_a_window_larger_than_the_image_is_filled_with_zeros(
-    labels: np.ndarray, scan: TinyScan, tiny_model: Model, field: SlidingWindow
+    labels: np.ndarray, scan: TinyScan
 ) -> None:
+    def network(batch: jax.Array) -> jax.Array:
+        """Tells where in the window it is."""
+        place = jnp.arange(batch.shape[1], dtype=jnp.float32)[:, None, None, None] / 32
+        return jnp.concatenate(
+            [
+                batch[..., :1] * place,
+                batch.mean((1, 2, 3), keepdims=True)[..., 1:] + 0 * batch[..., 1:],
+            ],
+            axis=-1,
+        )
+
     window = (32, 32, 32)
+    field = sliding_window(network, roi=ROI)
     (found,) = context_scores(field, scan.image, labels, [1], steps=(2,), window=window, batch=1)
     before = [(w - n) // 2 for w, n in zip(window, labels.shape, strict=True)]
     edges = [(b, w - n - b) for b, w, n in zip(before, window, labels.shape, strict=True)]
     padded = np.pad(masked(scan.image, labels == 1, 2), [*edges, (0, 0)])
-    logits = np.asarray(tiny_model(padded[None]))[0]
+    logits = np.asarray(network(padded[None]))[0]
     inside = np.pad(labels == 1, edges)
     expected = special.softmax(logits.astype(np.float64), axis=-1)[..., 1][inside]
     assert found.mean[0] == pytest.approx(expected.mean(), abs=2e-6)
