@@ -9,9 +9,11 @@ from typing import Any
 from jaxsal.experiments.context import context
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.study import Study
+from jaxsal.experiments.synthetic import synthetic
 
 EXPERIMENTS: Mapping[str, Callable[[Study, Any], Findings]] = MappingProxyType(
     {
         "context": context,
+        "synthetic": synthetic,
     }
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from jaxsal.lesions import Instance
+from jaxsal.scan.predict import Prediction
 
 FOUND = ("TP", "predicted", "given")
 """Kinds of lesions that the network found as far as is known; all of these without a reference."""
@@ -21,6 +22,16 @@ def of_volume(instances: Iterable[Instance], volume: tuple[float, float]) -> lis
         for each in instances
         if each.kind in FOUND and low - tolerance <= each.volume_mm3 <= high + tolerance
     ]
+
+
+def clearest(instances: Iterable[Instance], prediction: Prediction) -> list[Instance]:
+    """Lesions by their mean probability, the highest first."""
+
+    def mean(each: Instance) -> float:
+        inside = prediction.labels[each.slices] == each.label
+        return float(prediction.probability[each.slices][inside].mean())
+
+    return sorted(instances, key=mean, reverse=True)
 
 
 def none_of_volume(volumes: Sequence[float], wanted: tuple[float, float]) -> str:

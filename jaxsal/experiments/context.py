@@ -94,7 +94,10 @@ def context(study: Study, settings: ContextSettings) -> Findings:
         for _, of_scan in study.each_scan("context", {**asdict(settings), "batch": None}, compute)
         for row in of_scan
     ]
-    volumes = [row["volume_mm3"] for row in rows if row["step"] is None]
+    for row in rows:
+        if "note" in row:
+            study.note(row["note"])
+    volumes = [row["volume_mm3"] for row in rows if row["step"] is None and "note" not in row]
     rows = [row for row in rows if row["step"] is not None]
     if not rows:
         study.note(none_of_volume(volumes, settings.volume))
@@ -117,7 +120,13 @@ def _of_scan(
     found = [each for each in prediction.instances if each.kind in FOUND]
     rows: list[Row] = [_lesion_row(entry, each) | {"step": None} for each in found]
     chosen = [each for each in of_volume(found, settings.volume) if _is_seen(each, prediction)]
-    chosen = [each for each in chosen if settings.view == "field" or _fits(study, entry, each)]
+    if settings.view == "centred":
+        large = [each for each in chosen if not _fits(study, each)]
+        chosen = [each for each in chosen if each not in large]
+        rows += [
+            _lesion_row(entry, each) | {"step": None, "note": _too_large(entry, each)}
+            for each in large
+        ]
     scores = context_scores(
         make_field(as_run(study.model, study.prediction), study.prediction),
         loaded.image[loaded.box],
@@ -141,16 +150,17 @@ def _is_seen(instance: Instance, prediction: Prediction) -> bool:
     return all(b.start <= s.start and s.stop <= b.stop for s, b in pairs)
 
 
-def _fits(study: Study, entry: Entry, instance: Instance) -> bool:
-    """Whether a lesion fits into a window; one that does not is noted."""
+def _fits(study: Study, instance: Instance) -> bool:
+    """Whether a lesion fits into a window."""
     sizes = [part.stop - part.start for part in instance.slices]
-    fits = all(s <= r for s, r in zip(sizes, study.prediction.roi, strict=True))
-    if not fits:
-        study.note(
-            f"{entry.id}: lesion {instance.label} is larger than a window and is left out; "
-            "--view field takes it"
-        )
-    return fits
+    return all(s <= r for s, r in zip(sizes, study.prediction.roi, strict=True))
+
+
+def _too_large(entry: Entry, instance: Instance) -> str:
+    return (
+        f"{entry.id}: lesion {instance.label} is larger than a window and is left out; "
+        "--view field takes it"
+    )
 
 
 def _lesion_row(entry: Entry, instance: Instance) -> Row:
