@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,31 +10,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from jaxsal.experiments.context_curve import Curve
 from jaxsal.report.distributions import COLOURS, INK, LINE
 from jaxsal.scan.results import Row
 
 _MEAN, _ONE, _MARK = COLOURS["TP"], "#8a94a3", COLOURS["class"]
 
 
-class _Curve(Protocol):
-    """What is drawn, see `jaxsal.experiments.context.Curve`."""
-
-    mm: Any
-    mean: Any
-    std: Any
-    detected: Any
-    lesions: int
-    scan_score: float
-    plateau: int | None
-    all_detected: int | None
-
-
-def context_figure(rows: Sequence[Row], curve: Any, threshold: float) -> Figure:
+def context_figure(rows: Sequence[Row], curve: Curve, threshold: float) -> Figure:
     """Draws the mean score with its standard deviation, each lesion's, and the detections.
 
     Args:
         rows: per lesion and step.
-        curve: over lesions, a `jaxsal.experiments.context.Curve`.
+        curve: over lesions.
         threshold: lesion probability at which a lesion is detected.
     """
     figure = Figure(figsize=(10.4, 4.2), layout="constrained", facecolor="white")
@@ -49,7 +36,7 @@ def context_figure(rows: Sequence[Row], curve: Any, threshold: float) -> Figure:
     return figure
 
 
-def _draw_scores(axes: Axes, rows: Sequence[Row], curve: _Curve, threshold: float) -> None:
+def _draw_scores(axes: Axes, rows: Sequence[Row], curve: Curve, threshold: float) -> None:
     own = np.array([row["score"] for row in rows]).reshape(curve.lesions, -1)
     for index, scores in enumerate(own):
         name = "each lesion" if index == 0 else None
@@ -73,7 +60,7 @@ def _draw_scores(axes: Axes, rows: Sequence[Row], curve: _Curve, threshold: floa
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 
 
-def _draw_detections(axes: Axes, curve: _Curve) -> None:
+def _draw_detections(axes: Axes, curve: Curve) -> None:
     axes.step(curve.mm, curve.detected, where="mid", color=_MEAN, linewidth=2.2)
     axes.axhline(curve.lesions, color=INK, linewidth=0.9, linestyle=":")
     told = "never all of them"

@@ -12,7 +12,8 @@ from tiny import ROI, TinyScan, save
 import jaxsal.experiments.context as module
 from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
-from jaxsal.experiments.context import COLUMNS, context, curve_of, summary
+from jaxsal.experiments.context import COLUMNS, context, summary
+from jaxsal.experiments.context_curve import curve_of
 from jaxsal.experiments.settings import ContextSettings
 from jaxsal.experiments.study import Study
 from jaxsal.model import Model
