@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from jaxsal.experiments.context import context
 from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.sanity import sanity
 from jaxsal.experiments.study import Study
+from jaxsal.experiments.synthetic import synthetic
 
-EXPERIMENTS: Mapping[str, Callable[[Study, Any], Findings]] = MappingProxyType({})
+EXPERIMENTS: Mapping[str, Callable[[Study, Any], Findings]] = MappingProxyType(
+    {
+        "context": context,
+        "sanity": sanity,
+        "synthetic": synthetic,
+    }
+)
