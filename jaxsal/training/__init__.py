@@ -1,0 +1,1 @@
+"""Training of networks: scans, patches and their augmentation, the step, the run."""
