@@ -18,8 +18,8 @@ FOLDERS = {"jaxsal": "jaxsal", "jaxsal_converters": "converters"}
 
 # Parts of the package, and what none of their modules may import, anywhere.
 EDGE = (
-    *("jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation", "jaxsal.cli", "jaxsal.report"),
-    *("jaxsal.demo", "jaxsal_converters"),
+    *("jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation", "jaxsal.training", "jaxsal.cli"),
+    *("jaxsal.report", "jaxsal.demo", "jaxsal_converters"),
 )
 ABOVE = ("jaxsal.cli", "jaxsal.demo", "jaxsal_converters", "rich")
 FILES = ("jaxsal.volumes", "jaxsal.files", "jaxsal.checkpoints", "nibabel", "orbax")
@@ -50,9 +50,10 @@ FORBIDDEN = {
         *("jaxsal.saliency", "jaxsal.nets", "jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation"),
         "jaxsal.cli",
     ),
-    "jaxsal.scan": ("jaxsal.cohort", "jaxsal.evaluation", *ABOVE),
-    "jaxsal.cohort": ("jaxsal.evaluation", *ABOVE),
-    "jaxsal.evaluation": ABOVE,
+    "jaxsal.scan": ("jaxsal.cohort", "jaxsal.evaluation", "jaxsal.training", *ABOVE),
+    "jaxsal.cohort": ("jaxsal.evaluation", "jaxsal.training", *ABOVE),
+    "jaxsal.evaluation": ("jaxsal.training", *ABOVE),
+    "jaxsal.training": ABOVE,
     "jaxsal": ("torch", "monai"),
     "jaxsal_converters": ("jaxsal.scan", "jaxsal.cli", "jaxsal.saliency", "jaxsal.field"),
 }

@@ -12,6 +12,7 @@ import numpy as np
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.model import Model
+from jaxsal.preprocessing import Preprocessing
 from jaxsal.types import Box
 from jaxsal.volumes import read_labels, read_mask, read_scan
 
@@ -68,10 +69,27 @@ def load_scan(scan: Scan, model: Model) -> LoadedScan:
     Raises:
         InputError: a file cannot be used.
     """
-    image, grid, box = read_scan(scan.images, model.channels, model.preprocessing)
+    return load_files(scan, model.channels, model.preprocessing)
+
+
+def load_files(
+    scan: Scan, channels: Sequence[str], preprocessing: Preprocessing | None
+) -> LoadedScan:
+    """Reads a scan's files, for a network that need not exist yet.
+
+    Args:
+        scan: the files.
+        channels: a name per image.
+        preprocessing: what the images must undergo; None: each is z-scored over its non-zero
+            voxels.
+
+    Raises:
+        InputError: a file cannot be used.
+    """
+    image, grid, box = read_scan(scan.images, channels, preprocessing)
     reference = read_mask(scan.reference, grid) if scan.reference else None
     labels = read_labels(scan.instances, grid) if scan.instances else None
-    notes = tuple(message for _, message in named_after_others(scan, model.channels))
+    notes = tuple(message for _, message in named_after_others(scan, channels))
     return LoadedScan(image, grid, box, reference, labels, notes)
 
 

@@ -1,0 +1,189 @@
+"""Endless batches of random patches, cut in threads so that the device does not wait."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.training.scans import TrainingScan
+from jaxsal.types import Triple
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import grain
+
+Batch = dict[str, np.ndarray]
+"""`image` (B, X, Y, Z, C) float32 and `labels` (B, X, Y, Z) int32."""
+
+_READY = 2  # batches that each thread may be ahead
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """Which patches of the scans a network is trained on.
+
+    Attributes:
+        size: in voxels along X, Y, Z.
+        batch: patches per batch.
+        lesion_share: share of the patches that are cut around a lesion, from 0 to 1; the others
+            lie anywhere.
+        workers: threads that cut patches ahead of the device; 0 to cut each when it is asked for.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    size: Triple = (96, 96, 96)
+    batch: int = 2
+    lesion_share: float = 0.5
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        size = tuple(self.size)
+        if len(size) != 3 or not all(_is_whole(n) and n > 0 for n in size):
+            raise InputError(f"size of patches must be three numbers of voxels, got {self.size}")
+        if not _is_whole(self.batch) or self.batch < 1:
+            raise InputError(f"batch must be a number of patches, 1 or more; got {self.batch}")
+        if not 0 <= self.lesion_share <= 1:
+            raise InputError(f"lesion_share must be from 0 to 1, got {self.lesion_share}")
+        if not _is_whole(self.workers) or self.workers < 0:
+            raise InputError(f"workers must be a number of threads, 0 or more; got {self.workers}")
+        object.__setattr__(self, "size", size)
+
+
+def patch_batches(
+    scans: Sequence[TrainingScan], settings: PatchSettings, seed: int, start: int = 0
+) -> grain.DatasetIterator[Batch]:
+    """Batches without end; batch i depends on the scans, the settings, the seed and i only.
+
+    Each patch is of a scan at random, every scan as likely. Of those around a lesion, every lesion
+    of the scan is as likely, whatever its size, and so is every voxel of it and every patch within
+    the scan that holds this voxel; only scans with lesions are drawn for them. Around lesions and
+    anywhere alternate, so that their share is kept in any run of patches.
+
+    Args:
+        scans: at least one, all with the same channels.
+        settings: of the patches.
+        seed: of the draws, 0 or more.
+        start: the first batch to give, 0 or more: that of a run to be resumed.
+
+    Returns:
+        An iterator of dicts: `image` (B, X, Y, Z, C) float32 and `labels` (B, X, Y, Z) int32, 0 in
+        the background and lesions 1, 2, ... of each patch by itself; a lesion that the patch cuts
+        apart keeps one number. Beyond a scan that is smaller than a patch, all are zero.
+        Its `close()` ends the threads.
+
+    Raises:
+        InputError: there is no scan, their channels differ, or grain is not installed.
+    """
+    grain = _grain()
+    if not scans:
+        raise InputError("training needs scans to cut patches from, and there is none")
+    if len({scan.image.shape[-1] for scan in scans}) > 1:
+        raise InputError("the scans to train on must all have the same number of channels")
+    _warn_of_small(scans, settings.size)
+    if settings.lesion_share and not any(scan.lesions for scan in scans):
+        warnings.warn("no scan has a lesion: all patches lie anywhere", stacklevel=2)
+    first = start * settings.batch
+    last = first + (sys.maxsize - first) // settings.batch * settings.batch
+    dataset = grain.MapDataset.range(first, last).map(partial(_patch, scans, settings, seed))
+    reading = grain.ReadOptions(settings.workers, _READY * settings.workers)
+    return iter(dataset.batch(settings.batch).to_iter_dataset(reading))
+
+
+def _grain() -> ModuleType:
+    try:
+        import grain
+    except ImportError as error:
+        raise InputError(
+            "training needs grain, which is not installed: `pip install 'jaxsal[train]'`"
+        ) from error
+    module: ModuleType = grain
+    return module
+
+
+def _warn_of_small(scans: Sequence[TrainingScan], size: Triple) -> None:
+    small = [scan for scan in scans if np.any(np.less(scan.shape, size))]
+    if small:
+        warnings.warn(
+            f"{len(small)} of {len(scans)} scans are smaller than a patch of {_product(size)} and "
+            f"are filled up with zeros, such as {small[0].id} of {_product(small[0].shape)} voxels",
+            stacklevel=3,
+        )
+
+
+def _product(size: Triple) -> str:
+    return " × ".join(map(str, size))
+
+
+def _patch(
+    scans: Sequence[TrainingScan], settings: PatchSettings, seed: int, index: int
+) -> dict[str, Any]:
+    """Patch number `index`."""
+    rng = np.random.default_rng([seed, index])
+    share = settings.lesion_share
+    # So that of the first n patches the share of n is around lesions, rounded down.
+    around = int((index + 1) * share) > int(index * share)
+    candidates = [scan for scan in scans if scan.lesions] if around else []
+    scan = _one_of(candidates or scans, rng)
+    held = scan.lesion_voxel(rng) if candidates else None
+    return cut(scan, _first(scan, settings.size, held, rng), settings.size)
+
+
+def _one_of(scans: Sequence[TrainingScan], rng: np.random.Generator) -> TrainingScan:
+    return scans[int(rng.integers(len(scans)))]
+
+
+def _first(
+    scan: TrainingScan, size: Triple, held: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
+    """The first voxel of a patch within the scan, one that holds a voxel if it is given.
+
+    It is negative along axes on which the scan is smaller than the patch: it then lies anywhere in
+    the patch.
+    """
+    room = np.asarray(scan.shape) - size
+    low, high = np.minimum(room, 0), np.maximum(room, 0)
+    if held is not None:
+        low, high = np.maximum(low, held - np.asarray(size) + 1), np.minimum(high, held)
+    return rng.integers(low, high, endpoint=True)
+
+
+def cut(scan: TrainingScan, first: np.ndarray, size: Triple) -> dict[str, np.ndarray]:
+    """A patch of a scan: `image` (X, Y, Z, C) float32, `labels` (X, Y, Z) int32 from 1 on.
+
+    Args:
+        scan: what it is cut from.
+        first: its first voxel (3,); what lies beyond the scan is zero.
+        size: in voxels.
+    """
+    image = np.zeros((*size, scan.image.shape[-1]), np.float32)
+    labels = np.zeros(size, np.int32)
+    begin, end = np.maximum(first, 0), np.minimum(first + np.asarray(size), scan.shape)
+    source = tuple(slice(int(a), int(b)) for a, b in zip(begin, end, strict=True))
+    target = tuple(slice(int(a), int(b)) for a, b in zip(begin - first, end - first, strict=True))
+    image[target] = scan.image[source]
+    labels[target] = _renumbered(scan.labels[source], scan.lesions)
+    return {"image": image, "labels": labels}
+
+
+def _renumbered(labels: np.ndarray, lesions: int) -> np.ndarray:
+    """The lesions that there are, as 1, 2, ... in their order."""
+    present = np.zeros(lesions + 1, bool)
+    present[labels] = True  # quicker by far than sorting all voxels
+    present[0] = False
+    numbers = np.where(present, np.cumsum(present), 0).astype(np.int32)
+    result: np.ndarray = numbers[labels]
+    return result
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,203 @@
+"""The scans that a network is trained on: read once, then mapped from uncompressed copies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.sources.problems import refuse
+from jaxsal.cohort.storage.records import Stamp, stamps, write_json
+from jaxsal.cores import available_cores
+from jaxsal.errors import InputError, OutputError
+from jaxsal.files import whole_file
+from jaxsal.lesions import components
+from jaxsal.preprocessing import Preprocessing
+from jaxsal.scan.loading import load_files, warn_of
+from jaxsal.types import Triple
+
+_FORM = 1  # of the copies: another one is not used
+_READERS = 4  # each holds a scan in memory
+_ARRAYS = ("image", "labels", "voxels", "starts")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingScan:
+    """A scan to cut patches from: what the network is given of it, and its true lesions.
+
+    Attributes:
+        id: what its owner calls it.
+        subject: whose it is.
+        image: (X, Y, Z, C) float32, normalised as for inference; mapped from a file.
+        labels: (X, Y, Z) int16 or int32, 0 in the background, lesions 1, 2, ...: the 18-connected
+            components of the reference, however small; mapped from a file.
+        voxels: (V, 3) int32, the voxels of lesion 1, then of lesion 2, ...
+        starts: (lesions + 1,) int64, where each lesion's voxels begin, and their number.
+    """
+
+    id: str
+    subject: str
+    image: np.ndarray
+    labels: np.ndarray
+    voxels: np.ndarray
+    starts: np.ndarray
+
+    @property
+    def shape(self) -> Triple:
+        """Number of voxels along X, Y, Z."""
+        x, y, z = self.labels.shape
+        return x, y, z
+
+    @property
+    def lesions(self) -> int:
+        """Number of lesions."""
+        return len(self.starts) - 1
+
+    def lesion_voxel(self, rng: np.random.Generator) -> np.ndarray:
+        """A random voxel (3,) of a random lesion: small ones are as likely as large ones."""
+        lesion = int(rng.integers(self.lesions))
+        voxel: np.ndarray = self.voxels[rng.integers(self.starts[lesion], self.starts[lesion + 1])]
+        return voxel
+
+
+def open_scans(
+    entries: Sequence[Entry],
+    channels: Sequence[str],
+    preprocessing: Preprocessing | None,
+    cache: Path,
+) -> list[TrainingScan]:
+    """Opens scans for training, from their copies where these are still right.
+
+    Args:
+        entries: the scans, each with a reference.
+        channels: of the network, one per image.
+        preprocessing: what the images must undergo; None: each is z-scored over its non-zero
+            voxels.
+        cache: the folder of the copies, about 4 (C + 1) bytes per voxel. A copy is used again as
+            long as the scan's files have the same content, and made anew otherwise.
+
+    Returns:
+        The scans in the order of the entries, cropped to the box that the network is given.
+
+    Raises:
+        InputError: scans have no reference or files that cannot be used, all told at once.
+        OutputError: the cache cannot be written.
+    """
+    nameless = [
+        f"{entry.id}: no mask of the true lesions: give it in a column 'reference', or select it "
+        "in a BIDS folder"
+        for entry in entries
+        if entry.scan.reference is None
+    ]
+    refuse("training", nameless)
+    opened = partial(_tried, tuple(channels), preprocessing, cache)
+    with ThreadPoolExecutor(min(_READERS, available_cores()), "scans") as pool:
+        found = list(pool.map(opened, entries))
+    refuse("training", [scan for scan in found if isinstance(scan, str)])
+    return [scan for scan in found if isinstance(scan, TrainingScan)]
+
+
+def _tried(
+    channels: tuple[str, ...], preprocessing: Preprocessing | None, cache: Path, entry: Entry
+) -> TrainingScan | str:
+    """The scan, or why it cannot be used."""
+    try:
+        return _opened(entry, channels, preprocessing, cache)
+    except OutputError:
+        raise
+    except InputError as error:
+        return f"{entry.id}: {' '.join(str(error).splitlines())}"
+
+
+def _opened(
+    entry: Entry, channels: tuple[str, ...], preprocessing: Preprocessing | None, cache: Path
+) -> TrainingScan:
+    made = {
+        "form": _FORM,
+        "channels": list(channels),
+        "preprocessing": preprocessing and preprocessing.to_json(),
+        "files": {role: str(p.absolute()) for role, p in entry.scan.roles(channels).items()},
+    }
+    made = json.loads(json.dumps(made))  # tuples and lists are alike then
+    key = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:12]
+    folder = cache / f"{entry.stem}-{key}"
+    if not _is_current(folder, made, entry, channels):
+        _copy(folder, made, entry, channels, preprocessing)
+    image, labels = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS[:2])
+    voxels, starts = (np.load(folder / f"{name}.npy") for name in _ARRAYS[2:])
+    return TrainingScan(entry.id, entry.entities["subject"], image, labels, voxels, starts)
+
+
+def _is_current(
+    folder: Path, made: dict[str, Any], entry: Entry, channels: tuple[str, ...]
+) -> bool:
+    """Whether there is a whole copy of the scan's files as they are."""
+    try:
+        told = json.loads((folder / "scan.json").read_bytes())
+        if not all((folder / f"{name}.npy").is_file() for name in _ARRAYS):
+            return False
+        inputs = {role: Stamp(**stamp) for role, stamp in told["inputs"].items()}
+        files = entry.scan.roles(channels)
+        return told["made"] == made and all(inputs[r].is_same(p) for r, p in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _copy(
+    folder: Path,
+    made: dict[str, Any],
+    entry: Entry,
+    channels: tuple[str, ...],
+    preprocessing: Preprocessing | None,
+) -> None:
+    """Reads a scan and writes its copy, the record last: without one there is no copy."""
+    before = stamps(entry.scan, channels)
+    arrays = _arrays(entry, channels, preprocessing)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "scan.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the copies of scans to {folder}: {error.strerror or error}. Check the "
+            "folder, its rights and the space"
+        ) from error
+    for name, array in zip(_ARRAYS, arrays, strict=True):
+        with whole_file(folder / f"{name}.npy") as file:
+            np.save(file, array)
+    inputs = {role: stamp and asdict(stamp) for role, stamp in before.items()}
+    write_json(folder / "scan.json", {"made": made, "inputs": inputs})
+
+
+def _arrays(
+    entry: Entry, channels: tuple[str, ...], preprocessing: Preprocessing | None
+) -> tuple[np.ndarray, ...]:
+    """Image, labels, and the lesions' voxels with their starts."""
+    loaded = load_files(entry.scan, channels, preprocessing)
+    warn_of(f"{entry.id}: {note}" for note in loaded.notes)
+    assert loaded.reference is not None  # as every entry has one
+    labels = components(loaded.reference[loaded.box], loaded.grid.voxel_volume, 0.0)
+    voxels, starts = lesion_voxels(labels)
+    if labels.max(initial=0) <= np.iinfo(np.int16).max:
+        labels = labels.astype(np.int16)
+    return np.ascontiguousarray(loaded.image[loaded.box]), labels, voxels, starts
+
+
+def lesion_voxels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels of lesion 1, then 2, ... (V, 3) int32 and where each begins (lesions + 1,).
+
+    Args:
+        labels: (X, Y, Z) integers, 0 in the background, no number left out.
+    """
+    places = np.flatnonzero(labels)
+    numbers = labels.ravel()[places]
+    ordered = places[np.argsort(numbers, kind="stable")]
+    voxels = np.stack(np.unravel_index(ordered, labels.shape), axis=-1).astype(np.int32)
+    return voxels, np.cumsum(np.bincount(numbers, minlength=1)).astype(np.int64)
