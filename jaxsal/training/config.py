@@ -87,11 +87,11 @@ def read_config(path: Path) -> TrainingConfig:
     tables = read_tables(path, _SECTIONS)
     here = {name: f"{path}: [{name}]" for name in _SECTIONS}
     data = _data(tables["data"], here["data"], path.parent)
-    network, start = _network(tables["network"], here["network"], data, path.parent)
-    if start is None and not data.channels:
+    if "from" not in tables["network"] and not data.channels:
         raise InputError(
             f'{here["data"]} needs the key channels, such as ["flair", "t1"]: a name per image'
         )
+    network, start = _network(tables["network"], here["network"], data, path.parent)
     patches = settings_from(PatchSettings, tables["patches"], here["patches"])
     if network is not None:
         with told_in(here["patches"]):

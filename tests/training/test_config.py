@@ -95,7 +95,7 @@ def test_what_may_be_left_out_or_replaced(tmp_path: Path) -> None:
         (
             "[patches]",
             "[augmentation]\nscale = [2, 1]\n[patches]",
-            r"\[augmentation\] scale must be a range",
+            r"\[augmentation\] scale of an augmentation must be a range",
         ),
     ],
 )
