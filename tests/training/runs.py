@@ -10,9 +10,12 @@ import jax
 import numpy as np
 from tiny import SHAPE, make_scan, oblique_affine, save
 
+from jaxsal.model import Model
 from jaxsal.training.config import read_config
 from jaxsal.training.loop import Reports
 from jaxsal.training.run import Trained, train
+
+__all__ = ["CONFIG", "Model", "Reports", "Trained", "train"]
 
 CONFIG = """
 [data]
