@@ -64,8 +64,7 @@ class TrainingConfig:
         """All that the numbers depend on but scans and initial weights, ready for JSON."""
         told: dict[str, Any] = {
             "data": asdict(self.data),
-            "network": self.network
-            and {"kind": self.network.kind, **self.network.to_arguments()},
+            "network": self.network and {"kind": self.network.kind, **self.network.to_arguments()},
             "patches": asdict(self.patches),
             "augmentation": self.augmentation and asdict(self.augmentation),
             "loss": asdict(self.loss),
@@ -154,9 +153,7 @@ def _network(
             )
     arguments = {"in_channels": len(data.channels), "out_channels": 2, **arguments}
     with told_in(place):
-        network = config_from_arguments(
-            as_type(str, table["kind"], f"{place} kind"), arguments
-        )
+        network = config_from_arguments(as_type(str, table["kind"], f"{place} kind"), arguments)
         if network.in_channels != len(data.channels):
             raise InputError(
                 f"in_channels must be the number of [data] channels, {len(data.channels)}; got "

@@ -83,6 +83,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self._pending: list[dict[str, jax.Array]] = []
+        self._pace = Pace()
         self._shown: dict[str, float] = {}
         self._compiled = False
         self._saved = self.progress.step
@@ -97,7 +98,7 @@ class Loop:
             KeyboardInterrupt: Ctrl-C or SIGTERM; the state was saved.
             OutputError: the loss is not finite, or something cannot be written.
         """
-        self._pace, self._clock = Pace(), time.perf_counter()
+        self._clock = time.perf_counter()
         self.reports.stage("training")
         with closing(self._pace), Interruption() as self._interruption:
             ahead = None
@@ -108,6 +109,11 @@ class Loop:
                 ahead = self._step(ahead or self._next(batches), batches)
                 if self._interruption.requested:
                     self._end_early()
+
+    @property
+    def patches_per_second(self) -> float | None:
+        """Mean over this run, without compiling, validating and saving; None without steps."""
+        return self._pace.overall(self.config.patches.batch)
 
     def _next(self, batches: Batches) -> tuple[jax.Array, jax.Array]:
         return self.placement.put_batch(next(batches))
@@ -124,7 +130,7 @@ class Loop:
         ahead = self._next(batches)
         if not self._compiled:  # which would be measured, too
             self._collect()
-            self._pace.begin_anew()
+            self._pace.begin_anew(counted=False)
             self._compiled = True
             self.reports.stage("training")
         self.reports.steps(self.progress.step, self.config.run.steps, self._shown)

@@ -17,11 +17,14 @@ class Pace:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "pace")
         self._running: list[Future[float]] = []
+        self._all = [0, 0.0]  # steps and seconds since the beginning
+        self._steps, self._seconds, self._waited = 0, 0.0, 0.0
         self.rest()
-        self.begin_anew()
 
-    def begin_anew(self) -> None:
-        """Forgets all that was measured."""
+    def begin_anew(self, *, counted: bool = True) -> None:
+        """Begins to measure anew; what was measured counts in the overall mean, or does not."""
+        if counted:
+            self._all = [self._all[0] + self._steps, self._all[1] + self._seconds]
         self._steps, self._seconds, self._waited = 0, 0.0, 0.0
 
     def rest(self) -> None:
@@ -65,6 +68,11 @@ class Pace:
             "patches_per_second": self._steps * batch / self._seconds,
             "waited_share": min(self._waited / self._seconds, 1.0),
         }
+
+    def overall(self, batch: int) -> float | None:
+        """Patches per second of all that was counted."""
+        steps, seconds = self._all
+        return steps * batch / seconds if seconds > 0 else None
 
     def close(self) -> None:
         """Ends the thread."""

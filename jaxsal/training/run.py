@@ -47,6 +47,8 @@ class Trained:
         validation: number of scans validated on.
         devices: number of devices that shared the batches.
         seconds: that it took, in all runs.
+        patches_per_second: mean over this run, without compiling, validating and saving; None if it
+            took no steps.
     """
 
     ended: str
@@ -57,6 +59,7 @@ class Trained:
     validation: int
     devices: int
     seconds: float
+    patches_per_second: float | None
 
 
 def train(
@@ -106,7 +109,7 @@ def train(
         open_until_the_end.enter_context(closing(loop.log))
         if not loop.progress.ended:
             batches = patch_batches(scans, config.patches, config.run.seed, loop.progress.step)
-            open_until_the_end.callback(batches.close)
+            open_until_the_end.enter_context(closing(batches))
             loop.run(batches)
     progress = loop.progress
     return Trained(
@@ -118,6 +121,7 @@ def train(
         validation=len(validation),
         devices=len(placement.devices),
         seconds=progress.seconds,
+        patches_per_second=loop.patches_per_second,
     )
 
 

@@ -65,7 +65,9 @@ def make_cohort(folder: Path) -> Path:
         place.mkdir(parents=True)
         scan = make_scan(place, seed=number)
         reference = save(place / "lesions.nii.gz", lesions, oblique_affine())
-        lines.append("\t".join([f"s{number}", f"s{number}", *map(str, scan.images), str(reference)]))
+        lines.append(
+            "\t".join([f"s{number}", f"s{number}", *map(str, scan.images), str(reference)])
+        )
     table = folder / "scans.tsv"
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return table

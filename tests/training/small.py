@@ -101,9 +101,7 @@ class Trainer:
             parameters = Model.initialise(network.config, CHANNELS).parameters
         compiled = _compiled(network, settings, batch, devices, loss)
         optimiser, self.placement, self.update = compiled
-        self.state = self.placement.put_state(
-            initial_state(network.config, parameters, optimiser)
-        )
+        self.state = self.placement.put_state(initial_state(network.config, parameters, optimiser))
 
     def step(self, batch: dict[str, np.ndarray]) -> dict[str, float]:
         """The figures of one more step."""

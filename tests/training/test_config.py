@@ -51,9 +51,7 @@ def test_what_may_be_left_out_or_replaced(tmp_path: Path) -> None:
     assert config.augmentation is None
     assert config.loss.weights == {"normalised_dice": 0.0, "blob": 0.0, "focal": 1.0}
     assert config.loss.smooth == 0
-    tuned = read_config(
-        written(tmp_path, '[data]\ncohort = "/c"\n[network]\nfrom = "model"\n')
-    )
+    tuned = read_config(written(tmp_path, '[data]\ncohort = "/c"\n[network]\nfrom = "model"\n'))
     assert (tuned.network, tuned.start) == (None, tmp_path / "model")
     assert tuned.data.cohort == Path("/c")
 
@@ -83,7 +81,11 @@ def test_what_may_be_left_out_or_replaced(tmp_path: Path) -> None:
         ("[patches]", "[run]\nsteps = true\n[patches]", r"\[run\] steps must be a whole number"),
         ("[patches]", '[run]\nprecision = "f16"\n[patches]', r"one of float32, tf32, bfloat16"),
         ("[patches]", "[run]\nthresholds = [0.5, 0.1, 0.1]\n[patches]", r"thresholds must be"),
-        ("[patches]", "[optimiser]\nrate = nan\n[patches]", r"\[optimiser\] rate must be more than"),
+        (
+            "[patches]",
+            "[optimiser]\nrate = nan\n[patches]",
+            r"\[optimiser\] rate must be more than",
+        ),
         ("[patches]", "[optimiser]\nacumulate = 2\n[patches]", r"did you mean accumulate\?"),
         ("[patches]", '[loss]\npreset = "dice"\n[patches]', r"preset must be one of dice-and-blob"),
         ("[patches]", "[loss]\nblob = -1\n[patches]", r"\[loss\] weights of losses must be 0 or"),
@@ -99,9 +101,7 @@ def test_what_may_be_left_out_or_replaced(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_mistakes_are_told_with_their_place(
-    tmp_path: Path, old: str, new: str, told: str
-) -> None:
+def test_mistakes_are_told_with_their_place(tmp_path: Path, old: str, new: str, told: str) -> None:
     assert old in GOOD
     path = written(tmp_path, GOOD.replace(old, new))
     with pytest.raises(InputError, match=told) as raised:

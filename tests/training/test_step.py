@@ -106,9 +106,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
         np.testing.assert_array_equal(parts.state.parameters[name], value)
     parts.step({name: value[2:] for name, value in batch.items()})
     for name, value in whole.state.parameters.items():
-        np.testing.assert_allclose(
-            parts.state.parameters[name], value, atol=2e-5, err_msg=name
-        )
+        np.testing.assert_allclose(parts.state.parameters[name], value, atol=2e-5, err_msg=name)
 
 
 def test_batches_of_an_update_count_as_one_in_the_statistics() -> None:
