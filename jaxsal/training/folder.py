@@ -1,7 +1,7 @@
 """The folder of a training: one run at a time, of one configuration.
 
 ``best`` and ``last`` are model directories, ``log.tsv`` is the table of losses, ``run.json`` tells
-all that these depend on; the hidden folder ``.jaxsal`` holds checkpoints, locks and copies of scans.
+all that these depend on; the hidden folder ``.jaxsal`` holds checkpoints, locks and scans' copies.
 """
 
 from __future__ import annotations

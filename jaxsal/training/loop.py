@@ -43,7 +43,7 @@ class Reports:
     say: Callable[[str], None] = lambda line: None
 
 
-class _Interrupted(Exception):
+class _InterruptedError(Exception):
     """Validation was told to end."""
 
 
@@ -179,7 +179,7 @@ class Loop:
         self.reports.stage("validating")
         try:
             figures = validate(self._model(), self.validation, self.config, self._on_scan)
-        except _Interrupted:
+        except _InterruptedError:
             self._end_early()
         self.reports.stage("training")
         progress, patience = self.progress, self.config.run.patience
@@ -199,7 +199,7 @@ class Loop:
         if evaluation.reason:
             self.reports.say(f"{evaluation.entry.id} cannot be evaluated: {evaluation.reason}")
         if self._interruption.requested:
-            raise _Interrupted
+            raise _InterruptedError
 
     def _write_row(self, figures: Figures | None) -> None:
         progress = self.progress

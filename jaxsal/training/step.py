@@ -41,7 +41,7 @@ class TrainingState(NamedTuple):
     step: jax.Array
 
     @property
-    def parameters(self) -> dict[str, np.ndarray]:
+    def parameters(self) -> dict[str, Any]:
         """Weights and statistics on the host, as a `jaxsal.Model` holds them together."""
         together = jax.device_get({**self.weights, **self.statistics})
         return {name: np.array(value) for name, value in together.items()}

@@ -21,6 +21,7 @@ from training import runs
 from training.runs import make_cohort, run, write_config
 
 from jaxsal.checkpoints import load_model
+from jaxsal.cli.main import main
 from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.errors import InputError, OutputError
 from jaxsal.evaluation.scans import evaluate
@@ -159,6 +160,39 @@ def test_a_finished_training_is_left_as_it_is(config: Path, finished: Path) -> N
     assert (finished / "last" / "model.json").stat().st_mtime_ns == before
 
 
+def test_the_command_tells_how_training_ended(
+    config: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(config), "--out", str(finished)]) == 0
+    said = capsys.readouterr().out
+    assert "all 6 steps are done; 2 scans to train on, 1 to validate on" in said
+    assert f"best: {finished / 'best'}" in said
+    assert "normalised Dice" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "give a configuration and --out DIR, or --example NAME"),
+        (["{config}"], "give a configuration and --out DIR"),
+        (["{config}", "--example", "unet"], "--example prints a configuration and takes nothing"),
+        (["{config}", "--out", "{out}", "--steps", "0"], "steps must be 1 or more; got 0"),
+        (["{config}", "--out", "{config}"], "is a file; give a folder"),
+        (["{config}", "--out", "{out}", "--device", "gpu:9"], "there is no device 'gpu:9'"),
+    ],
+)
+def test_mistakes_of_the_command(
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
+) -> None:
+    given = [each.format(config=config, out=tmp_path / "out") for each in arguments]
+    assert main(["train", *given]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_a_folder_is_of_one_training(
     config: Path, finished: Path, cohort: Path, tmp_path: Path
 ) -> None:
@@ -269,5 +303,5 @@ def test_scans_that_cannot_be_evaluated_are_told(config: Path, cohort: Path) -> 
     )
     assert figures.scans == 1
     assert "none.nii.gz" in told[0][0]
-    with pytest.raises(InputError, match="none of the 1 scans to validate on.*none.nii.gz"):
+    with pytest.raises(InputError, match=r"none of the 1 scans to validate on.*none\.nii\.gz"):
         validation.validate(model, [broken], settings)
