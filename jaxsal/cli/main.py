@@ -26,6 +26,7 @@ from jaxsal.cli import (
     predict,
     preprocess,
     report,
+    train,
 )
 from jaxsal.errors import InputError, OutputError
 
@@ -40,6 +41,7 @@ _COMMANDS: tuple[ModuleType, ...] = (
     report,
     evaluate,
     experiment,
+    train,
     phantoms,
     bench,
 )
