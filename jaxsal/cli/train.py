@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.training.run import Trained
 
-EXAMPLES = ("unet", "nnunet", "swin-unetr")
+EXAMPLES = ("unet", "nnunet", "swin-unetr", "phantom")
 
 
 def add_parser(commands: Any) -> None:
@@ -31,7 +31,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--example",
         choices=EXAMPLES,
-        help="print a configuration of one of the paper's networks, ready to be adapted",
+        help="print a configuration of one of the paper's networks, ready to be adapted, or of a "
+        "small one for synthetic patients",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="instead of the file's [run] steps")
     parser.add_argument(
