@@ -261,7 +261,7 @@ def _write_parameters(folder: Path, parameters: Mapping[str, jax.Array]) -> None
     import orbax.checkpoint as ocp
 
     host = {name: np.asarray(value) for name, value in parameters.items()}
-    with _silence(), ocp.StandardCheckpointer() as checkpointer:
+    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, host)
     (folder / "commit_success.txt").unlink(missing_ok=True)  # it tells the path on this machine
 
@@ -292,7 +292,7 @@ def _read_parameters(folder: Path, shapes: Shapes) -> dict[str, jax.Array]:
     import orbax.checkpoint as ocp
 
     folder = folder.resolve()
-    with _silence(), ocp.StandardCheckpointer() as checkpointer:
+    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
         tree = checkpointer.metadata(folder).item_metadata.tree
         stored = {name: tuple(entry.shape) for name, entry in tree.items()}
         mismatch = describe_mismatch(shapes, stored)
@@ -307,7 +307,7 @@ def _read_parameters(folder: Path, shapes: Shapes) -> dict[str, jax.Array]:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def quiet_orbax() -> Iterator[None]:
     """Keeps Orbax's progress notes, which are not for users, off the standard error stream."""
     logger = logging.getLogger("absl")
     level = logger.level

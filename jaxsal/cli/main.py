@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 from jaxsal import __version__
-from jaxsal.cli import bench, cohort, convert, demo, evaluate, explain, info, predict, report
+from jaxsal.cli import bench, cohort, convert, demo, evaluate, explain, info, predict, report, train
 from jaxsal.errors import InputError, OutputError
 
 _COMMANDS: tuple[ModuleType, ...] = (
@@ -25,6 +25,7 @@ _COMMANDS: tuple[ModuleType, ...] = (
     cohort,
     report,
     evaluate,
+    train,
     bench,
 )
 _MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143

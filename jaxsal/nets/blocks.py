@@ -64,7 +64,8 @@ class Convolution(nnx.Module):
     """A convolution or, with ``transposed``, an up-sampling transposed one.
 
     The padding is that of an odd kernel that keeps the size, unless given. Up-sampling multiplies
-    the size by the stride exactly: the output padding makes up for what is missing.
+    the size by the stride exactly: the output padding makes up for what is missing. A rate of
+    ``dropout`` is for training, and belongs to the convolution; see `jaxsal.nets.training`.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Convolution(nnx.Module):
         padding: Triple | None = None,
         transposed: bool = False,
         use_bias: bool = True,
+        dropout: float = 0.0,
         rngs: nnx.Rngs,
     ) -> None:
         self.kernel_size, self.stride, self.transposed = kernel_size, stride, transposed
@@ -86,6 +88,7 @@ class Convolution(nnx.Module):
         uniform = partial(jax.random.uniform, minval=-bound, maxval=bound)
         self.kernel = nnx.Param(uniform(rngs.params(), (*kernel_size, *channels)))
         self.bias = nnx.Param(uniform(rngs.params(), (outputs,))) if use_bias else None
+        self.dropout = nnx.Dropout(dropout, deterministic=True) if dropout else None
 
     def __call__(self, x: jax.Array, tap: Tap) -> jax.Array:
         arguments: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
@@ -96,7 +99,8 @@ class Convolution(nnx.Module):
             y = transposed_convolution(x, self.kernel[...], output_padding=extra, **arguments)
         else:
             y = convolution(x, self.kernel[...], **arguments)
-        return tap("", y if self.bias is None else y + self.bias[...])
+        y = y if self.bias is None else y + self.bias[...]
+        return tap("", y if self.dropout is None else self.dropout(y))
 
 
 class PReLU(nnx.Module):

@@ -46,6 +46,7 @@ class DoubleConvolution(nnx.Module):
                 stride=stride,
                 padding=_padding(kernel_size, stride),
                 norm=config.norm_name,
+                dropout=config.dropout,
                 rngs=rngs,
             )
 
@@ -82,8 +83,15 @@ def _decoder_level(config: DynUNetConfig, level: int, rngs: nnx.Rngs) -> Decoder
         residual=False,
         rngs=rngs,
     )
-    stride, bias = config.strides[level + 1], config.trans_bias
-    return DecoderLevel(inputs, refine, outputs, stride=stride, use_bias=bias, rngs=rngs)
+    return DecoderLevel(
+        inputs,
+        refine,
+        outputs,
+        stride=config.strides[level + 1],
+        use_bias=config.trans_bias,
+        dropout=config.dropout,
+        rngs=rngs,
+    )
 
 
 class DynUNet(nnx.Module):
@@ -114,7 +122,11 @@ class DynUNet(nnx.Module):
             _decoder_level(config, level, rngs) for level in range(config.levels)
         )
         self.head = Convolution(
-            config.filters[0], config.out_channels, kernel_size=_SAME, use_bias=True, rngs=rngs
+            config.filters[0],
+            config.out_channels,
+            kernel_size=_SAME,
+            dropout=config.dropout,  # as MONAI has it: of the logits, too
+            rngs=rngs,
         )
 
     def __call__(

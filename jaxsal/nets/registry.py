@@ -77,7 +77,7 @@ NETWORKS: dict[str, tuple[type[NetworkConfig], Callable[[Any, nnx.Rngs], Any]]] 
 REMATERIALISING = frozenset({SwinUNETRConfig.kind})
 
 # Arithmetic of every matrix product and convolution, by name.
-_MATMUL_PRECISION = dict(zip(PRECISIONS, ("highest", "tensorfloat32", "bfloat16"), strict=True))
+MATMUL_PRECISION = dict(zip(PRECISIONS, ("highest", "tensorfloat32", "bfloat16"), strict=True))
 
 
 def config_from_arguments(kind: str, arguments: Mapping[str, Any]) -> NetworkConfig:
@@ -144,7 +144,7 @@ class NetworkFunction:
             parameters = {k: v.astype(jnp.bfloat16) for k, v in parameters.items()}
             batch = batch.astype(jnp.bfloat16)
         perturbations = dict(perturbations or {})
-        with jax.default_matmul_precision(_MATMUL_PRECISION[self.precision]):
+        with jax.default_matmul_precision(MATMUL_PRECISION[self.precision]):
             logits, activations = self._ensemble(parameters, batch, perturbations)
         unknown = sorted(set(perturbations) - set(activations))
         if unknown:
@@ -253,6 +253,13 @@ def parameter_shapes(config: NetworkConfig, members: int = 1) -> dict[str, tuple
     variables = nnx.to_flat_state(nnx.state(_abstract_network(config)))
     leading = (members,) if members > 1 else ()
     return {_name(path): (*leading, *variable.get_value().shape) for path, variable in variables}
+
+
+@lru_cache(maxsize=64)
+def statistics_names(config: NetworkConfig) -> frozenset[str]:
+    """Names of the parameters that are measured in training rather than learnt."""
+    statistics = nnx.to_flat_state(nnx.state(_abstract_network(config), nnx.BatchStat))
+    return frozenset(_name(path) for path, _ in statistics)
 
 
 def layer_names(config: NetworkConfig) -> tuple[str, ...]:

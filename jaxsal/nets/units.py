@@ -31,6 +31,7 @@ class ConvolutionUnit(nnx.Module):
         norm: Setting | None = None,
         act: Setting | None = None,
         activation_first: bool = False,
+        dropout: float = 0.0,
         rngs: nnx.Rngs,
     ) -> None:
         self.conv = Convolution(
@@ -40,6 +41,7 @@ class ConvolutionUnit(nnx.Module):
             stride=stride,
             padding=padding,
             use_bias=use_bias,
+            dropout=dropout,
             rngs=rngs,
         )
         self.norm = make_norm(*norm, outputs, rngs) if norm else None
@@ -81,6 +83,7 @@ class DecoderLevel(nnx.Module):
         outputs: channels of the skip.
         stride: up-sampling factor per axis, which is also the kernel's size.
         use_bias: of the up-sampling.
+        dropout: rate after the up-sampling, in training.
         rngs: for the initial weights.
     """
 
@@ -92,6 +95,7 @@ class DecoderLevel(nnx.Module):
         *,
         stride: Triple,
         use_bias: bool,
+        dropout: float = 0.0,
         rngs: nnx.Rngs,
     ) -> None:
         self.upsample = Convolution(
@@ -102,6 +106,7 @@ class DecoderLevel(nnx.Module):
             padding=(0, 0, 0),
             transposed=True,
             use_bias=use_bias,
+            dropout=dropout,
             rngs=rngs,
         )
         self.refine = refine

@@ -1,1 +1,1 @@
-"""Training of networks: patches of scans, their augmentation, steps, validation, and the run."""
+"""Training of networks: scans, patches and their augmentation, the step, the run."""

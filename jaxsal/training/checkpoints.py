@@ -1,0 +1,141 @@
+"""Checkpoints to resume a training from, each whole or not there (Orbax)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsal.checkpoints import quiet_orbax
+from jaxsal.errors import InputError, OutputError
+from jaxsal.training.step import TrainingState
+
+
+@dataclass
+class Progress:
+    """What a run knows besides the state of the network, ready for JSON.
+
+    Attributes:
+        step: number of batches so far.
+        logged: step of the last row of the table.
+        sums: of the figures of the steps since then, by name.
+        summed: number of these steps.
+        seconds: that training took so far, in all runs.
+        threshold: that the last validation chose; None before the first.
+        best: figures of the best validation, with its step; {} before the first.
+        waiting: number of validations since then.
+        ended: why training is over; "" if it is not.
+    """
+
+    step: int = 0
+    logged: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    summed: int = 0
+    seconds: float = 0.0
+    threshold: float | None = None
+    best: dict[str, float] = field(default_factory=dict)
+    waiting: int = 0
+    ended: str = ""
+
+    @property
+    def best_score(self) -> float:
+        """The best normalised Dice so far."""
+        return self.best.get("ndsc", -math.inf)
+
+
+class Checkpoints:
+    """The checkpoints of a run.
+
+    Args:
+        folder: where they are.
+        keep: how many of the latest ones are kept.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        import orbax.checkpoint as ocp
+
+        # The state is used up by the next step: nothing is written behind our back.
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, enable_async_checkpointing=False
+        )
+        self._folder = folder.resolve()
+        with quiet_orbax():
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+    def save(self, state: TrainingState, progress: Progress) -> None:
+        """Writes a checkpoint; older ones make way.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        import orbax.checkpoint as ocp
+
+        content = ocp.args.Composite(
+            state=ocp.args.StandardSave(_by_name(state)),
+            progress=ocp.args.JsonSave(asdict(progress)),
+        )
+        try:
+            with quiet_orbax():
+                self._manager.save(progress.step, args=content, force=True)
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"cannot write a checkpoint to {self._folder}: {error}. Check rights and space; "
+                "the same command then goes on from the last one"
+            ) from error
+
+    def restore(self, state: TrainingState) -> tuple[TrainingState, Progress] | None:
+        """The latest checkpoint, on the host; None if there is none.
+
+        Args:
+            state: of the same structure.
+
+        Raises:
+            InputError: it is damaged, or of another network.
+        """
+        import orbax.checkpoint as ocp
+
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        names = _by_name(jax.tree.map(np.asarray, state))
+        content = ocp.args.Composite(
+            state=ocp.args.StandardRestore(names), progress=ocp.args.JsonRestore()
+        )
+        try:
+            with quiet_orbax():
+                found = self._manager.restore(step, args=content)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"the checkpoint {self._folder / str(step)} is damaged: remove it to go on from "
+                f"the one before it, or begin anew ({str(error).splitlines()[0]})"
+            ) from error
+        values = [found["state"][name] for name in names]
+        restored = jax.tree.unflatten(jax.tree.structure(state), values)
+        return restored, Progress(**found["progress"])
+
+    def close(self) -> None:
+        """Ends what Orbax has running."""
+        self._manager.close()
+
+
+def _by_name(state: TrainingState) -> dict[str, np.ndarray]:
+    """All arrays of the state on the host, by where they are in it."""
+    leaves, _ = jax.tree.flatten_with_path(state)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.array(value)
+        for path, value in leaves
+    }
+
+
+def models_source(progress: Progress, told: dict[str, Any]) -> dict[str, Any]:
+    """Where a model's parameters come from, as its directory tells."""
+    return {
+        "trainer": "jaxsal train",
+        "step": progress.step,
+        "best_validation": dict(progress.best),
+        **told,
+    }

@@ -1,0 +1,154 @@
+"""The folder of a training: one run at a time, of one configuration.
+
+``best`` and ``last`` are model directories, ``log.tsv`` is the table of losses, ``run.json`` tells
+all that these depend on; the hidden folder ``.jaxsal`` holds checkpoints, locks and scans' copies.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxsal.checkpoints import save_model
+from jaxsal.cohort.storage.lock import Owner, Shard, locked
+from jaxsal.cohort.storage.records import write_json
+from jaxsal.errors import InputError
+from jaxsal.model import Model
+
+_RUN, _COMMAND = "run.json", "train"
+MODELS = ("best", "last")
+_RESULTS = (*MODELS, "log.tsv", "tensorboard")
+
+
+class TrainingFolder:
+    """Where a training's results are.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self._state = self.root / ".jaxsal"
+        self.checkpoints = self._state / "checkpoints"
+        self.scans = self._state / "scans"
+
+    @contextmanager
+    def opened(
+        self, identity: Mapping[str, Any], facts: Mapping[str, Any], *, overwrite: bool
+    ) -> Iterator[Owner | None]:
+        """The folder in use by a run, begun with its identity or found to have the same.
+
+        Args:
+            identity: all that results depend on, ready for JSON.
+            facts: what is recorded beside it.
+            overwrite: remove the results of an earlier run.
+
+        Yields:
+            Who worked in it last, if that run was killed.
+
+        Raises:
+            InputError: it cannot be written, holds other files or results of another identity, or
+                another run is at work in it.
+        """
+        self._check_content()
+
+        def begin(_: bool) -> None:
+            self._begin(json.loads(json.dumps(identity)), facts, overwrite=overwrite)
+
+        try:
+            with locked(self._state / "locks", Shard(), begin) as killed:
+                yield killed
+        except OSError as error:
+            if error.filename is None or not str(error.filename).startswith(str(self.root)):
+                raise
+            raise InputError(
+                f"cannot write into {self.root}: {error.strerror}; choose another folder, or see "
+                "to its rights and space"
+            ) from error
+
+    def save(self, name: str, model: Model) -> None:
+        """Writes one of `MODELS`, in place of the earlier one."""
+        save_model(model, self.root / name, overwrite=True)
+
+    def _check_content(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"{self.root} is a file; give a folder for the results")
+        if not self.root.is_dir() or (self.root / _RUN).exists():
+            return
+        foreign = sorted(p.name for p in self.root.iterdir() if not p.name.startswith("."))
+        if foreign:
+            raise InputError(
+                f"{self.root} holds other files, such as {foreign[0]}; give a new or empty folder, "
+                "or one that this training was begun in"
+            )
+
+    def _begin(
+        self, identity: Mapping[str, Any], facts: Mapping[str, Any], *, overwrite: bool
+    ) -> None:
+        if (self.root / _RUN).exists():
+            earlier = self._identity()
+            if overwrite:
+                self._remove_results()
+            else:
+                _require_same(self.root, earlier, identity)
+        self._mend()
+        write_json(self.root / _RUN, {"command": _COMMAND, "identity": identity, **facts})
+
+    def _identity(self) -> dict[str, Any]:
+        try:
+            told = json.loads((self.root / _RUN).read_bytes())
+            if told["command"] == _COMMAND:
+                return dict(told["identity"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        raise InputError(
+            f"{self.root} holds other results than a training's, by its {_RUN}; give another folder"
+        )
+
+    def _remove_results(self) -> None:
+        """Removes what a run wrote, and nothing else; the copies of scans stay right."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for name in _RESULTS:
+            path = self.root / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.unlink(missing_ok=True)
+
+    def _mend(self) -> None:
+        """Puts back a model that a kill caught between two names; removes half-written ones."""
+        for name in MODELS:
+            for previous in self.root.glob(f".{name}.*.previous"):
+                if not (self.root / name).exists():
+                    previous.rename(self.root / name)
+            for partial in self.root.glob(f".{name}.*"):
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+def _require_same(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    before, after = _flat(earlier), _flat(now)
+    changed = [
+        f"{name} was {before.get(name, 'not there')}, is {after.get(name, 'not there')}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+    if changed:
+        raise InputError(
+            f"{root} holds a training with other settings, which cannot go on with these: "
+            f"{'; '.join(changed[:5])}{'; and more' if len(changed) > 5 else ''}. Choose another "
+            "folder, go on with the earlier settings, or begin anew with --overwrite"
+        )
+
+
+def _flat(tree: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        return {name: tree}
+    return {
+        key: value
+        for child, inner in tree.items()
+        for key, value in _flat(inner, f"{name}.{child}" if name else str(child)).items()
+    }

@@ -1,0 +1,114 @@
+"""The table of a training: a row every so many steps, and one per validation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxsal.errors import InputError, OutputError
+from jaxsal.files import whole_file
+
+_BEFORE = ("step", "loss")
+_AFTER = (
+    *("rate", "gradient_norm", "patches_per_second", "waited_share"),
+    *("validation_dice", "validation_ndsc", "validation_tpr", "validation_fdr", "threshold"),
+    "seconds",
+)
+_NOT_DRAWN = ("step", "seconds")
+
+
+def columns(parts: Sequence[str]) -> tuple[str, ...]:
+    """Names of the table's columns.
+
+    Args:
+        parts: names of the losses that the loss is the sum of.
+    """
+    return (*_BEFORE, *(f"loss_{part}" for part in parts), *_AFTER)
+
+
+class TrainingLog:
+    """Writes ``log.tsv`` and, if asked for, the same for TensorBoard.
+
+    A row counts as written when it is on the disk. Rows that the checkpoint which a run is resumed
+    from does not know of are removed, for the run will write them again.
+
+    Args:
+        folder: of the run.
+        names: of the columns.
+        step: of the last row that the checkpoint knows of; 0 for none.
+        tensorboard: whether to write for TensorBoard.
+
+    Raises:
+        InputError: tensorboardX is not installed.
+    """
+
+    def __init__(
+        self, folder: Path, names: Sequence[str], step: int = 0, *, tensorboard: bool = False
+    ) -> None:
+        self._path, self._names = folder / "log.tsv", tuple(names)
+        self._board = _summary_writer(folder / "tensorboard", step) if tensorboard else None
+        kept = [line for line in self._lines() if int(line.split("\t")[0]) <= step]
+        with whole_file(self._path) as file:
+            file.write("".join(["\t".join(self._names) + "\n", *kept]).encode())
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Adds a row; columns that are not given stay empty."""
+        cells = [_cell(row.get(name)) for name in self._names]
+        try:
+            with self._path.open("a", encoding="utf-8", newline="") as file:
+                file.write("\t".join(cells) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
+        if self._board is not None:
+            for name in self._names:
+                if name not in _NOT_DRAWN and row.get(name) is not None:
+                    self._board.add_scalar(_board_name(name), row[name], row["step"])
+            self._board.flush()
+
+    def close(self) -> None:
+        """Ends writing for TensorBoard."""
+        if self._board is not None:
+            self._board.close()
+
+    def _lines(self) -> list[str]:
+        """The whole rows that there are."""
+        if not self._path.exists():
+            return []
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
+        return [line for line in lines if line.endswith("\n") and line.split("\t")[0].isdigit()]
+
+
+def require_tensorboard() -> Any:
+    """The class that writes for TensorBoard.
+
+    Raises:
+        InputError: tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "[run] tensorboard = true needs tensorboardX, which is not installed: "
+            "`pip install 'jaxsal[tensorboard]'`, or leave it out"
+        ) from error
+    return SummaryWriter
+
+
+def _summary_writer(folder: Path, step: int) -> Any:
+    return require_tensorboard()(str(folder), purge_step=step + 1)
+
+
+def _board_name(name: str) -> str:
+    """With its group before a slash."""
+    group, _, rest = name.partition("_")
+    return f"{group}/{rest}" if group in ("loss", "validation") and rest else name
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.8g}" if isinstance(value, float) else str(value)

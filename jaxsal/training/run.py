@@ -1,0 +1,226 @@
+"""A training from its configuration to its models; the same call again goes on where it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxsal.checkpoints import load_model
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.sources.read import read_cohort
+from jaxsal.devices import default_devices
+from jaxsal.errors import InputError
+from jaxsal.model import Model
+from jaxsal.nets.registry import REMATERIALISING
+from jaxsal.nets.training import TrainingFunction
+from jaxsal.scan.provenance import model_facts, software
+from jaxsal.training.augmentation import augment
+from jaxsal.training.checkpoints import Checkpoints, Progress
+from jaxsal.training.config import TrainingConfig, check_size
+from jaxsal.training.folder import TrainingFolder
+from jaxsal.training.log import TrainingLog, columns, require_tensorboard
+from jaxsal.training.loop import Loop, Reports
+from jaxsal.training.optimiser import learning_rate, make_optimiser
+from jaxsal.training.patches import patch_batches
+from jaxsal.training.scans import open_scans
+from jaxsal.training.splits import split
+from jaxsal.training.step import Placement, initial_state, make_update
+from jaxsal.training.tables import told_in
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What became of a training.
+
+    Attributes:
+        ended: why it is over.
+        step: number of batches.
+        best: figures of the best validation, with its step and threshold; {} without validation.
+        models: the model directories that there are, by "best" and "last".
+        training: number of scans trained on.
+        validation: number of scans validated on.
+        devices: number of devices that shared the batches.
+        seconds: that it took, in all runs.
+        patches_per_second: mean over this run, without compiling, validating and saving; None if it
+            took no steps.
+    """
+
+    ended: str
+    step: int
+    best: dict[str, float]
+    models: dict[str, Path]
+    training: int
+    validation: int
+    devices: int
+    seconds: float
+    patches_per_second: float | None
+
+
+def train(
+    config: TrainingConfig,
+    out: Path,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    overwrite: bool = False,
+    reports: Reports | None = None,
+) -> Trained:
+    """Trains a network, or goes on with a training that was begun in the folder.
+
+    A run that was killed goes on from its last checkpoint to the same numbers as without the kill,
+    bit for bit on the same devices.
+
+    Args:
+        config: of the training.
+        out: the folder; see `jaxsal.training.folder`.
+        devices: that share each batch; by default those chosen, else as `default_devices` says.
+        overwrite: begin anew where there are results of an earlier training.
+        reports: whom to tell how far it is.
+
+    Raises:
+        InputError: the configuration, the scans or the folder cannot be worked with.
+        OutputError: the loss is not finite, or something cannot be written.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; all is saved.
+    """
+    reports = reports or Reports()
+    reports.stage("reading the scans")
+    if config.run.tensorboard:
+        require_tensorboard()
+    start = _start(config)
+    channels, folder = start.channels, TrainingFolder(out)
+    entries = read_cohort(config.data.cohort, channels, config.data.select or None)
+    training, validation = split(entries, config.data.validation, config.run.seed)
+    _check_validation(config, validation)
+    placement = Placement(devices or default_devices(), config.patches.batch)
+    identity = config.identity() | _identity(config, start, training, validation)
+    facts = {**software(), "devices": [str(device) for device in placement.devices]}
+    with folder.opened(identity, facts, overwrite=overwrite), ExitStack() as open_until_the_end:
+        scans = open_scans(
+            training, channels, start.preprocessing, config.data.cache or folder.scans
+        )
+        told = {"training": identity, "start": dict(start.source)}
+        loop = _loop(config, start, folder, placement, validation, told, reports)
+        open_until_the_end.enter_context(closing(loop.checkpoints))
+        open_until_the_end.enter_context(closing(loop.log))
+        if not loop.progress.ended:
+            batches = patch_batches(scans, config.patches, config.run.seed, loop.progress.step)
+            open_until_the_end.enter_context(closing(batches))
+            loop.run(batches)
+    progress = loop.progress
+    return Trained(
+        ended=progress.ended,
+        step=progress.step,
+        best=progress.best,
+        models={n: out / n for n in ("best", "last") if (out / n).is_dir()},
+        training=len(training),
+        validation=len(validation),
+        devices=len(placement.devices),
+        seconds=progress.seconds,
+        patches_per_second=loop.patches_per_second,
+    )
+
+
+def _start(config: TrainingConfig) -> Model:
+    """The model that training begins from."""
+    run = config.run
+    if config.start is None:
+        assert config.network is not None  # or there would be a start
+        model = Model.initialise(config.network, config.data.channels, seed=run.seed)
+    else:
+        model = _loaded(config.start, config)
+    if run.rematerialise and model.config.kind not in REMATERIALISING:
+        raise InputError(f"[run] rematerialise is for {', '.join(REMATERIALISING)} alone")
+    return replace(model, rematerialise=run.rematerialise)
+
+
+def _loaded(folder: Path, config: TrainingConfig) -> Model:
+    model = load_model(folder)
+    if model.members > 1:
+        raise InputError(
+            f"{folder} is an ensemble of {model.members} networks, and training is of one: convert "
+            "one fold of it"
+        )
+    if config.data.channels and config.data.channels != model.channels:
+        raise InputError(
+            f"[data] channels must be those of {folder}, {', '.join(model.channels)}, or left out; "
+            f"got {', '.join(config.data.channels)}"
+        )
+    with told_in("[patches]"):
+        check_size(model.config, config.patches.size)
+    return model
+
+
+def _check_validation(config: TrainingConfig, validation: Sequence[Entry]) -> None:
+    nameless = [entry.id for entry in validation if entry.scan.reference is None]
+    if nameless:
+        raise InputError(
+            f"scans to validate on need a mask of the true lesions, and {nameless[0]} has none"
+        )
+    if config.run.patience and not validation:
+        raise InputError(
+            f"[run] patience counts validations, and there is no scan to validate on: set it to 0, "
+            f"or [data] validation; got {config.run.patience}"
+        )
+
+
+def _identity(
+    config: TrainingConfig, start: Model, training: Sequence[Entry], validation: Sequence[Entry]
+) -> dict[str, Any]:
+    """What results depend on besides the configuration: scans by name, and weights."""
+    facts = model_facts(start)
+    return {
+        "start": facts["parameters_sha256"] if config.start else "fresh weights",
+        "channels": list(start.channels),
+        "network": {"kind": start.config.kind, **start.config.to_arguments()},
+        "scans": {
+            "training": [entry.id for entry in training],
+            "validation": [entry.id for entry in validation],
+        },
+    }
+
+
+def _loop(
+    config: TrainingConfig,
+    start: Model,
+    folder: TrainingFolder,
+    placement: Placement,
+    validation: Sequence[Entry],
+    told: dict[str, Any],
+    reports: Reports,
+) -> Loop:
+    """All that a training needs, where the last run left it."""
+    run = config.run
+    schedule = learning_rate(config.optimiser, run.steps)
+    optimiser = make_optimiser(config.optimiser, schedule)
+    state = initial_state(start.config, start.parameters, optimiser)
+    network = TrainingFunction(
+        start.config, run.precision, config.optimiser.momentum_per_batch, run.rematerialise
+    )
+    change = partial(augment, config.augmentation) if config.augmentation else None
+    loss = config.loss
+    if start.outputs is not None:
+        loss = replace(loss, probability=start.outputs.probability)
+    checkpoints = Checkpoints(folder.checkpoints, run.keep)
+    found = checkpoints.restore(state)
+    state, progress = found or (state, Progress())
+    parts = [name for name, weight in loss.weights.items() if weight]
+    return Loop(
+        config=config,
+        start=start,
+        folder=folder,
+        checkpoints=checkpoints,
+        log=TrainingLog(folder.root, columns(parts), progress.logged, tensorboard=run.tensorboard),
+        update=make_update(network, loss, optimiser, placement, seed=run.seed, augment=change),
+        placement=placement,
+        schedule=schedule,
+        validation=validation,
+        told=told,
+        reports=reports,
+        state=placement.put_state(state),
+        progress=progress,
+    )

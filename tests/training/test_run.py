@@ -1,0 +1,307 @@
+"""Whole trainings: resumed to the same numbers, stopped in good order, their models as told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+from tiny import read_table
+from training import runs
+from training.runs import make_cohort, run, write_config
+
+from jaxsal.checkpoints import load_model
+from jaxsal.cli.main import main
+from jaxsal.cohort.sources.read import read_cohort
+from jaxsal.errors import InputError, OutputError
+from jaxsal.evaluation.scans import evaluate
+from jaxsal.field.network import logits_on
+from jaxsal.settings import PredictSettings
+from jaxsal.training import loop, validation
+from jaxsal.training import run as run_module
+from jaxsal.training.config import read_config
+from jaxsal.training.loop import Reports
+from jaxsal.training.patches import patch_batches
+from jaxsal.training.validation import Figures
+
+_OF_TIME = ("patches_per_second", "waited_share", "seconds")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every run compiles its own step; these are fetched from one another."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update(names[0], str(tmp_path_factory.mktemp("programs")))
+    jax.config.update(names[1], 0.0)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort")
+    make_cohort(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(cohort: Path) -> Path:
+    return write_config(cohort)
+
+
+@pytest.fixture(scope="module")
+def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that nothing disturbed; not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    before = logits_on._cache_size()
+    trained = run(config, out)
+    assert trained.ended == "all 6 steps are done"
+    assert logits_on._cache_size() == before + 1  # by two validations
+    return out
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    rows = read_table(out / "log.tsv")
+    return [{k: v for k, v in row.items() if k not in _OF_TIME} for row in rows]
+
+
+def assert_same_training(out: Path, expected: Path) -> None:
+    assert table(out) == table(expected)
+    for name in ("best", "last"):
+        found, wanted = load_model(out / name), load_model(expected / name)
+        assert found.threshold == wanted.threshold
+        for key, value in wanted.parameters.items():
+            np.testing.assert_array_equal(found.parameters[key], value, err_msg=key)
+
+
+def test_a_row_per_so_many_steps_and_per_validation(finished: Path) -> None:
+    rows = read_table(finished / "log.tsv")
+    assert [row["step"] for row in rows] == ["2", "3", "4", "6"]
+    assert [bool(row["validation_ndsc"]) for row in rows] == [False, True, False, True]
+    for row in rows:
+        parts = 2 * float(row["loss_normalised_dice"]) + float(row["loss_blob"])
+        assert float(row["loss"]) == pytest.approx(parts, rel=1e-5)
+        assert float(row["patches_per_second"]) > 0
+        assert 0 <= float(row["waited_share"]) <= 1
+
+
+def test_the_best_model_scores_as_the_table_says(finished: Path, cohort: Path) -> None:
+    model = load_model(finished / "best")
+    rows = [row for row in read_table(finished / "log.tsv") if row["validation_ndsc"]]
+    best = max(rows, key=lambda row: float(row["validation_ndsc"]))
+    assert model.threshold == float(best["threshold"])
+    assert model.channels == ("flair", "t1")
+    assert model.source["step"] == int(best["step"])
+    scans = [e for e in read_cohort(cohort / "scans.tsv", model.channels) if e.id == "s2"]
+    (found,) = evaluate(model, scans, PredictSettings(roi=(16, 16, 16)))
+    score = found.scores[model.threshold]
+    assert score.dice == pytest.approx(float(best["validation_dice"]), rel=1e-6)
+    assert score.normalised_dice == pytest.approx(float(best["validation_ndsc"]), rel=1e-6)
+
+
+def test_after_a_kill_all_goes_on_as_if_nothing_had_been(
+    config: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    path = os.pathsep.join([*sys.path, str(Path(runs.__file__).parents[1])])
+    killed = subprocess.run(
+        [sys.executable, runs.__file__, str(config), str(out), "5"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [row["step"] for row in table(out)] == ["2", "3", "4"]  # 4 is not in a checkpoint
+    (out / ".last.0123.previous").mkdir()  # as a kill between two names leaves it
+    (out / "last").rename(out / ".last.4567.previous")
+    run(config, out)
+    assert_same_training(out, finished)
+    assert not list(out.glob(".last*"))
+
+
+@pytest.mark.parametrize(
+    ("number", "when"), [(signal.SIGINT, "stepping"), (signal.SIGTERM, "validating")]
+)
+def test_told_to_end_it_saves_and_goes_on_later(
+    config: Path, finished: Path, tmp_path: Path, number: int, when: str
+) -> None:
+    def interrupt(*_: Any) -> None:
+        os.kill(os.getpid(), number)
+
+    reports = Reports(
+        steps=lambda done, *_: interrupt() if (done, when) == (5, "stepping") else None,
+        stage=lambda stage: interrupt() if stage == when else None,
+    )
+    step = 5 if when == "stepping" else 3
+    with pytest.raises(KeyboardInterrupt, match=f"interrupted at step {step} of 6; all is saved"):
+        run(config, tmp_path / "out", reports=reports)
+    run(config, tmp_path / "out")
+    assert_same_training(tmp_path / "out", finished)
+
+
+def test_a_finished_training_is_left_as_it_is(config: Path, finished: Path) -> None:
+    before = (finished / "last" / "model.json").stat().st_mtime_ns
+    trained = run(config, finished)
+    assert (trained.step, trained.ended) == (6, "all 6 steps are done")
+    assert (finished / "last" / "model.json").stat().st_mtime_ns == before
+
+
+def test_the_command_tells_how_training_ended(
+    config: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(config), "--out", str(finished)]) == 0
+    said = capsys.readouterr().out
+    assert "all 6 steps are done; 2 scans to train on, 1 to validate on" in said
+    assert f"best: {finished / 'best'}" in said
+    assert "normalised Dice" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "give a configuration and --out DIR, or --example NAME"),
+        (["{config}"], "give a configuration and --out DIR"),
+        (["{config}", "--example", "unet"], "--example prints a configuration and takes nothing"),
+        (["{config}", "--out", "{out}", "--steps", "0"], "steps must be 1 or more; got 0"),
+        (["{config}", "--out", "{config}"], "is a file; give a folder"),
+        (["{config}", "--out", "{out}", "--device", "gpu:9"], "there is no device 'gpu:9'"),
+    ],
+)
+def test_mistakes_of_the_command(
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
+) -> None:
+    given = [each.format(config=config, out=tmp_path / "out") for each in arguments]
+    assert main(["train", *given]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_folder_is_of_one_training(
+    config: Path, finished: Path, cohort: Path, tmp_path: Path
+) -> None:
+    other = read_config(config)
+    with pytest.raises(InputError, match=r"other settings.*run\.steps was 6, is 7.*--overwrite"):
+        runs.train(other.with_steps(7), finished)
+    with pytest.raises(InputError, match="holds other files, such as s0"):
+        run(config, cohort)
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+
+    def again(*_: Any) -> None:
+        with pytest.raises(InputError, match="another run is working in"):
+            run(config, out)
+
+    run(config, out, overwrite=True, reports=Reports(steps=again))
+    assert_same_training(out, finished)
+
+
+def test_training_that_comes_apart_keeps_what_there_was(
+    config: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(*arguments: Any) -> Iterator[dict[str, np.ndarray]]:
+        for step, batch in enumerate(patch_batches(*arguments), arguments[-1] + 1):
+            yield {**batch, "image": batch["image"] * (np.nan if step == 5 else 1)}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "patch_batches", spoilt)
+        with pytest.raises(OutputError, match=r"came apart at step 5: .*nan.*lower \[optimiser\]"):
+            run(config, tmp_path / "out")
+    assert load_model(tmp_path / "out" / "last").source["step"] == 3
+    run(config, tmp_path / "out")
+    assert_same_training(tmp_path / "out", finished)
+
+
+def test_validation_that_gets_no_better_ends_training(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, 0.6, 0.6, 0.3, 0.9])
+
+    def figures(*_: Any) -> Figures:
+        return Figures(0.1, next(scores), 1.0, 0.0, 0.3, 1)
+
+    monkeypatch.setattr(loop, "validate", figures)
+    changes = {"validate_every = 3": "validate_every = 1\npatience = 2"}
+    config = write_config(tmp_path, changes | {'"scans.tsv"': f'"{cohort}/scans.tsv"'})
+    trained = run(config, tmp_path / "out")
+    assert trained.step == 4
+    assert trained.ended == "2 validations without a better one than at step 2"
+    assert trained.best["step"] == load_model(tmp_path / "out" / "best").source["step"] == 2
+    assert run(config, tmp_path / "out").step == 4  # for good
+
+
+def test_training_goes_on_from_a_model(cohort: Path, finished: Path, tmp_path: Path) -> None:
+    begin = runs.CONFIG.index("[network]"), runs.CONFIG.index("[patches]")
+    changes = {
+        runs.CONFIG[slice(*begin)]: f'[network]\nfrom = "{finished}/best"\n',
+        '"scans.tsv"': f'"{cohort}/scans.tsv"',
+        "rate = 0.02": "rate = 1e-30\nweight_decay = 0.0\nmomentum = 0.9999999",
+        "steps = 6": "steps = 1",
+    }
+    config = write_config(tmp_path, changes)
+    run(config, tmp_path / "out")
+    first, tuned = load_model(finished / "best"), load_model(tmp_path / "out" / "last")
+    batch = np.random.default_rng(0).normal(size=(1, 16, 16, 16, 2)).astype(np.float32)
+    np.testing.assert_allclose(tuned(batch), first(batch), atol=1e-5)
+    assert tuned.source["start"]["step"] == first.source["step"]
+    wrong = write_config(tmp_path, {**changes, '["flair", "t1"]': '["flair", "t2"]'})
+    with pytest.raises(InputError, match=r"\[data\] channels must be those of .*flair, t1"):
+        run(wrong, tmp_path / "other")
+
+
+def test_figures_go_to_tensorboard_too(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table_of_scans = {'"scans.tsv"': f'"{cohort}/scans.tsv"'}
+    config = write_config(tmp_path, table_of_scans, "tensorboard = true\n")
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(InputError, match=r"needs tensorboardX.*jaxsal\[tensorboard\]"):
+        run(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    board = pytest.importorskip("tensorboardX")
+    drawn = {}
+
+    class Writer(board.SummaryWriter):
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            drawn[name, step] = value
+            super().add_scalar(name, value, step)
+
+    monkeypatch.setattr(board, "SummaryWriter", Writer)
+    run(config, tmp_path / "out")
+    for row in read_table(tmp_path / "out" / "log.tsv"):
+        step, ndsc = int(row["step"]), row["validation_ndsc"]
+        assert drawn["loss/blob", step] == pytest.approx(float(row["loss_blob"]), rel=1e-6)
+        assert ndsc == "" or drawn["validation/ndsc", step] == pytest.approx(float(ndsc), rel=1e-6)
+    assert list((tmp_path / "out" / "tensorboard").iterdir())
+
+
+def test_scans_that_cannot_be_evaluated_are_told(config: Path, cohort: Path) -> None:
+    settings = read_config(config)
+    model = runs.Model.initialise(settings.network, ("flair", "t1"))
+    entry = read_cohort(cohort / "scans.tsv", model.channels)[2]
+    broken = replace(entry, scan=replace(entry.scan, reference=cohort / "none.nii.gz"))
+    told = []
+    figures = validation.validate(
+        model, [broken, entry], settings, lambda found, done: told.append((found.reason, done))
+    )
+    assert figures.scans == 1
+    assert "none.nii.gz" in told[0][0]
+    with pytest.raises(InputError, match=r"none of the 1 scans to validate on.*none\.nii\.gz"):
+        validation.validate(model, [broken], settings)
