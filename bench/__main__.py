@@ -28,6 +28,7 @@ QUESTIONS = (
     "cohort_overhead",
     "cohort_memory",
     "cohort_resume",
+    "training",
 )
 
 
