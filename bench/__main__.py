@@ -29,6 +29,7 @@ QUESTIONS = (
     "cohort_memory",
     "cohort_resume",
     "cohort_page",
+    "training",
 )
 
 

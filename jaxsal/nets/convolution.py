@@ -181,7 +181,9 @@ def _slab_by_slab(
     def slab(x: jax.Array) -> jax.Array:
         return _by_rows(x[None], weights, kernel_size, (1, 1, 1), (0, 0, 0))[0]
 
-    y = lax.map(slab, overlapping)
+    # Computed again where the kernel is differentiated: kept, the shifted copies of all slabs would
+    # be many times the input, and writing them takes longer than the products.
+    y = lax.map(jax.checkpoint(slab, prevent_cse=False), overlapping)
     return y.reshape(examples, slabs * planes, *y.shape[2:])[:, :size]
 
 

@@ -62,6 +62,7 @@ COLUMNS = {
     "cohort_memory": {"scans", "which", "settled_mib", "end_mib", "growth_mib_per_scan"},
     "cohort_resume": {"scans", "lesions", "files", "resume_s", "reading_records_s"},
     "cohort_page": {"lesions", "writing_s", "mib", "opening_s", "sorting_s", "filtering_s"},
+    "training": {"network", "patch", "batch", "jaxsal_per_pytorch", "difference", "compile_s"},
 }
 DEEPER = TINY_UNET | {"channels": [4, 6, 8], "strides": [2, 2]}
 IN_PROCESS = (
@@ -98,6 +99,12 @@ def test_precision_is_measured_against_an_independent_float64(tmp_path):
     for error in ("logit_error", "map_error", "peak_error"):
         assert rows["float32"][error] < 1e-5
     assert 1e-4 < rows["bfloat16"]["map_error"] < 0.3
+
+
+def test_training_steps_are_those_of_pytorch_and_monai(tmp_path):
+    (row,) = answer("training", tmp_path)["rows"]
+    assert COLUMNS["training"] <= set(row)
+    assert row["difference"] < 1e-5
 
 
 def test_the_peers_question_gives_every_peer_a_row_that_agrees(tmp_path):
