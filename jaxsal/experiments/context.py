@@ -71,14 +71,14 @@ def _of_scan(
     loaded = prediction.scan
     found = [each for each in prediction.instances if each.kind in FOUND]
     rows: list[Row] = [_lesion_row(entry, each) | {"step": None} for each in found]
-    chosen = [each for each in of_volume(found, settings.volume) if _is_seen(each, prediction)]
-    if settings.view == "centred":
-        large = [each for each in chosen if not _fits(study, each)]
-        chosen = [each for each in chosen if each not in large]
-        rows += [
-            _lesion_row(entry, each) | {"step": None, "note": _too_large(entry, each)}
-            for each in large
-        ]
+    chosen = []
+    for each in of_volume(found, settings.volume):
+        reason = _unfit(study, settings, each, prediction)
+        if reason:
+            note = f"{entry.id}: lesion {each.label} is left out: {reason}"
+            rows.append(_lesion_row(entry, each) | {"step": None, "note": note})
+        else:
+            chosen.append(each)
     scores = context_scores(
         make_field(as_run(study.model, study.prediction), study.prediction),
         loaded.image[loaded.box],
@@ -91,28 +91,22 @@ def _of_scan(
         on_pass=lambda done, total: study.monitor.detail(f"{entry.id}: {done}/{total} windows"),
     )
     size = loaded.grid.voxel_volume ** (1 / 3)
-    for instance, each in zip(chosen, scores, strict=True):
-        rows += _step_rows(entry, instance, each, prediction, size)
+    for instance, scored in zip(chosen, scores, strict=True):
+        rows += _step_rows(entry, instance, scored, prediction, size)
     return rows
 
 
-def _is_seen(instance: Instance, prediction: Prediction) -> bool:
-    """Whether the lesion lies in the part of the image that the network is given."""
+def _unfit(
+    study: Study, settings: ContextSettings, instance: Instance, prediction: Prediction
+) -> str:
+    """Why a lesion cannot be asked about; empty if it can."""
     pairs = zip(instance.slices, prediction.scan.box, strict=True)
-    return all(b.start <= s.start and s.stop <= b.stop for s, b in pairs)
-
-
-def _fits(study: Study, instance: Instance) -> bool:
-    """Whether a lesion fits into a window."""
-    sizes = [part.stop - part.start for part in instance.slices]
-    return all(s <= r for s, r in zip(sizes, study.prediction.roi, strict=True))
-
-
-def _too_large(entry: Entry, instance: Instance) -> str:
-    return (
-        f"{entry.id}: lesion {instance.label} is larger than a window and is left out; "
-        "--view field takes it"
-    )
+    if any(s.start < b.start or s.stop > b.stop for s, b in pairs):
+        return "it reaches beyond the part of the image that the network is given"
+    sizes = zip(instance.slices, study.prediction.roi, strict=True)
+    if settings.view == "centred" and any(s.stop - s.start > roi for s, roi in sizes):
+        return "it is larger than a window; --view field takes it"
+    return ""
 
 
 def _lesion_row(entry: Entry, instance: Instance) -> Row:

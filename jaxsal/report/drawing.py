@@ -58,7 +58,7 @@ def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
 
 def peaks(saliency: Array) -> str:
     """State the map's extremes, wherever in the volume they are."""
-    low, high = min(float(saliency.min()), 0.0), max(float(saliency.max()), 0.0)
+    low, high = min(float(saliency.min()), 0.0), max(float(saliency.max()), 0.0) + 0.0  # not -0
     text = f"min {low:.3g} · max {high:.3g}" if low < 0 else f"max {high:.3g}"
     return text.replace("-", "−")
 

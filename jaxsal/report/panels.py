@@ -174,7 +174,7 @@ def _draw_row(
     _finish(axes, scene, half)
     draw_ruler(axes, half)
     if row.probability is not None:
-        axes = panel("lesion probability")
+        axes = panel("probability")
         show(
             axes, scene, _AXIAL, scene.plane(scene.image[..., -1], _AXIAL), Normalize(0, 1), "magma"
         )

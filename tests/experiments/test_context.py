@@ -81,7 +81,7 @@ def test_a_lesion_larger_than_a_window_is_told(
     findings = context(own, ContextSettings(volume=ALL, steps=1, batch=4))
     assert {row["label"] for row in findings.rows} == {5}
     assert {row["kind"] for row in findings.rows} == {"given"}
-    assert any("lesion 3 is larger than a window" in note for note in findings.notes)
+    assert any("lesion 3 is left out: it is larger than" in note for note in findings.notes)
 
 
 def rows_of(scores: list[list[float]], threshold: float = 0.5) -> list[dict[str, float]]:
