@@ -90,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
 def _show(findings: Findings) -> None:
     """Prints what was found in brief."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     if findings.summary:
@@ -100,7 +101,10 @@ def _show(findings: Findings) -> None:
             table.add_column(name, justify="right" if numbers else "left")
         for row in findings.summary:
             table.add_row(*(_text(row.get(name)) for name in names))
-        Console().print(table)
+        console = Console()
+        unlimited = console.options.update(width=1000)
+        width = Measurement.get(console, unlimited, table).maximum  # columns are not broken
+        Console(width=max(console.width, width)).print(table)
     for note in findings.notes:
         print(f"note: {note}")
 

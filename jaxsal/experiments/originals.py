@@ -54,13 +54,24 @@ class Original:
         reference = self.prediction.scan.reference
         return lesions if reference is None else lesions | reference
 
-    @cached_property
+    @property
     def white_matter(self) -> np.ndarray:
-        """(X, Y, Z) bool, of healthy white matter.
+        """(X, Y, Z) bool, of healthy white matter; empty where it is not known."""
+        return self._white_matter[0]
 
-        Raises:
-            InputError: it cannot be found by the rule, or there is no mask.
-        """
+    @property
+    def without_white_matter(self) -> str:
+        """Why healthy white matter is not known; "" if it is."""
+        return self._white_matter[1]
+
+    @cached_property
+    def _white_matter(self) -> tuple[np.ndarray, str]:
+        try:
+            return self._find_white_matter(), ""
+        except InputError as error:
+            return np.zeros(self.grid.shape, bool), str(error)
+
+    def _find_white_matter(self) -> np.ndarray:
         if self.masks is None:
             return white_matter(self.images, self.channels, self.head, self.lesions, self.grid)
         path = Path(self.masks).expanduser() / f"{self.entry.stem}.nii.gz"

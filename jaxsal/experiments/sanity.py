@@ -106,12 +106,9 @@ def _of_scan(
     for group in ("white", "TN"):
         number = list(groups.values()).count(group)
         if number < settings.spheres:
-            rows.append(
-                {
-                    "note": f"{entry.id}: {GROUPS[group]}: there is room for {number} of "
-                    f"{settings.spheres} spheres"
-                }
-            )
+            reason = original.without_white_matter if group == "white" else ""
+            room = f"there is room for {number} of {settings.spheres} spheres"
+            rows.append({"note": f"{entry.id}: {GROUPS[group]}: {reason or room}"})
     voxels = np.zeros_like(domains)
     for instance in chosen:
         centre = middle_voxel(prediction.labels == instance.label, original.grid)

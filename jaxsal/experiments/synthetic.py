@@ -104,7 +104,8 @@ def _of_scan(
         for situation, derived in maker.made():
             name = f"{entry.id}: lesion {instance.label} {SITUATIONS[situation]}"
             if derived is None:
-                rows.append({"note": f"{name}: there is no room for it; it is left out"})
+                reason = original.without_white_matter if situation == "white" else ""
+                rows.append({"note": f"{name} is left out: {reason or 'there is no room for it'}"})
                 continue
             (scan,) = study.derive("synthetic", entry, original.grid, [derived])
             rows.append(

@@ -168,12 +168,12 @@ def test_without_such_a_lesion_there_is_nothing_to_copy(
     assert any("--volume" in note for note in findings.notes)
 
 
-def test_a_mask_that_is_missing_is_told(
+def test_a_mask_that_is_missing_is_told_and_the_rest_is_delivered(
     study: Study, synthetic_settings: SyntheticSettings, tmp_path: Path
 ) -> None:
     own = replace(study, notes=[])
     findings = synthetic(own, replace(synthetic_settings, white_matter=str(tmp_path)))
-    assert not findings.rows
+    assert [row["situation"] for row in findings.rows] == ["own", "outside", "surrounded"]
     assert any("sub-01.nii.gz" in note for note in findings.notes)
 
 
