@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from jaxsal.checkpoints import load_model
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.devices import default_devices
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
 from jaxsal.nets.registry import REMATERIALISING
 from jaxsal.nets.training import TrainingFunction
@@ -110,7 +110,8 @@ def train(
         if not loop.progress.ended:
             batches = patch_batches(scans, config.patches, config.run.seed, loop.progress.step)
             open_until_the_end.enter_context(closing(batches))
-            loop.run(batches)
+            with _out_of_memory_told():
+                loop.run(batches)
     progress = loop.progress
     return Trained(
         ended=progress.ended,
@@ -123,6 +124,20 @@ def train(
         seconds=progress.seconds,
         patches_per_second=loop.patches_per_second,
     )
+
+
+@contextmanager
+def _out_of_memory_told() -> Iterator[None]:
+    """Has a lack of memory told with what helps in training."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise OutputError(
+            "out of memory in training: set a smaller [patches] batch with a larger [optimiser] "
+            "accumulate, a smaller [patches] size, or [run] precision bfloat16 (on a GPU)"
+        ) from error
 
 
 def _start(config: TrainingConfig) -> Model:

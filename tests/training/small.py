@@ -47,12 +47,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "window_size": 4,
     },
 }
-SIZES = {"swin-unetr": 32}
 LOSS = WeightedLoss(lesion_load=0.03)  # as in these patches
 QUICK = OptimiserSettings(rate=1e-2, warm_up=0, clip=0.0, weight_decay=0.0, momentum=0.9)
 
 
-@cache
 def config(kind: str, **changes: Any) -> NetworkConfig:
     """A small network of a kind."""
     return config_from_arguments(

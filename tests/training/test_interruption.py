@@ -1,0 +1,33 @@
+"""Signals are noted, and end the program later as they would have."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from jaxsal.cli.main import _terminable, _Terminated
+from jaxsal.training.interruption import Interruption
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, _Terminated)]
+)
+def test_the_end_is_that_of_the_signal(number: int, kind: type[BaseException]) -> None:
+    before = signal.getsignal(number)
+    with _terminable(), Interruption() as interruption:
+        assert not interruption.requested
+        os.kill(os.getpid(), number)
+        assert interruption.requested  # and nothing was raised
+        with pytest.raises(kind, match="all is saved") as raised:
+            interruption.end("all is saved")
+        assert type(raised.value) is kind
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_signal_has_its_usual_effect() -> None:
+    with Interruption():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
