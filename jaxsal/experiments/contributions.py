@@ -23,17 +23,17 @@ COLUMNS = {
     "from_mm": "distance from the lesion's border, negative inside; empty: the whole map",
     "to_mm": "to this distance; empty: no bound",
     "lesions": "number of maps",
-    "voxels": "number of values of this sign whose magnitude reaches the threshold",
+    "voxels": "number of values of this sign whose magnitude is at least the least one",
     "amount": "sum of all values of this sign, per lesion",
     "share": "this sign's part of the sum of magnitudes, from 0 to 1",
-    "median": "of the values that reach the threshold, of all lesions together",
+    "median": "of these, of all lesions together",
     "low": "95 % confidence interval of it, as if all voxels were independent",
     "high": "its upper end",
     "scans": "number of scans",
     "scans_low": "95 % confidence interval of the median, resampling scans",
     "scans_high": "its upper end",
     "lesion_median": "median over lesions of each lesion's own median: lesions count alike",
-    "lesions_with": "number of lesions with a value that reaches the threshold",
+    "lesions_with": "number of lesions with any such value",
     "lesion_low": "95 % confidence interval of it, as if lesions were independent",
     "lesion_high": "its upper end",
 }
@@ -49,7 +49,7 @@ def run(study: Study, settings: ContributionsSettings) -> Findings:
         InputError: the study's folder holds something else.
     """
     results = study.lesions()
-    tally = Tally(settings.threshold)
+    tally = Tally(settings.least_value)
     study.monitor.stage("contributions")
     read = 0
     for scan in results.scans():
@@ -151,7 +151,7 @@ def _places(tally: Tally, kind: str, channel: str) -> Row:
     # Of what lies beyond the last step nobody knows how far.
     within = np.searchsorted(np.cumsum(total), 0.99 * total.sum()) if total.any() else None
     row["mm_with_99_percent"] = None if within is None else _finite(upper[within])
-    row["mm_of_farthest_at_threshold"] = _finite(upper[strong[-1]]) if len(strong) else None
+    row["mm_of_farthest_such_value"] = _finite(upper[strong[-1]]) if len(strong) else None
     return row
 
 
@@ -161,7 +161,7 @@ def _finite(distance: float) -> float | None:
 
 def _note(study: Study, tally: Tally, shown: str) -> None:
     study.note(
-        f"medians are of values whose magnitude is at least {tally.threshold:g}, told to "
+        f"medians are of values whose magnitude is at least {tally.least:g}, told to "
         f"{100 * PRECISION:.2g} %; amounts and shares are of all values"
     )
     study.note(

@@ -69,7 +69,7 @@ def _distribution(axes: Axes, tally: Tally, kind: str, channel: str, largest: fl
             label=f"{sign}: n = {magnitudes.count:,}, median {number(middle)}",
         )
         axes.axvline(middle, color=_COLOURS[sign], linewidth=1.5)
-    style(axes, f"{channel}: values of at least {tally.threshold:g}", UNITS, "voxels")
+    style(axes, f"{channel}: values of at least {tally.least:g}", UNITS, "voxels")
     axes.set_yscale("log")
     if axes.patches:
         legend(axes)

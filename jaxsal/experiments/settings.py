@@ -38,14 +38,14 @@ class ContributionsSettings:
     """Positive and negative values of each sequence, and where they lie (Figs. 8, 9).
 
     Attributes:
-        threshold: magnitude below which values do not count, in logits per standard deviation.
+        least_value: magnitude below which values do not count, in logits per standard deviation.
     """
 
-    threshold: float = option(0.1, "magnitude below which values do not count", "T")
+    least_value: float = option(0.1, "magnitude below which values do not count", "T")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
-            raise InputError(f"threshold must be zero or more, got {self.threshold}")
+        if not 0 <= self.least_value < math.inf:
+            raise InputError(f"least value must be zero or more, got {self.least_value}")
 
 
 @dataclass(frozen=True)

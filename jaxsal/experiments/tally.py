@@ -23,10 +23,10 @@ class Signed:
     """The values of one sign of all maps of a kind and channel.
 
     Attributes:
-        magnitudes: of the values that reach the threshold.
+        magnitudes: of the values that are not too small.
         voxels: their number in each shell.
         amount: sum of the magnitudes of all values in each shell.
-        medians: of the lesions that have any that reach the threshold.
+        medians: of the lesions that have any that are not too small.
         scans: `Magnitudes.coarse` of each scan.
     """
 
@@ -42,13 +42,13 @@ class Tally:
     """What is counted of all maps, one after the other.
 
     Attributes:
-        threshold: magnitude below which values do not count, but in amounts.
+        least: magnitude below which values do not count, but in amounts.
         signed: by kind, channel and sign.
         lesions: number of them by kind.
         scans: number of them that have any.
     """
 
-    threshold: float
+    least: float
     signed: defaultdict[Key, Signed] = field(default_factory=lambda: defaultdict(Signed))
     lesions: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     scans: int = 0
@@ -73,7 +73,7 @@ class Tally:
     def _add(self, key: Key, values: np.ndarray, shells: np.ndarray, own: Magnitudes) -> None:
         tally = self.signed[key]
         tally.amount += SHELLS.sums(shells, np.maximum(values, 0))
-        strong = (values >= self.threshold) & (values > 0)
+        strong = (values >= self.least) & (values > 0)
         tally.voxels += SHELLS.sums(shells[strong], np.ones(int(strong.sum())))
         if strong.any():
             own.add(values[strong])
