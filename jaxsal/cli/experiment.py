@@ -108,7 +108,10 @@ def _print_table(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Non
         table.add_column(name, justify="right" if numbers else "left")
     for row in rows:
         table.add_row(*(_text(row[name]) for name in names))
-    Console().print(table, "")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=220)  # a file is as wide as its lines
+    console.print(table, "")
 
 
 def _text(value: Any) -> str:

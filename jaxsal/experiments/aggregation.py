@@ -32,7 +32,7 @@ _COLUMNS = {
 }
 
 
-def run(study: Study, settings: AggregationSettings) -> Findings:
+def aggregation(study: Study, settings: AggregationSettings) -> Findings:
     """The peaks of each lesion's maps under both aggregates, and their dependence on volume."""
     results = {"max": study.lesions(), "mean": _means(study)}
     channels = results["max"].channels

@@ -39,7 +39,7 @@ COLUMNS = {
 }
 
 
-def run(study: Study, settings: ContributionsSettings) -> Findings:
+def contributions(study: Study, settings: ContributionsSettings) -> Findings:
     """Distributions of values by kind, channel and sign, and where they lie.
 
     Maps are read one after the other; of their values only counts stay, so that medians are told

@@ -22,7 +22,7 @@ from jaxsal.report.wording import number
 
 _COLOURS = dict(zip(SIGNS, (POSITIVE, NEGATIVE), strict=True))
 _BARS = 100  # in a distribution, from nothing to the largest magnitude
-_DISTANCE = "mm from the lesion's border (negative: inside)"
+_DISTANCE = "mm from the lesion's border (negative: inside; last: all beyond)"
 
 
 def draw(tally: Tally, kinds: Sequence[str], shown: str, channels: Sequence[str]) -> Figure:
@@ -70,9 +70,11 @@ def _distribution(axes: Axes, tally: Tally, kind: str, channel: str, largest: fl
         )
         axes.axvline(middle, color=_COLOURS[sign], linewidth=1.5)
     style(axes, f"{channel}: values of at least {tally.least:g}", UNITS, "voxels")
-    axes.set_yscale("log")
     if axes.patches:
-        legend(axes)
+        axes.set_yscale("log")
+        axes.minorticks_off()
+        axes.set_ylim(top=30 * axes.get_ylim()[1])  # room for the legend
+        legend(axes, loc="upper left", ncols=2)
 
 
 def _amounts(axes: Axes, tally: Tally, kind: str, channel: str) -> None:
@@ -81,7 +83,6 @@ def _amounts(axes: Axes, tally: Tally, kind: str, channel: str) -> None:
         amount = tally.signed[kind, channel, sign].amount / tally.lesions[kind]
         axes.bar(places, direction * amount, 1.0, color=_COLOURS[sign], alpha=0.85, label=sign)
     style(axes, f"{channel}: sum of values per lesion ({kind})", _DISTANCE, UNITS)
-    axes.set_yscale("symlog", linthresh=1.0)
     axes.axvline(0, color="#16191d", linewidth=0.8)
     legend(axes)
 

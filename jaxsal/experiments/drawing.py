@@ -8,15 +8,26 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from jaxsal.report.distributions import COLOURS, INK, LINE, OTHER
-from jaxsal.report.panels import draw_map, draw_ruler, fading_colours, grey_window
+from jaxsal.report.drawing import (
+    COLD,
+    HOT,
+    Colours,
+    colour_map,
+    draw_image,
+    draw_outlines,
+    draw_ruler,
+    frame,
+    grey_window,
+    show,
+)
 from jaxsal.report.scene import Scene
 
-POSITIVE, NEGATIVE = "#c8322b", "#2f6fd0"  # as maps are drawn
+POSITIVE, NEGATIVE = HOT[0], COLD[0]  # as maps are drawn
 CHANNELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f")
 UNITS = "logit per standard deviation"
 _BEHIND = "#5a5f68"  # of a colour bar whose weak colours are transparent
@@ -58,17 +69,17 @@ def side_by_side(figure: Figure, widths: Sequence[float]) -> list[SubFigure]:
     return [*parts[0]]
 
 
-def even_range(limit: float) -> tuple[Normalize, Colormap]:
+def even_range(limit: float) -> Colours:
     """Colours from minus a limit to plus the same; a limit of zero is of a map of zeros."""
     limit = limit or 1.0
-    return Normalize(-limit, limit), fading_colours("diverging")
+    return Colours(Normalize(-limit, limit), colour_map("diverging"))
 
 
 def map_panel(
     axes: Axes,
     scene: Scene,
     channel: int,
-    colours: tuple[Normalize, Colormap],
+    colours: Colours,
     title: str,
     axis: int = 2,
 ) -> None:
@@ -83,9 +94,11 @@ def map_panel(
         axis: across which to cut; 2 is axial.
     """
     axes.set_facecolor("black")
-    draw_map(
-        axes, scene, axis, channel, grey_window(scene.plane(scene.image[..., channel], 2)), *colours
-    )
+    low, high = grey_window(scene.plane(scene.image[..., channel], 2))
+    draw_image(axes, scene, axis, channel, (low, low + 1.7 * (high - low)))  # colours stand out
+    show(axes, scene, axis, scene.map_plane(axis, channel), *colours)
+    draw_outlines(axes, scene, axis)
+    frame(axes, axis, scene.centre, scene.half)
     draw_ruler(axes, scene.half)
     axes.set_aspect("equal")
     axes.set_xticks([])
@@ -95,7 +108,7 @@ def map_panel(
 
 
 def colour_bar(
-    figure: SubFigure, panels: Sequence[Axes], colours: tuple[Normalize, Colormap], text: str
+    figure: SubFigure, panels: Sequence[Axes], colours: Colours, text: str
 ) -> None:
     """The colours that panels share, beside them."""
     bar = figure.colorbar(

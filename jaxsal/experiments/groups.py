@@ -34,7 +34,7 @@ _COLUMNS = {
 }
 
 
-def run(study: Study, settings: GroupsSettings) -> Findings:
+def groups(study: Study, settings: GroupsSettings) -> Findings:
     """Largest and smallest values of the maps by kind of lesion, and tests of all pairs of kinds.
 
     Raises:

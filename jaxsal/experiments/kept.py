@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.storage.records import Stamp, are_same, stamps, write_json
+from jaxsal.scan.loading import Scan
 from jaxsal.scan.results import Row
 
 
@@ -27,8 +28,8 @@ class KeptRows:
         self, folder: Path, channels: tuple[str, ...], identity: Mapping[str, Any]
     ) -> None:
         self._folder, self._channels = folder, channels
-        told = json.dumps(identity, sort_keys=True)
-        self._identity = hashlib.sha256(told.encode()).hexdigest()
+        text = json.dumps(identity, sort_keys=True)
+        self._identity = hashlib.sha256(text.encode()).hexdigest()
         folder.mkdir(parents=True, exist_ok=True)
 
     def rows(self, entry: Entry) -> list[Row] | None:
@@ -58,3 +59,24 @@ class KeptRows:
 
     def _path(self, entry: Entry) -> Path:
         return self._folder / f"{entry.stem}.json"
+
+
+def told(entry: Entry) -> dict[str, Any]:
+    """A scan, ready for JSON, to be kept in a row."""
+    scan = entry.scan
+    return {
+        "id": entry.id,
+        "images": [str(path.absolute()) for path in scan.images],
+        "reference": scan.reference and str(scan.reference.absolute()),
+        "instances": scan.instances and str(scan.instances.absolute()),
+        "entities": dict(entry.entities),
+    }
+
+
+def entry_of(told: Mapping[str, Any]) -> Entry:
+    """The inverse of `told`."""
+    reference, instances = (
+        Path(told[role]) if told[role] else None for role in ("reference", "instances")
+    )
+    images = tuple(map(Path, told["images"]))
+    return Entry(told["id"], Scan(images, reference, instances), told["entities"])

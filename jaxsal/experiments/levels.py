@@ -57,7 +57,7 @@ class _Closest:
         return mine < theirs
 
 
-def run(study: Study, settings: LevelsSettings) -> Findings:
+def levels(study: Study, settings: LevelsSettings) -> Findings:
     """How much of a lesion's nearest neighbour shows in its own map, and in that of the class."""
     instances = study.lesions()
     classes = _class_level(study, instances)

@@ -113,9 +113,9 @@ def white_matter(
     if box is not None:
         flair, t1 = (image[box][..., c] for c in names)
         healthy = _healthy(flair, t1, inside[box])
-        healthy &= _distance(lesions[box] != 0, grid) > LESION_MARGIN
-        core = _depth(_without_specks(healthy), grid) > EDGE
-        result[box] = _deep_parts(core, _depth(inside[box], grid), grid)
+        healthy &= distance_mm(lesions[box] != 0, grid) > LESION_MARGIN
+        core = depth_mm(_without_specks(healthy), grid) > EDGE
+        result[box] = _deep_parts(core, depth_mm(inside[box], grid), grid)
     return result
 
 
@@ -170,7 +170,7 @@ def _deep_parts(mask: np.ndarray, depth: np.ndarray, grid: Grid) -> np.ndarray:
     return deep
 
 
-def _distance(mask: np.ndarray, grid: Grid) -> np.ndarray:
+def distance_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
     """Distance in mm from every voxel to the nearest one of a mask; infinite without any."""
     if not mask.any():
         return np.full(mask.shape, np.inf)
@@ -178,10 +178,10 @@ def _distance(mask: np.ndarray, grid: Grid) -> np.ndarray:
     return distance
 
 
-def _depth(mask: np.ndarray, grid: Grid) -> np.ndarray:
+def depth_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
     """Distance in mm from the voxels of a mask to the nearest one outside, or beyond the grid."""
     outside = ~np.pad(mask, 1)
-    return _distance(outside, grid)[1:-1, 1:-1, 1:-1]
+    return distance_mm(outside, grid)[1:-1, 1:-1, 1:-1]
 
 
 def sphere(centre: Sequence[int] | np.ndarray, volume_mm3: float, grid: Grid) -> np.ndarray:
@@ -256,5 +256,5 @@ def _centres(free: np.ndarray, radius: float, grid: Grid) -> np.ndarray:
     box = _box(free)
     if box is None:
         return np.zeros((0, 3), int)
-    found = np.argwhere(_depth(free[box], grid) > radius + 1e-6)  # the margin absorbs rounding
+    found = np.argwhere(depth_mm(free[box], grid) > radius + 1e-6)  # the margin absorbs rounding
     return found + [part.start for part in box]

@@ -67,9 +67,112 @@ class GroupsSettings:
             raise InputError(f"volume must be more than zero, got {self.volume}")
 
 
+@dataclass(frozen=True)
+class ContextSettings:
+    """How much of a lesion's surroundings the network needs to find it (Fig. 15).
+
+    Attributes:
+        volume: smallest and largest lesion, in mm³, both included.
+        steps: largest number of dilations by one voxel.
+        view: what the network is run on. "centred": one window around each lesion; "field": all
+            windows that reach it, blended as where lesions are found, which takes as many times as
+            long.
+        batch: windows that are computed at once.
+    """
+
+    volume: tuple[float, float] = option((90.0, 120.0), "smallest and largest lesion", "MM3:MM3")
+    steps: int = option(35, "largest number of dilations by one voxel", "N")
+    view: str = option("centred", "run on one window per lesion, or on the whole field", "VIEW")
+    batch: int = option(4, "windows at once; the more, the more memory", "N")
+
+    def __post_init__(self) -> None:
+        _check_range("volume", self.volume)
+        if not 1 <= self.steps <= 254:
+            raise InputError(f"steps must be from 1 to 254, got {self.steps}")
+        if self.view not in ("centred", "field"):
+            raise InputError(f"view must be centred or field, got {self.view!r}")
+        if self.batch < 1:
+            raise InputError(f"batch must be 1 or more, got {self.batch}")
+
+
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """Lesions copied into healthy white matter, and out of the head (Fig. 14).
+
+    Attributes:
+        volume: smallest and largest lesion, in mm³, both included.
+        lesions: per scan at most, those first that are seen most clearly.
+        surroundings: mm around a lesion that are copied along, in one of the situations.
+        white_matter: folder of masks of white matter, one per scan, named after the scan as its
+            results are, such as sub-01.nii.gz; None: a rule on FLAIR and T1 finds it.
+    """
+
+    volume: tuple[float, float] = option((90.0, 120.0), "smallest and largest lesion", "MM3:MM3")
+    lesions: int = option(1, "lesions per scan, at most", "N")
+    surroundings: float = option(3.0, "what is copied along around a lesion", "MM")
+    white_matter: str | None = option(
+        None,
+        "folder of masks of white matter, named such as sub-01.nii.gz; default: found by a rule on "
+        "FLAIR and T1",
+        "DIR",
+    )
+
+    def __post_init__(self) -> None:
+        _check_range("volume", self.volume)
+        if self.lesions < 1:
+            raise InputError(f"lesions must be 1 or more, got {self.lesions}")
+        if not 0 < self.surroundings < 100:
+            raise InputError(
+                f"surroundings must be more than 0 and less than 100 mm, got {self.surroundings}"
+            )
+
+
+@dataclass(frozen=True)
+class SanitySettings:
+    """Maps of healthy white matter, and of a lesion's middle voxel alone (Figs. 12, 13).
+
+    Attributes:
+        volume: smallest and largest lesion to compare with, in mm³, both included.
+        lesions: per scan at most, those first that are seen most clearly.
+        spheres: of white matter per scan, and as many of what is no lesion (TN).
+        sphere_volume: in mm³.
+        white_matter: as in `SyntheticSettings`.
+    """
+
+    volume: tuple[float, float] = option((90.0, 120.0), "smallest and largest lesion", "MM3:MM3")
+    lesions: int = option(3, "lesions per scan to compare with, at most", "N")
+    spheres: int = option(3, "spheres per scan of white matter, and of what is no lesion", "N")
+    sphere_volume: float = option(93.0, "volume of a sphere", "MM3")
+    white_matter: str | None = option(
+        None,
+        "folder of masks of white matter, named such as sub-01.nii.gz; default: found by a rule on "
+        "FLAIR and T1",
+        "DIR",
+    )
+
+    def __post_init__(self) -> None:
+        _check_range("volume", self.volume)
+        for name in ("lesions", "spheres"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if not self.sphere_volume > 0:
+            raise InputError(f"sphere volume must be more than zero, got {self.sphere_volume}")
+
+
+def _check_range(name: str, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    if not 0 <= low <= high:
+        raise InputError(
+            f"{name} must be the smallest and the largest, such as 90:120, got {low:g}:{high:g}"
+        )
+
+
 SETTINGS: dict[str, type] = {
     "aggregation": AggregationSettings,
     "levels": LevelsSettings,
     "contributions": ContributionsSettings,
     "groups": GroupsSettings,
+    "sanity": SanitySettings,
+    "synthetic": SyntheticSettings,
+    "context": ContextSettings,
 }

@@ -1,0 +1,170 @@
+"""How much of its surroundings a network needs to find a lesion (Fig. 15)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.experiments.choice import FOUND, another_range, none_of_volume, of_volume
+from jaxsal.experiments.context_curve import PLATEAU, Curve, curve_of
+from jaxsal.experiments.context_figure import context_figure
+from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.settings import ContextSettings
+from jaxsal.experiments.study import Study
+from jaxsal.experiments.surroundings import ContextScores, context_scores
+from jaxsal.lesions import Instance
+from jaxsal.report.distributions import FEWEST
+from jaxsal.scan.predict import Prediction, as_run, make_field
+from jaxsal.scan.results import Row
+
+COLUMNS = {
+    "scan": "what the scan is called",
+    "label": "value of the lesion in the scan's label map",
+    "kind": "TP against the reference; predicted; given by the user",
+    "voxels": "size in voxels",
+    "volume_mm3": "volume in mm³",
+    "step": "how often the lesion was dilated by one voxel (18 neighbours); all else is zero",
+    "mm": "the step in mm: times the voxel size, the cube root of its volume",
+    "score": "mean lesion probability over the lesion's voxels",
+    "highest": "the highest of them",
+    "detected": "1 if that reaches the threshold, else 0",
+    "scan_score": "mean lesion probability over the lesion's voxels in the scan as it is",
+}
+
+
+def context(study: Study, settings: ContextSettings) -> Findings:
+    """Scores of lesions in images of nothing else, to which their surroundings are given back.
+
+    Source: Spagnolo et al. 2026, "Experiment on contextual information", Fig. 15.
+    """
+    compute = partial(_of_scan, study, settings)
+    rows = [
+        row
+        for _, of_scan in study.each_scan("context", {**asdict(settings), "batch": None}, compute)
+        for row in of_scan
+    ]
+    for row in rows:
+        if "note" in row:
+            study.note(row["note"])
+    volumes = [row["volume_mm3"] for row in rows if row["step"] is None and "note" not in row]
+    rows = [row for row in rows if row["step"] is not None]
+    if not rows:
+        study.note(none_of_volume(volumes, settings.volume))
+        return Findings(COLUMNS, [], [], None, tuple(study.notes))
+    curve = curve_of(rows)
+    if curve.lesions < FEWEST:
+        study.note(
+            f"mean and standard deviation are those of {curve.lesions} lesion(s), which tells "
+            f"little; {another_range(volumes)}"
+        )
+    figure = context_figure(rows, curve, study.threshold)
+    return Findings(COLUMNS, rows, summary(curve), figure, tuple(study.notes))
+
+
+def _of_scan(
+    study: Study, settings: ContextSettings, entry: Entry, prediction: Prediction
+) -> list[Row]:
+    """A row per lesion and step, and one without a step for every lesion that was found."""
+    loaded = prediction.scan
+    found = [each for each in prediction.instances if each.kind in FOUND]
+    rows: list[Row] = [_lesion_row(entry, each) | {"step": None} for each in found]
+    chosen = [each for each in of_volume(found, settings.volume) if _is_seen(each, prediction)]
+    if settings.view == "centred":
+        large = [each for each in chosen if not _fits(study, each)]
+        chosen = [each for each in chosen if each not in large]
+        rows += [
+            _lesion_row(entry, each) | {"step": None, "note": _too_large(entry, each)}
+            for each in large
+        ]
+    scores = context_scores(
+        make_field(as_run(study.model, study.prediction), study.prediction),
+        loaded.image[loaded.box],
+        prediction.labels[loaded.box],
+        [each.label for each in chosen],
+        steps=range(settings.steps + 1),
+        window=None if settings.view == "field" else study.prediction.roi,
+        batch=settings.batch,
+        target=study.prediction.target,
+        on_pass=lambda done, total: study.monitor.detail(f"{entry.id}: {done}/{total} windows"),
+    )
+    size = loaded.grid.voxel_volume ** (1 / 3)
+    for instance, each in zip(chosen, scores, strict=True):
+        rows += _step_rows(entry, instance, each, prediction, size)
+    return rows
+
+
+def _is_seen(instance: Instance, prediction: Prediction) -> bool:
+    """Whether the lesion lies in the part of the image that the network is given."""
+    pairs = zip(instance.slices, prediction.scan.box, strict=True)
+    return all(b.start <= s.start and s.stop <= b.stop for s, b in pairs)
+
+
+def _fits(study: Study, instance: Instance) -> bool:
+    """Whether a lesion fits into a window."""
+    sizes = [part.stop - part.start for part in instance.slices]
+    return all(s <= r for s, r in zip(sizes, study.prediction.roi, strict=True))
+
+
+def _too_large(entry: Entry, instance: Instance) -> str:
+    return (
+        f"{entry.id}: lesion {instance.label} is larger than a window and is left out; "
+        "--view field takes it"
+    )
+
+
+def _lesion_row(entry: Entry, instance: Instance) -> Row:
+    return {
+        "scan": entry.id,
+        "label": instance.label,
+        "kind": instance.kind,
+        "voxels": instance.voxels,
+        "volume_mm3": instance.volume_mm3,
+    }
+
+
+def _step_rows(
+    entry: Entry, instance: Instance, scores: ContextScores, prediction: Prediction, size: float
+) -> list[Row]:
+    inside = prediction.labels[instance.slices] == instance.label
+    own = float(prediction.probability[instance.slices][inside].mean())
+    return [
+        {
+            **_lesion_row(entry, instance),
+            "step": step,
+            "mm": step * size,
+            "score": float(score),
+            "highest": float(highest),
+            "detected": int(highest >= prediction.threshold),
+            "scan_score": own,
+        }
+        for step, (score, highest) in enumerate(zip(scores.mean, scores.highest, strict=True))
+    ]
+
+
+def summary(curve: Curve) -> list[Row]:
+    """The curve in brief: a row each for some steps, and for what is read off it."""
+    shown = [d for d in (0, 1, 3, 7, 12, 15, 24) if d < len(curve.steps) - 1]
+    rows = [
+        {
+            "what": f"score after {curve.steps[d]} steps",
+            "mm": float(curve.mm[d]),
+            "mean": float(curve.mean[d]),
+            "std": None if np.isnan(curve.std[d]) else float(curve.std[d]),
+            "detected": int(curve.detected[d]),
+            "lesions": curve.lesions,
+        }
+        for d in [*shown, len(curve.steps) - 1]
+    ]
+    told: Row = {"what": "score in the scans as they are", "mean": curve.scan_score}
+    rows.append({**told, "lesions": curve.lesions})
+    for what, place in (
+        (f"plateau (within {PLATEAU:.0%} of the range of the last)", curve.plateau),
+        ("all detected from here on", curve.all_detected),
+    ):
+        reached = {} if place is None else {"mm": float(curve.mm[place])}
+        rows.append({"what": what if reached else f"{what}: none", **reached})
+        rows[-1]["lesions"] = curve.lesions
+    return rows

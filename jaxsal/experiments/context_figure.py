@@ -1,0 +1,79 @@
+"""The figure of the experiment on context: scores and detections over what is shown (Fig. 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jaxsal.experiments.context_curve import Curve
+from jaxsal.report.distributions import COLOURS, INK, LINE
+from jaxsal.scan.results import Row
+
+_MEAN, _ONE, _MARK = COLOURS["TP"], "#8a94a3", COLOURS["class"]
+
+
+def context_figure(rows: Sequence[Row], curve: Curve, threshold: float) -> Figure:
+    """Draws the mean score with its standard deviation, each lesion's, and the detections.
+
+    Args:
+        rows: per lesion and step.
+        curve: over lesions.
+        threshold: lesion probability at which a lesion is detected.
+    """
+    figure = Figure(figsize=(10.4, 4.2), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    _draw_scores(left, rows, curve, threshold)
+    _draw_detections(right, curve)
+    for axes in (left, right):
+        axes.set_xlabel("shown around the lesion (mm)", size=9, color=INK)
+        _style(axes)
+    return figure
+
+
+def _draw_scores(axes: Axes, rows: Sequence[Row], curve: Curve, threshold: float) -> None:
+    own = np.array([row["score"] for row in rows]).reshape(curve.lesions, -1)
+    for index, scores in enumerate(own):
+        name = "each lesion" if index == 0 else None
+        axes.plot(curve.mm, scores, color=_ONE, linewidth=0.7, alpha=0.6, label=name)
+    if curve.lesions > 1:
+        low, high = curve.mean - curve.std, curve.mean + curve.std
+        axes.fill_between(
+            curve.mm, low, high, color=_MEAN, alpha=0.22, linewidth=0, label="± std over lesions"
+        )
+    axes.plot(curve.mm, curve.mean, color=_MEAN, linewidth=2.2, label="mean")
+    axes.axhline(curve.scan_score, color=INK, linewidth=0.9, linestyle=":", label="whole scan")
+    axes.axhline(threshold, color=_MARK, linewidth=0.9, linestyle="--", label="threshold")
+    told = "no plateau"
+    if curve.plateau is not None:
+        place = curve.mm[curve.plateau]
+        axes.plot(place, curve.mean[curve.plateau], "o", color=_MEAN, markersize=7)
+        told = f"plateau from {place:.0f} mm on"
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_ylabel("mean lesion probability in Ω", size=9, color=INK)
+    axes.set_title(f"Score: {told} (n = {curve.lesions})", size=10, color=INK, loc="left")
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+
+
+def _draw_detections(axes: Axes, curve: Curve) -> None:
+    axes.step(curve.mm, curve.detected, where="mid", color=_MEAN, linewidth=2.2)
+    axes.axhline(curve.lesions, color=INK, linewidth=0.9, linestyle=":")
+    told = "never all of them"
+    if curve.all_detected is not None:
+        told = f"all from {curve.mm[curve.all_detected]:.0f} mm on"
+    axes.set_ylim(-0.03 * curve.lesions, 1.06 * curve.lesions)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel("lesions detected", size=9, color=INK)
+    axes.set_title(f"Detected: {told} (n = {curve.lesions})", size=10, color=INK, loc="left")
+
+
+def _style(axes: Axes) -> None:
+    axes.tick_params(labelsize=8, labelcolor=INK, color=LINE)
+    axes.grid(color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,72 @@
+"""A scan as it is in its files, with its lesions, its head and its healthy white matter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.errors import InputError
+from jaxsal.experiments.regions import LESION_MARGIN, distance_mm, head, white_matter
+from jaxsal.grid import Grid
+from jaxsal.scan.predict import Prediction
+from jaxsal.volumes import read_mask, read_volume
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """A scan as it is in its files.
+
+    Attributes:
+        entry: the scan.
+        prediction: its lesions.
+        channels: names of its images.
+        masks: folder of the user's masks of white matter; None: a rule finds it.
+    """
+
+    entry: Entry
+    prediction: Prediction
+    channels: tuple[str, ...]
+    masks: str | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Of the images."""
+        return self.prediction.scan.grid
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """(X, Y, Z, C) float32, in the units of the files."""
+        return np.stack([read_volume(path).data for path in self.entry.scan.images], axis=-1)
+
+    @cached_property
+    def head(self) -> np.ndarray:
+        """(X, Y, Z) bool."""
+        return head(self.images)
+
+    @cached_property
+    def lesions(self) -> np.ndarray:
+        """(X, Y, Z) bool: predicted, given, and those of the reference."""
+        lesions: np.ndarray = self.prediction.labels > 0
+        reference = self.prediction.scan.reference
+        return lesions if reference is None else lesions | reference
+
+    @cached_property
+    def white_matter(self) -> np.ndarray:
+        """(X, Y, Z) bool, of healthy white matter.
+
+        Raises:
+            InputError: it cannot be found by the rule, or there is no mask.
+        """
+        if self.masks is None:
+            return white_matter(self.images, self.channels, self.head, self.lesions, self.grid)
+        path = Path(self.masks).expanduser() / f"{self.entry.stem}.nii.gz"
+        if not path.exists():
+            raise InputError(
+                f"there is no mask of white matter {path}: masks are named after scans as results "
+                "are, or leave out --white-matter to have it found on FLAIR and T1"
+            )
+        return read_mask(path, self.grid) & (distance_mm(self.lesions, self.grid) > LESION_MARGIN)

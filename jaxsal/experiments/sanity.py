@@ -1,0 +1,249 @@
+"""Maps of domains that are no lesions: healthy white matter, and single voxels (Figs. 12, 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.results import CohortResults, ScanResults
+from jaxsal.experiments.choice import FOUND, clearest, none_of_volume, of_volume
+from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.kept import entry_of, told
+from jaxsal.experiments.originals import Original
+from jaxsal.experiments.regions import place_spheres
+from jaxsal.experiments.sanity_figure import sanity_figure
+from jaxsal.experiments.settings import SanitySettings
+from jaxsal.experiments.study import Derived, Study
+from jaxsal.grid import Grid
+from jaxsal.lesions import Instance
+from jaxsal.report.distributions import FEWEST
+from jaxsal.saliency.maps import Crop
+from jaxsal.scan.predict import Prediction
+from jaxsal.scan.results import Row
+from jaxsal.scan.statistics import box_of
+
+GROUPS = {
+    "white": "healthy white matter",
+    "TN": "anywhere in the head, no lesion",
+    "lesion": "lesion",
+    "voxel": "a lesion's middle voxel alone",
+}
+WITHIN_MM = (3.0, 6.0, 12.0)  # of the shells whose sums a cohort's table has
+
+COLUMNS = {
+    "scan": "what the scan is called",
+    "group": ", ".join(f"{name}: {text}" for name, text in GROUPS.items()),
+    "domain": "value in the label map of runs/sanity",
+    "label": "value of the lesion in the scan's own label map",
+    "voxels": "size of the domain",
+    "volume_mm3": "its volume in mm³",
+    "x_mm": "its centroid in world coordinates, mm",
+    "y_mm": "its centroid in world coordinates, mm",
+    "z_mm": "its centroid in world coordinates, mm",
+}
+
+
+def sanity(study: Study, settings: SanitySettings) -> Findings:
+    """Peaks of maps of white matter, of lesions and of a lesion's voxel, and where they lie.
+
+    Source: Spagnolo et al. 2026, "Sanity checks", Figs. 12 and 13.
+    """
+    identity = {**asdict(settings), "seed": study.saliency.seed}
+    kept = study.each_scan("sanity", identity, partial(_of_scan, study, settings))
+    plans = [row for _, rows in kept for row in rows]
+    for row in plans:
+        if "note" in row:
+            study.note(row["note"])
+    made = [row for row in plans if "entry" in row]
+    if not any(row["group"] == "lesion" for row in made):
+        volumes = [row["volume_mm3"] for row in plans if row.get("found")]
+        study.note(none_of_volume(volumes, settings.volume))
+    if not made:
+        return Findings(_columns(study), [], [], None, tuple(study.notes))
+    entries = {row["entry"]["id"]: entry_of(row["entry"]) for row in made}
+    saliency = replace(study.saliency, aggregate="max")
+    results = study.run("sanity", list(entries.values()), saliency)
+    found = list(_measured(study, made, results))
+    rows = [each.row for each in found]
+    summary = _summary(rows, study.model.channels)
+    for row in summary:
+        if row["n"] < FEWEST:
+            study.note(f"{row['domain']}: medians are those of {row['n']}, which tells little")
+    examples = {each.row["group"]: each for each in reversed(found)}
+    shown = [(examples[g].scan, examples[g].row, examples[g].crop) for g in GROUPS if g in examples]
+    figure = sanity_figure(shown, rows, GROUPS, study.model.channels) if shown else None
+    return Findings(_columns(study), rows, summary, figure, tuple(study.notes))
+
+
+def _columns(study: Study) -> dict[str, str]:
+    columns = dict(COLUMNS)
+    for channel in study.model.channels:
+        columns |= {
+            f"{channel}_max": f"largest value of the map, {channel}",
+            f"{channel}_min": f"smallest value of the map, {channel}",
+            f"{channel}_inside": f"share of the map's magnitude in the domain, {channel}",
+            f"{channel}_in_lesion": f"share in the lesion that the domain is of, {channel}",
+        }
+        for mm in WITHIN_MM:
+            meaning = f"share in the domain and within {mm:g} mm of it, {channel}"
+            columns[f"{channel}_within_{mm:g}mm"] = meaning
+    return columns
+
+
+def _of_scan(
+    study: Study, settings: SanitySettings, entry: Entry, prediction: Prediction
+) -> list[Row]:
+    """Writes the domains; a row for each, for every lesion found, and for what has no room."""
+    original = Original(entry, prediction, study.model.channels, settings.white_matter)
+    found = [each for each in prediction.instances if each.kind in FOUND]
+    rows: list[Row] = [{"found": True, "volume_mm3": each.volume_mm3} for each in found]
+    chosen = clearest(of_volume(found, settings.volume), prediction)[: settings.lesions]
+    domains, groups = _domains(study, settings, original, chosen)
+    for group in ("white", "TN"):
+        number = list(groups.values()).count(group)
+        if number < settings.spheres:
+            rows.append(
+                {
+                    "note": f"{entry.id}: {GROUPS[group]}: there is room for {number} of "
+                    f"{settings.spheres} spheres"
+                }
+            )
+    voxels = np.zeros_like(domains)
+    for instance in chosen:
+        centre = middle_voxel(prediction.labels == instance.label, original.grid)
+        voxels[tuple(centre)] = instance.label
+    derived = [Derived("domains", domains), Derived("voxels", voxels)]
+    by_id = {scan.id: scan for scan in study.derive("sanity", entry, original.grid, derived)}
+    lesion_of = {
+        domain: instance.label
+        for domain, instance in zip(
+            [d for d, g in groups.items() if g == "lesion"], chosen, strict=True
+        )
+    }
+    for domain, group in groups.items():
+        row = {"group": group, "domain": domain, "label": lesion_of.get(domain)}
+        rows.append({"scan": entry.id, **row, "entry": told(by_id[f"{entry.id} domains"])})
+    for domain, label in lesion_of.items():
+        row = {"group": "voxel", "domain": label, "label": label, "lesion_domain": domain}
+        rows.append({"scan": entry.id, **row, "entry": told(by_id[f"{entry.id} voxels"])})
+    return rows
+
+
+def _domains(
+    study: Study, settings: SanitySettings, original: Original, chosen: Sequence[Instance]
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Labels (X, Y, Z) int32 of spheres and lesions, and the group of each."""
+    rng = np.random.default_rng([study.saliency.seed, 0])
+    labels = np.zeros(original.grid.shape, np.int32)
+    groups: dict[int, str] = {}
+    for group, allowed in (("white", original.white_matter), ("TN", original.head)):
+        taken = original.lesions | (labels > 0)
+        spheres = place_spheres(
+            allowed, taken, settings.sphere_volume, settings.spheres, original.grid, rng
+        )
+        labels = np.where(spheres > 0, spheres + len(groups), labels)
+        groups |= {len(groups) + 1 + i: group for i in range(int(spheres.max(initial=0)))}
+    for instance in chosen:
+        groups[len(groups) + 1] = "lesion"
+        labels[original.prediction.labels == instance.label] = len(groups)
+    return labels.astype(np.int32), groups
+
+
+def middle_voxel(omega: np.ndarray, grid: Grid) -> np.ndarray:
+    """The voxel (3,) of a domain (X, Y, Z) that is nearest to its centre of mass, in mm."""
+    voxels = np.argwhere(omega)
+    away = (voxels - voxels.mean(0)) * grid.spacing
+    nearest: np.ndarray = voxels[np.argmin((away**2).sum(1).round(9))]
+    return nearest
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """A row of the table and what it was measured on."""
+
+    row: Row
+    scan: ScanResults
+    crop: Crop
+
+
+def _measured(study: Study, made: Sequence[Row], results: CohortResults) -> Iterator[_Measured]:
+    scans = {scan.id: scan for scan in results.scans()}
+    (method,) = results.methods.values()
+    for plan in made:
+        scan = scans.get(plan["entry"]["id"])
+        if scan is None:
+            continue
+        own = next(row for row in scan.rows if row["label"] == plan["domain"])
+        crop = scan.map(plan["domain"], method)
+        row = {key: own[key] for key in COLUMNS if key in own} | {
+            key: plan[key] for key in COLUMNS if key in plan
+        }
+        lesion = None
+        if plan["group"] == "lesion":
+            lesion = scan.labels == plan["domain"]
+        elif plan["group"] == "voxel":
+            whole = scans.get(f"{plan['scan']} domains")
+            lesion = None if whole is None else whole.labels == plan["lesion_domain"]
+        for c, channel in enumerate(study.model.channels):
+            row |= {f"{channel}_{name}": own[f"{channel}_{name}"] for name in ("max", "min")}
+            row |= _shares(own, channel)
+            row[f"{channel}_in_lesion"] = _share(crop, c, lesion)
+        yield _Measured(row, scan, crop)
+
+
+def _shares(own: Row, channel: str) -> Row:
+    """Shares of a map's magnitude by distance, from the sums in the cohort's table."""
+
+    def magnitude(place: str) -> float:
+        return float(own[f"{channel}_positive_{place}"] - own[f"{channel}_negative_{place}"])
+
+    places = [
+        key.removeprefix(f"{channel}_positive_")
+        for key in own
+        if key.startswith(f"{channel}_positive_") and not key.endswith("_share")
+    ]
+    total = sum(map(magnitude, places))
+    within = magnitude("inside")
+    shares = {f"{channel}_inside": within / total if total else None}
+    for mm in WITHIN_MM:
+        within += magnitude(f"to_{mm:g}mm")
+        shares[f"{channel}_within_{mm:g}mm"] = within / total if total else None
+    return shares
+
+
+def _share(crop: Crop, channel: int, lesion: np.ndarray | None) -> float | None:
+    """Share of a map's magnitude in a lesion (X, Y, Z)."""
+    values = np.abs(crop.values[..., channel], dtype=np.float64)
+    if lesion is None or not values.any():
+        return None
+    return float(values[lesion[box_of(crop)]].sum() / values.sum())
+
+
+def _summary(rows: Sequence[Row], channels: Sequence[str]) -> list[Row]:
+    """Medians per group, and what part of the lesions' peak the others' is."""
+    found: list[Row] = []
+    first = channels[0]
+
+    def median(group: str, key: str) -> float | None:
+        values = [row[key] for row in rows if row["group"] == group and row[key] is not None]
+        return float(np.median(values)) if values else None
+
+    peak = median("lesion", f"{first}_max")
+    for group, text in GROUPS.items():
+        number = sum(row["group"] == group for row in rows)
+        if not number:
+            continue
+        told: Row = {"domain": text, "n": number}
+        for channel in channels:
+            for name in ("max", "min"):
+                told[f"{channel} {name}"] = median(group, f"{channel}_{name}")
+        for name in ("inside", "in_lesion", "within_3mm", "within_12mm"):
+            told[f"{first} {name}"] = median(group, f"{first}_{name}")
+        own = told[f"{first} max"]
+        told[f"{first} max / lesions'"] = own / peak if peak and own is not None else None
+        found.append(told)
+    return found

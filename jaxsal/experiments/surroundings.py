@@ -1,0 +1,257 @@
+"""What a network makes of a lesion of whose surroundings it sees only so much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from jaxsal.errors import InputError
+from jaxsal.field import LogitField
+from jaxsal.lesions import lesion_probability, output_channel
+from jaxsal.types import LogitFunction, Triple
+
+MOST_STEPS = 254  # distances fit a byte
+_FEWEST_VOXELS = 128  # for which the program is compiled, so that small lesions share it
+_STRUCTURE = ndimage.generate_binary_structure(3, 2)  # that of the published script
+
+
+@dataclass(frozen=True, eq=False)
+class ContextScores:
+    """Scores of one lesion, by how much of its surroundings the network saw.
+
+    Attributes:
+        label: of the lesion.
+        mean: (D,) mean lesion probability over the lesion's voxels, per step.
+        highest: (D,) the highest of them; the lesion is detected if it reaches the threshold.
+    """
+
+    label: int
+    mean: np.ndarray
+    highest: np.ndarray
+
+
+def dilation_steps(omega: np.ndarray) -> np.ndarray:
+    """After how many binary dilations a lesion reaches each voxel.
+
+    By the element of 18 neighbours (faces and edges), as in the published script: d steps reach d
+    voxels along an axis, √2 d along a face's diagonal, 1.15 d along a body's.
+
+    Args:
+        omega: the lesion (X, Y, Z) bool, not empty.
+
+    Returns:
+        (X, Y, Z) uint8, 0 inside; 255 also where it is more than that.
+    """
+    steps = ndimage.distance_transform_cdt(~omega, metric=_STRUCTURE)
+    return np.minimum(steps, MOST_STEPS + 1).astype(np.uint8)
+
+
+def context_scores(
+    field: LogitField,
+    image: np.ndarray,
+    labels: np.ndarray,
+    chosen: Sequence[int],
+    *,
+    steps: Sequence[int] = tuple(range(36)),
+    window: Triple | None = (96, 96, 96),
+    batch: int = 4,
+    target: int = 1,
+    on_pass: Callable[[int, int], None] = lambda done, total: None,
+) -> list[ContextScores]:
+    """Scores lesions in images that are zero but for a lesion dilated so many times.
+
+    Windows of all lesions and steps are computed in batches of one size, by one program per
+    network and window: about as many passes as there are lesions times steps, times the windows.
+
+    Source: Spagnolo et al. 2026, "Experiment on contextual information", Fig. 15.
+
+    Args:
+        field: how the network is run.
+        image: (X, Y, Z, C), as the network takes it.
+        labels: (X, Y, Z) integers.
+        chosen: which labels.
+        steps: numbers of dilations.
+        window: size of the one window per lesion, around its middle as far as it then lies within
+            the image; None: the windows of the field that reach the lesion, blended.
+        batch: windows per pass; scores do not depend on it but for rounding.
+        target: output channel of the lesion class.
+        on_pass: told how many windows are done, of how many.
+
+    Returns:
+        Scores in the order of `chosen`.
+
+    Raises:
+        InputError: a label is not in the image, a lesion is larger than the window, or a number
+            is out of range.
+    """
+    _check(steps, batch)
+    lesions = [_Lesion.of(field, image, labels, label, window) for label in chosen]
+    total = sum(len(steps) * len(lesion.starts) for lesion in lesions)
+    done = 0
+    sums: dict[int, np.ndarray] = {}
+    most = max((len(lesion.voxels) for lesion in lesions), default=1)
+    room = max(_FEWEST_VOXELS, 1 << (most - 1).bit_length())
+    for part in _batches(_passes(lesions, image, steps, room), batch):
+        padded = part + [part[-1]] * (batch - len(part))  # the program is for whole batches
+        found = np.asarray(_logits_in_context(field.function, field.parameters, *_stacked(padded)))
+        for each, logits in zip(part, found, strict=False):
+            lesion = lesions[each.lesion]
+            used = logits[: len(lesion.voxels)].astype(np.float64)
+            weights = lesion.weights[:, each.window, None]
+            into = sums.setdefault(each.lesion, np.zeros((len(steps), *used.shape)))
+            into[each.step] += np.where(weights > 0, weights * used, 0)
+        done += len(part)
+        on_pass(done, total)
+    return [
+        _scores(lesion.label, sums[i], target, field.probability)
+        for i, lesion in enumerate(lesions)
+    ]
+
+
+def _check(steps: Sequence[int], batch: int) -> None:
+    if not len(steps) or min(steps) < 0 or max(steps) > MOST_STEPS:
+        raise InputError(f"steps must be one or more from 0 to {MOST_STEPS}, got {list(steps)}")
+    if batch < 1:
+        raise InputError(f"batch must be 1 or more, got {batch}")
+
+
+def _scores(label: int, logits: np.ndarray, target: int, probability: str) -> ContextScores:
+    channel = output_channel(target, logits.shape[-1])
+    found = lesion_probability(logits, channel, probability)
+    return ContextScores(label, found.mean(1), found.max(1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesion:
+    """A lesion and the windows that it is looked at through.
+
+    Attributes:
+        label: of the lesion.
+        voxels: (V, 3) in the image.
+        starts: (W, 3) first position of each window in the image; may be negative.
+        weights: (V, W) of a window's logits in a voxel's.
+        size: of every window.
+        distances: (X, Y, Z) uint8, from `dilation_steps`.
+    """
+
+    label: int
+    voxels: np.ndarray
+    starts: np.ndarray
+    weights: np.ndarray
+    size: Triple
+    distances: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        field: LogitField,
+        image: np.ndarray,
+        labels: np.ndarray,
+        label: int,
+        window: Triple | None,
+    ) -> _Lesion:
+        omega = labels == label
+        voxels = np.argwhere(omega)
+        if not len(voxels):
+            raise InputError(f"the label map has no lesion {label}")
+        distances = dilation_steps(omega)
+        if window is None:
+            x, y, z = omega.shape
+            plan = field.layer_plan((x, y, z), voxels)
+            starts = plan.starts - plan.before
+            return cls(label, voxels, starts, plan.weights, plan.size, distances)
+        start = _around(voxels, window, omega.shape)
+        if (voxels.max(0) - start >= window).any() or (voxels.min(0) < start).any():
+            raise InputError(
+                f"lesion {label} spans {tuple(np.ptp(voxels, axis=0) + 1)} voxels, more than the "
+                f"window of {window}: choose smaller lesions, or the windows of the field"
+            )
+        weights = np.ones((len(voxels), 1))
+        return cls(label, voxels, start[None], weights, window, distances)
+
+
+def _around(voxels: np.ndarray, window: Triple, shape: Sequence[int]) -> np.ndarray:
+    """Start (3,) of a window in whose middle voxels lie, moved into the image if it is larger."""
+    start = (voxels.min(0) + voxels.max(0) + 1) // 2 - np.array(window) // 2
+    spare = np.array(shape) - window
+    return np.where(spare >= 0, np.clip(start, 0, np.maximum(spare, 0)), spare // 2)
+
+
+class _Pass(NamedTuple):
+    """One window with one step's surroundings."""
+
+    lesion: int
+    window: int
+    step: int  # its place among the steps
+    image: jax.Array  # (x, y, z, C)
+    distances: jax.Array  # (x, y, z)
+    dilations: int
+    voxels: np.ndarray  # (room, 3) in the window
+
+
+def _passes(
+    lesions: Sequence[_Lesion], image: np.ndarray, steps: Sequence[int], room: int
+) -> Iterator[_Pass]:
+    for number, lesion in enumerate(lesions):
+        for window, start in enumerate(lesion.starts):
+            seen = jnp.asarray(_cut(image, start, lesion.size, 0))
+            away = jnp.asarray(_cut(lesion.distances, start, lesion.size, MOST_STEPS + 1))
+            # Voxels beyond this window have no weight in it: any position serves.
+            inside = np.clip(lesion.voxels - start, 0, np.array(lesion.size) - 1)
+            voxels = np.zeros((room, 3), np.int32)
+            voxels[: len(inside)] = inside
+            for step, dilations in enumerate(steps):
+                yield _Pass(number, window, step, seen, away, int(dilations), voxels)
+
+
+def _cut(volume: np.ndarray, start: np.ndarray, size: Triple, beyond: int) -> np.ndarray:
+    """The window of a volume (X, Y, Z, ...), which may reach beyond it."""
+    first = np.maximum(start, 0)
+    stop = np.minimum(start + size, volume.shape[:3])
+    inside = volume[tuple(map(slice, first, stop))]
+    edges = np.stack([first - start, start + size - stop], axis=1)
+    rest = [(0, 0)] * (volume.ndim - 3)
+    return np.pad(inside, [*map(tuple, edges), *rest], constant_values=beyond)
+
+
+def _batches(passes: Iterator[_Pass], size: int) -> Iterator[list[_Pass]]:
+    part: list[_Pass] = []
+    for each in passes:
+        part.append(each)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _stacked(part: Sequence[_Pass]) -> tuple[Any, ...]:
+    return (
+        tuple(each.image for each in part),
+        tuple(each.distances for each in part),
+        np.array([each.dilations for each in part], np.int32),
+        np.stack([each.voxels for each in part]),
+    )
+
+
+@partial(jax.jit, static_argnames="function")
+def _logits_in_context(
+    function: LogitFunction,
+    parameters: Any,
+    images: tuple[jax.Array, ...],
+    distances: tuple[jax.Array, ...],
+    dilations: jax.Array,
+    voxels: jax.Array,
+) -> jax.Array:
+    """Logits (B, V, K) at voxels (B, V, 3) of B windows that are zero beyond their dilations."""
+    seen = jnp.stack(distances) <= dilations[:, None, None, None]
+    logits = function(parameters, jnp.where(seen[..., None], jnp.stack(images), 0))
+    x, y, z = jnp.moveaxis(voxels, -1, 0)
+    return logits[jnp.arange(len(voxels))[:, None], x, y, z]

@@ -1,0 +1,235 @@
+"""Lesions copied elsewhere and domains that are no lesions, on a tiny scan with a given lesion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage, special
+from tiny import ROI, load, save
+
+import jaxsal.experiments.study as module
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.results import CohortResults
+from jaxsal.experiments.sanity import middle_voxel, sanity
+from jaxsal.experiments.settings import SanitySettings, SyntheticSettings
+from jaxsal.experiments.study import Study
+from jaxsal.experiments.synthetic import SITUATIONS, synthetic
+from jaxsal.field import sliding_window
+from jaxsal.grid import Grid
+from jaxsal.model import Model
+from jaxsal.scan import Scan
+from jaxsal.settings import PredictSettings, SmoothGradSettings
+from jaxsal.volumes import read_image
+
+SHAPE = (52, 28, 20)
+VOLUME = (5.0, 50.0)
+STUDY = "study"
+
+
+def in_head() -> np.ndarray:
+    head = np.zeros(SHAPE, bool)
+    head[1:32, 3:25, 2:18] = True
+    return head
+
+
+def omega() -> np.ndarray:
+    lesion = np.zeros(SHAPE, bool)
+    lesion[6:9, 12:14, 9:11] = True  # 12 mm³
+    return lesion
+
+
+def make_study(model: Model, folder: Path, name: str, head: np.ndarray) -> Study:
+    """A noisy box as head, with a lesion at one end and white matter at the other."""
+    rng = np.random.default_rng(3)
+    values = np.where(head, 400 + 20 * rng.standard_normal((2, *SHAPE)), 0).astype(np.float32)
+    values[0][omega()] += 200
+    affine = np.eye(4)
+    images = tuple(save(folder / f"{name}_{c}.nii.gz", v, affine) for c, v in enumerate(values))
+    labels = save(folder / f"{name}_given.nii.gz", 7 * omega().astype(np.int32), affine)
+    white = np.zeros(SHAPE, np.uint8)
+    white[16:31, 4:24, 3:17] = 1
+    (folder / "white").mkdir(exist_ok=True)
+    save(folder / "white" / "sub-01.nii.gz", white, affine)
+    entry = Entry("one", Scan(images, instances=labels), {"subject": "01"})
+    saliency = SmoothGradSettings(samples=1, memory=2**30)
+    return Study(model, [entry], folder / name, PredictSettings(roi=ROI), saliency)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("placed")
+
+
+@pytest.fixture(scope="module")
+def synthetic_settings(folder: Path) -> SyntheticSettings:
+    return SyntheticSettings(volume=VOLUME, surroundings=2.0, white_matter=str(folder / "white"))
+
+
+@pytest.fixture(scope="module")
+def sanity_settings(folder: Path) -> SanitySettings:
+    white = str(folder / "white")
+    return SanitySettings(volume=VOLUME, spheres=2, sphere_volume=19.0, white_matter=white)
+
+
+@pytest.fixture(scope="module")
+def study(tiny_model: Model, folder: Path) -> Study:
+    return make_study(tiny_model, folder, STUDY, in_head())
+
+
+def test_a_lesion_is_copied_to_every_place(
+    study: Study, synthetic_settings: SyntheticSettings, tiny_model: Model
+) -> None:
+    findings = synthetic(study, synthetic_settings)
+    rows = {row["situation"]: row for row in findings.rows}
+    assert list(rows) == list(SITUATIONS)
+    assert findings.figure is not None
+    assert {row["lesions"] for row in findings.summary} == {1}
+    own = [load(path) for path in study.entries[0].scan.images]
+    for situation, row in rows.items():
+        stem = f"sub-01_acq-{situation}7"
+        made = study.out / "scans" / "synthetic"
+        there = load(made / f"{stem}_dseg.nii.gz") > 0
+        assert there.sum() == 12
+        paths = (
+            study.entries[0].scan.images
+            if situation == "own"
+            else [made / f"{stem}_{channel}.nii.gz" for channel in ("flair", "t1")]
+        )
+        for path, image in zip(paths, own, strict=True):
+            np.testing.assert_array_equal(load(path)[there], image[omega()])
+        image, _ = read_image(paths, ("flair", "t1"))
+        logits = np.asarray(sliding_window(tiny_model, roi=ROI)(image), np.float64)
+        expected = special.softmax(logits, axis=-1)[..., 1][there]
+        assert row["score"] == pytest.approx(expected.mean(), abs=1e-5)
+        assert row["detected"] == (expected.max() >= tiny_model.threshold)
+        centre = np.argwhere(there).mean(0)
+        np.testing.assert_allclose([row[f"{a}_mm"] for a in "xyz"], centre, atol=1e-5)
+
+
+def test_places_are_where_they_should_be(
+    study: Study, synthetic_settings: SyntheticSettings
+) -> None:
+    synthetic(study, synthetic_settings)
+    made = study.out / "scans" / "synthetic"
+    white, outside, surrounded = (
+        load(made / f"sub-01_acq-{name}7_dseg.nii.gz") > 0
+        for name in ("white", "outside", "surrounded")
+    )
+    assert white[16:31, 4:24, 3:17].sum() == 12
+    np.testing.assert_array_equal(outside, surrounded)
+    away = ndimage.distance_transform_edt(~in_head())
+    copied = (load(made / "sub-01_acq-surrounded7_flair.nii.gz") != 0) & ~in_head()
+    np.testing.assert_array_equal(copied, ndimage.distance_transform_edt(~surrounded) <= 2)
+    assert away[copied].min() > 5
+    bare = (load(made / "sub-01_acq-outside7_flair.nii.gz") != 0) & ~in_head()
+    np.testing.assert_array_equal(bare, outside)
+
+
+@pytest.mark.parametrize("experiment", ["synthetic", "sanity"])
+def test_an_interrupted_experiment_goes_on(
+    experiment: str,
+    study: Study,
+    synthetic_settings: SyntheticSettings,
+    sanity_settings: SanitySettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ask() -> list[dict[str, object]]:
+        again = replace(study, notes=[])
+        if experiment == "synthetic":
+            return list(synthetic(again, synthetic_settings).rows)
+        return list(sanity(again, sanity_settings).rows)
+
+    before = ask()
+    monkeypatch.delattr(module, "find_lesions")
+    assert ask() == before
+
+
+def test_without_room_outside_the_rest_is_delivered(
+    tiny_model: Model, folder: Path, synthetic_settings: SyntheticSettings
+) -> None:
+    full = make_study(tiny_model, folder, "full", np.ones(SHAPE, bool))
+    findings = synthetic(full, synthetic_settings)
+    assert [row["situation"] for row in findings.rows] == ["own", "white"]
+    told = [note for note in findings.notes if "no room" in note]
+    assert len(told) == 2
+    again = replace(full, notes=[])
+    assert synthetic(again, synthetic_settings).notes == findings.notes
+
+
+def test_without_such_a_lesion_there_is_nothing_to_copy(
+    study: Study, synthetic_settings: SyntheticSettings
+) -> None:
+    own = replace(study, notes=[])
+    findings = synthetic(own, replace(synthetic_settings, volume=(90.0, 120.0)))
+    assert (findings.rows, findings.figure) == ([], None)
+    assert any("--volume" in note for note in findings.notes)
+
+
+def test_a_mask_that_is_missing_is_told(
+    study: Study, synthetic_settings: SyntheticSettings, tmp_path: Path
+) -> None:
+    own = replace(study, notes=[])
+    findings = synthetic(own, replace(synthetic_settings, white_matter=str(tmp_path)))
+    assert not findings.rows
+    assert any("sub-01.nii.gz" in note for note in findings.notes)
+
+
+def test_domains_that_are_no_lesions_lie_beside_those_that_are(
+    study: Study, sanity_settings: SanitySettings
+) -> None:
+    findings = sanity(study, sanity_settings)
+    groups = [row["group"] for row in findings.rows]
+    assert groups == ["white", "white", "TN", "TN", "lesion", "voxel"]
+    assert findings.figure is not None
+    assert [row["n"] for row in findings.summary] == [2, 2, 1, 1]
+    assert any("which tells little" in note for note in findings.notes)
+    voxels = {row["group"]: row["voxels"] for row in findings.rows}
+    assert voxels == {"white": 19, "TN": 19, "lesion": 12, "voxel": 1}
+    domains = load(study.out / "scans" / "sanity" / "sub-01_acq-domains_dseg.nii.gz")
+    white = np.isin(domains, [1, 2])
+    assert white[16:31, 4:24, 3:17].sum() == white.sum() == 38
+    assert in_head()[np.isin(domains, [3, 4])].all()
+    np.testing.assert_array_equal(domains == 5, omega())
+
+
+def test_shares_are_those_of_the_maps(study: Study, sanity_settings: SanitySettings) -> None:
+    rows = sanity(study, sanity_settings).rows
+    (method,) = CohortResults(study.out / "runs" / "sanity").methods.values()
+    scans = {scan.id: scan for scan in CohortResults(study.out / "runs" / "sanity").scans()}
+    for row in rows:
+        scan = scans["one voxels" if row["group"] == "voxel" else "one domains"]
+        crop = scan.map(row["domain"], method)
+        values = np.zeros((*SHAPE, 2))
+        box = tuple(slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))
+        values[box] = np.abs(crop.values)
+        away = ndimage.distance_transform_edt(scan.labels != row["domain"])
+        for c, channel in enumerate(("flair", "t1")):
+            part, total = values[..., c], values[..., c].sum()
+            assert row[f"{channel}_inside"] == pytest.approx(part[away == 0].sum() / total)
+            for mm in (3, 6, 12):
+                expected = part[away <= mm].sum() / total
+                assert row[f"{channel}_within_{mm}mm"] == pytest.approx(expected)
+            if row["group"] in ("lesion", "voxel"):
+                expected = part[omega()].sum() / total
+                assert row[f"{channel}_in_lesion"] == pytest.approx(expected)
+            else:
+                assert row[f"{channel}_in_lesion"] is None
+
+
+def test_the_middle_voxel_lies_in_the_domain() -> None:
+    ring = np.zeros((9, 9, 9), bool)
+    ring[2:7, 2:7, 4] = True
+    ring[3:6, 3:6, 4] = False
+    assert not ring[4, 4, 4]
+    middle = middle_voxel(ring, Grid(ring.shape, np.diag([3.0, 1.0, 1.0, 1.0])))
+    assert ring[tuple(middle)]
+    assert middle[0] == 4  # 2 mm away along Y rather than 6 along X
+
+
+def test_the_middle_voxel_of_a_ball_is_its_centre() -> None:
+    away = np.linalg.norm(np.argwhere(np.ones((9, 9, 9))) - [4, 5, 3], axis=1).reshape(9, 9, 9)
+    middle = middle_voxel(away < 3, Grid((9, 9, 9), np.eye(4)))
+    np.testing.assert_array_equal(middle, [4, 5, 3])
