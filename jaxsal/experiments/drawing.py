@@ -107,9 +107,7 @@ def map_panel(
     axes.set_title(title, size=9, loc="left", color=INK, parse_math=False)
 
 
-def colour_bar(
-    figure: SubFigure, panels: Sequence[Axes], colours: Colours, text: str
-) -> None:
+def colour_bar(figure: SubFigure, panels: Sequence[Axes], colours: Colours, text: str) -> None:
     """The colours that panels share, beside them."""
     bar = figure.colorbar(
         ScalarMappable(*colours), ax=list(panels), ticks=MaxNLocator(5, symmetric=True), pad=0.01
