@@ -40,9 +40,8 @@ def aggregation(study: Study, settings: AggregationSettings) -> Findings:
     if not rows:
         study.note("no lesion was found in any scan: there is nothing to compare")
         return Findings(_COLUMNS, [], [], None, tuple(study.notes))
-    lesions = [row for row in rows if (row["aggregate"], row["channel"]) == ("max", channels[0])]
-    chosen = _large_and_small(lesions)
-    if len(chosen) < 2:
+    chosen = _large_and_small(_with_both(rows))
+    if len(chosen) == 1:
         study.note("there is one lesion only: nothing to compare its maps with")
     if study.saliency.voxels_per_lesion is not None or study.saliency.group_size != 1:
         study.note("the maximum is approximated, by the options; the mean is exact")
@@ -51,7 +50,7 @@ def aggregation(study: Study, settings: AggregationSettings) -> Findings:
         _COLUMNS,
         rows,
         [_dependence(rows, *each) for each in product(AGGREGATES, channels, ("max", "min"))],
-        draw(examples, rows, channels),
+        draw(examples, rows, channels) if examples else None,
         tuple(study.notes),
     )
 
@@ -75,6 +74,16 @@ def _rows(results: CohortResults, aggregate: str) -> Iterator[Row]:
                 "max": row[f"{channel}_max"],
                 "min": row[f"{channel}_min"],
             }
+
+
+def _with_both(rows: Sequence[Row]) -> list[Row]:
+    """A row of each lesion that has a map under both aggregates."""
+    by_aggregate = [
+        {(row["scan"], row["label"]): row for row in rows if row["aggregate"] == aggregate}
+        for aggregate in AGGREGATES
+    ]
+    largest, means = by_aggregate
+    return [row for lesion, row in largest.items() if lesion in means]
 
 
 def _large_and_small(lesions: Sequence[Row]) -> list[Row]:

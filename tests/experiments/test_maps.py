@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from cohorts import PREDICTION, make_cohort
 from scipy import ndimage, stats
-from tiny import CHANNELS, MISSED, SHAPE, load, oblique_affine, save
+from tiny import CHANNELS, MISSED, ROI, SHAPE, load, oblique_affine, read_table, save
 
+from jaxsal.cli.main import main
 from jaxsal.cohort.entries import Entry
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
@@ -280,6 +281,33 @@ def test_a_second_call_computes_nothing(
         again = ask(name, study)
         assert list(again.rows) == list(before.rows)
         assert list(again.summary) == list(before.summary)
+
+
+def test_the_command_tells_the_same(
+    study: Study,
+    found: dict[str, Findings],
+    model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = ["scan\tsubject\tflair\tt1\treference"]
+    for entry in study.entries:
+        files = (*entry.scan.images, entry.scan.reference)
+        lines.append("\t".join([entry.id, entry.entities["subject"], *map(str, files)]))
+    cohort = tmp_path / "scans.tsv"
+    cohort.write_text("\n".join(lines), encoding="utf-8")
+    options = ["--roi", str(ROI[0]), "--samples", "1", "--memory", "1", "--out"]
+    monkeypatch.setattr("jaxsal.experiments.contributions.draw", lambda *_: None)
+    command = ["experiment", "contributions", str(model_folder), str(cohort), *options]
+    assert main([*command, str(tmp_path / "none"), "--threshold", "0.999999"]) == 0  # missed ones
+    monkeypatch.setattr("jaxsal.cohort.job.maps_of", None)  # all that is to be computed is there
+    assert main([*command, str(study.out), "--least-value", "0.02"]) == 0
+    rows = read_table(study.out / "contributions.tsv")
+    assert len(rows) == len(found["contributions"].rows)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "positive_share_inside" in said
+    assert "note: medians are of values whose magnitude is at least 0.02" in said
 
 
 def test_groups_need_references(tiny_model: Model, entries: list[Entry], tmp_path: Path) -> None:
