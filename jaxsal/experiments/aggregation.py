@@ -43,8 +43,6 @@ def aggregation(study: Study, settings: AggregationSettings) -> Findings:
     chosen = _large_and_small(_with_both(rows))
     if len(chosen) == 1:
         study.note("there is one lesion only: nothing to compare its maps with")
-    if study.saliency.voxels_per_lesion is not None or study.saliency.group_size != 1:
-        study.note("the maximum is approximated, by the options; the mean is exact")
     examples = [_example(results, row) for row in chosen]
     return Findings(
         _COLUMNS,

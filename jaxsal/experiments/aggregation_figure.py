@@ -18,6 +18,7 @@ from jaxsal.experiments.drawing import (
     legend,
     map_panel,
     new_figure,
+    plain_log,
     side_by_side,
     style,
 )
@@ -84,10 +85,12 @@ def draw(examples: Sequence[Example], rows: Sequence[Row], channels: Sequence[st
                 scene[name],
                 0,
                 colours,
-                f"{example.title}\n{channels[0]}, {title}: {peaks}",
+                f"{example.title}; {channels[0]},\n{title}: {peaks}",
             )
         colour_bar(left, list(panels[:, column]), colours, UNITS)
-    for panel, (name, title) in zip(right.subplots(2, 1), _TITLES.items(), strict=True):
+    for panel, (name, title) in zip(
+        right.subplots(2, 1, sharex=True, sharey=True), _TITLES.items(), strict=True
+    ):
         _peaks_by_volume(panel, rows, channels, name, title)
     return figure
 
@@ -106,4 +109,6 @@ def _peaks_by_volume(
     axes.set_xscale("log")
     if any(peak > 0 for peak in (row["max"] for row in rows)):
         axes.set_yscale("log")
-    legend(axes)
+        plain_log(axes.yaxis)
+    plain_log(axes.xaxis)
+    legend(axes, loc="lower left")

@@ -136,7 +136,8 @@ def _note(study: Study, settings: GroupsSettings, groups: Mapping[str, Sequence[
     told = ", ".join(f"{kind} {size:.0f}" for kind, size in sizes.items())
     study.note(
         f"TN are spheres of {settings.volume:g} mm³; median volumes in mm³: {told}. Larger domains "
-        "have more gradients to take the maximum of, so part of a difference may be one of size"
+        "have more gradients to take the maximum of, so part of a difference, or of its absence, "
+        "may be one of size"
     )
     study.note(
         "tests and intervals take lesions for independent, which those of one scan are not wholly; "

@@ -144,5 +144,6 @@ def _ratios(axes: Axes, rows: Sequence[Row], channel: str) -> None:
         "ratio",
     )
     axes.set_yscale("log")
+    axes.minorticks_off()
     axes.axhline(1, color="#16191d", linewidth=0.8, linestyle=":")
     legend(axes)

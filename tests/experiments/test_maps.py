@@ -300,7 +300,9 @@ def test_the_command_tells_the_same(
     options = ["--roi", str(ROI[0]), "--samples", "1", "--memory", "1", "--out"]
     monkeypatch.setattr("jaxsal.experiments.contributions.draw", lambda *_: None)
     command = ["experiment", "contributions", str(model_folder), str(cohort), *options]
-    assert main([*command, str(tmp_path / "none"), "--threshold", "0.999999"]) == 0  # missed ones
+    few = ["--threshold", "0.999999", "--voxels-per-lesion", "2"]  # the missed ones are left
+    assert main([*command, str(tmp_path / "few"), *few]) == 0
+    assert "is that of 2 voxels of each" in " ".join(capsys.readouterr().out.split())
     monkeypatch.setattr("jaxsal.cohort.job.maps_of", None)  # all that is to be computed is there
     assert main([*command, str(study.out), "--least-value", "0.02"]) == 0
     rows = read_table(study.out / "contributions.tsv")
