@@ -40,6 +40,8 @@ def draw(tally: Tally, kinds: Sequence[str], shown: str, channels: Sequence[str]
         _distribution(axes[0, column], tally, shown, channel, _largest(tally, shown, channels))
         _amounts(axes[1, column], tally, shown, channel)
         _shares(axes[2, column], tally, kinds, channel)
+    if axes[0, 0].get_yscale() == "log":
+        axes[0, 0].set_ylim(top=10 * axes[0, 0].get_ylim()[1])  # room for the legend
     return figure
 
 
@@ -73,8 +75,7 @@ def _distribution(axes: Axes, tally: Tally, kind: str, channel: str, largest: fl
     if axes.patches:
         axes.set_yscale("log")
         axes.minorticks_off()
-        axes.set_ylim(top=30 * axes.get_ylim()[1])  # room for the legend
-        legend(axes, loc="upper left", ncols=2)
+        legend(axes, loc="upper right")
 
 
 def _amounts(axes: Axes, tally: Tally, kind: str, channel: str) -> None:
