@@ -141,7 +141,7 @@ def _ratios(axes: Axes, rows: Sequence[Row], channel: str) -> None:
         axes,
         f"{channel}: peak in the nearest neighbour\nas a share of the peak in the lesion",
         "distance to the neighbour, mm",
-        "ratio",
+        "ratio (drawn as 0.0001 if smaller)",
     )
     axes.set_yscale("log")
     axes.minorticks_off()
