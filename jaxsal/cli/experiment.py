@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,25 +89,30 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(findings: Findings) -> None:
-    """Prints what was found in brief."""
+    """Prints what was found in brief: rows of the same names as one table."""
+    from itertools import groupby
+
+    for names, rows in groupby(findings.summary, tuple):
+        _print_table(names, list(rows))
+    for note in findings.notes:
+        print(f"note: {note}")
+
+
+def _print_table(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
-    if findings.summary:
-        names = list(dict.fromkeys(name for row in findings.summary for name in row))
-        table = Table(box=None, pad_edge=False)
-        for name in names:
-            numbers = all(not isinstance(row.get(name), str) for row in findings.summary)
-            table.add_column(name, justify="right" if numbers else "left")
-        for row in findings.summary:
-            table.add_row(*(_text(row.get(name)) for name in names))
-        console = Console()
-        unlimited = console.options.update(width=1000)
-        width = Measurement.get(console, unlimited, table).maximum  # columns are not broken
-        Console(width=max(console.width, width)).print(table)
-    for note in findings.notes:
-        print(f"note: {note}")
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        numbers = all(not isinstance(row[name], str) for row in rows)
+        table.add_column(name, justify="right" if numbers else "left")
+    for row in rows:
+        table.add_row(*(_text(row[name]) for name in names))
+    console = Console()
+    unlimited = console.options.update(width=1000)
+    width = Measurement.get(console, unlimited, table).maximum  # columns are not broken
+    Console(width=max(console.width, width)).print(table, "")
 
 
 def _text(value: Any) -> str:

@@ -23,7 +23,8 @@ class Findings:
     Attributes:
         columns: of the table: names and meanings, with units.
         rows: of the table.
-        summary: the table's figures in a few rows, each with its sample size.
+        summary: the table's figures in a few rows, each with its sample size; rows of the same
+            names in the same order that follow each other make up a table.
         figure: drawn from the rows; None if there is nothing to draw.
         notes: what is missing and why, and what the figures must not be taken for, in sentences.
     """

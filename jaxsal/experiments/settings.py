@@ -5,6 +5,7 @@ What a field's metadata tells becomes the help of the command line's option of i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,31 @@ def option(default: Any, text: str, metavar: str) -> Any:
 
 
 @dataclass(frozen=True)
+class AggregationSettings:
+    """A large and a small lesion's map by the maximum and by the mean (Fig. 7)."""
+
+
+@dataclass(frozen=True)
+class LevelsSettings:
+    """The map of all segmented voxels beside those of single lesions (Figs. 3, 10)."""
+
+
+@dataclass(frozen=True)
+class ContributionsSettings:
+    """Positive and negative values of each sequence, and where they lie (Figs. 8, 9).
+
+    Attributes:
+        least_value: magnitude below which values do not count, in logits per standard deviation.
+    """
+
+    least_value: float = option(0.1, "magnitude below which values do not count", "T")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least_value < math.inf:
+            raise InputError(f"least value must be zero or more, got {self.least_value}")
+
+
+@dataclass(frozen=True)
 class GroupsSettings:
     """Peaks of the maps of found, false and missed lesions and of none (Fig. 11).
 
@@ -37,7 +63,7 @@ class GroupsSettings:
     def __post_init__(self) -> None:
         if self.spheres < 0:
             raise InputError(f"spheres must be zero or more, got {self.spheres}")
-        if not self.volume > 0:
+        if not 0 < self.volume < math.inf:
             raise InputError(f"volume must be more than zero, got {self.volume}")
 
 
@@ -142,8 +168,11 @@ def _check_range(name: str, bounds: tuple[float, float]) -> None:
 
 
 SETTINGS: dict[str, type] = {
-    "context": ContextSettings,
+    "aggregation": AggregationSettings,
+    "levels": LevelsSettings,
+    "contributions": ContributionsSettings,
+    "groups": GroupsSettings,
     "sanity": SanitySettings,
     "synthetic": SyntheticSettings,
-    "groups": GroupsSettings,
+    "context": ContextSettings,
 }

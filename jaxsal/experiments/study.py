@@ -118,6 +118,13 @@ class Study:
     def lesions(self) -> CohortResults:
         """The maps of all lesions of the cohort: Eq. 3, the signed maximum."""
         saliency = replace(self.saliency, aggregate="max")
+        few, group = saliency.voxels_per_lesion, saliency.group_size
+        if few is not None or group != 1:
+            how = f"of {few} voxels of each" if few else f"of sums over {group} voxels each"
+            self.note(
+                f"the signed maximum over a lesion is approximated: it is that {how}, so peaks are "
+                "not those of Eq. 3, and depend on size in another way"
+            )
         return self._run(self.maps or self.out / "runs" / "lesions", self.entries, saliency)
 
     def run(

@@ -73,12 +73,22 @@ def distribution_figure(rows: Sequence[Mapping[str, Value]], key: str, units: st
     groups = _finite_by_kind(rows, key)
     figure = Figure(figsize=(5.2, 3.3), layout="constrained")
     FigureCanvasSVG(figure)
-    axes = figure.add_subplot()
+    draw_distribution(figure.add_subplot(), groups, units)
+    return figure
+
+
+def draw_distribution(axes: Axes, groups: Mapping[str, NDArray[Any]], units: str) -> None:
+    """Draw a violin for each kind of lesion, with the number of values and their median.
+
+    Args:
+        axes: what to draw in.
+        groups: finite values by kind, in the order of drawing.
+        units: of the values.
+    """
     for place, (kind, values) in enumerate(groups.items()):
         _draw_kind(axes, place, values, COLOURS.get(kind, OTHER))
     _style(axes, groups)
     axes.set_ylabel(units, size=9, color=INK, parse_math=False)
-    return figure
 
 
 def _finite_by_kind(rows: Sequence[Mapping[str, Value]], key: str) -> dict[str, NDArray[Any]]:

@@ -56,7 +56,7 @@ def shell_sums(
     Returns:
         For each of the map's channels the sums by the names of `shells`.
     """
-    shell = np.searchsorted(SHELLS_MM, _distances(crop, domain, spacing)) + 1
+    shell = np.searchsorted(SHELLS_MM, distances(crop, domain, spacing)) + 1
     shell[domain[box_of(crop)]] = 0
     bins = shell.ravel()
     found: list[dict[str, float]] = []
@@ -69,15 +69,15 @@ def shell_sums(
     return found
 
 
-def _distances(crop: Crop, domain: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+def distances(crop: Crop, domain: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     """(x, y, z) mm from each voxel of the crop to the lesion, which may reach out of the crop."""
     voxels = np.argwhere(domain)
     first = np.minimum(voxels.min(0), crop.origin)
     stop = np.maximum(voxels.max(0) + 1, np.add(crop.origin, crop.values.shape[:3]))
     whole = domain[tuple(map(slice, first, stop))]
-    distances = ndimage.distance_transform_edt(~whole, sampling=spacing)
+    found = ndimage.distance_transform_edt(~whole, sampling=spacing)
     inner = crop.origin - first
-    part: np.ndarray = distances[tuple(map(slice, inner, inner + crop.values.shape[:3]))]
+    part: np.ndarray = found[tuple(map(slice, inner, inner + crop.values.shape[:3]))]
     return part
 
 

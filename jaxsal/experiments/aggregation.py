@@ -1,0 +1,134 @@
+"""Maps by the maximum and by the mean over a lesion, and how they depend on its size (Fig. 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+from scipy import stats
+
+from jaxsal.cohort.results import CohortResults
+from jaxsal.experiments.aggregation_figure import Example, draw
+from jaxsal.experiments.drawing import UNITS
+from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.settings import AggregationSettings
+from jaxsal.experiments.statistics import FEWEST, median_interval, rank_correlation
+from jaxsal.experiments.study import Study
+from jaxsal.scan.results import Row
+from jaxsal.settings import Aggregate, SmoothGradSettings
+
+AGGREGATES = ("max", "mean")
+_COLUMNS = {
+    "scan": "what the scan is called in the cohort",
+    "label": "value of the lesion in the label map",
+    "kind": "TP, FP or FN against the reference; predicted; given",
+    "volume_mm3": "volume in mm³",
+    "channel": "with respect to which the map is",
+    "aggregate": "max: Eq. 3, the signed maximum over the lesion; mean: Eq. 2",
+    "max": f"largest value of the map, {UNITS}",
+    "min": f"smallest value of the map, {UNITS}",
+}
+
+
+def aggregation(study: Study, settings: AggregationSettings) -> Findings:
+    """The peaks of each lesion's maps under both aggregates, and their dependence on volume."""
+    results = {"max": study.lesions(), "mean": _means(study)}
+    channels = results["max"].channels
+    rows = [row for name, each in results.items() for row in _rows(each, name)]
+    if not rows:
+        study.note("no lesion was found in any scan: there is nothing to compare")
+        return Findings(_COLUMNS, [], [], None, tuple(study.notes))
+    chosen = _large_and_small(_with_both(rows))
+    if len(chosen) == 1:
+        study.note("there is one lesion only: nothing to compare its maps with")
+    examples = [_example(results, row) for row in chosen]
+    return Findings(
+        _COLUMNS,
+        rows,
+        [_dependence(rows, *each) for each in product(AGGREGATES, channels, ("max", "min"))],
+        draw(examples, rows, channels) if examples else None,
+        tuple(study.notes),
+    )
+
+
+def _means(study: Study) -> CohortResults:
+    return study.run("lesions-mean", study.entries, exact(study.saliency, "mean"))
+
+
+def exact(saliency: SmoothGradSettings, aggregate: Aggregate) -> SmoothGradSettings:
+    """The settings with an aggregate that is not the maximum, which needs no approximation."""
+    return replace(saliency, aggregate=aggregate, voxels_per_lesion=None, group_size=1)
+
+
+def _rows(results: CohortResults, aggregate: str) -> Iterator[Row]:
+    for scan in results.scans():
+        for row, channel in product(scan.rows, results.channels):
+            yield {
+                **{key: row[key] for key in ("scan", "label", "kind", "volume_mm3")},
+                "channel": channel,
+                "aggregate": aggregate,
+                "max": row[f"{channel}_max"],
+                "min": row[f"{channel}_min"],
+            }
+
+
+def _with_both(rows: Sequence[Row]) -> list[Row]:
+    """A row of each lesion that has a map under both aggregates."""
+    by_aggregate = [
+        {(row["scan"], row["label"]): row for row in rows if row["aggregate"] == aggregate}
+        for aggregate in AGGREGATES
+    ]
+    largest, means = by_aggregate
+    return [row for lesion, row in largest.items() if lesion in means]
+
+
+def _large_and_small(lesions: Sequence[Row]) -> list[Row]:
+    """The largest lesion, and the one in the middle of the smallest third; TP if there are two."""
+    found = [row for row in lesions if row["kind"] == "TP"]
+    by_size = sorted(found if len(found) > 1 else lesions, key=lambda row: row["volume_mm3"])
+    if len(by_size) < 2:
+        return by_size
+    return [by_size[-1], by_size[(len(by_size) - 1) // 6]]
+
+
+def _example(results: dict[str, CohortResults], row: Row) -> Example:
+    """A lesion's maps, and the scan to draw them on."""
+    maps = {}
+    for aggregate, each in results.items():
+        scan = next(scan for scan in each.scans() if scan.id == row["scan"])
+        maps[aggregate] = scan.map(row["label"], each.methods[f"smoothgrad-{aggregate}"])
+    return Example(f"{row['kind']} lesion, {row['volume_mm3']:.0f} mm³", scan, row["label"], maps)
+
+
+def _dependence(rows: Sequence[Row], aggregate: str, channel: str, extreme: str) -> Row:
+    """How a peak depends on volume."""
+    own = [row for row in rows if (row["aggregate"], row["channel"]) == (aggregate, channel)]
+    volumes = np.array([row["volume_mm3"] for row in own])
+    peaks = np.array([row[extreme] for row in own])
+    correlation = rank_correlation(volumes, np.abs(peaks))
+    order = np.argsort(volumes, kind="stable")
+    third = len(order) // 3
+    small, large = peaks[order[:third]], peaks[order[len(order) - third :]]
+    enough = third >= FEWEST
+    medians = [float(np.median(part)) if enough else None for part in (small, large)]
+    return {
+        "aggregate": aggregate,
+        "channel": channel,
+        "extreme": extreme,
+        "n": len(own),
+        "spearman_with_volume": correlation,
+        "p": float(stats.spearmanr(volumes, np.abs(peaks)).pvalue) if correlation else None,
+        "n_third": third,
+        "median_small_third": medians[0],
+        **_ends("small", small if enough else []),
+        "median_large_third": medians[1],
+        **_ends("large", large if enough else []),
+        "large_to_small": medians[1] / medians[0] if medians[0] and medians[1] else None,
+    }
+
+
+def _ends(name: str, values: Sequence[float] | np.ndarray) -> Row:
+    low, high = median_interval(values) or (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}

@@ -1,0 +1,205 @@
+"""Peaks of the maps of found, false and missed lesions, and of what is no lesion (Fig. 11)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations, product
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.results import CohortResults, ScanResults
+from jaxsal.errors import InputError
+from jaxsal.experiments.drawing import UNITS, new_figure, style
+from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.regions import head, place_spheres
+from jaxsal.experiments.settings import GroupsSettings
+from jaxsal.experiments.statistics import FEWEST, difference, holm, median_interval
+from jaxsal.experiments.study import Derived, Study
+from jaxsal.report.distributions import draw_distribution
+from jaxsal.scan.results import Row
+from jaxsal.volumes import read_mask
+
+GROUPS = ("TN", "FN", "FP", "TP")
+EXTREMES = ("max", "min")
+
+_COLUMNS = {
+    "scan": "what the scan is called in the cohort",
+    "kind": "TP, FP or FN against the reference; TN: a sphere of what is no lesion",
+    "label": "of the lesion, or of the sphere among those of its scan",
+    "volume_mm3": "volume in mm³",
+}
+
+
+def groups(study: Study, settings: GroupsSettings) -> Findings:
+    """Largest and smallest values of the maps by kind of lesion, and tests of all pairs of kinds.
+
+    Raises:
+        InputError: no scan has a reference.
+    """
+    if not any(entry.scan.reference for entry in study.entries):
+        raise InputError(
+            "which lesions are found, false or missed is told by masks of the true ones, and no "
+            "scan has one: give it in a column 'reference', or select it in a BIDS folder"
+        )
+    without = [entry.id for entry in study.entries if entry.scan.reference is None]
+    if without:
+        study.note(f"left out, since without a reference: {', '.join(without)}")
+    results = study.lesions()
+    channels = results.channels
+    rows = [
+        row for scan in results.scans() for row in _rows(scan, channels) if row["kind"] in GROUPS
+    ]
+    rows += _true_negatives(study, settings, results)
+    groups = {kind: [row for row in rows if row["kind"] == kind] for kind in GROUPS}
+    _note(study, settings, groups)
+    columns = {**_COLUMNS, **{f"{c}_{e}": _meaning(c, e) for c, e in product(channels, EXTREMES)}}
+    return Findings(
+        columns,
+        rows,
+        [*_medians(groups, channels), *_tests(groups, channels)],
+        _draw(groups, channels) if rows else None,
+        tuple(study.notes),
+    )
+
+
+def _meaning(channel: str, extreme: str) -> str:
+    word = "largest" if extreme == "max" else "smallest"
+    return f"{word} value of the map with respect to {channel}, {UNITS}"
+
+
+def _rows(scan: ScanResults, channels: Sequence[str]) -> Iterator[Row]:
+    peaks = [f"{channel}_{extreme}" for channel, extreme in product(channels, EXTREMES)]
+    for row in scan.rows:
+        yield {key: row[key] for key in (*_COLUMNS, *peaks)}
+
+
+def _true_negatives(study: Study, settings: GroupsSettings, results: CohortResults) -> list[Row]:
+    """The rows of the spheres."""
+    entries = {entry.stem: entry for entry in study.entries if entry.scan.reference is not None}
+    derived: list[Entry] = []
+    for scan in results.scans():
+        if settings.spheres and scan.record.stem in entries:
+            try:
+                derived += _with_spheres(study, settings, entries[scan.record.stem], scan)
+            except InputError as error:
+                study.note(f"{scan.id}: no spheres are placed: {error}")
+    if not derived:
+        return []
+    found = study.run("true-negatives", derived, replace(study.saliency, aggregate="max"))
+    return [
+        {**row, "kind": "TN"} for scan in found.scans() for row in _rows(scan, results.channels)
+    ]
+
+
+def _with_spheres(
+    study: Study, settings: GroupsSettings, entry: Entry, scan: ScanResults
+) -> list[Entry]:
+    """The scan with spheres for lesions; none if there is no room."""
+    assert entry.scan.reference is not None
+    forbidden = scan.labels > 0
+    forbidden |= scan.probability >= study.threshold  # also what is too small for a lesion
+    forbidden |= read_mask(entry.scan.reference, scan.grid)
+    labels = place_spheres(
+        head(scan.image),
+        forbidden,
+        settings.volume,
+        settings.spheres,
+        scan.grid,
+        np.random.default_rng([study.saliency.seed, zlib.crc32(entry.stem.encode())]),
+    )
+    placed = int(labels.max())
+    if placed < settings.spheres:
+        study.note(
+            f"{entry.id}: there is room for {placed} of {settings.spheres} spheres of "
+            f"{settings.volume:g} mm³ inside the head and off lesions"
+        )
+    return study.derive("true-negatives", entry, scan.grid, [Derived("", labels)])
+
+
+def _note(study: Study, settings: GroupsSettings, groups: Mapping[str, Sequence[Row]]) -> None:
+    empty = [kind for kind, rows in groups.items() if not rows]
+    if empty:
+        study.note(f"there are none of {', '.join(empty)}: they are in no comparison")
+    few = [f"{kind} ({len(rows)})" for kind, rows in groups.items() if 0 < len(rows) < FEWEST]
+    if few:
+        study.note(
+            f"too few to be tested, which needs {FEWEST} in each group: {', '.join(few)}; their p "
+            "is empty"
+        )
+    sizes = {
+        kind: np.median([r["volume_mm3"] for r in rows]) for kind, rows in groups.items() if rows
+    }
+    told = ", ".join(f"{kind} {size:.0f}" for kind, size in sizes.items())
+    study.note(
+        f"TN are spheres of {settings.volume:g} mm³; median volumes in mm³: {told}. Larger domains "
+        "have more gradients to take the maximum of, so part of a difference, or of its absence, "
+        "may be one of size"
+    )
+    study.note(
+        "tests and intervals take lesions for independent, which those of one scan are not wholly; "
+        "p_holm is adjusted for all comparisons of this table"
+    )
+
+
+def _values(rows: Sequence[Row], channel: str, extreme: str) -> np.ndarray:
+    return np.array([row[f"{channel}_{extreme}"] for row in rows], np.float64)
+
+
+def _medians(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> Iterator[Row]:
+    for channel, extreme, (kind, rows) in product(channels, EXTREMES, groups.items()):
+        values = _values(rows, channel, extreme)
+        low, high = median_interval(values) or (None, None)
+        yield {
+            "channel": channel,
+            "extreme": extreme,
+            "kind": kind,
+            "n": len(values),
+            "scans": len({row["scan"] for row in rows}),
+            "median": float(np.median(values)) if len(values) else None,
+            "low": low,
+            "high": high,
+        }
+
+
+def _tests(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> list[Row]:
+    """All pairs of kinds; what cannot be tested stays empty."""
+    present = [kind for kind, rows in groups.items() if rows]
+    tested: list[Row] = []
+    for channel, extreme, (first, second) in product(channels, EXTREMES, combinations(present, 2)):
+        one, other = (_values(groups[kind], channel, extreme) for kind in (first, second))
+        found = difference(one, other)
+        tested.append(
+            {
+                "channel": channel,
+                "extreme": extreme,
+                "first": first,
+                "second": second,
+                "n_first": len(one),
+                "n_second": len(other),
+                "u": found and found.statistic,
+                "p": found and found.p,
+                "p_holm": None,
+                "rank_biserial": found and found.rank_biserial,
+                "first_larger": found and found.superiority,
+            }
+        )
+    done = [row for row in tested if row["p"] is not None]
+    for row, adjusted in zip(done, holm([row["p"] for row in done]), strict=True):
+        row["p_holm"] = adjusted
+    return tested
+
+
+def _draw(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> Figure:
+    scans = len({row["scan"] for rows in groups.values() for row in rows})
+    figure = new_figure(5.2 * len(channels), 7.2, f"Peaks of the maps by kind, {scans:,} scan(s)")
+    axes = figure.subplots(len(EXTREMES), len(channels), squeeze=False, sharey="row")
+    for (line, extreme), (column, channel) in product(enumerate(EXTREMES), enumerate(channels)):
+        panel = axes[line, column]
+        values = {kind: _values(rows, channel, extreme) for kind, rows in groups.items() if rows}
+        style(panel, f"{channel}: {'largest' if extreme == 'max' else 'smallest'} value")
+        draw_distribution(panel, values, UNITS)
+    return figure

@@ -1,0 +1,80 @@
+"""What is counted of the maps of a cohort, which are gone through one by one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxsal.cohort.outline import Method
+from jaxsal.cohort.results import ScanResults
+from jaxsal.experiments.magnitudes import Magnitudes
+from jaxsal.experiments.shells import Shells
+
+SHELLS = Shells()
+SIGNS = ("positive", "negative")
+
+Key = tuple[str, str, str]  # kind, channel, sign
+
+
+@dataclass
+class Signed:
+    """The values of one sign of all maps of a kind and channel.
+
+    Attributes:
+        magnitudes: of the values that are not too small.
+        voxels: their number in each shell.
+        amount: sum of the magnitudes of all values in each shell.
+        medians: of the lesions that have any that are not too small.
+        scans: `Magnitudes.coarse` of each scan.
+    """
+
+    magnitudes: Magnitudes = field(default_factory=Magnitudes)
+    voxels: np.ndarray = field(default_factory=lambda: np.zeros(len(SHELLS)))
+    amount: np.ndarray = field(default_factory=lambda: np.zeros(len(SHELLS)))
+    medians: list[float] = field(default_factory=list)
+    scans: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+
+@dataclass
+class Tally:
+    """What is counted of all maps, one after the other.
+
+    Attributes:
+        least: magnitude below which values do not count, but in amounts.
+        signed: by kind, channel and sign.
+        lesions: number of them by kind.
+        scans: number of them that have any.
+    """
+
+    least: float
+    signed: defaultdict[Key, Signed] = field(default_factory=lambda: defaultdict(Signed))
+    lesions: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    scans: int = 0
+
+    def add_scan(self, scan: ScanResults, method: Method) -> int:
+        """Counts the maps of a scan; returns their number."""
+        own: defaultdict[Key, Magnitudes] = defaultdict(Magnitudes)
+        for row in scan.rows:
+            crop = scan.map(row["label"], method)
+            self.lesions[row["kind"]] += 1
+            shells = SHELLS.of(crop, scan.labels == row["label"], scan.grid.spacing).ravel()
+            for channel, values in zip(scan.channels, np.moveaxis(crop.values, -1, 0), strict=True):
+                for sign, part in zip(SIGNS, (values, -values), strict=True):
+                    key = row["kind"], channel, sign
+                    self._add(key, part.ravel(), shells, own[key])
+        for key, magnitudes in own.items():
+            self.signed[key].magnitudes.merge(magnitudes)
+            self.signed[key].scans.append(magnitudes.coarse())
+        self.scans += bool(scan.rows)
+        return len(scan.rows)
+
+    def _add(self, key: Key, values: np.ndarray, shells: np.ndarray, own: Magnitudes) -> None:
+        tally = self.signed[key]
+        tally.amount += SHELLS.sums(shells, np.maximum(values, 0))
+        strong = (values >= self.least) & (values > 0)
+        tally.voxels += SHELLS.sums(shells[strong], np.ones(int(strong.sum())))
+        if strong.any():
+            own.add(values[strong])
+            tally.medians.append(float(np.median(values[strong])))
