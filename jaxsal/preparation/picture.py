@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from nibabel.orientations import apply_orientation, io_orientation
 
 from jaxsal.grid import Grid
-from jaxsal.report.drawing import FAINT, HOT, INK, PAPER, PLANES
+from jaxsal.report.drawing import FAINT, HOT, INK, PAPER
+from jaxsal.report.figures import PLANES
 from jaxsal.report.scene import cut
 
 TILE = 22.0
