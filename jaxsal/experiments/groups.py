@@ -15,7 +15,8 @@ from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
 from jaxsal.experiments.drawing import UNITS, new_figure, style
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.regions import head, place_spheres
+from jaxsal.experiments.heads import head
+from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.settings import GroupsSettings
 from jaxsal.experiments.statistics import FEWEST, difference, holm, median_interval
 from jaxsal.experiments.study import Derived, Study

@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
-from jaxsal.experiments.regions import LESION_MARGIN, distance_mm, head, white_matter
+from jaxsal.experiments.heads import head
+from jaxsal.experiments.regions import LESION_MARGIN, distance_mm, white_matter
 from jaxsal.grid import Grid
 from jaxsal.scan.predict import Prediction
 from jaxsal.volumes import read_mask, read_volume
