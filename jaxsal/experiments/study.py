@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class Study:
                 f"cannot make the folder {self.out}: {error.strerror}; give another one"
             ) from error
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """What all findings depend on, ready for JSON."""
         return {
@@ -233,6 +234,7 @@ class Study:
         name: str,
         settings: Mapping[str, Any],
         compute: Callable[[Entry, Prediction], list[Row]],
+        files: Callable[[Entry], Mapping[str, Path]] = lambda entry: {},
     ) -> Iterator[tuple[Entry, list[Row]]]:
         """Rows of each scan; those of scans that were done before are not computed again.
 
@@ -240,14 +242,18 @@ class Study:
             name: of the experiment.
             settings: what the rows depend on besides model, prediction and scan; for JSON.
             compute: makes the rows of a scan, ready for JSON.
+            files: what else a scan's rows are made from, which may not be there.
 
         Yields:
             Each scan with its rows. One that cannot be worked with is noted.
         """
         self.monitor.stage(name)
-        facts = {key: self.facts[key] for key in ("jaxsal", "model", "prediction")}
+        identity = {key: self.facts[key] for key in ("jaxsal", "model", "prediction")}
         kept = KeptRows(
-            self.out / ".jaxsal" / name, self.model.channels, {**facts, "settings": dict(settings)}
+            self.out / ".jaxsal" / name,
+            self.model.channels,
+            {**identity, "settings": dict(settings)},
+            files,
         )
         found = {entry.stem: kept.rows(entry) for entry in self.entries}
 
