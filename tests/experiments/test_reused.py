@@ -38,9 +38,7 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> list[Entry]:
 
 
 @pytest.fixture(scope="module")
-def maps(
-    tiny_model: Model, entries: list[Entry], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def maps(tiny_model: Model, entries: list[Entry], tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
     settings = CohortSettings((SALIENCY,), output="full", portion=3)
     list(run_cohort(tiny_model, entries[:3], root, prediction=PREDICTION, settings=settings))
