@@ -150,7 +150,9 @@ def _measured(study: Study, plans: Sequence[Row], opened: Opened) -> Iterator[tu
     for scan, own_plans in opened.one_by_one(plans):
         lesions = _lesions(scan, own_plans[0], opened)
         for plan in own_plans:
-            own = next(row for row in scan.rows if row["label"] == plan["domain"])
+            own = next((row for row in scan.rows if row["label"] == plan["domain"]), None)
+            if own is None:  # it has no map, which a note of the run tells
+                continue
             row = {key: own[key] for key in COLUMNS if key in own} | {
                 key: plan[key] for key in COLUMNS if key in plan
             }
@@ -229,7 +231,7 @@ def _summary(rows: Sequence[Row], channels: Sequence[str]) -> list[Row]:
                 "channel": channel,
                 "max": highest,
                 "min": _median(own, f"{channel}_min"),
-                "max / lesions'": highest / peak if peak and highest is not None else None,
+                "max / lesion": highest / peak if peak and highest is not None else None,
                 "inside": _median(own, f"{channel}_inside"),
                 "in lesion": _median(own, f"{channel}_in_lesion"),
             }
