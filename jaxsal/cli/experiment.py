@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, fields
+from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.cli import saliency_options
-from jaxsal.experiments.settings import SETTINGS
-from jaxsal.settings import CohortSettings
+from jaxsal.experiments.settings import SETTINGS, Settings
 
 if TYPE_CHECKING:
     from jaxsal.experiments.findings import Findings
+    from jaxsal.experiments.study import Study
 
 _NOTHING = 1  # exit status: there is nothing to tell
 
@@ -37,25 +37,32 @@ def add_parser(commands: Any) -> None:
         verb.add_argument(
             "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
         )
-        verb.add_argument(
-            "--maps",
-            type=Path,
-            metavar="DIR",
-            help="folder of a `jaxsal cohort run` of the same model, scans and options, whose maps "
-            "are used rather than computed again",
-        )
-        _add_own(verb.add_argument_group("this experiment"), settings)
-        saliency_options.add_smoothgrad(verb)
+        if settings.uses_maps:
+            _add_maps(verb)
+        if fields(settings):
+            _add_own(verb.add_argument_group("this experiment"), settings)
+        if settings.uses_saliency:
+            saliency_options.add_smoothgrad(verb)
+            shared.add_memory(verb)
         shared.add_prediction(verb)
         shared.add_device(verb)
-        shared.add_memory(verb)
         verb.set_defaults(run=run)
+
+
+def _add_maps(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="folder of a `jaxsal cohort run` of the same model and options over these scans, and "
+        "perhaps others, whose maps are used rather than computed again; nothing is written there",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     own = _own_settings(options)
-    saliency = saliency_options.smoothgrad(options)
+    computed = _maps_settings(options, own)
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.experiments.catalogue import EXPERIMENTS
@@ -70,22 +77,36 @@ def run(options: argparse.Namespace) -> int:
             shared.cohort_entries(options, model.channels),
             options.out,
             shared.prediction_settings(options, model),
-            saliency,
-            portion=CohortSettings.portion,
-            maps=options.maps,
             monitor=bar,
-            field=options.field,
+            **computed,
         )
         try:
             with study.opened():
                 findings = EXPERIMENTS[options.verb](study, own)
-                paths = write_findings(findings, options.out, options.verb, study.facts)
+                paths = write_findings(findings, options.out, options.verb, _facts(study, own))
         except KeyboardInterrupt as interrupt:
             message = "interrupted; what is recorded stays, the same command goes on from there"
             raise type(interrupt)(message) from interrupt
     _show(findings)
     print(f"results: {', '.join(map(str, paths))}")
     return 0 if findings.rows else _NOTHING
+
+
+def _maps_settings(options: argparse.Namespace, own: Settings) -> dict[str, Any]:
+    """What of a study the experiment's options tell of maps."""
+    given: dict[str, Any] = {}
+    if own.uses_saliency:
+        given |= {"saliency": saliency_options.smoothgrad(options), "field": options.field}
+    if own.uses_maps:
+        given["maps"] = options.maps
+    return given
+
+
+def _facts(study: Study, own: Settings) -> dict[str, Any]:
+    """What the findings depend on."""
+    unused = set() if own.uses_saliency else {"saliency"}
+    facts = {name: fact for name, fact in study.facts.items() if name not in unused}
+    return {"settings": asdict(own), **facts}
 
 
 def _show(findings: Findings) -> None:
@@ -121,7 +142,7 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _add_own(group: argparse._ActionsContainer, settings: type) -> None:
+def _add_own(group: argparse._ActionsContainer, settings: type[Settings]) -> None:
     for setting in fields(settings):
         group.add_argument(
             f"--{setting.name.replace('_', '-')}",
@@ -156,6 +177,6 @@ def _pair(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _own_settings(options: argparse.Namespace) -> Any:
+def _own_settings(options: argparse.Namespace) -> Settings:
     kind = SETTINGS[options.verb]
     return kind(**{f.name: getattr(options, f"own_{f.name}") for f in fields(kind)})

@@ -12,16 +12,13 @@ from jaxsal.scan.predict import Prediction
 FOUND = ("TP", "predicted", "given")
 """Kinds of lesions that the network found as far as is known; all of these without a reference."""
 
+_ROUNDING = 1e-5  # of volumes, since affines are rounded
+
 
 def of_volume(instances: Iterable[Instance], volume: tuple[float, float]) -> list[Instance]:
     """Lesions that were found and are from so large to so large, in mm³, both included."""
-    low, high = volume
-    tolerance = 1e-5 * high  # affines are rounded
-    return [
-        each
-        for each in instances
-        if each.kind in FOUND and low - tolerance <= each.volume_mm3 <= high + tolerance
-    ]
+    low, high = volume[0] * (1 - _ROUNDING), volume[1] * (1 + _ROUNDING)
+    return [each for each in instances if each.kind in FOUND and low <= each.volume_mm3 <= high]
 
 
 def clearest(instances: Iterable[Instance], prediction: Prediction) -> list[Instance]:

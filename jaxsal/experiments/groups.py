@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
@@ -15,7 +14,9 @@ from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
 from jaxsal.experiments.drawing import UNITS, new_figure, style
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.regions import head, place_spheres
+from jaxsal.experiments.heads import head
+from jaxsal.experiments.randomness import generator_of
+from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.settings import GroupsSettings
 from jaxsal.experiments.statistics import FEWEST, difference, holm, median_interval
 from jaxsal.experiments.study import Derived, Study
@@ -109,7 +110,7 @@ def _with_spheres(
         settings.volume,
         settings.spheres,
         scan.grid,
-        np.random.default_rng([study.saliency.seed, zlib.crc32(entry.stem.encode())]),
+        generator_of(entry, study.saliency.seed),
     )
     placed = int(labels.max())
     if placed < settings.spheres:

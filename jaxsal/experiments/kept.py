@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,35 @@ class KeptRows:
         folder: for the files; made if it is not there.
         channels: of the model.
         identity: what rows depend on but the scans, ready for JSON; rows of another are not used.
+        files: what else rows depend on, by what a file is taken for; they may not be there.
     """
 
     def __init__(
-        self, folder: Path, channels: tuple[str, ...], identity: Mapping[str, Any]
+        self,
+        folder: Path,
+        channels: tuple[str, ...],
+        identity: Mapping[str, Any],
+        files: Callable[[Entry], Mapping[str, Path]] = lambda entry: {},
     ) -> None:
-        self._folder, self._channels = folder, channels
+        self._folder, self._channels, self._files = folder, channels, files
         text = json.dumps(identity, sort_keys=True)
         self._identity = hashlib.sha256(text.encode()).hexdigest()
         folder.mkdir(parents=True, exist_ok=True)
 
     def rows(self, entry: Entry) -> list[Row] | None:
-        """Those of a scan, if they are there and its files are as they were."""
+        """Those of a scan, if they are there, and all files are that they are of or tell of."""
         try:
             told = json.loads(self._path(entry).read_bytes())
-            inputs = {role: stamp and Stamp(**stamp) for role, stamp in told["inputs"].items()}
-            if told["identity"] == self._identity and are_same(inputs, entry.scan, self._channels):
+            inputs, others = (
+                {role: stamp and Stamp(**stamp) for role, stamp in told[kind].items()}
+                for kind in ("inputs", "others")
+            )
+            if (
+                told["identity"] == self._identity
+                and are_same(inputs, entry.scan, self._channels)
+                and _unchanged(others, self._files(entry))
+                and all(_is_there(row["entry"]) for row in told["rows"] if "entry" in row)
+            ):
                 return list(told["rows"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # none, or none that can be read
@@ -50,15 +63,39 @@ class KeptRows:
             OutputError: they cannot be written.
         """
         inputs = stamps(entry.scan, self._channels).items()
+        others = {role: _stamp(path) for role, path in self._files(entry).items()}
         told = {
             "identity": self._identity,
             "inputs": {role: stamp and asdict(stamp) for role, stamp in inputs},
+            "others": {role: stamp and asdict(stamp) for role, stamp in others.items()},
             "rows": list(rows),
         }
         write_json(self._path(entry), told)
 
     def _path(self, entry: Entry) -> Path:
         return self._folder / f"{entry.stem}.json"
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        return Stamp.of(path)
+    except OSError:
+        return None
+
+
+def _unchanged(stamps: Mapping[str, Stamp | None], files: Mapping[str, Path]) -> bool:
+    """Whether files have this content, and those are not there that were not."""
+    if set(stamps) != set(files):
+        return False
+    pairs = [(stamp, files[role]) for role, stamp in stamps.items()]
+    return all(stamp.is_same(path) if stamp else not path.exists() for stamp, path in pairs)
+
+
+def _is_there(told: Mapping[str, Any]) -> bool:
+    """Whether all files are there of a scan that is kept in a row."""
+    scan = entry_of(told).scan
+    files = [*scan.images, scan.reference, scan.instances]
+    return all(path.exists() for path in files if path is not None)
 
 
 def told(entry: Entry) -> dict[str, Any]:

@@ -10,10 +10,16 @@ import numpy as np
 
 from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
-from jaxsal.experiments.regions import LESION_MARGIN, distance_mm, head, white_matter
+from jaxsal.experiments.heads import head
+from jaxsal.experiments.regions import LESION_MARGIN, distance_mm, white_matter
 from jaxsal.grid import Grid
 from jaxsal.scan.predict import Prediction
 from jaxsal.volumes import read_mask, read_volume
+
+
+def mask_path(folder: str, entry: Entry) -> Path:
+    """Where the user's mask of a scan's white matter is to be."""
+    return Path(folder).expanduser() / f"{entry.stem}.nii.gz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,12 @@ class Original:
         reference = self.prediction.scan.reference
         return lesions if reference is None else lesions | reference
 
+    @cached_property
+    def suspicious(self) -> np.ndarray:
+        """(X, Y, Z) bool: lesions, and what is as probable but too small for one."""
+        probable: np.ndarray = self.prediction.probability >= self.prediction.threshold
+        return self.lesions | probable
+
     @property
     def white_matter(self) -> np.ndarray:
         """(X, Y, Z) bool, of healthy white matter; empty where it is not known."""
@@ -74,7 +86,7 @@ class Original:
     def _find_white_matter(self) -> np.ndarray:
         if self.masks is None:
             return white_matter(self.images, self.channels, self.head, self.lesions, self.grid)
-        path = Path(self.masks).expanduser() / f"{self.entry.stem}.nii.gz"
+        path = mask_path(self.masks, self.entry)
         if not path.exists():
             raise InputError(
                 f"there is no mask of white matter {path}: masks are named after scans as results "

@@ -1,4 +1,4 @@
-"""Regions of a scan in which experiments place lesion domains: head, white matter, spheres."""
+"""Regions of a scan in which experiments place lesion domains: white matter, and spheres in it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.errors import InputError
+from jaxsal.experiments.heads import otsu
 from jaxsal.grid import Grid
 from jaxsal.types import Box
 
@@ -22,31 +23,11 @@ EDGE = 2.0  # mm of white matter beside other tissue that is left out
 _FLAIR_DEVIATIONS = 2.5  # of healthy white matter, around its median
 _SMALLEST_PART = 500.0  # mm³ of white matter in one piece
 _LEAST_DEPTH = 8.0  # mm of a piece on average below the head's surface; skin and fat lie higher
-_BINS = 128
 _TOUCHING = ndimage.generate_binary_structure(3, 2)  # by a face or an edge, as lesions' voxels
 
 _FLAIR_NAMES = ("flair",)
 _T1_NAMES = ("t1", "mprage")
 _OTHER_T1 = ("t1c", "t1ce", "t1gd", "t1map")
-
-
-def head(image: np.ndarray) -> np.ndarray:
-    """The voxels of the head, or of the brain if the scan shows only that.
-
-    Those that are not zero in every channel: the largest 18-connected piece, holes filled.
-
-    Args:
-        image: (X, Y, Z, C), exactly zero in the background.
-
-    Returns:
-        (X, Y, Z) bool; empty if the whole image is zero.
-    """
-    labels, count = ndimage.label((image != 0).any(-1), structure=_TOUCHING)
-    if count == 0:
-        return np.zeros(image.shape[:3], bool)
-    largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    filled: np.ndarray = ndimage.binary_fill_holes(labels == largest)
-    return filled
 
 
 def flair_and_t1(channels: Sequence[str]) -> tuple[int, int]:
@@ -97,7 +78,7 @@ def white_matter(
     Args:
         image: (X, Y, Z, C), each channel in any linear units.
         channels: C names, of which one tells FLAIR and one T1.
-        inside: (X, Y, Z) bool, from `head`.
+        inside: (X, Y, Z) bool, from `jaxsal.experiments.heads.head`.
         lesions: (X, Y, Z), not zero inside; predicted ones as well as the reference.
         grid: of all.
 
@@ -127,9 +108,9 @@ def _box(mask: np.ndarray) -> Box | None:
 
 def _healthy(flair: np.ndarray, t1: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Bright on T1 and, among that, ordinary on FLAIR."""
-    bright = inside & (t1 > _otsu(t1[inside]))
+    bright = inside & (t1 > otsu(t1[inside]))
     if bright.any():
-        bright &= t1 > _otsu(t1[bright])
+        bright &= t1 > otsu(t1[bright])
     sample = flair[bright]
     if not sample.size:
         return bright
@@ -143,20 +124,6 @@ def _without_specks(mask: np.ndarray) -> np.ndarray:
     """The mask with single voxels that noise has taken from it."""
     neighbours = ndimage.uniform_filter(mask.astype(np.float32), 3, mode="constant")
     return mask | (neighbours > 0.7)
-
-
-def _otsu(values: np.ndarray) -> float:
-    """The threshold that divides values into two classes of least variance within (Otsu 1979).
-
-    Extreme percents do not count: vessels are far brighter than any tissue.
-    """
-    low, high = np.percentile(values, (0.5, 99.5))
-    counts, edges = np.histogram(values, _BINS, (low, max(high, low + 1e-6)))
-    below = np.cumsum(counts)[:-1]
-    total = np.cumsum(counts * (edges[1:] + edges[:-1]) / 2)
-    above = np.maximum(counts.sum() - below, 1)
-    between = total[:-1] ** 2 / np.maximum(below, 1) + (total[-1] - total[:-1]) ** 2 / above
-    return float(edges[1 + np.argmax(between)])
 
 
 def _deep_parts(mask: np.ndarray, depth: np.ndarray, grid: Grid) -> np.ndarray:

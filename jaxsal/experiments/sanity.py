@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.results import CohortResults, ScanResults
-from jaxsal.experiments.choice import FOUND, clearest, none_of_volume, of_volume
+from jaxsal.cohort.results import ScanResults
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.kept import entry_of, told
+from jaxsal.experiments.kept import told
 from jaxsal.experiments.originals import Original
+from jaxsal.experiments.placed import Opened, begin, explained, plans_of
+from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.sanity_figure import sanity_figure
 from jaxsal.experiments.settings import SanitySettings
@@ -52,29 +53,17 @@ def sanity(study: Study, settings: SanitySettings) -> Findings:
 
     Source: Spagnolo et al. 2026, "Sanity checks", Figs. 12 and 13.
     """
-    identity = {**asdict(settings), "seed": study.saliency.seed}
-    kept = study.each_scan("sanity", identity, partial(_of_scan, study, settings))
-    plans = [row for _, rows in kept for row in rows]
-    for row in plans:
-        if "note" in row:
-            study.note(row["note"])
-    made = [row for row in plans if "entry" in row]
-    if not any(row["group"] == "lesion" for row in made):
-        volumes = [row["volume_mm3"] for row in plans if row.get("found")]
-        study.note(none_of_volume(volumes, settings.volume))
-    if not made:
+    plans = plans_of(study, "sanity", settings, partial(_of_scan, study, settings))
+    if not plans:
         return Findings(_columns(study), [], [], None, tuple(study.notes))
-    entries = {row["entry"]["id"]: entry_of(row["entry"]) for row in made}
-    saliency = replace(study.saliency, aggregate="max")
-    results = study.run("sanity", list(entries.values()), saliency)
-    found = list(_measured(study, made, results))
-    rows = [each.row for each in found]
+    opened = Opened(explained(study, "sanity", plans))
+    found = list(_measured(study, plans, opened))
+    rows = [row for row, _ in found]
     summary = _summary(rows, study.model.channels)
     for row in summary:
         if row["n"] < FEWEST:
             study.note(f"{row['domain']}: medians are those of {row['n']}, which tells little")
-    examples = {each.row["group"]: each for each in reversed(found)}
-    shown = [(examples[g].scan, examples[g].row, examples[g].crop) for g in GROUPS if g in examples]
+    shown = _examples(found, opened)
     figure = sanity_figure(shown, rows, GROUPS, study.model.channels) if shown else None
     return Findings(_columns(study), rows, summary, figure, tuple(study.notes))
 
@@ -98,10 +87,8 @@ def _of_scan(
     study: Study, settings: SanitySettings, entry: Entry, prediction: Prediction
 ) -> list[Row]:
     """Writes the domains; a row for each, for every lesion found, and for what has no room."""
-    original = Original(entry, prediction, study.model.channels, settings.white_matter)
-    found = [each for each in prediction.instances if each.kind in FOUND]
-    rows: list[Row] = [{"found": True, "volume_mm3": each.volume_mm3} for each in found]
-    chosen = clearest(of_volume(found, settings.volume), prediction)[: settings.lesions]
+    begun = begin(study, settings, entry, prediction)
+    original, chosen, rows = begun.original, begun.chosen, begun.rows
     domains, groups = _domains(study, settings, original, chosen)
     for group in ("white", "TN"):
         number = list(groups.values()).count(group)
@@ -134,11 +121,11 @@ def _domains(
     study: Study, settings: SanitySettings, original: Original, chosen: Sequence[Instance]
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Labels (X, Y, Z) int32 of spheres and lesions, and the group of each."""
-    rng = np.random.default_rng([study.saliency.seed, 0])
+    rng = generator_of(original.entry, study.saliency.seed)
     labels = np.zeros(original.grid.shape, np.int32)
     groups: dict[int, str] = {}
     for group, allowed in (("white", original.white_matter), ("TN", original.head)):
-        taken = original.lesions | (labels > 0)
+        taken = original.suspicious | (labels > 0)
         spheres = place_spheres(
             allowed, taken, settings.sphere_volume, settings.spheres, original.grid, rng
         )
@@ -158,38 +145,47 @@ def middle_voxel(omega: np.ndarray, grid: Grid) -> np.ndarray:
     return nearest
 
 
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """A row of the table and what it was measured on."""
+def _measured(study: Study, plans: Sequence[Row], opened: Opened) -> Iterator[tuple[Row, str]]:
+    """The table's rows, each with its scan's name in the run; scans that failed have none."""
+    for scan, own_plans in opened.one_by_one(plans):
+        lesions = _lesions(scan, own_plans[0], opened)
+        for plan in own_plans:
+            own = next((row for row in scan.rows if row["label"] == plan["domain"]), None)
+            if own is None:  # it has no map, which a note of the run tells
+                continue
+            row = {key: own[key] for key in COLUMNS if key in own} | {
+                key: plan[key] for key in COLUMNS if key in plan
+            }
+            lesion = None
+            if plan["label"] is not None and lesions is not None:
+                lesion = lesions == plan.get("lesion_domain", plan["domain"])
+            crop = scan.map(plan["domain"], opened.method)
+            for c, channel in enumerate(study.model.channels):
+                row |= {f"{channel}_{name}": own[f"{channel}_{name}"] for name in ("max", "min")}
+                row |= _shares(own, channel)
+                row[f"{channel}_in_lesion"] = _share(crop, c, lesion)
+            yield row, scan.id
 
-    row: Row
-    scan: ScanResults
-    crop: Crop
+
+def _lesions(scan: ScanResults, plan: Row, opened: Opened) -> np.ndarray | None:
+    """Labels (X, Y, Z) of whole lesions; None for single voxels if their lesions' maps failed."""
+    if plan["group"] != "voxel":
+        return scan.labels
+    whole = opened.scan(f"{plan['scan']} domains")
+    return None if whole is None else whole.labels
 
 
-def _measured(study: Study, made: Sequence[Row], results: CohortResults) -> Iterator[_Measured]:
-    scans = {scan.id: scan for scan in results.scans()}
-    (method,) = results.methods.values()
-    for plan in made:
-        scan = scans.get(plan["entry"]["id"])
-        if scan is None:
-            continue
-        own = next(row for row in scan.rows if row["label"] == plan["domain"])
-        crop = scan.map(plan["domain"], method)
-        row = {key: own[key] for key in COLUMNS if key in own} | {
-            key: plan[key] for key in COLUMNS if key in plan
-        }
-        lesion = None
-        if plan["group"] == "lesion":
-            lesion = scan.labels == plan["domain"]
-        elif plan["group"] == "voxel":
-            whole = scans.get(f"{plan['scan']} domains")
-            lesion = None if whole is None else whole.labels == plan["lesion_domain"]
-        for c, channel in enumerate(study.model.channels):
-            row |= {f"{channel}_{name}": own[f"{channel}_{name}"] for name in ("max", "min")}
-            row |= _shares(own, channel)
-            row[f"{channel}_in_lesion"] = _share(crop, c, lesion)
-        yield _Measured(row, scan, crop)
+def _examples(
+    found: Sequence[tuple[Row, str]], opened: Opened
+) -> list[tuple[ScanResults, Row, Crop]]:
+    """The first domain of each group."""
+    first = {row["group"]: (row, name) for row, name in reversed(found)}
+    examples = []
+    for row, name in (first[group] for group in GROUPS if group in first):
+        scan = opened.scan(name)
+        assert scan is not None  # it was measured
+        examples.append((scan, row, scan.map(row["domain"], opened.method)))
+    return examples
 
 
 def _shares(own: Row, channel: str) -> Row:
@@ -221,26 +217,28 @@ def _share(crop: Crop, channel: int, lesion: np.ndarray | None) -> float | None:
 
 
 def _summary(rows: Sequence[Row], channels: Sequence[str]) -> list[Row]:
-    """Medians per group, and what part of the lesions' peak the others' is."""
+    """Medians per group and channel, and what part of the lesions' peak the others' is."""
     found: list[Row] = []
-    first = channels[0]
-
-    def median(group: str, key: str) -> float | None:
-        values = [row[key] for row in rows if row["group"] == group and row[key] is not None]
-        return float(np.median(values)) if values else None
-
-    peak = median("lesion", f"{first}_max")
-    for group, text in GROUPS.items():
-        number = sum(row["group"] == group for row in rows)
-        if not number:
+    for group, channel in product(GROUPS, channels):
+        own, lesions = ([row for row in rows if row["group"] == name] for name in (group, "lesion"))
+        if not own:
             continue
-        told: Row = {"domain": text, "n": number}
-        for channel in channels:
-            for name in ("max", "min"):
-                told[f"{channel} {name}"] = median(group, f"{channel}_{name}")
-        for name in ("inside", "in_lesion", "within_3mm", "within_12mm"):
-            told[f"{first} {name}"] = median(group, f"{first}_{name}")
-        own = told[f"{first} max"]
-        told[f"{first} max / lesions'"] = own / peak if peak and own is not None else None
-        found.append(told)
+        highest, peak = (_median(each, f"{channel}_max") for each in (own, lesions))
+        found.append(
+            {
+                "domain": GROUPS[group],
+                "n": len(own),
+                "channel": channel,
+                "max": highest,
+                "min": _median(own, f"{channel}_min"),
+                "max / lesion": highest / peak if peak and highest is not None else None,
+                "inside": _median(own, f"{channel}_inside"),
+                "in lesion": _median(own, f"{channel}_in_lesion"),
+            }
+        )
     return found
+
+
+def _median(rows: Sequence[Row], key: str) -> float | None:
+    values = [row[key] for row in rows if row[key] is not None]
+    return float(np.median(values)) if values else None

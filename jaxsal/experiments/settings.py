@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxsal.errors import InputError
 
@@ -23,18 +23,45 @@ def option(default: Any, text: str, metavar: str) -> Any:
     return field(default=default, metadata={"help": text, "metavar": metavar})
 
 
+def _volume() -> Any:
+    return option((90.0, 120.0), "smallest and largest lesion", "MM3:MM3")
+
+
+def _white_matter() -> Any:
+    return option(
+        None,
+        "folder of masks of white matter, named such as sub-01.nii.gz; default: found by a rule on "
+        "FLAIR and T1",
+        "DIR",
+    )
+
+
 @dataclass(frozen=True)
-class AggregationSettings:
+class Settings:
+    """What the command line has to know of an experiment.
+
+    Attributes:
+        uses_saliency: whether maps are computed.
+        uses_maps: whether those of the cohort's own lesions are among them, which an earlier run
+            may have computed.
+    """
+
+    uses_saliency: ClassVar[bool] = True
+    uses_maps: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class AggregationSettings(Settings):
     """A large and a small lesion's map by the maximum and by the mean (Fig. 7)."""
 
 
 @dataclass(frozen=True)
-class LevelsSettings:
+class LevelsSettings(Settings):
     """The map of all segmented voxels beside those of single lesions (Figs. 3, 10)."""
 
 
 @dataclass(frozen=True)
-class ContributionsSettings:
+class ContributionsSettings(Settings):
     """Positive and negative values of each sequence, and where they lie (Figs. 8, 9).
 
     Attributes:
@@ -49,7 +76,7 @@ class ContributionsSettings:
 
 
 @dataclass(frozen=True)
-class GroupsSettings:
+class GroupsSettings(Settings):
     """Peaks of the maps of found, false and missed lesions and of none (Fig. 11).
 
     Attributes:
@@ -68,7 +95,7 @@ class GroupsSettings:
 
 
 @dataclass(frozen=True)
-class ContextSettings:
+class ContextSettings(Settings):
     """How much of a lesion's surroundings the network needs to find it (Fig. 15).
 
     Attributes:
@@ -80,7 +107,10 @@ class ContextSettings:
         batch: windows that are computed at once.
     """
 
-    volume: tuple[float, float] = option((90.0, 120.0), "smallest and largest lesion", "MM3:MM3")
+    uses_saliency: ClassVar[bool] = False
+    uses_maps: ClassVar[bool] = False
+
+    volume: tuple[float, float] = _volume()
     steps: int = option(35, "largest number of dilations by one voxel", "N")
     view: str = option("centred", "run on one window per lesion, or on the whole field", "VIEW")
     batch: int = option(4, "windows at once; the more, the more memory", "N")
@@ -96,7 +126,7 @@ class ContextSettings:
 
 
 @dataclass(frozen=True)
-class SyntheticSettings:
+class SyntheticSettings(Settings):
     """Lesions copied into healthy white matter, and out of the head (Fig. 14).
 
     Attributes:
@@ -107,15 +137,12 @@ class SyntheticSettings:
             results are, such as sub-01.nii.gz; None: a rule on FLAIR and T1 finds it.
     """
 
-    volume: tuple[float, float] = option((90.0, 120.0), "smallest and largest lesion", "MM3:MM3")
+    uses_maps: ClassVar[bool] = False
+
+    volume: tuple[float, float] = _volume()
     lesions: int = option(1, "lesions per scan, at most", "N")
     surroundings: float = option(3.0, "what is copied along around a lesion", "MM")
-    white_matter: str | None = option(
-        None,
-        "folder of masks of white matter, named such as sub-01.nii.gz; default: found by a rule on "
-        "FLAIR and T1",
-        "DIR",
-    )
+    white_matter: str | None = _white_matter()
 
     def __post_init__(self) -> None:
         _check_range("volume", self.volume)
@@ -128,7 +155,7 @@ class SyntheticSettings:
 
 
 @dataclass(frozen=True)
-class SanitySettings:
+class SanitySettings(Settings):
     """Maps of healthy white matter, and of a lesion's middle voxel alone (Figs. 12, 13).
 
     Attributes:
@@ -139,16 +166,13 @@ class SanitySettings:
         white_matter: as in `SyntheticSettings`.
     """
 
-    volume: tuple[float, float] = option((90.0, 120.0), "smallest and largest lesion", "MM3:MM3")
+    uses_maps: ClassVar[bool] = False
+
+    volume: tuple[float, float] = _volume()
     lesions: int = option(3, "lesions per scan to compare with, at most", "N")
     spheres: int = option(3, "spheres per scan of white matter, and of what is no lesion", "N")
     sphere_volume: float = option(93.0, "volume of a sphere", "MM3")
-    white_matter: str | None = option(
-        None,
-        "folder of masks of white matter, named such as sub-01.nii.gz; default: found by a rule on "
-        "FLAIR and T1",
-        "DIR",
-    )
+    white_matter: str | None = _white_matter()
 
     def __post_init__(self) -> None:
         _check_range("volume", self.volume)
@@ -167,7 +191,7 @@ def _check_range(name: str, bounds: tuple[float, float]) -> None:
         )
 
 
-SETTINGS: dict[str, type] = {
+SETTINGS: dict[str, type[Settings]] = {
     "aggregation": AggregationSettings,
     "levels": LevelsSettings,
     "contributions": ContributionsSettings,

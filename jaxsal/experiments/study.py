@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from jaxsal import __version__
 from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.job import Job
 from jaxsal.cohort.one_by_one import one_by_one
 from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
@@ -26,6 +28,7 @@ from jaxsal.cohort.storage.lock import Shard, locked
 from jaxsal.errors import InputError
 from jaxsal.experiments.kept import KeptRows
 from jaxsal.experiments.monitor import Monitor, Silence
+from jaxsal.experiments.reused import ReusedMaps
 from jaxsal.grid import Grid
 from jaxsal.model import Model
 from jaxsal.scan.loading import LoadedScan, Scan
@@ -62,7 +65,8 @@ class Study:
         prediction: how lesions are found.
         saliency: how maps are computed.
         portion: as in `jaxsal.settings.CohortSettings`.
-        maps: folder of a run over the cohort whose maps are used rather than computed again.
+        maps: folder of a run over the cohort whose maps are used rather than computed again; it is
+            only read.
         monitor: is told how far it is.
         notes: what could not be done, in sentences; grows.
         field: what is differentiated, as in `jaxsal.settings.ExplainSettings`.
@@ -98,7 +102,7 @@ class Study:
                 f"cannot make the folder {self.out}: {error.strerror}; give another one"
             ) from error
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """What all findings depend on, ready for JSON."""
         return {
@@ -116,16 +120,21 @@ class Study:
         return self.model.threshold if own is None else own
 
     def lesions(self) -> CohortResults:
-        """The maps of all lesions of the cohort: Eq. 3, the signed maximum."""
+        """The maps of all lesions of the cohort: Eq. 3, the signed maximum.
+
+        Raises:
+            InputError: those of `maps` are of another model, other settings or other scans.
+        """
         saliency = replace(self.saliency, aggregate="max")
-        few, group = saliency.voxels_per_lesion, saliency.group_size
-        if few is not None or group != 1:
-            how = f"of {few} voxels of each" if few else f"of sums over {group} voxels each"
-            self.note(
-                f"the signed maximum over a lesion is approximated: it is that {how}, so peaks are "
-                "not those of Eq. 3, and depend on size in another way"
-            )
-        return self._run(self.maps or self.out / "runs" / "lesions", self.entries, saliency)
+        if self.maps is None:
+            return self._run(self.out / "runs" / "lesions", self.entries, saliency)
+        self._tell_approximation(saliency)
+        settings = CohortSettings((saliency,), field=self.field)
+        job = Job(self.model, self.prediction, settings)
+        reused = ReusedMaps(self.maps, list(distinct(self.entries)), job)
+        for scan, reason in reused.left_out.items():
+            self.note(f"{self.maps.name}: {scan} is left out: {reason}")
+        return reused
 
     def run(
         self, name: str, entries: Sequence[Entry], saliency: SmoothGradSettings | None = None
@@ -143,6 +152,7 @@ class Study:
         self, root: Path, entries: Sequence[Entry], saliency: SmoothGradSettings
     ) -> CohortResults:
         self.monitor.stage(root.name)
+        self._tell_approximation(saliency)
         begun = _kept(root)
         run = run_cohort(
             self.model,
@@ -167,6 +177,15 @@ class Study:
                 elif result.reason:
                     self.note(f"{root.name}: {result.id}: {result.reason}")
         return CohortResults(root)
+
+    def _tell_approximation(self, saliency: SmoothGradSettings) -> None:
+        few, group = saliency.voxels_per_lesion, saliency.group_size
+        if saliency.aggregate == "max" and (few is not None or group != 1):
+            how = f"of {few} voxels of each" if few else f"of sums over {group} voxels each"
+            self.note(
+                f"the signed maximum over a lesion is approximated: it is that {how}, so peaks are "
+                "not those of Eq. 3, and depend on size in another way"
+            )
 
     def note(self, text: str) -> None:
         """Keeps a sentence for the reader of the findings, once."""
@@ -215,6 +234,7 @@ class Study:
         name: str,
         settings: Mapping[str, Any],
         compute: Callable[[Entry, Prediction], list[Row]],
+        files: Callable[[Entry], Mapping[str, Path]] = lambda entry: {},
     ) -> Iterator[tuple[Entry, list[Row]]]:
         """Rows of each scan; those of scans that were done before are not computed again.
 
@@ -222,14 +242,18 @@ class Study:
             name: of the experiment.
             settings: what the rows depend on besides model, prediction and scan; for JSON.
             compute: makes the rows of a scan, ready for JSON.
+            files: what else a scan's rows are made from, which may not be there.
 
         Yields:
             Each scan with its rows. One that cannot be worked with is noted.
         """
         self.monitor.stage(name)
-        facts = {key: self.facts[key] for key in ("jaxsal", "model", "prediction")}
+        identity = {key: self.facts[key] for key in ("jaxsal", "model", "prediction")}
         kept = KeptRows(
-            self.out / ".jaxsal" / name, self.model.channels, {**facts, "settings": dict(settings)}
+            self.out / ".jaxsal" / name,
+            self.model.channels,
+            {**identity, "settings": dict(settings)},
+            files,
         )
         found = {entry.stem: kept.rows(entry) for entry in self.entries}
 

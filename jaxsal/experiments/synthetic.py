@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.results import CohortResults, ScanResults
-from jaxsal.experiments.choice import FOUND, clearest, none_of_volume, of_volume
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.kept import entry_of, told
+from jaxsal.experiments.kept import told
 from jaxsal.experiments.originals import Original
+from jaxsal.experiments.placed import Opened, begin, explained, plans_of
+from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import distance_mm
 from jaxsal.experiments.settings import SyntheticSettings
 from jaxsal.experiments.study import Derived, Study
@@ -60,22 +60,13 @@ def synthetic(study: Study, settings: SyntheticSettings) -> Findings:
 
     Source: Spagnolo et al. 2026, "Sanity checks", Fig. 14.
     """
-    identity = {**asdict(settings), "seed": study.saliency.seed}
-    kept = study.each_scan("synthetic", identity, partial(_of_scan, study, settings))
-    plans = [row for _, rows in kept for row in rows]
-    for row in plans:
-        if "note" in row:
-            study.note(row["note"])
-    made = [row for row in plans if "entry" in row]
-    if not made:
-        volumes = [row["volume_mm3"] for row in plans if row.get("found")]
-        study.note(none_of_volume(volumes, settings.volume))
+    plans = plans_of(study, "synthetic", settings, partial(_of_scan, study, settings))
+    if not plans:
         return Findings(_columns(study), [], [], None, tuple(study.notes))
-    saliency = replace(study.saliency, aggregate="max")
-    results = study.run("synthetic", [entry_of(row["entry"]) for row in made], saliency)
-    found = list(_measured(study, made, results))
+    opened = Opened(explained(study, "synthetic", plans))
+    found = list(_measured(study, plans, opened))
     rows = [row for row, _ in found]
-    figure = panel_figure(*_shown(study, found)) if found else None
+    figure = panel_figure(*_shown(study, found, opened)) if found else None
     return Findings(
         _columns(study), rows, _summary(rows, study.model.channels), figure, tuple(study.notes)
     )
@@ -94,12 +85,10 @@ def _of_scan(
     study: Study, settings: SyntheticSettings, entry: Entry, prediction: Prediction
 ) -> list[Row]:
     """Makes the scans; a row for each of them, for every lesion found, and for what has no room."""
-    original = Original(entry, prediction, study.model.channels, settings.white_matter)
-    found = [each for each in prediction.instances if each.kind in FOUND]
-    rows: list[Row] = [{"found": True, "volume_mm3": each.volume_mm3} for each in found]
-    chosen = clearest(of_volume(found, settings.volume), prediction)[: settings.lesions]
-    for instance in chosen:
-        rng = np.random.default_rng([study.saliency.seed, instance.label])
+    begun = begin(study, settings, entry, prediction)
+    original, rows = begun.original, begun.rows
+    for instance in begun.chosen:
+        rng = generator_of(entry, study.saliency.seed, instance.label)
         maker = _Maker(original, instance, settings, rng)
         for situation, derived in maker.made():
             name = f"{entry.id}: lesion {instance.label} {SITUATIONS[situation]}"
@@ -167,61 +156,61 @@ class _Maker:
         return f"{situation}{self.instance.label}"
 
 
-def _measured(
-    study: Study, made: Sequence[Row], results: CohortResults
-) -> Iterator[tuple[Row, ScanResults]]:
-    """The table's rows, with the results that they are from; scans that failed have none."""
-    scans = {scan.id: scan for scan in results.scans()}
-    for plan in made:
-        scan = scans.get(plan["entry"]["id"])
-        if scan is None or not scan.rows:
+def _measured(study: Study, plans: Sequence[Row], opened: Opened) -> Iterator[tuple[Row, str]]:
+    """The table's rows, each with its scan's name in the run; scans that failed have none."""
+    for scan, (plan,) in opened.one_by_one(plans):
+        if not scan.rows:
             continue
+        (own, *_) = scan.rows
         row = {key: plan[key] for key in COLUMNS if key in plan}
         inside = scan.probability[scan.labels > 0]
         highest = float(inside.max())
-        row |= {key: scan.rows[0][key] for key in ("x_mm", "y_mm", "z_mm")}
+        row |= {key: own[key] for key in ("x_mm", "y_mm", "z_mm")}
         row |= {"score": float(inside.mean()), "highest": highest}
         row["detected"] = int(highest >= study.threshold)
         for channel in study.model.channels:
             for name in _PEAKS:
-                row[f"{channel}_{name}"] = scan.rows[0][f"{channel}_{name}"]
-        yield row, scan
+                row[f"{channel}_{name}"] = own[f"{channel}_{name}"]
+        yield row, scan.id
 
 
 def _summary(rows: Sequence[Row], channels: Sequence[str]) -> list[Row]:
-    """Per situation: how many lesions, how many detected, medians of score and peaks."""
-    told: list[Row] = []
+    """Per situation: how many lesions, how many detected, their score; and medians of peaks."""
+    scores: list[Row] = []
+    peaks: list[Row] = []
     for situation, text in SITUATIONS.items():
         own = [row for row in rows if row["situation"] == situation]
         if not own:
             continue
-        told.append(
+        scores.append(
             {
                 "situation": text,
                 "lesions": len(own),
                 "detected": sum(row["detected"] for row in own),
-                "score (median)": float(np.median([row["score"] for row in own])),
+                "median score": float(np.median([row["score"] for row in own])),
             }
         )
         for channel in channels:
+            peaks.append({"situation": text, "lesions": len(own), "channel": channel})
             for name in ("max", "min"):
                 values = [row[f"{channel}_{name}"] for row in own]
-                told[-1][f"{channel} {name} (median)"] = float(np.median(values))
-    return told
+                peaks[-1][f"median {name}"] = float(np.median(values))
+    return [*scores, *peaks]
 
 
 def _shown(
-    study: Study, found: Sequence[tuple[Row, ScanResults]]
+    study: Study, found: Sequence[tuple[Row, str]], opened: Opened
 ) -> tuple[list[PanelRow], tuple[str, ...], str]:
     """What the figure shows: the first lesion that was placed in most situations."""
-    lesions: dict[Any, list[tuple[Row, ScanResults]]] = {}
-    for row, scan in found:
-        lesions.setdefault((row["scan"], row["label"]), []).append((row, scan))
+    lesions: dict[Any, list[tuple[Row, str]]] = {}
+    for row, name in found:
+        lesions.setdefault((row["scan"], row["label"]), []).append((row, name))
     pairs = max(lesions.values(), key=len)
-    (method,) = CohortResults(pairs[0][1].folder).methods.values()
     rows = []
-    for row, scan in pairs:
-        crop = scan.map(scan.rows[0]["label"], method)
+    for row, name in pairs:
+        scan = opened.scan(name)
+        assert scan is not None  # it was measured
+        crop = scan.map(scan.rows[0]["label"], opened.method)
         rows.append(
             PanelRow(
                 _heading(row),

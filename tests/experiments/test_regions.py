@@ -9,9 +9,9 @@ from scipy import ndimage
 from jaxsal.demo.anatomy import WHITE
 from jaxsal.demo.phantom import Phantom, make_phantom
 from jaxsal.errors import InputError
+from jaxsal.experiments.heads import head
 from jaxsal.experiments.regions import (
     flair_and_t1,
-    head,
     place_spheres,
     sphere,
     white_matter,
@@ -43,6 +43,37 @@ def test_the_head_is_all_that_is_no_background(phantom: Phantom) -> None:
     image[40, 50, 40] = 0  # a hole, and a speck outside
     image[0, 0, 0] = 1
     np.testing.assert_array_equal(head(image), phantom.tissue > 0)
+
+
+@pytest.mark.parametrize("level", [0.02, 0.1])
+def test_noise_in_the_air_is_no_head(phantom: Phantom, level: float) -> None:
+    image = np.stack([phantom.flair, phantom.t1], -1)
+    inside = phantom.tissue > 0
+    noise = np.random.default_rng(0).standard_normal((2, *image.shape))
+    noise *= level * np.percentile(image[inside], 90)
+    found = head(np.hypot(image + noise[0], noise[1]))  # as in a magnitude image
+    with_skull = (phantom.tissue == 1).any()
+    # Of a brain alone, the fluid around it is about as dark as the air.
+    dice = 2 * (found & inside).sum() / (found.sum() + inside.sum())
+    assert dice > (0.995 if with_skull else 0.93)
+
+
+def test_the_head_is_the_same_in_any_units(phantom: Phantom) -> None:
+    image = np.stack([phantom.flair, phantom.t1], -1)
+    image += np.random.default_rng(0).uniform(1, 10, image.shape).astype(np.float32)
+    other = (image - image.mean((0, 1, 2))) / image.std((0, 1, 2))
+    assert (head(image) != head(other)).mean() < 1e-4
+
+
+def test_a_crop_within_the_head_is_all_head(phantom: Phantom) -> None:
+    image = np.stack([phantom.flair, phantom.t1], -1)[24:60, 30:72, 26:60]
+    assert head(image + 1).all()
+
+
+def test_a_tight_crop_keeps_its_dark_parts(phantom: Phantom) -> None:
+    (box,) = ndimage.find_objects((phantom.tissue > 0).astype(int))
+    image = np.stack([phantom.flair, phantom.t1], -1)[box]
+    np.testing.assert_array_equal(head(image), ndimage.binary_fill_holes(phantom.tissue[box] > 0))
 
 
 def test_what_is_taken_for_white_matter_is(phantom: Phantom, white: np.ndarray) -> None:

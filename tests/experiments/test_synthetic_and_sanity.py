@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import ndimage, special
 from tiny import ROI, load, save
 
+import jaxsal.cohort.results as cohort_results
 import jaxsal.experiments.study as module
+from jaxsal.cli.experiment import _print_table
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.results import CohortResults
+from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.sanity import middle_voxel, sanity
 from jaxsal.experiments.settings import SanitySettings, SyntheticSettings
 from jaxsal.experiments.study import Study
@@ -21,6 +27,8 @@ from jaxsal.field import sliding_window
 from jaxsal.grid import Grid
 from jaxsal.model import Model
 from jaxsal.scan import Scan
+from jaxsal.scan.loading import LoadedScan
+from jaxsal.scan.predict import Prediction, find_lesions
 from jaxsal.settings import PredictSettings, SmoothGradSettings
 from jaxsal.volumes import read_image
 
@@ -147,6 +155,124 @@ def test_an_interrupted_experiment_goes_on(
     assert ask() == before
 
 
+@pytest.mark.parametrize(
+    ("experiment", "reads", "measured"),
+    [("synthetic", "read_labels", 4), ("sanity", "read_map", 6)],
+)
+def test_what_was_measured_is_not_kept_in_memory(
+    experiment: str,
+    reads: str,
+    measured: int,
+    study: Study,
+    synthetic_settings: SyntheticSettings,
+    sanity_settings: SanitySettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refs: list[weakref.ref[np.ndarray]] = []
+    held: list[int] = []
+    read = getattr(cohort_results, reads)
+
+    def counting(*arguments: Any) -> Any:
+        held.append(sum(ref() is not None for ref in refs))
+        found = read(*arguments)
+        refs.append(weakref.ref(found if reads == "read_labels" else found[0]))
+        return found
+
+    monkeypatch.setattr(cohort_results, reads, counting)
+    own = replace(study, notes=[])
+    if experiment == "synthetic":
+        synthetic(own, synthetic_settings)
+    else:
+        sanity(own, sanity_settings)
+    assert len(held) > measured  # then the examples
+    assert max(held[:measured]) <= 1
+
+
+@pytest.mark.parametrize("name", ["dseg", "flair"])
+def test_what_was_placed_is_placed_again_if_it_is_gone(
+    name: str, study: Study, synthetic_settings: SyntheticSettings
+) -> None:
+    before = list(synthetic(replace(study, notes=[]), synthetic_settings).rows)
+    made = study.out / "scans" / "synthetic" / f"sub-01_acq-white7_{name}.nii.gz"
+    made.unlink()
+    assert list(synthetic(replace(study, notes=[]), synthetic_settings).rows) == before
+    assert made.exists()
+
+
+def test_a_mask_of_white_matter_that_has_changed_is_read_again(
+    tiny_model: Model, tmp_path: Path, synthetic_settings: SyntheticSettings
+) -> None:
+    study = make_study(tiny_model, tmp_path, "own", in_head())
+    mask = tmp_path / "white" / "sub-01.nii.gz"
+    white = load(mask)
+    settings = replace(synthetic_settings, white_matter=str(mask.parent))
+    synthetic(study, settings)
+    other = np.zeros_like(white)
+    other[24:31, 4:24, 3:17] = 1
+    save(mask, other, np.eye(4))
+    synthetic(replace(study, notes=[]), settings)
+    copied = load(study.out / "scans" / "synthetic" / "sub-01_acq-white7_dseg.nii.gz") > 0
+    assert other[copied].all()
+    mask.unlink()
+    gone = replace(study, notes=[])
+    assert "white" not in {row["situation"] for row in synthetic(gone, settings).rows}
+    assert any("no mask of white matter" in note for note in gone.notes)
+
+
+def test_each_scan_has_places_of_its_own() -> None:
+    def draw(subject: str, seed: int = 0, label: int = 1) -> float:
+        entry = Entry(subject, Scan((Path("x"),)), {"subject": subject})
+        return float(generator_of(entry, seed, label).random())
+
+    assert draw("01") == draw("01")
+    assert len({draw("01"), draw("02"), draw("01", seed=1), draw("01", label=2)}) == 4
+
+
+def test_spheres_of_no_lesion_avoid_what_is_probable_but_too_small(
+    study: Study, sanity_settings: SanitySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def probable(model: Model, loaded: LoadedScan, settings: PredictSettings) -> Prediction:
+        found = find_lesions(model, loaded, settings)
+        return replace(found, probability=np.where(half, found.threshold, 0.0).astype(np.float32))
+
+    half = np.zeros(SHAPE, bool)
+    half[14:] = True
+    own = replace(study, out=study.out.with_name("probable"), notes=[])
+    monkeypatch.setattr(module, "find_lesions", probable)
+    monkeypatch.setattr("jaxsal.experiments.sanity.explained", lambda *_: None)
+    with pytest.raises(AttributeError):  # nothing is explained
+        sanity(own, sanity_settings)
+    domains = load(own.out / "scans" / "sanity" / "sub-01_acq-domains_dseg.nii.gz")
+    assert (domains[~half] > 0).sum() == 12 + 2 * 19
+    assert not domains[half].any()
+
+
+@pytest.mark.parametrize("experiment", ["synthetic", "sanity"])
+def test_summaries_fit_a_terminal(
+    experiment: str,
+    study: Study,
+    synthetic_settings: SyntheticSettings,
+    sanity_settings: SanitySettings,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if experiment == "synthetic":
+        findings = synthetic(replace(study, notes=[]), synthetic_settings)
+    else:
+        findings = sanity(replace(study, notes=[]), sanity_settings)
+    for names, rows in groupby(findings.summary, tuple):
+        assert len(names) <= 8
+        _print_table(names, list(rows))
+    assert max(map(len, capsys.readouterr().out.rstrip().splitlines())) <= 100
+
+
+def test_an_approximated_maximum_is_told(
+    study: Study, sanity_settings: SanitySettings, folder: Path
+) -> None:
+    saliency = replace(study.saliency, voxels_per_lesion=2)
+    own = replace(study, out=folder / "approximated", saliency=saliency, notes=[])
+    assert any("is that of 2 voxels of each" in note for note in sanity(own, sanity_settings).notes)
+
+
 def test_without_room_outside_the_rest_is_delivered(
     tiny_model: Model, folder: Path, synthetic_settings: SyntheticSettings
 ) -> None:
@@ -184,7 +310,7 @@ def test_domains_that_are_no_lesions_lie_beside_those_that_are(
     groups = [row["group"] for row in findings.rows]
     assert groups == ["white", "white", "TN", "TN", "lesion", "voxel"]
     assert findings.figure is not None
-    assert [row["n"] for row in findings.summary] == [2, 2, 1, 1]
+    assert [row["n"] for row in findings.summary] == [2, 2, 2, 2, 1, 1, 1, 1]  # by channel
     assert any("which tells little" in note for note in findings.notes)
     voxels = {row["group"]: row["voxels"] for row in findings.rows}
     assert voxels == {"white": 19, "TN": 19, "lesion": 12, "voxel": 1}

@@ -1,0 +1,111 @@
+"""What experiments share that place lesion domains in scans, and explain those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.results import CohortResults, ScanResults
+from jaxsal.experiments.choice import FOUND, clearest, none_of_volume, of_volume
+from jaxsal.experiments.kept import entry_of
+from jaxsal.experiments.originals import Original, mask_path
+from jaxsal.experiments.settings import SanitySettings, SyntheticSettings
+from jaxsal.experiments.study import Study
+from jaxsal.lesions import Instance
+from jaxsal.scan.predict import Prediction
+from jaxsal.scan.results import Row
+
+Settings = SanitySettings | SyntheticSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A scan in which domains are to be placed.
+
+    Attributes:
+        original: the scan.
+        chosen: lesions of the wanted volumes, those first that are seen most clearly.
+        rows: one for every lesion that was found, to propose other volumes by.
+    """
+
+    original: Original
+    chosen: Sequence[Instance]
+    rows: list[Row]
+
+
+def begin(study: Study, settings: Settings, entry: Entry, prediction: Prediction) -> Begun:
+    """A scan, and the lesions to work with."""
+    found = [each for each in prediction.instances if each.kind in FOUND]
+    return Begun(
+        Original(entry, prediction, study.model.channels, settings.white_matter),
+        clearest(of_volume(found, settings.volume), prediction)[: settings.lesions],
+        [{"found": True, "volume_mm3": each.volume_mm3} for each in found],
+    )
+
+
+def plans_of(
+    study: Study,
+    name: str,
+    settings: Settings,
+    place: Callable[[Entry, Prediction], list[Row]],
+) -> list[Row]:
+    """What is placed in all scans; what is to be known of it is noted.
+
+    Args:
+        study: the scans.
+        name: of the experiment.
+        settings: of it.
+        place: writes the scans with domains; a row for each domain with what is known of it, its
+            scan under "entry" and its lesion, if it is of one, under "label"; rows of `begin`; and
+            rows of notes.
+
+    Returns:
+        The rows of domains; those of one derived scan follow each other.
+    """
+
+    def masks(entry: Entry) -> dict[str, Path]:
+        folder = settings.white_matter
+        return {} if folder is None else {"white matter": mask_path(folder, entry)}
+
+    identity = {**asdict(settings), "seed": study.saliency.seed}
+    rows = [row for _, each in study.each_scan(name, identity, place, masks) for row in each]
+    for row in rows:
+        if "note" in row:
+            study.note(row["note"])
+    plans = [row for row in rows if "entry" in row]
+    if all(row["label"] is None for row in plans):
+        volumes = [row["volume_mm3"] for row in rows if row.get("found")]
+        study.note(none_of_volume(volumes, settings.volume))
+    return plans
+
+
+def explained(study: Study, name: str, plans: Sequence[Row]) -> CohortResults:
+    """The maps of what is placed, by the signed maximum."""
+    entries = {row["entry"]["id"]: entry_of(row["entry"]) for row in plans}
+    return study.run(name, list(entries.values()), replace(study.saliency, aggregate="max"))
+
+
+class Opened:
+    """The finished scans of a run, each opened when it is asked for, and not kept.
+
+    What is read of a scan stays with the `ScanResults` that it was asked of.
+    """
+
+    def __init__(self, results: CohortResults) -> None:
+        self._scans = {scan.id: scan for scan in results.scans()}
+        (self.method,) = results.methods.values()
+
+    def scan(self, name: str) -> ScanResults | None:
+        """A scan of which nothing is read yet; None if it failed."""
+        scan = self._scans.get(name)
+        return scan and ScanResults(scan.folder, scan.record, scan.channels)
+
+    def one_by_one(self, plans: Sequence[Row]) -> Iterator[tuple[ScanResults, list[Row]]]:
+        """The finished scans, each with what is placed in it."""
+        for name, rows in groupby(plans, key=lambda row: row["entry"]["id"]):
+            scan = self.scan(name)
+            if scan is not None:
+                yield scan, list(rows)
