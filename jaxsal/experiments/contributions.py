@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxsal.experiments.contributions_figure import draw
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.magnitudes import PRECISION, interval_over_scans
+from jaxsal.experiments.magnitudes import FEWEST_SUBJECTS, PRECISION, interval_over_subjects
 from jaxsal.experiments.settings import ContributionsSettings
 from jaxsal.experiments.statistics import median_interval
 from jaxsal.experiments.study import Study
@@ -29,9 +29,9 @@ COLUMNS = {
     "median": "of these, of all lesions together",
     "low": "95 % confidence interval of it, as if all voxels were independent",
     "high": "its upper end",
-    "scans": "number of scans",
-    "scans_low": "95 % confidence interval of the median, resampling scans",
-    "scans_high": "its upper end",
+    "subjects": "number of subjects with any such lesion",
+    "subjects_low": "95 % confidence interval of the median, resampling subjects",
+    "subjects_high": "its upper end",
     "lesion_median": "median over lesions of each lesion's own median: lesions count alike",
     "lesions_with": "number of lesions with any such value",
     "lesion_low": "95 % confidence interval of it, as if lesions were independent",
@@ -105,8 +105,8 @@ def _medians(signed: Signed, direction: int) -> Row:
     return {
         "median": _directed(signed.magnitudes.median, direction),
         **_ends("", signed.magnitudes.interval, direction),
-        "scans": len(signed.scans),
-        **_ends("scans_", interval_over_scans(signed.scans), direction),
+        "subjects": len(signed.subjects),
+        **_ends("subjects_", interval_over_subjects(signed.subjects.values()), direction),
         "lesion_median": _directed(np.median(medians) if len(medians) else np.nan, direction),
         "lesions_with": len(medians),
         **_ends("lesion_", median_interval(medians), direction),
@@ -130,8 +130,8 @@ def _summary(
     tally: Tally, rows: list[Row], kinds: list[str], channels: tuple[str, ...]
 ) -> list[Row]:
     whole = [row for row in rows if "median" in row]
-    names = ("kind", "channel", "sign", "lesions", "scans", "voxels", "median", "low", "high")
-    others = ("scans_low", "scans_high", "lesion_median", "lesion_low", "lesion_high")
+    names = ("kind", "channel", "sign", "lesions", "subjects", "voxels", "median", "low", "high")
+    others = ("subjects_low", "subjects_high", "lesion_median", "lesion_low", "lesion_high")
     medians = [{name: row[name] for name in (*names, *others)} for row in whole]
     places = [_places(tally, kind, channel) for kind in kinds for channel in channels]
     return medians + places
@@ -166,8 +166,8 @@ def _note(study: Study, tally: Tally, shown: str) -> None:
     )
     study.note(
         "low and high take each voxel for independent, as an interval of so many values must that "
-        "is as narrow as the paper's; voxels of a map are not, so resampling scans, which needs 3 "
-        "or more, tells what to expect of other scans"
+        "is as narrow as the paper's; voxels of a map are not, so resampling subjects, which needs "
+        f"{FEWEST_SUBJECTS} or more, tells what to expect of others"
     )
     if shown != "TP":
         study.note(f"no lesion is TP (needs references): the figure shows those that are {shown}")

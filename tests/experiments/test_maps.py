@@ -18,10 +18,12 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.catalogue import EXPERIMENTS
+from jaxsal.experiments.contributions_figure import _title
 from jaxsal.experiments.findings import Findings, write_findings
 from jaxsal.experiments.regions import sphere
 from jaxsal.experiments.settings import SETTINGS, ContributionsSettings, GroupsSettings
 from jaxsal.experiments.study import Study
+from jaxsal.experiments.tally import Tally
 from jaxsal.grid import Grid
 from jaxsal.model import Model
 from jaxsal.scan import Scan
@@ -120,7 +122,30 @@ def test_medians_of_contributions(found: dict[str, Findings], lesions: list[Row]
         assert (row["low"], row["high"]) == pytest.approx(tuple(interval), rel=1e-3)
         each = [np.median(values) for values in signed if len(values)]
         assert row["lesion_median"] == pytest.approx(np.median(each), rel=1e-5)
-        assert row["scans_low"] is None  # of two scans
+        assert (row["subjects"], row["subjects_low"]) == (len({r["subject"] for r in own}), None)
+
+
+def test_scans_of_a_subject_are_no_sample(study: Study, found: dict[str, Findings]) -> None:
+    results = study.lesions()
+    tally = Tally(0.02)
+    for scan in results.scans():
+        rows = [{**row, "subject": "same"} for row in scan.rows]
+        record = dataclasses.replace(scan.record, rows=rows)
+        tally.add_scan(dataclasses.replace(scan, record=record), results.methods["smoothgrad-max"])
+    signed = tally.signed["FP", "flair", "positive"]
+    assert list(signed.subjects) == ["same"]
+    assert signed.subjects["same"][1].sum() == signed.magnitudes.count
+
+
+def test_titles_count_what_is_shown(found: dict[str, Findings]) -> None:
+    tally = Tally(0.02)
+    tally.lesions.update(TP=1, FP=1200)
+    tally.scans.update(TP=1, FP=7)
+    for kind, title in (("TP", "1 TP lesion of 1 scan"), ("FP", "1,200 FP lesions of 7 scans")):
+        assert _title(tally, kind) == f"Contributions to {title}"
+    assert found["aggregation"].figure is not None
+    number = len(found["aggregation"].rows) // 4
+    assert found["aggregation"].figure.get_suptitle().endswith(f", {number} lesions")
 
 
 def test_contributions_by_distance(found: dict[str, Findings], lesions: list[Row]) -> None:
