@@ -98,7 +98,7 @@ def context_scores(
     sums: dict[int, np.ndarray] = {}
     most = max((len(lesion.voxels) for lesion in lesions), default=1)
     room = max(_FEWEST_VOXELS, 1 << (most - 1).bit_length())
-    for part in _batches(_passes(lesions, image, steps, room), batch):
+    for part in _batches(_passes(lesions, image, labels, steps, room), batch):
         padded = part + [part[-1]] * (batch - len(part))  # the program is for whole batches
         found = np.asarray(_logits_in_context(field.function, field.parameters, *_stacked(padded)))
         for each, logits in zip(part, found, strict=False):
@@ -138,7 +138,6 @@ class _Lesion:
         starts: (W, 3) first position of each window in the image; may be negative.
         weights: (V, W) of a window's logits in a voxel's.
         size: of every window.
-        distances: (X, Y, Z) uint8, from `dilation_steps`.
     """
 
     label: int
@@ -146,7 +145,6 @@ class _Lesion:
     starts: np.ndarray
     weights: np.ndarray
     size: Triple
-    distances: np.ndarray
 
     @classmethod
     def of(
@@ -157,24 +155,32 @@ class _Lesion:
         label: int,
         window: Triple | None,
     ) -> _Lesion:
-        omega = labels == label
-        voxels = np.argwhere(omega)
+        voxels = np.argwhere(labels == label)
         if not len(voxels):
             raise InputError(f"the label map has no lesion {label}")
-        distances = dilation_steps(omega)
         if window is None:
-            x, y, z = omega.shape
+            x, y, z = labels.shape
             plan = field.layer_plan((x, y, z), voxels)
             starts = plan.starts - plan.before
-            return cls(label, voxels, starts, plan.weights, plan.size, distances)
-        start = _around(voxels, window, omega.shape)
+            return cls(label, voxels, starts, plan.weights, plan.size)
+        start = _around(voxels, window, labels.shape)
         if (voxels.max(0) - start >= window).any() or (voxels.min(0) < start).any():
             raise InputError(
                 f"lesion {label} spans {tuple(np.ptp(voxels, axis=0) + 1)} voxels, more than the "
                 f"window of {window}: choose smaller lesions, or the windows of the field"
             )
         weights = np.ones((len(voxels), 1))
-        return cls(label, voxels, start[None], weights, window, distances)
+        return cls(label, voxels, start[None], weights, window)
+
+    def distances(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`dilation_steps` in the box of the lesion and its windows, and where the box begins.
+
+        The shortest ways to the lesion stay in that box: values are those in the whole image.
+        """
+        first = np.maximum(np.minimum(self.voxels.min(0), self.starts.min(0)), 0)
+        stop = np.maximum(self.voxels.max(0) + 1, self.starts.max(0) + self.size)
+        box = tuple(map(slice, first, np.minimum(stop, labels.shape)))
+        return dilation_steps(labels[box] == self.label), first
 
 
 def _around(voxels: np.ndarray, window: Triple, shape: Sequence[int]) -> np.ndarray:
@@ -197,12 +203,17 @@ class _Pass(NamedTuple):
 
 
 def _passes(
-    lesions: Sequence[_Lesion], image: np.ndarray, steps: Sequence[int], room: int
+    lesions: Sequence[_Lesion],
+    image: np.ndarray,
+    labels: np.ndarray,
+    steps: Sequence[int],
+    room: int,
 ) -> Iterator[_Pass]:
     for number, lesion in enumerate(lesions):
+        distances, first = lesion.distances(labels)
         for window, start in enumerate(lesion.starts):
             seen = jnp.asarray(_cut(image, start, lesion.size, 0))
-            away = jnp.asarray(_cut(lesion.distances, start, lesion.size, MOST_STEPS + 1))
+            away = jnp.asarray(_cut(distances, start - first, lesion.size, MOST_STEPS + 1))
             # Voxels beyond this window have no weight in it: any position serves.
             inside = np.clip(lesion.voxels - start, 0, np.array(lesion.size) - 1)
             voxels = np.zeros((room, 3), np.int32)

@@ -11,6 +11,7 @@ import pytest
 from scipy import ndimage, special
 from tiny import ROI, TinyScan
 
+import jaxsal.experiments.surroundings as module
 from jaxsal.errors import InputError
 from jaxsal.experiments.surroundings import context_scores, dilation_steps
 from jaxsal.field import SlidingWindow, sliding_window
@@ -50,6 +51,37 @@ def test_steps_are_those_of_binary_dilation(seed: int) -> None:
     for number in (1, 2, 5, 9, 14):
         expected = ndimage.binary_dilation(omega, STRUCTURE, iterations=number)
         np.testing.assert_array_equal(steps <= number, expected)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_distances_are_taken_beside_a_lesion_only_and_are_those_of_the_image(
+    whole: bool,
+    field: SlidingWindow,
+    labels: np.ndarray,
+    scan: TinyScan,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    window = None if whole else ROI
+    lesions = [
+        module._Lesion.of(field, scan.image, labels, label, window)
+        for label in range(1, int(labels.max()) + 1)
+    ]
+    seen: list[tuple[int, ...]] = []
+
+    def watched(omega: np.ndarray) -> np.ndarray:
+        seen.append(omega.shape)
+        return dilation_steps(omega)
+
+    monkeypatch.setattr(module, "dilation_steps", watched)
+    found = list(module._passes(lesions, scan.image, labels, (0, 3), 128))
+    assert len(seen) == len(lesions)
+    if not whole:
+        assert set(seen) == {ROI}
+    everywhere = [dilation_steps(labels == lesion.label) for lesion in lesions]
+    for each in found:
+        start = lesions[each.lesion].starts[each.window]
+        expected = module._cut(everywhere[each.lesion], start, ROI, 255)
+        np.testing.assert_array_equal(each.distances, expected)
 
 
 def test_scores_are_those_of_the_field_on_masked_images(
