@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
@@ -80,7 +82,8 @@ def context_scores(
         steps: numbers of dilations.
         window: size of the one window per lesion, around its middle as far as it then lies within
             the image; None: the windows of the field that reach the lesion, blended.
-        batch: windows per pass; scores do not depend on it but for rounding.
+        batch: windows per pass, halved if the device runs out of memory; scores do not depend on
+            it but for rounding.
         target: output channel of the lesion class.
         on_pass: told how many windows are done, of how many.
 
@@ -88,8 +91,8 @@ def context_scores(
         Scores in the order of `chosen`.
 
     Raises:
-        InputError: a label is not in the image, a lesion is larger than the window, or a number
-            is out of range.
+        InputError: a label is not in the image, a lesion is larger than the window, a number is
+            out of range, or there is no memory for one window.
     """
     _check(steps, batch)
     lesions = [_Lesion.of(field, image, labels, label, window) for label in chosen]
@@ -98,9 +101,8 @@ def context_scores(
     sums: dict[int, np.ndarray] = {}
     most = max((len(lesion.voxels) for lesion in lesions), default=1)
     room = max(_FEWEST_VOXELS, 1 << (most - 1).bit_length())
-    for part in _batches(_passes(lesions, image, labels, steps, room), batch):
-        padded = part + [part[-1]] * (batch - len(part))  # the program is for whole batches
-        found = np.asarray(_logits_in_context(field.function, field.parameters, *_stacked(padded)))
+    passes = _passes(lesions, image, labels, steps, room)
+    for part, found in _computed(field, passes, batch):
         for each, logits in zip(part, found, strict=False):
             lesion = lesions[each.lesion]
             used = logits[: len(lesion.voxels)].astype(np.float64)
@@ -232,15 +234,42 @@ def _cut(volume: np.ndarray, start: np.ndarray, size: Triple, beyond: int) -> np
     return np.pad(inside, [*map(tuple, edges), *rest], constant_values=beyond)
 
 
-def _batches(passes: Iterator[_Pass], size: int) -> Iterator[list[_Pass]]:
-    part: list[_Pass] = []
-    for each in passes:
-        part.append(each)
-        if len(part) == size:
-            yield part
-            part = []
-    if part:
-        yield part
+def _computed(
+    field: LogitField, passes: Iterator[_Pass], batch: int
+) -> Iterator[tuple[list[_Pass], np.ndarray]]:
+    """Passes and their logits (B, V, K); in smaller batches from where memory runs out on."""
+    waiting: list[_Pass] = []
+    while True:
+        waiting += islice(passes, max(batch - len(waiting), 0))
+        if not waiting:
+            return
+        part = waiting[:batch]
+        padded = part + [part[-1]] * (batch - len(part))  # the program is for whole batches
+        try:
+            logits = _logits_in_context(field.function, field.parameters, *_stacked(padded))
+            found = np.asarray(logits)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            batch = _smaller(batch, error)
+            continue
+        yield part, found
+        waiting = waiting[batch:]
+
+
+def _smaller(batch: int, error: Exception) -> int:
+    """Half of a batch for which there is no memory."""
+    if batch == 1:
+        raise InputError(
+            "the device has no memory for a single window: give a smaller one (--roi), or another "
+            "device (--device)"
+        ) from error
+    warnings.warn(
+        f"the device has no memory for {batch} windows at a time: going on with {batch // 2}, "
+        "which gives the same scores; a smaller --batch avoids this",
+        stacklevel=2,
+    )
+    return batch // 2
 
 
 def _stacked(part: Sequence[_Pass]) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -154,6 +155,54 @@ def test_batches_do_not_change_scores(
     for first, second in zip(one, four, strict=True):
         np.testing.assert_allclose(second.mean, first.mean, rtol=0, atol=1e-6)
         np.testing.assert_allclose(second.highest, first.highest, rtol=0, atol=1e-6)
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """Makes memory of a device that has room for so many windows; tells what was asked of it."""
+
+    def of(windows: int) -> list[int]:
+        asked: list[int] = []
+
+        def compute(function: Any, parameters: Any, images: Any, *others: Any) -> jax.Array:
+            asked.append(len(images))
+            if len(images) > windows:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+            return real(function, parameters, images, *others)
+
+        real = module._logits_in_context
+        monkeypatch.setattr(module, "_logits_in_context", compute)
+        return asked
+
+    return of
+
+
+def test_without_memory_batches_are_halved(
+    field: SlidingWindow,
+    labels: np.ndarray,
+    scan: TinyScan,
+    room: Callable[[int], list[int]],
+) -> None:
+    steps = (0, 1, 2, 3, 6)
+    (expected,) = context_scores(field, scan.image, labels, [1], steps=steps, window=ROI, batch=1)
+    asked = room(2)
+    with pytest.warns(UserWarning, match="no memory for 4 windows at a time: going on with 2"):
+        (found,) = context_scores(field, scan.image, labels, [1], steps=steps, window=ROI, batch=4)
+    assert asked == [4, 2, 2, 2]
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.highest, expected.highest, rtol=0, atol=1e-6)
+
+
+def test_without_memory_for_one_window_a_smaller_one_is_proposed(
+    field: SlidingWindow,
+    labels: np.ndarray,
+    scan: TinyScan,
+    room: Callable[[int], list[int]],
+) -> None:
+    asked = room(0)
+    with pytest.raises(InputError, match="--roi"):
+        context_scores(field, scan.image, labels, [1], steps=(1,), window=ROI, batch=1)
+    assert asked == [1]
 
 
 def test_a_network_is_traced_once_for_all_lesions_and_scans(
