@@ -101,7 +101,7 @@ def rows_of(scores: list[list[float]], threshold: float = 0.5) -> list[dict[str,
 def test_the_curve_is_mean_and_deviation_over_lesions() -> None:
     curve = curve_of(rows_of([[0.0, 0.2, 0.6, 0.8, 0.8], [0.2, 0.6, 0.6, 1.0, 1.0]]))
     np.testing.assert_allclose(curve.mean, [0.1, 0.4, 0.6, 0.9, 0.9])
-    np.testing.assert_allclose(curve.std, [0.1, 0.2, 0.0, 0.1, 0.1])
+    np.testing.assert_allclose(curve.std, np.sqrt([0.02, 0.08, 0, 0.02, 0.02]), atol=1e-12)
     assert curve.detected.tolist() == [0, 1, 2, 2, 2]
     assert (curve.plateau, curve.all_detected, curve.lesions) == (3, 2, 2)
     told = {row["what"].split(" (")[0]: row for row in summary(curve)}
