@@ -17,6 +17,7 @@ from jaxsal.cli.main import main
 from jaxsal.cohort.entries import Entry
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
+from jaxsal.experiments.aggregation import _dependence
 from jaxsal.experiments.catalogue import EXPERIMENTS
 from jaxsal.experiments.contributions_figure import _title
 from jaxsal.experiments.findings import Findings, write_findings
@@ -250,6 +251,22 @@ def test_both_aggregates_of_all_lesions(
         one, other = (by_lesion[lesion["scan"], lesion["label"], a] for a in ("max", "mean"))
         assert one == pytest.approx(lesion["map"][..., 0].max())
         assert 0 < other < one
+
+
+def test_no_correlation_and_no_ratio_are_told_as_zero() -> None:
+    def told(volumes: list[float], peaks: list[float]) -> Row:
+        own = {"aggregate": "max", "channel": "t1"}
+        rows = [
+            {**own, "volume_mm3": volume, "max": peak}
+            for volume, peak in zip(volumes, peaks, strict=True)
+        ]
+        return _dependence(rows, "max", "t1", "max")
+
+    uncorrelated = told([1, 2, 3, 4, 5], [1, 5, 4, 3, 2])
+    found = stats.spearmanr([1, 2, 3, 4, 5], [1, 5, 4, 3, 2])
+    assert (uncorrelated["spearman_with_volume"], uncorrelated["p"]) == (0, found.pvalue)
+    assert told(list(range(15)), [1.0] * 5 + [2.0] * 5 + [0.0] * 5)["large_to_small"] == 0
+    assert told([1, 2, 3, 4, 5], [1, 1, 1, 1, 1])["p"] is None
 
 
 def test_neighbours_in_both_kinds_of_maps(
