@@ -13,10 +13,11 @@ from jaxsal.experiments.context_curve import PLATEAU, Curve, curve_of
 from jaxsal.experiments.context_figure import context_figure
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import ContextSettings
+from jaxsal.experiments.statistics import FEWEST
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.surroundings import ContextScores, context_scores
 from jaxsal.lesions import Instance
-from jaxsal.report.distributions import FEWEST
+from jaxsal.report.wording import counted
 from jaxsal.scan.predict import Prediction, as_run, make_field
 from jaxsal.scan.results import Row
 
@@ -57,8 +58,8 @@ def context(study: Study, settings: ContextSettings) -> Findings:
     curve = curve_of(rows)
     if curve.lesions < FEWEST:
         study.note(
-            f"mean and standard deviation are those of {curve.lesions} lesion(s), which tells "
-            f"little; {another_range(volumes)}"
+            f"mean and standard deviation are those of {counted(curve.lesions, 'lesion')}, which "
+            f"tells little; {another_range(volumes)}"
         )
     figure = context_figure(rows, curve, study.threshold)
     return Findings(COLUMNS, rows, summary(curve), figure, tuple(study.notes))
