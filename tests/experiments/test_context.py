@@ -108,7 +108,8 @@ def test_the_curve_is_mean_and_deviation_over_lesions() -> None:
     told = {row["what"].split(" (")[0]: row for row in summary(curve)}
     assert told["plateau"]["mm"] == 6.0
     assert told["all detected from here on"]["mm"] == 4.0
-    assert told["score after 1 steps"]["lesions"] == 2
+    assert told["score after 1 step"]["lesions"] == 2
+    assert len({tuple(row) for row in summary(curve)}) == 1  # one table
 
 
 @pytest.mark.parametrize("lesions", [1, 2])
