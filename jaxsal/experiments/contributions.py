@@ -130,15 +130,23 @@ def _summary(
     tally: Tally, rows: list[Row], kinds: list[str], channels: tuple[str, ...]
 ) -> list[Row]:
     whole = [row for row in rows if "median" in row]
-    names = ("kind", "channel", "sign", "lesions", "subjects", "voxels", "median", "low", "high")
-    others = ("subjects_low", "subjects_high", "lesion_median", "lesion_low", "lesion_high")
-    medians = [{name: row[name] for name in (*names, *others)} for row in whole]
-    places = [_places(tally, kind, channel) for kind in kinds for channel in channels]
-    return medians + places
+    tables = (  # each narrow enough to be read in a terminal
+        ("voxels", "median", "low", "high"),
+        ("subjects", "subjects_low", "subjects_high"),
+        ("lesions_with", "lesion_median", "lesion_low", "lesion_high"),
+    )
+    medians = [
+        {name: row[name] for name in ("kind", "channel", "sign", "lesions", *names)}
+        for names in tables
+        for row in whole
+    ]
+    each = [(kind, channel) for kind in kinds for channel in channels]
+    shares = [_shares(tally, kind, channel) for kind, channel in each]
+    return [*medians, *shares, *(_distances(tally, kind, channel) for kind, channel in each)]
 
 
-def _places(tally: Tally, kind: str, channel: str) -> Row:
-    """Where a channel's values lie, in brief."""
+def _shares(tally: Tally, kind: str, channel: str) -> Row:
+    """How much of a channel's values is positive, near and far."""
     positive, negative = (tally.signed[kind, channel, sign] for sign in SIGNS)
     total = positive.amount + negative.amount
     lower = np.array([low for low, _ in SHELLS.bounds])
@@ -147,12 +155,24 @@ def _places(tally: Tally, kind: str, channel: str) -> Row:
     for name, low, high in (("inside", -np.inf, 0), ("0_to_3mm", 0, 3), ("3_to_12mm", 3, 12)):
         part = (lower >= low) & (upper <= high)
         row[f"positive_share_{name}"] = _share(positive.amount[part].sum(), total[part].sum())
+    return row
+
+
+def _distances(tally: Tally, kind: str, channel: str) -> Row:
+    """How far from lesions a channel's values lie."""
+    positive, negative = (tally.signed[kind, channel, sign] for sign in SIGNS)
+    total = positive.amount + negative.amount
+    upper = np.array([high for _, high in SHELLS.bounds])
     strong = np.flatnonzero(positive.voxels + negative.voxels)
     # Of what lies beyond the last step nobody knows how far.
     within = np.searchsorted(np.cumsum(total), 0.99 * total.sum()) if total.any() else None
-    row["mm_with_99_percent"] = None if within is None else _finite(upper[within])
-    row["mm_of_farthest_such_value"] = _finite(upper[strong[-1]]) if len(strong) else None
-    return row
+    return {
+        "kind": kind,
+        "channel": channel,
+        "lesions": tally.lesions[kind],
+        "mm_with_99_percent": None if within is None else _finite(upper[within]),
+        "mm_of_farthest_such_value": _finite(upper[strong[-1]]) if len(strong) else None,
+    }
 
 
 def _finite(distance: float) -> float | None:

@@ -13,6 +13,7 @@ from cohorts import PREDICTION, make_cohort
 from scipy import ndimage, stats
 from tiny import CHANNELS, MISSED, ROI, SHAPE, load, oblique_affine, read_table, save
 
+from jaxsal.cli.experiment import _show
 from jaxsal.cli.main import main
 from jaxsal.cohort.entries import Entry
 from jaxsal.devices import computing_on
@@ -107,6 +108,15 @@ def test_files_of_all_experiments(
         assert findings.figure is not None
         assert findings.figure.get_facecolor() == (1, 1, 1, 1)
         assert all("n" in row or "lesions" in row or "n_first" in row for row in findings.summary)
+
+
+def test_summaries_of_contributions_fit_a_terminal(
+    found: dict[str, Findings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _show(Findings({}, [], found["contributions"].summary, None))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > len(found["contributions"].summary)
+    assert max(len(line.rstrip()) for line in lines) <= 100
 
 
 def test_medians_of_contributions(found: dict[str, Findings], lesions: list[Row]) -> None:
