@@ -24,8 +24,8 @@ class Estimate:
 
     Attributes:
         value: NaN if it is not defined.
-        interval: 95 % confidence interval; None if there are fewer scans than `FEWEST_SCANS`, or the
-            figure is not defined for some of the resampled cohorts.
+        interval: 95 % confidence interval; None if there are fewer scans than `FEWEST_SCANS`, or
+            the figure is not defined for some of the resampled cohorts.
         scans: how many it comes from.
     """
 
