@@ -12,9 +12,11 @@ import pytest
 from scipy import ndimage, special
 from tiny import ROI, TinyScan
 
+import jaxsal.experiments.context_windows as windows
 import jaxsal.experiments.surroundings as module
 from jaxsal.errors import InputError
-from jaxsal.experiments.surroundings import context_scores, dilation_steps
+from jaxsal.experiments.context_windows import dilation_steps
+from jaxsal.experiments.surroundings import context_scores
 from jaxsal.field import SlidingWindow, sliding_window
 from jaxsal.grid import Grid
 from jaxsal.lesions import segment
@@ -64,7 +66,7 @@ def test_distances_are_taken_beside_a_lesion_only_and_are_those_of_the_image(
 ) -> None:
     window = None if whole else ROI
     lesions = [
-        module._Lesion.of(field, scan.image, labels, label, window)
+        windows.LesionWindows.of(field, labels, label, window)
         for label in range(1, int(labels.max()) + 1)
     ]
     seen: list[tuple[int, ...]] = []
@@ -73,15 +75,15 @@ def test_distances_are_taken_beside_a_lesion_only_and_are_those_of_the_image(
         seen.append(omega.shape)
         return dilation_steps(omega)
 
-    monkeypatch.setattr(module, "dilation_steps", watched)
-    found = list(module._passes(lesions, scan.image, labels, (0, 3), 128))
+    monkeypatch.setattr(windows, "dilation_steps", watched)
+    found = list(windows.window_passes(lesions, scan.image, labels, (0, 3), 128))
     assert len(seen) == len(lesions)
     if not whole:
         assert set(seen) == {ROI}
     everywhere = [dilation_steps(labels == lesion.label) for lesion in lesions]
     for each in found:
         start = lesions[each.lesion].starts[each.window]
-        expected = module._cut(everywhere[each.lesion], start, ROI, 255)
+        expected = windows._cut(everywhere[each.lesion], start, ROI, 255)
         np.testing.assert_array_equal(each.distances, expected)
 
 
