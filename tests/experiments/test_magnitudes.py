@@ -64,12 +64,25 @@ def test_subjects_are_resampled_whole() -> None:
     medians = stats.bootstrap(
         (np.array(levels),), np.median, method="percentile", n_resamples=5000, rng=0
     ).confidence_interval
-    assert interval_over_subjects(subjects) == pytest.approx(tuple(medians), rel=0.01)
+    assert interval_over_subjects(subjects) == pytest.approx(tuple(medians), rel=0.016)
 
 
 def test_a_subject_s_weight_is_its_number_of_values() -> None:
     few, many = counted(np.full(1, 1.0)).coarse(), counted(np.full(1000, 5.0)).coarse()
-    assert interval_over_subjects([few] * 2 + [many] * 4) == pytest.approx((5, 5), rel=0.01)
+    assert interval_over_subjects([few] * 2 + [many] * 4) == pytest.approx((5, 5), rel=0.016)
+
+
+def test_an_interval_may_be_narrower_than_a_class() -> None:
+    samples = [values(400, seed) for seed in range(150)]
+    rng = np.random.default_rng(1)
+    pooled = [
+        np.median(np.concatenate([samples[i] for i in rng.integers(0, 150, 150)]))
+        for _ in range(400)
+    ]
+    expected = tuple(np.quantile(pooled, [0.025, 0.975]))
+    assert 0 < expected[1] / expected[0] - 1 < 0.03
+    found = interval_over_subjects([counted(sample).coarse() for sample in samples])
+    assert found == pytest.approx(expected, rel=0.002)
 
 
 @pytest.mark.parametrize("number", [2, 5, 6])
