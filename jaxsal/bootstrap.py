@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-FEWEST = 3
+FEWEST_SCANS = 3
 """Scans that an interval needs: of fewer, resampling tells nothing."""
 
 _CONFIDENCE = 0.95
@@ -24,8 +24,8 @@ class Estimate:
 
     Attributes:
         value: NaN if it is not defined.
-        interval: 95 % confidence interval; None if there are fewer scans than `FEWEST`, or the
-            figure is not defined for some of the resampled cohorts.
+        interval: 95 % confidence interval; None if there are fewer scans than `FEWEST_SCANS`, or
+            the figure is not defined for some of the resampled cohorts.
         scans: how many it comes from.
     """
 
@@ -67,7 +67,7 @@ def rate_over_scans(rate: Callable[..., np.ndarray], counts: Sequence[Sequence[i
 def _interval(
     samples: tuple[np.ndarray, ...], statistic: Callable[..., Any]
 ) -> tuple[float, float] | None:
-    if len(samples[0]) < FEWEST:
+    if len(samples[0]) < FEWEST_SCANS:
         return None
     with warnings.catch_warnings():  # of resamples for which the figure is not defined
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)

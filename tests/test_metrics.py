@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from monai.metrics import DiceMetric
 from sklearn.metrics import f1_score as sklearn_f1
 
-from jaxsal.bootstrap import FEWEST, mean_over_scans, rate_over_scans
+from jaxsal.bootstrap import FEWEST_SCANS, mean_over_scans, rate_over_scans
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.metrics import (
@@ -197,8 +197,8 @@ def test_scans_are_resampled_not_lesions():
 
 
 def test_what_is_too_little_gets_no_interval():
-    assert mean_over_scans([0.5] * (FEWEST - 1)).interval is None
-    assert mean_over_scans([0.5] * FEWEST).interval == (0.5, 0.5)
+    assert mean_over_scans([0.5] * (FEWEST_SCANS - 1)).interval is None
+    assert mean_over_scans([0.5] * FEWEST_SCANS).interval == (0.5, 0.5)
     nothing = mean_over_scans([math.nan] * 5)
     assert math.isnan(nothing.value)
     assert (nothing.interval, nothing.scans) == (None, 0)

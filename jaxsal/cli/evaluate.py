@@ -158,10 +158,10 @@ def _store(model: Path, threshold: float) -> None:
 
 def _print_notes(scans: int, threshold: float, tried: Sequence[float]) -> None:
     """How the figures are to be read."""
-    from jaxsal.bootstrap import FEWEST
+    from jaxsal.bootstrap import FEWEST_SCANS
 
-    if scans < FEWEST:
-        print(f"no confidence intervals: they need {FEWEST} scans or more")
+    if scans < FEWEST_SCANS:
+        print(f"no confidence intervals: they need {FEWEST_SCANS} scans or more")
     if len(tried) == 1:
         return
     print(

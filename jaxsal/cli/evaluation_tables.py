@@ -135,13 +135,13 @@ def show_cohort(averages: Mapping[str, Estimate], pooled: Mapping[str, Estimate]
 
 def _estimate(estimate: Estimate, most: int) -> str:
     """A figure with its interval, and of how many scans if not of all of them."""
-    from jaxsal.bootstrap import FEWEST
+    from jaxsal.bootstrap import FEWEST_SCANS
 
     text = _number(estimate.value)
     if estimate.interval is not None:
         low, high = estimate.interval
         text += f" [{low:.3f}, {high:.3f}]"
-    elif estimate.scans >= FEWEST:
+    elif estimate.scans >= FEWEST_SCANS:
         text += " [not defined]"  # as some resampled cohorts have no lesion
     scans = f"{estimate.scans} scan{'' if estimate.scans == 1 else 's'}"
     return text + (f" of {scans}" if estimate.scans < most else "")

@@ -108,24 +108,26 @@ def _dependence(rows: Sequence[Row], aggregate: str, channel: str, extreme: str)
     volumes = np.array([row["volume_mm3"] for row in own])
     peaks = np.array([row[extreme] for row in own])
     correlation = rank_correlation(volumes, np.abs(peaks))
+    p = None if correlation is None else float(stats.spearmanr(volumes, np.abs(peaks)).pvalue)
     order = np.argsort(volumes, kind="stable")
     third = len(order) // 3
     small, large = peaks[order[:third]], peaks[order[len(order) - third :]]
     enough = third >= FEWEST
     medians = [float(np.median(part)) if enough else None for part in (small, large)]
+    first, last = medians
     return {
         "aggregate": aggregate,
         "channel": channel,
         "extreme": extreme,
         "n": len(own),
         "spearman_with_volume": correlation,
-        "p": float(stats.spearmanr(volumes, np.abs(peaks)).pvalue) if correlation else None,
+        "p": p,
         "n_third": third,
-        "median_small_third": medians[0],
+        "median_small_third": first,
         **_ends("small", small if enough else []),
-        "median_large_third": medians[1],
+        "median_large_third": last,
         **_ends("large", large if enough else []),
-        "large_to_small": medians[1] / medians[0] if medians[0] and medians[1] else None,
+        "large_to_small": last / first if first and last is not None else None,
     }
 
 

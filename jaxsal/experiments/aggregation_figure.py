@@ -23,7 +23,7 @@ from jaxsal.experiments.drawing import (
     style,
 )
 from jaxsal.report.scene import make_scene
-from jaxsal.report.wording import number
+from jaxsal.report.wording import counted, number
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.results import Row
 
@@ -57,7 +57,7 @@ def draw(examples: Sequence[Example], rows: Sequence[Row], channels: Sequence[st
         channels: names of the channels.
     """
     count = len({(row["scan"], row["label"]) for row in rows})
-    figure = new_figure(12.5, 7.2, f"Maximum and mean over a lesion, {count:,} lesion(s)")
+    figure = new_figure(12.5, 7.2, f"Maximum and mean over a lesion, {counted(count, 'lesion')}")
     left, right = side_by_side(figure, (2, 1.15))
     panels = left.subplots(len(examples), len(_TITLES), squeeze=False)
     scenes = [

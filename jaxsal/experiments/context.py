@@ -13,10 +13,11 @@ from jaxsal.experiments.context_curve import PLATEAU, Curve, curve_of
 from jaxsal.experiments.context_figure import context_figure
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import ContextSettings
+from jaxsal.experiments.statistics import FEWEST
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.surroundings import ContextScores, context_scores
 from jaxsal.lesions import Instance
-from jaxsal.report.distributions import FEWEST
+from jaxsal.report.wording import counted
 from jaxsal.scan.predict import Prediction, as_run, make_field
 from jaxsal.scan.results import Row
 
@@ -57,8 +58,8 @@ def context(study: Study, settings: ContextSettings) -> Findings:
     curve = curve_of(rows)
     if curve.lesions < FEWEST:
         study.note(
-            f"mean and standard deviation are those of {curve.lesions} lesion(s), which tells "
-            f"little; {another_range(volumes)}"
+            f"mean and standard deviation are those of {counted(curve.lesions, 'lesion')}, which "
+            f"tells little; {another_range(volumes)}"
         )
     figure = context_figure(rows, curve, study.threshold)
     return Findings(COLUMNS, rows, summary(curve), figure, tuple(study.notes))
@@ -140,25 +141,27 @@ def _step_rows(
 
 def summary(curve: Curve) -> list[Row]:
     """The curve in brief: a row each for some steps, and for what is read off it."""
-    shown = [d for d in (0, 1, 3, 7, 12, 15, 24) if d < len(curve.steps) - 1]
+    last = len(curve.steps) - 1
+    shown = [d for d in (0, 1, 3, 7, 12, 15, 24) if d < last]
     rows = [
-        {
-            "what": f"score after {curve.steps[d]} steps",
-            "mm": float(curve.mm[d]),
-            "mean": float(curve.mean[d]),
-            "std": None if np.isnan(curve.std[d]) else float(curve.std[d]),
-            "detected": int(curve.detected[d]),
-            "lesions": curve.lesions,
-        }
-        for d in [*shown, len(curve.steps) - 1]
+        _told(curve, f"score after {counted(int(curve.steps[d]), 'step')}", d)
+        for d in [*shown, last]
     ]
-    told: Row = {"what": "score in the scans as they are", "mean": curve.scan_score}
-    rows.append({**told, "lesions": curve.lesions})
+    whole = _told(curve, "score in the scans as they are", None)
+    rows.append({**whole, "mean": curve.scan_score})
     for what, place in (
         (f"plateau (within {PLATEAU:.0%} of the range of the last)", curve.plateau),
         ("all detected from here on", curve.all_detected),
     ):
-        reached = {} if place is None else {"mm": float(curve.mm[place])}
-        rows.append({"what": what if reached else f"{what}: none", **reached})
-        rows[-1]["lesions"] = curve.lesions
+        rows.append(_told(curve, what if place is not None else f"{what}: none", place))
     return rows
+
+
+def _told(curve: Curve, what: str, place: int | None) -> Row:
+    """A row of one place of the curve; of none, all but the number of lesions is empty."""
+    row: Row = {"what": what, "mm": None, "mean": None, "std": None, "detected": None}
+    if place is not None:
+        std = float(curve.std[place])
+        row |= {"mm": float(curve.mm[place]), "mean": float(curve.mean[place])}
+        row |= {"std": None if np.isnan(std) else std, "detected": int(curve.detected[place])}
+    return {**row, "lesions": curve.lesions}

@@ -21,7 +21,7 @@ class Curve:
         steps: (D,) numbers of dilations.
         mm: (D,) the same in mm, median over lesions.
         mean: (D,) mean score.
-        std: (D,) standard deviation of the scores; NaN of a single lesion.
+        std: (D,) standard deviation of the scores, the sample's (n - 1); NaN of a single lesion.
         detected: (D,) lesions detected.
         lesions: their number.
         scan_score: mean score in the scans as they are.
@@ -72,7 +72,7 @@ def curve_of(rows: Sequence[Row]) -> Curve:
         steps,
         np.median(table("mm"), axis=0),
         score.mean(0),
-        score.std(0) if lesions > 1 else np.full(len(steps), np.nan),
+        score.std(0, ddof=1) if lesions > 1 else np.full(len(steps), np.nan),
         table("detected").sum(0).astype(int),
         lesions,
         float(table("scan_score").mean()),

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxsal.experiments.context_curve import Curve
-from jaxsal.report.distributions import COLOURS, INK, LINE
+from jaxsal.experiments.drawing import colour_of, legend, new_figure, style
+from jaxsal.report.distributions import INK
+from jaxsal.report.wording import counted
 from jaxsal.scan.results import Row
 
-_MEAN, _ONE, _MARK = COLOURS["TP"], "#8a94a3", COLOURS["class"]
+_MEAN, _ONE, _MARK = colour_of("TP"), "#8a94a3", colour_of("class")
+_ACROSS = "shown around the lesion, mm"
 
 
 def context_figure(rows: Sequence[Row], curve: Curve, threshold: float) -> Figure:
@@ -25,14 +27,11 @@ def context_figure(rows: Sequence[Row], curve: Curve, threshold: float) -> Figur
         curve: over lesions.
         threshold: lesion probability at which a lesion is detected.
     """
-    figure = Figure(figsize=(10.4, 4.2), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    lesions = counted(curve.lesions, "lesion")
+    figure = new_figure(10.4, 4.5, f"Scores by what is shown around a lesion, {lesions}")
     left, right = figure.subplots(1, 2)
     _draw_scores(left, rows, curve, threshold)
     _draw_detections(right, curve)
-    for axes in (left, right):
-        axes.set_xlabel("shown around the lesion (mm)", size=9, color=INK)
-        _style(axes)
     return figure
 
 
@@ -55,9 +54,8 @@ def _draw_scores(axes: Axes, rows: Sequence[Row], curve: Curve, threshold: float
         axes.plot(place, curve.mean[curve.plateau], "o", color=_MEAN, markersize=7)
         told = f"plateau from {place:.0f} mm on"
     axes.set_ylim(-0.03, 1.03)
-    axes.set_ylabel("mean lesion probability in Ω", size=9, color=INK)
-    axes.set_title(f"Score: {told} (n = {curve.lesions})", size=10, color=INK, loc="left")
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    style(axes, f"Score: {told} (n = {curve.lesions})", _ACROSS, "mean lesion probability in Ω")
+    legend(axes, loc="lower right")
 
 
 def _draw_detections(axes: Axes, curve: Curve) -> None:
@@ -68,12 +66,4 @@ def _draw_detections(axes: Axes, curve: Curve) -> None:
         told = f"all from {curve.mm[curve.all_detected]:.0f} mm on"
     axes.set_ylim(-0.03 * curve.lesions, 1.06 * curve.lesions)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel("lesions detected", size=9, color=INK)
-    axes.set_title(f"Detected: {told} (n = {curve.lesions})", size=10, color=INK, loc="left")
-
-
-def _style(axes: Axes) -> None:
-    axes.tick_params(labelsize=8, labelcolor=INK, color=LINE)
-    axes.grid(color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
+    style(axes, f"Detected: {told} (n = {curve.lesions})", _ACROSS, "lesions detected")

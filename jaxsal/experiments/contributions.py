@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxsal.experiments.contributions_figure import draw
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.magnitudes import PRECISION, interval_over_scans
+from jaxsal.experiments.magnitudes import FEWEST_SUBJECTS, PRECISION, interval_over_subjects
 from jaxsal.experiments.settings import ContributionsSettings
 from jaxsal.experiments.statistics import median_interval
 from jaxsal.experiments.study import Study
@@ -29,9 +29,9 @@ COLUMNS = {
     "median": "of these, of all lesions together",
     "low": "95 % confidence interval of it, as if all voxels were independent",
     "high": "its upper end",
-    "scans": "number of scans",
-    "scans_low": "95 % confidence interval of the median, resampling scans",
-    "scans_high": "its upper end",
+    "subjects": "number of subjects with any such lesion",
+    "subjects_low": "95 % confidence interval of the median, resampling subjects",
+    "subjects_high": "its upper end",
     "lesion_median": "median over lesions of each lesion's own median: lesions count alike",
     "lesions_with": "number of lesions with any such value",
     "lesion_low": "95 % confidence interval of it, as if lesions were independent",
@@ -105,8 +105,8 @@ def _medians(signed: Signed, direction: int) -> Row:
     return {
         "median": _directed(signed.magnitudes.median, direction),
         **_ends("", signed.magnitudes.interval, direction),
-        "scans": len(signed.scans),
-        **_ends("scans_", interval_over_scans(signed.scans), direction),
+        "subjects": len(signed.subjects),
+        **_ends("subjects_", interval_over_subjects(signed.subjects.values()), direction),
         "lesion_median": _directed(np.median(medians) if len(medians) else np.nan, direction),
         "lesions_with": len(medians),
         **_ends("lesion_", median_interval(medians), direction),
@@ -130,15 +130,23 @@ def _summary(
     tally: Tally, rows: list[Row], kinds: list[str], channels: tuple[str, ...]
 ) -> list[Row]:
     whole = [row for row in rows if "median" in row]
-    names = ("kind", "channel", "sign", "lesions", "scans", "voxels", "median", "low", "high")
-    others = ("scans_low", "scans_high", "lesion_median", "lesion_low", "lesion_high")
-    medians = [{name: row[name] for name in (*names, *others)} for row in whole]
-    places = [_places(tally, kind, channel) for kind in kinds for channel in channels]
-    return medians + places
+    tables = (  # each narrow enough to be read in a terminal
+        ("voxels", "median", "low", "high"),
+        ("subjects", "subjects_low", "subjects_high"),
+        ("lesions_with", "lesion_median", "lesion_low", "lesion_high"),
+    )
+    medians = [
+        {name: row[name] for name in ("kind", "channel", "sign", "lesions", *names)}
+        for names in tables
+        for row in whole
+    ]
+    each = [(kind, channel) for kind in kinds for channel in channels]
+    shares = [_shares(tally, kind, channel) for kind, channel in each]
+    return [*medians, *shares, *(_distances(tally, kind, channel) for kind, channel in each)]
 
 
-def _places(tally: Tally, kind: str, channel: str) -> Row:
-    """Where a channel's values lie, in brief."""
+def _shares(tally: Tally, kind: str, channel: str) -> Row:
+    """How much of a channel's values is positive, near and far."""
     positive, negative = (tally.signed[kind, channel, sign] for sign in SIGNS)
     total = positive.amount + negative.amount
     lower = np.array([low for low, _ in SHELLS.bounds])
@@ -147,12 +155,24 @@ def _places(tally: Tally, kind: str, channel: str) -> Row:
     for name, low, high in (("inside", -np.inf, 0), ("0_to_3mm", 0, 3), ("3_to_12mm", 3, 12)):
         part = (lower >= low) & (upper <= high)
         row[f"positive_share_{name}"] = _share(positive.amount[part].sum(), total[part].sum())
+    return row
+
+
+def _distances(tally: Tally, kind: str, channel: str) -> Row:
+    """How far from lesions a channel's values lie."""
+    positive, negative = (tally.signed[kind, channel, sign] for sign in SIGNS)
+    total = positive.amount + negative.amount
+    upper = np.array([high for _, high in SHELLS.bounds])
     strong = np.flatnonzero(positive.voxels + negative.voxels)
     # Of what lies beyond the last step nobody knows how far.
     within = np.searchsorted(np.cumsum(total), 0.99 * total.sum()) if total.any() else None
-    row["mm_with_99_percent"] = None if within is None else _finite(upper[within])
-    row["mm_of_farthest_such_value"] = _finite(upper[strong[-1]]) if len(strong) else None
-    return row
+    return {
+        "kind": kind,
+        "channel": channel,
+        "lesions": tally.lesions[kind],
+        "mm_with_99_percent": None if within is None else _finite(upper[within]),
+        "mm_of_farthest_such_value": _finite(upper[strong[-1]]) if len(strong) else None,
+    }
 
 
 def _finite(distance: float) -> float | None:
@@ -166,8 +186,8 @@ def _note(study: Study, tally: Tally, shown: str) -> None:
     )
     study.note(
         "low and high take each voxel for independent, as an interval of so many values must that "
-        "is as narrow as the paper's; voxels of a map are not, so resampling scans, which needs 3 "
-        "or more, tells what to expect of other scans"
+        "is as narrow as the paper's; voxels of a map are not, so resampling subjects, which needs "
+        f"{FEWEST_SUBJECTS} or more, tells what to expect of others"
     )
     if shown != "TP":
         study.note(f"no lesion is TP (needs references): the figure shows those that are {shown}")

@@ -18,7 +18,7 @@ from jaxsal.experiments.drawing import (
     style,
 )
 from jaxsal.experiments.tally import SHELLS, SIGNS, Tally
-from jaxsal.report.wording import number
+from jaxsal.report.wording import counted, number
 
 _COLOURS = dict(zip(SIGNS, (POSITIVE, NEGATIVE), strict=True))
 _BARS = 100  # in a distribution, from nothing to the largest magnitude
@@ -46,8 +46,8 @@ def draw(tally: Tally, kinds: Sequence[str], shown: str, channels: Sequence[str]
 
 
 def _title(tally: Tally, shown: str) -> str:
-    count, scans = tally.lesions[shown], tally.scans
-    return f"Contributions to {count:,} {shown} lesion(s) of {scans:,} scan(s)"
+    lesions = counted(tally.lesions[shown], f"{shown} lesion")
+    return f"Contributions to {lesions} of {counted(tally.scans[shown], 'scan')}"
 
 
 def _largest(tally: Tally, kind: str, channels: Sequence[str]) -> float:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
 
 from jaxsal.errors import InputError
+from jaxsal.experiments.context_windows import (
+    MOST_STEPS,
+    LesionWindows,
+    WindowPass,
+    window_passes,
+)
 from jaxsal.field import LogitField
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.types import LogitFunction, Triple
 
-MOST_STEPS = 254  # distances fit a byte
 _FEWEST_VOXELS = 128  # for which the program is compiled, so that small lesions share it
-_STRUCTURE = ndimage.generate_binary_structure(3, 2)  # that of the published script
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,22 +40,6 @@ class ContextScores:
     label: int
     mean: np.ndarray
     highest: np.ndarray
-
-
-def dilation_steps(omega: np.ndarray) -> np.ndarray:
-    """After how many binary dilations a lesion reaches each voxel.
-
-    By the element of 18 neighbours (faces and edges), as in the published script: d steps reach d
-    voxels along an axis, √2 d along a face's diagonal, 1.15 d along a body's.
-
-    Args:
-        omega: the lesion (X, Y, Z) bool, not empty.
-
-    Returns:
-        (X, Y, Z) uint8, 0 inside; 255 also where it is more than that.
-    """
-    steps = ndimage.distance_transform_cdt(~omega, metric=_STRUCTURE)
-    return np.minimum(steps, MOST_STEPS + 1).astype(np.uint8)
 
 
 def context_scores(
@@ -80,7 +69,8 @@ def context_scores(
         steps: numbers of dilations.
         window: size of the one window per lesion, around its middle as far as it then lies within
             the image; None: the windows of the field that reach the lesion, blended.
-        batch: windows per pass; scores do not depend on it but for rounding.
+        batch: windows per pass, halved if the device runs out of memory; scores do not depend on
+            it but for rounding.
         target: output channel of the lesion class.
         on_pass: told how many windows are done, of how many.
 
@@ -88,19 +78,18 @@ def context_scores(
         Scores in the order of `chosen`.
 
     Raises:
-        InputError: a label is not in the image, a lesion is larger than the window, or a number
-            is out of range.
+        InputError: a label is not in the image, a lesion is larger than the window, a number is
+            out of range, or there is no memory for one window.
     """
     _check(steps, batch)
-    lesions = [_Lesion.of(field, image, labels, label, window) for label in chosen]
+    lesions = [LesionWindows.of(field, labels, label, window) for label in chosen]
     total = sum(len(steps) * len(lesion.starts) for lesion in lesions)
     done = 0
     sums: dict[int, np.ndarray] = {}
     most = max((len(lesion.voxels) for lesion in lesions), default=1)
     room = max(_FEWEST_VOXELS, 1 << (most - 1).bit_length())
-    for part in _batches(_passes(lesions, image, steps, room), batch):
-        padded = part + [part[-1]] * (batch - len(part))  # the program is for whole batches
-        found = np.asarray(_logits_in_context(field.function, field.parameters, *_stacked(padded)))
+    passes = window_passes(lesions, image, labels, steps, room)
+    for part, found in _computed(field, passes, batch):
         for each, logits in zip(part, found, strict=False):
             lesion = lesions[each.lesion]
             used = logits[: len(lesion.voxels)].astype(np.float64)
@@ -128,111 +117,45 @@ def _scores(label: int, logits: np.ndarray, target: int, probability: str) -> Co
     return ContextScores(label, found.mean(1), found.max(1))
 
 
-@dataclass(frozen=True, eq=False)
-class _Lesion:
-    """A lesion and the windows that it is looked at through.
-
-    Attributes:
-        label: of the lesion.
-        voxels: (V, 3) in the image.
-        starts: (W, 3) first position of each window in the image; may be negative.
-        weights: (V, W) of a window's logits in a voxel's.
-        size: of every window.
-        distances: (X, Y, Z) uint8, from `dilation_steps`.
-    """
-
-    label: int
-    voxels: np.ndarray
-    starts: np.ndarray
-    weights: np.ndarray
-    size: Triple
-    distances: np.ndarray
-
-    @classmethod
-    def of(
-        cls,
-        field: LogitField,
-        image: np.ndarray,
-        labels: np.ndarray,
-        label: int,
-        window: Triple | None,
-    ) -> _Lesion:
-        omega = labels == label
-        voxels = np.argwhere(omega)
-        if not len(voxels):
-            raise InputError(f"the label map has no lesion {label}")
-        distances = dilation_steps(omega)
-        if window is None:
-            x, y, z = omega.shape
-            plan = field.layer_plan((x, y, z), voxels)
-            starts = plan.starts - plan.before
-            return cls(label, voxels, starts, plan.weights, plan.size, distances)
-        start = _around(voxels, window, omega.shape)
-        if (voxels.max(0) - start >= window).any() or (voxels.min(0) < start).any():
-            raise InputError(
-                f"lesion {label} spans {tuple(np.ptp(voxels, axis=0) + 1)} voxels, more than the "
-                f"window of {window}: choose smaller lesions, or the windows of the field"
-            )
-        weights = np.ones((len(voxels), 1))
-        return cls(label, voxels, start[None], weights, window, distances)
+def _computed(
+    field: LogitField, passes: Iterator[WindowPass], batch: int
+) -> Iterator[tuple[list[WindowPass], np.ndarray]]:
+    """Passes and their logits (B, V, K); in smaller batches from where memory runs out on."""
+    waiting: list[WindowPass] = []
+    while True:
+        waiting += islice(passes, max(batch - len(waiting), 0))
+        if not waiting:
+            return
+        part = waiting[:batch]
+        padded = part + [part[-1]] * (batch - len(part))  # the program is for whole batches
+        try:
+            logits = _logits_in_context(field.function, field.parameters, *_stacked(padded))
+            found = np.asarray(logits)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            batch = _smaller(batch, error)
+            continue
+        yield part, found
+        waiting = waiting[batch:]
 
 
-def _around(voxels: np.ndarray, window: Triple, shape: Sequence[int]) -> np.ndarray:
-    """Start (3,) of a window in whose middle voxels lie, moved into the image if it is larger."""
-    start = (voxels.min(0) + voxels.max(0) + 1) // 2 - np.array(window) // 2
-    spare = np.array(shape) - window
-    return np.where(spare >= 0, np.clip(start, 0, np.maximum(spare, 0)), spare // 2)
+def _smaller(batch: int, error: Exception) -> int:
+    """Half of a batch for which there is no memory."""
+    if batch == 1:
+        raise InputError(
+            "the device has no memory for a single window: give a smaller one (--roi), or another "
+            "device (--device)"
+        ) from error
+    warnings.warn(
+        f"the device has no memory for {batch} windows at a time: going on with {batch // 2}, "
+        "which gives the same scores; a smaller --batch avoids this",
+        stacklevel=2,
+    )
+    return batch // 2
 
 
-class _Pass(NamedTuple):
-    """One window with one step's surroundings."""
-
-    lesion: int
-    window: int
-    step: int  # its place among the steps
-    image: jax.Array  # (x, y, z, C)
-    distances: jax.Array  # (x, y, z)
-    dilations: int
-    voxels: np.ndarray  # (room, 3) in the window
-
-
-def _passes(
-    lesions: Sequence[_Lesion], image: np.ndarray, steps: Sequence[int], room: int
-) -> Iterator[_Pass]:
-    for number, lesion in enumerate(lesions):
-        for window, start in enumerate(lesion.starts):
-            seen = jnp.asarray(_cut(image, start, lesion.size, 0))
-            away = jnp.asarray(_cut(lesion.distances, start, lesion.size, MOST_STEPS + 1))
-            # Voxels beyond this window have no weight in it: any position serves.
-            inside = np.clip(lesion.voxels - start, 0, np.array(lesion.size) - 1)
-            voxels = np.zeros((room, 3), np.int32)
-            voxels[: len(inside)] = inside
-            for step, dilations in enumerate(steps):
-                yield _Pass(number, window, step, seen, away, int(dilations), voxels)
-
-
-def _cut(volume: np.ndarray, start: np.ndarray, size: Triple, beyond: int) -> np.ndarray:
-    """The window of a volume (X, Y, Z, ...), which may reach beyond it."""
-    first = np.maximum(start, 0)
-    stop = np.minimum(start + size, volume.shape[:3])
-    inside = volume[tuple(map(slice, first, stop))]
-    edges = np.stack([first - start, start + size - stop], axis=1)
-    rest = [(0, 0)] * (volume.ndim - 3)
-    return np.pad(inside, [*map(tuple, edges), *rest], constant_values=beyond)
-
-
-def _batches(passes: Iterator[_Pass], size: int) -> Iterator[list[_Pass]]:
-    part: list[_Pass] = []
-    for each in passes:
-        part.append(each)
-        if len(part) == size:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
-def _stacked(part: Sequence[_Pass]) -> tuple[Any, ...]:
+def _stacked(part: Sequence[WindowPass]) -> tuple[Any, ...]:
     return (
         tuple(each.image for each in part),
         tuple(each.distances for each in part),

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsal.cohort.outline import Method
 from jaxsal.cohort.results import ScanResults
-from jaxsal.experiments.magnitudes import Magnitudes
+from jaxsal.experiments.magnitudes import Coarse, Magnitudes, together
 from jaxsal.experiments.shells import Shells
 
 SHELLS = Shells()
@@ -27,14 +27,14 @@ class Signed:
         voxels: their number in each shell.
         amount: sum of the magnitudes of all values in each shell.
         medians: of the lesions that have any that are not too small.
-        scans: `Magnitudes.coarse` of each scan.
+        subjects: the values' counts of each subject that has such lesions.
     """
 
     magnitudes: Magnitudes = field(default_factory=Magnitudes)
     voxels: np.ndarray = field(default_factory=lambda: np.zeros(len(SHELLS)))
     amount: np.ndarray = field(default_factory=lambda: np.zeros(len(SHELLS)))
     medians: list[float] = field(default_factory=list)
-    scans: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    subjects: dict[str, Coarse] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,13 +45,13 @@ class Tally:
         least: magnitude below which values do not count, but in amounts.
         signed: by kind, channel and sign.
         lesions: number of them by kind.
-        scans: number of them that have any.
+        scans: number of those that have any, by kind.
     """
 
     least: float
     signed: defaultdict[Key, Signed] = field(default_factory=lambda: defaultdict(Signed))
     lesions: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    scans: int = 0
+    scans: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def add_scan(self, scan: ScanResults, method: Method) -> int:
         """Counts the maps of a scan; returns their number."""
@@ -66,8 +66,12 @@ class Tally:
                     self._add(key, part.ravel(), shells, own[key])
         for key, magnitudes in own.items():
             self.signed[key].magnitudes.merge(magnitudes)
-            self.signed[key].scans.append(magnitudes.coarse())
-        self.scans += bool(scan.rows)
+            subjects, subject = self.signed[key].subjects, scan.rows[0]["subject"]
+            counts = magnitudes.coarse()
+            before = subjects.get(subject)
+            subjects[subject] = counts if before is None else together(before, counts)
+        for kind in {row["kind"] for row in scan.rows}:
+            self.scans[kind] += 1
         return len(scan.rows)
 
     def _add(self, key: Key, values: np.ndarray, shells: np.ndarray, own: Magnitudes) -> None:

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from jaxsal.errors import InputError
 from jaxsal.preparation.resample import resample_labels
 from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.report.wording import counted
 from jaxsal.volumes import Volume, read_grid, read_labels, read_mask
+
+_TOUCHING = ndimage.generate_binary_structure(3, 2)  # by a face or an edge, as lesions' voxels
 
 
 def carry_mask(
@@ -36,19 +40,34 @@ def carry_mask(
         InputError: the file cannot be used, or does not lie on that image's grid.
     """
     own, fixed = volumes[settings.masks_on], volumes[settings.fixed]
-    _require_grid(path, volumes, settings)
-    read = read_mask if role == "reference" else read_labels
-    labels = read(path, own.grid)
+    require_grid(path, volumes, settings)
+    is_mask = role == "reference"
+    labels = _lesions(read_mask(path, own.grid)) if is_mask else read_labels(path, own.grid)
     carried = resample_labels(labels, own.grid, fixed.grid, matrix)
-    lost = np.setdiff1d(labels, carried)
-    if lost.size and labels.any():
-        told = "the lesions" if role == "reference" else f"label(s) {', '.join(map(str, lost))}"
-        return carried, f"{told} of {path.name} vanished between the voxels of {fixed.path.name}"
-    return carried, ""
+    before = np.unique(labels[labels > 0])
+    lost = np.setdiff1d(before, carried)
+    note = ""
+    if lost.size:
+        which = "" if is_mask else f" (labels {', '.join(map(str, lost))})"
+        told = f"{lost.size} of {counted(before.size, 'lesion')} in {path.name}{which}"
+        note = f"{told} vanished between the voxels of {fixed.path.name}"
+    return carried > 0 if is_mask else carried, note
 
 
-def _require_grid(path: Path, volumes: Mapping[str, Volume], settings: PreparationSettings) -> None:
-    """Raises InputError unless a mask lies on the grid of the image that it was drawn on."""
+def _lesions(mask: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) int32, the lesions of a mask, so that each can be looked for afterwards."""
+    labels: np.ndarray = ndimage.label(mask, structure=_TOUCHING)[0]
+    return labels
+
+
+def require_grid(path: Path, volumes: Mapping[str, Volume], settings: PreparationSettings) -> None:
+    """Raises InputError unless a mask lies on the grid of the image that it was drawn on.
+
+    Args:
+        path: of the mask.
+        volumes: the scan's images as they were given, by channel.
+        settings: which tell that image.
+    """
     grid, own = read_grid(path), volumes[settings.masks_on]
     if grid.matches(own.grid):
         return

@@ -20,7 +20,7 @@ from jaxsal.cohort.storage.records import Inputs, ScanRecord, Stamp, write_json
 from jaxsal.errors import InputError, OutputError
 from jaxsal.files import file_checksum, whole_file
 from jaxsal.preparation.bias import ITERATIONS, WORKING_VOXEL, bias_field
-from jaxsal.preparation.carry import carry_mask
+from jaxsal.preparation.carry import carry_mask, require_grid
 from jaxsal.preparation.libraries import versions
 from jaxsal.preparation.names import PreparedNames
 from jaxsal.preparation.picture import check_picture
@@ -120,9 +120,8 @@ class _Work:
         """Computes and writes all; returns the scan's row of the table, and what to know of it."""
         matrices = {channel: np.eye(4) for channel in self._task.images}
         notes = []
-        # Masks first: what is wrong with them is found before anything takes long.
-        for role, path in self._task.masks.items():
-            carry_mask(role, path, self._volumes, self._settings, matrices[self._settings.fixed])
+        for path in self._task.masks.values():  # found before anything takes long
+            require_grid(path, self._volumes, self._settings)
         self._register()
         for channel, found in self._registered.items():
             matrices[channel] = found.matrix

@@ -20,6 +20,11 @@ def number(value: float, digits: int | None = None) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
+def counted(number: int, noun: str) -> str:
+    """Write how many there are of something: 1 lesion, 2 lesions."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def fact(value: object) -> str:
     """Write a fact about a run: text, number, or some of them, named or not."""
     if isinstance(value, Mapping):

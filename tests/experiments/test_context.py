@@ -14,6 +14,7 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
 from jaxsal.experiments.context import COLUMNS, context, summary
 from jaxsal.experiments.context_curve import curve_of
+from jaxsal.experiments.context_figure import context_figure
 from jaxsal.experiments.settings import ContextSettings
 from jaxsal.experiments.study import Study
 from jaxsal.model import Model
@@ -101,13 +102,27 @@ def rows_of(scores: list[list[float]], threshold: float = 0.5) -> list[dict[str,
 def test_the_curve_is_mean_and_deviation_over_lesions() -> None:
     curve = curve_of(rows_of([[0.0, 0.2, 0.6, 0.8, 0.8], [0.2, 0.6, 0.6, 1.0, 1.0]]))
     np.testing.assert_allclose(curve.mean, [0.1, 0.4, 0.6, 0.9, 0.9])
-    np.testing.assert_allclose(curve.std, [0.1, 0.2, 0.0, 0.1, 0.1])
+    np.testing.assert_allclose(curve.std, np.sqrt([0.02, 0.08, 0, 0.02, 0.02]), atol=1e-12)
     assert curve.detected.tolist() == [0, 1, 2, 2, 2]
     assert (curve.plateau, curve.all_detected, curve.lesions) == (3, 2, 2)
     told = {row["what"].split(" (")[0]: row for row in summary(curve)}
     assert told["plateau"]["mm"] == 6.0
     assert told["all detected from here on"]["mm"] == 4.0
-    assert told["score after 1 steps"]["lesions"] == 2
+    assert told["score after 1 step"]["lesions"] == 2
+    assert len({tuple(row) for row in summary(curve)}) == 1  # one table
+
+
+@pytest.mark.parametrize("lesions", [1, 2])
+def test_the_figure_tells_of_how_many_lesions(lesions: int) -> None:
+    rows = rows_of([[0.0, 0.2, 0.6, 0.8]] * lesions)
+    figure = context_figure(rows, curve_of(rows), 0.5)
+    title = figure.get_suptitle()
+    assert title.endswith(", 1 lesion" if lesions == 1 else ", 2 lesions")
+    left, right = figure.axes
+    assert left.get_title(loc="left").endswith(f"(n = {lesions})")
+    assert left.get_xlabel() == right.get_xlabel() == "shown around the lesion, mm"
+    told = {text.get_text() for text in left.get_legend().get_texts()}
+    assert ("± std over lesions" in told) == (lesions > 1)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxsal.experiments.magnitudes import PRECISION, Magnitudes, interval_over_scans
+from jaxsal.experiments.magnitudes import (
+    PRECISION,
+    Magnitudes,
+    interval_over_subjects,
+    together,
+)
 
 
 def counted(*parts: np.ndarray) -> Magnitudes:
@@ -52,21 +57,47 @@ def test_merged_counts_are_those_of_all_values() -> None:
     np.testing.assert_array_equal(merged.histogram(edges), expected)
 
 
-def test_scans_are_resampled_whole() -> None:
-    # Each scan holds one value many times: the median of a resample is a scan's value.
-    levels = [1.0, 2.0, 4.0, 8.0, 16.0]
-    scans = [counted(np.full(100, level)).coarse() for level in levels]
+def test_subjects_are_resampled_whole() -> None:
+    # Each subject holds one value many times: the median of a resample is a subject's value.
+    levels = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
+    subjects = [counted(np.full(100, level)).coarse() for level in levels]
     medians = stats.bootstrap(
         (np.array(levels),), np.median, method="percentile", n_resamples=5000, rng=0
     ).confidence_interval
-    assert interval_over_scans(scans) == pytest.approx(tuple(medians), rel=0.005)
+    assert interval_over_subjects(subjects) == pytest.approx(tuple(medians), rel=0.016)
 
 
-def test_a_scan_s_weight_is_its_number_of_values() -> None:
-    scans = [counted(np.full(1, 1.0)).coarse()] * 2 + [counted(np.full(1000, 5.0)).coarse()] * 4
-    assert interval_over_scans(scans) == pytest.approx((5, 5), rel=0.005)
+def test_a_subject_s_weight_is_its_number_of_values() -> None:
+    few, many = counted(np.full(1, 1.0)).coarse(), counted(np.full(1000, 5.0)).coarse()
+    assert interval_over_subjects([few] * 2 + [many] * 4) == pytest.approx((5, 5), rel=0.016)
 
 
-def test_few_scans_give_no_interval() -> None:
-    assert interval_over_scans([counted(values(100)).coarse()] * 2) is None
-    assert interval_over_scans([Magnitudes().coarse()] * 4) is None
+def test_an_interval_may_be_narrower_than_a_class() -> None:
+    samples = [values(400, seed) for seed in range(150)]
+    rng = np.random.default_rng(1)
+    pooled = [
+        np.median(np.concatenate([samples[i] for i in rng.integers(0, 150, 150)]))
+        for _ in range(400)
+    ]
+    expected = tuple(np.quantile(pooled, [0.025, 0.975]))
+    assert 0 < expected[1] / expected[0] - 1 < 0.03
+    found = interval_over_subjects([counted(sample).coarse() for sample in samples])
+    assert found == pytest.approx(expected, rel=0.002)
+
+
+@pytest.mark.parametrize("number", [2, 5, 6])
+def test_six_subjects_give_an_interval(number: int) -> None:
+    subjects = [counted(values(100, seed)).coarse() for seed in range(number)]
+    assert (interval_over_subjects(subjects) is not None) == (number == 6)
+
+
+def test_no_values_give_no_interval() -> None:
+    assert interval_over_subjects([Magnitudes().coarse()] * 8) is None
+
+
+def test_counts_of_sessions_are_those_of_all_their_values() -> None:
+    one, other = values(300, seed=1), values(200, seed=2, scale=3)
+    found = together(counted(one).coarse(), counted(other).coarse())
+    for mine, expected in zip(found, counted(one, other).coarse(), strict=True):
+        np.testing.assert_array_equal(mine, expected)
+        assert mine.dtype == expected.dtype

@@ -13,15 +13,19 @@ from cohorts import PREDICTION, make_cohort
 from scipy import ndimage, stats
 from tiny import CHANNELS, MISSED, ROI, SHAPE, load, oblique_affine, read_table, save
 
+from jaxsal.cli.experiment import _show
 from jaxsal.cli.main import main
 from jaxsal.cohort.entries import Entry
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
+from jaxsal.experiments.aggregation import _dependence
 from jaxsal.experiments.catalogue import EXPERIMENTS
+from jaxsal.experiments.contributions_figure import _title
 from jaxsal.experiments.findings import Findings, write_findings
 from jaxsal.experiments.regions import sphere
 from jaxsal.experiments.settings import SETTINGS, ContributionsSettings, GroupsSettings
 from jaxsal.experiments.study import Study
+from jaxsal.experiments.tally import Tally
 from jaxsal.grid import Grid
 from jaxsal.model import Model
 from jaxsal.scan import Scan
@@ -106,6 +110,15 @@ def test_files_of_all_experiments(
         assert all("n" in row or "lesions" in row or "n_first" in row for row in findings.summary)
 
 
+def test_summaries_of_contributions_fit_a_terminal(
+    found: dict[str, Findings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _show(Findings({}, [], found["contributions"].summary, None))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > len(found["contributions"].summary)
+    assert max(len(line.rstrip()) for line in lines) <= 100
+
+
 def test_medians_of_contributions(found: dict[str, Findings], lesions: list[Row]) -> None:
     whole = [row for row in found["contributions"].rows if "median" in row]
     assert len(whole) == 2 * 2 * len({lesion["kind"] for lesion in lesions})
@@ -120,7 +133,30 @@ def test_medians_of_contributions(found: dict[str, Findings], lesions: list[Row]
         assert (row["low"], row["high"]) == pytest.approx(tuple(interval), rel=1e-3)
         each = [np.median(values) for values in signed if len(values)]
         assert row["lesion_median"] == pytest.approx(np.median(each), rel=1e-5)
-        assert row["scans_low"] is None  # of two scans
+        assert (row["subjects"], row["subjects_low"]) == (len({r["subject"] for r in own}), None)
+
+
+def test_scans_of_a_subject_are_no_sample(study: Study, found: dict[str, Findings]) -> None:
+    results = study.lesions()
+    tally = Tally(0.02)
+    for scan in results.scans():
+        rows = [{**row, "subject": "same"} for row in scan.rows]
+        record = dataclasses.replace(scan.record, rows=rows)
+        tally.add_scan(dataclasses.replace(scan, record=record), results.methods["smoothgrad-max"])
+    signed = tally.signed["FP", "flair", "positive"]
+    assert list(signed.subjects) == ["same"]
+    assert signed.subjects["same"][1].sum() == signed.magnitudes.count
+
+
+def test_titles_count_what_is_shown(found: dict[str, Findings]) -> None:
+    tally = Tally(0.02)
+    tally.lesions.update(TP=1, FP=1200)
+    tally.scans.update(TP=1, FP=7)
+    for kind, title in (("TP", "1 TP lesion of 1 scan"), ("FP", "1,200 FP lesions of 7 scans")):
+        assert _title(tally, kind) == f"Contributions to {title}"
+    assert found["aggregation"].figure is not None
+    number = len(found["aggregation"].rows) // 4
+    assert found["aggregation"].figure.get_suptitle().endswith(f", {number} lesions")
 
 
 def test_contributions_by_distance(found: dict[str, Findings], lesions: list[Row]) -> None:
@@ -225,6 +261,22 @@ def test_both_aggregates_of_all_lesions(
         one, other = (by_lesion[lesion["scan"], lesion["label"], a] for a in ("max", "mean"))
         assert one == pytest.approx(lesion["map"][..., 0].max())
         assert 0 < other < one
+
+
+def test_no_correlation_and_no_ratio_are_told_as_zero() -> None:
+    def told(volumes: list[float], peaks: list[float]) -> Row:
+        own = {"aggregate": "max", "channel": "t1"}
+        rows = [
+            {**own, "volume_mm3": volume, "max": peak}
+            for volume, peak in zip(volumes, peaks, strict=True)
+        ]
+        return _dependence(rows, "max", "t1", "max")
+
+    uncorrelated = told([1, 2, 3, 4, 5], [1, 5, 4, 3, 2])
+    found = stats.spearmanr([1, 2, 3, 4, 5], [1, 5, 4, 3, 2])
+    assert (uncorrelated["spearman_with_volume"], uncorrelated["p"]) == (0, found.pvalue)
+    assert told(list(range(15)), [1.0] * 5 + [2.0] * 5 + [0.0] * 5)["large_to_small"] == 0
+    assert told([1, 2, 3, 4, 5], [1, 1, 1, 1, 1])["p"] is None
 
 
 def test_neighbours_in_both_kinds_of_maps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,8 +12,11 @@ import pytest
 from scipy import ndimage, special
 from tiny import ROI, TinyScan
 
+import jaxsal.experiments.context_windows as windows
+import jaxsal.experiments.surroundings as module
 from jaxsal.errors import InputError
-from jaxsal.experiments.surroundings import context_scores, dilation_steps
+from jaxsal.experiments.context_windows import dilation_steps
+from jaxsal.experiments.surroundings import context_scores
 from jaxsal.field import SlidingWindow, sliding_window
 from jaxsal.grid import Grid
 from jaxsal.lesions import segment
@@ -50,6 +54,37 @@ def test_steps_are_those_of_binary_dilation(seed: int) -> None:
     for number in (1, 2, 5, 9, 14):
         expected = ndimage.binary_dilation(omega, STRUCTURE, iterations=number)
         np.testing.assert_array_equal(steps <= number, expected)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_distances_are_taken_beside_a_lesion_only_and_are_those_of_the_image(
+    whole: bool,
+    field: SlidingWindow,
+    labels: np.ndarray,
+    scan: TinyScan,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    window = None if whole else ROI
+    lesions = [
+        windows.LesionWindows.of(field, labels, label, window)
+        for label in range(1, int(labels.max()) + 1)
+    ]
+    seen: list[tuple[int, ...]] = []
+
+    def watched(omega: np.ndarray) -> np.ndarray:
+        seen.append(omega.shape)
+        return dilation_steps(omega)
+
+    monkeypatch.setattr(windows, "dilation_steps", watched)
+    found = list(windows.window_passes(lesions, scan.image, labels, (0, 3), 128))
+    assert len(seen) == len(lesions)
+    if not whole:
+        assert set(seen) == {ROI}
+    everywhere = [dilation_steps(labels == lesion.label) for lesion in lesions]
+    for each in found:
+        start = lesions[each.lesion].starts[each.window]
+        expected = windows._cut(everywhere[each.lesion], start, ROI, 255)
+        np.testing.assert_array_equal(each.distances, expected)
 
 
 def test_scores_are_those_of_the_field_on_masked_images(
@@ -122,6 +157,54 @@ def test_batches_do_not_change_scores(
     for first, second in zip(one, four, strict=True):
         np.testing.assert_allclose(second.mean, first.mean, rtol=0, atol=1e-6)
         np.testing.assert_allclose(second.highest, first.highest, rtol=0, atol=1e-6)
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """Makes memory of a device that has room for so many windows; tells what was asked of it."""
+
+    def of(windows: int) -> list[int]:
+        asked: list[int] = []
+
+        def compute(function: Any, parameters: Any, images: Any, *others: Any) -> jax.Array:
+            asked.append(len(images))
+            if len(images) > windows:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+            return real(function, parameters, images, *others)
+
+        real = module._logits_in_context
+        monkeypatch.setattr(module, "_logits_in_context", compute)
+        return asked
+
+    return of
+
+
+def test_without_memory_batches_are_halved(
+    field: SlidingWindow,
+    labels: np.ndarray,
+    scan: TinyScan,
+    room: Callable[[int], list[int]],
+) -> None:
+    steps = (0, 1, 2, 3, 6)
+    (expected,) = context_scores(field, scan.image, labels, [1], steps=steps, window=ROI, batch=1)
+    asked = room(2)
+    with pytest.warns(UserWarning, match="no memory for 4 windows at a time: going on with 2"):
+        (found,) = context_scores(field, scan.image, labels, [1], steps=steps, window=ROI, batch=4)
+    assert asked == [4, 2, 2, 2]
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.highest, expected.highest, rtol=0, atol=1e-6)
+
+
+def test_without_memory_for_one_window_a_smaller_one_is_proposed(
+    field: SlidingWindow,
+    labels: np.ndarray,
+    scan: TinyScan,
+    room: Callable[[int], list[int]],
+) -> None:
+    asked = room(0)
+    with pytest.raises(InputError, match="--roi"):
+        context_scores(field, scan.image, labels, [1], steps=(1,), window=ROI, batch=1)
+    assert asked == [1]
 
 
 def test_a_network_is_traced_once_for_all_lesions_and_scans(

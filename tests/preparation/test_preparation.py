@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -28,6 +29,7 @@ from jaxsal.cli.main import main
 from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
+from jaxsal.preparation.carry import carry_mask
 from jaxsal.preparation.run import prepare_cohort
 from jaxsal.preparation.settings import PreparationSettings
 
@@ -185,6 +187,24 @@ def test_masks_on_another_grid_name_both(heads: list[dict[str, Path]], tmp_path:
     assert f"{stray} (9, 9, 9) does not lie" in lost.reason
     assert str(heads[0]["flair"]) in lost.reason
     assert not read_table(tmp_path / "out" / "scans.tsv")
+
+
+def test_a_mask_is_resampled_once(
+    heads: list[dict[str, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried: list[Path] = []
+
+    def carry(role: str, path: Path, *others: Any) -> tuple[np.ndarray, str]:
+        carried.append(path)
+        return carry_mask(role, path, *others)
+
+    monkeypatch.setattr("jaxsal.preparation.scan.carry_mask", carry)
+    head = heads[0]
+    table = manifest(tmp_path, ("a", head["flair"], head["reference"]), columns="flair reference")
+    settings = PreparationSettings(("flair",), fixed="flair", register=False)
+    (record,) = prepare_cohort(read_cohort(table, ("flair",)), tmp_path / "out", settings, 1)
+    assert record.status == "finished"
+    assert carried == [head["reference"]]
 
 
 @pytest.mark.parametrize("kind", ["series", "colour"])

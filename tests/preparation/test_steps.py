@@ -13,6 +13,7 @@ from moved_heads import (
     T1_SHAPE,
     TRUE_MOVE,
     points,
+    save,
     t1_of,
     tissue,
 )
@@ -24,9 +25,11 @@ import jaxsal.preparation.register as registering
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.preparation.bias import bias_field
+from jaxsal.preparation.carry import carry_mask
 from jaxsal.preparation.picture import check_picture
 from jaxsal.preparation.register import elastix_matrix, register
 from jaxsal.preparation.resample import resample_image, resample_labels
+from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.preparation.similarity import mutual_information
 from jaxsal.volumes import Volume
 
@@ -50,6 +53,28 @@ def test_labels_are_resampled_as_by_scipy(shear: np.ndarray) -> None:
     assert found.dtype == np.int32
     assert set(np.unique(found)) == {0, 7, 70000}
     np.testing.assert_array_equal(found, by_scipy(labels, grid, T1_GRID, 0))
+
+
+@pytest.mark.parametrize("role", ["reference", "instances"])
+def test_lesions_that_vanish_are_counted(role: str, tmp_path: Path) -> None:
+    fine = Grid((24, 24, 24), np.eye(4))
+    coarse = Grid((8, 8, 8), np.diag([3.0, 3, 3, 1]))  # its voxels are at 0, 3, 6, ...
+    labels = np.zeros(fine.shape, np.int32)
+    labels[2:7, 2:7, 2:7], labels[10, 10, 10], labels[16, 16, 17] = 1, 2, 5
+    path = save(tmp_path / "drawn.nii.gz", labels, fine.affine)
+    volumes = {
+        channel: Volume(np.ones(grid.shape, np.float32), grid, Path(f"{channel}.nii"))
+        for channel, grid in (("flair", fine), ("t1", coarse))
+    }
+    settings = PreparationSettings(mask_on="flair")
+    carried, note = carry_mask(role, path, volumes, settings, np.eye(4))
+    assert carried.dtype == (bool if role == "reference" else np.int32)
+    np.testing.assert_array_equal(carried > 0, labels[::3, ::3, ::3] > 0)
+    which = "" if role == "reference" else " (labels 2, 5)"
+    assert note == f"2 of 3 lesions in drawn.nii.gz{which} vanished between the voxels of t1.nii"
+    larger = np.where(labels == 1, 1, 0).astype(np.int32)
+    save(path, larger, fine.affine)
+    assert carry_mask(role, path, volumes, settings, np.eye(4))[1] == ""
 
 
 def test_images_are_resampled_as_by_scipy_and_zeros_stay() -> None:
