@@ -14,7 +14,7 @@ from jaxsal.experiments.aggregation_figure import Example, draw
 from jaxsal.experiments.drawing import UNITS
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import AggregationSettings
-from jaxsal.experiments.statistics import FEWEST, median_interval, rank_correlation
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, median_interval, rank_correlation
 from jaxsal.experiments.study import Study
 from jaxsal.scan.results import Row
 from jaxsal.settings import Aggregate, SmoothGradSettings
@@ -112,7 +112,7 @@ def _dependence(rows: Sequence[Row], aggregate: str, channel: str, extreme: str)
     order = np.argsort(volumes, kind="stable")
     third = len(order) // 3
     small, large = peaks[order[:third]], peaks[order[len(order) - third :]]
-    enough = third >= FEWEST
+    enough = third >= FEWEST_IN_GROUP
     medians = [float(np.median(part)) if enough else None for part in (small, large)]
     first, last = medians
     return {

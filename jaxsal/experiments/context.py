@@ -13,7 +13,7 @@ from jaxsal.experiments.context_curve import PLATEAU, Curve, curve_of
 from jaxsal.experiments.context_figure import context_figure
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import ContextSettings
-from jaxsal.experiments.statistics import FEWEST
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.surroundings import ContextScores, context_scores
 from jaxsal.lesions import Instance
@@ -56,7 +56,7 @@ def context(study: Study, settings: ContextSettings) -> Findings:
         study.note(none_of_volume(volumes, settings.volume))
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     curve = curve_of(rows)
-    if curve.lesions < FEWEST:
+    if curve.lesions < FEWEST_IN_GROUP:
         study.note(
             f"mean and standard deviation are those of {counted(curve.lesions, 'lesion')}, which "
             f"tells little; {another_range(volumes)}"

@@ -18,9 +18,10 @@ from jaxsal.experiments.heads import head
 from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.settings import GroupsSettings
-from jaxsal.experiments.statistics import FEWEST, difference, holm, median_interval
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, difference, holm, median_interval
 from jaxsal.experiments.study import Derived, Study
 from jaxsal.report.distributions import draw_distribution
+from jaxsal.report.wording import counted
 from jaxsal.scan.results import Row
 from jaxsal.volumes import read_mask
 
@@ -125,11 +126,13 @@ def _note(study: Study, settings: GroupsSettings, groups: Mapping[str, Sequence[
     empty = [kind for kind, rows in groups.items() if not rows]
     if empty:
         study.note(f"there are none of {', '.join(empty)}: they are in no comparison")
-    few = [f"{kind} ({len(rows)})" for kind, rows in groups.items() if 0 < len(rows) < FEWEST]
+    few = [
+        f"{kind} ({len(rows)})" for kind, rows in groups.items() if 0 < len(rows) < FEWEST_IN_GROUP
+    ]
     if few:
         study.note(
-            f"too few to be tested, which needs {FEWEST} in each group: {', '.join(few)}; their p "
-            "is empty"
+            f"too few to be tested, which needs {FEWEST_IN_GROUP} in each group: "
+            f"{', '.join(few)}; their p is empty"
         )
     sizes = {
         kind: np.median([r["volume_mm3"] for r in rows]) for kind, rows in groups.items() if rows
@@ -196,7 +199,9 @@ def _tests(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> list
 
 def _draw(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> Figure:
     scans = len({row["scan"] for rows in groups.values() for row in rows})
-    figure = new_figure(5.2 * len(channels), 7.2, f"Peaks of the maps by kind, {scans:,} scan(s)")
+    figure = new_figure(
+        5.2 * len(channels), 7.2, f"Peaks of the maps by kind, {counted(scans, 'scan')}"
+    )
     axes = figure.subplots(len(EXTREMES), len(channels), squeeze=False, sharey="row")
     for (line, extreme), (column, channel) in product(enumerate(EXTREMES), enumerate(channels)):
         panel = axes[line, column]

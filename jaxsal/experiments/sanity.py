@@ -18,10 +18,10 @@ from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.sanity_figure import sanity_figure
 from jaxsal.experiments.settings import SanitySettings
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.experiments.study import Derived, Study
 from jaxsal.grid import Grid
 from jaxsal.lesions import Instance
-from jaxsal.report.distributions import FEWEST
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.predict import Prediction
 from jaxsal.scan.results import Row
@@ -61,7 +61,7 @@ def sanity(study: Study, settings: SanitySettings) -> Findings:
     rows = [row for row, _ in found]
     summary = _summary(rows, study.model.channels)
     for row in summary:
-        if row["n"] < FEWEST:
+        if row["n"] < FEWEST_IN_GROUP:
             study.note(f"{row['domain']}: medians are those of {row['n']}, which tells little")
     shown = _examples(found, opened)
     figure = sanity_figure(shown, rows, GROUPS, study.model.channels) if shown else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-FEWEST = 5
+FEWEST_IN_GROUP = 5
 """Values in each group that a test, or a correlation, needs here; of fewer none is told."""
 
 Interval = tuple[float, float]
@@ -51,8 +51,8 @@ class Difference:
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> Difference | None:
-    """The test of two groups of values; None if one has fewer than `FEWEST`."""
-    if min(len(first), len(second)) < FEWEST:
+    """The test of two groups of values; None if one has fewer than `FEWEST_IN_GROUP`."""
+    if min(len(first), len(second)) < FEWEST_IN_GROUP:
         return None
     found = stats.mannwhitneyu(first, second, alternative="two-sided")
     statistic = float(found.statistic)
@@ -75,7 +75,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's; None of fewer than `FEWEST` pairs, or if all values of one are alike."""
-    if len(first) < FEWEST or np.ptp(first) == 0 or np.ptp(second) == 0:
+    """Spearman's; None of fewer than `FEWEST_IN_GROUP` pairs, or if all values of one are alike."""
+    if len(first) < FEWEST_IN_GROUP or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(stats.spearmanr(first, second).statistic)

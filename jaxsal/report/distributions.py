@@ -30,7 +30,7 @@ COLOURS = {
     "class": "#d55e00",
 }
 OTHER = "#7f7f7f"
-FEWEST = 5  # values that make a violin; of fewer, a density would be invented
+FEWEST_IN_VIOLIN = 5  # values that make a violin; of fewer, a density would be invented
 INK, LINE = "#16191d", "#dfe3e8"  # the page's, replaced by its variables
 _VARIABLES = {INK: "var(--ink)", LINE: "var(--line)"}
 
@@ -102,7 +102,7 @@ def _finite_by_kind(rows: Sequence[Mapping[str, Value]], key: str) -> dict[str, 
 def _draw_kind(axes: Axes, place: int, values: NDArray[Any], colour: str) -> None:
     if values.size == 0:
         return
-    if values.size < FEWEST:
+    if values.size < FEWEST_IN_VIOLIN:
         axes.plot([place] * values.size, values, "o", color=colour, markersize=5)
     else:
         parts = axes.violinplot(values, [place], widths=0.8, showextrema=False)
