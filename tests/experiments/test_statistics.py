@@ -7,7 +7,9 @@ import pytest
 from scipy import stats
 
 from jaxsal.experiments.statistics import (
-    FEWEST_IN_GROUP,
+    FEWEST_IN_GROUP as FEWEST,
+)
+from jaxsal.experiments.statistics import (
     difference,
     holm,
     median_interval,
@@ -28,15 +30,10 @@ def test_superiority_counts_pairs_and_ties_by_half() -> None:
 
 
 def test_too_few_values_are_not_tested() -> None:
-    assert difference(np.arange(FEWEST_IN_GROUP - 1.0), np.arange(20.0)) is None
+    assert difference(np.arange(FEWEST - 1.0), np.arange(20.0)) is None
     assert difference(np.arange(20.0), np.array([])) is None
-    assert (
-        difference(np.arange(float(FEWEST_IN_GROUP)), np.arange(float(FEWEST_IN_GROUP)) + 10)
-        is not None
-    )
-    assert (
-        rank_correlation(np.arange(FEWEST_IN_GROUP - 1.0), np.arange(FEWEST_IN_GROUP - 1.0)) is None
-    )
+    assert difference(np.arange(float(FEWEST)), np.arange(float(FEWEST)) + 10) is not None
+    assert rank_correlation(np.arange(FEWEST - 1.0), np.arange(FEWEST - 1.0)) is None
     assert rank_correlation(np.ones(20), np.arange(20.0)) is None
 
 
