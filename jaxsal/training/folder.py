@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.checkpoints import save_model
+from jaxsal.cohort.storage.identity import require_same
 from jaxsal.cohort.storage.lock import Owner, Shard, locked
 from jaxsal.cohort.storage.records import write_json
 from jaxsal.errors import InputError
@@ -22,6 +23,7 @@ from jaxsal.model import Model
 _RUN, _COMMAND = "run.json", "train"
 MODELS = ("best", "last")
 _RESULTS = (*MODELS, "log.tsv", "tensorboard")
+_OTHER = "a training with other settings or scans, which cannot go on with these"
 
 
 class TrainingFolder:
@@ -95,7 +97,7 @@ class TrainingFolder:
             if overwrite:
                 self._remove_results()
             else:
-                _require_same(self.root, earlier, identity)
+                require_same(self.root, earlier, identity, _OTHER)
         self._mend()
         write_json(self.root / _RUN, {"command": _COMMAND, "identity": identity, **facts})
 
@@ -127,28 +129,3 @@ class TrainingFolder:
                     previous.rename(self.root / name)
             for partial in self.root.glob(f".{name}.*"):
                 shutil.rmtree(partial, ignore_errors=True)
-
-
-def _require_same(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    before, after = _flat(earlier), _flat(now)
-    changed = [
-        f"{name} was {before.get(name, 'not there')}, is {after.get(name, 'not there')}"
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
-    if changed:
-        raise InputError(
-            f"{root} holds a training with other settings, which cannot go on with these: "
-            f"{'; '.join(changed[:5])}{'; and more' if len(changed) > 5 else ''}. Choose another "
-            "folder, go on with the earlier settings, or begin anew with --overwrite"
-        )
-
-
-def _flat(tree: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(tree, Mapping):
-        return {name: tree}
-    return {
-        key: value
-        for child, inner in tree.items()
-        for key, value in _flat(inner, f"{name}.{child}" if name else str(child)).items()
-    }

@@ -197,7 +197,9 @@ def test_a_folder_is_of_one_training(
     config: Path, finished: Path, cohort: Path, tmp_path: Path
 ) -> None:
     other = read_config(config)
-    with pytest.raises(InputError, match=r"other settings.*run\.steps was 6, is 7.*--overwrite"):
+    with pytest.raises(
+        InputError, match=r"other settings or scans.*run\.steps was 6, is 7.*--overwrite"
+    ):
         runs.train(other.with_steps(7), finished)
     with pytest.raises(InputError, match="holds other files, such as s0"):
         run(config, cohort)
