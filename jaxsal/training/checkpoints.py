@@ -29,6 +29,7 @@ class Progress:
         best: figures of the best validation, with its step; {} before the first.
         waiting: number of validations since then.
         ended: why training is over; "" if it is not.
+        training: digest of all that the training's numbers depend on.
     """
 
     step: int = 0
@@ -40,6 +41,7 @@ class Progress:
     best: dict[str, float] = field(default_factory=dict)
     waiting: int = 0
     ended: str = ""
+    training: str = ""
 
     @property
     def best_score(self) -> float:
@@ -87,14 +89,15 @@ class Checkpoints:
                 "the same command then goes on from the last one"
             ) from error
 
-    def restore(self, state: TrainingState) -> tuple[TrainingState, Progress] | None:
+    def restore(self, state: TrainingState, training: str) -> tuple[TrainingState, Progress] | None:
         """The latest checkpoint, on the host; None if there is none.
 
         Args:
             state: of the same structure.
+            training: digest of the training that it must be of.
 
         Raises:
-            InputError: it is damaged, or of another network.
+            InputError: it is damaged, or of another training.
         """
         import orbax.checkpoint as ocp
 
@@ -113,9 +116,14 @@ class Checkpoints:
                 f"the checkpoint {self._folder / str(step)} is damaged: remove it to go on from "
                 f"the one before it, or begin anew ({str(error).splitlines()[0]})"
             ) from error
+        progress = Progress(**found["progress"])
+        if progress.training != training:
+            raise InputError(
+                f"the checkpoints in {self._folder} are of another training than this one: choose "
+                "another folder, or begin anew with --overwrite"
+            )
         values = [found["state"][name] for name in names]
-        restored = jax.tree.unflatten(jax.tree.structure(state), values)
-        return restored, Progress(**found["progress"])
+        return jax.tree.unflatten(jax.tree.structure(state), values), progress
 
     def close(self) -> None:
         """Ends what Orbax has running."""

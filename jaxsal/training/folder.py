@@ -92,7 +92,9 @@ class TrainingFolder:
     def _begin(
         self, identity: Mapping[str, Any], facts: Mapping[str, Any], *, overwrite: bool
     ) -> None:
-        if (self.root / _RUN).exists():
+        if not (self.root / _RUN).exists():
+            self._remove_results()  # hidden ones, where the others were removed by hand
+        else:
             earlier = self._identity()
             if overwrite:
                 self._remove_results()
@@ -114,9 +116,8 @@ class TrainingFolder:
 
     def _remove_results(self) -> None:
         """Removes what a run wrote, and nothing else; the copies of scans stay right."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        for name in _RESULTS:
-            path = self.root / name
+        hidden = [path for name in MODELS for path in self.root.glob(f".{name}.*")]
+        for path in (self.checkpoints, *hidden, *(self.root / name for name in _RESULTS)):
             if path.is_dir():
                 shutil.rmtree(path)
             path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import jax
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.read import read_cohort
+from jaxsal.cohort.storage.identity import digest
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
@@ -221,8 +222,9 @@ def _loop(
     if start.outputs is not None:
         loss = replace(loss, probability=start.outputs.probability)
     checkpoints = Checkpoints(folder.checkpoints, run.keep)
-    found = checkpoints.restore(state)
-    state, progress = found or (state, Progress())
+    training = digest(told["training"])
+    found = checkpoints.restore(state, training)
+    state, progress = found or (state, Progress(training=training))
     parts = [name for name, weight in loss.weights.items() if weight]
     return Loop(
         config=config,

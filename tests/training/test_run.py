@@ -197,9 +197,7 @@ def test_a_folder_is_of_one_training(
     config: Path, finished: Path, cohort: Path, tmp_path: Path
 ) -> None:
     other = read_config(config)
-    with pytest.raises(
-        InputError, match=r"other settings or scans.*run\.steps was 6, is 7.*--overwrite"
-    ):
+    with pytest.raises(InputError, match=r"other settings.*run\.steps was 6, is 7.*--overwrite"):
         runs.train(other.with_steps(7), finished)
     with pytest.raises(InputError, match="holds other files, such as s0"):
         run(config, cohort)
@@ -212,6 +210,23 @@ def test_a_folder_is_of_one_training(
 
     run(config, out, overwrite=True, reports=Reports(steps=again))
     assert_same_training(out, finished)
+
+
+def test_an_emptied_folder_begins_anew(
+    config: Path, cohort: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    shutil.copytree(finished / "last", out / ".last.1.previous")
+    for path in [path for path in out.iterdir() if path.name[0] != "."]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    other = write_config(
+        tmp_path, {"steps = 6": "steps = 1", '"scans.tsv"': f'"{cohort}/scans.tsv"'}
+    )
+    trained = run(other, out)
+    assert (trained.step, trained.ended) == (1, "all 1 steps are done")
+    assert load_model(out / "last").source["step"] == 1
+    assert not list(out.glob(".last*"))
 
 
 def test_training_that_comes_apart_keeps_what_there_was(
