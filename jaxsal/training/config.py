@@ -29,6 +29,14 @@ _FREE = {
     "data": ("cohort", "cache"),  # the scans themselves are compared
     "patches": ("workers",),
     "run": ("keep", "save_every", "tensorboard"),
+    "loss": ("maximum_instances",),  # as many as the scans have
+}
+# Of the losses' options those that are not chosen: the rest of the program must do the same.
+_NOT_CHOSEN = {
+    "probability": "follows from the network: softmax of two or more outputs, sigmoid of one, "
+    "or as the model of [network] from has it",
+    "target": "is the network's output 1, or its only one",
+    "maximum_instances": "is the largest number of lesions in a scan",
 }
 
 
@@ -173,7 +181,11 @@ def _augmentation(table: Mapping[str, Any], place: str) -> AugmentationSettings 
 
 def _loss(table: Mapping[str, Any], place: str) -> WeightedLoss:
     values = dict(table)
-    known = ["preset", *(field.name for field in fields(WeightedLoss))]
+    for name, rule in _NOT_CHOSEN.items():
+        if name in values:
+            raise InputError(f"{place} {name} {rule}: leave it out; got {values[name]!r}")
+    options = [f.name for f in fields(WeightedLoss) if f.name not in _NOT_CHOSEN]
+    known = ["preset", *options]
     check_known(place, values, known, "key")
     weights = [name for name in DICE_AND_BLOB.weights if name in values]
     preset = values.pop("preset", None)

@@ -105,7 +105,8 @@ def train(
             training, channels, start.preprocessing, config.data.cache or folder.scans
         )
         told = {"training": identity, "start": dict(start.source)}
-        loop = _loop(config, start, folder, placement, validation, told, reports)
+        lesions = max(scan.lesions for scan in scans)
+        loop = _loop(config, start, folder, placement, validation, lesions, told, reports)
         open_until_the_end.enter_context(closing(loop.checkpoints))
         open_until_the_end.enter_context(closing(loop.log))
         if not loop.progress.ended:
@@ -206,6 +207,7 @@ def _loop(
     folder: TrainingFolder,
     placement: Placement,
     validation: Sequence[Entry],
+    lesions: int,
     told: dict[str, Any],
     reports: Reports,
 ) -> Loop:
@@ -218,9 +220,11 @@ def _loop(
         start.config, run.precision, config.optimiser.momentum_per_batch, run.rematerialise
     )
     change = partial(augment, config.augmentation) if config.augmentation else None
-    loss = config.loss
-    if start.outputs is not None:
-        loss = replace(loss, probability=start.outputs.probability)
+    loss = replace(
+        config.loss,
+        probability=start.outputs.probability if start.outputs else "softmax",
+        maximum_instances=max(lesions, 1),  # of a scan, and so of a patch
+    )
     checkpoints = Checkpoints(folder.checkpoints, run.keep)
     training = digest(told["training"])
     found = checkpoints.restore(state, training)

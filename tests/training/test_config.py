@@ -89,6 +89,18 @@ def test_what_may_be_left_out_or_replaced(tmp_path: Path) -> None:
         ("[patches]", "[optimiser]\nacumulate = 2\n[patches]", r"did you mean accumulate\?"),
         ("[patches]", '[loss]\npreset = "dice"\n[patches]', r"preset must be one of dice-and-blob"),
         ("[patches]", "[loss]\nblob = -1\n[patches]", r"\[loss\] weights of losses must be 0 or"),
+        ("[patches]", "[loss]\nsmooth = -2\n[patches]", r"\[loss\] smooth of a loss must be 0 or"),
+        (
+            "[patches]",
+            '[loss]\nprobability = "sigmoid"\n[patches]',
+            r"\[loss\] probability follows from the network: .*leave it out; got 'sigmoid'",
+        ),
+        ("[patches]", "[loss]\ntarget = 0\n[patches]", r"target is the network's output 1.*got 0"),
+        (
+            "[patches]",
+            "[loss]\nmaximum_instances = 9\n[patches]",
+            r"maximum_instances is the largest number of lesions in a scan: leave it out",
+        ),
         (
             "[patches]",
             '[loss]\npreset = "dice-and-blob"\nfocal = 1\n[patches]',

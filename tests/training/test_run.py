@@ -229,6 +229,28 @@ def test_an_emptied_folder_begins_anew(
     assert not list(out.glob(".last*"))
 
 
+def test_the_step_is_given_what_follows_from_the_settings_and_the_scans(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class MadeError(Exception):
+        pass
+
+    def made(network: Any, loss: Any, *_: Any, **options: Any) -> None:
+        raise MadeError(network, loss)
+
+    monkeypatch.setattr(run_module, "make_update", made)
+    changes = {
+        '"scans.tsv"': f'"{cohort}/scans.tsv"',
+        "warm_up = 0": "warm_up = 0\naccumulate = 3\nmomentum = 0.729",
+    }
+    with pytest.raises(MadeError) as raised:
+        run(write_config(tmp_path, changes), tmp_path / "out")
+    network, loss = raised.value.args
+    assert network.momentum == pytest.approx(0.9)  # 0.9³ = 0.729
+    assert loss.maximum_instances == 3
+    assert loss.probability == "softmax"
+
+
 def test_training_that_comes_apart_keeps_what_there_was(
     config: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
