@@ -53,6 +53,9 @@ class TrainingConfig:
         loss: what is made small.
         optimiser: how.
         run: for how long, and what is done meanwhile.
+
+    Raises:
+        InputError: the rate would not come to its peak.
     """
 
     data: DataSettings
@@ -64,8 +67,24 @@ class TrainingConfig:
     optimiser: OptimiserSettings
     run: RunSettings
 
+    def __post_init__(self) -> None:
+        steps, optimiser = self.run.steps, self.optimiser
+        updates = steps // optimiser.accumulate
+        if optimiser.warm_up >= updates:
+            each = f" at every {optimiser.accumulate} steps" if optimiser.accumulate > 1 else ""
+            made = f"{updates} update{'' if updates == 1 else 's'}{each}"
+            raise InputError(
+                "[optimiser] warm_up must be less than the number of updates, for the rate to come "
+                f"to its peak; got {optimiser.warm_up}, and [run] steps = {steps} make {made}: "
+                f"set a warm_up such as {updates // 10}, or more steps"
+            )
+
     def with_steps(self, steps: int) -> TrainingConfig:
-        """The same for another number of steps."""
+        """The same for another number of steps.
+
+        Raises:
+            InputError: they are too few for the warm-up of the rate.
+        """
         return replace(self, run=replace(self.run, steps=steps))
 
     def identity(self) -> dict[str, Any]:
@@ -103,16 +122,12 @@ def read_config(path: Path) -> TrainingConfig:
     if network is not None:
         with told_in(here["patches"]):
             check_size(network, patches.size)
-    return TrainingConfig(
-        data,
-        network,
-        start,
-        patches,
-        _augmentation(tables["augmentation"], here["augmentation"]),
-        _loss(tables["loss"], here["loss"]),
-        settings_from(OptimiserSettings, tables["optimiser"], here["optimiser"]),
-        settings_from(RunSettings, tables["run"], here["run"]),
-    )
+    augmentation = _augmentation(tables["augmentation"], here["augmentation"])
+    loss = _loss(tables["loss"], here["loss"])
+    optimiser = settings_from(OptimiserSettings, tables["optimiser"], here["optimiser"])
+    run = settings_from(RunSettings, tables["run"], here["run"])
+    with told_in(f"{path}:"):
+        return TrainingConfig(data, network, start, patches, augmentation, loss, optimiser, run)
 
 
 def check_size(network: NetworkConfig, size: Triple) -> None:

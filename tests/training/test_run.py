@@ -176,6 +176,15 @@ def test_the_command_tells_how_training_ended(
         ([], "give a configuration and --out DIR, or --example NAME"),
         (["{config}"], "give a configuration and --out DIR"),
         (["{config}", "--example", "unet"], "--example prints a configuration and takes nothing"),
+        (
+            ["--example", "unet", "--steps", "5"],
+            "--example prints a configuration and takes nothing",
+        ),
+        (
+            ["--example", "unet", "--overwrite"],
+            "--example prints a configuration and takes nothing",
+        ),
+        (["--example", "unet", "--device", "cpu"], "--example prints a configuration and takes"),
         (["{config}", "--out", "{out}", "--steps", "0"], "steps must be 1 or more; got 0"),
         (["{config}", "--out", "{config}"], "is a file; give a folder"),
         (["{config}", "--out", "{out}", "--device", "gpu:9"], "there is no device 'gpu:9'"),
