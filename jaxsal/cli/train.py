@@ -93,7 +93,10 @@ def _reports(bar: ProgressBar) -> Any:
     def steps(done: int, total: int, figures: dict[str, float]) -> None:
         bar.count(done, total, _shown(figures))
 
-    return Reports(bar.stage, steps, bar.say)
+    def scans(done: int, total: int) -> None:
+        bar.count(done, total, "scans")
+
+    return Reports(bar.stage, steps, bar.say, scans)
 
 
 def _shown(figures: dict[str, float]) -> str:

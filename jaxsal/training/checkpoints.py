@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,8 +12,11 @@ import jax
 import numpy as np
 
 from jaxsal.checkpoints import quiet_orbax
+from jaxsal.cohort.storage.records import write_json
 from jaxsal.errors import InputError, OutputError
 from jaxsal.training.step import TrainingState
+
+_LATER = "progress.json"
 
 
 @dataclass
@@ -71,11 +75,16 @@ class Checkpoints:
     def save(self, state: TrainingState, progress: Progress) -> None:
         """Writes a checkpoint; older ones make way.
 
+        Of a step that has one already, as before its validation, only the progress is written.
+
         Raises:
             OutputError: it cannot be written.
         """
         import orbax.checkpoint as ocp
 
+        if progress.step in self._manager.all_steps():
+            write_json(self._later(progress.step), asdict(progress))
+            return
         content = ocp.args.Composite(
             state=ocp.args.StandardSave(_by_name(state)),
             progress=ocp.args.JsonSave(asdict(progress)),
@@ -116,7 +125,9 @@ class Checkpoints:
                 f"the checkpoint {self._folder / str(step)} is damaged: remove it to go on from "
                 f"the one before it, or begin anew ({str(error).splitlines()[0]})"
             ) from error
-        progress = Progress(**found["progress"])
+        later = self._later(step)
+        told = json.loads(later.read_bytes()) if later.exists() else found["progress"]
+        progress = Progress(**told)
         if progress.training != training:
             raise InputError(
                 f"the checkpoints in {self._folder} are of another training than this one: choose "
@@ -124,6 +135,10 @@ class Checkpoints:
             )
         values = [found["state"][name] for name in names]
         return jax.tree.unflatten(jax.tree.structure(state), values), progress
+
+    def _later(self, step: int) -> Path:
+        """Where the progress is that was made since a checkpoint was written."""
+        return self._folder / str(step) / _LATER
 
     def close(self) -> None:
         """Ends what Orbax has running."""
