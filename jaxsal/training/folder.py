@@ -21,6 +21,7 @@ from jaxsal.errors import InputError
 from jaxsal.model import Model
 
 _RUN, _COMMAND = "run.json", "train"
+_FILES = "files"  # what those of each scan hold
 MODELS = ("best", "last")
 _RESULTS = (*MODELS, "log.tsv", "tensorboard")
 _OTHER = "a training with other settings or scans, which cannot go on with these"
@@ -73,6 +74,21 @@ class TrainingFolder:
                 "to its rights and space"
             ) from error
 
+    def require_same_scans(self, files: Mapping[str, Any]) -> None:
+        """Refuses to go on with other scans, or others under the same names, than before.
+
+        Args:
+            files: what each scan's files hold, ready for JSON.
+
+        Raises:
+            InputError: it was begun with others.
+        """
+        told = json.loads((self.root / _RUN).read_bytes())
+        if _FILES in told:
+            require_same(self.root, {_FILES: told[_FILES]}, {_FILES: files}, _OTHER)
+        else:
+            write_json(self.root / _RUN, {**told, _FILES: files})
+
     def save(self, name: str, model: Model) -> None:
         """Writes one of `MODELS`, in place of the earlier one."""
         save_model(model, self.root / name, overwrite=True)
@@ -92,22 +108,21 @@ class TrainingFolder:
     def _begin(
         self, identity: Mapping[str, Any], facts: Mapping[str, Any], *, overwrite: bool
     ) -> None:
-        if not (self.root / _RUN).exists():
-            self._remove_results()  # hidden ones, where the others were removed by hand
+        told: dict[str, Any] = {"command": _COMMAND, "identity": identity, **facts}
+        earlier = self._earlier() if (self.root / _RUN).exists() else None
+        if earlier is None or overwrite:
+            self._remove_results()  # without earlier ones: hidden ones may have been left
         else:
-            earlier = self._identity()
-            if overwrite:
-                self._remove_results()
-            else:
-                require_same(self.root, earlier, identity, _OTHER)
+            require_same(self.root, earlier["identity"], identity, _OTHER)
+            told |= {name: earlier[name] for name in (_FILES,) if name in earlier}
         self._mend()
-        write_json(self.root / _RUN, {"command": _COMMAND, "identity": identity, **facts})
+        write_json(self.root / _RUN, told)
 
-    def _identity(self) -> dict[str, Any]:
+    def _earlier(self) -> dict[str, Any]:
         try:
             told = json.loads((self.root / _RUN).read_bytes())
-            if told["command"] == _COMMAND:
-                return dict(told["identity"])
+            if told["command"] == _COMMAND and isinstance(told["identity"], dict):
+                return dict(told)
         except (OSError, ValueError, KeyError, TypeError):
             pass
         raise InputError(

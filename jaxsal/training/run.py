@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import jax
 
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.sources.read import read_cohort
+from jaxsal.cohort.sources.read import read_cohort, tells_subjects
 from jaxsal.cohort.storage.identity import digest
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError, OutputError
@@ -29,6 +30,7 @@ from jaxsal.training.log import TrainingLog, columns, require_tensorboard
 from jaxsal.training.loop import Loop, Reports
 from jaxsal.training.optimiser import learning_rate, make_optimiser
 from jaxsal.training.patches import patch_batches
+from jaxsal.training.reading import check_scans
 from jaxsal.training.scans import open_scans
 from jaxsal.training.splits import split
 from jaxsal.training.step import Placement, initial_state, make_update
@@ -97,13 +99,30 @@ def train(
     entries = read_cohort(config.data.cohort, channels, config.data.select or None)
     training, validation = split(entries, config.data.validation, config.run.seed)
     _check_validation(config, validation)
-    placement = Placement(devices or default_devices(), config.patches.batch)
+    _tell_of_subjects(config, training, validation, reports)
+    placement = _placement(config, devices or default_devices(), reports)
     identity = config.identity() | _identity(config, start, training, validation)
     facts = {**software(), "devices": [str(device) for device in placement.devices]}
     with folder.opened(identity, facts, overwrite=overwrite), ExitStack() as open_until_the_end:
-        scans = open_scans(
-            training, channels, start.preprocessing, config.data.cache or folder.scans
+        total = len(training) + len(validation)
+        held = check_scans(
+            "validation",
+            validation,
+            channels,
+            start.preprocessing,
+            lambda done: reports.scans(done, total),
         )
+        scans = open_scans(
+            training,
+            channels,
+            start.preprocessing,
+            config.data.cache or folder.scans,
+            lambda done: reports.scans(len(validation) + done, total),
+        )
+        files = {scan.id: scan.files for scan in scans}
+        files |= {entry.id: files for entry, files in zip(validation, held, strict=True)}
+        folder.require_same_scans(files)
+        identity["files"] = digest(files)
         told = {"training": identity, "start": dict(start.source)}
         lesions = max(scan.lesions for scan in scans)
         loop = _loop(config, start, folder, placement, validation, lesions, told, reports)
@@ -172,12 +191,44 @@ def _loaded(folder: Path, config: TrainingConfig) -> Model:
     return model
 
 
-def _check_validation(config: TrainingConfig, validation: Sequence[Entry]) -> None:
-    nameless = [entry.id for entry in validation if entry.scan.reference is None]
-    if nameless:
-        raise InputError(
-            f"scans to validate on need a mask of the true lesions, and {nameless[0]} has none"
+def _tell_of_subjects(
+    config: TrainingConfig,
+    training: Sequence[Entry],
+    validation: Sequence[Entry],
+    reports: Reports,
+) -> None:
+    """Says how the scans are split, and warns if it cannot be told which are of one subject."""
+    told = [
+        f"{len(entries)} scan(s) of {len({entry.entities['subject'] for entry in entries})} "
+        f"subject(s) to {use}"
+        for use, entries in (("train on", training), ("validate on", validation))
+    ]
+    reports.say(", ".join(told))
+    scans = [*training, *validation]
+    alone = len({entry.entities["subject"] for entry in scans}) == len(scans)
+    if validation and alone and not tells_subjects(config.data.cohort):
+        warnings.warn(
+            f"{config.data.cohort} has no column 'subject', so that a subject with several scans "
+            "may be trained and validated on: add the column if there are such",
+            stacklevel=3,
         )
+
+
+def _placement(
+    config: TrainingConfig, devices: Sequence[jax.Device], reports: Reports
+) -> Placement:
+    batch = config.patches.batch
+    placement = Placement(devices, batch)
+    used = len(placement.devices)
+    if used < len(devices):
+        reports.say(
+            f"{used} of {len(devices)} devices are used, as many as divide the [patches] batch of "
+            f"{batch}: make it a multiple of {len(devices)} to use all"
+        )
+    return placement
+
+
+def _check_validation(config: TrainingConfig, validation: Sequence[Entry]) -> None:
     if config.run.patience and not validation:
         raise InputError(
             f"[run] patience counts validations, and there is no scan to validate on: set it to 0, "
