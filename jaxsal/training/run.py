@@ -12,19 +12,17 @@ from typing import Any
 
 import jax
 
-from jaxsal.checkpoints import load_model
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.read import read_cohort, tells_subjects
 from jaxsal.cohort.storage.identity import digest
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
-from jaxsal.nets.registry import REMATERIALISING
 from jaxsal.nets.training import TrainingFunction
 from jaxsal.scan.provenance import model_facts, software
 from jaxsal.training.augmentation import augment
 from jaxsal.training.checkpoints import Checkpoints, Progress
-from jaxsal.training.config import TrainingConfig, check_size
+from jaxsal.training.config import TrainingConfig
 from jaxsal.training.folder import TrainingFolder
 from jaxsal.training.log import TrainingLog, columns, require_tensorboard
 from jaxsal.training.loop import Loop, Reports
@@ -33,8 +31,8 @@ from jaxsal.training.patches import patch_batches
 from jaxsal.training.reading import check_scans
 from jaxsal.training.scans import open_scans
 from jaxsal.training.splits import split
+from jaxsal.training.start import starting_model
 from jaxsal.training.step import Placement, initial_state, make_update
-from jaxsal.training.tables import told_in
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def train(
     reports.stage("reading the scans")
     if config.run.tensorboard:
         require_tensorboard()
-    start = _start(config)
+    start = starting_model(config)
     channels, folder = start.channels, TrainingFolder(out)
     entries = read_cohort(config.data.cohort, channels, config.data.select or None)
     training, validation = split(entries, config.data.validation, config.run.seed)
@@ -159,36 +157,6 @@ def _out_of_memory_told() -> Iterator[None]:
             "out of memory in training: set a smaller [patches] batch with a larger [optimiser] "
             "accumulate, a smaller [patches] size, or [run] precision bfloat16 (on a GPU)"
         ) from error
-
-
-def _start(config: TrainingConfig) -> Model:
-    """The model that training begins from."""
-    run = config.run
-    if config.start is None:
-        assert config.network is not None  # or there would be a start
-        model = Model.initialise(config.network, config.data.channels, seed=run.seed)
-    else:
-        model = _loaded(config.start, config)
-    if run.rematerialise and model.config.kind not in REMATERIALISING:
-        raise InputError(f"[run] rematerialise is for {', '.join(REMATERIALISING)} alone")
-    return replace(model, rematerialise=run.rematerialise)
-
-
-def _loaded(folder: Path, config: TrainingConfig) -> Model:
-    model = load_model(folder)
-    if model.members > 1:
-        raise InputError(
-            f"{folder} is an ensemble of {model.members} networks, and training is of one: convert "
-            "one fold of it"
-        )
-    if config.data.channels and config.data.channels != model.channels:
-        raise InputError(
-            f"[data] channels must be those of {folder}, {', '.join(model.channels)}, or left out; "
-            f"got {', '.join(config.data.channels)}"
-        )
-    with told_in("[patches]"):
-        check_size(model.config, config.patches.size)
-    return model
 
 
 def _tell_of_subjects(
