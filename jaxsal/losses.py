@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.lesions import output_channel
@@ -24,6 +23,23 @@ from jaxsal.preprocessing import PROBABILITIES
 
 MAXIMUM_INSTANCES = 512
 """Largest label of a lesion, by default. The cost of the blob loss hardly depends on it."""
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "lesion_load": (lambda r: 0 < r < 1, "more than 0 and less than 1"),
+    "smooth": (lambda s: 0 <= s < inf, "0 or more"),
+    "gamma": (lambda g: 0 <= g < inf, "0 or more"),
+    "alpha": (lambda a: a is None or 0 <= a <= 1, "from 0 to 1, or None"),
+    "maximum_instances": (lambda n: n > 0, "1 or more"),
+    "probability": (lambda p: p in PROBABILITIES, f"one of {', '.join(PROBABILITIES)}"),
+}
+
+
+def _require(**options: Any) -> None:
+    for name, value in options.items():
+        valid, rule = _RULES[name]
+        if not valid(value):
+            raise InputError(f"{name} of a loss must be {rule}; got {value!r}")
 
 
 def normalised_dice_loss(
@@ -59,8 +75,7 @@ def normalised_dice_loss(
     Raises:
         InputError: the shapes do not fit, the labels are not integers or an option is not valid.
     """
-    _require(0 < lesion_load < 1, "lesion_load", "more than 0 and less than 1", lesion_load)
-    _require(smooth >= 0, "smooth", "0 or more", smooth)
+    _require(lesion_load=lesion_load, smooth=smooth)
     chance = jax.nn.sigmoid(_log_odds(logits, labels, target, probability))
     lesion = labels > 0
     true = jnp.where(lesion, chance, 0).sum((1, 2, 3))
@@ -100,8 +115,7 @@ def focal_loss(
     Raises:
         InputError: the shapes do not fit, the labels are not integers or an option is not valid.
     """
-    _require(gamma >= 0, "gamma", "0 or more", gamma)
-    _require(alpha is None or 0 <= alpha <= 1, "alpha", "from 0 to 1, or None", alpha)
+    _require(gamma=gamma, alpha=alpha)
     odds = _log_odds(logits, labels, target, probability)
     lesion = labels > 0
     # Log-odds of what is true: both factors come of it without the logarithm of a rounded p.
@@ -138,7 +152,7 @@ def blob_loss(
         probability: "softmax" over the channels, or "sigmoid" of each; of one channel, a sigmoid.
         lesion_load: r of the normalised Dice, more than 0 and less than 1; static.
         maximum_instances: the largest label there may be; static, so that nothing recompiles with
-            the number of lesions. Larger labels have no term of their own: `require_labels`.
+            the number of lesions. Larger labels have no term of their own.
 
     Returns:
         (), from 0 to 1.
@@ -146,8 +160,7 @@ def blob_loss(
     Raises:
         InputError: the shapes do not fit, the labels are not integers or an option is not valid.
     """
-    _require(0 < lesion_load < 1, "lesion_load", "more than 0 and less than 1", lesion_load)
-    _require(maximum_instances > 0, "maximum_instances", "1 or more", maximum_instances)
+    _require(lesion_load=lesion_load, maximum_instances=maximum_instances)
     chance = jax.nn.sigmoid(_log_odds(logits, labels, target, probability))
     false = jnp.where(labels > 0, 0, chance).sum((1, 2, 3))[:, None]
     true, positive = jax.vmap(partial(_sums_per_instance, maximum_instances))(chance, labels)
@@ -175,7 +188,7 @@ class WeightedLoss:
         maximum_instances: largest label in the blob loss.
 
     Raises:
-        InputError: a weight is negative or not finite, or all are 0.
+        InputError: a weight is negative or not finite, all are 0, or an option is not valid.
     """
 
     normalised_dice: float = 2.0
@@ -195,6 +208,7 @@ class WeightedLoss:
             raise InputError(
                 f"weights of losses must be 0 or more and finite, at least one above 0: {weights}"
             )
+        _require(**{name: getattr(self, name) for name in _RULES})
 
     @property
     def weights(self) -> dict[str, float]:
@@ -240,24 +254,6 @@ DICE_AND_FOCAL = WeightedLoss(normalised_dice=0.5, blob=0.0, focal=1.0)
 """Normalised Dice and focal loss, 0.5 : 1."""
 
 
-def require_labels(labels: np.ndarray, maximum_instances: int = MAXIMUM_INSTANCES) -> None:
-    """Refuses labels that the losses would misread; of arrays, before they go into a program.
-
-    Args:
-        labels: integers of any shape.
-        maximum_instances: the largest that there may be.
-
-    Raises:
-        InputError: a label is negative or larger.
-    """
-    smallest, largest = labels.min(initial=0), labels.max(initial=0)
-    if smallest < 0 or largest > maximum_instances:
-        raise InputError(
-            f"labels of lesions must lie between 0 and {maximum_instances}, got {smallest} to "
-            f"{largest}: renumber them, or set a larger maximum_instances"
-        )
-
-
 def _log_odds(logits: jax.Array, labels: jax.Array, target: int, probability: str) -> jax.Array:
     """Log-odds of lesion (B, X, Y, Z), at least float32: its probability is their sigmoid."""
     if logits.ndim != 5 or labels.shape != logits.shape[:-1]:
@@ -267,10 +263,7 @@ def _log_odds(logits: jax.Array, labels: jax.Array, target: int, probability: st
         )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise InputError(f"labels must be integers, one per lesion, got {labels.dtype}")
-    if probability not in PROBABILITIES:
-        raise InputError(
-            f"probability must be one of {', '.join(PROBABILITIES)}; got {probability!r}"
-        )
+    _require(probability=probability)
     channel = output_channel(target, logits.shape[-1])
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     odds = logits[..., channel]
@@ -315,8 +308,3 @@ def _mean_of(values: jax.Array, chosen: jax.Array) -> jax.Array:
     """Mean along the last axis of those that are chosen; 0 if none is."""
     total = jnp.where(chosen, values, 0).sum(-1)
     return total / jnp.maximum(chosen.sum(-1), 1)
-
-
-def _require(valid: bool, name: str, rule: str, received: float | None) -> None:
-    if not valid:
-        raise InputError(f"{name} of a loss must be {rule}, got {received}")

@@ -23,7 +23,6 @@ from jaxsal.losses import (
     blob_loss,
     focal_loss,
     normalised_dice_loss,
-    require_labels,
 )
 from jaxsal.metrics import normalised_dice
 
@@ -374,6 +373,18 @@ def test_options_that_are_not_valid_are_refused(loss, options, message):
         loss(*example(), **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("lesion_load", 3.0), ("smooth", -2.0), ("gamma", -1.0), ("gamma", float("nan"))),
+        *(("alpha", 3.0), ("maximum_instances", 0), ("probability", "none")),
+    ],
+)
+def test_options_of_a_weighted_loss_are_checked_as_it_is_made(name, value):
+    with pytest.raises(InputError, match=f"{name} of a loss must be"):
+        WeightedLoss(**{name: value})
+
+
 @pytest.mark.parametrize("weights", [(0, 0, 0), (-1, 1, 1), (float("nan"), 1, 0), (np.inf, 1, 0)])
 def test_weights_must_be_usable(weights):
     with pytest.raises(InputError, match="weights"):
@@ -388,13 +399,3 @@ def test_arrays_that_do_not_fit_are_refused():
         focal_loss(logits[0], labels[0])
     with pytest.raises(InputError, match="integers"):
         focal_loss(logits, labels.astype(np.float32))
-
-
-def test_labels_beyond_the_maximum_are_named():
-    _, labels = example()
-    require_labels(labels, 6)
-    require_labels(labels[:0])
-    with pytest.raises(InputError, match="between 0 and 5, got 0 to 6"):
-        require_labels(labels, 5)
-    with pytest.raises(InputError, match="got -1 to 0"):
-        require_labels(np.array([-1, 0]))

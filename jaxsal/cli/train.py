@@ -79,7 +79,8 @@ def run(options: argparse.Namespace) -> None:
 def _example(options: argparse.Namespace) -> str:
     from importlib.resources import files
 
-    if options.config or options.out:
+    given = (options.config, options.out, options.device, options.steps)
+    if options.overwrite or any(each is not None for each in given):
         raise InputError("--example prints a configuration and takes nothing else")
     folder = files("jaxsal.training") / "configurations"
     return (folder / f"{options.example}.toml").read_text(encoding="utf-8")
@@ -92,7 +93,10 @@ def _reports(bar: ProgressBar) -> Any:
     def steps(done: int, total: int, figures: dict[str, float]) -> None:
         bar.count(done, total, _shown(figures))
 
-    return Reports(bar.stage, steps, bar.say)
+    def scans(done: int, total: int) -> None:
+        bar.count(done, total, "scans")
+
+    return Reports(bar.stage, steps, bar.say, scans)
 
 
 def _shown(figures: dict[str, float]) -> str:

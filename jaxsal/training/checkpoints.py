@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,8 +12,11 @@ import jax
 import numpy as np
 
 from jaxsal.checkpoints import quiet_orbax
+from jaxsal.cohort.storage.records import write_json
 from jaxsal.errors import InputError, OutputError
 from jaxsal.training.step import TrainingState
+
+_LATER = "progress.json"
 
 
 @dataclass
@@ -29,6 +33,7 @@ class Progress:
         best: figures of the best validation, with its step; {} before the first.
         waiting: number of validations since then.
         ended: why training is over; "" if it is not.
+        training: digest of all that the training's numbers depend on.
     """
 
     step: int = 0
@@ -40,6 +45,7 @@ class Progress:
     best: dict[str, float] = field(default_factory=dict)
     waiting: int = 0
     ended: str = ""
+    training: str = ""
 
     @property
     def best_score(self) -> float:
@@ -69,11 +75,16 @@ class Checkpoints:
     def save(self, state: TrainingState, progress: Progress) -> None:
         """Writes a checkpoint; older ones make way.
 
+        Of a step that has one already, as before its validation, only the progress is written.
+
         Raises:
             OutputError: it cannot be written.
         """
         import orbax.checkpoint as ocp
 
+        if progress.step in self._manager.all_steps():
+            write_json(self._later(progress.step), asdict(progress))
+            return
         content = ocp.args.Composite(
             state=ocp.args.StandardSave(_by_name(state)),
             progress=ocp.args.JsonSave(asdict(progress)),
@@ -87,14 +98,15 @@ class Checkpoints:
                 "the same command then goes on from the last one"
             ) from error
 
-    def restore(self, state: TrainingState) -> tuple[TrainingState, Progress] | None:
+    def restore(self, state: TrainingState, training: str) -> tuple[TrainingState, Progress] | None:
         """The latest checkpoint, on the host; None if there is none.
 
         Args:
             state: of the same structure.
+            training: digest of the training that it must be of.
 
         Raises:
-            InputError: it is damaged, or of another network.
+            InputError: it is damaged, or of another training.
         """
         import orbax.checkpoint as ocp
 
@@ -113,9 +125,20 @@ class Checkpoints:
                 f"the checkpoint {self._folder / str(step)} is damaged: remove it to go on from "
                 f"the one before it, or begin anew ({str(error).splitlines()[0]})"
             ) from error
+        later = self._later(step)
+        told = json.loads(later.read_bytes()) if later.exists() else found["progress"]
+        progress = Progress(**told)
+        if progress.training != training:
+            raise InputError(
+                f"the checkpoints in {self._folder} are of another training than this one: choose "
+                "another folder, or begin anew with --overwrite"
+            )
         values = [found["state"][name] for name in names]
-        restored = jax.tree.unflatten(jax.tree.structure(state), values)
-        return restored, Progress(**found["progress"])
+        return jax.tree.unflatten(jax.tree.structure(state), values), progress
+
+    def _later(self, step: int) -> Path:
+        """Where the progress is that was made since a checkpoint was written."""
+        return self._folder / str(step) / _LATER
 
     def close(self) -> None:
         """Ends what Orbax has running."""

@@ -29,6 +29,14 @@ _FREE = {
     "data": ("cohort", "cache"),  # the scans themselves are compared
     "patches": ("workers",),
     "run": ("keep", "save_every", "tensorboard"),
+    "loss": ("maximum_instances",),  # as many as the scans have
+}
+# Of the losses' options those that are not chosen: the rest of the program must do the same.
+_NOT_CHOSEN = {
+    "probability": "follows from the network: softmax of two or more outputs, sigmoid of one, "
+    "or as the model of [network] from has it",
+    "target": "is the network's output 1, or its only one",
+    "maximum_instances": "is the largest number of lesions in a scan",
 }
 
 
@@ -45,6 +53,9 @@ class TrainingConfig:
         loss: what is made small.
         optimiser: how.
         run: for how long, and what is done meanwhile.
+
+    Raises:
+        InputError: the rate would not come to its peak.
     """
 
     data: DataSettings
@@ -56,8 +67,24 @@ class TrainingConfig:
     optimiser: OptimiserSettings
     run: RunSettings
 
+    def __post_init__(self) -> None:
+        steps, optimiser = self.run.steps, self.optimiser
+        updates = steps // optimiser.accumulate
+        if optimiser.warm_up >= updates:
+            each = f" at every {optimiser.accumulate} steps" if optimiser.accumulate > 1 else ""
+            made = f"{updates} update{'' if updates == 1 else 's'}{each}"
+            raise InputError(
+                "[optimiser] warm_up must be less than the number of updates, for the rate to come "
+                f"to its peak; got {optimiser.warm_up}, and [run] steps = {steps} make {made}: "
+                f"set a warm_up such as {updates // 10}, or more steps"
+            )
+
     def with_steps(self, steps: int) -> TrainingConfig:
-        """The same for another number of steps."""
+        """The same for another number of steps.
+
+        Raises:
+            InputError: they are too few for the warm-up of the rate.
+        """
         return replace(self, run=replace(self.run, steps=steps))
 
     def identity(self) -> dict[str, Any]:
@@ -95,16 +122,12 @@ def read_config(path: Path) -> TrainingConfig:
     if network is not None:
         with told_in(here["patches"]):
             check_size(network, patches.size)
-    return TrainingConfig(
-        data,
-        network,
-        start,
-        patches,
-        _augmentation(tables["augmentation"], here["augmentation"]),
-        _loss(tables["loss"], here["loss"]),
-        settings_from(OptimiserSettings, tables["optimiser"], here["optimiser"]),
-        settings_from(RunSettings, tables["run"], here["run"]),
-    )
+    augmentation = _augmentation(tables["augmentation"], here["augmentation"])
+    loss = _loss(tables["loss"], here["loss"])
+    optimiser = settings_from(OptimiserSettings, tables["optimiser"], here["optimiser"])
+    run = settings_from(RunSettings, tables["run"], here["run"])
+    with told_in(f"{path}:"):
+        return TrainingConfig(data, network, start, patches, augmentation, loss, optimiser, run)
 
 
 def check_size(network: NetworkConfig, size: Triple) -> None:
@@ -173,7 +196,11 @@ def _augmentation(table: Mapping[str, Any], place: str) -> AugmentationSettings 
 
 def _loss(table: Mapping[str, Any], place: str) -> WeightedLoss:
     values = dict(table)
-    known = ["preset", *(field.name for field in fields(WeightedLoss))]
+    for name, rule in _NOT_CHOSEN.items():
+        if name in values:
+            raise InputError(f"{place} {name} {rule}: leave it out; got {values[name]!r}")
+    options = [f.name for f in fields(WeightedLoss) if f.name not in _NOT_CHOSEN]
+    known = ["preset", *options]
     check_known(place, values, known, "key")
     weights = [name for name in DICE_AND_BLOB.weights if name in values]
     preset = values.pop("preset", None)

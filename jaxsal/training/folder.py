@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.checkpoints import save_model
+from jaxsal.cohort.storage.identity import require_same
 from jaxsal.cohort.storage.lock import Owner, Shard, locked
 from jaxsal.cohort.storage.records import write_json
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 
 _RUN, _COMMAND = "run.json", "train"
+_FILES = "files"  # what those of each scan hold
 MODELS = ("best", "last")
 _RESULTS = (*MODELS, "log.tsv", "tensorboard")
+_OTHER = "a training with other settings or scans, which cannot go on with these"
 
 
 class TrainingFolder:
@@ -71,6 +74,21 @@ class TrainingFolder:
                 "to its rights and space"
             ) from error
 
+    def require_same_scans(self, files: Mapping[str, Any]) -> None:
+        """Refuses to go on with other scans, or others under the same names, than before.
+
+        Args:
+            files: what each scan's files hold, ready for JSON.
+
+        Raises:
+            InputError: it was begun with others.
+        """
+        told = json.loads((self.root / _RUN).read_bytes())
+        if _FILES in told:
+            require_same(self.root, {_FILES: told[_FILES]}, {_FILES: files}, _OTHER)
+        else:
+            write_json(self.root / _RUN, {**told, _FILES: files})
+
     def save(self, name: str, model: Model) -> None:
         """Writes one of `MODELS`, in place of the earlier one."""
         save_model(model, self.root / name, overwrite=True)
@@ -90,20 +108,21 @@ class TrainingFolder:
     def _begin(
         self, identity: Mapping[str, Any], facts: Mapping[str, Any], *, overwrite: bool
     ) -> None:
-        if (self.root / _RUN).exists():
-            earlier = self._identity()
-            if overwrite:
-                self._remove_results()
-            else:
-                _require_same(self.root, earlier, identity)
+        told: dict[str, Any] = {"command": _COMMAND, "identity": identity, **facts}
+        earlier = self._earlier() if (self.root / _RUN).exists() else None
+        if earlier is None or overwrite:
+            self._remove_results()  # without earlier ones: hidden ones may have been left
+        else:
+            require_same(self.root, earlier["identity"], identity, _OTHER)
+            told |= {name: earlier[name] for name in (_FILES,) if name in earlier}
         self._mend()
-        write_json(self.root / _RUN, {"command": _COMMAND, "identity": identity, **facts})
+        write_json(self.root / _RUN, told)
 
-    def _identity(self) -> dict[str, Any]:
+    def _earlier(self) -> dict[str, Any]:
         try:
             told = json.loads((self.root / _RUN).read_bytes())
-            if told["command"] == _COMMAND:
-                return dict(told["identity"])
+            if told["command"] == _COMMAND and isinstance(told["identity"], dict):
+                return dict(told)
         except (OSError, ValueError, KeyError, TypeError):
             pass
         raise InputError(
@@ -112,9 +131,8 @@ class TrainingFolder:
 
     def _remove_results(self) -> None:
         """Removes what a run wrote, and nothing else; the copies of scans stay right."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        for name in _RESULTS:
-            path = self.root / name
+        hidden = [path for name in MODELS for path in self.root.glob(f".{name}.*")]
+        for path in (self.checkpoints, *hidden, *(self.root / name for name in _RESULTS)):
             if path.is_dir():
                 shutil.rmtree(path)
             path.unlink(missing_ok=True)
@@ -127,28 +145,3 @@ class TrainingFolder:
                     previous.rename(self.root / name)
             for partial in self.root.glob(f".{name}.*"):
                 shutil.rmtree(partial, ignore_errors=True)
-
-
-def _require_same(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    before, after = _flat(earlier), _flat(now)
-    changed = [
-        f"{name} was {before.get(name, 'not there')}, is {after.get(name, 'not there')}"
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
-    if changed:
-        raise InputError(
-            f"{root} holds a training with other settings, which cannot go on with these: "
-            f"{'; '.join(changed[:5])}{'; and more' if len(changed) > 5 else ''}. Choose another "
-            "folder, go on with the earlier settings, or begin anew with --overwrite"
-        )
-
-
-def _flat(tree: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(tree, Mapping):
-        return {name: tree}
-    return {
-        key: value
-        for child, inner in tree.items()
-        for key, value in _flat(inner, f"{name}.{child}" if name else str(child)).items()
-    }

@@ -36,11 +36,13 @@ class Reports:
         stage: of what is being done.
         steps: of the number of batches so far, of all, and of figures of the last row.
         say: of what should stay on the screen.
+        scans: of the number of scans that were read, and of all.
     """
 
     stage: Callable[[str], None] = lambda stage: None
     steps: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None
     say: Callable[[str], None] = lambda line: None
+    scans: Callable[[int, int], None] = lambda done, total: None
 
 
 class _InterruptedError(Exception):
@@ -86,7 +88,6 @@ class Loop:
         self._pace = Pace()
         self._shown: dict[str, float] = {}
         self._compiled = False
-        self._saved = self.progress.step
 
     def run(self, batches: Batches) -> None:
         """Steps until the training is over.
@@ -168,6 +169,8 @@ class Loop:
         is_logged = step != progress.logged
         if is_logged and (validates or is_last or step % run.log_every == 0):
             self._collect()
+            if validates:
+                self._save()  # lest the steps since the last checkpoint are lost by its failure
             self._write_row(self._validated() if validates else None)
         if is_last and not progress.ended:
             progress.ended = f"all {run.steps} steps are done"
@@ -228,15 +231,12 @@ class Loop:
 
     def _save(self) -> None:
         """The checkpoint, and the model that goes with it."""
-        if self._saved == self.progress.step:  # by a run that was interrupted here
-            return
         self._collect()
         now = time.perf_counter()
         self.progress.seconds += now - self._clock
         self._clock = now
         self.folder.save("last", self._model())
         self.checkpoints.save(self.state, self.progress)
-        self._saved = self.progress.step
 
     def _model(self) -> Model:
         """The network as it is now, on the first device."""

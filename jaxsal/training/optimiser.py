@@ -52,13 +52,11 @@ def learning_rate(settings: OptimiserSettings, steps: int) -> optax.Schedule:
 
     Args:
         settings: of the optimiser.
-        steps: number of batches in the whole training.
+        steps: number of batches in the whole training, for more updates than those of the warm-up.
     """
-    updates = max(steps // settings.accumulate, 1)
+    updates = steps // settings.accumulate
     first = settings.rate / (settings.warm_up + 1)  # 0 would waste the first update
-    return optax.warmup_cosine_decay_schedule(
-        first, settings.rate, settings.warm_up, max(updates, settings.warm_up + 1)
-    )
+    return optax.warmup_cosine_decay_schedule(first, settings.rate, settings.warm_up, updates)
 
 
 def make_optimiser(

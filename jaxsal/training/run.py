@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -11,27 +12,27 @@ from typing import Any
 
 import jax
 
-from jaxsal.checkpoints import load_model
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.sources.read import read_cohort
+from jaxsal.cohort.sources.read import read_cohort, tells_subjects
+from jaxsal.cohort.storage.identity import digest
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
-from jaxsal.nets.registry import REMATERIALISING
 from jaxsal.nets.training import TrainingFunction
 from jaxsal.scan.provenance import model_facts, software
 from jaxsal.training.augmentation import augment
 from jaxsal.training.checkpoints import Checkpoints, Progress
-from jaxsal.training.config import TrainingConfig, check_size
+from jaxsal.training.config import TrainingConfig
 from jaxsal.training.folder import TrainingFolder
 from jaxsal.training.log import TrainingLog, columns, require_tensorboard
 from jaxsal.training.loop import Loop, Reports
 from jaxsal.training.optimiser import learning_rate, make_optimiser
 from jaxsal.training.patches import patch_batches
+from jaxsal.training.reading import check_scans
 from jaxsal.training.scans import open_scans
 from jaxsal.training.splits import split
+from jaxsal.training.start import starting_model
 from jaxsal.training.step import Placement, initial_state, make_update
-from jaxsal.training.tables import told_in
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,38 @@ def train(
     reports.stage("reading the scans")
     if config.run.tensorboard:
         require_tensorboard()
-    start = _start(config)
+    start = starting_model(config)
     channels, folder = start.channels, TrainingFolder(out)
     entries = read_cohort(config.data.cohort, channels, config.data.select or None)
     training, validation = split(entries, config.data.validation, config.run.seed)
     _check_validation(config, validation)
-    placement = Placement(devices or default_devices(), config.patches.batch)
+    _tell_of_subjects(config, training, validation, reports)
+    placement = _placement(config, devices or default_devices(), reports)
     identity = config.identity() | _identity(config, start, training, validation)
     facts = {**software(), "devices": [str(device) for device in placement.devices]}
     with folder.opened(identity, facts, overwrite=overwrite), ExitStack() as open_until_the_end:
-        scans = open_scans(
-            training, channels, start.preprocessing, config.data.cache or folder.scans
+        total = len(training) + len(validation)
+        held = check_scans(
+            "validation",
+            validation,
+            channels,
+            start.preprocessing,
+            lambda done: reports.scans(done, total),
         )
+        scans = open_scans(
+            training,
+            channels,
+            start.preprocessing,
+            config.data.cache or folder.scans,
+            lambda done: reports.scans(len(validation) + done, total),
+        )
+        files = {scan.id: scan.files for scan in scans}
+        files |= {entry.id: files for entry, files in zip(validation, held, strict=True)}
+        folder.require_same_scans(files)
+        identity["files"] = digest(files)
         told = {"training": identity, "start": dict(start.source)}
-        loop = _loop(config, start, folder, placement, validation, told, reports)
+        lesions = max(scan.lesions for scan in scans)
+        loop = _loop(config, start, folder, placement, validation, lesions, told, reports)
         open_until_the_end.enter_context(closing(loop.checkpoints))
         open_until_the_end.enter_context(closing(loop.log))
         if not loop.progress.ended:
@@ -140,42 +159,44 @@ def _out_of_memory_told() -> Iterator[None]:
         ) from error
 
 
-def _start(config: TrainingConfig) -> Model:
-    """The model that training begins from."""
-    run = config.run
-    if config.start is None:
-        assert config.network is not None  # or there would be a start
-        model = Model.initialise(config.network, config.data.channels, seed=run.seed)
-    else:
-        model = _loaded(config.start, config)
-    if run.rematerialise and model.config.kind not in REMATERIALISING:
-        raise InputError(f"[run] rematerialise is for {', '.join(REMATERIALISING)} alone")
-    return replace(model, rematerialise=run.rematerialise)
+def _tell_of_subjects(
+    config: TrainingConfig,
+    training: Sequence[Entry],
+    validation: Sequence[Entry],
+    reports: Reports,
+) -> None:
+    """Says how the scans are split, and warns if it cannot be told which are of one subject."""
+    told = [
+        f"{len(entries)} scan(s) of {len({entry.entities['subject'] for entry in entries})} "
+        f"subject(s) to {use}"
+        for use, entries in (("train on", training), ("validate on", validation))
+    ]
+    reports.say(", ".join(told))
+    scans = [*training, *validation]
+    alone = len({entry.entities["subject"] for entry in scans}) == len(scans)
+    if validation and alone and not tells_subjects(config.data.cohort):
+        warnings.warn(
+            f"{config.data.cohort} has no column 'subject', so that a subject with several scans "
+            "may be trained and validated on: add the column if there are such",
+            stacklevel=3,
+        )
 
 
-def _loaded(folder: Path, config: TrainingConfig) -> Model:
-    model = load_model(folder)
-    if model.members > 1:
-        raise InputError(
-            f"{folder} is an ensemble of {model.members} networks, and training is of one: convert "
-            "one fold of it"
+def _placement(
+    config: TrainingConfig, devices: Sequence[jax.Device], reports: Reports
+) -> Placement:
+    batch = config.patches.batch
+    placement = Placement(devices, batch)
+    used = len(placement.devices)
+    if used < len(devices):
+        reports.say(
+            f"{used} of {len(devices)} devices are used, as many as divide the [patches] batch of "
+            f"{batch}: make it a multiple of {len(devices)} to use all"
         )
-    if config.data.channels and config.data.channels != model.channels:
-        raise InputError(
-            f"[data] channels must be those of {folder}, {', '.join(model.channels)}, or left out; "
-            f"got {', '.join(config.data.channels)}"
-        )
-    with told_in("[patches]"):
-        check_size(model.config, config.patches.size)
-    return model
+    return placement
 
 
 def _check_validation(config: TrainingConfig, validation: Sequence[Entry]) -> None:
-    nameless = [entry.id for entry in validation if entry.scan.reference is None]
-    if nameless:
-        raise InputError(
-            f"scans to validate on need a mask of the true lesions, and {nameless[0]} has none"
-        )
     if config.run.patience and not validation:
         raise InputError(
             f"[run] patience counts validations, and there is no scan to validate on: set it to 0, "
@@ -205,6 +226,7 @@ def _loop(
     folder: TrainingFolder,
     placement: Placement,
     validation: Sequence[Entry],
+    lesions: int,
     told: dict[str, Any],
     reports: Reports,
 ) -> Loop:
@@ -217,12 +239,15 @@ def _loop(
         start.config, run.precision, config.optimiser.momentum_per_batch, run.rematerialise
     )
     change = partial(augment, config.augmentation) if config.augmentation else None
-    loss = config.loss
-    if start.outputs is not None:
-        loss = replace(loss, probability=start.outputs.probability)
+    loss = replace(
+        config.loss,
+        probability=start.outputs.probability if start.outputs else "softmax",
+        maximum_instances=max(lesions, 1),  # of a scan, and so of a patch
+    )
     checkpoints = Checkpoints(folder.checkpoints, run.keep)
-    found = checkpoints.restore(state)
-    state, progress = found or (state, Progress())
+    training = digest(told["training"])
+    found = checkpoints.restore(state, training)
+    state, progress = found or (state, Progress(training=training))
     parts = [name for name, weight in loss.weights.items() if weight]
     return Loop(
         config=config,

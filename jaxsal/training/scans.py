@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,17 @@ from typing import Any
 import numpy as np
 
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.sources.problems import refuse
 from jaxsal.cohort.storage.records import Stamp, stamps, write_json
-from jaxsal.cores import available_cores
-from jaxsal.errors import InputError, OutputError
+from jaxsal.errors import OutputError
 from jaxsal.files import whole_file
 from jaxsal.lesions import components
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.scan.loading import load_files, warn_of
+from jaxsal.training.reading import Contents, contents, read_all
 from jaxsal.types import Triple
 
 _FORM = 1  # of the copies: another one is not used
-_READERS = 4  # each holds a scan in memory
-_ARRAYS = ("image", "labels", "voxels", "starts")
+_ARRAYS = ("image", "voxels", "starts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,25 +32,23 @@ class TrainingScan:
 
     Attributes:
         id: what its owner calls it.
-        subject: whose it is.
         image: (X, Y, Z, C) float32, normalised as for inference; mapped from a file.
-        labels: (X, Y, Z) int16 or int32, 0 in the background, lesions 1, 2, ...: the 18-connected
-            components of the reference, however small; mapped from a file.
-        voxels: (V, 3) int32, the voxels of lesion 1, then of lesion 2, ...
+        voxels: (V, 3) int32, the voxels of lesion 1, then of lesion 2, ...: the 18-connected
+            components of the reference, however small.
         starts: (lesions + 1,) int64, where each lesion's voxels begin, and their number.
+        files: what its files held.
     """
 
     id: str
-    subject: str
     image: np.ndarray
-    labels: np.ndarray
     voxels: np.ndarray
     starts: np.ndarray
+    files: Contents = field(default_factory=dict)
 
     @property
     def shape(self) -> Triple:
         """Number of voxels along X, Y, Z."""
-        x, y, z = self.labels.shape
+        x, y, z, _ = self.image.shape
         return x, y, z
 
     @property
@@ -73,6 +68,7 @@ def open_scans(
     channels: Sequence[str],
     preprocessing: Preprocessing | None,
     cache: Path,
+    on_scan: Callable[[int], None] = lambda done: None,
 ) -> list[TrainingScan]:
     """Opens scans for training, from their copies where these are still right.
 
@@ -81,8 +77,9 @@ def open_scans(
         channels: of the network, one per image.
         preprocessing: what the images must undergo; None: each is z-scored over its non-zero
             voxels.
-        cache: the folder of the copies, about 4 (C + 1) bytes per voxel. A copy is used again as
-            long as the scan's files have the same content, and made anew otherwise.
+        cache: the folder of the copies, about 4 C bytes per voxel. A copy is used again as long as
+            the scan's files have the same content, and made anew otherwise.
+        on_scan: called after each scan, with how many are done.
 
     Returns:
         The scans in the order of the entries, cropped to the box that the network is given.
@@ -91,30 +88,8 @@ def open_scans(
         InputError: scans have no reference or files that cannot be used, all told at once.
         OutputError: the cache cannot be written.
     """
-    nameless = [
-        f"{entry.id}: no mask of the true lesions: give it in a column 'reference', or select it "
-        "in a BIDS folder"
-        for entry in entries
-        if entry.scan.reference is None
-    ]
-    refuse("training", nameless)
-    opened = partial(_tried, tuple(channels), preprocessing, cache)
-    with ThreadPoolExecutor(min(_READERS, available_cores()), "scans") as pool:
-        found = list(pool.map(opened, entries))
-    refuse("training", [scan for scan in found if isinstance(scan, str)])
-    return [scan for scan in found if isinstance(scan, TrainingScan)]
-
-
-def _tried(
-    channels: tuple[str, ...], preprocessing: Preprocessing | None, cache: Path, entry: Entry
-) -> TrainingScan | str:
-    """The scan, or why it cannot be used."""
-    try:
-        return _opened(entry, channels, preprocessing, cache)
-    except OutputError:
-        raise
-    except InputError as error:
-        return f"{entry.id}: {' '.join(str(error).splitlines())}"
+    opened = partial(_opened, channels=tuple(channels), preprocessing=preprocessing, cache=cache)
+    return read_all("training", entries, opened, on_scan)
 
 
 def _opened(
@@ -131,9 +106,11 @@ def _opened(
     folder = cache / f"{entry.stem}-{key}"
     if not _is_current(folder, made, entry, channels):
         _copy(folder, made, entry, channels, preprocessing)
-    image, labels = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS[:2])
-    voxels, starts = (np.load(folder / f"{name}.npy") for name in _ARRAYS[2:])
-    return TrainingScan(entry.id, entry.entities["subject"], image, labels, voxels, starts)
+    image = np.load(folder / "image.npy", mmap_mode="r")
+    voxels, starts = (np.load(folder / f"{name}.npy") for name in _ARRAYS[1:])
+    told = json.loads((folder / "scan.json").read_bytes())
+    files = contents({role: stamp and Stamp(**stamp) for role, stamp in told["inputs"].items()})
+    return TrainingScan(entry.id, image, voxels, starts, files)
 
 
 def _is_current(
@@ -179,15 +156,13 @@ def _copy(
 def _arrays(
     entry: Entry, channels: tuple[str, ...], preprocessing: Preprocessing | None
 ) -> tuple[np.ndarray, ...]:
-    """Image, labels, and the lesions' voxels with their starts."""
+    """The image, and the lesions' voxels with their starts."""
     loaded = load_files(entry.scan, channels, preprocessing)
     warn_of(f"{entry.id}: {note}" for note in loaded.notes)
     assert loaded.reference is not None  # as every entry has one
     labels = components(loaded.reference[loaded.box], loaded.grid.voxel_volume, 0.0)
     voxels, starts = lesion_voxels(labels)
-    if labels.max(initial=0) <= np.iinfo(np.int16).max:
-        labels = labels.astype(np.int16)
-    return np.ascontiguousarray(loaded.image[loaded.box]), labels, voxels, starts
+    return np.ascontiguousarray(loaded.image[loaded.box]), voxels, starts
 
 
 def lesion_voxels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

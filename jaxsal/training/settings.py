@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError
+from jaxsal.evaluation.cohort import thresholds_between
 from jaxsal.settings import PRECISIONS
 
 
@@ -82,9 +83,7 @@ class RunSettings:
         _require(self.precision in PRECISIONS, "precision", f"one of {known}", self.precision)
         _require(0 <= self.overlap < 1, "overlap", "in [0, 1)", self.overlap)
         _require(self.minimum_volume >= 0, "minimum_volume", "0 or more", self.minimum_volume)
-        low, high, step = self.thresholds
-        rule = "lowest and highest probability, between 0 and 1, and a positive step"
-        _require(0 < low <= high < 1 and step > 0, "thresholds", rule, list(self.thresholds))
+        thresholds_between(*self.thresholds)
 
 
 def _require(valid: bool, name: str, rule: str, received: Any) -> None:

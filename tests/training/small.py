@@ -1,4 +1,4 @@
-"""Small networks of every kind, and patches that they can learn."""
+"""Small networks of every kind, and patches with something to learn."""
 
 from __future__ import annotations
 

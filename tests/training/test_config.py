@@ -42,7 +42,11 @@ def test_what_is_given_and_what_is_not(tmp_path: Path) -> None:
     assert config.loss.weights == DICE_AND_FOCAL.weights
     assert config.loss.smooth > 0  # patches without lesions are learnt from
     assert config.augmentation is not None
-    assert config.with_steps(7).run.steps == 7
+    assert config.with_steps(101).run.steps == 101
+    with pytest.raises(
+        InputError, match=r"warm_up must be less .*100, and \[run\] steps = 100 make"
+    ):
+        config.with_steps(100)
 
 
 def test_what_may_be_left_out_or_replaced(tmp_path: Path) -> None:
@@ -80,7 +84,11 @@ def test_what_may_be_left_out_or_replaced(tmp_path: Path) -> None:
         ("[patches]", "[run]\nsteps = 0\n[patches]", r"\[run\] steps must be 1 or more; got 0"),
         ("[patches]", "[run]\nsteps = true\n[patches]", r"\[run\] steps must be a whole number"),
         ("[patches]", '[run]\nprecision = "f16"\n[patches]', r"one of float32, tf32, bfloat16"),
-        ("[patches]", "[run]\nthresholds = [0.5, 0.1, 0.1]\n[patches]", r"thresholds must be"),
+        (
+            "[patches]",
+            "[run]\nthresholds = [0.5, 0.1, 0.1]\n[patches]",
+            r"\[run\] thresholds are prob",
+        ),
         (
             "[patches]",
             "[optimiser]\nrate = nan\n[patches]",
@@ -89,6 +97,30 @@ def test_what_may_be_left_out_or_replaced(tmp_path: Path) -> None:
         ("[patches]", "[optimiser]\nacumulate = 2\n[patches]", r"did you mean accumulate\?"),
         ("[patches]", '[loss]\npreset = "dice"\n[patches]', r"preset must be one of dice-and-blob"),
         ("[patches]", "[loss]\nblob = -1\n[patches]", r"\[loss\] weights of losses must be 0 or"),
+        (
+            "[patches]",
+            "[optimiser]\nwarm_up = 5\naccumulate = 4\n[run]\nsteps = 20\n[patches]",
+            r"got 5, and \[run\] steps = 20 make 5 updates at every 4 steps: set a warm_up",
+        ),
+        (
+            "[patches]",
+            "[optimiser]\nwarm_up = 0\naccumulate = 4\n[run]\nsteps = 3\n[patches]",
+            r"got 0, and \[run\] steps = 3 make 0 updates at every 4 steps",
+        ),
+        ("[patches]", "[run]\nthresholds = [0.1, 0.5, 1e-9]\n[patches]", r"too many"),
+        ("[patches]", "[run]\nthresholds = [0.1, 0.5, inf]\n[patches]", r"a positive step"),
+        ("[patches]", "[loss]\nsmooth = -2\n[patches]", r"\[loss\] smooth of a loss must be 0 or"),
+        (
+            "[patches]",
+            '[loss]\nprobability = "sigmoid"\n[patches]',
+            r"\[loss\] probability follows from the network: .*leave it out; got 'sigmoid'",
+        ),
+        ("[patches]", "[loss]\ntarget = 0\n[patches]", r"target is the network's output 1.*got 0"),
+        (
+            "[patches]",
+            "[loss]\nmaximum_instances = 9\n[patches]",
+            r"maximum_instances is the largest number of lesions in a scan: leave it out",
+        ),
         (
             "[patches]",
             '[loss]\npreset = "dice-and-blob"\nfocal = 1\n[patches]',

@@ -16,9 +16,9 @@ import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
-from tiny import read_table
+from tiny import SHAPE, oblique_affine, read_table, save
 from training import runs
-from training.runs import make_cohort, run, write_config
+from training.runs import make_cohort, run, train, write_config
 
 from jaxsal.checkpoints import load_model
 from jaxsal.cli.main import main
@@ -176,6 +176,15 @@ def test_the_command_tells_how_training_ended(
         ([], "give a configuration and --out DIR, or --example NAME"),
         (["{config}"], "give a configuration and --out DIR"),
         (["{config}", "--example", "unet"], "--example prints a configuration and takes nothing"),
+        (
+            ["--example", "unet", "--steps", "5"],
+            "--example prints a configuration and takes nothing",
+        ),
+        (
+            ["--example", "unet", "--overwrite"],
+            "--example prints a configuration and takes nothing",
+        ),
+        (["--example", "unet", "--device", "cpu"], "--example prints a configuration and takes"),
         (["{config}", "--out", "{out}", "--steps", "0"], "steps must be 1 or more; got 0"),
         (["{config}", "--out", "{config}"], "is a file; give a folder"),
         (["{config}", "--out", "{out}", "--device", "gpu:9"], "there is no device 'gpu:9'"),
@@ -210,6 +219,121 @@ def test_a_folder_is_of_one_training(
 
     run(config, out, overwrite=True, reports=Reports(steps=again))
     assert_same_training(out, finished)
+
+
+def test_an_emptied_folder_begins_anew(
+    config: Path, cohort: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    shutil.copytree(finished / "last", out / ".last.1.previous")
+    for path in [path for path in out.iterdir() if path.name[0] != "."]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    other = write_config(
+        tmp_path, {"steps = 6": "steps = 1", '"scans.tsv"': f'"{cohort}/scans.tsv"'}
+    )
+    trained = run(other, out)
+    assert (trained.step, trained.ended) == (1, "all 1 steps are done")
+    assert load_model(out / "last").source["step"] == 1
+    assert not list(out.glob(".last*"))
+
+
+class MadeError(Exception):
+    """With the network and the loss that a step would have been made of."""
+
+
+@pytest.fixture
+def no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings end with `MadeError` before their first step."""
+
+    def made(network: Any, loss: Any, *_: Any, **options: Any) -> None:
+        raise MadeError(network, loss)
+
+    monkeypatch.setattr(run_module, "make_update", made)
+
+
+@pytest.mark.usefixtures("no_step")
+def test_the_step_is_given_what_follows_from_the_settings_and_the_scans(
+    cohort: Path, tmp_path: Path
+) -> None:
+    changes = {
+        '"scans.tsv"': f'"{cohort}/scans.tsv"',
+        "warm_up = 0": "warm_up = 0\naccumulate = 3\nmomentum = 0.729",
+    }
+    with pytest.raises(MadeError) as raised:
+        run(write_config(tmp_path, changes), tmp_path / "out")
+    network, loss = raised.value.args
+    assert network.momentum == pytest.approx(0.9)  # 0.9³ = 0.729
+    assert loss.maximum_instances == 3
+    assert loss.probability == "softmax"
+
+
+@pytest.mark.usefixtures("no_step")
+@pytest.mark.parametrize("scan", ["s0", "s2"])  # one to train on, one to validate on
+def test_other_scans_under_the_same_names_are_refused(scan: str, tmp_path: Path) -> None:
+    make_cohort(tmp_path)
+    config, out = write_config(tmp_path), tmp_path / "out"
+    for _ in range(2):  # the same scans
+        with pytest.raises(MadeError):
+            run(config, out)
+    save(tmp_path / scan / "lesions.nii.gz", np.ones(SHAPE, np.uint8), oblique_affine())
+    with pytest.raises(
+        InputError, match=rf"settings or scans.*files\.{scan}\.reference was .*, is"
+    ):
+        run(config, out)
+    with pytest.raises(MadeError):
+        run(config, out, overwrite=True)
+
+
+@pytest.mark.usefixtures("no_step")
+def test_all_scans_that_cannot_be_validated_on_are_told_before_training(tmp_path: Path) -> None:
+    make_cohort(tmp_path)
+    (tmp_path / "s1" / "flair.nii.gz").unlink()
+    save(tmp_path / "s2" / "lesions.nii.gz", np.ones((3, 3, 3), np.uint8), oblique_affine())
+    config = write_config(tmp_path, {'["s2"]': '["s1", "s2"]'})
+    told = r"(?s)validation has 2 problems:.*s1: .*flair.*s2: .*shape"
+    with pytest.raises(InputError, match=told):
+        run(config, tmp_path / "out")
+
+
+@pytest.mark.usefixtures("no_step")
+def test_what_is_worked_with_is_told_at_the_start(tmp_path: Path) -> None:
+    table = make_cohort(tmp_path)
+    rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        del row[1]  # whose each scan is
+    table.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    config, said, read = read_config(write_config(tmp_path)), [], []
+    reports = Reports(say=said.append, scans=lambda *counts: read.append(counts))
+    devices = jax.devices()[:3]
+    with pytest.raises(MadeError), pytest.warns(UserWarning, match=r"has no column 'subject'"):
+        train(config, tmp_path / "out", devices=devices, reports=reports)
+    assert (
+        said[0] == "2 scan(s) of 2 subject(s) to train on, 1 scan(s) of 1 subject(s) to validate on"
+    )
+    assert read == [(1, 3), (2, 3), (3, 3)]
+    if len(devices) == 3:
+        assert said[1].startswith("2 of 3 devices are used, as many as divide the [patches] batch")
+
+
+def test_a_validation_that_fails_costs_no_steps(
+    cohort: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> None:
+        raise InputError("none can be evaluated")
+
+    changes = {"save_every = 3": "save_every = 100", '"scans.tsv"': f'"{cohort}/scans.tsv"'}
+    config, out, steps = write_config(tmp_path, changes), tmp_path / "out", []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "validate", failing)
+        with pytest.raises(InputError, match="none can be evaluated"):
+            run(config, out)
+    run(config, out, reports=Reports(steps=lambda done, *_: steps.append(done)))
+    assert steps == [4, 5, 6]
+    assert_same_training(out, finished)
+    before = (out / "last" / "model.json").stat().st_mtime_ns
+    assert run(config, out).ended == "all 6 steps are done"
+    assert (out / "last" / "model.json").stat().st_mtime_ns == before
 
 
 def test_training_that_comes_apart_keeps_what_there_was(

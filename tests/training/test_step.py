@@ -1,4 +1,7 @@
-"""The compiled step: PyTorch's numbers, whatever the devices; every network learns."""
+"""The compiled step: PyTorch's numbers, whatever the devices; small U-Nets learn a patch.
+
+Of the networks that take long to compile it is only looked at how a step changes their state.
+"""
 
 from __future__ import annotations
 

@@ -57,6 +57,15 @@ def read_manifest(path: Path, channels: Sequence[str]) -> list[Entry]:
     return list(entries.values())
 
 
+def columns(path: Path) -> list[str]:
+    """Names of a table's columns, in small letters.
+
+    Raises:
+        InputError: it is no such table.
+    """
+    return _read(path)[0]
+
+
 def _read(path: Path) -> tuple[list[str], list[Line]]:
     """The names of the columns, and the lines that are not empty."""
     if path.suffix.lower() not in _DELIMITERS:

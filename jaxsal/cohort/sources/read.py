@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.bids import Select, read_bids
-from jaxsal.cohort.sources.manifest import read_manifest
+from jaxsal.cohort.sources.manifest import columns, read_manifest
 from jaxsal.errors import InputError
 
 
@@ -33,3 +33,13 @@ def read_cohort(
     if select:
         raise InputError(f"images are selected in BIDS folders, but {source} is a table")
     return read_manifest(source, channels)
+
+
+def tells_subjects(source: str | os.PathLike[str]) -> bool:
+    """Whether a cohort that can be read tells whose each scan is; else each is its own subject's.
+
+    Args:
+        source: the file or the folder.
+    """
+    source = Path(source).expanduser()
+    return source.is_dir() or "subject" in columns(source)

@@ -17,6 +17,7 @@ from typing import Any
 
 from jaxsal import __version__
 from jaxsal.cohort.storage.claims import withdraw_all
+from jaxsal.cohort.storage.identity import flat, require_same
 from jaxsal.cohort.storage.lock import Owner, Shard, exclusively, locked, owners
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord, write_json
@@ -247,34 +248,13 @@ class CohortFolder:
 
 
 def _require_same(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    before, after = _flat(earlier), _flat(now)
     model = "model.parameters_sha256"
-    if before.get(model) != after.get(model):
+    if flat(earlier).get(model) != flat(now).get(model):
         raise InputError(
             f"{root} holds results of another model, which are not mixed. Choose another folder, "
             "go on with the earlier model, or begin anew with --overwrite"
         )
-    changed = [
-        f"{name} was {before.get(name, 'not there')}, is {after.get(name, 'not there')}"
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
-    if changed:
-        raise InputError(
-            f"{root} holds results of other settings, which are not mixed: {'; '.join(changed[:5])}"
-            f"{'; and more' if len(changed) > 5 else ''}. Choose another folder, go on with the "
-            "earlier settings, or begin anew with --overwrite"
-        )
-
-
-def _flat(tree: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(tree, Mapping):
-        return {name: tree}
-    return {
-        key: value
-        for child, inner in tree.items()
-        for key, value in _flat(inner, f"{name}.{child}" if name else str(child)).items()
-    }
+    require_same(root, earlier, now, "results of other settings, which are not mixed")
 
 
 def _description() -> dict[str, Any]:

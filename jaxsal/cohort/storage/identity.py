@@ -1,0 +1,57 @@
+"""What results depend on: of a folder's earlier run and of one that is to go on there, compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxsal.errors import InputError
+
+_SHOWN = 5  # changes
+
+
+def require_same(
+    root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any], holds: str
+) -> None:
+    """Refuses to go on with anything else than before.
+
+    Args:
+        root: the folder.
+        earlier: identity of the run that began it, as JSON gives it back.
+        now: identity of the run that is to go on, likewise.
+        holds: what the folder holds if they differ, for the message.
+
+    Raises:
+        InputError: they differ; it tells in what.
+    """
+    before, after = flat(earlier), flat(now)
+    changed = [
+        f"{name} was {before.get(name, 'not there')}, is {after.get(name, 'not there')}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+    if changed:
+        more = "; and more" if len(changed) > _SHOWN else ""
+        raise InputError(
+            f"{root} holds {holds}: {'; '.join(changed[:_SHOWN])}{more}. Choose another folder, go "
+            "on with what it was begun with, or begin anew with --overwrite"
+        )
+
+
+def flat(tree: Any, name: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings, by their keys joined with dots."""
+    if not isinstance(tree, Mapping):
+        return {name: tree}
+    return {
+        key: value
+        for child, inner in tree.items()
+        for key, value in flat(inner, f"{name}.{child}" if name else str(child)).items()
+    }
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """SHA-256 of an identity as JSON, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,103 @@
+"""Reading all scans before training begins: every problem is told at once, and early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.sources.problems import refuse
+from jaxsal.cohort.storage.records import Inputs, stamps
+from jaxsal.cores import available_cores
+from jaxsal.errors import InputError, OutputError
+from jaxsal.preprocessing import Preprocessing
+from jaxsal.scan.loading import load_files, warn_of
+
+_READERS = 4  # each holds a scan in memory
+
+T = TypeVar("T")
+Contents = dict[str, str]
+"""Of a scan: what is in each file, by the file's role."""
+
+
+def read_all(
+    purpose: str,
+    entries: Sequence[Entry],
+    read: Callable[[Entry], T],
+    on_scan: Callable[[int], None],
+) -> list[T]:
+    """What is made of each scan, in their order; several are read at once.
+
+    Args:
+        purpose: what they are for, for messages.
+        entries: the scans, each with a reference.
+        read: what is done with each.
+        on_scan: called after each scan, with how many are done.
+
+    Raises:
+        InputError: scans have no reference or cannot be read, all told at once.
+    """
+    nameless = [
+        f"{entry.id}: no mask of the true lesions: give it in a column 'reference', or select it "
+        "in a BIDS folder"
+        for entry in entries
+        if entry.scan.reference is None
+    ]
+    refuse(purpose, nameless)
+    found: list[T | InputError] = []
+    with ThreadPoolExecutor(min(_READERS, available_cores()), "scans") as pool:
+        for made in pool.map(partial(_tried, read), entries):
+            found.append(made)
+            on_scan(len(found))
+    wrong = [
+        f"{entry.id}: {' '.join(str(made).splitlines())}"
+        for entry, made in zip(entries, found, strict=True)
+        if isinstance(made, InputError)
+    ]
+    refuse(purpose, wrong)
+    return [made for made in found if not isinstance(made, InputError)]
+
+
+def _tried(read: Callable[[Entry], T], entry: Entry) -> T | InputError:
+    try:
+        return read(entry)
+    except OutputError:
+        raise
+    except InputError as error:
+        return error
+
+
+def check_scans(
+    purpose: str,
+    entries: Sequence[Entry],
+    channels: tuple[str, ...],
+    preprocessing: Preprocessing | None,
+    on_scan: Callable[[int], None],
+) -> list[Contents]:
+    """Reads scans as the network takes them, and keeps no more than what their files hold.
+
+    Args:
+        purpose: as in `read_all`, and so are `entries` and `on_scan`.
+        entries: the scans.
+        channels: of the network, one per image.
+        preprocessing: what the images must undergo.
+        on_scan: called after each scan.
+
+    Raises:
+        InputError: as from `read_all`.
+    """
+
+    def read(entry: Entry) -> Contents:
+        before = stamps(entry.scan, channels)
+        loaded = load_files(entry.scan, channels, preprocessing)
+        warn_of(f"{entry.id}: {note}" for note in loaded.notes)
+        return contents(before)
+
+    return read_all(purpose, entries, read, on_scan)
+
+
+def contents(inputs: Inputs) -> Contents:
+    """The beginnings of the files' SHA-256."""
+    return {role: stamp.sha256[:16] if stamp else "" for role, stamp in inputs.items()}
