@@ -10,7 +10,8 @@ from typing import Any
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.results import CohortResults, ScanResults
-from jaxsal.cohort.storage.folder import CohortFolder, _flat
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.identity import flat
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.errors import InputError
 
@@ -73,7 +74,7 @@ class ReusedMaps(CohortResults):
 
 
 def _check_identity(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    before, after = _flat(earlier), _flat(now)
+    before, after = flat(earlier), flat(now)
     model = "model.parameters_sha256"
     if before.get(model) != after.get(model):
         raise InputError(
