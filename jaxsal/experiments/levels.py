@@ -49,12 +49,18 @@ class _Closest:
     stem: str
     labels: tuple[int, int]
     gap: float
-    smaller: int  # voxels
+    sizes: tuple[int, int]  # voxels
 
     def is_better_than(self, other: _Closest | None) -> bool:
-        """Nearer; of equally near ones that with the larger smaller lesion."""
-        mine, theirs = ((round(p.gap, 3), -p.smaller) if p else (np.inf, 0) for p in (self, other))
+        """Nearer; of equally near ones those that are both large and alike, to be seen together."""
+        mine, theirs = (
+            (round(p.gap, 3), -p._likeness) if p else (np.inf, 0) for p in (self, other)
+        )
         return mine < theirs
+
+    @property
+    def _likeness(self) -> float:
+        return min(self.sizes) ** 2 / max(self.sizes)
 
 
 def levels(study: Study, settings: LevelsSettings) -> Findings:
@@ -73,8 +79,8 @@ def levels(study: Study, settings: LevelsSettings) -> Findings:
         study.monitor.detail(f"{scan.id}: {len(rows)} rows")
         for label, other in around.items():
             pair = (label, other.label)
-            smaller = min(len(voxels[each]) for each in pair)
-            found = _Closest(scan.record.stem, pair, other.gap, smaller)
+            sizes = (len(voxels[label]), len(voxels[other.label]))
+            found = _Closest(scan.record.stem, pair, other.gap, sizes)
             if found.is_better_than(closest):
                 closest = found
     if not rows:
