@@ -26,6 +26,7 @@ from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.errors import InputError, OutputError
 from jaxsal.evaluation.scans import evaluate
 from jaxsal.field.network import logits_on
+from jaxsal.scan.defaults import for_model
 from jaxsal.settings import PredictSettings
 from jaxsal.training import loop, validation
 from jaxsal.training import run as run_module
@@ -107,7 +108,9 @@ def test_the_best_model_scores_as_the_table_says(finished: Path, cohort: Path) -
     assert model.channels == ("flair", "t1")
     assert model.source["step"] == int(best["step"])
     scans = [e for e in read_cohort(cohort / "scans.tsv", model.channels) if e.id == "s2"]
-    (found,) = evaluate(model, scans, PredictSettings(roi=(16, 16, 16)))
+    settings = for_model(PredictSettings(), model, roi=None, overlap=None, target=None)
+    assert settings.roi == (16, 16, 16)  # as its patches
+    (found,) = evaluate(model, scans, settings)
     score = found.scores[model.threshold]
     assert score.dice == pytest.approx(float(best["validation_dice"]), rel=1e-6)
     assert score.normalised_dice == pytest.approx(float(best["validation_ndsc"]), rel=1e-6)
