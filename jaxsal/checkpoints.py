@@ -76,7 +76,7 @@ def load_model(folder: str | os.PathLike[str], precision: str = "float32") -> Mo
         inputs = _inputs(folder, record)
         members = record.get("members", 1)
         parameters = _read_parameters(folder / _PARAMETERS, parameter_shapes(config, members))
-        outputs = record.get("outputs")
+        outputs, roi = record.get("outputs"), record.get("roi")
         return Model(
             config=config,
             parameters=parameters,
@@ -88,6 +88,8 @@ def load_model(folder: str | os.PathLike[str], precision: str = "float32") -> Mo
             members=members,
             preprocessing=inputs.preprocessing,
             outputs=outputs and Outputs.from_json(outputs),
+            roi=roi and tuple(roi),
+            overlap=record.get("overlap"),
         )
 
 
@@ -175,6 +177,8 @@ def _told_by_the_source(model: Model) -> dict[str, Any]:
         "members": model.members if model.members > 1 else None,
         "preprocessing": model.preprocessing and model.preprocessing.to_json(),
         "outputs": model.outputs and model.outputs.to_json(),
+        "roi": model.roi and list(model.roi),
+        "overlap": model.overlap,
     }
     return {name: value for name, value in entries.items() if value is not None}
 

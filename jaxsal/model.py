@@ -51,13 +51,17 @@ class Model:
             them as their leading axis. 1 for a single network.
         preprocessing: what the images must undergo; None if the source does not tell.
         outputs: meaning of the output channels; None if the source does not tell.
+        roi: window size in voxels that its threshold was chosen with, before the preprocessing's;
+            None if the source does not tell.
+        overlap: share of a window that the next one covers again, likewise.
         rematerialise: compute activations again rather than keep them for derivatives.
         mirror_axes: spatial axes, 0 … 2; logits are averaged over all ways to mirror the image
             along some of them.
 
     Raises:
         InputError: parameters or channels do not fit the architecture, channel names are not
-            unique or unfit for file names, or the threshold is not between 0 and 1.
+            unique or unfit for file names, the threshold is not between 0 and 1, or the window is
+            none.
     """
 
     config: NetworkConfig
@@ -70,6 +74,8 @@ class Model:
     members: int = 1
     preprocessing: Preprocessing | None = None
     outputs: Outputs | None = None
+    roi: Triple | None = None
+    overlap: float | None = None
     rematerialise: bool = False
     mirror_axes: tuple[int, ...] = ()
 
@@ -80,6 +86,7 @@ class Model:
         _check_channels(channels, self.config.in_channels)
         found = {name: tuple(np.shape(value)) for name, value in self.parameters.items()}
         _check_members(self.members)
+        _check_window(self.roi, self.overlap)
         mismatch = describe_mismatch(parameter_shapes(self.config, self.members), found)
         if mismatch:
             raise InputError(f"the parameters do not fit the network: {mismatch}")
@@ -299,6 +306,13 @@ def _check_precision(name: str) -> None:
 def _check_members(members: int) -> None:
     if not isinstance(members, int) or isinstance(members, bool) or members < 1:
         raise InputError(f"members is a whole number of at least 1, got {members!r}")
+
+
+def _check_window(roi: Triple | None, overlap: float | None) -> None:
+    if roi is not None and (len(roi) != 3 or not all(isinstance(n, int) and n > 0 for n in roi)):
+        raise InputError(f"roi must be three whole numbers of voxels, got {roi}")
+    if overlap is not None and not 0 <= overlap < 1:
+        raise InputError(f"overlap must be in [0, 1), got {overlap}")
 
 
 def check_threshold(threshold: float) -> None:

@@ -43,6 +43,8 @@ def model() -> Model:
         0.35,
         aliases={"model.0": "encoder.0"},
         source={"file": "a.pth", "sha256": "0123"},
+        roi=(8, 4, 8),
+        overlap=0.0,
     )
 
 
@@ -64,6 +66,7 @@ def test_a_model_is_read_back_exactly(model: Model, saved: Path) -> None:
     assert loaded.config == model.config
     assert loaded.channels == model.channels
     assert loaded.threshold == model.threshold
+    assert (loaded.roi, loaded.overlap) == ((8, 4, 8), 0.0)
     assert loaded.aliases == model.aliases
     assert loaded.source == model.source
     assert loaded.parameters.keys() == model.parameters.keys()
@@ -190,6 +193,14 @@ def test_other_paths_are_no_models(tmp_path: Path, name: str, message: str) -> N
         load_model(tmp_path / name)
 
 
+def test_a_record_need_not_tell_a_window(copy: Path) -> None:
+    path = copy / "model.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in record.items() if k not in ("roi", "overlap")}))
+    loaded = load_model(copy)
+    assert (loaded.roi, loaded.overlap) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -199,6 +210,8 @@ def test_other_paths_are_no_models(tmp_path: Path, name: str, message: str) -> N
         ({"network": {"kind": "unet", "arguments": {"channels": 3}}}, "missing"),
         ({"network": None}, "incomplete"),
         ({"threshold": 2}, "threshold"),
+        ({"roi": [8, 8]}, "roi must be three"),
+        ({"overlap": 1}, "overlap must be in"),
         ({"channels": ["flair"]}, "channels"),
         ({"layers": 3}, "incomplete"),
         ({"parameters": {}}, "incomplete.*sha256"),

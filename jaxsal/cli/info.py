@@ -54,9 +54,10 @@ def _of_the_source(model: Model) -> dict[str, Any]:
         facts["outputs"] = f"{', '.join(model.outputs.names)} ({model.outputs.probability})"
     if model.preprocessing is not None:
         facts["voxel size"] = f"{' × '.join(f'{s:g}' for s in model.preprocessing.spacing)} mm"
-        facts["window"] = " × ".join(map(str, model.preprocessing.roi))
         schemes = [n.scheme for n in model.preprocessing.normalisation]
         facts["normalisation"] = ", ".join(schemes)
+    if roi := model.roi or (model.preprocessing and model.preprocessing.roi):
+        facts["window"] = " × ".join(map(str, roi))
     return facts
 
 

@@ -235,15 +235,17 @@ def scan_files(options: argparse.Namespace) -> Scan:
     )
 
 
-def cohort_entries(options: argparse.Namespace, channels: Sequence[str]) -> list[Entry]:
-    """The cohort given by the options of `add_cohort`."""
+def cohort_entries(
+    options: argparse.Namespace, channels: Sequence[str], named_by: str = "the model"
+) -> list[Entry]:
+    """The cohort given by the options of `add_cohort`; of what names the channels, for messages."""
     from jaxsal.cohort.sources.read import read_cohort
 
     roles = [role for role, _ in options.select]
     twice = {role for role in roles if roles.count(role) > 1}
     if twice:
         raise InputError(f"--select {min(twice)}=... is given twice: put all its entities in one")
-    return read_cohort(options.cohort, channels, dict(options.select))
+    return read_cohort(options.cohort, channels, dict(options.select), named_by)
 
 
 def channel_files(scan: Scan, channels: Sequence[str]) -> str:

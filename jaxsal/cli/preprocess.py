@@ -13,6 +13,7 @@ from jaxsal.errors import InputError
 if TYPE_CHECKING:
     from jaxsal.cohort.storage.records import ScanRecord
 
+_FIXED = "t1"
 _FAILED_SCANS = 3  # exit status: all is done but these
 
 
@@ -41,9 +42,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--fixed",
         metavar="CHANNEL",
-        default="t1",
         help="the image that the others are registered to, whose grid the results have; default: "
-        "%(default)s",
+        f"{_FIXED}",
     )
     parser.add_argument(
         "--mask-on",
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = PreparationSettings(
         channels=tuple(options.channels),
-        fixed=options.fixed,
+        fixed=_fixed(options),
         transform=options.transform,
         register=not options.skip_registration,
         correct_bias=not options.skip_bias,
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     counts: Counter[str] = Counter()
     with ProgressBar() as bar:
         bar.stage("finding scans")
-        entries = shared.cohort_entries(options, settings.channels)
+        entries = shared.cohort_entries(options, settings.channels, "--channels")
         bar.stage("preparing")
 
         def show(record: ScanRecord, is_new: bool) -> None:
@@ -113,6 +113,15 @@ def run(options: argparse.Namespace) -> int:
             raise type(interrupt)(message) from interrupt
     print(_summary(counts, options.out))
     return _FAILED_SCANS if counts["failed"] else 0
+
+
+def _fixed(options: argparse.Namespace) -> str:
+    if options.fixed is None and _FIXED not in options.channels:
+        raise InputError(
+            f"the default of --fixed, {_FIXED}, is not among --channels "
+            f"{' '.join(options.channels)}: name the image to register to with --fixed"
+        )
+    return options.fixed or _FIXED
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.errors import InputError
+from jaxsal.report.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.cli.progress import ProgressBar
@@ -114,8 +115,8 @@ def _shown(figures: dict[str, float]) -> str:
 def _tell(trained: Trained) -> None:
     """Prints how it ended."""
     print(
-        f"{trained.ended}; {trained.training} scans to train on, {trained.validation} to validate "
-        f"on, {trained.devices} device{'s' if trained.devices > 1 else ''}, "
+        f"{trained.ended}; {counted(trained.training, 'scan')} to train on, {trained.validation} "
+        f"to validate on, {counted(trained.devices, 'device')}, "
         f"{trained.seconds:.0f} s in all"
     )
     if trained.patches_per_second is not None:
@@ -124,7 +125,8 @@ def _tell(trained: Trained) -> None:
         print(
             f"best at step {best['step']}: normalised Dice {best['ndsc']:.3f}, Dice "
             f"{best['dice']:.3f}, TPR {best['tpr']:.2f}, FDR {best['fdr']:.2f} at the threshold "
-            f"{best['threshold']:g}, chosen on the same {best['scans']:g} scans"
+            f"{best['threshold']:g}, chosen on the same "
+            f"{counted(int(best['scans']), 'scan')}"
         )
     for name, path in trained.models.items():
         print(f"{name}: {path}")

@@ -57,8 +57,8 @@ def write_cohort(
     with ThreadPoolExecutor(available_cores()) as pool:
         for done, _ in enumerate(pool.map(write, range(scans)), start=1):
             on_scan(done)
-    lines = ["scan\tflair\tt1\treference"]
-    lines += [f"{n}\t{n}/FLAIR.nii.gz\t{n}/T1.nii.gz\t{n}/lesions.nii.gz" for n in names]
+    lines = ["scan\tsubject\tflair\tt1\treference"]
+    lines += [f"{n}\t{n}\t{n}/FLAIR.nii.gz\t{n}/T1.nii.gz\t{n}/lesions.nii.gz" for n in names]
     with whole_file(folder / TABLE) as file:
         file.write(("\n".join(lines) + "\n").encode())
     return folder / TABLE

@@ -26,7 +26,8 @@ TILE = 22.0
 
 _PANEL, _GAP, _LEFT, _TOP, _ROW = 1.9, 0.05, 0.35, 0.75, 0.28  # inches
 _TINT = np.array([1.0, 0.82, 0.55])  # of the registered image's tiles
-_LEVELS = np.arange(-10, 11) * 0.05  # of the field's contour lines: powers of e
+# Of the field's contour lines: powers of e; matplotlib dashes lines of one colour below zero.
+_LEVELS = np.arange(-10, 11) * 0.05
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -63,7 +64,7 @@ def check_picture(
             view.draw_tiles(row, 3 * half, fixed, moving)
     for row, (channel, (before, field)) in enumerate(corrected.items(), len(registered)):
         spread = np.percentile(field[before != 0], (1, 99)) if before.any() else (1.0, 1.0)
-        told = f"its bias field, {spread[0]:.2f} to {spread[1]:.2f}, a line per 5 %"
+        told = f"its bias field, {spread[0]:.2f} to {spread[1]:.2f}, a line per 5 %, dashed below 1"
         view.write(row, 0, f"{channel} and {told}")
         view.write(row, 3, f"{channel}, corrected")
         view.draw_field(row, before, field)

@@ -18,6 +18,7 @@ from jaxsal.cohort.storage.records import ScanRecord, are_same, write_json
 from jaxsal.cohort.workers import in_processes
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
+from jaxsal.preparation.columns import described
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, suffixes_of
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
@@ -180,7 +181,7 @@ def _write_tables(
     entries: Sequence[Entry],
     records: Sequence[ScanRecord],
 ) -> None:
-    """Writes the manifest of the prepared cohort, and the scans that failed, if there are any."""
+    """Writes the manifest of the prepared cohort, what its columns mean, and scans that failed."""
     entities = {entry.stem: entry.entities for entry in entries}
     rows = [
         {"scan": r.id, **entities[r.stem], **r.rows[0], "seconds": r.seconds, "note": r.reason}
@@ -192,6 +193,7 @@ def _write_tables(
     order = [*first, *(name for row in rows for name in row)]
     columns = [name for name in dict.fromkeys(order) if name in used]
     write_table(out / "scans.tsv", columns, rows)
+    write_json(out / "scans.json", described(columns, settings))
     failed = [{"scan": r.id, "reason": " ".join(r.reason.split())} for r in records if not r.rows]
     (out / "failed.tsv").unlink(missing_ok=True)
     if failed:

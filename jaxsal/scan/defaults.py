@@ -34,10 +34,11 @@ def for_model(
         InputError: there is no such output, or it must be named.
     """
     told = model.preprocessing
+    overlaps = (overlap, model.overlap, told.overlap if told else settings.overlap)
     return replace(
         settings,
-        roi=roi or (told.roi if told else settings.roi),
-        overlap=overlap if overlap is not None else (told.overlap if told else settings.overlap),
+        roi=roi or model.roi or (told.roi if told else settings.roi),
+        overlap=next(each for each in overlaps if each is not None),
         windows=windows or (told.windows if told else settings.windows),
         target=_target(model, settings.target if target is None else target, target is None),
     )

@@ -85,7 +85,7 @@ class TrainingFolder:
         """
         told = json.loads((self.root / _RUN).read_bytes())
         if _FILES in told:
-            require_same(self.root, {_FILES: told[_FILES]}, {_FILES: files}, _OTHER)
+            self._require_same({_FILES: told[_FILES]}, {_FILES: files})
         else:
             write_json(self.root / _RUN, {**told, _FILES: files})
 
@@ -113,10 +113,22 @@ class TrainingFolder:
         if earlier is None or overwrite:
             self._remove_results()  # without earlier ones: hidden ones may have been left
         else:
-            require_same(self.root, earlier["identity"], identity, _OTHER)
+            self._require_same(earlier["identity"], identity)
             told |= {name: earlier[name] for name in (_FILES,) if name in earlier}
         self._mend()
         write_json(self.root / _RUN, told)
+
+    def _require_same(self, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        try:
+            require_same(self.root, earlier, now, _OTHER)
+        except InputError as error:
+            last = self.root / "last"
+            if not last.is_dir():
+                raise
+            raise InputError(
+                f"{error}. To train its network further, give a new folder with [network] from = "
+                f'"{last}"'
+            ) from error
 
     def _earlier(self) -> dict[str, Any]:
         try:

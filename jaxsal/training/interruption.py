@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -14,9 +16,15 @@ class Interruption:
     """A context manager; the second signal has its usual effect at once.
 
     Signals can be handled in the main thread only; elsewhere nothing is noted.
+
+    Args:
+        on_signal: called at once, in a thread of its own: the main one notes a signal only when
+            it comes back from a step or a compilation.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_signal: Callable[[], None] = lambda: None) -> None:
+        self._on_signal = on_signal
+        self._watch: _Watch | None = None
         self._received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -27,6 +35,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
+            self._watch = _Watch(self._on_signal)
             self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
 
@@ -37,6 +46,8 @@ class Interruption:
         traceback: TracebackType | None,
     ) -> None:
         self._restore()
+        if self._watch is not None:
+            self._watch.end()
 
     def end(self, message: str) -> NoReturn:
         """Ends the program as the signal would have.
@@ -60,3 +71,27 @@ class Interruption:
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+class _Watch:
+    """Has the interpreter's C handler wake a thread, which the main one cannot hold up."""
+
+    def __init__(self, on_signal: Callable[[], None]) -> None:
+        self._on_signal = on_signal
+        self._read, self._write = socket.socketpair()
+        self._write.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._wait, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        signal.set_wakeup_fd(self._before)
+        self._write.close()
+        self._thread.join()
+        self._read.close()
+
+    def _wait(self) -> None:
+        while received := self._read.recv(1):  # number of any signal that Python handles
+            if received[0] in _SIGNALS:
+                self._on_signal()
+                return

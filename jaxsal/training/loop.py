@@ -101,7 +101,7 @@ class Loop:
         """
         self._clock = time.perf_counter()
         self.reports.stage("training")
-        with closing(self._pace), Interruption() as self._interruption:
+        with closing(self._pace), Interruption(self._tell_of_signal) as self._interruption:
             ahead = None
             while True:
                 self._do_what_is_due()
@@ -110,6 +110,9 @@ class Loop:
                 ahead = self._step(ahead or self._next(batches), batches)
                 if self._interruption.requested:
                     self._end_early()
+
+    def _tell_of_signal(self) -> None:
+        self.reports.say("interrupted: stopping after this step (once more: at once, unsaved)")
 
     @property
     def patches_per_second(self) -> float | None:
@@ -246,6 +249,8 @@ class Loop:
             parameters=self.state.parameters,
             threshold=self.start.threshold if threshold is None else threshold,
             source=models_source(self.progress, self.told),
+            roi=self.config.patches.size,
+            overlap=self.config.run.overlap,
             precision=self.config.run.precision,
         )
 

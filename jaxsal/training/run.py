@@ -19,6 +19,7 @@ from jaxsal.devices import default_devices
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
 from jaxsal.nets.training import TrainingFunction
+from jaxsal.report.wording import counted
 from jaxsal.scan.provenance import model_facts, software
 from jaxsal.training.augmentation import augment
 from jaxsal.training.checkpoints import Checkpoints, Progress
@@ -94,7 +95,8 @@ def train(
         require_tensorboard()
     start = starting_model(config)
     channels, folder = start.channels, TrainingFolder(out)
-    entries = read_cohort(config.data.cohort, channels, config.data.select or None)
+    named_by = "[data] channels" if config.start is None else str(config.start)
+    entries = read_cohort(config.data.cohort, channels, config.data.select or None, named_by)
     training, validation = split(entries, config.data.validation, config.run.seed)
     _check_validation(config, validation)
     _tell_of_subjects(config, training, validation, reports)
@@ -167,8 +169,8 @@ def _tell_of_subjects(
 ) -> None:
     """Says how the scans are split, and warns if it cannot be told which are of one subject."""
     told = [
-        f"{len(entries)} scan(s) of {len({entry.entities['subject'] for entry in entries})} "
-        f"subject(s) to {use}"
+        f"{counted(len(entries), 'scan')} of "
+        f"{counted(len({entry.entities['subject'] for entry in entries}), 'subject')} to {use}"
         for use, entries in (("train on", training), ("validate on", validation))
     ]
     reports.say(", ".join(told))
@@ -177,7 +179,8 @@ def _tell_of_subjects(
     if validation and alone and not tells_subjects(config.data.cohort):
         warnings.warn(
             f"{config.data.cohort} has no column 'subject', so that a subject with several scans "
-            "may be trained and validated on: add the column if there are such",
+            "may be trained and validated on: add the column if there are such, and 'session' or "
+            "'run' to tell a subject's scans apart",
             stacklevel=3,
         )
 

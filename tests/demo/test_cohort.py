@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxsal.cohort.sources.read import read_cohort
+from jaxsal.cohort.sources.read import read_cohort, tells_subjects
 from jaxsal.demo.cohort import write_cohort
 from jaxsal.demo.phantom import field_of_view, make_phantom
 from jaxsal.errors import InputError
@@ -20,6 +20,10 @@ def test_the_table_lists_patients_as_cohorts_are_read(tmp_path: Path) -> None:
     table = write_cohort(tmp_path, 2, lesions=3, seed=5, shape=SHAPE, spacing=SPACING)
     first, second = read_cohort(table, ("flair", "t1"))
     assert [first.id, second.id] == ["phantom00005", "phantom00006"]
+    assert [each.entities for each in (first, second)] == [
+        {"subject": s.id} for s in (first, second)
+    ]
+    assert tells_subjects(table)
     expected = make_phantom(6, SHAPE, SPACING, 3)
     assert second.scan.reference is not None
     np.testing.assert_array_equal(read_volume(second.scan.images[1]).data, expected.t1)

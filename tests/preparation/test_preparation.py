@@ -90,6 +90,12 @@ def test_the_registered_image_is_the_head_that_did_not_move(prepared: Path) -> N
     assert float(row["flair_information_after"]) > 1.5 * float(row["flair_information_before"])
 
 
+def test_every_column_is_described(prepared: Path) -> None:
+    told = json.loads((prepared / "out" / "scans.json").read_bytes())
+    assert list(told) == list(read_table(prepared / "out" / "scans.tsv")[0])
+    assert "nats" in told["flair_information_before"]["Description"]
+
+
 def test_a_mask_moves_with_the_image_that_it_was_drawn_on(prepared: Path) -> None:
     found = load(image(prepared, "label-lesion_mask.nii.gz"))
     expected = lesion(points(T1_SHAPE, T1_AFFINE))
@@ -251,3 +257,11 @@ def test_a_missing_library_is_told(
 def test_settings_that_make_no_sense(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         PreparationSettings(**wrong)
+
+
+def test_the_default_of_fixed_is_told_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(tmp_path / "scans.tsv"), "--out", str(tmp_path / "out")]
+    assert main(["preprocess", *given, "--channels", "flair", "t2"]) == 2
+    assert "the default of --fixed, t1, is not among --channels flair t2" in capsys.readouterr().err

@@ -166,3 +166,4 @@ def test_the_picture_shows_every_channel_thrice_before_and_after() -> None:
     said = " ".join(text.get_text() for text in figure.texts)
     assert "flair, registered" in said
     assert "t1, corrected" in said
+    assert "dashed below 1" in said

@@ -38,6 +38,14 @@ def test_the_models_window_is_used_unless_another_is_given(tiny_model: Model) ->
     assert (given.roi, given.overlap) == ((8, 8, 8), 0.0)
 
 
+def test_the_window_of_the_training_goes_before_that_of_its_start(tiny_model: Model) -> None:
+    trained = replace(tiny_model, roi=(16, 8, 16), overlap=0.0)
+    for model in (trained, replace(trained, preprocessing=TOLD)):
+        assert (settings(model).roi, settings(model).overlap) == ((16, 8, 16), 0.0)
+        given = settings(model, roi=(8, 8, 8), overlap=0.5)
+        assert (given.roi, given.overlap) == ((8, 8, 8), 0.5)
+
+
 def test_windows_are_placed_as_the_model_tells_unless_told_otherwise(tiny_model: Model) -> None:
     told = replace(tiny_model, preprocessing=replace(TOLD, windows="nnunet"))
     assert settings(tiny_model).windows == "monai"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -31,3 +32,18 @@ def test_a_second_signal_has_its_usual_effect() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_is_told_of_without_the_main_thread() -> None:
+    tellers, told = [], threading.Event()
+
+    def tell() -> None:
+        tellers.append(threading.current_thread())
+        told.set()
+
+    with Interruption(tell):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told.wait(60)
+    assert len(tellers) == 1
+    assert tellers[0] is not threading.main_thread()
+    assert signal.set_wakeup_fd(-1) == -1

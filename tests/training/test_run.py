@@ -26,6 +26,7 @@ from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.errors import InputError, OutputError
 from jaxsal.evaluation.scans import evaluate
 from jaxsal.field.network import logits_on
+from jaxsal.scan.defaults import for_model
 from jaxsal.settings import PredictSettings
 from jaxsal.training import loop, validation
 from jaxsal.training import run as run_module
@@ -107,7 +108,9 @@ def test_the_best_model_scores_as_the_table_says(finished: Path, cohort: Path) -
     assert model.channels == ("flair", "t1")
     assert model.source["step"] == int(best["step"])
     scans = [e for e in read_cohort(cohort / "scans.tsv", model.channels) if e.id == "s2"]
-    (found,) = evaluate(model, scans, PredictSettings(roi=(16, 16, 16)))
+    settings = for_model(PredictSettings(), model, roi=None, overlap=None, target=None)
+    assert settings.roi == (16, 16, 16)  # as its patches
+    (found,) = evaluate(model, scans, settings)
     score = found.scores[model.threshold]
     assert score.dice == pytest.approx(float(best["validation_dice"]), rel=1e-6)
     assert score.normalised_dice == pytest.approx(float(best["validation_ndsc"]), rel=1e-6)
@@ -206,8 +209,11 @@ def test_a_folder_is_of_one_training(
     config: Path, finished: Path, cohort: Path, tmp_path: Path
 ) -> None:
     other = read_config(config)
-    with pytest.raises(InputError, match=r"other settings.*run\.steps was 6, is 7.*--overwrite"):
+    with pytest.raises(
+        InputError, match=r"other settings.*run\.steps was 6, is 7.*--overwrite"
+    ) as told:
         runs.train(other.with_steps(7), finished)
+    assert f'new folder with [network] from = "{finished}/last"' in str(told.value)
     with pytest.raises(InputError, match="holds other files, such as s0"):
         run(config, cohort)
     out = tmp_path / "out"
@@ -308,9 +314,7 @@ def test_what_is_worked_with_is_told_at_the_start(tmp_path: Path) -> None:
     devices = jax.devices()[:3]
     with pytest.raises(MadeError), pytest.warns(UserWarning, match=r"has no column 'subject'"):
         train(config, tmp_path / "out", devices=devices, reports=reports)
-    assert (
-        said[0] == "2 scan(s) of 2 subject(s) to train on, 1 scan(s) of 1 subject(s) to validate on"
-    )
+    assert said[0] == "2 scans of 2 subjects to train on, 1 scan of 1 subject to validate on"
     assert read == [(1, 3), (2, 3), (3, 3)]
     if len(devices) == 3:
         assert said[1].startswith("2 of 3 devices are used, as many as divide the [patches] batch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jaxsal.cohort.entries import ENTITIES, Entry
@@ -21,7 +21,7 @@ _OPTIONAL = ("reference", "instances", *ENTITIES)
 Line = tuple[int, Mapping[str, str]]  # its number in the file, and its cells by column
 
 
-def read_manifest(path: Path, channels: Sequence[str]) -> list[Entry]:
+def read_manifest(path: Path, channels: Sequence[str], named_by: str = "the model") -> list[Entry]:
     """Reads a cohort from a table with a header: .tsv, or .csv with commas or semicolons.
 
     Columns, whose names are compared without case: "scan", an id of one's own; one per channel
@@ -31,7 +31,8 @@ def read_manifest(path: Path, channels: Sequence[str]) -> list[Entry]:
 
     Args:
         path: of the table, UTF-8.
-        channels: of the model.
+        channels: that are needed.
+        named_by: what names them, for messages.
 
     Returns:
         One entry per line, in their order; whether files exist is not looked at.
@@ -40,7 +41,7 @@ def read_manifest(path: Path, channels: Sequence[str]) -> list[Entry]:
         InputError: all that is wrong with the table, each with its line.
     """
     columns, lines = _read(path)
-    refuse(str(path), list(_wrong_columns(columns, channels)))
+    refuse(str(path), list(_wrong_columns(columns, channels, named_by)))
     _warn_of_misspelt(columns, channels)
     folder = path.parent.absolute()
     entries: dict[int, Entry] = {}
@@ -50,7 +51,8 @@ def read_manifest(path: Path, channels: Sequence[str]) -> list[Entry]:
             entries[number] = _entry(cells, channels, folder)
         except InputError as error:
             problems.append((number, str(error)))
-    problems += _repeated(list(entries), list(entries.values()))
+    told = {number for number, cells in lines if cells.get("subject", "").lower() not in _ABSENT}
+    problems += _repeated(list(entries), list(entries.values()), told)
     refuse(str(path), [f"line {number}: {problem}" for number, problem in sorted(problems)])
     if not entries:
         raise InputError(f"{path} lists no scan: give one line per scan below its header")
@@ -102,11 +104,12 @@ def _too_long(number: int, row: Sequence[str]) -> str:
     return f"line {number}: {len(row)} cells are more than the header has"
 
 
-def _wrong_columns(columns: Sequence[str], channels: Sequence[str]) -> Iterator[str]:
+def _wrong_columns(columns: Sequence[str], channels: Sequence[str], named_by: str) -> Iterator[str]:
     read = ["scan", *(channel.lower() for channel in channels), *_OPTIONAL]
     for name in ["scan", *channels]:
         if name.lower() not in columns:
-            needed = "with the scans' ids" if name == "scan" else "for this channel of the model"
+            channel = f"for this channel, as named by {named_by}"
+            needed = "with the scans' ids" if name == "scan" else channel
             there = ", ".join(filter(None, columns))
             yield f"line 1: there is no column {name!r}, {needed}; there are: {there}"
     for name in read:
@@ -152,8 +155,16 @@ def _entry(cells: Mapping[str, str], channels: Sequence[str], folder: Path) -> E
     return Entry(name, scan, entities)
 
 
-def _repeated(lines: Sequence[int], entries: Sequence[Entry]) -> Iterator[tuple[int, str]]:
-    """Ids, and names of results, that were there before; by line."""
+def _repeated(
+    lines: Sequence[int], entries: Sequence[Entry], told: Collection[int]
+) -> Iterator[tuple[int, str]]:
+    """Ids, and names of results, that were there before; by line.
+
+    Args:
+        lines: of the entries.
+        entries: of the table.
+        told: the lines whose subject the table tells.
+    """
     for first, other in repeated(entry.id for entry in entries):
         if entries[first].id == entries[other].id:
             text = f"the id {entries[other].id!r} is that of line {lines[first]}, too"
@@ -161,8 +172,10 @@ def _repeated(lines: Sequence[int], entries: Sequence[Entry]) -> Iterator[tuple[
     for first, other in repeated(entry.stem for entry in entries):
         one, two = entries[first], entries[other]
         if one.id != two.id:
+            same = lines[first] in told and lines[other] in told
+            columns = "'session' or 'run'" if same else "'subject', or 'session' or 'run'"
             yield (
                 lines[other],
                 f"{two.id!r} and {one.id!r} (line {lines[first]}) would both be called "
-                f"{two.stem}: tell them apart by a column 'subject', or 'session' or 'run'",
+                f"{two.stem}: tell them apart by a column {columns}",
             )

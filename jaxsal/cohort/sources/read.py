@@ -13,7 +13,10 @@ from jaxsal.errors import InputError
 
 
 def read_cohort(
-    source: str | os.PathLike[str], channels: Sequence[str], select: Select | None = None
+    source: str | os.PathLike[str],
+    channels: Sequence[str],
+    select: Select | None = None,
+    named_by: str = "the model",
 ) -> list[Entry]:
     """Reads a cohort from a table, see `read_manifest`, or a BIDS folder, see `read_bids`.
 
@@ -21,6 +24,7 @@ def read_cohort(
         source: the file or the folder.
         channels: of the model.
         select: which images of a BIDS folder are meant.
+        named_by: what names the channels, for messages about a table.
 
     Raises:
         InputError: there is nothing, or all that is wrong with it.
@@ -32,7 +36,7 @@ def read_cohort(
         raise InputError(f"{source} does not exist; a table of scans or a BIDS folder is expected")
     if select:
         raise InputError(f"images are selected in BIDS folders, but {source} is a table")
-    return read_manifest(source, channels)
+    return read_manifest(source, channels, named_by)
 
 
 def tells_subjects(source: str | os.PathLike[str]) -> bool:

@@ -122,6 +122,19 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
             assert part in line
 
 
+def test_scans_of_one_subject_are_told_apart_by_session_or_run(tmp_path):
+    (found,) = problems(
+        write(tmp_path / "s.tsv", "scan|flair|t1|subject", "a|f|t|one", "b|f|t|one")
+    )
+    assert "would both be called sub-one: tell them apart by a column 'session' or 'run'" in found
+
+
+def test_a_missing_column_is_told_with_what_names_it(tmp_path):
+    path = write(tmp_path / "s.tsv", "scan|flair", "a|f")
+    with pytest.raises(InputError, match=r"'t1', for this channel, as named by \[data\] channels;"):
+        read_manifest(path, CHANNELS, "[data] channels")
+
+
 def test_many_mistakes_are_counted(tmp_path):
     path = write(tmp_path / "s.tsv", "scan|flair|t1", *[f"{i}|f|" for i in range(60)])
     found = problems(path)
