@@ -59,7 +59,7 @@ def context(study: Study, settings: ContextSettings) -> Findings:
     if curve.lesions < FEWEST_IN_GROUP:
         study.note(
             f"mean and standard deviation are those of {counted(curve.lesions, 'lesion')}, which "
-            f"tells little; {another_range(volumes)}"
+            + "; ".join(filter(None, ["tells little", another_range(volumes, settings.volume)]))
         )
     figure = context_figure(rows, curve, study.threshold)
     return Findings(COLUMNS, rows, summary(curve), figure, tuple(study.notes))
