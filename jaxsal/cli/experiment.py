@@ -150,6 +150,7 @@ def _add_own(group: argparse._ActionsContainer, settings: type[Settings]) -> Non
             type=_parser_of(setting),
             default=setting.default,
             metavar=setting.metadata["metavar"],
+            choices=setting.metadata["choices"],
             help=f"{setting.metadata['help']}{_shown(setting.default)}",
         )
 

@@ -54,7 +54,12 @@ def _draw_scores(axes: Axes, rows: Sequence[Row], curve: Curve, threshold: float
         axes.plot(place, curve.mean[curve.plateau], "o", color=_MEAN, markersize=7)
         told = f"plateau from {place:.0f} mm on"
     axes.set_ylim(-0.03, 1.03)
-    style(axes, f"Score: {told} (n = {curve.lesions})", _ACROSS, "mean lesion probability in Ω")
+    style(
+        axes,
+        f"Score: {told} (n = {curve.lesions})",
+        _ACROSS,
+        "mean lesion probability in the lesion",
+    )
     legend(axes, loc="lower right")
 
 
