@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jaxsal.experiments.findings import Findings
     from jaxsal.experiments.study import Study
 
-_NOTHING = 1  # exit status: there is nothing to tell
+_NOTHING, _FAILED_SCANS = 1, 3  # exit status: there is nothing to tell; all is done but some scans
 
 
 def add_parser(commands: Any) -> None:
@@ -27,7 +27,8 @@ def add_parser(commands: Any) -> None:
         description="Each experiment writes NAME.tsv, NAME.png and NAME.json (the figures in "
         "brief, with sample sizes, notes and settings) into a folder. Maps are computed as by "
         "`jaxsal cohort run`, recorded as they are done, and shared by the experiments of a "
-        "folder: the same command goes on where it ended.",
+        "folder: the same command goes on where it ended. A scan that cannot be worked with is "
+        "told and left out; the exit status is then 3. It is 1 if there is nothing to tell.",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="NAME", required=True)
     for name, settings in SETTINGS.items():
@@ -61,6 +62,14 @@ def _add_maps(verb: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
+    try:
+        return _run(options)
+    except KeyboardInterrupt as interrupt:
+        message = "interrupted; what is recorded stays, the same command goes on from there"
+        raise type(interrupt)(message) from interrupt
+
+
+def _run(options: argparse.Namespace) -> int:
     own = _own_settings(options)
     computed = _maps_settings(options, own)
     from jaxsal.checkpoints import load_model
@@ -80,16 +89,14 @@ def run(options: argparse.Namespace) -> int:
             monitor=bar,
             **computed,
         )
-        try:
-            with study.opened():
-                findings = EXPERIMENTS[options.verb](study, own)
-                paths = write_findings(findings, options.out, options.verb, _facts(study, own))
-        except KeyboardInterrupt as interrupt:
-            message = "interrupted; what is recorded stays, the same command goes on from there"
-            raise type(interrupt)(message) from interrupt
+        with study.opened():
+            findings = EXPERIMENTS[options.verb](study, own)
+            paths = write_findings(findings, options.out, options.verb, _facts(study, own))
     _show(findings)
     print(f"results: {', '.join(map(str, paths))}")
-    return 0 if findings.rows else _NOTHING
+    if not findings.rows:
+        return _NOTHING
+    return _FAILED_SCANS if study.left_out else 0
 
 
 def _maps_settings(options: argparse.Namespace, own: Settings) -> dict[str, Any]:
@@ -150,6 +157,7 @@ def _add_own(group: argparse._ActionsContainer, settings: type[Settings]) -> Non
             type=_parser_of(setting),
             default=setting.default,
             metavar=setting.metadata["metavar"],
+            choices=setting.metadata["choices"],
             help=f"{setting.metadata['help']}{_shown(setting.default)}",
         )
 

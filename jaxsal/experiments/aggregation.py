@@ -31,6 +31,23 @@ _COLUMNS = {
     "min": f"smallest value of the map, {UNITS}",
 }
 
+_SUMMARY_COLUMNS = {
+    "aggregate": _COLUMNS["aggregate"],
+    "channel": "with respect to which the maps are",
+    "extreme": "of a map: max, its largest value, or min, its smallest",
+    "n": "number of lesions",
+    "spearman_with_volume": "rank correlation of the extreme's magnitude with volume",
+    "p": "of no such correlation, two-sided",
+    "n_third": "number of lesions in a third",
+    "median_small_third": f"median extreme of the third of the smallest lesions, {UNITS}",
+    "small_low": "its 95 % confidence interval, as if lesions were independent",
+    "small_high": "its upper end",
+    "median_large_third": f"median extreme of the third of the largest lesions, {UNITS}",
+    "large_low": "its 95 % confidence interval, as if lesions were independent",
+    "large_high": "its upper end",
+    "large_to_small": "ratio of the two medians",
+}
+
 
 def aggregation(study: Study, settings: AggregationSettings) -> Findings:
     """The peaks of each lesion's maps under both aggregates, and their dependence on volume."""
@@ -50,6 +67,7 @@ def aggregation(study: Study, settings: AggregationSettings) -> Findings:
         [_dependence(rows, *each) for each in product(AGGREGATES, channels, ("max", "min"))],
         draw(examples, rows, channels) if examples else None,
         tuple(study.notes),
+        _SUMMARY_COLUMNS,
     )
 
 

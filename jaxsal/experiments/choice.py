@@ -17,8 +17,7 @@ _ROUNDING = 1e-5  # of volumes, since affines are rounded
 
 def of_volume(instances: Iterable[Instance], volume: tuple[float, float]) -> list[Instance]:
     """Lesions that were found and are from so large to so large, in mm³, both included."""
-    low, high = volume[0] * (1 - _ROUNDING), volume[1] * (1 + _ROUNDING)
-    return [each for each in instances if each.kind in FOUND and low <= each.volume_mm3 <= high]
+    return [e for e in instances if e.kind in FOUND and _is_within(e.volume_mm3, volume)]
 
 
 def clearest(instances: Iterable[Instance], prediction: Prediction) -> list[Instance]:
@@ -39,19 +38,26 @@ def none_of_volume(volumes: Sequence[float], wanted: tuple[float, float]) -> str
         wanted: smallest and largest.
     """
     told = f"no lesion that was found has {wanted[0]:g} to {wanted[1]:g} mm³"
-    return f"{told}; {another_range(volumes)}"
+    return told + (f"; {advice}" if (advice := another_range(volumes, wanted)) else "")
 
 
-def another_range(volumes: Sequence[float]) -> str:
-    """Proposes a range of volumes in mm³: the larger half of the lesions, without the largest.
+def another_range(volumes: Sequence[float], wanted: tuple[float, float]) -> str:
+    """Proposes a range of volumes in mm³ that takes all lesions; "" if the wanted one does.
 
-    Small lesions are many; most experiments ask of those that are clearly visible.
+    Args:
+        volumes: of the lesions that were found, in mm³.
+        wanted: smallest and largest.
     """
     if not len(volumes):
         return "none was found at all"
-    low, high = np.floor(np.quantile(volumes, 0.5)), np.ceil(np.quantile(volumes, 0.9))
-    number = int(np.sum((np.asarray(volumes) >= low) & (np.asarray(volumes) <= high)))
+    if all(_is_within(volume, wanted) for volume in volumes):
+        return ""
     return (
-        f"{len(volumes)} were found, of {min(volumes):.0f} to {max(volumes):.0f} mm³: "
-        f"--volume {low:g}:{high:g} takes {number} of them"
+        f"{len(volumes)} found, of {min(volumes):.4g} to {max(volumes):.4g} mm³: "
+        f"--volume {np.floor(min(volumes)):.0f}:{np.ceil(max(volumes)):.0f} takes all of them"
     )
+
+
+def _is_within(volume_mm3: float, bounds: tuple[float, float]) -> bool:
+    low, high = bounds[0] * (1 - _ROUNDING), bounds[1] * (1 + _ROUNDING)
+    return low <= volume_mm3 <= high

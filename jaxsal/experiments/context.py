@@ -35,6 +35,15 @@ COLUMNS = {
     "scan_score": "mean lesion probability over the lesion's voxels in the scan as it is",
 }
 
+SUMMARY_COLUMNS = {
+    "what": "place on the curve of scores, or what is read off it",
+    "mm": "shown around lesions there, in mm",
+    "mean": "of the scores, over lesions",
+    "std": "their standard deviation",
+    "detected": "number of lesions that are detected",
+    "lesions": "number of lesions",
+}
+
 
 def context(study: Study, settings: ContextSettings) -> Findings:
     """Scores of lesions in images of nothing else, to which their surroundings are given back.
@@ -59,10 +68,10 @@ def context(study: Study, settings: ContextSettings) -> Findings:
     if curve.lesions < FEWEST_IN_GROUP:
         study.note(
             f"mean and standard deviation are those of {counted(curve.lesions, 'lesion')}, which "
-            f"tells little; {another_range(volumes)}"
+            + "; ".join(filter(None, ["tells little", another_range(volumes, settings.volume)]))
         )
     figure = context_figure(rows, curve, study.threshold)
-    return Findings(COLUMNS, rows, summary(curve), figure, tuple(study.notes))
+    return Findings(COLUMNS, rows, summary(curve), figure, tuple(study.notes), SUMMARY_COLUMNS)
 
 
 def _of_scan(

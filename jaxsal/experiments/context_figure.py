@@ -17,6 +17,7 @@ from jaxsal.scan.results import Row
 
 _MEAN, _ONE, _MARK = colour_of("TP"), "#8a94a3", colour_of("class")
 _ACROSS = "shown around the lesion, mm"
+_SCORE = "mean lesion probability in the lesion"
 
 
 def context_figure(rows: Sequence[Row], curve: Curve, threshold: float) -> Figure:
@@ -54,7 +55,7 @@ def _draw_scores(axes: Axes, rows: Sequence[Row], curve: Curve, threshold: float
         axes.plot(place, curve.mean[curve.plateau], "o", color=_MEAN, markersize=7)
         told = f"plateau from {place:.0f} mm on"
     axes.set_ylim(-0.03, 1.03)
-    style(axes, f"Score: {told} (n = {curve.lesions})", _ACROSS, "mean lesion probability in Ω")
+    style(axes, f"Score: {told} (n = {curve.lesions})", _ACROSS, _SCORE)
     legend(axes, loc="lower right")
 
 

@@ -38,6 +38,25 @@ COLUMNS = {
     "lesion_high": "its upper end",
 }
 
+_IN_ALL = ("kind", "channel", "lesions")
+_OF_MEDIANS = (  # tables, each narrow enough to be read in a terminal
+    ("voxels", "median", "low", "high"),
+    ("subjects", "subjects_low", "subjects_high"),
+    ("lesions_with", "lesion_median", "lesion_low", "lesion_high"),
+)
+_SHARE = "positive part of the sum of magnitudes"
+SUMMARY_COLUMNS = {
+    **{name: COLUMNS[name] for names in (_IN_ALL, ("sign",), *_OF_MEDIANS) for name in names},
+    "positive_share_inside": f"{_SHARE} inside lesions, from 0 to 1",
+    "positive_share_0_to_3mm": f"{_SHARE} within 3 mm around them",
+    "positive_share_3_to_12mm": f"{_SHARE} from 3 to 12 mm around them",
+    "mm_with_99_percent": "distance from the lesion's border within which 99 % of the sum of "
+    "magnitudes lie; empty: there is none, or it is beyond the last one that is told apart",
+    "mm_of_farthest_counted_value": "distance within which all voxels lie whose magnitude is at "
+    "least the least one that counts; empty: there is none, or some lie beyond the last distance "
+    "that is told apart",
+}
+
 
 def contributions(study: Study, settings: ContributionsSettings) -> Findings:
     """Distributions of values by kind, channel and sign, and where they lie.
@@ -68,6 +87,7 @@ def contributions(study: Study, settings: ContributionsSettings) -> Findings:
         _summary(tally, rows, kinds, results.channels),
         draw(tally, kinds, shown, results.channels),
         tuple(study.notes),
+        SUMMARY_COLUMNS,
     )
 
 
@@ -130,14 +150,9 @@ def _summary(
     tally: Tally, rows: list[Row], kinds: list[str], channels: tuple[str, ...]
 ) -> list[Row]:
     whole = [row for row in rows if "median" in row]
-    tables = (  # each narrow enough to be read in a terminal
-        ("voxels", "median", "low", "high"),
-        ("subjects", "subjects_low", "subjects_high"),
-        ("lesions_with", "lesion_median", "lesion_low", "lesion_high"),
-    )
     medians = [
         {name: row[name] for name in ("kind", "channel", "sign", "lesions", *names)}
-        for names in tables
+        for names in _OF_MEDIANS
         for row in whole
     ]
     each = [(kind, channel) for kind in kinds for channel in channels]
@@ -171,7 +186,7 @@ def _distances(tally: Tally, kind: str, channel: str) -> Row:
         "channel": channel,
         "lesions": tally.lesions[kind],
         "mm_with_99_percent": None if within is None else _finite(upper[within]),
-        "mm_of_farthest_such_value": _finite(upper[strong[-1]]) if len(strong) else None,
+        "mm_of_farthest_counted_value": _finite(upper[strong[-1]]) if len(strong) else None,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Findings:
             names in the same order that follow each other make up a table.
         figure: drawn from the rows; None if there is nothing to draw.
         notes: what is missing and why, and what the figures must not be taken for, in sentences.
+        summary_columns: names and meanings of the summary's figures.
     """
 
     columns: Mapping[str, str]
@@ -34,12 +35,13 @@ class Findings:
     summary: Sequence[Row]
     figure: Figure | None
     notes: tuple[str, ...] = ()
+    summary_columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_findings(
     findings: Findings, out: Path, name: str, facts: Mapping[str, Any]
 ) -> list[Path]:
-    """Writes NAME.tsv, NAME.json (summary, notes, columns, facts) and NAME.png, each whole.
+    """Writes NAME.tsv, NAME.json (summary, notes, columns of both, facts) and NAME.png, each whole.
 
     Args:
         findings: what was found.
@@ -60,6 +62,7 @@ def write_findings(
         {
             "experiment": name,
             "summary": list(findings.summary),
+            "summary_columns": dict(findings.summary_columns),
             "notes": list(findings.notes),
             "columns": dict(findings.columns),
             **facts,

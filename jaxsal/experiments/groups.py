@@ -35,6 +35,26 @@ _COLUMNS = {
     "volume_mm3": "volume in mm³",
 }
 
+SUMMARY_COLUMNS = {
+    "channel": "with respect to which the maps are",
+    "extreme": "of a map: max, its largest value, or min, its smallest",
+    "kind": "as in the table",
+    "n": "number of maps",
+    "scans": "number of scans that they are from",
+    "median": f"of the extremes, {UNITS}",
+    "low": "95 % confidence interval of the median, as if lesions were independent",
+    "high": "its upper end",
+    "first": "kind that is compared",
+    "second": "kind that it is compared with",
+    "n_first": "number of maps of the first",
+    "n_second": "number of maps of the second",
+    "u": "Mann-Whitney's U of the first",
+    "p": "of the two-sided test",
+    "p_holm": "adjusted after Holm for all comparisons",
+    "rank_biserial": "effect size from -1 to 1: 2 · first_larger - 1",
+    "first_larger": "probability that a value of the first is larger than one of the second",
+}
+
 
 def groups(study: Study, settings: GroupsSettings) -> Findings:
     """Largest and smallest values of the maps by kind of lesion, and tests of all pairs of kinds.
@@ -65,6 +85,7 @@ def groups(study: Study, settings: GroupsSettings) -> Findings:
         [*_medians(groups, channels), *_tests(groups, channels)],
         _draw(groups, channels) if rows else None,
         tuple(study.notes),
+        SUMMARY_COLUMNS,
     )
 
 
@@ -132,21 +153,31 @@ def _note(study: Study, settings: GroupsSettings, groups: Mapping[str, Sequence[
     if few:
         study.note(
             f"too few to be tested, which needs {FEWEST_IN_GROUP} in each group: "
-            f"{', '.join(few)}; their p is empty"
+            f"{', '.join(few)}; they are in no comparison"
         )
     sizes = {
         kind: np.median([r["volume_mm3"] for r in rows]) for kind, rows in groups.items() if rows
     }
     told = ", ".join(f"{kind} {size:.0f}" for kind, size in sizes.items())
+    spheres = _sphere_volumes([row["volume_mm3"] for row in groups["TN"]], settings.volume)
     study.note(
-        f"TN are spheres of {settings.volume:g} mm³; median volumes in mm³: {told}. Larger domains "
-        "have more gradients to take the maximum of, so part of a difference, or of its absence, "
-        "may be one of size"
+        f"{spheres}median volumes in mm³: {told}. Larger domains have more gradients to take the "
+        "maximum of, so part of a difference, or of its absence, may be one of size"
     )
     study.note(
         "tests and intervals take lesions for independent, which those of one scan are not wholly; "
         "p_holm is adjusted for all comparisons of this table"
     )
+
+
+def _sphere_volumes(volumes: Sequence[float], wanted: float) -> str:
+    """Says how large the spheres are, which are of whole voxels; "" without any."""
+    if not volumes:
+        return ""
+    least, most = (f"{volume:.4g}" for volume in (min(volumes), max(volumes)))
+    told = least if least == most else f"{least} to {most}"
+    nearest = "" if told == f"{wanted:.4g}" else f", the whole voxels nearest to {wanted:g} mm³"
+    return f"TN are spheres of {told} mm³{nearest}; "
 
 
 def _values(rows: Sequence[Row], channel: str, extreme: str) -> np.ndarray:
@@ -170,12 +201,13 @@ def _medians(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> It
 
 
 def _tests(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> list[Row]:
-    """All pairs of kinds; what cannot be tested stays empty."""
-    present = [kind for kind, rows in groups.items() if rows]
+    """All pairs of kinds of which there are enough."""
     tested: list[Row] = []
-    for channel, extreme, (first, second) in product(channels, EXTREMES, combinations(present, 2)):
+    for channel, extreme, (first, second) in product(channels, EXTREMES, combinations(groups, 2)):
         one, other = (_values(groups[kind], channel, extreme) for kind in (first, second))
         found = difference(one, other)
+        if found is None:
+            continue
         tested.append(
             {
                 "channel": channel,
@@ -184,15 +216,14 @@ def _tests(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> list
                 "second": second,
                 "n_first": len(one),
                 "n_second": len(other),
-                "u": found and found.statistic,
-                "p": found and found.p,
+                "u": found.statistic,
+                "p": found.p,
                 "p_holm": None,
-                "rank_biserial": found and found.rank_biserial,
-                "first_larger": found and found.superiority,
+                "rank_biserial": found.rank_biserial,
+                "first_larger": found.superiority,
             }
         )
-    done = [row for row in tested if row["p"] is not None]
-    for row, adjusted in zip(done, holm([row["p"] for row in done]), strict=True):
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = adjusted
     return tested
 

@@ -40,6 +40,16 @@ _COLUMNS = {
     "class_neighbour": "the same inside the neighbour",
     "class_ratio": "of the two: how much of the neighbour shows in the class-level map",
 }
+_SUMMARY_COLUMNS = {
+    "channel": "with respect to which the maps are",
+    "map": "instance: of the lesion itself; class: of all segmented voxels (Eq. 1)",
+    "neighbour_within_mm": "largest distance to the neighbour, in mm; any: all neighbours",
+    "n": "number of lesions that have such a neighbour",
+    "median_ratio": "median of the table's ratios of that map",
+    "low": "95 % confidence interval of it, as if lesions were independent",
+    "high": "its upper end",
+    "share_above_a_half": "share of lesions whose ratio is more than 0.5, from 0 to 1",
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,8 @@ def levels(study: Study, settings: LevelsSettings) -> Findings:
     elif rows:
         study.note("no scan has two segmented lesions: there is no pair to draw")
     summary = [_bleeding(rows, *each) for each in product(instances.channels, LEVELS, (NEAR, None))]
-    return Findings(_COLUMNS, rows, summary if rows else [], figure, tuple(study.notes))
+    notes = tuple(study.notes)
+    return Findings(_COLUMNS, rows, summary if rows else [], figure, notes, _SUMMARY_COLUMNS)
 
 
 def _class_level(study: Study, instances: CohortResults) -> CohortResults | None:

@@ -47,6 +47,17 @@ COLUMNS = {
     "z_mm": "its centroid in world coordinates, mm",
 }
 
+SUMMARY_COLUMNS = {
+    "domain": "group of domains",
+    "n": "number of them",
+    "channel": "with respect to which the maps are",
+    "max": "median of the maps' largest values",
+    "min": "median of the maps' smallest values",
+    "max / lesion": "that median of the largest values over that of lesions",
+    "inside": "median share of a map's magnitude in its domain",
+    "in lesion": "median share in the lesion that the domain is of",
+}
+
 
 def sanity(study: Study, settings: SanitySettings) -> Findings:
     """Peaks of maps of white matter, of lesions and of a lesion's voxel, and where they lie.
@@ -65,7 +76,7 @@ def sanity(study: Study, settings: SanitySettings) -> Findings:
             study.note(f"{row['domain']}: medians are those of {row['n']}, which tells little")
     shown = _examples(found, opened)
     figure = sanity_figure(shown, rows, GROUPS, study.model.channels) if shown else None
-    return Findings(_columns(study), rows, summary, figure, tuple(study.notes))
+    return Findings(_columns(study), rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)
 
 
 def _columns(study: Study) -> dict[str, str]:

@@ -11,16 +11,20 @@ from typing import Any, ClassVar
 
 from jaxsal.errors import InputError
 
+VIEWS = ("centred", "field")
 
-def option(default: Any, text: str, metavar: str) -> Any:
+
+def option(default: Any, text: str, metavar: str | None, choices: tuple[str, ...] = ()) -> Any:
     """A setting that the command line offers as an option.
 
     Args:
         default: of the type that the option has; a pair is given as LOW:HIGH.
         text: the option's help.
-        metavar: what stands for its value.
+        metavar: what stands for its value; None: the choices.
+        choices: the values that it may have; none: any of its type.
     """
-    return field(default=default, metadata={"help": text, "metavar": metavar})
+    metadata = {"help": text, "metavar": metavar, "choices": choices or None}
+    return field(default=default, metadata=metadata)
 
 
 def _volume() -> Any:
@@ -112,15 +116,20 @@ class ContextSettings(Settings):
 
     volume: tuple[float, float] = _volume()
     steps: int = option(35, "largest number of dilations by one voxel", "N")
-    view: str = option("centred", "run on one window per lesion, or on the whole field", "VIEW")
+    view: str = option(
+        "centred",
+        "run on one window around each lesion, or on its whole field: all windows that reach it",
+        None,
+        VIEWS,
+    )
     batch: int = option(4, "windows at once; the more, the more memory", "N")
 
     def __post_init__(self) -> None:
         _check_range("volume", self.volume)
         if not 1 <= self.steps <= 254:
             raise InputError(f"steps must be from 1 to 254, got {self.steps}")
-        if self.view not in ("centred", "field"):
-            raise InputError(f"view must be centred or field, got {self.view!r}")
+        if self.view not in VIEWS:
+            raise InputError(f"view must be {' or '.join(VIEWS)}, got {self.view!r}")
         if self.batch < 1:
             raise InputError(f"batch must be 1 or more, got {self.batch}")
 

@@ -24,8 +24,9 @@ from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
 from jaxsal.cohort.sources.labels import distinct
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.lock import Shard, locked
+from jaxsal.cohort.storage.identity import OtherResultsError
 from jaxsal.errors import InputError
+from jaxsal.experiments.folder import opened
 from jaxsal.experiments.kept import KeptRows
 from jaxsal.experiments.monitor import Monitor, Silence
 from jaxsal.experiments.reused import ReusedMaps
@@ -69,6 +70,7 @@ class Study:
             only read.
         monitor: is told how far it is.
         notes: what could not be done, in sentences; grows.
+        left_out: what scans that failed are called; grows.
         field: what is differentiated, as in `jaxsal.settings.ExplainSettings`.
     """
 
@@ -81,6 +83,7 @@ class Study:
     maps: Path | None = None
     monitor: Monitor = field(default_factory=Silence)
     notes: list[str] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
     field: str = "sliding"
 
     @contextmanager
@@ -88,19 +91,10 @@ class Study:
         """The folder in use by one experiment at a time.
 
         Raises:
-            InputError: another one is at work in it, or it cannot be made.
+            InputError: another one is at work in it, it cannot be made, or others wrote into it.
         """
-        self._begin()
-        with locked(self.out / ".jaxsal" / "locks", Shard(), lambda others: None):
+        with opened(self.out):
             yield
-
-    def _begin(self) -> None:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot make the folder {self.out}: {error.strerror}; give another one"
-            ) from error
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -133,7 +127,7 @@ class Study:
         job = Job(self.model, self.prediction, settings)
         reused = ReusedMaps(self.maps, list(distinct(self.entries)), job)
         for scan, reason in reused.left_out.items():
-            self.note(f"{self.maps.name}: {scan} is left out: {reason}")
+            self._leave_out(self.maps.name, scan, reason)
         return reused
 
     def run(
@@ -169,11 +163,11 @@ class Study:
                 f"{entry.id}: {progress.lesions_done}/{progress.lesions} maps"
             ),
         )
-        with run:
+        with _without_overwriting(), run:
             for done, result in enumerate(run, start=1):
                 self.monitor.count(done, len(run.entries), "scans")
                 if result.status == "failed":
-                    self.note(f"{root.name}: {result.id} is left out: {result.reason}")
+                    self._leave_out(root.name, result.id, result.reason)
                 elif result.reason:
                     self.note(f"{root.name}: {result.id}: {result.reason}")
         return CohortResults(root)
@@ -186,6 +180,10 @@ class Study:
                 f"the signed maximum over a lesion is approximated: it is that {how}, so peaks are "
                 "not those of Eq. 3, and depend on size in another way"
             )
+
+    def _leave_out(self, where: str, scan: str, reason: str) -> None:
+        self.left_out.add(scan)
+        self.note(f"{where}: {scan} is left out: {reason}")
 
     def note(self, text: str) -> None:
         """Keeps a sentence for the reader of the findings, once."""
@@ -269,11 +267,21 @@ class Study:
             found[entry.stem] = rows
             self.monitor.count(done, len(self.entries), "scans")
             if reason:
-                self.note(f"{name}: {entry.id} is left out: {reason}")
+                self._leave_out(name, entry.id, reason)
         for entry in self.entries:
             rows = found[entry.stem]
             if rows is not None:
                 yield entry, rows
+
+
+@contextmanager
+def _without_overwriting() -> Iterator[None]:
+    """Experiments remove no earlier results, so nobody is to be told to have them removed."""
+    try:
+        yield
+    except OtherResultsError as error:
+        advice = "Go on with what it was begun with, or give another folder for the results (--out)"
+        raise OtherResultsError(error.difference, advice) from error
 
 
 def _kept(root: Path) -> dict[str, Any]:

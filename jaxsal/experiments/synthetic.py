@@ -48,6 +48,15 @@ COLUMNS = {
     "highest": "the highest of them",
     "detected": "1 if that reaches the threshold, else 0",
 }
+SUMMARY_COLUMNS = {
+    "situation": "where lesions are",
+    "lesions": "number of lesions",
+    "detected": "number of those whose highest probability reaches the threshold",
+    "median score": "median of their mean probabilities",
+    "channel": "with respect to which the maps are",
+    "median max": "median of the maps' largest values",
+    "median min": "median of the maps' smallest values",
+}
 _PEAKS = {
     "max": "largest value of the lesion's map",
     "min": "smallest value of the lesion's map",
@@ -68,7 +77,12 @@ def synthetic(study: Study, settings: SyntheticSettings) -> Findings:
     rows = [row for row, _ in found]
     figure = panel_figure(*_shown(study, found, opened)) if found else None
     return Findings(
-        _columns(study), rows, _summary(rows, study.model.channels), figure, tuple(study.notes)
+        _columns(study),
+        rows,
+        _summary(rows, study.model.channels),
+        figure,
+        tuple(study.notes),
+        SUMMARY_COLUMNS,
     )
 
 
@@ -92,9 +106,8 @@ def _of_scan(
         maker = _Maker(original, instance, settings, rng)
         for situation, derived in maker.made():
             name = f"{entry.id}: lesion {instance.label} {SITUATIONS[situation]}"
-            if derived is None:
-                reason = original.without_white_matter if situation == "white" else ""
-                rows.append({"note": f"{name} is left out: {reason or 'there is no room for it'}"})
+            if isinstance(derived, str):
+                rows.append({"note": f"{name} is left out: {derived}"})
                 continue
             (scan,) = study.derive("synthetic", entry, original.grid, [derived])
             rows.append(
@@ -126,28 +139,32 @@ class _Maker:
     settings: SyntheticSettings
     rng: np.random.Generator
 
-    def made(self) -> Iterator[tuple[str, Derived | None]]:
-        """A scan per situation; None where there is no room for the lesion."""
+    def made(self) -> Iterator[tuple[str, Derived | str]]:
+        """A scan per situation, or why there is none."""
         original, grid = self.original, self.original.grid
         omega = original.prediction.labels == self.instance.label
         yield "own", Derived(self._tag("own"), omega.astype(np.int32))
         bare = Graft.of(omega, 0, grid)
-        yield "white", self._at("white", bare, self._place(original.white_matter, bare))
+        white = self._at("white", bare, self._place(original.white_matter, bare))
+        yield "white", original.without_white_matter or white
         more = Graft.of(omega, self.settings.surroundings, grid)
         background = distance_mm(original.head, grid) > OUTSIDE
         place = self._place(background, more)
         # The two lie at the same place, so that only the surroundings differ.
         shifted = None if place is None else place + bare.corner - more.corner
         yield "outside", self._at("outside", bare, shifted)
-        yield "surrounded", self._at("surrounded", more, place)
+        if more.part.sum() == bare.part.sum():
+            yield "surrounded", f"no voxel is within {self.settings.surroundings:g} mm of it"
+        else:
+            yield "surrounded", self._at("surrounded", more, place)
 
     def _place(self, allowed: np.ndarray, graft: Graft) -> np.ndarray | None:
         free = places(allowed, graft.part)
         return free[self.rng.integers(len(free))] if len(free) else None
 
-    def _at(self, situation: str, graft: Graft, corner: np.ndarray | None) -> Derived | None:
+    def _at(self, situation: str, graft: Graft, corner: np.ndarray | None) -> Derived | str:
         if corner is None:
-            return None
+            return "there is no room for it"
         images = grafted(self.original.images, graft, corner)
         labels = placed(graft.omega, corner, self.original.grid.shape).astype(np.int32)
         return Derived(self._tag(situation), labels, list(np.moveaxis(images, -1, 0)))

@@ -6,12 +6,16 @@ import argparse
 from pathlib import Path
 
 import pytest
+from tiny import TinyScan
 
 import jaxsal.experiments.study as module
 from jaxsal.cli.experiment import _facts, add_parser
-from jaxsal.experiments.settings import SETTINGS, ContextSettings, SanitySettings
+from jaxsal.cli.main import main
+from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.settings import SETTINGS, ContextSettings, SanitySettings, Settings
 from jaxsal.experiments.study import Study
 from jaxsal.model import Model
+from jaxsal.scan.results import Row
 from jaxsal.settings import SmoothGradSettings
 
 SALIENCY = ("samples", "seed", "noise", "voxels_per_lesion", "memory", "field")
@@ -44,3 +48,48 @@ def test_facts_are_found_once(
     assert not list(study.each_scan("any", {}, lambda entry, prediction: []))
     assert study.facts["scans"] == []
     assert asked == [tiny_model]
+
+
+@pytest.fixture
+def command(scan: TinyScan, model_folder: Path, tmp_path: Path) -> list[str]:
+    """An experiment on one scan; its results go to a folder of its own."""
+    cohort = tmp_path / "scans.tsv"
+    cohort.write_text(f"scan\tflair\tt1\none\t{scan.flair}\t{scan.t1}\n", encoding="utf-8")
+    out = str(tmp_path / "out")
+    return ["experiment", "groups", str(model_folder), str(cohort), "--out", out]
+
+
+@pytest.mark.parametrize(
+    ("rows", "left_out", "status"),
+    [([{"n": 1}], [], 0), ([{"n": 1}], ["one"], 3), ([], [], 1), ([], ["one"], 1)],
+)
+def test_the_exit_status_tells_of_scans_left_out_and_of_nothing_to_tell(
+    rows: list[Row],
+    left_out: list[str],
+    status: int,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found(study: Study, settings: Settings) -> Findings:
+        study.left_out.update(left_out)
+        return Findings({"n": ""}, rows, [], None)
+
+    monkeypatch.setattr("jaxsal.experiments.catalogue.EXPERIMENTS", {"groups": found})
+    assert main(command) == status
+
+
+@pytest.mark.parametrize(
+    "where", ["jaxsal.checkpoints.load_model", "jaxsal.experiments.folder.locked"]
+)
+def test_whenever_it_is_interrupted_what_is_recorded_stays(
+    where: str,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    assert main(command) == 130
+    assert "what is recorded stays, the same command goes on" in capsys.readouterr().err

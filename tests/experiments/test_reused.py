@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def test_only_the_scans_of_the_study_are_told_and_nothing_is_written(
     results = study.lesions()
     assert [scan.id for scan in results.scans()] == [entries[1].id]
     assert [row["label"] for scan in results.scans() for row in scan.rows] == [5]
+    assert study.left_out == {entries[2].id}
     (left_out,) = study.notes
     assert f"{entries[2].id} is left out" in left_out
     assert content(maps) == before
@@ -121,3 +123,19 @@ def test_a_folder_of_no_run_is_left_as_it_is(
     with pytest.raises(InputError, match="holds no results"):
         study_of(tiny_model, entries[:1], tmp_path / "typo", tmp_path).lesions()
     assert not (tmp_path / "typo").exists()
+
+
+def test_nobody_is_told_to_overwrite_what_a_study_holds(
+    tiny_model: Model, entries: list[Entry], tmp_path: Path
+) -> None:
+    study = Study(tiny_model, entries[:1], tmp_path, PREDICTION, SALIENCY)
+    study.lesions()
+    told = r"samples was 1, is 2\. Go on with what it was begun with, or give another folder"
+    with pytest.raises(InputError, match=told):
+        replace(study, saliency=replace(SALIENCY, samples=2)).lesions()
+    facts = tmp_path / "runs" / "lesions" / "run.json"
+    begun = json.loads(facts.read_text(encoding="utf-8"))
+    begun["identity"]["model"]["parameters_sha256"] = "other"
+    facts.write_text(json.dumps(begun), encoding="utf-8")
+    with pytest.raises(InputError, match=r"results of another model.*\. Go on with what it was"):
+        study.lesions()

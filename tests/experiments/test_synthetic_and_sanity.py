@@ -95,6 +95,7 @@ def test_a_lesion_is_copied_to_every_place(
     assert list(rows) == list(SITUATIONS)
     assert findings.figure is not None
     assert {row["lesions"] for row in findings.summary} == {1}
+    assert set().union(*findings.summary) == set(findings.summary_columns)
     own = [load(path) for path in study.entries[0].scan.images]
     for situation, row in rows.items():
         stem = f"sub-01_acq-{situation}7"
@@ -285,6 +286,15 @@ def test_without_room_outside_the_rest_is_delivered(
     assert synthetic(again, synthetic_settings).notes == findings.notes
 
 
+def test_surroundings_without_any_voxel_are_no_situation(
+    study: Study, synthetic_settings: SyntheticSettings
+) -> None:
+    own = replace(study, notes=[])
+    findings = synthetic(own, replace(synthetic_settings, surroundings=0.9))  # of 1 mm voxels
+    assert [row["situation"] for row in findings.rows] == ["own", "white", "outside"]
+    assert any("no voxel is within 0.9 mm" in note for note in findings.notes)
+
+
 def test_without_such_a_lesion_there_is_nothing_to_copy(
     study: Study, synthetic_settings: SyntheticSettings
 ) -> None:
@@ -310,6 +320,7 @@ def test_domains_that_are_no_lesions_lie_beside_those_that_are(
     groups = [row["group"] for row in findings.rows]
     assert groups == ["white", "white", "TN", "TN", "lesion", "voxel"]
     assert findings.figure is not None
+    assert set().union(*findings.summary) == set(findings.summary_columns)
     assert [row["n"] for row in findings.summary] == [2, 2, 2, 2, 1, 1, 1, 1]  # by channel
     assert any("which tells little" in note for note in findings.notes)
     voxels = {row["group"]: row["voxels"] for row in findings.rows}

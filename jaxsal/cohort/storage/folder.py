@@ -17,7 +17,7 @@ from typing import Any
 
 from jaxsal import __version__
 from jaxsal.cohort.storage.claims import withdraw_all
-from jaxsal.cohort.storage.identity import flat, require_same
+from jaxsal.cohort.storage.identity import OtherResultsError, flat, require_same
 from jaxsal.cohort.storage.lock import Owner, Shard, exclusively, locked, owners
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord, write_json
@@ -250,9 +250,9 @@ class CohortFolder:
 def _require_same(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     model = "model.parameters_sha256"
     if flat(earlier).get(model) != flat(now).get(model):
-        raise InputError(
-            f"{root} holds results of another model, which are not mixed. Choose another folder, "
-            "go on with the earlier model, or begin anew with --overwrite"
+        raise OtherResultsError(
+            f"{root} holds results of another model, which are not mixed",
+            "Choose another folder, go on with the earlier model, or begin anew with --overwrite",
         )
     require_same(root, earlier, now, "results of other settings, which are not mixed")
 

@@ -12,6 +12,24 @@ from jaxsal.errors import InputError
 
 _SHOWN = 5  # changes
 
+_ADVICE = "Choose another folder, go on with what it was begun with, or begin anew with --overwrite"
+
+
+class OtherResultsError(InputError):
+    """A folder holds results of other things than those that are to go on there.
+
+    Attributes:
+        difference: what it holds, and in what it differs.
+        advice: what to do, in a sentence without its full stop.
+    """
+
+    def __init__(self, difference: str, advice: str = _ADVICE) -> None:
+        super().__init__(difference, advice)
+        self.difference, self.advice = difference, advice
+
+    def __str__(self) -> str:
+        return f"{self.difference}. {self.advice}"
+
 
 def require_same(
     root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any], holds: str
@@ -25,7 +43,7 @@ def require_same(
         holds: what the folder holds if they differ, for the message.
 
     Raises:
-        InputError: they differ; it tells in what.
+        OtherResultsError: they differ; it tells in what.
     """
     before, after = flat(earlier), flat(now)
     changed = [
@@ -35,10 +53,7 @@ def require_same(
     ]
     if changed:
         more = "; and more" if len(changed) > _SHOWN else ""
-        raise InputError(
-            f"{root} holds {holds}: {'; '.join(changed[:_SHOWN])}{more}. Choose another folder, go "
-            "on with what it was begun with, or begin anew with --overwrite"
-        )
+        raise OtherResultsError(f"{root} holds {holds}: {'; '.join(changed[:_SHOWN])}{more}")
 
 
 def flat(tree: Any, name: str = "") -> dict[str, Any]:

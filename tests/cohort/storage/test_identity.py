@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 
-from jaxsal.cohort.storage.identity import digest, require_same
+from jaxsal.cohort.storage.identity import OtherResultsError, digest, require_same
 from jaxsal.errors import InputError
 
 EARLIER = {"run": {"steps": 6, "seed": 0}, "start": "fresh"}
@@ -26,6 +27,12 @@ def test_changes_are_named_by_where_they_are() -> None:
 def test_not_all_of_many_changes_are_told() -> None:
     with pytest.raises(InputError, match=r"e was not there, is 4; and more\. Choose"):
         require_same(Path("out"), {}, {name: i for i, name in enumerate("abcdefg")}, "others")
+
+
+def test_an_error_of_other_results_can_be_sent_to_another_process() -> None:
+    error = OtherResultsError("out holds others", "Choose another folder")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == "out holds others. Choose another folder"
 
 
 def test_a_digest_is_of_the_content_whatever_its_order() -> None:
