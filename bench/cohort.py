@@ -81,7 +81,7 @@ def cohort_job(model: Model, job: Job, output: str = "cropped") -> CohortJob:
     return CohortJob(model, prediction, machine.within_memory(settings, None))
 
 
-def copied(entry: Entry, folder: Path) -> Entry:
+def _copied(entry: Entry, folder: Path) -> Entry:
     """The same scan with files of its own."""
     own = folder / "scans" / entry.stem
     shutil.copytree(entry.scan.images[0].parent, own)
@@ -89,6 +89,12 @@ def copied(entry: Entry, folder: Path) -> Entry:
     assert entry.scan.instances is not None
     scan = type(entry.scan)(images, instances=own / entry.scan.instances.name)
     return Entry(entry.id, scan, entry.entities)
+
+
+def to_be_recorded(folder: Path, count: int) -> list[Entry]:
+    """So many small scans, each with files of its own, for `record_all`."""
+    (pattern,) = synthetic_entries(folder / "pattern", [TOY.shape], TOY.lesions)
+    return [_copied(entry, folder) for entry in repeated([pattern], count)]
 
 
 def record_all(job: CohortJob, entries: Sequence[Entry], folder: CohortFolder) -> None:

@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.case import TOY, make_model
-from bench.cohort import (
-    RECORDED,
-    cohort_job,
-    copied,
-    record_all,
-    repeated,
-    synthetic_entries,
-)
+from bench.cohort import RECORDED, cohort_job, record_all, to_be_recorded
 from bench.options import job_settings, timed
 from bench.record import Result, Row
 from jaxsal.cohort.reporting.report import write_report
@@ -42,8 +35,7 @@ def run(options: argparse.Namespace) -> Result:
     job = cohort_job(make_model(TOY), TOY)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
-        (pattern,) = synthetic_entries(Path(folder, "pattern"), [TOY.shape], TOY.lesions)
-        entries = [copied(entry, Path(folder)) for entry in repeated([pattern], count)]
+        entries = to_be_recorded(Path(folder), count)
         list(run_cohort(job.model, [], out, prediction=job.prediction, settings=job.settings))
         record_all(job, entries, CohortFolder(out))
         CohortFolder(out).list_scans({entry.stem: entry.id for entry in entries})

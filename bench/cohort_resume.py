@@ -8,14 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.case import TOY, make_model
-from bench.cohort import (
-    RECORDED,
-    cohort_job,
-    copied,
-    record_all,
-    repeated,
-    synthetic_entries,
-)
+from bench.cohort import RECORDED, cohort_job, record_all, to_be_recorded
 from bench.options import job_settings, timed
 from bench.record import Result, Row
 from jaxsal.cohort.entries import Entry
@@ -35,8 +28,7 @@ def run(options: argparse.Namespace) -> Result:
     job = cohort_job(make_model(TOY), TOY)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
-        (pattern,) = synthetic_entries(Path(folder, "pattern"), [TOY.shape], TOY.lesions)
-        entries = [copied(entry, Path(folder)) for entry in repeated([pattern], count)]
+        entries = to_be_recorded(Path(folder), count)
         _, empty_s = timed(lambda: _again(job, [], out))
         _, recording_s = timed(lambda: record_all(job, entries, CohortFolder(out)))
         found, resume_s = timed(lambda: _again(job, entries, out))
