@@ -84,7 +84,7 @@ def patch_batches(
     Raises:
         InputError: there is no scan, their channels differ, or grain is not installed.
     """
-    grain = _grain()
+    grain = require_grain()
     if not scans:
         raise InputError("training needs scans to cut patches from, and there is none")
     if len({scan.image.shape[-1] for scan in scans}) > 1:
@@ -99,7 +99,12 @@ def patch_batches(
     return iter(dataset.batch(settings.batch).to_iter_dataset(reading))
 
 
-def _grain() -> ModuleType:
+def require_grain() -> ModuleType:
+    """The library that cuts patches ahead.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import grain
     except ImportError as error:

@@ -28,7 +28,7 @@ from jaxsal.training.folder import TrainingFolder
 from jaxsal.training.log import TrainingLog, columns, require_tensorboard
 from jaxsal.training.loop import Loop, Reports
 from jaxsal.training.optimiser import learning_rate, make_optimiser
-from jaxsal.training.patches import patch_batches
+from jaxsal.training.patches import patch_batches, require_grain
 from jaxsal.training.reading import check_scans
 from jaxsal.training.scans import open_scans
 from jaxsal.training.splits import split
@@ -91,6 +91,7 @@ def train(
     """
     reports = reports or Reports()
     reports.stage("reading the scans")
+    require_grain()  # before anything is read or written
     if config.run.tensorboard:
         require_tensorboard()
     start = starting_model(config)
