@@ -74,9 +74,10 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     header_class = _image_class(path, begin).header_class
     try:
         header = header_class(begin[: header_class.sizeof_hdr])
-        affine = header.get_best_affine()
+        affine, offset = header.get_best_affine(), header.get_data_offset()
     except _DAMAGE as error:
         raise _damaged_header(path, error) from error
+    _require_voxels_behind_header(path, header, offset)
     return _grid(path, header, affine)
 
 
@@ -253,9 +254,11 @@ def _load(path: Path) -> tuple[np.ndarray, Grid]:
         image: Any = image_class.from_bytes(content)
         header = image.header
         voxels = math.prod(map(int, image.shape))  # as Python's integers: damaged ones are huge
-        promised = image.dataobj.offset + header.get_data_dtype().itemsize * voxels
+        offset = image.dataobj.offset  # the header that nibabel returns no longer has it
+        promised = offset + header.get_data_dtype().itemsize * voxels
     except _DAMAGE as error:
         raise _damaged_header(path, error) from error
+    _require_voxels_behind_header(path, header, offset)
     if promised > len(content):
         raise InputError(
             f"{path} is truncated: its header promises {promised} bytes, but it has "
@@ -280,6 +283,16 @@ def _grid(path: Path, header: nib.Nifti1Header, affine: np.ndarray) -> Grid:
     except ValueError:  # no unit quaternion; harmless beside an sform, but it must not be written
         header["qform_code"] = 0
     return Grid(shape, affine, header)
+
+
+def _require_voxels_behind_header(path: Path, header: nib.Nifti1Header, offset: int) -> None:
+    """Refuse an offset of 0, too, which nibabel lets pass and reads the header as voxels."""
+    earliest = header.single_vox_offset
+    if offset < earliest:
+        raise InputError(
+            f"{path} must hold its voxels behind its header, from byte {earliest} on, but the "
+            f"header has them begin at byte {offset} (vox_offset): export it again."
+        )
 
 
 def _damaged_header(path: Path, error: Exception) -> InputError:

@@ -100,6 +100,23 @@ def test_honours_scaled_integers(tmp_path):
     np.testing.assert_array_equal(read_volume(tmp_path / "scaled.nii").data, expected)
 
 
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+@pytest.mark.parametrize("offset", [0, 16, 348])
+@pytest.mark.parametrize(
+    ("image_class", "place", "form"), [(nib.Nifti1Image, 108, "<f"), (nib.Nifti2Image, 168, "<q")]
+)
+def test_refuses_voxels_that_begin_inside_the_header(
+    tmp_path, name, offset, image_class, place, form
+):
+    content = bytearray(image_class(_values(), np.eye(4)).to_bytes())
+    struct.pack_into(form, content, place, offset)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    for read in (read_volume, read_grid):
+        with _refused(path, "header", offset):
+            read(path)
+
+
 @pytest.mark.parametrize("trailing", [(1,), (1, 1)])
 def test_drops_trailing_axes_of_length_one(tmp_path, trailing):
     data = _values()
