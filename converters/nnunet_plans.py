@@ -80,9 +80,15 @@ def channel_names(dataset: Mapping[str, Any]) -> tuple[str, ...]:
         InputError: dataset.json does not list them.
     """
     listed = dataset.get("channel_names", dataset.get("modality"))
-    if not isinstance(listed, Mapping) or not listed:
-        raise InputError('dataset.json lists no channels: "channel_names": {"0": "FLAIR"}')
-    names = [str(listed[key]) for key in sorted(listed, key=int)]
+    try:
+        names = [str(listed[key]) for key in sorted(listed or {}, key=int)]
+    except (TypeError, ValueError):
+        names = []
+    if not names:
+        raise InputError(
+            'dataset.json must list channels by number, "channel_names": {"0": "FLAIR"}; it has '
+            f"{listed!r}"
+        )
     fit = [re.sub(r"[^\w.-]+", "_", name).strip("_.-") or "channel" for name in names]
     if len({name.casefold() for name in fit}) < len(fit):
         fit = [f"{name}_{c}" for c, name in enumerate(fit)]
@@ -95,18 +101,29 @@ def read_outputs(dataset: Mapping[str, Any]) -> Outputs:
     Raises:
         InputError: dataset.json lists no labels as nnU-Net version 2 does.
     """
-    labels = dataset.get("labels")
-    if not isinstance(labels, Mapping) or labels.get("background") != 0:
+    values = _label_values(dataset.get("labels"))
+    if any(len(several) > 1 for several in values.values()):
+        regions = [name for name, several in values.items() if set(several) != {0}]
+        return Outputs(tuple(regions), "sigmoid")
+    return Outputs(tuple(sorted(values, key=lambda name: values[name][0])), "softmax")
+
+
+def _label_values(labels: Any) -> dict[str, list[int]]:
+    """What voxels of each name hold; "ignore" is none, and text stands for the number it is."""
+    try:
+        values = {
+            str(name): [int(v) for v in (value if isinstance(value, list) else [value])]
+            for name, value in labels.items()
+            if name != "ignore"
+        }
+    except (AttributeError, TypeError, ValueError):
+        values = {}
+    if values.get("background") != [0] or not all(values.values()):
         raise InputError(
             'dataset.json must list labels by name, "labels": {"background": 0, "lesion": 1}; it '
             f"has {labels!r}"
         )
-    named = {name: value for name, value in labels.items() if name != "ignore"}
-    if any(isinstance(value, list) and len(value) > 1 for value in named.values()):
-        regions = [name for name, value in named.items() if value not in (0, [0])]
-        return Outputs(tuple(regions), "sigmoid")
-    values = {name: value[0] if isinstance(value, list) else value for name, value in named.items()}
-    return Outputs(tuple(sorted(values, key=lambda name: int(values[name]))), "softmax")
+    return values
 
 
 def read_preprocessing(
@@ -130,10 +147,9 @@ def read_preprocessing(
     if reader not in _READERS:
         raise InputError(f"the plans read images with {reader}; supported: {', '.join(_READERS)}")
     x, y, z = (configuration["patch_size"][a] for a in axes)
-    sx, sy, sz = (float(configuration["spacing"][a]) for a in axes)
     return Preprocessing(
         normalisation=_normalisations(plans, configuration),
-        spacing=(sx, sy, sz),
+        spacing=_spacing(configuration, axes),
         roi=(x, y, z),
         overlap=_OVERLAP,
         orientation=_READERS[reader],
@@ -141,6 +157,18 @@ def read_preprocessing(
         windows="nnunet",
         crop=True,
     )
+
+
+def _spacing(configuration: Mapping[str, Any], axes: Triple) -> tuple[float, float, float] | None:
+    """Voxel size in mm that images are resampled to; None if they never are.
+
+    Functions that leave images as they are have such names: ``no_resampling_hack`` of nnU-Net's
+    own planner, ``no_resampling_data_or_seg_to_shape`` of published extensions.
+    """
+    if "no_resampling" in str(configuration.get("resampling_fn_data")):
+        return None
+    x, y, z = (float(configuration["spacing"][a]) for a in axes)
+    return x, y, z
 
 
 def _normalisations(

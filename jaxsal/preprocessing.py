@@ -88,7 +88,7 @@ class Preprocessing:
 
     Attributes:
         normalisation: of each channel.
-        spacing: voxel size in mm along X, Y, Z.
+        spacing: voxel size in mm along X, Y, Z; None for any, where training resampled nothing.
         roi: window size in voxels.
         overlap: share of a window that the next one covers again.
         orientation: axis codes such as "RAS" that images are brought to; None for any.
@@ -99,7 +99,7 @@ class Preprocessing:
     """
 
     normalisation: tuple[Normalisation, ...]
-    spacing: tuple[float, float, float]
+    spacing: tuple[float, float, float] | None
     roi: Triple
     overlap: float = 0.5
     orientation: str | None = None
@@ -129,8 +129,9 @@ class Preprocessing:
         return asdict(self)
 
     def __post_init__(self) -> None:
-        if len(self.spacing) != 3 or not all(s > 0 for s in self.spacing):
-            raise InputError(f"spacing must be three sizes in mm, got {self.spacing}")
+        spacing = self.spacing
+        if spacing is not None and (len(spacing) != 3 or not all(s > 0 for s in spacing)):
+            raise InputError(f"spacing must be three sizes in mm, got {spacing}")
         if len(self.roi) != 3 or not all(isinstance(n, int) and n > 0 for n in self.roi):
             raise InputError(f"roi must be three whole numbers of voxels, got {self.roi}")
         if not 0 <= self.overlap < 1:
@@ -176,9 +177,10 @@ class Preprocessing:
 
     def check_spacing(self, spacing: Sequence[float]) -> None:
         """Raises InputError unless voxels have the size of the training's, in mm."""
-        pairs = zip(spacing, self.spacing, strict=True)
-        if any(abs(found - wanted) > _SAME_SPACING * wanted for found, wanted in pairs):
-            trained, given = (" × ".join(f"{s:g}" for s in sp) for sp in (self.spacing, spacing))
+        wanted = self.spacing or spacing
+        pairs = zip(spacing, wanted, strict=True)
+        if any(abs(found - size) > _SAME_SPACING * size for found, size in pairs):
+            trained, given = (" × ".join(f"{s:g}" for s in sizes) for sizes in (wanted, spacing))
             raise InputError(
                 f"the network was trained on voxels of {trained} mm and the image has {given} mm: "
                 "resample the image, and what belongs to it, to that size first"

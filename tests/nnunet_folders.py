@@ -72,6 +72,7 @@ def plans(architecture: dict[str, Any] | None = None, **changes: Any) -> dict[st
         "spacing": [3.0, 0.5, 0.75],
         "normalization_schemes": ["ZScoreNormalization", "CTNormalization"],
         "use_mask_for_norm": [True, False],
+        "resampling_fn_data": "resample_data_or_seg_to_shape",
         **({"architecture": network} if "network_class_name" in network else network),
     }
     statistics = {"mean": 50.0, "std": 20.0, "percentile_00_5": -10.0, "percentile_99_5": 90.0}

@@ -53,7 +53,9 @@ def _of_the_source(model: Model) -> dict[str, Any]:
     if model.outputs is not None:
         facts["outputs"] = f"{', '.join(model.outputs.names)} ({model.outputs.probability})"
     if model.preprocessing is not None:
-        facts["voxel size"] = f"{' × '.join(f'{s:g}' for s in model.preprocessing.spacing)} mm"
+        spacing = model.preprocessing.spacing
+        size = "any" if spacing is None else f"{' × '.join(f'{s:g}' for s in spacing)} mm"
+        facts["voxel size"] = size
         schemes = [n.scheme for n in model.preprocessing.normalisation]
         facts["normalisation"] = ", ".join(schemes)
     if roi := model.roi or (model.preprocessing and model.preprocessing.roi):

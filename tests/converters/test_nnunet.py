@@ -133,13 +133,30 @@ def test_what_the_plans_say_is_carried_over(results: Path) -> None:
     assert set(model.source["folds"]) == {"fold_0", "fold_1", "fold_3"}
 
 
+@pytest.mark.parametrize("function", ["no_resampling_hack", "no_resampling_data_or_seg_to_shape"])
+def test_plans_that_never_resample_take_voxels_of_any_size(
+    results: Path, tmp_path: Path, function: str
+) -> None:
+    told = changed(plans(), "configurations.3d_fullres.resampling_fn_data", function)
+    (tmp_path / "fold_0").symlink_to(results / "fold_0")
+    (tmp_path / "plans.json").write_text(json.dumps(told))
+    (tmp_path / "dataset.json").write_text(json.dumps(dataset()))
+    save_model(convert_nnunet(tmp_path)[0], tmp_path / "model")
+    preparation = load_model(tmp_path / "model").preprocessing
+    assert preparation is not None
+    assert preparation.spacing is None
+    preparation.check_spacing((0.4, 1, 7))
+
+
 @pytest.mark.parametrize(
     ("labels", "names", "probability"),
     [
         ({"background": 0, "b": 2, "a": 1}, ("background", "a", "b"), "softmax"),
         ({"background": 0, "a": 1, "ignore": 2}, ("background", "a"), "softmax"),
+        ({"background": "0", "b": "10", "a": ["9"]}, ("background", "a", "b"), "softmax"),
         ({"background": 0, "whole": [1, 2], "core": 2}, ("whole", "core"), "sigmoid"),
         ({"background": 0, "whole": [1, 2], "ignore": 3}, ("whole",), "sigmoid"),
+        ({"background": "0", "whole": ["1", "2"], "core": "2"}, ("whole", "core"), "sigmoid"),
     ],
 )
 def test_outputs_are_labels_or_regions(
@@ -259,8 +276,10 @@ def test_plans_that_are_not_supported_are_refused_in_a_sentence(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"channel_names": {}}, "lists no channels"),
+        ({"channel_names": {}}, "channels by number"),
+        ({"channel_names": {"FLAIR": 0}}, r"channels by number.*'FLAIR'"),
         ({"labels": {"0": "background"}}, "labels by name"),
+        ({"labels": {"background": 0, "lesion": []}}, "labels by name"),
         ({"labels": {"background": 0, "a": 1, "b": 2}}, "of another shape"),
         ({"channel_names": {"0": "FLAIR"}}, "of another shape|channels"),
     ],
