@@ -17,6 +17,7 @@ from markupsafe import Markup
 from jaxsal.files import whole_file
 from jaxsal.report.distributions import distribution_svg, kinds_in_order
 from jaxsal.report.figures import Scale
+from jaxsal.report.glossary import glossary
 from jaxsal.report.page import Column, Value, heading_groups
 from jaxsal.report.template import fill
 
@@ -87,6 +88,7 @@ def write_cohort_page(
         rows=rows,
         scan_names=list(dict.fromkeys(str(row["scan"]) for row in rows if "scan" in row)),
         kinds=[(kind, counts[kind]) for kind in kinds_in_order(counts)],
+        words=glossary(counts, [column.key for column in columns]),
         ranges=ranges,
         shown=shown,
         pictured=any(path is not None for path in paths),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from jaxsal.files import whole_file
+from jaxsal.report.glossary import glossary
 from jaxsal.report.template import fill
 from jaxsal.report.wording import number
 
@@ -53,17 +54,17 @@ def write_page(
     scale: Literal["diverging", "sequential"] = "diverging",
     level: str = "instance",
 ) -> None:
-    """Write a self-contained page: table of instances, a picture for each, facts about the run.
+    """Write a self-contained page: table of lesions, a picture for each, facts about the run.
 
     Nothing is loaded from elsewhere but the pictures beside it; all given text is escaped.
 
     Args:
         path: the HTML file; replaced if it exists, and written whole or not at all.
         title: heading of the page.
-        rows: one mapping per instance: a value for every column's key, and "label", the instance's
+        rows: one mapping per lesion: a value for every column's key, and "label", the lesion's
             number; "picture", if present and not None, is a path relative to the page.
             None and NaN are shown as a dash.
-        columns: the table from left to right; the first one links to the instance's picture.
+        columns: the table from left to right; the first one links to the lesion's picture.
         facts: sections of names and values, e.g. {"Settings": {"samples": 50}}.
         scale: what the pictures' colours mean, as in `lesion_figure`.
         level: "instance", or "class" for one map of all segmented voxels, whose label 0 is shown
@@ -81,6 +82,7 @@ def write_page(
         groups=heading_groups(columns),
         texts={key for row in rows for key, value in row.items() if isinstance(value, str)},
         rows=[_row(row, columns) for row in rows],
+        words=glossary({row.get("kind") for row in rows}, [column.key for column in columns]),
         facts=facts,
         scale=scale,
         level=level,

@@ -20,6 +20,7 @@ from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.results import (
     INSTANCE_COLUMNS,
     Row,
+    for_reading,
     instance_columns,
     parts_of,
     write_maps,
@@ -73,7 +74,7 @@ def explain(
             write_page(
                 results.path("index.html"),
                 f"Lesions of {_place(scan.images[0])}",
-                rows,
+                for_reading(rows),
                 [*instance_columns(), *shown.page_columns()],
                 {
                     "Run": run.summary(),

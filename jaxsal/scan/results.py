@@ -59,6 +59,12 @@ def instance_columns() -> list[Column]:
     ]
 
 
+def for_reading(rows: Iterable[Row]) -> list[Row]:
+    """Rows as a reader wants them: true lesions, then missed ones, then false alarms; by size."""
+    known = {"TP": 0, "FN": 1, "FP": 2}
+    return sorted(rows, key=lambda row: (known.get(row["kind"], 0), -row["voxels"], row["label"]))
+
+
 def parts_of(crop: Crop) -> list[tuple[str, Crop]]:
     """A map and, if it is known, its standard error; each after how its files' names end."""
     if crop.standard_error is None:

@@ -1,4 +1,4 @@
-"""The page: every row, escaped, offline, and readable without a single instance."""
+"""The page: every row, escaped, offline, and readable without a single lesion."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_each_row_leads_to_its_lazily_loaded_picture(path: Path) -> None:
     reader = read(path)
     assert values(reader, "img", "src") == [row["picture"] for row in ROWS]
     assert set(values(reader, "img", "loading")) == {"lazy"}
-    anchors = {link for link in values(reader, "a", "href") if link and link.startswith("#inst")}
+    anchors = {link for link in values(reader, "a", "href") if link and link.startswith("#lesion-")}
     assert {f"#{name}" for name in values(reader, "figure", "id")} == anchors
     assert len(anchors) == 3
 
@@ -126,7 +126,7 @@ def test_row_without_picture_has_no_link(path: Path) -> None:
     write_page(path, "A patient", [ROWS[0] | {"picture": None}], COLUMNS, FACTS)
     reader = read(path)
     assert not values(reader, "img", "src")
-    assert not [link for link in values(reader, "a", "href") if link and "instance" in link]
+    assert not [link for link in values(reader, "a", "href") if link and "lesion" in link]
 
 
 def test_headings_explain_themselves_and_groups_span_their_columns(path: Path) -> None:
@@ -162,15 +162,27 @@ def test_the_class_level_speaks_of_all_segmented_voxels(path: Path) -> None:
     assert reader.rows[-1][0] == "all"
     assert "raises the sum of the segmented voxels’ logits" in text
     assert "the lesion’s logit" not in text
-    assert "Instance" not in text
+    assert "Lesion 0" not in text
 
 
-def test_no_instance_is_said_plainly(path: Path) -> None:
+def test_no_lesion_is_said_plainly(path: Path) -> None:
     write_page(path, "A patient", [], COLUMNS, FACTS)
     reader = read(path)
     assert "No lesion was found." in reader.text
     assert "samples" in reader.text
     assert not values(reader, "table", "class")
+
+
+def test_words_are_explained_as_far_as_the_page_uses_them(path: Path) -> None:
+    share = Column("FLAIR_positive_share", "positive share", "", group="FLAIR")
+    rows = [{**row, share.key: 0.5} for row in ROWS]
+    write_page(path, "A patient", rows, [*COLUMNS, share], FACTS)
+    html = " ".join(path.read_text(encoding="utf-8").split())
+    assert "<dt>TP</dt><dd>true positive: the network found this lesion" in html
+    assert "<dt>FP</dt>" in html
+    assert "<dt>FN</dt>" not in html
+    assert "<dt>positive share</dt><dd>the part of the map’s total strength" in html
+    assert "<dt>logit</dt><dd>the network’s score for a lesion at a voxel" in html
 
 
 def test_given_names_are_escaped_everywhere(path: Path) -> None:

@@ -31,6 +31,7 @@ from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import Progress
 from jaxsal.scan import Scan, explain
+from jaxsal.scan.results import for_reading
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
 
 FINDING = PredictSettings(roi=ROI)
@@ -154,6 +155,12 @@ def test_the_page_shows_every_picture_and_what_it_is_about(
     assert f"<dt>threshold</dt><dd>{tiny_model.threshold}</dd>" in page
     assert "http://" not in page
     assert "https://" not in page
+
+
+def test_a_reader_sees_true_lesions_first_and_the_largest_on_top() -> None:
+    lesions = [(1, "FP", 9), (2, "TP", 7), (3, "FN", 8), (4, "TP", 50), (5, "FP", 12)]
+    rows = [{"label": label, "kind": kind, "voxels": voxels} for label, kind, voxels in lesions]
+    assert [row["label"] for row in for_reading(rows)] == [4, 2, 3, 5, 1]
 
 
 def test_the_record_has_all_settings(explained: Path) -> None:
