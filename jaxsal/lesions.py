@@ -76,7 +76,9 @@ def segment(
     """Find the predicted lesions and, given a reference, the missed ones (Spagnolo et al. 2026).
 
     A predicted component is TP if it shares a voxel with the reference, FP if not. A component of
-    the reference, by the same connectivity and minimum volume, is FN if it shares none with them.
+    the reference, by the same connectivity and minimum volume, is FN if not one of its voxels
+    reaches the threshold, whatever becomes of predicted components that are too small: a lesion
+    that only such ones touch is neither TP nor FN.
 
     Args:
         probability: lesion probability (X, Y, Z).
@@ -94,7 +96,8 @@ def segment(
     if not 0 < threshold <= 1:
         raise InputError(f"The threshold must lie in (0, 1], received {threshold}.")
     _require_shape("probability", probability, grid)
-    labels = components(probability >= threshold, grid.voxel_volume, minimum_volume)
+    lesion = probability >= threshold
+    labels = components(lesion, grid.voxel_volume, minimum_volume)
     predicted = int(labels.max(initial=0))
     if reference is None:
         return labels, _measure(labels, ["predicted"] * predicted, grid)
@@ -105,7 +108,7 @@ def segment(
     kinds: list[Kind] = ["TP" if hit else "FP" for hit in touched]
 
     true_labels = components(mask, grid.voxel_volume, minimum_volume)
-    missed = np.bincount(true_labels[labels > 0], minlength=true_labels.max(initial=0) + 1) == 0
+    missed = np.bincount(true_labels[lesion], minlength=true_labels.max(initial=0) + 1) == 0
     missed[0] = False
     appended = np.where(missed, predicted + np.cumsum(missed), 0).astype(np.int32)
     labels = np.maximum(labels, appended[true_labels])  # the missed are disjoint from the predicted

@@ -94,10 +94,14 @@ def _score(true: float, false: float, missed: float) -> float:
 class LesionCounts:
     """Numbers of lesions against a reference (Spagnolo et al. 2026).
 
+    A true lesion that was found in several pieces is several TP. One of which only pieces were
+    found that are too small for a lesion is neither TP nor FN, and in none of the rates.
+
     Attributes:
         tp: predicted lesions that share a voxel with the reference.
         fp: predicted lesions that do not.
-        fn: lesions of the reference that share no voxel with a predicted one.
+        fn: lesions of the reference not one voxel of which is predicted, not even by a component
+            that is too small for a lesion.
     """
 
     tp: int
@@ -123,6 +127,9 @@ def count_lesions(
 ) -> LesionCounts:
     """Counts lesions: 18-connected components larger than a minimum volume, matched by overlap.
 
+    Components of the prediction up to the minimum volume are no lesions, but a true lesion that
+    they touch is not missed: see `LesionCounts`.
+
     Args:
         prediction: lesion voxels (X, Y, Z), not zero inside.
         reference: the true ones, likewise.
@@ -138,7 +145,7 @@ def count_lesions(
 
 
 def true_positive_rate(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> np.ndarray:
-    """Share of true lesions that are found, TP / (TP + FN); NaN without true lesions."""
+    """Share of lesions that are found, TP / (TP + FN); NaN where both are 0."""
     return _share(tp, np.add(tp, fn))
 
 
@@ -148,7 +155,7 @@ def false_discovery_rate(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> np.ndar
 
 
 def false_negative_rate(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> np.ndarray:
-    """Share of true lesions that are missed, FN / (TP + FN); NaN without true lesions."""
+    """Share of lesions that are missed, FN / (TP + FN); NaN where both are 0."""
     return _share(fn, np.add(tp, fn))
 
 
