@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from monai.inferers import sliding_window_inference
 from monai.networks.nets import UNet
+from scipy import ndimage
 
 from jaxsal import read_image, sliding_window, smoothgrad
 from jaxsal.lesions import segment
@@ -73,3 +75,27 @@ def test_lesions_are_found_and_explained_as_by_pytorch(scan, model, peer):
             field, image, domain.astype(int), aggregate=aggregate, noise_samples=noise
         )
         assert np.abs(maps.dense(1) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def published_count(lesion, reference):
+    """TP, FP and FN as the published script counts them: of whole masks, sizes looked at last."""
+
+    def overlaps(mask, other):
+        labels, count = ndimage.label(mask, ndimage.generate_binary_structure(3, 2))
+        sizes, met = (ndimage.sum_labels(of, labels, range(1, count + 1)) for of in (mask, other))
+        return met[sizes > 5] > 0
+
+    hits, found = overlaps(lesion, reference), overlaps(reference, lesion)
+    return hits.sum(), (~hits).sum(), (~found).sum()
+
+
+def test_lesions_are_counted_as_by_the_published_script(shared, peer):
+    folder = shared / "data" / "patient19"
+    image, grid = read_image([folder / "FLAIR.nii.gz", folder / "T1.nii.gz"], ("flair", "t1"))
+    reference = read_mask(folder / "GOLD.nii.gz", grid)
+    batch = torch.movedim(torch.from_numpy(image), -1, 0)[None]
+    logits = sliding_window_inference(batch, ROI, 1, peer, overlap=0.25, mode="gaussian")
+    probability = logits.softmax(1)[0, 1].numpy()
+    kinds = [lesion.kind for lesion in segment(probability, 0.3, grid, reference)[1]]
+    assert tuple(kinds.count(kind) for kind in ("TP", "FP", "FN")) == (40, 6, 12)
+    assert published_count(probability >= 0.3, reference) == (40, 6, 12)
