@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
+from typing import IO, Any
 
 from jaxsal.errors import OutputError
 
@@ -39,6 +40,12 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    with whole_file(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxsal.cohort.storage.records import write_json
-from jaxsal.files import whole_file
+from jaxsal.files import whole_file, write_json
 from jaxsal.scan.results import Row, write_table
 
 DPI = 150

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jaxsal import __version__
 from jaxsal.cohort.storage.lock import Shard, locked
-from jaxsal.cohort.storage.records import write_json
 from jaxsal.errors import InputError
 from jaxsal.experiments.settings import SETTINGS
+from jaxsal.files import write_json
 
 _OWN = {"runs", "scans"} | {f"{name}.{end}" for name in SETTINGS for end in ("tsv", "png", "json")}
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.storage.records import Stamp, are_same, stamps, write_json
+from jaxsal.cohort.storage.records import Stamp, are_same, stamps
+from jaxsal.files import write_json
 from jaxsal.scan.loading import Scan
 from jaxsal.scan.results import Row
 

@@ -11,9 +11,9 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.identity import flat
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.errors import InputError
+from jaxsal.identity import flat
 
 _ANY = ("settings.output", "settings.portion")  # what is kept, and what is recorded together
 _SHOWN = 5  # differences, or scans, that a message names

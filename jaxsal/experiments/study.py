@@ -24,13 +24,13 @@ from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
 from jaxsal.cohort.sources.labels import distinct
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.identity import OtherResultsError
 from jaxsal.errors import InputError
 from jaxsal.experiments.folder import opened
 from jaxsal.experiments.kept import KeptRows
 from jaxsal.experiments.monitor import Monitor, Silence
 from jaxsal.experiments.reused import ReusedMaps
 from jaxsal.grid import Grid
+from jaxsal.identity import OtherResultsError
 from jaxsal.model import Model
 from jaxsal.scan.loading import LoadedScan, Scan
 from jaxsal.scan.predict import Prediction, find_lesions

@@ -14,10 +14,11 @@ from typing import Any
 
 from jaxsal.cohort.entries import ENTITIES, Entry
 from jaxsal.cohort.storage.lock import Shard, locked
-from jaxsal.cohort.storage.records import ScanRecord, are_same, write_json
+from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.workers import in_processes
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
+from jaxsal.files import write_json
 from jaxsal.preparation.columns import described
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, suffixes_of

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxsal.cohort.storage.records import Inputs, ScanRecord, Stamp, write_json
+from jaxsal.cohort.storage.records import Inputs, ScanRecord, Stamp
 from jaxsal.errors import InputError, OutputError
-from jaxsal.files import file_checksum, whole_file
+from jaxsal.files import file_checksum, whole_file, write_json
 from jaxsal.preparation.bias import ITERATIONS, WORKING_VOXEL, bias_field
 from jaxsal.preparation.carry import carry_mask, require_grid
 from jaxsal.preparation.libraries import versions

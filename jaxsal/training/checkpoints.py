@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from jaxsal.checkpoints import quiet_orbax
-from jaxsal.cohort.storage.records import write_json
 from jaxsal.errors import InputError, OutputError
+from jaxsal.files import write_json
 from jaxsal.training.step import TrainingState
 
 _LATER = "progress.json"

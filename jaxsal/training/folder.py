@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.checkpoints import save_model
-from jaxsal.cohort.storage.identity import require_same
 from jaxsal.cohort.storage.lock import Owner, Shard, locked
-from jaxsal.cohort.storage.records import write_json
 from jaxsal.errors import InputError
+from jaxsal.files import write_json
+from jaxsal.identity import require_same
 from jaxsal.model import Model
 
 _RUN, _COMMAND = "run.json", "train"

@@ -14,9 +14,9 @@ import jax
 
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.read import read_cohort, tells_subjects
-from jaxsal.cohort.storage.identity import digest
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError, OutputError
+from jaxsal.identity import digest
 from jaxsal.model import Model
 from jaxsal.nets.training import TrainingFunction
 from jaxsal.report.wording import counted

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.storage.records import Stamp, stamps, write_json
+from jaxsal.cohort.storage.records import Stamp, stamps
 from jaxsal.errors import OutputError
-from jaxsal.files import whole_file
+from jaxsal.files import whole_file, write_json
 from jaxsal.lesions import components
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.scan.loading import load_files, warn_of

@@ -12,7 +12,8 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.lock import Owner
-from jaxsal.cohort.storage.records import ScanRecord, write_json
+from jaxsal.cohort.storage.records import ScanRecord
+from jaxsal.files import write_json
 from jaxsal.scan import Scan
 
 BEGAN = 1_000_000.0

@@ -17,11 +17,12 @@ from typing import Any
 
 from jaxsal import __version__
 from jaxsal.cohort.storage.claims import withdraw_all
-from jaxsal.cohort.storage.identity import OtherResultsError, flat, require_same
 from jaxsal.cohort.storage.lock import Owner, Shard, exclusively, locked, owners
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.records import ScanRecord, write_json
+from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
+from jaxsal.files import write_json
+from jaxsal.identity import OtherResultsError, flat, require_same
 
 _COMMAND = "cohort run"
 _RUN = "run.json"

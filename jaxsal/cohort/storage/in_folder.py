@@ -11,9 +11,10 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job, Portion, noted
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.records import Inputs, ScanRecord, write_json
+from jaxsal.cohort.storage.records import Inputs, ScanRecord
 from jaxsal.cohort.storage.work import Files, ScanWork
 from jaxsal.cohort.storage.writer import Writer
+from jaxsal.files import write_json
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction

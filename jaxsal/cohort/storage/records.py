@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jaxsal.files import file_checksum, whole_file
+from jaxsal.files import file_checksum, write_json
 
 if TYPE_CHECKING:
     from jaxsal.scan.loading import Scan
@@ -139,12 +139,6 @@ class ScanRecord:
             if _size(folder / name) != told["bytes"]
             or file_checksum(folder / name) != told["sha256"]
         ]
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    with whole_file(path) as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 def _size(path: Path) -> int | None:

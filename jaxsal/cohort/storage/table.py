@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from jaxsal.cohort.storage.records import ScanRecord, write_json
-from jaxsal.files import whole_file
+from jaxsal.cohort.storage.records import ScanRecord
+from jaxsal.files import whole_file, write_json
 from jaxsal.report.page import Column
 from jaxsal.scan.results import Row, write_table
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.records import Inputs, ScanRecord, write_json
+from jaxsal.cohort.storage.records import Inputs, ScanRecord
 from jaxsal.errors import InputError
-from jaxsal.files import file_checksum
+from jaxsal.files import file_checksum, write_json
 from jaxsal.lesions import given
 from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxsal.cohort.storage.identity import OtherResultsError, digest, require_same
 from jaxsal.errors import InputError
+from jaxsal.identity import OtherResultsError, digest, require_same
 
 EARLIER = {"run": {"steps": 6, "seed": 0}, "start": "fresh"}
 
