@@ -10,8 +10,10 @@ import numpy as np
 
 from jaxsal.types import Triple
 
-GRID_TOLERANCE = 1e-3
-"""Affines that differ by less than this in every entry (mm) describe the same grid."""
+GRID_TOLERANCE = 0.05
+"""Volumes whose corners lie no further apart than this, in voxels, are on the same grid."""
+
+_ROUNDING = 1e-3  # voxels by which a header, in float32, may miss the affine that it states
 
 # The spatial part of NIfTI's xyzt_units: metre, millimetre, micron; anything else is taken as mm.
 _MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}
@@ -52,7 +54,7 @@ class Grid:
         middle for the origin, ITK the first voxel. No header of a crop then suits them all.
         """
         coded = bool(self.header["sform_code"] > 0 or self.header["qform_code"] > 0)
-        return coded or not np.allclose(self.header.get_best_affine(), self.affine)
+        return coded or not _states_affine(self.header, self)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -71,10 +73,29 @@ class Grid:
         points: np.ndarray = np.asarray(voxels, np.float64) @ affine[:3, :3].T + affine[:3, 3]
         return points
 
-    def matches(self, other: Grid, tolerance: float = GRID_TOLERANCE) -> bool:
-        """Whether shapes are equal and affines agree within `tolerance` mm in every entry."""
-        close = np.allclose(self.affine_mm, other.affine_mm, rtol=0, atol=tolerance)
-        return self.shape == other.shape and close
+    @property
+    def corners(self) -> np.ndarray:
+        """(8, 3) int, the indices of the voxels in the corners of the volume."""
+        ends = [(0, n - 1) for n in self.shape]
+        return np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+
+    def displacement(self, other: Grid) -> float:
+        """How far the same voxels of two volumes of one shape lie apart at most, in voxels.
+
+        An affine map takes the largest distance in a corner of the volume. A distance is measured
+        along the voxel axes, each in voxels of its own size: 0.3 mm are 0.1 voxel across slices of
+        3 mm, and 0.3 within slices of 1 mm. Where the two have voxels of different size, the
+        smaller ones count.
+        """
+        return max(_displaced(self, other), _displaced(other, self))
+
+    def matches(self, other: Grid) -> bool:
+        """Whether shapes are equal and no voxel is further away than `GRID_TOLERANCE`.
+
+        This is the one rule by which volumes are taken to lie on the same grid.
+        """
+        # To the digits that headers hold, in float32, of places a metre from the origin.
+        return self.shape == other.shape and round(self.displacement(other), 3) <= GRID_TOLERANCE
 
     def crop(self, origin: Triple, shape: Triple) -> Grid:
         """The grid of the box of `shape` voxels that begins at voxel `origin`.
@@ -105,7 +126,18 @@ def _explicit_header(grid: Grid) -> nib.Nifti1Header:
     header: nib.Nifti1Header = grid.header.copy()
     # Without a code readers derive the origin from the shape, which a crop changes.
     coded = header["sform_code"] > 0 or header["qform_code"] > 0
-    if not coded or not np.allclose(header.get_best_affine(), grid.affine):
+    if not coded or not _states_affine(header, grid):
         header.set_sform(grid.affine, code="aligned")
         header.set_qform(grid.affine, code="unknown")
     return header
+
+
+def _displaced(grid: Grid, other: Grid) -> float:
+    """The largest distance of corners, in voxels of `grid`."""
+    apart = other.world(grid.corners) - grid.world(grid.corners)
+    voxels = np.linalg.solve(grid.affine_mm[:3, :3], apart.T)
+    return float(np.linalg.norm(voxels, axis=0).max())
+
+
+def _states_affine(header: nib.Nifti1Header, grid: Grid) -> bool:
+    return _displaced(grid, Grid(grid.shape, header.get_best_affine(), header)) <= _ROUNDING

@@ -20,6 +20,7 @@ from jaxsal.errors import InputError
 from jaxsal.files import whole_file
 from jaxsal.grid import Grid
 from jaxsal.preprocessing import Preprocessing
+from jaxsal.same_grid import require_same_grid
 from jaxsal.types import Box, Triple
 
 _WHOLE_TOLERANCE = 1e-3  # of masks that are stored with a scale factor
@@ -355,20 +356,3 @@ def _require_none(wrong: np.ndarray, data: np.ndarray, name: str, rule: str, adv
             f"{name} must be {rule} in every voxel, but {count} voxel(s) are not, the first at "
             f"{first} with the value {data[first]}: {advice}."
         )
-
-
-def require_same_grid(name: str, grid: Grid, other_name: str, other: Grid) -> None:
-    """Raises InputError, with both names, unless two volumes lie on the same grid."""
-    if grid.matches(other):
-        return
-    what = "shape" if grid.shape != other.shape else "affine (voxel to mm)"
-    mine, theirs = (
-        g.shape
-        if what == "shape"
-        else "\n" + np.array2string(g.affine_mm, precision=5, suppress_small=True)
-        for g in (grid, other)
-    )
-    raise InputError(
-        f"{name} and {other_name} must lie on one grid, but they differ in {what}: {mine} against "
-        f"{theirs}. Register or resample one to the other first."
-    )

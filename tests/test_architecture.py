@@ -38,6 +38,7 @@ FORBIDDEN = {
     "jaxsal.saliency": ("jaxsal.nets", "jaxsal.model", "flax", *EDGE, *FILES),
     "jaxsal.model": ("jaxsal.saliency", "jaxsal.field", *EDGE, *FILES),
     "jaxsal.grid": ("jaxsal.volumes", "jaxsal.saliency", "jaxsal.nets", *EDGE),
+    "jaxsal.same_grid": ("jaxsal.volumes", "jaxsal.saliency", "jaxsal.nets", *EDGE),
     "jaxsal.volumes": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.field", "jaxsal.model", *EDGE),
     "jaxsal.lesions": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.field", "jaxsal.model", *EDGE),
     "jaxsal.metrics": ("jax", "jaxsal.saliency", "jaxsal.nets", "jaxsal.model", *EDGE, *FILES),

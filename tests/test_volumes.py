@@ -461,7 +461,7 @@ def test_refuses_the_wrong_number_of_images(names):
 def test_refuses_images_of_different_shape(tmp_path):
     flair = _save(tmp_path / "f.nii", _brain())
     t1 = _save(tmp_path / "t.nii", _brain()[:, :-1])
-    with _refused(t1, flair, "differ in shape", (5, 5, 7), SHAPE, "resample"):
+    with _refused(t1, flair, "shape differs", (5, 5, 7), SHAPE, "resample"):
         read_image([flair, t1], CHANNELS)
 
 
@@ -474,7 +474,7 @@ def _shifted(by: float) -> np.ndarray:
 def test_refuses_images_of_different_affine(tmp_path):
     flair = _save(tmp_path / "f.nii", _brain(), AFFINES["flipped"])
     t1 = _save(tmp_path / "t.nii", _brain(), _shifted(0.5))
-    with _refused(t1, flair, "differ in affine", "126.75", "126.25", "resample"):
+    with _refused(t1, flair, "origin differs by 0.5 mm in y", "resample"):
         read_image([flair, t1], CHANNELS)
 
 
@@ -482,15 +482,6 @@ def test_refuses_an_all_zero_image_by_name(tmp_path):
     flair, t1 = _save(tmp_path / "f.nii", _brain()), _save(tmp_path / "t.nii", _brain() * 0)
     with _refused(t1, "zero in all 210 voxels"):
         read_image([flair, t1], CHANNELS)
-
-
-@pytest.mark.parametrize(("by", "same"), [(0.0, True), (5e-4, True), (5e-3, False), (1.0, False)])
-def test_grids_match_within_a_tolerance_in_mm(by, same):
-    assert Grid(SHAPE, _shifted(by)).matches(Grid(SHAPE, AFFINES["flipped"])) is same
-    metres = nib.Nifti1Header()
-    metres.set_xyzt_units("meter")
-    in_metres = Grid(SHAPE, np.diag([1e-3, 1e-3, 1e-3, 1]) @ _shifted(by), metres)
-    assert in_metres.matches(Grid(SHAPE, AFFINES["flipped"])) is same
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64", "float32", "float64"])
@@ -544,9 +535,9 @@ def test_refuses_masks_that_are_none(tmp_path, value, said):
 @pytest.mark.parametrize("read", [read_labels, read_mask])
 def test_refuses_labels_on_another_grid(tmp_path, read):
     path = _save(tmp_path / "labels.nii", np.ones(SHAPE, np.uint8))
-    with _refused(path, "differ in shape", SHAPE, (5, 6, 8)):
+    with _refused(path, "shape differs", SHAPE, (5, 6, 8)):
         read(path, Grid((5, 6, 8), np.eye(4)))
-    with _refused(path, "differ in affine", "126.25"):
+    with _refused(path, "axes differ"):
         read(path, Grid(SHAPE, AFFINES["flipped"]))
 
 

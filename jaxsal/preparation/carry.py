@@ -12,6 +12,7 @@ from jaxsal.errors import InputError
 from jaxsal.preparation.resample import resample_labels
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.report.wording import counted
+from jaxsal.same_grid import difference
 from jaxsal.volumes import Volume, read_grid, read_labels, read_mask
 
 _TOUCHING = ndimage.generate_binary_structure(3, 2)  # by a face or an edge, as lesions' voxels
@@ -82,5 +83,5 @@ def require_grid(path: Path, volumes: Mapping[str, Volume], settings: Preparatio
     )
     raise InputError(
         f"{path} {grid.shape} does not lie on the grid of {settings.masks_on}, {own.path} "
-        f"{own.grid.shape}, that it was drawn on; {advice}."
+        f"{own.grid.shape}, that it was drawn on ({difference(grid, own.grid)}); {advice}."
     )

@@ -29,7 +29,8 @@ from jaxsal.preparation.resample import transform_file
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.preparation.spatial import corner_displacement
 from jaxsal.report.figures import save_figure
-from jaxsal.volumes import read_volume, require_same_grid, write_volume
+from jaxsal.same_grid import require_same_grid
+from jaxsal.volumes import read_volume, write_volume
 
 _BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # the last is how ITK fails
 

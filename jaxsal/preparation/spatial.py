@@ -60,7 +60,6 @@ def to_lps(matrix: np.ndarray) -> np.ndarray:
 
 def corner_displacement(matrix: np.ndarray, grid: Grid) -> float:
     """How far a transform moves the corners of a grid at most, in mm."""
-    ends = [(0, n - 1) for n in grid.shape]
-    corners = grid.world(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3))
+    corners = grid.world(grid.corners)
     moved = corners @ matrix[:3, :3].T + matrix[:3, 3]
     return float(np.linalg.norm(moved - corners, axis=1).max())

@@ -41,8 +41,8 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "infinite voxels": (_first("inf.nii.gz"), ("inf.nii.gz", "finite", "(3, 4, 5)")),
     "all-zero image": (_first("zero.nii.gz"), ("zero.nii.gz is zero in all",)),
     "image without contrast": (_first("flat.nii.gz"), ("flat.nii.gz has the value 3",)),
-    "other shape": (_first("short.nii.gz"), ("t1.nii.gz", "short.nii.gz", "differ in shape")),
-    "other affine": (_first("moved.nii.gz"), ("t1.nii.gz", "moved.nii.gz", "differ in affine")),
+    "other shape": (_first("short.nii.gz"), ("t1.nii.gz", "short.nii.gz", "shape differs")),
+    "other affine": (_first("moved.nii.gz"), ("t1.nii.gz", "moved.nii.gz", "differs by")),
     "too few images": (
         "explain {model} --image {flair}",
         ("takes 2 image(s)", "flair, t1", "Received 1"),
@@ -59,12 +59,12 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "labels on another grid": (
         f"{EXPLAIN} --instances {{bad}}/moved.nii.gz",
-        ("moved.nii.gz", "differ in affine"),
+        ("moved.nii.gz", "differs by"),
     ),
     "missing labels": (f"{EXPLAIN} --instances {{bad}}/missing.nii", ("missing.nii does not",)),
     "reference on another grid": (
         f"{PREDICT} --reference {{bad}}/short.nii.gz",
-        ("short.nii.gz", "differ in shape"),
+        ("short.nii.gz", "shape differs"),
     ),
     "negative reference": (
         f"{PREDICT} --reference {{bad}}/negative.nii.gz",

@@ -11,6 +11,7 @@ from jaxsal.cohort.sources.problems import Problem
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.preprocessing import Preprocessing
+from jaxsal.same_grid import require_same_grid
 from jaxsal.volumes import (
     read_grid,
     read_labels,
@@ -18,7 +19,6 @@ from jaxsal.volumes import (
     read_scan,
     read_volume,
     require_as_trained,
-    require_same_grid,
 )
 
 _READERS = {"reference": read_mask, "instances": read_labels}

@@ -55,8 +55,8 @@ OF_HEADERS = {
     "empty.nii": "is empty",
     "text.nii": "is not a NIfTI file",
     "folder.nii": "is a folder",
-    "short.nii.gz": "differ in shape",
-    "moved.nii.gz": "differ in affine",
+    "short.nii.gz": "shape differs",
+    "moved.nii.gz": "differs by",
     "4d.nii.gz": "one 3D volume",
 }
 OF_VOXELS = {
