@@ -14,15 +14,8 @@ from jaxsal.model import Model
 from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal.types import Triple
 from jaxsal_converters.nnunet_architecture import read_architecture
-from jaxsal_converters.nnunet_folder import (
-    CHECKPOINT,
-    Fold,
-    choose_folds,
-    read_fold,
-    read_plans,
-    training_folder,
-    unfinished_folds,
-)
+from jaxsal_converters.nnunet_folder import read_plans, training_folder
+from jaxsal_converters.nnunet_folds import Checkpoints, Fold, choose_checkpoints, read_fold
 from jaxsal_converters.nnunet_keys import KEY_PATTERN, aliases, own_entries, parameter_rules
 from jaxsal_converters.nnunet_plans import (
     channel_names,
@@ -31,6 +24,7 @@ from jaxsal_converters.nnunet_plans import (
     select_configuration,
     spatial_axes,
 )
+from jaxsal_converters.nnunet_trainers import trained_network, what_to_edit
 from jaxsal_converters.rules import apply_rules
 from jaxsal_converters.state_dict import State, select_network
 
@@ -43,6 +37,7 @@ def convert_nnunet(
     folds: Sequence[str] | None = None,
     configuration: str | None = None,
     *,
+    checkpoint: str | None = None,
     threshold: float | None = None,
     channels: Sequence[str] | None = None,
 ) -> tuple[Model, list[str]]:
@@ -52,6 +47,8 @@ def convert_nnunet(
         results: folder with plans.json, dataset.json and fold_0, …
         folds: numbers, "fold_all", or None or "all" for all folds there are.
         configuration: of the plans; by default the checkpoints'.
+        checkpoint: "final", "best" or "latest", which file of each fold; by default the first of
+            these that there is.
         threshold: lesion probability at and above which a voxel is lesion.
         channels: a name per input channel; by default dataset.json's.
 
@@ -63,7 +60,8 @@ def convert_nnunet(
     """
     folder = training_folder(Path(results), configuration)
     plans, dataset = read_plans(folder)
-    members = [read_fold(path) for path in choose_folds(folder, folds)]
+    chosen = choose_checkpoints(folder, folds, checkpoint)
+    members = [read_fold(path) for path in chosen.paths]
     name = _configuration(members, configuration)
     try:
         outputs = read_outputs(dataset)
@@ -76,14 +74,12 @@ def convert_nnunet(
         raise InputError(f"{folder}: the plans lack {error}, which nnU-Net writes") from error
     except InputError as error:
         raise InputError(f"{folder}: {error}") from error
-    parameters = [_parameters(config, fold, axes) for fold in members]
-    assumptions = _assumptions(plans, members, preprocessing.mirror_axes)
-    unfinished = unfinished_folds(folder)
-    if unfinished and (folds is None or list(folds) == ["all"]):
-        assumptions.append(
-            f"folds: {', '.join(fold.path.parent.name for fold in members)}; without "
-            f"{', '.join(unfinished)}, whose training has not ended ({CHECKPOINT} is missing)"
-        )
+    assumptions = _about_files(chosen, checkpoint)
+    config, norm = trained_network(config, members[0].entries)
+    assumptions += [norm] if norm else []
+    remedy = what_to_edit(plans, name)
+    parameters = [_parameters(config, fold, axes, remedy) for fold in members]
+    assumptions += _assumptions(plans, members, preprocessing.mirror_axes)
     if threshold is None:
         threshold = 0.5
         assumptions.append("threshold: 0.5; set it with --threshold")
@@ -96,6 +92,7 @@ def convert_nnunet(
         source={
             "folder": folder.name,
             "configuration": name,
+            "checkpoint": f"checkpoint_{chosen.kind}.pth",
             "folds": {fold.path.parent.name: file_checksum(fold.path) for fold in members},
             "converter": "nnunet",
             "assumptions": assumptions,
@@ -122,14 +119,14 @@ def convert_entries(config: NNUNetConfig, entries: State, axes: Triple) -> dict[
     return apply_rules(parameter_rules(config, axes), own_entries(network, config.stages))
 
 
-def _parameters(config: NNUNetConfig, fold: Fold, axes: Triple) -> dict[str, Any]:
+def _parameters(config: NNUNetConfig, fold: Fold, axes: Triple, remedy: str) -> dict[str, Any]:
     try:
         return convert_entries(config, fold.entries, axes)
     except InputError as error:
         trainer = fold.trainer or "an unknown trainer"
         raise InputError(
             f"{fold.path}: {error}. Trained by {trainer}, which may build another network than the "
-            f"plans describe; supported are trainers that keep the plans' {config.network}"
+            f"plans describe: if it is a {config.network}, {remedy}; others are not supported"
         ) from error
 
 
@@ -156,13 +153,33 @@ def _configuration(members: list[Fold], given: str | None) -> str:
     return given or members[0].configuration or _DEFAULT_CONFIGURATION
 
 
+def _about_files(chosen: Checkpoints, asked: str | None) -> list[str]:
+    """What to say of the checkpoints that were chosen, and of the folds without one."""
+    name, sentences = f"checkpoint_{chosen.kind}.pth", []
+    if asked is None and chosen.kind != "final":
+        sentences.append(
+            f"{name}, for checkpoint_final.pth is missing, which nnU-Net writes when a training "
+            "ends; --checkpoint chooses"
+        )
+    if chosen.left_out:
+        used = ", ".join(path.parent.name for path in chosen.paths)
+        ended = ": their training has not ended" if chosen.kind == "final" else ""
+        sentences.append(
+            f"folds: {used}; without {', '.join(chosen.left_out)}, which lack {name}{ended}"
+        )
+    return sentences
+
+
 def _assumptions(
     plans: dict[str, Any], members: list[Fold], mirror_axes: tuple[int, ...]
 ) -> list[str]:
     assumptions = []
     trainer = members[0].trainer
     if trainer != _DEFAULT_TRAINER:
-        assumptions.append(f"trainer {trainer}: its network is the one that the plans describe")
+        assumptions.append(
+            f"trainer {trainer}: in all that tensors do not show, its network is the one that the "
+            "plans describe"
+        )
     manager = plans.get("label_manager", "LabelManager")
     if manager != "LabelManager":
         assumptions.append(f"label manager {manager}: its outputs are those of the default one")

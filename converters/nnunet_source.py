@@ -14,7 +14,8 @@ from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal.nets.settings import Setting
 from jaxsal.types import Triple
 from jaxsal_converters.nnunet_architecture import ACTIVATIONS, NORMS
-from jaxsal_converters.nnunet_folder import choose_folds, read_fold, read_plans, training_folder
+from jaxsal_converters.nnunet_folder import read_plans, training_folder
+from jaxsal_converters.nnunet_folds import choose_checkpoints, read_fold
 from jaxsal_converters.nnunet_keys import KEY_PATTERN, REVERSED
 from jaxsal_converters.nnunet_plans import spatial_axes
 from jaxsal_converters.state_dict import State, select_network
@@ -88,7 +89,11 @@ def _layer(torch: Any, setting: Setting | None, names: dict[str, str]) -> tuple[
 
 
 def verify_nnunet(
-    model: Model, results: str | Path, folds: list[str] | None, configuration: str | None
+    model: Model,
+    results: str | Path,
+    folds: list[str] | None,
+    configuration: str | None,
+    checkpoint: str | None = None,
 ) -> float:
     """The largest difference of logits between nnU-Net's networks and ours on random input.
 
@@ -97,6 +102,7 @@ def verify_nnunet(
         results: as for `convert_nnunet`, as the following.
         folds: that the model was made of.
         configuration: of the plans.
+        checkpoint: which file of each fold.
 
     Returns:
         The difference as a fraction of the largest magnitude of nnU-Net's logits.
@@ -108,7 +114,8 @@ def verify_nnunet(
     folder = training_folder(Path(results), configuration)
     axes = spatial_axes(read_plans(folder)[0])
     batch = _random_batch(model)
-    members = [read_fold(path).entries for path in choose_folds(folder, folds)]
+    paths = choose_checkpoints(folder, folds, checkpoint).paths
+    members = [read_fold(path).entries for path in paths]
     expected = np.mean([source_logits(model.config, e, batch, axes) for e in members], axis=0)
     difference = np.abs(np.asarray(model(jnp.asarray(batch))) - expected).max()
     return float(difference / np.abs(expected).max())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal_converters.nnunet_architecture import read_architecture
 from jaxsal_converters.nnunet_plans import read_outputs, select_configuration, spatial_axes
 from jaxsal_converters.nnunet_source import torch_network
@@ -127,14 +128,17 @@ def checkpoint(weights: dict[str, torch.Tensor], fold: Any, **changes: Any) -> d
     }
 
 
+def architecture_of(plans: dict[str, Any], dataset: dict[str, Any]) -> NNUNetConfig:
+    configuration = select_configuration(plans, "3d_fullres")
+    outputs = len(read_outputs(dataset).names)
+    inputs = len(dataset["channel_names"])
+    return read_architecture(configuration, inputs, outputs, spatial_axes(plans))
+
+
 def weights(plans: dict[str, Any], dataset: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:
     """Of the public package's own initialisation."""
-    configuration = select_configuration(plans, "3d_fullres")
-    axes = spatial_axes(plans)
-    outputs = len(read_outputs(dataset).names)
-    config = read_architecture(configuration, len(dataset["channel_names"]), outputs, axes)
     torch.manual_seed(seed)
-    network = torch_network(config, axes)
+    network = torch_network(architecture_of(plans, dataset), spatial_axes(plans))
     network.apply(network.initialize)
     return network.state_dict()
 
@@ -144,6 +148,8 @@ def write_results(
     plans: dict[str, Any],
     dataset: dict[str, Any],
     folds: Sequence[Any] = (0,),
+    *,
+    kind: str = "final",
     **changes: Any,
 ) -> Path:
     """plans.json, dataset.json and a checkpoint per fold; changes are made to checkpoints."""
@@ -153,5 +159,5 @@ def write_results(
     for seed, fold in enumerate(folds):
         (folder / f"fold_{fold}").mkdir(exist_ok=True)
         content = checkpoint(weights(plans, dataset, seed), fold, **changes)
-        torch.save(content, folder / f"fold_{fold}" / "checkpoint_final.pth")
+        torch.save(content, folder / f"fold_{fold}" / f"checkpoint_{kind}.pth")
     return folder

@@ -63,6 +63,12 @@ def _add_nnunet(networks: Any) -> None:
         "all cases; default: all",
     )
     parser.add_argument(
+        "--checkpoint",
+        choices=("final", "best", "latest"),
+        help="which file of each fold, checkpoint_final.pth, …; default: the first of these that "
+        "there is",
+    )
+    parser.add_argument(
         "--configuration", metavar="NAME", help="such as 3d_fullres; default: the checkpoint's"
     )
     parser.add_argument(
@@ -125,12 +131,15 @@ def run_nnunet(options: argparse.Namespace) -> None:
         options.source,
         options.fold,
         options.configuration,
+        checkpoint=options.checkpoint,
         threshold=options.threshold,
         channels=options.channels,
     )
     _say_assumptions(assumptions)
     if options.verify:
-        difference = verify_nnunet(model, options.source, options.fold, options.configuration)
+        difference = verify_nnunet(
+            model, options.source, options.fold, options.configuration, options.checkpoint
+        )
         print(
             f"largest difference of logits to nnU-Net's, relative to the largest: {difference:.2e}"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from nets.cases.case import randomised
 from nnunet_folders import (
     OLDER,
     PLAIN,
     RESIDUAL,
+    architecture_of,
     checkpoint,
     dataset,
     plans,
@@ -33,6 +37,8 @@ from jaxsal.nets.registry import parameter_shapes
 from jaxsal.preprocessing import Normalisation
 from jaxsal_converters.nnunet import convert_nnunet
 from jaxsal_converters.nnunet_architecture import read_architecture
+from jaxsal_converters.nnunet_folder import training_folder
+from jaxsal_converters.nnunet_folds import choose_checkpoints
 from jaxsal_converters.nnunet_keys import REVERSED, parameter_rules
 from jaxsal_converters.nnunet_plans import read_outputs, select_configuration
 from jaxsal_converters.nnunet_source import torch_network, verify_nnunet
@@ -198,6 +204,37 @@ def test_folds_still_in_training_are_left_out_and_named(tmp_path: Path) -> None:
     assert not any("fold_1" in sentence for sentence in convert_nnunet(folder, ["0"])[1])
 
 
+def test_without_final_checkpoints_the_best_ones_are_taken_and_named(tmp_path: Path) -> None:
+    folder = write_results(tmp_path, plans(), dataset(), folds=(1, 3), kind="best")
+    write_results(tmp_path, plans(), dataset(), folds=(3, 4), kind="latest")
+    model, assumptions = convert_nnunet(folder)
+    assert list(model.source["folds"]) == ["fold_1", "fold_3"]
+    assert model.source["checkpoint"] == "checkpoint_best.pth"
+    assert "checkpoint_final.pth is missing" in assumptions[0]
+    assert "fold_1, fold_3; without fold_4" in assumptions[1]
+    assert verify_nnunet(model, folder, None, None) < 1e-5
+
+
+def test_the_checkpoint_can_be_chosen_and_is_of_one_name_for_all_folds(tmp_path: Path) -> None:
+    folder = write_results(tmp_path, plans(), dataset(), folds=(0,))
+    for kind, folds in (("best", (0, 3)), ("latest", (3,))):
+        write_results(tmp_path, plans(), dataset(), folds, kind=kind)
+    chosen = {
+        (None, None): ("final", ["fold_0"]),
+        (None, "best"): ("best", ["fold_0", "fold_3"]),
+        ("3", None): ("best", ["fold_3"]),
+        ("3", "latest"): ("latest", ["fold_3"]),
+        ("0 3", None): ("best", ["fold_0", "fold_3"]),
+    }
+    for (folds, kind), (expected, names) in chosen.items():
+        found = choose_checkpoints(folder, folds and folds.split(), kind)
+        assert (found.kind, [path.parent.name for path in found.paths]) == (expected, names)
+    held = r"fold_0 \(final, best\), fold_3 \(best, latest\)"
+    for folds, kind in (("0", "latest"), ("0 7", None), ("7", "best")):
+        with pytest.raises(InputError, match=f"{held}; asked for fold_"):
+            choose_checkpoints(folder, folds.split(), kind)
+
+
 def test_folds_are_chosen_by_number_or_all(results: Path, tmp_path: Path) -> None:
     assert convert_nnunet(results, ["1"])[0].members == 1
     assert convert_nnunet(results, ["all"])[0].members == 3
@@ -213,7 +250,7 @@ def test_folds_are_chosen_by_number_or_all(results: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("folds", "message"),
     [
-        (["7"], r"fold_0, fold_1, fold_3.*asked for fold_7"),
+        (["7"], r"fold_0 \(final\), fold_1 \(final\), fold_3 \(final\); asked for fold_7"),
         (["0", "0"], "asked for fold_0, fold_0"),
     ],
 )
@@ -314,12 +351,47 @@ def test_checkpoints_that_do_not_fit_are_refused(
         convert_nnunet(folder)
 
 
-def test_trainers_that_change_the_network_are_named(tmp_path: Path) -> None:
-    other = changed(plans(), f"{ARGUMENTS}.norm_op", "torch.nn.BatchNorm3d")
-    folder = write_results(tmp_path, other, dataset(), trainer_name="nnUNetTrainerBN")
-    (folder / "plans.json").write_text(json.dumps(plans()))  # trainers do not change the plans
-    with pytest.raises(InputError, match=r"running_mean.*nnUNetTrainerBN.*PlainConvUNet"):
+@pytest.mark.parametrize("architecture", [RESIDUAL, OLDER], ids=["residual", "older schema"])
+def test_a_batch_norm_of_the_trainers_is_read_off_the_tensors(
+    tmp_path: Path, architecture: dict[str, Any]
+) -> None:
+    folder = write_results(tmp_path, plans(architecture), dataset(), folds=())
+    batch_norm = ("batch", (("affine", True), ("eps", 1e-5)))
+    network = torch_network(
+        replace(architecture_of(plans(architecture), dataset()), norm=batch_norm)
+    )
+    entries = randomised(network).state_dict()
+    (folder / "fold_0").mkdir()
+    content = checkpoint(entries, 0, trainer_name="nnUNetTrainerBN")
+    torch.save(content, folder / "fold_0" / "checkpoint_final.pth")
+    model, assumptions = convert_nnunet(folder)
+    assert assumptions[0].startswith("batch norm (eps 1e-05)")
+    assert verify_nnunet(model, folder, None, None) < 1e-5
+    image = np.random.default_rng(0).standard_normal((1, *model.divisor, 2), "f4")
+    with torch.no_grad():
+        expected = network(torch.from_numpy(image.transpose(0, 4, 3, 2, 1).copy())).numpy()
+    expected = expected.transpose(0, 4, 3, 2, 1)
+    np.testing.assert_allclose(model(image), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_another_network_of_the_trainers_converts_once_the_plans_are_corrected_as_told(
+    tmp_path: Path,
+) -> None:
+    other = changed(plans(), f"{ARGUMENTS}.conv_bias", False)
+    folder = write_results(tmp_path, other, dataset(), trainer_name="nnUNetTrainerX")
+    parent = plans()["configurations"]["3d_fullres"]
+    told = {"3d_fullres": {"inherits_from": "base"}, "base": parent}
+    uncorrected = {**plans(), "configurations": told}
+    (folder / "plans.json").write_text(json.dumps(uncorrected))
+    with pytest.raises(
+        InputError, match=r"nnUNetTrainerX.*PlainConvUNet, correct .*conv_bias"
+    ) as e:
         convert_nnunet(folder)
+    path = re.search(r"configurations\.base\.\S+", str(e.value))
+    assert path is not None
+    corrected = changed(uncorrected, f"{path[0]}.conv_bias", False)
+    (folder / "plans.json").write_text(json.dumps(corrected))
+    assert verify_nnunet(convert_nnunet(folder)[0], folder, None, None) < 1e-5
 
 
 def test_other_trainers_of_the_same_network_are_mentioned(tmp_path: Path) -> None:
@@ -338,6 +410,26 @@ def test_folds_of_different_trainings_are_refused(results: Path, tmp_path: Path)
 def test_a_configuration_that_the_checkpoint_contradicts_is_refused(results: Path) -> None:
     with pytest.raises(InputError, match=r"configuration 3d_fullres, asked for was 3d_lowres"):
         convert_nnunet(results, configuration="3d_lowres")
+
+
+def test_the_folder_may_be_given_one_or_two_levels_too_high(results: Path, tmp_path: Path) -> None:
+    dataset_folder = tmp_path / "nnUNet_results" / "Dataset001_Lesions"
+    dataset_folder.mkdir(parents=True)
+    own = dataset_folder / results.name
+    own.symlink_to(results)
+    assert training_folder(dataset_folder, None) == own
+    assert training_folder(dataset_folder.parent, None) == own
+    lowres = dataset_folder / "nnUNetTrainer__nnUNetPlans__3d_lowres"
+    lowres.symlink_to(results)
+    assert training_folder(dataset_folder, "3d_fullres") == own
+    with pytest.raises(InputError, match=rf"2 trainings.*: {own}, {lowres}"):
+        training_folder(dataset_folder, None)
+
+
+def test_a_fold_or_a_file_of_it_names_its_folder(results: Path) -> None:
+    for inside in ("fold_1", "fold_1/checkpoint_final.pth"):
+        with pytest.raises(InputError, match=rf"give {results} --fold fold_1"):
+            convert_nnunet(results / inside)
 
 
 @pytest.mark.parametrize("absent", ["plans.json", "dataset.json", "fold_0"])
@@ -360,6 +452,8 @@ def test_the_command_converts_an_ensemble(
 ) -> None:
     out = tmp_path / "model"
     command = ["convert", "nnunet", str(results), "--fold", "0", "1", "--out", str(out)]
+    assert main([*command, "--checkpoint", "best"]) == 2
+    assert "asked for fold_0, fold_1, checkpoint_best.pth" in capsys.readouterr().err
     assert main([*command, "--threshold", "0.3", "--verify"]) == 0
     printed = capsys.readouterr().out
     assert "largest difference of logits to nnU-Net's" in printed
