@@ -22,8 +22,7 @@ from jaxsal.grid import Grid
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
 from jaxsal.types import Box, Triple
-
-_WHOLE_TOLERANCE = 1e-3  # of masks that are stored with a scale factor
+from jaxsal.voxels import require_finite, require_none, whole_numbers
 
 # What a result inherits; the rest of a header (intent, display range, ...) is about the source.
 _GEOMETRY = (
@@ -59,7 +58,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     raw, grid = _load(path)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: refused below
         data = np.ascontiguousarray(raw, np.float32)
-    _require_none(~np.isfinite(data), data, str(path), "finite", "repair or mask the scan")
+    require_finite(data, str(path), "repair or mask the scan")
     return Volume(data, grid, path)
 
 
@@ -163,7 +162,7 @@ def z_score(volume: np.ndarray, name: str = "The image") -> np.ndarray:
     Raises:
         InputError: if a voxel is not finite, or the non-zero voxels are none or all alike.
     """
-    _require_none(~np.isfinite(volume), volume, name, "finite", "repair or mask the scan")
+    require_finite(volume, name, "repair or mask the scan")
     inside = volume != 0
     values = volume[inside].astype(np.float64)
     if values.size == 0:
@@ -182,37 +181,34 @@ def read_labels(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
     """Read a label map of lesions; 0 is background.
 
     Returns:
-        (X, Y, Z) int32. Files of any type will do if their values are whole.
+        (X, Y, Z) int32. Files of any type will do, with a scale factor or without, if their values
+        are those of `whole_numbers`.
 
     Raises:
         InputError: if the file cannot be used, lies on another grid than `grid`, or holds values
-            that are fractional, negative or beyond int32.
+            that are fractional, negative, NaN or beyond int32.
     """
-    raw, own = _load(Path(path))
-    require_same_grid(str(path), own, "the images", grid)
-    _require_none(~np.isfinite(raw), raw, str(path), "finite", "labels are whole numbers")
-    _require_none(raw != np.rint(raw), raw, str(path), "whole", "resample with nearest neighbour")
-    _require_none(raw < 0, raw, str(path), "non-negative", "labels begin at 1, background is 0")
+    labels = _read_whole_numbers(path, grid, "labels begin at 1, background is 0")
     limit = np.iinfo(np.int32).max
-    _require_none(raw > limit, raw, str(path), f"at most {limit}", "renumber the labels")
-    return np.ascontiguousarray(raw, np.int32)
+    require_none(labels > limit, labels, str(path), f"at most {limit}", "renumber the labels")
+    return np.ascontiguousarray(labels, np.int32)
 
 
 def read_mask(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
-    """Read a reference segmentation: (X, Y, Z) bool, True where the file is not zero.
+    """Read a mask: (X, Y, Z) bool, True where the file is not zero; values as in `read_labels`.
 
     Raises:
         InputError: if the file cannot be used, lies on another grid than `grid`, or holds negative,
             fractional, NaN or infinite values, as probabilities and images do.
     """
+    return _read_whole_numbers(path, grid, "give a mask of zeros and ones") != 0
+
+
+def _read_whole_numbers(path: str | os.PathLike[str], grid: Grid, advice: str) -> np.ndarray:
+    """What a label map or mask holds (X, Y, Z), of any type."""
     raw, own = _load(Path(path))
     require_same_grid(str(path), own, "the images", grid)
-    _require_none(~np.isfinite(raw), raw, str(path), "finite", "give a mask of zeros and ones")
-    fractional = np.abs(raw - np.rint(raw)) > _WHOLE_TOLERANCE
-    advice = "give a mask of zeros and ones; resample masks with nearest neighbour"
-    _require_none(fractional, raw, str(path), "whole", advice)
-    _require_none(raw < 0, raw, str(path), "non-negative", "give a mask of zeros and ones")
-    return np.ascontiguousarray(raw != 0)
+    return whole_numbers(raw, str(path), advice)
 
 
 def write_volume(path: str | os.PathLike[str], data: np.ndarray, grid: Grid) -> None:
@@ -345,14 +341,3 @@ def _spatial_shape(path: Path, shape: tuple[int, ...]) -> Triple:
             f"({len(shape)}D): extract a single volume."
         )
     return int(shape[0]), int(shape[1]), int(shape[2])
-
-
-def _require_none(wrong: np.ndarray, data: np.ndarray, name: str, rule: str, advice: str) -> None:
-    """Refuse data with any voxel that is `wrong`, naming how many and the first."""
-    count = int(np.count_nonzero(wrong))
-    if count:
-        first = tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
-        raise InputError(
-            f"{name} must be {rule} in every voxel, but {count} voxel(s) are not, the first at "
-            f"{first} with the value {data[first]}: {advice}."
-        )

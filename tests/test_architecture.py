@@ -27,6 +27,7 @@ FILES = ("jaxsal.volumes", "jaxsal.files", "jaxsal.checkpoints", "nibabel", "orb
 FORBIDDEN = {
     "jaxsal.types": ("jaxsal.",),
     "jaxsal.errors": ("jaxsal.",),
+    "jaxsal.voxels": ("jax", "nibabel", "jaxsal.volumes", "jaxsal.grid"),
     "jaxsal.settings": ("jax", "numpy", *EDGE, *FILES),
     "jaxsal.nets": (
         *("jaxsal.saliency", "jaxsal.field", "jaxsal.lesions", "jaxsal.model"),

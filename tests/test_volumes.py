@@ -499,6 +499,7 @@ def test_reads_label_maps_of_any_type(tmp_path, dtype):
     ("value", "said"),
     [
         (1.5, "whole"),
+        (0.998, "whole"),
         (-2.0, "non-negative"),
         (np.nan, "finite"),
         (np.inf, "finite"),
@@ -515,10 +516,35 @@ def test_refuses_label_maps_with_other_than_labels(tmp_path, value, said):
 
 def test_a_mask_is_true_where_not_zero(tmp_path):
     data = np.zeros(SHAPE, np.float32)
-    data[0, 1, 2], data[3, 3, 3] = 1.0001, 2  # as a scale factor may leave it
+    data[0, 1, 2], data[3, 3, 3], data[2, 0, 0] = 1.0001, 255, 1e-4
     mask = read_mask(_save(tmp_path / "mask.nii", data), Grid(SHAPE, np.eye(4)))
     assert mask.dtype == bool
     assert np.argwhere(mask).tolist() == [[0, 1, 2], [3, 3, 3]]
+
+
+@pytest.mark.parametrize("beside", [1e-7, 5e-4, 9e-4])
+def test_labels_are_the_nearest_whole_numbers(tmp_path, beside):
+    labels = np.arange(np.prod(SHAPE), dtype=float).reshape(SHAPE) % 5
+    for by in (beside, -beside):
+        path = _save(tmp_path / "labels.nii", labels + by)
+        np.testing.assert_array_equal(read_labels(path, Grid(SHAPE, np.eye(4))), labels)
+        np.testing.assert_array_equal(read_mask(path, Grid(SHAPE, np.eye(4))), labels > 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"), [((0, 1, 2, 3), "int16"), ((0, 1), "uint8"), ((0, 255), "int16")]
+)
+def test_labels_stored_with_a_scale_factor_are_read(tmp_path, values, dtype):
+    """As a program leaves them that saves floats under the header of an integer file."""
+    labels = np.resize(np.float64(values), SHAPE)
+    header = nib.Nifti1Header()
+    header.set_data_dtype(dtype)
+    image = nib.Nifti1Image(labels, np.eye(4), header)
+    (tmp_path / "labels.nii").write_bytes(image.to_bytes())
+    assert nib.load(tmp_path / "labels.nii").dataobj.slope != 1
+    grid = Grid(SHAPE, np.eye(4))
+    np.testing.assert_array_equal(read_labels(tmp_path / "labels.nii", grid), labels)
+    np.testing.assert_array_equal(read_mask(tmp_path / "labels.nii", grid), labels > 0)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from jaxsal.errors import InputError
 from jaxsal.field import LogitField, image_shape
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.maps import CLASS_LEVEL
+from jaxsal.voxels import whole_numbers
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,7 @@ def labelled_domains(labels: ArrayLike, image: jax.Array) -> list[Domain]:
     array = np.asarray(labels)
     if array.shape != image.shape[:3]:
         raise InputError(f"labels must be on the image's grid {image.shape[:3]}, got {array.shape}")
-    if not np.array_equal(array, array.astype(np.int64)) or array.min() < 0:
-        raise InputError("labels must be whole numbers, 0 for background and none negative")
+    array = whole_numbers(array, "labels", "0 is background, lesions have labels from 1 on")
     positions = np.argwhere(array)
     values = array[tuple(positions.T)].astype(np.int64)
     return [Domain(int(v), positions[values == v]) for v in np.unique(values)]

@@ -15,6 +15,7 @@ from peers import NETWORKS, ROI, autograd_rows, converted, monai_logits
 from jaxsal import InputError, Model, sliding_window, smoothgrad, whole_volume
 from jaxsal.nets.registry import config_from_arguments
 from jaxsal.preprocessing import Outputs
+from jaxsal.saliency.domains import labelled_domains
 from jaxsal.saliency.smoothgrad import smoothgrad_stream
 
 SHAPE = (21, 18, 13)
@@ -279,6 +280,13 @@ def test_the_stream_yields_labels_in_order():
     assert [label for label, _ in stream] == [1, 2, 4, 9]
 
 
+def test_labels_of_any_type_are_the_nearest_whole_numbers():
+    for labels in (LABELS, LABELS * np.float32(0.9999999), LABELS.astype(np.uint8), LABELS > 0):
+        domains = labelled_domains(labels, IMAGE)
+        assert [domain.label for domain in domains] == np.unique(np.rint(labels))[1:].tolist()
+        assert all(domain.voxels.dtype.kind == "i" and len(domain.voxels) for domain in domains)
+
+
 def test_no_lesion_gives_no_map():
     field = make_field("whole", "local")
     assert smoothgrad(field, IMAGE, np.zeros(SHAPE, int)).labels == ()
@@ -311,8 +319,8 @@ def test_progress_counts_every_voxel_window_and_sample(name):
         ({"voxel_batch": 0}, "voxel_batch must be .* at least 1"),
         ({"memory": 0}, "memory must be"),
         ({"labels": LABELS[1:]}, r"labels must be on the image's grid .*20, 18, 13"),
-        ({"labels": LABELS - 1}, "labels must be whole numbers"),
-        ({"labels": LABELS * 0.5}, "labels must be whole numbers"),
+        ({"labels": LABELS - 1}, "labels must be non-negative in every voxel"),
+        ({"labels": LABELS * 0.5}, "labels must be whole in every voxel"),
         ({"image": IMAGE[..., 0]}, r"axes \(X, Y, Z, C\)"),
         ({"image": IMAGE[..., :1]}, "takes 2 channels"),
         ({"image": np.where(IMAGE > 2, np.nan, IMAGE)}, "finite"),
