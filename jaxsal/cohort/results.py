@@ -134,7 +134,7 @@ class CohortResults:
 
     def _records(self) -> Iterator[ScanRecord]:
         for stem in self._folder.scans():
-            record = ScanRecord.read(self._folder.record_path(stem))
+            record = self._folder.record(stem)
             if record is not None:
                 yield record
 

@@ -271,7 +271,7 @@ class CohortRun(Iterator[ScanResult]):
         """The record of a scan that is not to be done, or not again."""
         folder.complete_forgetting(entry.stem)
         ScanWork(folder, entry.stem).settle()
-        record = ScanRecord.read(folder.record_path(entry.stem))
+        record = folder.record(entry.stem)
         if record is None:
             return None
         missing = record.missing(folder.root)
@@ -302,7 +302,7 @@ class CohortRun(Iterator[ScanResult]):
     def _write_tables(self, folder: CohortFolder) -> None:
         def records() -> Iterator[ScanRecord]:
             for entry in self._everybody:
-                record = ScanRecord.read(folder.record_path(entry.stem))
+                record = folder.record(entry.stem)
                 if record is not None:
                     yield record
 

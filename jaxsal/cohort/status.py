@@ -25,7 +25,7 @@ class CohortStatus:
         seconds: that computing these took.
         pace: scans per second that were finished since the last run of now began; None without.
         runs: who works in the folder now, by shard.
-        damaged: results that are not as they were written; None if not looked at.
+        damaged: results and records that are not as they were written; None if not looked at.
     """
 
     scans: int
@@ -67,7 +67,11 @@ def cohort_status(out: Path, *, verify: bool = False) -> CohortStatus:
     failed: dict[str, str] = {}
     damaged: list[str] = []
     finished: list[float] = []  # when, as file systems tell
-    for record in folder.records():
+    for path in folder.record_paths():
+        record = folder.record(path.stem)
+        if record is None:
+            damaged += [path.relative_to(out).as_posix()] if path.exists() else []
+            continue
         if verify:
             damaged += record.damaged(folder.root)
         if ids and ids.get(record.stem) != record.id:
@@ -77,7 +81,7 @@ def cohort_status(out: Path, *, verify: bool = False) -> CohortStatus:
         else:
             lesions += len(record.rows)
             seconds += record.seconds
-            finished.append(_time(folder.record_path(record.stem)))
+            finished.append(_time(path))
     return CohortStatus(
         int(told["scans"]),
         len(finished),

@@ -40,7 +40,7 @@ class ReusedMaps(CohortResults):
         _check_identity(root, self.identity, json.loads(json.dumps(job.identity)))
         self._stems = {entry.stem for entry in entries}
         folder = CohortFolder(root)
-        records = {e.stem: ScanRecord.read(folder.record_path(e.stem)) for e in entries}
+        records = {e.stem: folder.record(e.stem) for e in entries}
         self._check_scans(entries, records)
         self.left_out = {
             entry.id: record.reason

@@ -19,6 +19,7 @@ from jaxsal.cohort.workers import in_processes
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.files import write_json
+from jaxsal.inside import remove_inside
 from jaxsal.preparation.columns import described
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, suffixes_of
@@ -151,7 +152,7 @@ def _told(out: Path) -> dict[str, Any]:
 def _finished(entry: Entry, out: Path, settings: PreparationSettings) -> ScanRecord | None:
     """The record of a scan that need not be done again; else its old results are removed."""
     path = record_path(out, entry.stem)
-    record = ScanRecord.read(path)
+    record = ScanRecord.read(path, out, entry.stem)
     if record is None:
         return None
     same = record.id == entry.id and are_same(record.inputs, entry.scan, settings.channels)
@@ -163,9 +164,9 @@ def _finished(entry: Entry, out: Path, settings: PreparationSettings) -> ScanRec
 
 def _remove(out: Path, path: Path) -> None:
     """Removes a scan's results, and its record last."""
-    record = ScanRecord.read(path)
-    for name in record.files if record is not None else ():
-        (out / name).unlink(missing_ok=True)
+    record = ScanRecord.read(path, out, path.stem)
+    if record is not None:
+        remove_inside(out, record.files)
     path.unlink(missing_ok=True)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from jaxsal.cohort.storage.records import Inputs, ScanRecord, Stamp
 from jaxsal.errors import InputError, OutputError
 from jaxsal.files import file_checksum, whole_file, write_json
+from jaxsal.inside import require_inside
 from jaxsal.preparation.bias import ITERATIONS, WORKING_VOXEL, bias_field
 from jaxsal.preparation.carry import carry_mask, require_grid
 from jaxsal.preparation.libraries import versions
@@ -232,10 +233,16 @@ def _inputs(task: Task) -> Inputs:
 
 
 def _deliver(staging: Path, out: Path) -> dict[str, dict[str, Any]]:
-    """Moves what was written to where it belongs; returns each file's size and checksum."""
+    """Moves what was written to where it belongs; returns each file's size and checksum.
+
+    Raises:
+        InputError: that is outside of the folder, through a link.
+    """
     files = {}
-    for path in sorted(path for path in staging.rglob("*") if path.is_file()):
-        name = path.relative_to(staging).as_posix()
+    paths = sorted(path for path in staging.rglob("*") if path.is_file())
+    names = [path.relative_to(staging).as_posix() for path in paths]
+    require_inside(out, names)
+    for path, name in zip(paths, names, strict=True):
         files[name] = {"bytes": path.stat().st_size, "sha256": file_checksum(path)}
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, out / name)

@@ -17,6 +17,7 @@ from typing import Any
 
 from jaxsal.errors import InputError
 from jaxsal.files import file_checksum, whole_file
+from jaxsal.inside import is_inside
 from jaxsal.scan.staging import EARLIER, FRESH, keep_staging, open_staging, remove_staging
 
 RECORD = "run.json"
@@ -189,12 +190,16 @@ def holds_results(folder: Path) -> bool:
 
 
 def _recorded(folder: Path) -> dict[str, Any]:
-    """Checksums by name from the record of an earlier run; empty if there is no such record."""
+    """Checksums by name from the record of an earlier run; empty if there is no such record.
+
+    Names of anything but files inside the folder, which no run writes, are left out.
+    """
     try:
         record = json.loads((folder / RECORD).read_bytes())
-        return dict(record["files"]) if {"jaxsal", "command"} <= set(record) else {}
+        told = dict(record["files"]) if {"jaxsal", "command"} <= set(record) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+    return {name: checksum for name, checksum in told.items() if is_inside(folder, name)}
 
 
 def _move(moves: Sequence[tuple[Path, Path]]) -> None:

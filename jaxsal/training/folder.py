@@ -145,9 +145,10 @@ class TrainingFolder:
         """Removes what a run wrote, and nothing else; the copies of scans stay right."""
         hidden = [path for name in MODELS for path in self.root.glob(f".{name}.*")]
         for path in (self.checkpoints, *hidden, *(self.root / name for name in _RESULTS)):
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            path.unlink(missing_ok=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def _mend(self) -> None:
         """Puts back a model that a kill caught between two names; removes half-written ones."""

@@ -182,6 +182,29 @@ def test_other_settings_are_refused_unless_all_is_done_again(
     assert main(["preprocess", table, "--out", str(tmp_path), *BIAS_ONLY]) == 2
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_record_that_names_a_file_elsewhere_is_damaged_and_the_file_stays(
+    overwrite: bool, heads: list[dict[str, Path]], tmp_path: Path
+) -> None:
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    victim.write_text("precious")
+    entries = read_cohort(manifest(tmp_path, ("a", heads[0]["t1"]), columns="t1"), ("t1",))
+    settings = PreparationSettings(("t1",), register=False)
+    prepare_cohort(entries, out, settings, 1)
+    path = out / ".jaxsal" / "scans" / "sub-a.json"
+    told = json.loads(path.read_bytes())
+    crafted = {"bytes": 8, "sha256": "0" * 64}
+    path.write_text(json.dumps(told | {"files": told["files"] | {"../victim": crafted}}))
+    new: list[bool] = []
+    with pytest.warns(UserWarning, match=r"sub-a\.json is damaged"):
+        prepare_cohort(
+            entries, out, settings, 1, lambda _, is_new: new.append(is_new), overwrite=overwrite
+        )
+    assert new == [True]
+    assert victim.read_text() == "precious"
+    assert json.loads(path.read_bytes())["files"] == told["files"]
+
+
 def test_masks_on_another_grid_name_both(heads: list[dict[str, Path]], tmp_path: Path) -> None:
     stray = save(tmp_path / "stray.nii.gz", np.ones((9, 9, 9), np.uint8), np.eye(4))
     rows = [("drawn", *(heads[0][r] for r in (*CHANNELS, "reference")))]

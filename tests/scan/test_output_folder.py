@@ -144,10 +144,13 @@ def test_a_malicious_record_removes_nothing_of_the_users(used: Path) -> None:
     for path in (outside, inside):
         path.write_bytes(b"mine")
     record = json.loads((used / "run.json").read_text())
+    (used / "link").symlink_to(used.parent)
     names = ["../thesis.txt", "notes.txt", str(outside), "maps/../notes.txt", "."]
+    names += ["link/thesis.txt", "a\0b", ""]
     record["files"].update(dict.fromkeys(names, file_checksum(outside)))
     (used / "run.json").write_text(json.dumps(record))
     write(used, SECOND, overwrite=True)
+    (used / "link").unlink()
     assert outside.read_bytes() == inside.read_bytes() == b"mine"
     assert results_in(used) == {**SECOND, "notes.txt": b"mine"}
 

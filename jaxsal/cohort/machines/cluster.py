@@ -273,9 +273,8 @@ class _Tasks:
         """Writes the record once more, if this machine goes on missing what a worker wrote."""
         if record is None or record.status == "failed":
             return
-        path = self._folder.record_path(record.stem)
-        if ScanRecord.read(path) is None:
-            record.write(path)
+        if self._folder.record(record.stem) is None:
+            record.write(self._folder.record_path(record.stem))
 
 
 def _lost() -> ConnectionError:

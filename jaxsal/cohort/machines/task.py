@@ -171,7 +171,7 @@ def _record(order: Order, entry: Entry, folder: CohortFolder, claim: Claim) -> S
 def _published(entry: Entry, folder: CohortFolder) -> ScanRecord | None:
     """The record of a worker that was lost while it published the scan, or before it could tell."""
     ScanWork(folder, entry.stem).settle()
-    record = ScanRecord.read(folder.record_path(entry.stem))
+    record = folder.record(entry.stem)
     return record if record is not None and record.status == "finished" else None
 
 

@@ -17,6 +17,7 @@ from jaxsal.cohort.storage.records import ScanRecord, Stamp
 from jaxsal.cohort.workers import in_processes
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
+from jaxsal.inside import require_inside
 from jaxsal.report.figures import lesion_figure, save_figure
 from jaxsal.volumes import read_labels
 
@@ -137,6 +138,7 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
     problems = []
     for picture in scan.pictures:
         try:
+            require_inside(folder, [picture.name])
             saliency, origin = read_map([folder / name for name in picture.maps], grid)
             figure = lesion_figure(
                 image,

@@ -68,7 +68,7 @@ def write_report(
     has_maps = told["identity"]["settings"]["output"] != "table"
     drawn: list[Drawn] = []
     if pictures and has_maps:
-        records = (ScanRecord.read(folder.record_path(stem)) for stem in ids)
+        records = (folder.record(stem) for stem in ids)
         channels = told["identity"]["model"]["channels"]
         wanted = [missing_pictures(out, r, outline.methods, channels) for r in records if r]
         drawn = draw_pictures(out, [scan for scan in wanted if scan], processes, on_scan)
@@ -112,7 +112,7 @@ def _read(
     begun = folder.unfinished()
     content = _Content()
     for stem, name in ids.items():
-        record = ScanRecord.read(folder.record_path(stem))
+        record = folder.record(stem)
         scan: Row = {"id": name, "status": "unfinished", "lesions": None, "seconds": None}
         if record is None:
             scan["reason"] = f"begun, portions recorded: {begun[stem]}" if stem in begun else None

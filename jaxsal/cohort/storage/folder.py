@@ -23,6 +23,7 @@ from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
 from jaxsal.files import write_json
 from jaxsal.identity import OtherResultsError, flat, require_same
+from jaxsal.inside import remove_inside, require_inside
 
 _COMMAND = "cohort run"
 _RUN = "run.json"
@@ -54,12 +55,20 @@ class CohortFolder:
         """The lock of whoever works on a scan."""
         return self._state / "claims" / f"{stem}.lock"
 
+    def record(self, stem: str) -> ScanRecord | None:
+        """What is known of a scan; None if it is not done, or its record is damaged."""
+        return ScanRecord.read(self.record_path(stem), self.root, stem)
+
     def records(self) -> Iterator[ScanRecord]:
         """What is known of the scans that are done."""
-        for path in sorted((self._state / "scans").glob("*.json")):
-            record = ScanRecord.read(path)
+        for path in self.record_paths():
+            record = self.record(path.stem)
             if record is not None:
                 yield record
+
+    def record_paths(self) -> list[Path]:
+        """Where records are, damaged ones as well."""
+        return sorted((self._state / "scans").glob("*.json"))
 
     def forget(self, record: ScanRecord) -> None:
         """Removes a scan's record, its results and the pictures of them.
@@ -72,19 +81,23 @@ class CohortFolder:
 
     def complete_forgetting(self, stem: str) -> None:
         """Completes what a run that was killed began to forget; there may be nothing."""
-        record = ScanRecord.read(self._leaving_path(stem))
+        path = self._leaving_path(stem)
+        record = ScanRecord.read(path, self.root, stem)
         if record is not None:
             self._remove_files(record)
+        path.unlink(missing_ok=True)  # also a damaged one
 
     def _leaving_path(self, stem: str) -> Path:
         return self._state / "leaving" / f"{stem}.json"
 
     def _remove_files(self, record: ScanRecord) -> None:
-        for picture in self.root.glob(Names(record.stem).pictures):
-            picture.unlink(missing_ok=True)
-        for name in record.files:
-            (self.root / name).unlink(missing_ok=True)
+        pictures = self.root.glob(Names(record.stem).pictures)
+        remove_inside(self.root, [self._name(path) for path in pictures])
+        remove_inside(self.root, record.files)
         self._leaving_path(record.stem).unlink(missing_ok=True)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     @contextmanager
     def tables_locked(self) -> Iterator[None]:
@@ -239,10 +252,13 @@ class CohortFolder:
             self.complete_forgetting(path.stem)
         for record in list(self.records()):
             self.forget(record)
+        for path in self.record_paths():
+            path.unlink()  # damaged: nobody knows its results
         for path in (self._state / "work").iterdir():
             shutil.rmtree(path)
         for folder in sorted(self.root.glob("sub-*/**/"), reverse=True):
-            with suppress(OSError):  # not empty
+            with suppress(OSError, InputError):  # not empty, or elsewhere
+                require_inside(self.root, [self._name(folder)])
                 folder.rmdir()
         for name in (*_TABLES, _DESCRIPTION, _RUN):
             (self.root / name).unlink(missing_ok=True)

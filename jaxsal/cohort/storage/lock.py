@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from jaxsal.errors import InputError
 from jaxsal.files import whole_file
+from jaxsal.inside import require_no_links
 
 _GATE = "gate.lock"
 _PATIENCE = 120.0  # seconds that others may take to begin
@@ -71,8 +72,10 @@ def locked(folder: Path, shard: Shard, begin: Callable[[bool], None]) -> Iterato
         Who held it last, if that run was killed.
 
     Raises:
-        InputError: another run holds it.
+        InputError: another run holds it; or there are links in the hidden folder of the locks,
+            through which files elsewhere could be changed.
     """
+    require_no_links(folder.parent)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{shard._name}.lock", timeout=0)
     note = folder / f"{shard._name}.json"
@@ -104,7 +107,11 @@ def owners(folder: Path) -> dict[str, Owner]:
     """Who runs now, by shard, such as "1/1".
 
     Whether a run was killed can only be told where one may write; else it is among them.
+
+    Raises:
+        InputError: there are links among the locks.
     """
+    require_no_links(folder)
     paths = sorted(folder.glob("*-of-*.lock"))
     noted = {path: owner for path in paths if (owner := _owner(path.with_suffix(".json")))}
     if noted and os.access(folder, os.W_OK):

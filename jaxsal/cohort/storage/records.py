@@ -7,12 +7,16 @@ as reports need none.
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from jaxsal.errors import InputError
 from jaxsal.files import file_checksum, write_json
+from jaxsal.inside import require_inside
 
 if TYPE_CHECKING:
     from jaxsal.scan.loading import Scan
@@ -54,6 +58,16 @@ class Stamp:
         return status.st_mtime_ns == self.mtime_ns or file_checksum(path) == self.sha256
 
 
+_KINDS = {
+    "id": str,
+    "reason": str,
+    "rows": list,
+    "files": dict,
+    "seconds": int | float,
+    "ran": dict,
+}
+_STEM = re.compile(r"[A-Za-z0-9+_-]+")
+_Status = Literal["finished", "failed"]
 Inputs = dict[str, Stamp | None]  # by what a file is taken for; None: it cannot be read
 
 
@@ -105,7 +119,7 @@ class ScanRecord:
 
     id: str
     stem: str
-    status: Literal["finished", "failed"]
+    status: _Status
     inputs: Inputs
     reason: str = ""
     rows: list[Row] = field(default_factory=list)
@@ -118,14 +132,42 @@ class ScanRecord:
         write_json(path, asdict(self))
 
     @classmethod
-    def read(cls, path: Path) -> ScanRecord | None:
-        """The record of this file; None if there is none that can be read."""
+    def read(cls, path: Path, root: Path, stem: str) -> ScanRecord | None:
+        """The record of this file; None if there is none, or a damaged one, of which it warns.
+
+        Damaged is also one of another scan, or whose results are not all inside the folder: what a
+        record names is moved and removed.
+
+        Args:
+            path: of the file.
+            root: the folder of results.
+            stem: of the scan whose record it must be.
+        """
         try:
             told = json.loads(path.read_bytes())
             inputs = {role: stamp and Stamp(**stamp) for role, stamp in told["inputs"].items()}
-            return cls(**{**told, "inputs": inputs})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            record = cls(**{**told, "inputs": inputs})
+            record._require_sound(root, stem)
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = (
+                f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else error
+            )
+            warnings.warn(f"{path} is damaged, its scan counts as not done: {reason}", stacklevel=2)
+            return None
+        return record
+
+    def _require_sound(self, root: Path, stem: str) -> None:
+        """Refuses what no run writes."""
+        wrong = [name for name, kind in _KINDS.items() if not isinstance(getattr(self, name), kind)]
+        if wrong or not all(isinstance(row, dict) for row in self.rows):
+            raise InputError(f"{', '.join(wrong) or 'a row'} is of another type")
+        if self.stem != stem or not _STEM.fullmatch(stem):  # which patterns are made of, too
+            raise InputError(f"it is of a scan {self.stem!r}")
+        if self.status not in get_args(_Status):
+            raise InputError(f"the status is {self.status!r}")
+        require_sound(root, self.files)
 
     def missing(self, folder: Path) -> list[str]:
         """Results that are not in the cohort's folder any more, or have another size."""
@@ -139,6 +181,22 @@ class ScanRecord:
             if _size(folder / name) != told["bytes"]
             or file_checksum(folder / name) != told["sha256"]
         ]
+
+
+def require_sound(root: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuses a list of results that cannot be one.
+
+    Args:
+        root: the folder that their names are relative to.
+        files: size and SHA-256 by name.
+
+    Raises:
+        InputError: one is not inside the folder, or its size or checksum is not there.
+    """
+    require_inside(root, files)
+    for name, told in files.items():
+        if not (isinstance(told.get("bytes"), int) and isinstance(told.get("sha256"), str)):
+            raise InputError(f"{name!r} is without its size or checksum")
 
 
 def _size(path: Path) -> int | None:

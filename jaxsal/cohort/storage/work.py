@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.records import Inputs, ScanRecord
+from jaxsal.cohort.storage.records import Inputs, ScanRecord, require_sound
 from jaxsal.errors import InputError
 from jaxsal.files import file_checksum, write_json
+from jaxsal.inside import require_inside
 from jaxsal.lesions import given
 from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction
@@ -96,23 +97,33 @@ class ScanWork:
         told = _read(self._portion_path(number))
         try:
             rows = {int(label): row for label, row in told["rows"].items()}
-            there = all(
-                self.path(name).stat().st_size == file["bytes"]
-                for name, file in told["files"].items()
-            )
-        except (OSError, KeyError, TypeError):
+            files = told["files"]
+            require_sound(self._path / "files", files)
+            require_inside(self._folder.root, files)
+            there = all(self.path(name).stat().st_size == f["bytes"] for name, f in files.items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return (rows, told["files"]) if there else None
+        return (rows, files) if there else None
 
     def publish(self, record: ScanRecord) -> None:
-        """Makes the results appear."""
+        """Makes the results appear.
+
+        Raises:
+            InputError: they would go elsewhere than into the cohort's folder, through a link.
+        """
+        require_inside(self._folder.root, record.files)
         record.write(self._path / "record.json")
         self.settle()
 
     def settle(self) -> None:
         """Completes what a run that was killed began to publish; there may be nothing."""
-        record = ScanRecord.read(self._path / "record.json")
+        path = self._path / "record.json"
+        if not path.exists():
+            return
+        record = ScanRecord.read(path, self._folder.root, self._stem)
         if record is None:
+            if path.exists():  # damaged: nothing that lies beside it is to be trusted
+                self.discard()
             return
         for name in record.files:
             staged, final = self._path / "files" / name, self._folder.root / name

@@ -24,7 +24,6 @@ from jaxsal.cohort.machines.cluster import Cluster
 from jaxsal.cohort.machines.task import Order, UnableError, explain_entry
 from jaxsal.cohort.storage import claims
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.scan.loading import Scan
@@ -80,7 +79,7 @@ def test_a_killed_worker_costs_neither_the_run_nor_recorded_portions(
     assert {result.status for result in found} == {"finished"}
     assert all(path.is_file() for result in found for path in result.files)
     assert results(out) == expected
-    record = ScanRecord.read(CohortFolder(out).record_path(killed["stem"]))
+    record = CohortFolder(out).record(killed["stem"])
     assert record is not None
     seconds = {row["label"]: row["seconds"] for row in record.rows}
     assert killed["seconds"]
@@ -119,7 +118,7 @@ def test_a_scan_that_workers_do_not_survive_is_recorded_and_can_be_tried_again(
     found = run(model_folder, entries, out, scheduler=address)
     killing.join()
     failed = {result.id: result.reason for result in found if result.status == "failed"}
-    record = ScanRecord.read(CohortFolder(out).record_path(killed["stem"]))
+    record = CohortFolder(out).record(killed["stem"])
     assert record is not None
     assert "workers that computed it ended, 1 of them" in failed[record.id]
     assert len(found) == len(entries)
@@ -158,7 +157,7 @@ def test_a_bad_scan_is_recorded_and_the_others_go_on(
     assert found[entries[1].id].status == "finished"
     assert found["bad"].status == "failed"
     assert str(cut) in found["bad"].reason
-    record = ScanRecord.read(CohortFolder(out).record_path("sub-bad"))
+    record = CohortFolder(out).record("sub-bad")
     assert record is not None
     assert record.reason == found["bad"].reason
     again = run(model_folder, scans, out, scheduler=scheduler)

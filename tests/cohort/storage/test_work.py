@@ -35,5 +35,5 @@ def test_results_that_somebody_else_makes_appear_at_the_same_time_are_no_error(
     monkeypatch.setattr(os, "replace", replace_after_the_other)
     work.publish(record)
     assert {name: (tmp_path / name).read_text() for name in NAMES} == {n: n for n in NAMES}
-    assert ScanRecord.read(folder.record_path("sub-1")) == record
+    assert folder.record("sub-1") == record
     assert not folder.work_path("sub-1").exists()
