@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxsal.compilation import keep_compiled_programs
     from jaxsal.errors import InputError
     from jaxsal.field import sliding_window, whole_volume
+    from jaxsal.images import read_image, read_scan
     from jaxsal.model import Model
     from jaxsal.quantus import quantus_explain
     from jaxsal.saliency.gradcam.gradcam import gradcam, gradcam_plus_plus
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         PredictSettings,
         SmoothGradSettings,
     )
-    from jaxsal.volumes import read_image, read_labels, read_scan, write_volume
+    from jaxsal.volumes import read_labels, write_volume
 
 __version__ = "0.1.0"
 
@@ -48,9 +49,9 @@ _HOMES = {
     "load_model": "jaxsal.checkpoints",
     "quantus_explain": "jaxsal.quantus",
     "read_cohort": "jaxsal.cohort.sources.read",
-    "read_image": "jaxsal.volumes",
+    "read_image": "jaxsal.images",
     "read_labels": "jaxsal.volumes",
-    "read_scan": "jaxsal.volumes",
+    "read_scan": "jaxsal.images",
     "run_cohort": "jaxsal.cohort.run",
     "save_model": "jaxsal.checkpoints",
     "sliding_window": "jaxsal.field",

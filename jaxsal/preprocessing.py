@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from jaxsal.background import bounds
 from jaxsal.errors import InputError
 from jaxsal.settings import WINDOWS, Windows
 from jaxsal.types import Box, Triple
@@ -75,13 +76,6 @@ def _zscore(x: np.ndarray, where: np.ndarray) -> np.ndarray:
     return np.where(where, scaled, x)
 
 
-def _bounds(mask: np.ndarray) -> Box:
-    """The smallest box of all voxels in a mask; the whole grid if there are none."""
-    found = ndimage.find_objects(mask.astype(np.int8))
-    x, y, z = found[0] if found else (slice(0, n) for n in mask.shape)
-    return x, y, z
-
-
 @dataclass(frozen=True)
 class Preprocessing:
     """What the network's training did to images, which its input must undergo as well.
@@ -145,6 +139,10 @@ class Preprocessing:
         if self.windows not in WINDOWS:
             raise InputError(f"windows must be one of {', '.join(WINDOWS)}; got {self.windows!r}")
 
+    def of(self, channel: int) -> Preprocessing:
+        """What an image of this channel alone must undergo."""
+        return replace(self, normalisation=(self.normalisation[channel],))
+
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Normalises every channel of an image (X, Y, Z, C); float32.
 
@@ -160,7 +158,7 @@ class Preprocessing:
                 f"an array of shape {image.shape}"
             )
         mask = ndimage.binary_fill_holes((image != 0).any(-1))
-        inside = _bounds(mask)
+        inside = bounds(mask)
         result = np.zeros(image.shape, np.float32)
         for c, normalisation in enumerate(self.normalisation):
             result[inside][..., c] = normalisation.apply(image[inside][..., c], mask[inside])
@@ -173,7 +171,7 @@ class Preprocessing:
         v2's ``crop_to_nonzero`` cuts it out; else, and without such voxels, the whole image.
         """
         every = np.ones(image.shape[:3], bool)
-        return _bounds((image != 0).any(-1) if self.crop else every)
+        return bounds((image != 0).any(-1) if self.crop else every)
 
     def check_spacing(self, spacing: Sequence[float]) -> None:
         """Raises InputError unless voxels have the size of the training's, in mm."""

@@ -6,7 +6,6 @@ import gzip
 import math
 import os
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ from nibabel.wrapstruct import WrapStructError
 from jaxsal.errors import InputError
 from jaxsal.files import whole_file
 from jaxsal.grid import Grid
-from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
-from jaxsal.types import Box, Triple
+from jaxsal.types import Triple
 from jaxsal.voxels import require_finite, require_none, whole_numbers
 
 # What a result inherits; the rest of a header (intent, display range, ...) is about the source.
@@ -81,89 +79,26 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     return _grid(path, header, affine)
 
 
-def read_image(
-    paths: Sequence[str | os.PathLike[str]],
-    channels: Sequence[str],
-    preprocessing: Preprocessing | None = None,
-) -> tuple[np.ndarray, Grid]:
-    """Read the scans of one patient into the network's input.
-
-    Args:
-        paths: one file per channel, in the order of `channels`.
-        channels: names of the model's channels, e.g. ("flair", "t1").
-        preprocessing: what the model's source tells of it, such as nnU-Net's normalisation.
-
-    Returns:
-        The image (X, Y, Z, C) float32, every channel normalised as `preprocessing` says, else
-        z-scored over its non-zero voxels; and the grid of the first file.
-
-    Raises:
-        InputError: if the number of files is wrong, a file cannot be used, two grids differ, or
-            voxel size or orientation are not those of `preprocessing`.
-    """
-    image, grid, _ = read_scan(paths, channels, preprocessing)
-    return image, grid
-
-
-def read_scan(
-    paths: Sequence[str | os.PathLike[str]],
-    channels: Sequence[str],
-    preprocessing: Preprocessing | None = None,
-) -> tuple[np.ndarray, Grid, Box]:
-    """As `read_image`, and the part of the image that the network is given.
-
-    Returns:
-        The image (X, Y, Z, C) and its grid as `read_image` gives them, and
-        `Preprocessing.box` of the image; the whole of it without `preprocessing`.
-    """
-    if len(paths) != len(channels):
-        received = ", ".join(str(path) for path in paths) or "none"
-        raise InputError(
-            f"The model takes {len(channels)} image(s), one per channel and in this order: "
-            f"{', '.join(channels)}. Received {len(paths)}: {received}. Give one file per channel."
-        )
-    volumes = [read_volume(path) for path in paths]
-    first = volumes[0]
-    for volume in volumes[1:]:
-        require_same_grid(str(volume.path), volume.grid, str(first.path), first.grid)
-    if preprocessing is None:
-        image = np.stack([z_score(volume.data, str(volume.path)) for volume in volumes], axis=-1)
-        x, y, z = (slice(0, n) for n in first.grid.shape)
-        return image, first.grid, (x, y, z)
-    require_as_trained(str(first.path), first.grid, preprocessing)
-    raw = np.stack([volume.data for volume in volumes], axis=-1)
-    return preprocessing.apply(raw), first.grid, preprocessing.box(raw)
-
-
-def require_as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> None:
-    """Raises InputError unless an image's axes and voxels are those of the network's training."""
-    codes = "".join(nib.aff2axcodes(grid.affine))
-    if preprocessing.orientation not in (None, codes):
-        raise InputError(
-            f"The network was trained on images whose axes are {preprocessing.orientation}; those "
-            f"of {name} are {codes}: reorient the images first."
-        )
-    try:
-        preprocessing.check_spacing(grid.spacing)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
-
-
-def z_score(volume: np.ndarray, name: str = "The image") -> np.ndarray:
-    """Normalise by mean and standard deviation of the non-zero voxels; zero stays zero.
+def z_score(
+    volume: np.ndarray, name: str = "The image", inside: np.ndarray | None = None
+) -> np.ndarray:
+    """Normalise by mean and standard deviation of the voxels inside, by default those not zero.
 
     Args:
         volume: intensities (X, Y, Z).
         name: what an error calls the volume, e.g. its path.
+        inside: (X, Y, Z) bool, what is no background.
 
     Returns:
-        (X, Y, Z) float32; the statistics (of the population) are computed in float64.
+        (X, Y, Z) float32, 0 in the background; the statistics (of the population) are computed in
+        float64.
 
     Raises:
-        InputError: if a voxel is not finite, or the non-zero voxels are none or all alike.
+        InputError: if a voxel is not finite, or the voxels inside are none or all alike.
     """
     require_finite(volume, name, "repair or mask the scan")
-    inside = volume != 0
+    if inside is None:
+        inside = volume != 0
     values = volume[inside].astype(np.float64)
     if values.size == 0:
         raise InputError(f"{name} is zero in all {volume.size} voxels: give a scan with content.")

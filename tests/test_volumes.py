@@ -13,9 +13,9 @@ import pytest
 
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
+from jaxsal.images import read_image
 from jaxsal.volumes import (
     read_grid,
-    read_image,
     read_labels,
     read_mask,
     read_volume,

@@ -33,6 +33,13 @@ def add_scan(parser: argparse.ArgumentParser) -> None:
         help="an image, once per channel of the model and in its order (`jaxsal info`)",
     )
     parser.add_argument(
+        "--mask",
+        type=Path,
+        metavar="MASK",
+        help="the brain: all outside of it is background; default: what is 0, or holds the "
+        "border's constant value",
+    )
+    parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
     )
     parser.add_argument(
@@ -55,7 +62,7 @@ def add_cohort_source(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="COHORT",
         help="a table (.tsv, .csv) with the columns scan, one per channel, and "
-        "perhaps reference, instances, subject, session and run; or a BIDS folder",
+        "perhaps reference, instances, mask, subject, session and run; or a BIDS folder",
     )
     parser.add_argument(
         "--select",
@@ -63,8 +70,9 @@ def add_cohort_source(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CHANNEL=ENTITY:LABEL,...",
-        help="of a BIDS folder: the images that are a channel's, or the reference or instances, "
-        "by their BIDS entities, such as t1=suffix:T1w,desc:preproc; once per channel",
+        help="of a BIDS folder: the images that are a channel's, or the reference, instances or "
+        "mask (of the brain), by their BIDS entities, such as t1=suffix:T1w,desc:preproc; once per "
+        "channel",
     )
 
 
@@ -232,6 +240,7 @@ def scan_files(options: argparse.Namespace) -> Scan:
         images=tuple(options.image),
         reference=options.reference,
         instances=getattr(options, "instances", None),
+        mask=options.mask,
     )
 
 

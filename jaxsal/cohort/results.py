@@ -19,8 +19,9 @@ from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord, Stamp
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
+from jaxsal.images import read_image
 from jaxsal.saliency.maps import Crop
-from jaxsal.volumes import read_grid, read_labels, read_scan, read_volume
+from jaxsal.volumes import read_grid, read_labels, read_volume
 
 if TYPE_CHECKING:
     from jaxsal.scan.results import Row
@@ -71,12 +72,13 @@ class ScanResults:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """(X, Y, Z, C) float32, z-scored over the voxels that are not zero.
+        """(X, Y, Z, C) float32, z-scored over what is no background.
 
         Raises:
             InputError: a file is gone, or not what it was when it was explained.
         """
-        image, _ = unchanged_image({name: self.record.inputs.get(name) for name in self.channels})
+        images = {name: self.record.inputs.get(name) for name in self.channels}
+        image, _ = unchanged_image(images, self.record.inputs.get("mask"))
         return image
 
     def map(self, label: int, method: Method) -> Crop:
@@ -139,11 +141,14 @@ class CohortResults:
                 yield record
 
 
-def unchanged_image(images: Mapping[str, Stamp | None]) -> tuple[np.ndarray, Grid]:
+def unchanged_image(
+    images: Mapping[str, Stamp | None], mask: Stamp | None = None
+) -> tuple[np.ndarray, Grid]:
     """The image (X, Y, Z, C) of these files, if they are still as they were.
 
     Args:
         images: by channel; None: one that could not be read.
+        mask: of the brain, if there is one.
 
     Raises:
         InputError: one is gone, or has changed.
@@ -152,14 +157,17 @@ def unchanged_image(images: Mapping[str, Stamp | None]) -> tuple[np.ndarray, Gri
     for channel, stamp in images.items():
         if stamp is None:
             raise InputError(f"the image of {channel} could not be read")
-        path = Path(stamp.file)
-        if not path.exists():
-            raise InputError(f"{path} is gone: put it back to see the maps on it")
-        if not stamp.is_same(path):
-            raise InputError(f"{path} has changed since: run the cohort again")
-        paths.append(path)
-    image, grid, _ = read_scan(paths, list(images))
-    return image, grid
+        paths.append(_unchanged(stamp))
+    return read_image(paths, list(images), mask=None if mask is None else _unchanged(mask))
+
+
+def _unchanged(stamp: Stamp) -> Path:
+    path = Path(stamp.file)
+    if not path.exists():
+        raise InputError(f"{path} is gone: put it back to see the maps on it")
+    if not stamp.is_same(path):
+        raise InputError(f"{path} has changed since: run the cohort again")
+    return path
 
 
 def read_map(paths: Sequence[Path], grid: Grid) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-_FULL = 0.9  # part of the grid, above which its zeros are not its background
-_FULL_FACE = 0.5  # the same of each of the six faces: what is cropped tightly only touches them
+from jaxsal.background import faces, fills_the_grid, find_background
+
 _AIR_ON_FACES = 2 / 3  # of all faces' voxels, at least: else no background is in the image
 _BINS = 128
 _TOUCHING = ndimage.generate_binary_structure(3, 2)  # by a face or an edge, as lesions' voxels
@@ -15,13 +15,14 @@ _TOUCHING = ndimage.generate_binary_structure(3, 2)  # by a face or an edge, as 
 def head(image: np.ndarray) -> np.ndarray:
     """The voxels of the head, or of the brain if the scan shows only that.
 
-    Those that are not zero in every channel: the largest 18-connected piece, holes filled.
+    Those that are not background in every channel, see `jaxsal.background.find_background`: the
+    largest 18-connected piece, holes filled.
 
-    Where the background is not zero, as in a scan's air, those fill the grid: more than 90 % of it,
-    or more than half of each of its six faces. Then the head is what is bright in the mean of the
-    channels (scaled by their 1st and 99th percentiles, smoothed by a voxel), by Otsu's threshold,
-    and what that encloses in a slice along any axis; again the largest piece. If this leaves less
-    than two thirds of the faces to the air, the image is all head, and so is the grid.
+    Where the background is not constant, as in a scan's air, those fill the grid: more than 90 % of
+    it, or more than half of each of its six faces. Then the head is what is bright in the mean of
+    the channels (scaled by their 1st and 99th percentiles, smoothed by a voxel), by Otsu's
+    threshold, and what that encloses in a slice along any axis; again the largest piece. If this
+    leaves less than two thirds of the faces to the air, the image is all head, and so is the grid.
 
     Args:
         image: (X, Y, Z, C), each channel in any linear units with a dark background.
@@ -29,10 +30,11 @@ def head(image: np.ndarray) -> np.ndarray:
     Returns:
         (X, Y, Z) bool; empty if the whole image is zero.
     """
-    some = (image != 0).any(-1)
+    channels = np.moveaxis(image, -1, 0)
+    some = ~np.all([find_background(channel)[0] for channel in channels], axis=0)
     if not some.any():
         return some
-    if some.mean() > _FULL or min(face.mean() for face in _faces(some)) > _FULL_FACE:
+    if fills_the_grid(some):
         return _bright(image)
     filled: np.ndarray = ndimage.binary_fill_holes(_largest(some))
     return filled
@@ -43,7 +45,7 @@ def _bright(image: np.ndarray) -> np.ndarray:
     scaled = (image - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
     smooth = ndimage.gaussian_filter(scaled.mean(-1), 1)
     found = _largest(_filled_in_slices(smooth > otsu(smooth)))
-    on_faces = np.concatenate([face.ravel() for face in _faces(found)])
+    on_faces = np.concatenate([face.ravel() for face in faces(found)])
     return found if (~on_faces).mean() >= _AIR_ON_FACES else np.ones_like(found)
 
 
@@ -59,10 +61,6 @@ def _filled_in_slices(mask: np.ndarray) -> np.ndarray:
             is_open[pieces.take((0, -1), other)] = True
         filled |= ~is_open[pieces]
     return filled
-
-
-def _faces(mask: np.ndarray) -> list[np.ndarray]:
-    return [mask.take(place, axis) for axis in range(3) for place in (0, -1)]
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:

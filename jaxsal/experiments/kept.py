@@ -12,7 +12,7 @@ from typing import Any
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.storage.records import Stamp, are_same, stamps
 from jaxsal.files import write_json
-from jaxsal.scan.loading import Scan
+from jaxsal.scan.loading import OTHER_ROLES, Scan
 from jaxsal.scan.results import Row
 
 
@@ -95,8 +95,7 @@ def _unchanged(stamps: Mapping[str, Stamp | None], files: Mapping[str, Path]) ->
 def _is_there(told: Mapping[str, Any]) -> bool:
     """Whether all files are there of a scan that is kept in a row."""
     scan = entry_of(told).scan
-    files = [*scan.images, scan.reference, scan.instances]
-    return all(path.exists() for path in files if path is not None)
+    return all(path.exists() for path in (*scan.images, *scan.others.values()))
 
 
 def told(entry: Entry) -> dict[str, Any]:
@@ -105,16 +104,12 @@ def told(entry: Entry) -> dict[str, Any]:
     return {
         "id": entry.id,
         "images": [str(path.absolute()) for path in scan.images],
-        "reference": scan.reference and str(scan.reference.absolute()),
-        "instances": scan.instances and str(scan.instances.absolute()),
+        **{role: str(path.absolute()) for role, path in scan.others.items()},
         "entities": dict(entry.entities),
     }
 
 
 def entry_of(told: Mapping[str, Any]) -> Entry:
     """The inverse of `told`."""
-    reference, instances = (
-        Path(told[role]) if told[role] else None for role in ("reference", "instances")
-    )
-    images = tuple(map(Path, told["images"]))
-    return Entry(told["id"], Scan(images, reference, instances), told["entities"])
+    others = {role: Path(told[role]) for role in OTHER_ROLES if told.get(role)}
+    return Entry(told["id"], Scan(tuple(map(Path, told["images"])), **others), told["entities"])

@@ -13,6 +13,7 @@ from jaxsal.errors import InputError
 from jaxsal.experiments.heads import head
 from jaxsal.experiments.regions import LESION_MARGIN, distance_mm, white_matter
 from jaxsal.grid import Grid
+from jaxsal.images import read_brain
 from jaxsal.scan.predict import Prediction
 from jaxsal.volumes import read_mask, read_volume
 
@@ -50,8 +51,14 @@ class Original:
 
     @cached_property
     def head(self) -> np.ndarray:
-        """(X, Y, Z) bool."""
-        return head(self.images)
+        """(X, Y, Z) bool; the brain where there is a mask of it."""
+        return head(self.images) if self.brain is None else self.brain
+
+    @cached_property
+    def brain(self) -> np.ndarray | None:
+        """(X, Y, Z) bool, the scan's own mask, if it has one."""
+        path = self.entry.scan.mask
+        return None if path is None else read_brain(path, self.grid)
 
     @cached_property
     def lesions(self) -> np.ndarray:

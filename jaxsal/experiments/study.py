@@ -48,11 +48,13 @@ class Derived:
         tag: what tells it from others of the same scan, letters and digits; "" if there are none.
         labels: (X, Y, Z) int32, the domains to explain.
         images: one (X, Y, Z) per channel, in the units of the files; None: the scan's own.
+        brain: (X, Y, Z) bool, outside of which everything is background; None: as of the scan.
     """
 
     tag: str
     labels: np.ndarray
     images: Sequence[np.ndarray] | None = None
+    brain: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,13 +220,16 @@ class Study:
             folder.mkdir(parents=True, exist_ok=True)
             instances = folder / f"{stem}_dseg.nii.gz"
             write_volume(instances, scan.labels.astype(np.int32), grid)
-            images = entry.scan.images
+            images, mask = entry.scan.images, entry.scan.mask
+            if scan.brain is not None:
+                mask = folder / f"{stem}_mask.nii.gz"
+                write_volume(mask, scan.brain, grid)
             if scan.images is not None:
                 images = tuple(folder / f"{stem}_{c}.nii.gz" for c in self.model.channels)
                 for path, image in zip(images, scan.images, strict=True):
                     write_volume(path, np.asarray(image, np.float32), grid)
             name_of_scan = f"{entry.id} {scan.tag}".rstrip()
-            made.append(Entry(name_of_scan, Scan(images, instances=instances), entities))
+            made.append(Entry(name_of_scan, Scan(images, instances=instances, mask=mask), entities))
         return list(distinct(made)) if made else []
 
     def each_scan(

@@ -166,8 +166,11 @@ class _Maker:
         if corner is None:
             return "there is no room for it"
         images = grafted(self.original.images, graft, corner)
-        labels = placed(graft.omega, corner, self.original.grid.shape).astype(np.int32)
-        return Derived(self._tag(situation), labels, list(np.moveaxis(images, -1, 0)))
+        shape, brain = self.original.grid.shape, self.original.brain
+        labels = placed(graft.omega, corner, shape).astype(np.int32)
+        if brain is not None:  # what is copied out of it is to be seen
+            brain = brain | placed(graft.part, corner, shape)
+        return Derived(self._tag(situation), labels, list(np.moveaxis(images, -1, 0)), brain)
 
     def _tag(self, situation: str) -> str:
         return f"{situation}{self.instance.label}"

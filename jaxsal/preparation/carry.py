@@ -28,7 +28,7 @@ def carry_mask(
     """Brings a mask onto the fixed image's grid, by its nearest voxels.
 
     Args:
-        role: "reference", a mask, or "instances", a label map.
+        role: "reference" or "mask", which are masks, or "instances", a label map.
         path: of the mask.
         volumes: the scan's images as they were given, by channel.
         settings: which tell the image that the mask was drawn on.
@@ -42,7 +42,7 @@ def carry_mask(
     """
     own, fixed = volumes[settings.masks_on], volumes[settings.fixed]
     require_grid(path, volumes, settings)
-    is_mask = role == "reference"
+    is_mask = role != "instances"
     labels = _lesions(read_mask(path, own.grid)) if is_mask else read_labels(path, own.grid)
     carried = resample_labels(labels, own.grid, fixed.grid, matrix)
     before = np.unique(labels[labels > 0])
@@ -50,7 +50,8 @@ def carry_mask(
     note = ""
     if lost.size:
         which = "" if is_mask else f" (labels {', '.join(map(str, lost))})"
-        told = f"{lost.size} of {counted(before.size, 'lesion')} in {path.name}{which}"
+        thing = "piece" if role == "mask" else "lesion"
+        told = f"{lost.size} of {counted(before.size, thing)} in {path.name}{which}"
         note = f"{told} vanished between the voxels of {fixed.path.name}"
     return carried > 0 if is_mask else carried, note
 

@@ -11,6 +11,7 @@ _ALWAYS = {
     "scan": "the scan's id in the cohort that was prepared",
     "reference": "reference mask on the fixed image's grid, relative to this table",
     "instances": "label map on the fixed image's grid, relative to this table",
+    "mask": "mask of the brain on the fixed image's grid, relative to this table",
     "picture": "a picture to check the scan by, relative to this table",
     "seconds": "that preparing the scan took",
     "note": "what is to be known of the scan's preparation; empty if nothing is",

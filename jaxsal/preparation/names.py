@@ -9,7 +9,13 @@ from types import MappingProxyType
 from jaxsal.cohort.sources.bids import usual_suffix
 from jaxsal.cohort.storage.names import camel_case, name_of
 
-_MASKS = MappingProxyType({"reference": "mask", "instances": "dseg"})
+_MASKS = MappingProxyType(
+    {
+        "reference": "label-lesion_mask",
+        "instances": "label-lesion_dseg",
+        "mask": "label-brain_mask",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,8 @@ class PreparedNames:
         return name_of(self.stem, "from-{}_to-{}_mode-image_xfm.txt".format(*ends))
 
     def mask(self, role: str) -> str:
-        """The reference or the instances."""
-        return name_of(self.stem, f"label-lesion_{_MASKS[role]}.nii.gz")
+        """The reference, the instances or the mask of the brain."""
+        return name_of(self.stem, f"{_MASKS[role]}.nii.gz")
 
     @property
     def picture(self) -> str:

@@ -25,6 +25,7 @@ from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versi
 from jaxsal.preparation.names import PreparedNames, suffixes_of
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
 from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.scan.loading import OTHER_ROLES
 from jaxsal.scan.results import write_table
 
 OnScan = Callable[[ScanRecord, bool], None]  # what became of a scan, and whether it was done now
@@ -190,7 +191,7 @@ def _write_tables(
         for r in records
         if r.status == "finished"
     ]
-    first = ["scan", *ENTITIES, *settings.channels, "reference", "instances"]
+    first = ["scan", *ENTITIES, *settings.channels, *OTHER_ROLES]
     used = {name for row in rows for name in row} | {"scan", *settings.channels}
     order = [*first, *(name for row in rows for name in row)]
     columns = [name for name in dict.fromkeys(order) if name in used]

@@ -44,7 +44,7 @@ class Task:
         id: what its owner calls it.
         names: of its results.
         images: its files by channel.
-        masks: its "reference" or "instances", if it has any.
+        masks: its other files, such as its "reference", by what each is taken for.
         out: the folder of all.
         settings: how it is prepared.
     """

@@ -54,6 +54,7 @@ def explain(
         run = RunRecord("explain", model, scan.roles(model.channels))
         on_stage("finding lesions")
         loaded = load_scan(scan, model)
+        run.saw(loaded.backgrounds)
         warn_of(loaded.notes)
         prediction = find_lesions(model, loaded, prediction_settings)
         wanted = to_explain(prediction, settings)

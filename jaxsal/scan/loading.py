@@ -9,12 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxsal.background import Background
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
+from jaxsal.images import read_images
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.types import Box
-from jaxsal.volumes import read_labels, read_mask, read_scan
+from jaxsal.volumes import read_labels, read_mask
+
+OTHER_ROLES = ("reference", "instances", "mask")
+"""What the files of a scan are taken for that are no images, by the names of `Scan`."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +30,27 @@ class Scan:
         images: one per channel of the model, in the model's order.
         reference: a mask of the true lesions, if there is one.
         instances: a label map whose lesions are to be explained instead of predicted ones.
+        mask: a mask of the brain, outside of which everything is background.
     """
 
     images: tuple[Path, ...]
     reference: Path | None = None
     instances: Path | None = None
+    mask: Path | None = None
 
     def __post_init__(self) -> None:
         if self.reference and self.instances:
             raise InputError("give a reference mask or a label map of instances, not both")
 
     def roles(self, channels: Sequence[str]) -> dict[str, Path]:
-        """The files by what each is taken for: a channel, "reference" or "instances"."""
-        others = {"reference": self.reference, "instances": self.instances}
-        given = {role: path for role, path in others.items() if path is not None}
-        return dict(zip(channels, self.images, strict=False)) | given
+        """The files by what each is taken for: a channel, or one of `OTHER_ROLES`."""
+        return dict(zip(channels, self.images, strict=False)) | self.others
+
+    @property
+    def others(self) -> dict[str, Path]:
+        """The files that are no images, by what each is taken for."""
+        found = {role: getattr(self, role) for role in OTHER_ROLES}
+        return {role: path for role, path in found.items() if path is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +64,7 @@ class LoadedScan:
         reference: (X, Y, Z) bool, the true lesions, if there is a mask of them.
         labels: (X, Y, Z) int32, the user's lesions, if there is a label map.
         notes: what looks like a mistake, in sentences.
+        backgrounds: of each channel.
     """
 
     image: np.ndarray
@@ -61,6 +73,7 @@ class LoadedScan:
     reference: np.ndarray | None = None
     labels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    backgrounds: tuple[Background, ...] = ()
 
 
 def load_scan(scan: Scan, model: Model) -> LoadedScan:
@@ -80,17 +93,18 @@ def load_files(
     Args:
         scan: the files.
         channels: a name per image.
-        preprocessing: what the images must undergo; None: each is z-scored over its non-zero
-            voxels.
+        preprocessing: what the images must undergo; None: each is z-scored over what is no
+            background.
 
     Raises:
         InputError: a file cannot be used.
     """
-    image, grid, box = read_scan(scan.images, channels, preprocessing)
-    reference = read_mask(scan.reference, grid) if scan.reference else None
-    labels = read_labels(scan.instances, grid) if scan.instances else None
-    notes = tuple(message for _, message in named_after_others(scan, channels))
-    return LoadedScan(image, grid, box, reference, labels, notes)
+    read = read_images(scan.images, channels, preprocessing, scan.mask)
+    reference = read_mask(scan.reference, read.grid) if scan.reference else None
+    labels = read_labels(scan.instances, read.grid) if scan.instances else None
+    names = (message for _, message in named_after_others(scan, channels))
+    notes = (*names, *filter(None, read.notes))
+    return LoadedScan(read.image, read.grid, read.box, reference, labels, notes, read.backgrounds)
 
 
 def warn_of(notes: Iterable[str]) -> None:

@@ -68,6 +68,7 @@ def predict(
         run = RunRecord("predict", model, scan.roles(model.channels))
         on_stage("finding lesions")
         loaded = load_scan(scan, model)
+        run.saw(loaded.backgrounds)
         warn_of(loaded.notes)
         prediction = find_lesions(model, loaded, settings)
         rows = [instance_row(instance) for instance in prediction.instances]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 
 from jaxsal import __version__
+from jaxsal.background import Background
 from jaxsal.devices import current_device
 from jaxsal.files import file_checksum
 from jaxsal.model import Model
@@ -35,11 +37,16 @@ class RunRecord:
         self._clock = time.perf_counter()
         self._command, self._model = command, model
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
-        self._inputs = {
+        self._inputs: dict[str, dict[str, Any]] = {
             role: {"file": str(path), "sha256": file_checksum(path)}
             for role, path in inputs.items()
             if path.is_file()
         }
+
+    def saw(self, backgrounds: Sequence[Background]) -> None:
+        """Adds what the background of each channel's image is."""
+        for channel, background in zip(self._model.channels, backgrounds, strict=True):
+            self._inputs[channel]["background"] = asdict(background)
 
     def summary(self) -> dict[str, Any]:
         """The facts that a reader of the page wants first."""

@@ -22,7 +22,7 @@ from jaxsal.scan.loading import load_files, warn_of
 from jaxsal.training.reading import Contents, contents, read_all
 from jaxsal.types import Triple
 
-_FORM = 1  # of the copies: another one is not used
+_FORM = 2  # of the copies: another one is not used
 _ARRAYS = ("image", "voxels", "starts")
 
 
@@ -75,8 +75,8 @@ def open_scans(
     Args:
         entries: the scans, each with a reference.
         channels: of the network, one per image.
-        preprocessing: what the images must undergo; None: each is z-scored over its non-zero
-            voxels.
+        preprocessing: what the images must undergo; None: each is z-scored over what is no
+            background.
         cache: the folder of the copies, about 4 C bytes per voxel. A copy is used again as long as
             the scan's files have the same content, and made anew otherwise.
         on_scan: called after each scan, with how many are done.

@@ -107,6 +107,30 @@ def test_predict_counts_against_a_reference(
     assert "3 found: 1 TP, 2 FP; 1 missed (FN); results in" in capsys.readouterr().out
 
 
+def test_a_mask_makes_what_is_outside_of_the_brain_background(
+    tmp_path: Path,
+    explained: Path,
+    scan: TinyScan,
+    model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    brain = scan.image[..., 0] != 0
+    noise = np.random.default_rng(0).normal(0, 30, brain.shape).astype(np.float32) * ~brain
+    noisy = [save(tmp_path / path.name, load(path) + noise, scan.affine) for path in scan.images]
+    mask = save(tmp_path / "brain.nii.gz", brain.astype(np.uint8), scan.affine)
+    command = ["predict", str(model_folder), "--image", str(noisy[0]), "--image", str(noisy[1])]
+    command += ["--roi", "16", "--out", str(tmp_path / "out")]
+    assert main([*command, "--mask", str(mask)]) == 0
+    assert "warning" not in capsys.readouterr().err
+    found, expected = (load(out / "prediction.nii.gz") for out in (tmp_path / "out", explained))
+    np.testing.assert_array_equal(found, expected)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["inputs"]["mask"]["file"] == str(mask)
+    assert record["inputs"]["t1"]["background"] == {"value": 0.0, "voxels": int((~brain).sum())}
+    assert main([*command, "--overwrite"]) == 0
+    assert "13,440 of 13,440 voxels count as head" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -139,7 +163,7 @@ def test_termination_is_an_interruption_and_leaves_nothing(
         assert list(tmp_path.glob(".jaxsal-*"))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(sys.modules["jaxsal.scan.loading"], "read_scan", terminate)
+    monkeypatch.setattr(sys.modules["jaxsal.scan.loading"], "read_images", terminate)
     before = signal.getsignal(signal.SIGTERM)
     command = ["predict", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
     assert main(command) == 143

@@ -25,12 +25,12 @@ from jaxsal.experiments.study import Study
 from jaxsal.experiments.synthetic import SITUATIONS, synthetic
 from jaxsal.field import sliding_window
 from jaxsal.grid import Grid
+from jaxsal.images import read_image
 from jaxsal.model import Model
 from jaxsal.scan import Scan
 from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction, find_lesions
 from jaxsal.settings import PredictSettings, SmoothGradSettings
-from jaxsal.volumes import read_image
 
 SHAPE = (52, 28, 20)
 VOLUME = (5.0, 50.0)
@@ -61,7 +61,9 @@ def make_study(model: Model, folder: Path, name: str, head: np.ndarray) -> Study
     white[16:31, 4:24, 3:17] = 1
     (folder / "white").mkdir(exist_ok=True)
     save(folder / "white" / "sub-01.nii.gz", white, affine)
-    entry = Entry("one", Scan(images, instances=labels), {"subject": "01"})
+    brain = save(folder / f"{name}_brain.nii.gz", head.astype(np.uint8), affine)
+    scan = Scan(images, instances=labels, mask=brain)  # outside of which lesions are copied, too
+    entry = Entry("one", scan, {"subject": "01"})
     saliency = SmoothGradSettings(samples=1, memory=2**30)
     return Study(model, [entry], folder / name, PredictSettings(roi=ROI), saliency)
 

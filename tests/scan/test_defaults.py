@@ -14,12 +14,12 @@ from tiny import ROI, TinyScan
 from jaxsal.checkpoints import save_model
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
+from jaxsal.images import read_image
 from jaxsal.lesions import lesion_probability
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Outputs, Preprocessing
 from jaxsal.scan.defaults import for_model
 from jaxsal.settings import PredictSettings
-from jaxsal.volumes import read_image
 
 SPACING = (1.0, 0.9, 1.2)  # of the tiny scan
 TOLD = Preprocessing((Normalisation("zscore", masked=True),) * 2, SPACING, ROI, overlap=0.5)

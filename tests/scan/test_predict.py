@@ -160,8 +160,13 @@ def test_the_record_tells_how_the_results_came_about(
     assert record["model"]["architecture"]["channels"] == [4, 6, 8]
     assert record["settings"]["prediction"]["threshold"] == tiny_model.threshold
     assert record["libraries"]["numpy"] == np.__version__
+    background = {"value": 0.0, "voxels": int((scan.image[..., 0] == 0).sum())}
     assert record["inputs"] == {
-        channel: {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        channel: {
+            "file": str(path),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "background": background,
+        }
         for channel, path in zip(CHANNELS, scan.images, strict=True)
     }
     files = {name: file for name, file in contents(predicted).items() if name != "run.json"}

@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
         "--headers-only",
         action="store_true",
         help="read no voxels: quick, but blind to damage behind headers, voxels that are not "
-        "numbers and empty masks",
+        "numbers, backgrounds that are not 0 and empty masks",
     )
     parser.add_argument(
         "--processes",

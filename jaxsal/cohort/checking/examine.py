@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsal.cohort.sources.problems import Problem
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
+from jaxsal.images import read_brain, read_images, require_as_trained
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
-from jaxsal.volumes import (
-    read_grid,
-    read_labels,
-    read_mask,
-    read_scan,
-    read_volume,
-    require_as_trained,
-)
+from jaxsal.volumes import read_grid, read_labels, read_mask
 
-_READERS = {"reference": read_mask, "instances": read_labels}
+_READERS = {"reference": read_mask, "instances": read_labels, "mask": read_brain}
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class Files:
     Attributes:
         id: of the scan.
         images: by channel, in the model's order.
-        masks: the "reference" or the "instances", if there are any.
+        masks: its other files, such as the "reference", by what each is taken for.
     """
 
     id: str
@@ -55,11 +49,17 @@ def examine(
     """
     problems: list[Problem] = []
     first: tuple[str, Grid] | None = None  # the image whose grid the others must have
-    for channel, path in files.images.items():
+    for place, (channel, path) in enumerate(files.images.items()):
         with _told(problems, files.id, channel):
-            grid = _image_grid(path, channel, preprocessing, headers_only)
+            if headers_only:
+                grid, note = read_grid(path), ""
+            else:
+                grid, note = _read(files, channel, preprocessing and preprocessing.of(place))
+            if preprocessing is not None:
+                require_as_trained(str(path), grid, preprocessing)
             first = first or (str(path), grid)
             require_same_grid(str(path), grid, *first)
+            problems += [Problem(files.id, channel, note, "warning")] if note else []
     for role, path in files.masks.items():
         with _told(problems, files.id, role):
             own = read_grid(path)
@@ -70,6 +70,22 @@ def examine(
     return problems
 
 
+def _read(files: Files, channel: str, preprocessing: Preprocessing | None) -> tuple[Grid, str]:
+    """The grid of an image that the model can be given, and what is to be known of it."""
+    path = files.images[channel]
+    read = read_images([path], [channel], preprocessing, _usable_mask(files, path))
+    return read.grid, read.notes[0]
+
+
+def _usable_mask(files: Files, image: Path) -> Path | None:
+    """The mask of the brain, if there is one that fits the image: if not, it has its own line."""
+    mask = files.masks.get("mask")
+    with suppress(InputError, OSError):
+        if mask is not None and read_brain(mask, read_grid(image)).any():
+            return mask
+    return None
+
+
 @contextmanager
 def _told(problems: list[Problem], scan: str, role: str) -> Iterator[None]:
     """Adds what is wrong to the problems."""
@@ -77,18 +93,3 @@ def _told(problems: list[Problem], scan: str, role: str) -> Iterator[None]:
         yield
     except (InputError, OSError, MemoryError) as error:
         problems.append(Problem(scan, role, str(error) or "there is not enough memory to read it"))
-
-
-def _image_grid(
-    path: Path, channel: str, preprocessing: Preprocessing | None, headers_only: bool
-) -> Grid:
-    """The grid of an image that the model can be given."""
-    if headers_only:
-        grid = read_grid(path)
-    elif preprocessing is None:
-        _, grid, _ = read_scan([path], [channel])
-    else:
-        grid = read_volume(path).grid
-    if preprocessing is not None:
-        require_as_trained(str(path), grid, preprocessing)
-    return grid

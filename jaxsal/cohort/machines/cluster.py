@@ -289,8 +289,7 @@ def _everywhere(entry: Entry) -> Entry:
     scan = entry.scan
     absolute = Scan(
         tuple(path.absolute() for path in scan.images),
-        scan.reference and scan.reference.absolute(),
-        scan.instances and scan.instances.absolute(),
+        **{role: path.absolute() for role, path in scan.others.items()},
     )
     return replace(entry, scan=absolute, entities=dict(entry.entities))
 

@@ -52,12 +52,14 @@ class ScanPictures:
         images: by channel, as they were; None: one that could not be read.
         labels: name of the label map.
         pictures: what to draw.
+        mask: of the brain, if the images were read with one.
     """
 
     id: str
     images: Mapping[str, Stamp | None]
     labels: str
     pictures: tuple[Picture, ...]
+    mask: Stamp | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def missing_pictures(
     if not pictures:
         return None
     images = {channel: record.inputs.get(channel) for channel in channels}
-    return ScanPictures(record.id, images, names.labels, tuple(pictures))
+    mask = record.inputs.get("mask")
+    return ScanPictures(record.id, images, names.labels, tuple(pictures), mask)
 
 
 def draw_pictures(
@@ -131,7 +134,7 @@ def draw_pictures(
 def draw(folder: Path, scan: ScanPictures) -> Drawn:
     """Draws a scan's pictures into the cohort's folder."""
     try:
-        image, grid = unchanged_image(scan.images)
+        image, grid = unchanged_image(scan.images, scan.mask)
         labels = read_labels(folder / scan.labels, grid)
     except Exception as error:  # of whatever kind, the other scans' are drawn
         return Drawn(scan.id, 0, f"no pictures: {_told(error)}")

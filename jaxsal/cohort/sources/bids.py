@@ -14,11 +14,9 @@ from jaxsal.cohort.sources.bids_scans import Entities, Images, described, make_e
 from jaxsal.cohort.sources.labels import repeated
 from jaxsal.cohort.sources.problems import refuse
 from jaxsal.errors import InputError
+from jaxsal.scan.loading import OTHER_ROLES
 
 Select = Mapping[str, Entities]
-
-ROLES = ("reference", "instances")
-"""What may be selected beside the channels."""
 
 _LONG = {short: name for name, short in ENTITIES.items()} | {"ce": "ceagent", "seg": "segmentation"}
 
@@ -42,10 +40,10 @@ def read_bids(folder: Path, channels: Sequence[str], select: Select | None = Non
         folder: a dataset, valid or not, or one pipeline's folder of derivatives.
         channels: of the model.
         select: the entities that a channel's images have, such as {"t1": {"desc": "preproc"}}, and
-            those of "reference" and "instances", which are not looked for otherwise. An empty
-            label stands for images without that entity. The suffix of channels whose names begin
-            with flair, t1, mprage, t2 or pd is known. The "pipeline" is the name of a folder below
-            derivatives/ to find them in.
+            those of "reference", "instances" and "mask", which are not looked for otherwise. An
+            empty label stands for images without that entity. The suffix of channels whose names
+            begin with flair, t1, mprage, t2 or pd is known. The "pipeline" is the name of a folder
+            below derivatives/ to find them in.
 
     Raises:
         InputError: a channel must be selected or has no image at all; or, of all scans at once,
@@ -72,7 +70,7 @@ def read_bids(folder: Path, channels: Sequence[str], select: Select | None = Non
 
 def _wanted(channels: Sequence[str], select: Select) -> dict[str, dict[str, str]]:
     """The entities by which the images of each role are known."""
-    roles = {role.lower(): role for role in (*channels, *ROLES)}
+    roles = {role.lower(): role for role in (*channels, *OTHER_ROLES)}
     unknown = [role for role in select if role.lower() not in roles]
     if unknown:
         raise InputError(
@@ -133,8 +131,8 @@ def _alike(entries: Sequence[Entry]) -> list[str]:
 
 
 def _warn_of_lacking(entries: Sequence[Entry], wanted: Select) -> None:
-    """Warns of scans without the reference or label map that is there for others."""
-    for role in (role for role in ROLES if role in wanted):
+    """Warns of scans without the reference, label map or mask that is there for others."""
+    for role in (role for role in OTHER_ROLES if role in wanted):
         without = [entry.id for entry in entries if getattr(entry.scan, role) is None]
         if without:
             warnings.warn(

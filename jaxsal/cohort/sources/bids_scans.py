@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxsal.cohort.entries import ENTITIES, Entry
 from jaxsal.cohort.sources.bids_images import Image
 from jaxsal.errors import InputError
-from jaxsal.scan.predict import Scan
+from jaxsal.scan.loading import OTHER_ROLES, Scan
 
 Entities = Mapping[str, str]
 Images = Mapping[str, Sequence[Image]]  # by role
@@ -72,7 +72,7 @@ def make_entry(
         files.get(channel) or folder / _missing(stem, wanted[channel]) for channel in channels
     )
     try:
-        scan = Scan(paths, files.get("reference"), files.get("instances"))
+        scan = Scan(paths, **{role: files[role] for role in OTHER_ROLES if role in files})
     except InputError as error:
         raise InputError(f"{stem}: {error}") from error
     return Entry(stem, scan, entities)

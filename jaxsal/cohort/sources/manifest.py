@@ -12,11 +12,11 @@ from jaxsal.cohort.entries import ENTITIES, Entry
 from jaxsal.cohort.sources.labels import labels, repeated
 from jaxsal.cohort.sources.problems import refuse
 from jaxsal.errors import InputError
-from jaxsal.scan.predict import Scan
+from jaxsal.scan.loading import OTHER_ROLES, Scan
 
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 _ABSENT = ("", "n/a")
-_OPTIONAL = ("reference", "instances", *ENTITIES)
+_OPTIONAL = (*OTHER_ROLES, *ENTITIES)
 
 Line = tuple[int, Mapping[str, str]]  # its number in the file, and its cells by column
 
@@ -25,9 +25,9 @@ def read_manifest(path: Path, channels: Sequence[str], named_by: str = "the mode
     """Reads a cohort from a table with a header: .tsv, or .csv with commas or semicolons.
 
     Columns, whose names are compared without case: "scan", an id of one's own; one per channel
-    with the image's path; optionally "reference", "instances", and BIDS labels by the keys of
-    `ENTITIES`. Others are of no concern here. Empty cells and "n/a" stand for nothing; relative
-    paths are relative to the table's folder.
+    with the image's path; optionally "reference", "instances", "mask" (of the brain), and BIDS
+    labels by the keys of `ENTITIES`. Others are of no concern here. Empty cells and "n/a" stand for
+    nothing; relative paths are relative to the table's folder.
 
     Args:
         path: of the table, UTF-8.
@@ -135,7 +135,7 @@ def _entry(cells: Mapping[str, str], channels: Sequence[str], folder: Path) -> E
     name = given.get("scan", "")
     problems = [] if name else ["there is no id in the column 'scan'"]
     files: dict[str, Path] = {}
-    for role in (*channels, "reference", "instances"):
+    for role in (*channels, *OTHER_ROLES):
         try:
             if role.lower() in given:
                 files[role] = folder / Path(given[role.lower()]).expanduser()
@@ -145,7 +145,7 @@ def _entry(cells: Mapping[str, str], channels: Sequence[str], folder: Path) -> E
             problems.append(f"the home folder in {given[role.lower()]!r} is not known")
     images = tuple(files[channel] for channel in channels if channel in files)
     try:
-        scan = Scan(images, files.get("reference"), files.get("instances"))
+        scan = Scan(images, **{role: files[role] for role in OTHER_ROLES if role in files})
         if name:
             entities = labels(name, {key: given[key] for key in ENTITIES if key in given})
     except InputError as error:

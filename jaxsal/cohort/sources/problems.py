@@ -19,7 +19,7 @@ class Problem:
 
     Attributes:
         id: of the scan.
-        role: what the file is taken for: a channel, "reference" or "instances".
+        role: what the file is taken for: a channel, "reference", "instances" or "mask".
         message: what is wrong and what to do.
         severity: "error" if the scan cannot be worked with, "warning" if it may be meant.
     """

@@ -115,6 +115,41 @@ def test_values_of_masks_and_label_maps_are_checked(tmp_path, scan):
     assert "no lesion" in found[3].message
 
 
+def test_masks_of_the_brain_are_checked_and_used(bad, scan, tmp_path):
+    air = np.random.default_rng(0).normal(0, 30, SHAPE).astype(np.float32)
+    head = nib.load(scan.t1).get_fdata() != 0
+    noisy = save(tmp_path / "noisy.nii.gz", np.where(head, 400 + air, air), scan.affine)
+    brain = save(tmp_path / "brain.nii.gz", head.astype(np.uint8), scan.affine)
+    entries = [
+        entry("none", noisy, scan.t1),
+        entry("brain", noisy, scan.t1, mask=brain),
+        entry("empty", noisy, scan.t1, mask=bad / "zero.nii.gz"),
+        entry("short", noisy, scan.t1, mask=bad / "short.nii.gz"),
+    ]
+    found = [p for p in check(entries, CHANNELS, processes=1) if "also" not in p.message]
+    assert said(found) == [
+        ("none", "flair", "warning"),
+        ("empty", "flair", "warning"),
+        ("empty", "mask", "error"),
+        ("short", "flair", "warning"),
+        ("short", "mask", "error"),
+    ]
+    assert "13,440 of 13,440 voxels count as head" in found[0].message
+    assert "is empty" in found[2].message
+
+
+@pytest.mark.parametrize("preprocessing", [None, "nnU-Net's"])
+def test_a_background_that_is_not_zero_is_told_of(scan, tmp_path, preprocessing):
+    moved = save(tmp_path / "moved.nii.gz", nib.load(scan.t1).get_fdata() + 7, scan.affine)
+    if preprocessing:
+        spacing = nib.affines.voxel_sizes(scan.affine)
+        scheme = Normalisation("zscore", masked=True)
+        preprocessing = Preprocessing((scheme, scheme), tuple(spacing), (8, 8, 8))
+    (problem,) = check([entry("1", scan.flair, moved)], CHANNELS, preprocessing, processes=1)
+    assert said([problem]) == [("1", "t1", "warning")]
+    assert "8,992 of 13,440 voxels hold 7 or nearly so" in problem.message
+
+
 def test_a_mask_without_an_image_to_lie_on_is_still_read(bad):
     problems = check(
         [entry("1", *[bad / "missing.nii"] * 2, reference=bad / "nan.nii.gz")],

@@ -23,7 +23,7 @@ def scan() -> ScanPictures:
 def test_an_unexpected_error_of_a_scan_is_told(
     scan: ScanPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(images: Any) -> Any:
+    def fail(images: Any, mask: Any) -> Any:
         raise ZeroDivisionError("of all things")
 
     monkeypatch.setattr(pictures, "unchanged_image", fail)
@@ -39,7 +39,7 @@ def test_an_unexpected_error_of_a_picture_costs_it_only(
             raise IndexError("of all things")
         return "drawn"
 
-    monkeypatch.setattr(pictures, "unchanged_image", lambda images: (None, None))
+    monkeypatch.setattr(pictures, "unchanged_image", lambda images, mask: (None, None))
     monkeypatch.setattr(pictures, "read_labels", lambda path, grid: None)
     monkeypatch.setattr(pictures, "read_map", lambda paths, grid: (None, None))
     monkeypatch.setattr(pictures, "lesion_figure", figure)

@@ -34,8 +34,8 @@ def problems(path: Path) -> list[str]:
 def test_reads_tables_as_spreadsheets_write_them(tmp_path, name, encoding, end):
     path = write(
         tmp_path / name,
-        "Flair|age|scan|T1|Reference|instances|session",
-        "a/f.nii|61|Müller 1|/data/t 1.nii.gz|n/a||",
+        "Flair|age|scan|T1|Reference|instances|session|Mask",
+        "a/f.nii|61|Müller 1|/data/t 1.nii.gz|n/a|||b.nii",
         "",
         "ü f.nii.gz|n/a|sub-7_run-2|t.nii|m.nii|N/A|ses-02",
         "f.nii||9|t.nii||l.nii|3",
@@ -46,6 +46,7 @@ def test_reads_tables_as_spreadsheets_write_them(tmp_path, name, encoding, end):
     assert first.id == "Müller 1"
     assert first.scan.images == (tmp_path / "a/f.nii", Path("/data/t 1.nii.gz"))
     assert (first.scan.reference, first.scan.instances) == (None, None)
+    assert (first.scan.mask, second.scan.mask) == (tmp_path / "b.nii", None)
     assert dict(first.entities) == {"subject": "Muller1"}
     assert second.scan.images[0] == tmp_path / "ü f.nii.gz"
     assert second.scan.reference == tmp_path / "m.nii"

@@ -1,0 +1,186 @@
+"""The images of one patient, as a network takes them: one array, normalised, background 0."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+
+from jaxsal.background import Background, fills_the_grid, find_background
+from jaxsal.errors import InputError
+from jaxsal.grid import Grid
+from jaxsal.preprocessing import Normalisation, Preprocessing
+from jaxsal.same_grid import require_same_grid
+from jaxsal.types import Box
+from jaxsal.volumes import Volume, read_mask, read_volume, z_score
+
+Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of one patient, as the network takes them.
+
+    Attributes:
+        image: (X, Y, Z, C) float32, normalised.
+        grid: of the image.
+        box: the part of the image that the network is given.
+        backgrounds: of each channel.
+        notes: what is to be known of each channel's background, in sentences; "" if nothing is.
+    """
+
+    image: np.ndarray
+    grid: Grid
+    box: Box
+    backgrounds: tuple[Background, ...]
+    notes: tuple[str, ...]
+
+
+def read_image(
+    paths: Sequence[Path],
+    channels: Sequence[str],
+    preprocessing: Preprocessing | None = None,
+    mask: Path | None = None,
+) -> tuple[np.ndarray, Grid]:
+    """Read the scans of one patient into the network's input.
+
+    Args:
+        paths: one file per channel, in the order of `channels`.
+        channels: names of the model's channels, e.g. ("flair", "t1").
+        preprocessing: what the model's source tells of it, such as nnU-Net's normalisation.
+        mask: a mask of the brain, outside of which everything is background.
+
+    Returns:
+        The image (X, Y, Z, C) float32, every channel normalised as `preprocessing` says, else
+        z-scored over the voxels that are not background, see `jaxsal.background.find_background`,
+        which are 0; and the grid of the first file.
+
+    Raises:
+        InputError: if the number of files is wrong, a file cannot be used, two grids differ, or
+            voxel size or orientation are not those of `preprocessing`.
+    """
+    read = read_images(paths, channels, preprocessing, mask)
+    return read.image, read.grid
+
+
+def read_scan(
+    paths: Sequence[Path],
+    channels: Sequence[str],
+    preprocessing: Preprocessing | None = None,
+    mask: Path | None = None,
+) -> tuple[np.ndarray, Grid, Box]:
+    """As `read_image`, and the part of the image that the network is given.
+
+    Returns:
+        The image (X, Y, Z, C) and its grid as `read_image` gives them, and
+        `Preprocessing.box` of the image; the whole of it without `preprocessing`.
+    """
+    read = read_images(paths, channels, preprocessing, mask)
+    return read.image, read.grid, read.box
+
+
+def read_images(
+    paths: Sequence[Path],
+    channels: Sequence[str],
+    preprocessing: Preprocessing | None = None,
+    mask: Path | None = None,
+) -> Images:
+    """As `read_scan`, and what is to be known of it."""
+    volumes = _volumes(paths, channels)
+    grid = volumes[0].grid
+    if preprocessing is not None:
+        require_as_trained(str(volumes[0].path), grid, preprocessing)
+    if mask is not None:
+        outside = ~read_brain(mask, grid)
+        for volume in volumes:
+            volume.data[outside] = 0
+    found = [find_background(volume.data) for volume in volumes]
+    x, y, z = (slice(0, n) for n in grid.shape)
+    if preprocessing is None:
+        inside = [~where for where, _ in found]
+        scored = [z_score(v.data, str(v.path), own) for v, own in zip(volumes, inside, strict=True)]
+        image, box = np.stack(scored, axis=-1), (x, y, z)
+    else:
+        raw = np.stack([volume.data for volume in volumes], axis=-1)
+        image, box = preprocessing.apply(raw), preprocessing.box(raw)
+    schemes = preprocessing.normalisation if preprocessing else (None,) * len(volumes)
+    notes = tuple(
+        "" if mask is not None else _note(volume, where, background, scheme)
+        for volume, (where, background), scheme in zip(volumes, found, schemes, strict=True)
+    )
+    return Images(image, grid, box, tuple(background for _, background in found), notes)
+
+
+def _volumes(paths: Sequence[Path], channels: Sequence[str]) -> list[Volume]:
+    """One image per channel, all on one grid."""
+    if len(paths) != len(channels):
+        received = ", ".join(str(path) for path in paths) or "none"
+        raise InputError(
+            f"The model takes {len(channels)} image(s), one per channel and in this order: "
+            f"{', '.join(channels)}. Received {len(paths)}: {received}. Give one file per channel."
+        )
+    volumes = [read_volume(path) for path in paths]
+    first = volumes[0]
+    for volume in volumes[1:]:
+        require_same_grid(str(volume.path), volume.grid, str(first.path), first.grid)
+    return volumes
+
+
+def read_brain(path: Path, grid: Grid) -> np.ndarray:
+    """Read a mask of the brain: (X, Y, Z) bool.
+
+    Raises:
+        InputError: as from `jaxsal.volumes.read_mask`, or no voxel is in it.
+    """
+    brain = read_mask(path, grid)
+    if not brain.any():
+        raise InputError(f"{path} is empty: give a mask of the brain, 1 inside and 0 outside of it")
+    return brain
+
+
+def require_as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> None:
+    """Raises InputError unless an image's axes and voxels are those of the network's training."""
+    codes = "".join(nib.aff2axcodes(grid.affine))
+    if preprocessing.orientation not in (None, codes):
+        raise InputError(
+            f"The network was trained on images whose axes are {preprocessing.orientation}; those "
+            f"of {name} are {codes}: reorient the images first."
+        )
+    try:
+        preprocessing.check_spacing(grid.spacing)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _note(
+    volume: Volume, where: np.ndarray, background: Background, normalisation: Normalisation | None
+) -> str:
+    """What is to be known of an image's background; "" if nothing is.
+
+    Args:
+        volume: the image.
+        where: (X, Y, Z) bool, its background.
+        background: what that holds.
+        normalisation: of the image; None: it is z-scored over the rest.
+    """
+    name, size = volume.path.name, where.size
+    holding = f"{name}: {background.voxels:,} of {size:,} voxels hold {background.value:g}"
+    is_zero = bool((where == (volume.data == 0)).all())
+    if normalisation is None and not is_zero:
+        return f"{holding} or nearly so and are taken for background, which becomes 0"
+    if normalisation is None and fills_the_grid(~where):
+        return (
+            f"{name}: {size - background.voxels:,} of {size:,} voxels count as head, since they "
+            "are not 0 and the border holds no constant value; for a network of brains without "
+            "skull, or where this is noise, give a mask of the brain (--mask)"
+        )
+    if normalisation is not None and normalisation.masked and not is_zero:
+        return (
+            f"{holding} or nearly so, a background that is not 0: it is normalised with the rest, "
+            "as nnU-Net does; if the network was trained on a background of 0, give a mask of the "
+            "brain (--mask)"
+        )
+    return ""
