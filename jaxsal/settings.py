@@ -79,7 +79,7 @@ class SmoothGradSettings:
         aggregate: of the single-voxel gradients over a lesion. "max": at each voxel of the map the
             one of largest magnitude, with its sign (Eq. 3); "mean" (Eq. 2); or "sum".
         samples: number N of noisy images; with a tolerance, the largest number.
-        noise: level of the Gaussian noise.
+        noise: level of the Gaussian noise, or a tuple of levels, one per channel.
         noise_scale: what it is relative to. "range": a fraction of channel 0's range; "absolute":
             it is the standard deviation.
         seed: of the noise, and of the choice of voxels; equal seeds give equal noise in any batch,
@@ -100,7 +100,7 @@ class SmoothGradSettings:
     target: int = 1
     aggregate: Aggregate = "max"
     samples: int = 50
-    noise: float = 0.05
+    noise: float | tuple[float, ...] = 0.05
     noise_scale: NoiseScale = "range"
     seed: int = 0
     voxels_per_lesion: int | None = None
@@ -119,12 +119,20 @@ class SmoothGradSettings:
         for name in ("voxels_per_lesion", "voxel_batch", "noise_batch"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name))
-        if not 0 <= self.noise < math.inf:
-            raise InputError(f"noise must be a level of zero or more, got {self.noise}")
+        self._check_noise()
         _seed(self.seed)
         _memory(self.memory)
         self._check_approximation()
         self._check_standard_error()
+
+    def _check_noise(self) -> None:
+        if isinstance(self.noise, list):  # as JSON has it
+            object.__setattr__(self, "noise", tuple(self.noise))
+        levels = self.noise if isinstance(self.noise, tuple) else (self.noise,)
+        if not levels or not all(0 <= level < math.inf for level in levels):
+            raise InputError(
+                f"noise must be a level of zero or more, or one per channel; got {self.noise}"
+            )
 
     def _check_approximation(self) -> None:
         used = [

@@ -30,6 +30,16 @@ class Crop:
     samples: int
     standard_error: np.ndarray | None = None
 
+    @property
+    def variance(self) -> np.ndarray | None:
+        """Of what the values are the mean of, over the samples (the population's), in their shape.
+
+        None if the standard error is. VarGrad (Adebayo et al. 2018) if the values are SmoothGrad's.
+        """
+        if self.standard_error is None:
+            return None
+        return self.standard_error**2 * np.float32(self.samples - 1)
+
 
 @dataclass(frozen=True)
 class SaliencyMaps:

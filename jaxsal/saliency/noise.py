@@ -18,22 +18,34 @@ from jaxsal.errors import InputError
 from jaxsal.settings import NoiseScale, SmoothGradSettings
 
 
-def standard_deviation(image: jax.Array, noise: float, scale: NoiseScale) -> float:
-    """The standard deviation of the noise, the same for all channels.
+def standard_deviation(
+    image: jax.Array, noise: float | tuple[float, ...], scale: NoiseScale
+) -> float | np.ndarray:
+    """The standard deviation of the noise, for all channels or of each (C,).
 
     Args:
         image: (X, Y, Z, C).
-        noise: level, not negative.
+        noise: level, not negative, or one per channel.
         scale: "range": a fraction of channel 0's maximum minus minimum, as the scripts published
             with Spagnolo et al. 2026 have it; "absolute": in units of the image, as their text
             has it (0.05).
+
+    Raises:
+        InputError: there are more or fewer levels than channels.
     """
+    channels = image.shape[-1]
+    if isinstance(noise, tuple) and len(noise) != channels:
+        raise InputError(f"noise needs one level, or one per channel, {channels}; got {noise}")
+    level = np.asarray(noise, np.float32) if isinstance(noise, tuple) else noise
     first = image[..., 0]
-    return float(noise * (first.max() - first.min())) if scale == "range" else float(noise)
+    deviation = level * (first.max() - first.min()) if scale == "range" else level
+    return np.asarray(deviation) if isinstance(noise, tuple) else float(deviation)
 
 
 @partial(jax.jit, static_argnames=("count",))
-def add_noise(image: jax.Array, deviation: float, seed: int, first: int, count: int) -> jax.Array:
+def add_noise(
+    image: jax.Array, deviation: float | np.ndarray, seed: int, first: int, count: int
+) -> jax.Array:
     """Noisy copies (N, X, Y, Z, C) of an image: samples first to first + count - 1 of a seed."""
     key = jax.random.key(seed, impl="threefry2x32")  # whatever the global configuration
     keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(count))
@@ -46,7 +58,7 @@ class SeededNoise:
     """Copies of an image with noise drawn from a seed; see `add_noise`."""
 
     image: jax.Array
-    deviation: float
+    deviation: float | np.ndarray
     seed: int
     count: int
 

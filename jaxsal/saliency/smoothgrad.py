@@ -37,7 +37,7 @@ def smoothgrad(
     target: int = 1,
     aggregate: Aggregate = "max",
     samples: int = 50,
-    noise: float = 0.05,
+    noise: float | tuple[float, ...] = 0.05,
     noise_scale: NoiseScale = "range",
     seed: int = 0,
     noise_samples: ArrayLike | None = None,
@@ -68,7 +68,7 @@ def smoothgrad(
         aggregate: "max": at each voxel the gradient of largest magnitude, with its sign
             (Spagnolo et al. 2026, Eq. 3); "mean" (Eq. 2); or "sum".
         samples: number N of noisy images; with a tolerance, the largest number.
-        noise: level of the Gaussian noise; see ``noise_scale``.
+        noise: level of the Gaussian noise, or one per channel; see ``noise_scale``.
         noise_scale: "range": ``noise`` is a fraction of channel 0's range; "absolute": it is the
             standard deviation.
         seed: of the noise; equal seeds give equal noise in any batch, window or device.

@@ -226,18 +226,20 @@ def test_for_a_single_voxel_all_aggregates_agree():
     assert difference(maps[2], maps[0]) <= EXACT
 
 
-@pytest.mark.parametrize("scale", ["range", "absolute"])
-def test_seeded_noise_is_a_key_folded_with_the_sample(scale):
-    square = whole_volume(lambda x: x[..., :1] ** 2)  # the gradient shows the noise
+@pytest.mark.parametrize(
+    ("scale", "level"), [("range", 0.1), ("absolute", 0.1), ("range", [0.1, 0.3])]
+)
+def test_seeded_noise_is_a_key_folded_with_the_sample(scale, level):
+    square = whole_volume(lambda x: (x**2).sum(-1, keepdims=True))  # the gradient shows the noise
     labels = np.ones(SHAPE, np.int32)
     found = smoothgrad(
-        square, IMAGE, labels, aggregate="sum", samples=3, noise=0.1, noise_scale=scale, seed=5
+        square, IMAGE, labels, aggregate="sum", samples=3, noise=level, noise_scale=scale, seed=5
     )
     spread = np.ptp(IMAGE[..., 0]) if scale == "range" else 1.0
     keys = [jax.random.fold_in(jax.random.key(5), n) for n in range(3)]
     noise = np.mean([jax.random.normal(k, IMAGE.shape) for k in keys], axis=0)
-    expected = 2 * (IMAGE + 0.1 * spread * noise)[..., 0]
-    np.testing.assert_allclose(found.dense(1)[..., 0], expected, rtol=1e-4, atol=1e-5)
+    expected = 2 * (IMAGE + np.float32(level) * spread * noise)
+    np.testing.assert_allclose(found.dense(1), expected, rtol=1e-4, atol=1e-5)
     other = smoothgrad(square, IMAGE, labels, aggregate="sum", samples=3, seed=6)
     assert difference(other.dense(1), found.dense(1)) > 1e-3
 
@@ -314,6 +316,7 @@ def test_progress_counts_every_voxel_window_and_sample(name):
         ({"noise_scale": "std"}, "noise scale must be .*std"),
         ({"aggregate": "median"}, "aggregate must be one of max, mean, sum; got 'median'"),
         ({"target": 2}, "target must be one of the network's 2 outputs, got 2"),
+        ({"noise": (0.1, 0.2, 0.3)}, "noise needs one level, or one per channel, 2; got"),
         ({"noise_samples": NOISE[0]}, "noise_samples must have the shape"),
         ({"noise_samples": NOISE[:0]}, "noise_samples must have the shape"),
         ({"voxel_batch": 0}, "voxel_batch must be .* at least 1"),
