@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from jaxsal import Model, sliding_window, whole_volume
 from jaxsal.errors import InputError
 from jaxsal_converters.modules import model_from_module
 
-Target = int | tuple[int, ...] | torch.Tensor | Sequence[int | tuple[int, ...]]
+Target = int | tuple[int, ...] | torch.Tensor | np.ndarray | Sequence[int | tuple[int, ...]]
+Images = TypeVar("Images", torch.Tensor, tuple[torch.Tensor])
+Labels = torch.Tensor | ArrayLike
 LabelledMaps = Iterable[tuple[int, Any]]  # label and `jaxsal.saliency.maps.Crop`
 
 _WHOLE_CLASS = 0  # the label of a map for all segmented voxels
 _SINGLE = 1  # and of the one for a single logit
+_ONE_ROW = {_WHOLE_CLASS: 0, _SINGLE: 0}
 
 
 class Question(NamedTuple):
@@ -66,20 +70,37 @@ def _converted(model: torch.nn.Module | Model, config: Mapping[str, Any] | None)
     return model
 
 
+def image_batch(inputs: torch.Tensor | tuple[torch.Tensor]) -> torch.Tensor:
+    """The batch (B, C, X, Y, Z) of images that is given, alone or as a tuple's only entry.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(inputs, tuple) and len(inputs) == 1:
+        (inputs,) = inputs
+    expected = "inputs must be one tensor (B, C, X, Y, Z) of real numbers"
+    if not isinstance(inputs, torch.Tensor):
+        raise InputError(f"{expected}, got a {type(inputs).__name__}")
+    if inputs.ndim != 5 or inputs.is_complex():
+        raise InputError(f"{expected}, got {tuple(inputs.shape)} of {inputs.dtype}")
+    return inputs
+
+
 def attributions(
     inputs: torch.Tensor,
     target: Target,
-    labels: torch.Tensor | None,
+    labels: Labels | None,
     maps: Callable[[np.ndarray, Question], LabelledMaps],
     channels: int | None = None,
 ) -> torch.Tensor:
-    """Maps of every image, on the inputs' device and in their dtype.
+    """Maps of every image, on the inputs' device, in their dtype or, for whole numbers, float32.
 
     Args:
         inputs: (B, C, X, Y, Z).
         target: output channel, or (channel, x, y, z) for that single logit; or a list of one of
             these per image.
-        labels: (B, X, Y, Z) or (B, 1, X, Y, Z), one lesion domain per positive label.
+        labels: (B, X, Y, Z) or (B, 1, X, Y, Z), one lesion domain per positive label; a tensor or
+            an array.
         maps: label and map for all that is asked of an image (X, Y, Z, C).
         channels: of the maps; by default those of the inputs.
 
@@ -90,25 +111,24 @@ def attributions(
     Raises:
         InputError: shapes or targets do not fit.
     """
-    if not isinstance(inputs, torch.Tensor) or inputs.ndim != 5:
-        got = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs)
-        raise InputError(f"inputs must be one tensor (B, C, X, Y, Z), got {got}")
     batch, own, *shape = inputs.shape
     questions = _questions(target, labels, batch, tuple(shape))
-    rows = _rows(questions)
-    found = torch.zeros((batch, len(rows), channels or own, *shape), dtype=inputs.dtype)
+    rows = _rows(questions) if labels is not None else _ONE_ROW
+    dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
+    size = 1 + max(rows.values(), default=-1)
+    found = torch.zeros((batch, size, channels or own, *shape), dtype=dtype)
     for image, question, into in zip(inputs, questions, found, strict=True):
         array = image.detach().to("cpu", torch.float32).movedim(0, -1).numpy()
         for label, crop in maps(array, question):
             box = (slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))
             part = np.moveaxis(crop.values, -1, 0)
-            into[(rows[label], slice(None), *box)] = torch.tensor(part, dtype=inputs.dtype)
+            into[(rows[label], slice(None), *box)] = torch.tensor(part, dtype=dtype)
     found = found.to(inputs.device)
     return found[:, 0] if labels is None else found
 
 
 def _questions(
-    target: Target, labels: torch.Tensor | None, batch: int, shape: tuple[int, ...]
+    target: Target, labels: Labels | None, batch: int, shape: tuple[int, ...]
 ) -> list[Question]:
     targets = _per_image(target, batch)
     if labels is None:
@@ -118,8 +138,7 @@ def _questions(
             "a target (channel, x, y, z) is a single logit; with labels, whose voxels say what is "
             f"explained, it is the channel alone; got {target!r}"
         )
-    array = labels.detach().cpu().numpy()
-    array = array[:, 0] if array.ndim == 5 and array.shape[1] == 1 else array
+    array = _label_array(labels)
     if array.shape != (batch, *shape):
         raise InputError(
             f"labels must be (B, X, Y, Z) = {(batch, *shape)} as the inputs, got {array.shape}"
@@ -127,9 +146,21 @@ def _questions(
     return [Question(_channel(t), lesions) for t, lesions in zip(targets, array, strict=True)]
 
 
+def _label_array(labels: Labels) -> np.ndarray:
+    """As (B, X, Y, Z) of numbers; whether they are whole is checked with each image's."""
+    given = labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"labels must be an array (B, X, Y, Z): {error}") from error
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise InputError(f"labels must be whole numbers, got {array.dtype}, or some not finite")
+    return array[:, 0] if array.ndim == 5 and array.shape[1] == 1 else array
+
+
 def _per_image(target: Target, batch: int) -> list[Any]:
     """An output channel, or indices of a single logit, for each image."""
-    if isinstance(target, torch.Tensor):
+    if isinstance(target, torch.Tensor | np.ndarray):
         values = target.reshape(-1).tolist()
         target = values[0] if len(values) == 1 else values
     if not isinstance(target, list):
@@ -165,8 +196,6 @@ def _channel(target: Any) -> int:
 
 def _rows(questions: Sequence[Question]) -> dict[int, int]:
     """The place of each label in the result, in increasing order."""
-    labels: set[int] = set()
-    for question in questions:
-        values = [_WHOLE_CLASS] if question.labels is None else np.unique(question.labels)
-        labels |= {int(v) for v in values if question.labels is None or v > 0}
+    maps = (question.labels for question in questions if question.labels is not None)
+    labels = {int(v) for array in maps for v in np.unique(array) if v > 0}
     return {label: row for row, label in enumerate(sorted(labels))}

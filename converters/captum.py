@@ -6,34 +6,48 @@ Every method takes MONAI's network itself, which is converted once, when the obj
 Captum                                                  here
 ======================================================  =========================================
 ``Saliency(f).attribute(x, target=(1, i, j, k))``       the same, by `Saliency`
-``NoiseTunnel(Saliency(f)).attribute(x, nt_samples=N,   `InstanceSmoothGrad`, the same arguments
-stdevs=s, target=(1, i, j, k), abs=False)``             without ``nt_type``
+``NoiseTunnel(Saliency(f)).attribute(x, nt_type=…,      `InstanceSmoothGrad`, the same arguments
+nt_samples=N, stdevs=s, target=(1, i, j, k),
+abs=False)``
 a loop over the voxels of each lesion, and their        ``target=1, labels=lesions``
 maximum
-``LayerGradCam(f, layer).attribute(x, target=…)``       `InstanceGradCamPlusPlus`, on the image's
-                                                        grid
+``LayerGradCam(f, layer).attribute(x, target=…,         `InstanceGradCam`, on the image's grid
+relu_attributions=True)``
 ======================================================  =========================================
 
 Captum itself is not needed. Images of a batch are explained one by one, whatever else is in it.
+Its other arguments are taken where they change nothing, such as ``additional_forward_args=None``;
+an `InputError` names those that would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from jaxsal import Model, SmoothGradSettings, gradcam_plus_plus, smoothgrad_stream
+from jaxsal import Model, gradcam, gradcam_plus_plus, smoothgrad_stream
 from jaxsal.errors import InputError
 from jaxsal_converters.attribution import (
     Explained,
+    Images,
     LabelledMaps,
+    Labels,
     Question,
     Target,
     attributions,
+    image_batch,
+)
+from jaxsal_converters.captum_arguments import (
+    Stdevs,
+    channels_last,
+    checked_settings,
+    smoothgrad_settings,
+    statistic,
+    without_idle,
 )
 
 
@@ -64,17 +78,18 @@ class Saliency:
 
     def attribute(
         self,
-        inputs: torch.Tensor,
+        inputs: Images,
         target: Target = 1,
         abs: bool = True,
-        labels: torch.Tensor | None = None,
+        labels: Labels | None = None,
         **settings: Any,
-    ) -> torch.Tensor:
+    ) -> Images:
         """As `InstanceSmoothGrad.attribute`, without noise; magnitudes unless ``abs=False``."""
+        batch = image_batch(inputs)
         found = self._smoothgrad.attribute(
-            inputs, target, labels, nt_samples=1, stdevs=0.0, **settings
+            batch, target, labels, nt_samples=1, stdevs=0.0, **settings
         )
-        return found.abs() if abs else found
+        return _like(inputs, found.abs() if abs else found)
 
 
 class InstanceSmoothGrad:
@@ -95,29 +110,33 @@ class InstanceSmoothGrad:
 
     def attribute(
         self,
-        inputs: torch.Tensor,
+        inputs: Images,
         target: Target = 1,
-        labels: torch.Tensor | None = None,
+        labels: Labels | None = None,
         *,
+        nt_type: str = "smoothgrad",
         nt_samples: int = 50,
         nt_samples_batch_size: int | None = None,
-        stdevs: float | None = None,
+        stdevs: Stdevs | None = None,
         noise_samples: torch.Tensor | None = None,
         abs: bool = False,
         **settings: Any,
-    ) -> torch.Tensor:
+    ) -> Images:
         """The signed maps, in logits per unit of each image channel, averaged over noisy images.
 
         Args:
-            inputs: (B, C, X, Y, Z), normalised as the network expects.
+            inputs: (B, C, X, Y, Z), normalised as the network expects; or a tuple of that alone.
             target: output channel; for networks with a single one, 0 and 1 both mean that one. As
                 in Captum, (channel, x, y, z) is the logit of a single voxel; and a list has one
                 target per image.
             labels: (B, X, Y, Z), one lesion domain per positive label; a mask is one lesion. None:
                 class level, the sum over all voxels that the model segments.
+            nt_type: "smoothgrad"; or, of the same maps of single noisy images, "smoothgrad_sq" for
+                the mean of their squares and "vargrad" for their variance (that of the population).
             nt_samples: number N of noisy images.
             nt_samples_batch_size: noisy images computed at once; the result does not depend on it.
-            stdevs: standard deviation of the noise; by default 0.05 of the range of channel 0.
+            stdevs: standard deviation of the noise, or a tensor of one per channel; Captum's tuple
+                with one entry, too. By default 0.05 of the range of channel 0.
             noise_samples: (N, C, X, Y, Z) noise to add to each image instead.
             abs: must be False: of Captum's arguments, the one that unsigns what is averaged.
             settings: any other of `jaxsal.SmoothGradSettings`: ``aggregate``, ``seed``, ….
@@ -125,46 +144,41 @@ class InstanceSmoothGrad:
         Returns:
             (B, C, X, Y, Z); with labels (B, L, C, X, Y, Z), L being the positive labels of the
             batch in increasing order (``labels.unique()`` without 0). Where an image has no such
-            lesion, or no segmented voxel, zeros.
+            lesion, or no segmented voxel, zeros. In the inputs' dtype, float32 for whole numbers;
+            in a tuple if they are.
 
         Raises:
-            InputError: an argument is out of its range, or shapes do not agree.
+            InputError: an argument is unknown or out of its range, or shapes do not agree.
         """
         if abs:
             raise InputError(
                 "abs=True averages magnitudes; these maps are signed: leave it out and take the "
                 "map's .abs(), or use Saliency, which has no noise"
             )
-        noise = None if noise_samples is None else _channels_last(noise_samples)
-        chosen = _smoothgrad_settings(
-            samples=nt_samples if noise is None else max(len(noise), 1),
-            noise_batch=nt_samples_batch_size,
-            **({} if stdevs is None else {"noise": stdevs, "noise_scale": "absolute"}),
-            **settings,
+        batch = image_batch(inputs)
+        noise = None if noise_samples is None else channels_last(noise_samples)
+        chosen = smoothgrad_settings(
+            without_idle(settings),
+            batch.shape[1],
+            nt_type=nt_type,
+            nt_samples=nt_samples if noise is None else max(len(noise), 1),
+            nt_samples_batch_size=nt_samples_batch_size,
+            stdevs=stdevs,
         )
 
         def maps(image: np.ndarray, asked: Question) -> LabelledMaps:
             own = replace(chosen, target=asked.channel)
             field = self._explained.field
-            return smoothgrad_stream(field, image, asked.labels, own, noise_samples=noise)
+            found = smoothgrad_stream(field, image, asked.labels, own, noise_samples=noise)
+            return ((n, replace(crop, values=statistic(nt_type, crop))) for n, crop in found)
 
-        return attributions(inputs, target, labels, maps)
+        return _like(inputs, attributions(batch, target, labels, maps))
 
 
-class InstanceGradCamPlusPlus:
-    """Grad-CAM++ of lesions, of the class or of single logits (Spagnolo et al. 2026, Eqs. 4-10).
+class _HeatMaps:
+    """What `InstanceGradCam` and `InstanceGradCamPlusPlus` share."""
 
-    Args:
-        model: as for `Saliency`.
-        layer: whose activations are weighted: the module itself or its path in the network, or our
-            name of the layer.
-        config: as for `Saliency`.
-        roi: as for `Saliency`.
-        overlap: as for `Saliency`.
-
-    Raises:
-        InputError: the network cannot be converted, or has no such layer.
-    """
+    _compute: ClassVar[Callable[..., Any]]
 
     def __init__(
         self,
@@ -180,54 +194,75 @@ class InstanceGradCamPlusPlus:
 
     def attribute(
         self,
-        inputs: torch.Tensor,
+        inputs: Images,
         target: Target = 1,
-        labels: torch.Tensor | None = None,
+        labels: Labels | None = None,
         **settings: Any,
-    ) -> torch.Tensor:
+    ) -> Images:
         """The heat maps, zero or positive, interpolated to the image's grid.
 
         Args:
             inputs: as for `InstanceSmoothGrad.attribute`.
             target: as there.
             labels: as there.
-            settings: others of `jaxsal.gradcam_plus_plus`: ``derivatives``, ``denominator``, ….
+            settings: others of `jaxsal.gradcam_plus_plus`, such as ``derivatives`` and
+                ``denominator``, or of `jaxsal.gradcam`.
 
         Returns:
             (B, 1, X, Y, Z); with labels (B, L, 1, X, Y, Z), as `InstanceSmoothGrad.attribute`.
 
         Raises:
-            InputError: an argument is out of its range, or shapes do not agree.
+            InputError: an argument is unknown or out of its range, or shapes do not agree.
         """
+        compute = type(self)._compute
+        own = checked_settings(without_idle(settings), compute)
 
         def maps(image: np.ndarray, asked: Question) -> LabelledMaps:
-            heat = gradcam_plus_plus(
+            heat = compute(
                 self._explained.model,
                 image,
                 asked.labels,
                 layer=self._layer,
                 target=asked.channel,
                 field=self._explained.field,
-                **settings,
+                **own,
             )
             return ((label, heat.crop(label)) for label in heat.labels)
 
-        return attributions(inputs, target, labels, maps, channels=1)
+        found = attributions(image_batch(inputs), target, labels, maps, channels=1)
+        return _like(inputs, found)
 
 
-def _smoothgrad_settings(**settings: Any) -> SmoothGradSettings:
-    try:
-        return SmoothGradSettings(**settings)
-    except TypeError as error:
-        known = ", ".join(SmoothGradSettings.__dataclass_fields__)
-        raise InputError(f"unknown setting ({error}); there are {known}") from error
+class InstanceGradCamPlusPlus(_HeatMaps):
+    """Grad-CAM++ of lesions, of the class or of single logits (Spagnolo et al. 2026, Eqs. 4-10).
+
+    Args:
+        model: as for `Saliency`.
+        layer: whose activations are weighted: the module itself or its path in the network, or our
+            name of the layer.
+        config: as for `Saliency`.
+        roi: as for `Saliency`.
+        overlap: as for `Saliency`.
+
+    Raises:
+        InputError: the network cannot be converted, or has no such layer.
+    """
+
+    _compute = staticmethod(gradcam_plus_plus)
 
 
-def _channels_last(noise: torch.Tensor) -> np.ndarray:
-    if noise.ndim != 5:
-        raise InputError(f"noise_samples must be (N, C, X, Y, Z), got {tuple(noise.shape)}")
-    array: np.ndarray = noise.detach().to("cpu", torch.float32).movedim(1, -1).numpy()
-    return array
+class InstanceGradCam(_HeatMaps):
+    """Grad-CAM (Selvaraju et al. 2017) of lesions, of the class or of single logits.
+
+    Arguments and errors are those of `InstanceGradCamPlusPlus`.
+    """
+
+    _compute = staticmethod(gradcam)
+
+
+def _like(inputs: Images, found: torch.Tensor) -> Images:
+    """Maps in a tuple where the inputs are."""
+    return (found,) if isinstance(inputs, tuple) else found
 
 
 def _layer_path(model: torch.nn.Module | Model, layer: torch.nn.Module | str) -> str:

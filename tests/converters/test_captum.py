@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import captum.attr
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,13 @@ from saliency.gradcam.peer import activations_and_gradients, heat_map, module_pa
 
 import jaxsal
 from jaxsal.errors import InputError
-from jaxsal_converters.captum import InstanceGradCamPlusPlus, InstanceSmoothGrad, Saliency
+from jaxsal.saliency.noise import add_noise
+from jaxsal_converters.captum import (
+    InstanceGradCam,
+    InstanceGradCamPlusPlus,
+    InstanceSmoothGrad,
+    Saliency,
+)
 
 pytestmark = pytest.mark.usefixtures("xla_convolutions")
 
@@ -67,15 +74,46 @@ def test_every_image_can_have_its_own_target(inputs: torch.Tensor) -> None:
     assert_close(Saliency(network).attribute(inputs, targets, abs=False), expected)
 
 
-def test_equal_noise_gives_captums_smoothgrad(inputs: torch.Tensor) -> None:
+@pytest.mark.parametrize("nt_type", ["smoothgrad", "smoothgrad_sq", "vargrad"])
+def test_equal_noise_gives_captums_noise_tunnel(nt_type: str, inputs: torch.Tensor) -> None:
     network, image = monai_network("global"), inputs[:1]
     tunnel = captum.attr.NoiseTunnel(captum.attr.Saliency(network))
     torch.manual_seed(3)
-    expected = tunnel.attribute(image, nt_samples=3, stdevs=0.5, target=VOXEL, abs=False)
+    expected = tunnel.attribute(image, nt_type, nt_samples=3, stdevs=0.5, target=VOXEL, abs=False)
     torch.manual_seed(3)
     noise = torch.normal(0, torch.full((3, *image.shape[1:]), 0.5))
-    found = InstanceSmoothGrad(network).attribute(image, VOXEL, noise_samples=noise)
+    found = InstanceSmoothGrad(network).attribute(
+        image, VOXEL, nt_type=nt_type, noise_samples=noise
+    )
     assert_close(found, expected)
+
+
+@pytest.mark.parametrize("nt_type", ["smoothgrad_sq", "vargrad"])
+def test_squares_and_variances_of_lesions_are_those_of_single_noisy_images(
+    nt_type: str, inputs: torch.Tensor, labels: torch.Tensor
+) -> None:
+    method, noise = InstanceSmoothGrad(converted("local")), 0.3 * torch.randn(3, 2, *SHAPE)
+    given = {"labels": labels[:1], "nt_type": nt_type}
+    each = torch.stack(
+        [method.attribute(inputs[:1], labels=labels[:1], noise_samples=n[None]) for n in noise]
+    ).double()
+    expected = (each**2).mean(0) if nt_type == "smoothgrad_sq" else each.var(0, correction=0)
+    assert_close(method.attribute(inputs[:1], noise_samples=noise, **given), expected)
+    if nt_type == "vargrad":
+        assert not method.attribute(inputs[:1], nt_samples=1, **given).any()
+
+
+def test_noise_can_differ_between_channels(inputs: torch.Tensor) -> None:
+    method, image = InstanceSmoothGrad(converted("global")), inputs[:1]
+    settings = {"target": VOXEL, "nt_samples": 2, "seed": 4}
+    both = method.attribute(image, stdevs=0.2, **settings)
+    for same in ((0.2,), torch.tensor(0.2), (torch.full((2, 1, 1, 1), 0.2),), [0.2, 0.2]):
+        torch.testing.assert_close(method.attribute(image, stdevs=same, **settings), both)
+    noise = add_noise(jnp.zeros((*SHAPE, 2)), np.array([0.2, 0.3], "f4"), seed=4, first=0, count=2)
+    given = torch.from_numpy(np.array(jnp.moveaxis(noise, -1, 1)))
+    np.testing.assert_allclose(given.std((0, 2, 3, 4)), [0.2, 0.3], rtol=0.05)  # of 3072 draws
+    found = method.attribute(image, stdevs=torch.tensor([0.2, 0.3]), **settings)
+    assert_close(found, method.attribute(image, VOXEL, noise_samples=given))
 
 
 @both
@@ -140,6 +178,65 @@ def test_maps_have_the_inputs_dtype_and_leave_them_alone(inputs: torch.Tensor) -
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.int16, torch.uint8, torch.bool])
+def test_maps_of_whole_numbers_are_floats(dtype: torch.dtype, inputs: torch.Tensor) -> None:
+    image = (3 * inputs[:1]).abs().to(dtype)
+    method = Saliency(converted("local"))
+    found = method.attribute(image, VOXEL)
+    assert found.dtype == torch.float32
+    assert_close(found, method.attribute(image.float(), VOXEL))
+
+
+def test_labels_and_targets_may_be_arrays_and_inputs_a_tuple(
+    inputs: torch.Tensor, labels: torch.Tensor
+) -> None:
+    method = Saliency(converted("local"))
+    expected = method.attribute(inputs, 1, labels=labels)
+    for array in (labels.numpy(), labels.numpy().astype(np.uint16)[:, None], labels.tolist()):
+        torch.testing.assert_close(method.attribute(inputs, 1, labels=array), expected)
+    (found,) = method.attribute((inputs,), np.array([1, 1]), labels=labels)
+    torch.testing.assert_close(found, expected)
+
+
+def test_targets_of_both_kinds_go_together(inputs: torch.Tensor) -> None:
+    method = Saliency(converted("local"))
+    found = method.attribute(inputs, [1, VOXEL])
+    torch.testing.assert_close(found[:1], method.attribute(inputs[:1], 1))
+    torch.testing.assert_close(found[1:], method.attribute(inputs[1:], VOXEL))
+
+
+def test_empty_batches_have_empty_maps(inputs: torch.Tensor, labels: torch.Tensor) -> None:
+    none, model = inputs[:0], converted("local")
+    assert Saliency(model).attribute(none, VOXEL).shape == none.shape
+    assert InstanceSmoothGrad(model).attribute(none, []).shape == none.shape
+    assert Saliency(model).attribute(none, labels=labels[:0]).shape == (0, 0, *none.shape[1:])
+    assert InstanceGradCam(model, LAYER).attribute(none).shape == (0, 1, *SHAPE)
+    without = Saliency(model).attribute(inputs, labels=torch.zeros(2, *SHAPE))
+    assert without.shape == (2, 0, *inputs.shape[1:])
+
+
+def test_arguments_that_change_nothing_are_taken(inputs: torch.Tensor) -> None:
+    image, model = inputs[:1], converted("local")
+    for method, idle in (
+        (Saliency(model), {}),
+        (InstanceSmoothGrad(model), {"draw_baseline_from_distrib": False, "nt_samples": 1}),
+        (InstanceGradCam(model, LAYER), {"attr_dim_summation": True, "grad_kwargs": None}),
+    ):
+        found = method.attribute(image, VOXEL, additional_forward_args=None, **idle)
+        assert found.any()
+
+
+@both
+def test_grad_cam_is_captums(network: str, inputs: torch.Tensor) -> None:
+    module = monai_network(network)
+    layer = module.get_submodule(module_path(network, LAYER))
+    theirs = captum.attr.LayerGradCam(module, layer)
+    maps = theirs.attribute(inputs[:1].clone(), VOXEL, relu_attributions=True).detach()
+    expected = on_image([maps[0, 0]], network, "whole", SHAPE)
+    found = InstanceGradCam(module, layer).attribute(inputs[:1], VOXEL, relu_attributions=True)
+    assert_close(found[0, 0], expected)
+
+
 @both
 def test_heat_maps_are_those_of_hooks_and_autograd(
     network: str, inputs: torch.Tensor, labels: torch.Tensor
@@ -182,14 +279,44 @@ def test_layers_go_by_name_too(inputs: torch.Tensor) -> None:
         ({"target": "lesion"}, "whole numbers; got 'lesion'"),
         ({"target": 2}, "one of the network's 2 outputs"),
         ({"abs": True}, "these maps are signed"),
-        ({"stdev": 1.0}, "unknown setting.*there are target, aggregate"),
-        ({"noise_samples": torch.zeros(2, *SHAPE)}, r"noise_samples must be \(N, C, X, Y, Z\)"),
+        ({"stdev": 1.0}, "unknown setting stdev; there are aggregate, .*seed"),
+        ({"noise_samples": torch.zeros(2, *SHAPE)}, r"noise_samples must be a tensor \(N, C, X,"),
+        ({"inputs": (torch.zeros(1), torch.zeros(1))}, "inputs must be one tensor .*got a tuple"),
+        ({"inputs": torch.zeros(2, 2, *SHAPE).to(torch.cfloat)}, "inputs .* real numbers"),
+        ({"labels": np.full((2, *SHAPE), np.nan)}, "labels must be whole numbers"),
+        ({"labels": [[1], [1, 2]]}, "labels must be an array"),
+        ({"labels": np.full((2, *SHAPE), 0.5)}, "labels must be whole numbers"),
+        ({"nt_type": "smooth"}, "nt_type must be one of smoothgrad, smoothgrad_sq, vargrad"),
+        ({"nt_samples": 0}, "nt_samples must be a whole number of at least 1, got 0"),
+        ({"nt_samples_batch_size": 1.5}, "nt_samples_batch_size must be a whole number"),
+        ({"stdevs": (0.1, 0.2)}, "stdevs, if a tuple, has one entry .* got 2"),
+        ({"stdevs": torch.ones(3)}, r"stdevs must be .* per channel, \(2,\); got the shape \(3,\)"),
+        ({"stdevs": -1.0}, "stdevs must be zero or more"),
+        ({"stdevs": "wide"}, "stdevs must be numbers"),
+        ({"additional_forward_args": 1}, "additional_forward_args must be None or left out"),
+        ({"draw_baseline_from_distrib": True}, "draw_baseline_from_distrib must be False"),
     ],
 )
 def test_mistakes_are_told(changes: dict[str, Any], message: str, inputs: torch.Tensor) -> None:
     method = InstanceSmoothGrad(converted("local"))
     with pytest.raises(InputError, match=message):
         method.attribute(**{"inputs": inputs, "nt_samples": 1, **changes})
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"relu_attributions": False}, "relu_attributions must be True"),
+        ({"attr_dim_summation": False}, "attr_dim_summation must be True"),
+        ({"denominator": "monai"}, "unknown setting denominator; there are .*memory"),
+    ],
+    ids=str,
+)
+def test_what_grad_cam_cannot_take_is_named(
+    argument: dict[str, Any], message: str, inputs: torch.Tensor
+) -> None:
+    with pytest.raises(InputError, match=message):
+        InstanceGradCam(converted("local"), LAYER).attribute(inputs, **argument)
 
 
 def test_what_cannot_be_explained_is_refused() -> None:
