@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from jaxsal.channel_names import is_named_after
 from jaxsal.errors import InputError
 from jaxsal.experiments.heads import otsu
 from jaxsal.grid import Grid
@@ -51,7 +52,7 @@ def flair_and_t1(channels: Sequence[str]) -> tuple[int, int]:
 
 
 def _is_named(name: str, wanted: Sequence[str]) -> bool:
-    return any(each in name.lower() for each in wanted)
+    return any(is_named_after(name, each) for each in wanted)
 
 
 def white_matter(

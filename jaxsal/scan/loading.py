@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxsal.background import Background
+from jaxsal.channel_names import is_named_after
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.images import read_images
@@ -116,9 +117,8 @@ def warn_of(notes: Iterable[str]) -> None:
 def named_after_others(scan: Scan, channels: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Channels whose image is named after another one, and what to say of it."""
     for channel, path in zip(channels, scan.images, strict=True):
-        name = path.name.lower()
-        others = [other for other in channels if other != channel and other.lower() in name]
-        if others and channel.lower() not in name:
+        others = [other for other in channels if is_named_after(path.name, other)]
+        if others and channel not in others:
             yield (
                 channel,
                 f"{path.name} is taken for the channel {channel}, but is named after {others[0]}; "
