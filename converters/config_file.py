@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError
+from jaxsal.files import require_content
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
@@ -16,6 +17,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         InputError: the file is missing or holds no JSON object.
     """
     path = Path(path)
+    require_content(path)
     if not path.is_file():
         raise InputError(
             f"{path} is not a file; a JSON file with constructor arguments is expected"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError
+from jaxsal.files import require_content
 
 _PLANS, _DATASET = "plans.json", "dataset.json"
 
@@ -27,6 +28,7 @@ def training_folder(results: Path, configuration: str | None) -> Path:
             f"{results} is not a folder; nnU-Net's results are a folder with {_PLANS}, {_DATASET} "
             "and fold_0, …"
         )
+    require_content(results / _PLANS)
     if (results / _PLANS).is_file():
         return results
     below = (path for depth in ("*", "*/*") for path in results.glob(f"{depth}/{_PLANS}"))
@@ -70,6 +72,7 @@ def read_plans(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    require_content(path)
     if not path.is_file():
         raise InputError(f"{path} is missing; nnU-Net writes it beside the folds")
     try:

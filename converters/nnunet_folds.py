@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def _folds(folder: Path) -> list[str]:
 def _holders(folder: Path, kind: str) -> dict[str, Path]:
     """The folds that hold a checkpoint of this kind, with its path."""
     paths = {name: folder / name / f"checkpoint_{kind}.pth" for name in _folds(folder)}
-    return {name: path for name, path in paths.items() if path.exists()}
+    return {name: path for name, path in paths.items() if os.path.lexists(path)}
 
 
 def _nothing(

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from jaxsal.errors import InputError
+from jaxsal.files import require_content
 
 State = dict[str, np.ndarray]
 
@@ -103,6 +104,7 @@ def select_network(state: State, pattern: str) -> tuple[State, str, list[str]]:
 
 
 def _check_file(path: Path) -> None:
+    require_content(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; a PyTorch checkpoint is expected")
     if not path.is_file():

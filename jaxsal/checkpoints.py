@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.errors import InputError
-from jaxsal.files import whole_file
+from jaxsal.files import require_content, whole_file
 from jaxsal.model import Model, Shapes, check_threshold, describe_mismatch
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 from jaxsal.preprocessing import Outputs, Preprocessing
@@ -232,6 +232,7 @@ def _move_into_place(partial: Path, folder: Path) -> None:
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
+    require_content(folder / _RECORD)
     if not folder.exists():
         raise InputError(f"{folder} does not exist; a model directory is expected")
     if folder.is_file():
@@ -283,6 +284,8 @@ def _files_checksum(folder: Path) -> str:
 
 def _check_files(folder: Path, expected: str) -> None:
     """Damage is found here because Orbax reports it in pages of its own."""
+    for path in (folder, *folder.rglob("*")):
+        require_content(path)
     if not folder.is_dir():
         raise InputError(f"the folder {folder.name}/ is missing: convert the checkpoint again")
     if _files_checksum(folder) != expected:

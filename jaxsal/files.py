@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files whose content is elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,41 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
 
-from jaxsal.errors import OutputError
+from jaxsal.errors import InputError, OutputError
+
+# How files begin that stand for content which git-annex, or git-lfs, has not fetched yet.
+_POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs.": "git-lfs"}
+_FETCH = {
+    "git-annex": "get it with `datalad get {0}` or `git annex get {0}`",
+    "git-lfs": "get it with `git lfs pull --include {0}`",
+}
+
+
+def require_content(path: str | os.PathLike[str]) -> None:
+    """Raises InputError if a path leads through a link to nothing, or is a pointer to content.
+
+    Data sets of git-annex (DataLad) have a link in place of every file that was not fetched, or,
+    as those of git-lfs, a short text. Any other path is accepted, whether something is there or
+    not.
+    """
+    path = Path(path)
+    for link in (path, *path.parents):
+        if link.is_symlink() and not link.exists():
+            target = os.readlink(link)
+            annexed = "annex/objects" in Path(target).as_posix()
+            advice = _FETCH["git-annex"].format(link)
+            raise InputError(
+                f"{link} is a link without content: it leads to {target}, which is not here; "
+                + (f"{advice}." if annexed else f"mend it, or, in a DataLad data set, {advice}.")
+            )
+    with suppress(OSError), path.open("rb") as file:
+        begin = file.read(max(map(len, _POINTERS)))
+        for pointer, program in _POINTERS.items():
+            if begin.startswith(pointer):
+                raise InputError(
+                    f"{path} is a pointer of {program} without content: "
+                    f"{_FETCH[program].format(path)}."
+                )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from jaxsal.errors import InputError
-from jaxsal.files import whole_file
+from jaxsal.files import require_content, whole_file
 from jaxsal.grid import Grid
 from jaxsal.same_grid import require_same_grid
 from jaxsal.types import Triple
@@ -236,6 +236,7 @@ def _content(path: Path, limit: int | None = None) -> bytes:
 
     With a limit, the first so many bytes, and no more is read than needed.
     """
+    require_content(path)
     if not path.exists():
         raise InputError(f"{path} does not exist: check the name.")
     if path.is_dir():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union
 
 from jaxsal.errors import InputError
+from jaxsal.files import require_content
 
 Settings = TypeVar("Settings")
 
@@ -22,6 +23,7 @@ def read_tables(path: Path, known: Iterable[str]) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: the file cannot be read, or holds something else.
     """
+    require_content(path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

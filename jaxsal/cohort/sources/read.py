@@ -10,6 +10,7 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.bids import Select, read_bids
 from jaxsal.cohort.sources.manifest import columns, read_manifest
 from jaxsal.errors import InputError
+from jaxsal.files import require_content
 
 
 def read_cohort(
@@ -30,6 +31,7 @@ def read_cohort(
         InputError: there is nothing, or all that is wrong with it.
     """
     source = Path(source).expanduser()
+    require_content(source)
     if source.is_dir():
         return read_bids(source, channels, select)
     if not source.exists():
