@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import nibabel as nib
 import numpy as np
+from nibabel import orientations
 
-from jaxsal.types import Triple
+from jaxsal.types import Box, Triple
 
 GRID_TOLERANCE = 0.05
 """Volumes whose corners lie no further apart than this, in voxels, are on the same grid."""
@@ -30,14 +31,58 @@ class Grid:
     """Where the voxels of a volume lie in space.
 
     Attributes:
-        shape: number of voxels along X, Y, Z, the array axes of the file.
+        shape: number of voxels along X, Y, Z, the array axes.
         affine: (4, 4) float64, voxel index -> world, in the header's spatial units.
         header: the source's header, with its units and its sform and qform codes; mm by default.
+        turned: the grid of the file, if these array axes run in other directions than its own.
     """
 
     shape: Triple
     affine: np.ndarray
     header: nib.Nifti1Header = field(default_factory=_millimetre_header)
+    turned: Grid | None = None
+
+    @property
+    def file(self) -> Grid:
+        """The grid of the file."""
+        return self.turned or self
+
+    @property
+    def axes(self) -> str:
+        """Where the array axes run to, nearest to the world's: such as "LAS"."""
+        return "".join(nib.aff2axcodes(self.affine))
+
+    def in_axes(self, axes: str) -> Grid:
+        """The same voxels, with array axes that run to these sides, such as "RAS"."""
+        own = self.file
+        if own.axes == axes:
+            return own
+        change = _change(own, axes)
+        shape = np.empty(3, int)
+        shape[change[:, 0].astype(int)] = own.shape
+        x, y, z = shape.tolist()
+        affine = own.affine @ orientations.inv_ornt_aff(change, own.shape)
+        return Grid((x, y, z), affine, own.header, own)
+
+    def from_file(self, data: np.ndarray) -> np.ndarray:
+        """Data (X', Y', Z', ...) in the order of the file in that of this grid: (X, Y, Z, ...)."""
+        turn = _change(self.file, self.axes)
+        return np.ascontiguousarray(orientations.apply_orientation(data, turn))
+
+    def to_file(self, data: np.ndarray) -> np.ndarray:
+        """Data (X, Y, Z, ...) in the order of this grid in that of the file: (X', Y', Z', ...)."""
+        turn = _change(self, self.file.axes)
+        return np.ascontiguousarray(orientations.apply_orientation(data, turn))
+
+    def box_in_file(self, box: Box) -> Box:
+        """Where a part of this grid lies in the file."""
+        ends = zip(_change(self.file, self.axes), self.file.shape, strict=True)
+        parts = [(box[int(axis)], flip, size) for (axis, flip), size in ends]
+        x, y, z = (
+            part if flip > 0 else slice(size - part.stop, size - part.start)
+            for part, flip, size in parts
+        )
+        return x, y, z
 
     @property
     def affine_mm(self) -> np.ndarray:
@@ -53,6 +98,8 @@ class Grid:
         If not, by neither sform nor qform, programs have rules of their own: nibabel takes the
         middle for the origin, ITK the first voxel. No header of a crop then suits them all.
         """
+        if self.turned:
+            return self.turned.is_placed
         coded = bool(self.header["sform_code"] > 0 or self.header["qform_code"] > 0)
         return coded or not _states_affine(self.header, self)
 
@@ -109,6 +156,12 @@ class Grid:
         first, size = np.asarray(origin), np.asarray(shape)
         if np.any(first < 0) or np.any(size < 1) or np.any(first + size > self.shape):
             raise ValueError(f"crop at {origin} of shape {shape} leaves the grid {self.shape}")
+        if self.turned:
+            x, y, z = (slice(int(o), int(o + n)) for o, n in zip(first, size, strict=True))
+            part = self.box_in_file((x, y, z))
+            i, j, k = ((side.start, side.stop - side.start) for side in part)
+            own = self.turned.crop((i[0], j[0], k[0]), (i[1], j[1], k[1]))
+            return own.in_axes(self.axes)
         header = _explicit_header(self)
         sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
         for axis, letter in enumerate("xyz"):
@@ -130,6 +183,13 @@ def _explicit_header(grid: Grid) -> nib.Nifti1Header:
         header.set_sform(grid.affine, code="aligned")
         header.set_qform(grid.affine, code="unknown")
     return header
+
+
+def _change(grid: Grid, axes: str) -> np.ndarray:
+    """(3, 2) what becomes of each array axis: its new place, and 1, or -1 where it is flipped."""
+    own = orientations.io_orientation(grid.affine)
+    change: np.ndarray = orientations.ornt_transform(own, orientations.axcodes2ornt(axes))
+    return change
 
 
 def _displaced(grid: Grid, other: Grid) -> float:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
 
 from jaxsal.background import Background, fills_the_grid, find_background
@@ -25,7 +24,7 @@ class Images:
     """The images of one patient, as the network takes them.
 
     Attributes:
-        image: (X, Y, Z, C) float32, normalised.
+        image: (X, Y, Z, C) float32, normalised, in the network's axes.
         grid: of the image.
         box: the part of the image that the network is given.
         backgrounds: of each channel.
@@ -56,11 +55,14 @@ def read_image(
     Returns:
         The image (X, Y, Z, C) float32, every channel normalised as `preprocessing` says, else
         z-scored over the voxels that are not background, see `jaxsal.background.find_background`,
-        which are 0; and the grid of the first file.
+        which are 0; and the grid of the first file. Where `preprocessing` says in which axes the
+        network takes images, both are in these, by exchanging and flipping axes. Label maps and
+        masks that are read for this grid come in its axes, and `jaxsal.write_volume` puts what is
+        on it back into the scan's own.
 
     Raises:
         InputError: if the number of files is wrong, a file cannot be used, two grids differ, or
-            voxel size or orientation are not those of `preprocessing`.
+            the voxel size is not that of `preprocessing`.
     """
     read = read_images(paths, channels, preprocessing, mask)
     return read.image, read.grid
@@ -89,24 +91,24 @@ def read_images(
     mask: Path | None = None,
 ) -> Images:
     """As `read_scan`, and what is to be known of it."""
+    preprocessing = preprocessing or Preprocessing()
     volumes = _volumes(paths, channels)
-    grid = volumes[0].grid
-    if preprocessing is not None:
-        require_as_trained(str(volumes[0].path), grid, preprocessing)
+    grid = as_trained(str(volumes[0].path), volumes[0].grid, preprocessing)
+    volumes = [Volume(grid.from_file(volume.data), grid, volume.path) for volume in volumes]
     if mask is not None:
         outside = ~read_brain(mask, grid)
         for volume in volumes:
             volume.data[outside] = 0
     found = [find_background(volume.data) for volume in volumes]
     x, y, z = (slice(0, n) for n in grid.shape)
-    if preprocessing is None:
+    if preprocessing.normalisation is None:
         inside = [~where for where, _ in found]
         scored = [z_score(v.data, str(v.path), own) for v, own in zip(volumes, inside, strict=True)]
         image, box = np.stack(scored, axis=-1), (x, y, z)
     else:
         raw = np.stack([volume.data for volume in volumes], axis=-1)
         image, box = preprocessing.apply(raw), preprocessing.box(raw)
-    schemes = preprocessing.normalisation if preprocessing else (None,) * len(volumes)
+    schemes = preprocessing.normalisation or (None,) * len(volumes)
     notes = tuple(
         "" if mask is not None else _note(volume, where, background, scheme)
         for volume, (where, background), scheme in zip(volumes, found, schemes, strict=True)
@@ -141,18 +143,18 @@ def read_brain(path: Path, grid: Grid) -> np.ndarray:
     return brain
 
 
-def require_as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> None:
-    """Raises InputError unless an image's axes and voxels are those of the network's training."""
-    codes = "".join(nib.aff2axcodes(grid.affine))
-    if preprocessing.orientation not in (None, codes):
-        raise InputError(
-            f"The network was trained on images whose axes are {preprocessing.orientation}; those "
-            f"of {name} are {codes}: reorient the images first."
-        )
+def as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> Grid:
+    """An image's grid in the axes of the network's training.
+
+    Raises:
+        InputError: its voxels do not have the size of the training's.
+    """
+    turned = grid.in_axes(preprocessing.orientation or grid.axes)
     try:
-        preprocessing.check_spacing(grid.spacing)
+        preprocessing.check_spacing(turned.spacing)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+    return turned
 
 
 def _note(

@@ -25,7 +25,7 @@ from jaxsal.nets.registry import (
     parameter_shapes,
     split,
 )
-from jaxsal.preprocessing import Outputs, Preprocessing
+from jaxsal.preprocessing import Outputs, Preprocessing, check_window
 from jaxsal.settings import PRECISIONS
 from jaxsal.types import Reach, Triple
 
@@ -86,14 +86,14 @@ class Model:
         _check_channels(channels, self.config.in_channels)
         found = {name: tuple(np.shape(value)) for name, value in self.parameters.items()}
         _check_members(self.members)
-        _check_window(self.roi, self.overlap)
+        check_window(self.roi, self.overlap)
         mismatch = describe_mismatch(parameter_shapes(self.config, self.members), found)
         if mismatch:
             raise InputError(f"the parameters do not fit the network: {mismatch}")
-        if self.preprocessing and len(self.preprocessing.normalisation) != len(channels):
+        told = self.preprocessing and self.preprocessing.normalisation
+        if told and len(told) != len(channels):
             raise InputError(
-                f"the preprocessing is for {len(self.preprocessing.normalisation)} channels, the "
-                f"network has {len(channels)}"
+                f"the preprocessing is for {len(told)} channels, the network has {len(channels)}"
             )
         parameters = {k: jnp.asarray(v, jnp.float32) for k, v in self.parameters.items()}
         object.__setattr__(self, "channels", channels)
@@ -306,13 +306,6 @@ def _check_precision(name: str) -> None:
 def _check_members(members: int) -> None:
     if not isinstance(members, int) or isinstance(members, bool) or members < 1:
         raise InputError(f"members is a whole number of at least 1, got {members!r}")
-
-
-def _check_window(roi: Triple | None, overlap: float | None) -> None:
-    if roi is not None and (len(roi) != 3 or not all(isinstance(n, int) and n > 0 for n in roi)):
-        raise InputError(f"roi must be three whole numbers of voxels, got {roi}")
-    if overlap is not None and not 0 <= overlap < 1:
-        raise InputError(f"overlap must be in [0, 1), got {overlap}")
 
 
 def check_threshold(threshold: float) -> None:

@@ -81,21 +81,22 @@ class Preprocessing:
     """What the network's training did to images, which its input must undergo as well.
 
     Attributes:
-        normalisation: of each channel.
-        spacing: voxel size in mm along X, Y, Z; None for any, where training resampled nothing.
-        roi: window size in voxels.
-        overlap: share of a window that the next one covers again.
-        orientation: axis codes such as "RAS" that images are brought to; None for any.
+        normalisation: of each channel; None: z-scored over what is no background, as
+            `jaxsal.read_image` says.
+        spacing: voxel size in mm along X, Y, Z; None for any, or where the source does not tell.
+        roi: window size in voxels; None if the source does not tell.
+        overlap: share of a window that the next one covers again, likewise.
+        orientation: axis codes such as "RAS" that images are brought to; None: taken as they are.
         mirror_axes: axes, 0 … 2, along which training mirrored, so that inference may average
             over mirrored images.
         windows: whose rules place and weight windows; see `jaxsal.sliding_window`.
         crop: whether the network is given only the `box` of an image.
     """
 
-    normalisation: tuple[Normalisation, ...]
-    spacing: tuple[float, float, float] | None
-    roi: Triple
-    overlap: float = 0.5
+    normalisation: tuple[Normalisation, ...] | None = None
+    spacing: tuple[float, float, float] | None = None
+    roi: Triple | None = None
+    overlap: float | None = None
     orientation: str | None = None
     mirror_axes: tuple[int, ...] = ()
     windows: Windows = "monai"
@@ -110,11 +111,12 @@ class Preprocessing:
         """
         try:
             values = dict(record)
-            channels = tuple(Normalisation(**entry) for entry in values.pop("normalisation"))
+            channels = values.pop("normalisation")
             lists: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
             }
-            return cls(channels, **lists)
+            schemes = None if channels is None else tuple(Normalisation(**c) for c in channels)
+            return cls(schemes, **lists)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"the preprocessing is incomplete or was changed: {error}") from error
 
@@ -126,10 +128,9 @@ class Preprocessing:
         spacing = self.spacing
         if spacing is not None and (len(spacing) != 3 or not all(s > 0 for s in spacing)):
             raise InputError(f"spacing must be three sizes in mm, got {spacing}")
-        if len(self.roi) != 3 or not all(isinstance(n, int) and n > 0 for n in self.roi):
-            raise InputError(f"roi must be three whole numbers of voxels, got {self.roi}")
-        if not 0 <= self.overlap < 1:
-            raise InputError(f"overlap must be in [0, 1), got {self.overlap}")
+        check_window(self.roi, self.overlap)
+        if self.orientation is not None:
+            check_axes(self.orientation)
         if len({*self.mirror_axes} & {0, 1, 2}) != len(self.mirror_axes):
             raise InputError(
                 f"mirror_axes must be different ones of 0, 1 and 2, got {self.mirror_axes}"
@@ -141,7 +142,26 @@ class Preprocessing:
 
     def of(self, channel: int) -> Preprocessing:
         """What an image of this channel alone must undergo."""
-        return replace(self, normalisation=(self.normalisation[channel],))
+        return replace(self, normalisation=self.normalisation and (self.normalisation[channel],))
+
+    def completed(
+        self, orientation: str | None, spacing: tuple[float, float, float] | None
+    ) -> Preprocessing:
+        """With axes and voxel size that the network's source does not tell; None: not given.
+
+        Raises:
+            InputError: it does tell, and something else.
+        """
+        told = {"orientation": self.orientation, "spacing": self.spacing}
+        given = {"orientation": orientation, "spacing": spacing}
+        for name, value in given.items():
+            if value is not None and told[name] not in (None, value):
+                raise InputError(
+                    f"the network's source says that its {name} is {told[name]}; got {value}: "
+                    "leave it out"
+                )
+        new: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return replace(self, **new)
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Normalises every channel of an image (X, Y, Z, C); float32.
@@ -150,17 +170,18 @@ class Preprocessing:
         in all channels; outside of it there is nothing that its networks ever see.
 
         Raises:
-            InputError: the number of channels differs.
+            InputError: the number of channels differs, or no normalisation is told.
         """
-        if image.ndim != 4 or image.shape[-1] != len(self.normalisation):
+        schemes = self.normalisation or ()
+        if image.ndim != 4 or image.shape[-1] != len(schemes):
             raise InputError(
-                f"an image needs axes (X, Y, Z, C) with {len(self.normalisation)} channels; got "
-                f"an array of shape {image.shape}"
+                f"an image needs axes (X, Y, Z, C) with {len(schemes)} channels, whose "
+                f"normalisation is told; got an array of shape {image.shape}"
             )
         mask = ndimage.binary_fill_holes((image != 0).any(-1))
         inside = bounds(mask)
         result = np.zeros(image.shape, np.float32)
-        for c, normalisation in enumerate(self.normalisation):
+        for c, normalisation in enumerate(schemes):
             result[inside][..., c] = normalisation.apply(image[inside][..., c], mask[inside])
         return result
 
@@ -183,6 +204,24 @@ class Preprocessing:
                 f"the network was trained on voxels of {trained} mm and the image has {given} mm: "
                 "resample the image, and what belongs to it, to that size first"
             )
+
+
+def check_window(roi: Triple | None, overlap: float | None) -> None:
+    """Raises InputError unless these can be a window's size and overlap; None is not told."""
+    if roi is not None and (len(roi) != 3 or not all(isinstance(n, int) and n > 0 for n in roi)):
+        raise InputError(f"roi must be three whole numbers of voxels, got {roi}")
+    if overlap is not None and not 0 <= overlap < 1:
+        raise InputError(f"overlap must be in [0, 1), got {overlap}")
+
+
+def check_axes(axes: str) -> None:
+    """Raises InputError unless these are axis codes, such as "RAS"."""
+    sides = sorted("LR" if c in "LR" else "AP" if c in "AP" else "IS" for c in str(axes))
+    if len(str(axes)) != 3 or set(axes) - set("LRAPIS") or len({*sides}) != 3:
+        raise InputError(
+            "an orientation is three letters, where the array axes run to: one of L and R, of A "
+            f"and P, and of I and S, such as RAS; got {axes!r}"
+        )
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import nibabel as nib
 import numpy as np
-from nibabel import orientations
 
 from jaxsal.errors import InputError
 from jaxsal.grid import GRID_TOLERANCE, Grid
@@ -30,7 +28,7 @@ def difference(grid: Grid, other: Grid) -> str:
     The place is that of the first voxel, the origin, as headers have it; where axes or voxels
     differ, too, that of the volume's centre. Places are in mm along the world's axes, as in NIfTI.
     """
-    turned = _along_axes_of(grid, other)
+    turned = other.in_axes(grid.axes)
     directions = [*_axes(grid, other), *_voxel_size(grid, turned), *_rotation(grid, turned)]
     point = "centre" if directions else "origin"
     found = [*_shape(grid, other), *directions, *_place(grid, turned, point)]
@@ -46,22 +44,12 @@ def _shape(grid: Grid, other: Grid) -> Iterator[str]:
 
 
 def _axes(grid: Grid, other: Grid) -> Iterator[str]:
-    mine, theirs = (nib.aff2axcodes(g.affine) for g in (grid, other))
+    mine, theirs = grid.axes, other.axes
     if mine != theirs:
         pairs = ["".join(sorted(pair)) for pair in zip(mine, theirs, strict=True)]
         flipped = ", ".join(_FLIPS[pair] for pair in pairs if pair in _FLIPS)
         how = f" (flipped in {flipped})" if flipped else ""
-        yield f"the axes differ, {''.join(mine)} against {''.join(theirs)}{how}"
-
-
-def _along_axes_of(grid: Grid, other: Grid) -> Grid:
-    """The other volume with its array axes flipped and exchanged to run along the first's."""
-    mine, theirs = (orientations.io_orientation(g.affine) for g in (grid, other))
-    change = orientations.ornt_transform(theirs, mine)
-    shape = np.empty(3, int)
-    shape[change[:, 0].astype(int)] = other.shape
-    affine = other.affine @ orientations.inv_ornt_aff(change, other.shape)
-    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine, other.header)
+        yield f"the axes differ, {mine} against {theirs}{how}"
 
 
 def _voxel_size(grid: Grid, other: Grid) -> Iterator[str]:

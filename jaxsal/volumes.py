@@ -116,8 +116,8 @@ def read_labels(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
     """Read a label map of lesions; 0 is background.
 
     Returns:
-        (X, Y, Z) int32. Files of any type will do, with a scale factor or without, if their values
-        are those of `whole_numbers`.
+        (X, Y, Z) int32, in the axes of `grid`. Files of any type will do, with a scale factor or
+        without, if their values are those of `whole_numbers`.
 
     Raises:
         InputError: if the file cannot be used, lies on another grid than `grid`, or holds values
@@ -130,7 +130,7 @@ def read_labels(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
 
 
 def read_mask(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
-    """Read a mask: (X, Y, Z) bool, True where the file is not zero; values as in `read_labels`.
+    """Read a mask: (X, Y, Z) bool, True where the file is not zero; otherwise as `read_labels`.
 
     Raises:
         InputError: if the file cannot be used, lies on another grid than `grid`, or holds negative,
@@ -142,14 +142,15 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
 def _read_whole_numbers(path: str | os.PathLike[str], grid: Grid, advice: str) -> np.ndarray:
     """What a label map or mask holds (X, Y, Z), of any type."""
     raw, own = _load(Path(path))
-    require_same_grid(str(path), own, "the images", grid)
-    return whole_numbers(raw, str(path), advice)
+    require_same_grid(str(path), own, "the images", grid.file)
+    return grid.from_file(whole_numbers(raw, str(path), advice))
 
 
 def write_volume(path: str | os.PathLike[str], data: np.ndarray, grid: Grid) -> None:
     """Write data (X, Y, Z) as .nii.gz on its grid, whole or not at all.
 
-    The file has the grid's affine, units and codes, the type of `data` (bool as uint8) and no
+    Data of a scan that was brought to other axes, see `Grid.in_axes`, goes back to its own. The
+    file has the grid's affine, units and codes, the type of `data` (bool as uint8) and no
     scaling; equal input gives equal bytes. An existing file is replaced.
 
     Raises:
@@ -161,6 +162,7 @@ def write_volume(path: str | os.PathLike[str], data: np.ndarray, grid: Grid) -> 
         raise InputError(f"Volumes are written as .nii.gz, but the name is {path}: rename it.")
     if data.shape != grid.shape:
         raise ValueError(f"data of shape {data.shape} for a grid of shape {grid.shape}: {path}")
+    data, grid = grid.to_file(data), grid.file
     if data.dtype == bool:
         data = data.astype(np.uint8)
     header = type(grid.header)()

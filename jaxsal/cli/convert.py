@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,20 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a name per input channel, such as flair mprage; used in file names",
     )
+    parser.add_argument(
+        "--orientation",
+        metavar="AXES",
+        help="where the array axes of the training's images run to, such as RAS, if the source "
+        "does not say: images in other axes are then brought to these, and results back",
+    )
+    parser.add_argument(
+        "--voxel-size",
+        type=float,
+        nargs="+",
+        metavar="MM",
+        help="of the training's images, one number or one per axis, such as 1 1 1, if the source "
+        "does not say: others are then refused",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a model of that name")
 
 
@@ -146,6 +161,18 @@ def run_nnunet(options: argparse.Namespace) -> None:
     _save(model, options)
 
 
+def _with_geometry(model: Model, options: argparse.Namespace) -> Model:
+    """The model, which says the axes and the voxel size that the options give."""
+    from jaxsal.preprocessing import Preprocessing
+
+    sizes = options.voxel_size
+    if options.orientation is None and sizes is None:
+        return model
+    spacing = sizes and tuple(sizes * 3 if len(sizes) == 1 else sizes)
+    told = model.preprocessing or Preprocessing()
+    return replace(model, preprocessing=told.completed(options.orientation, spacing))
+
+
 def _not_installed(error: ModuleNotFoundError) -> InputError:
     return InputError(
         f"converting needs {error.name}, which is not installed: pip install 'jaxsal[convert]'"
@@ -160,6 +187,7 @@ def _say_assumptions(assumptions: list[str]) -> None:
 def _save(model: Model, options: argparse.Namespace) -> None:
     from jaxsal.checkpoints import save_model
 
+    model = _with_geometry(model, options)
     save_model(model, options.out, overwrite=options.overwrite)
     print(
         f"{model.parameter_count:,} parameters, channels {', '.join(model.channels)}, "

@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     with shared.computing(options), ProgressBar() as bar:
         bar.stage("starting")
         model = load_model(options.model, options.precision)
-        everything = shared.cohort_entries(options, model.channels)
+        everything = shared.model_entries(options, model)
         entries = with_reference(everything)
         for entry in everything:
             if entry.scan.reference is None:

@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
         model = load_model(options.model, options.precision)
         study = Study(
             model,
-            shared.cohort_entries(options, model.channels),
+            shared.model_entries(options, model),
             options.out,
             shared.prediction_settings(options, model),
             monitor=bar,

@@ -47,18 +47,20 @@ def run(options: argparse.Namespace) -> None:
 
 def _of_the_source(model: Model) -> dict[str, Any]:
     """What not every model tells."""
+    from jaxsal.preprocessing import Preprocessing
+
     facts: dict[str, Any] = {}
     if model.members > 1:
         facts["members"] = f"{model.members}, whose logits are averaged"
     if model.outputs is not None:
         facts["outputs"] = f"{', '.join(model.outputs.names)} ({model.outputs.probability})"
-    if model.preprocessing is not None:
-        spacing = model.preprocessing.spacing
-        size = "any" if spacing is None else f"{' × '.join(f'{s:g}' for s in spacing)} mm"
-        facts["voxel size"] = size
-        schemes = [n.scheme for n in model.preprocessing.normalisation]
-        facts["normalisation"] = ", ".join(schemes)
-    if roi := model.roi or (model.preprocessing and model.preprocessing.roi):
+    told = model.preprocessing or Preprocessing()
+    facts["axes"] = told.orientation or "as they are"
+    size = told.spacing and f"{' × '.join(f'{s:g}' for s in told.spacing)} mm"
+    facts["voxel size"] = size or "any"
+    own = [n.scheme for n in told.normalisation or ()]
+    facts["normalisation"] = ", ".join(own) or "z-score over what is no background"
+    if roi := model.roi or told.roi:
         facts["window"] = " × ".join(map(str, roi))
     return facts
 

@@ -257,6 +257,15 @@ def cohort_entries(
     return read_cohort(options.cohort, channels, dict(options.select), named_by)
 
 
+def model_entries(options: argparse.Namespace, model: Model) -> list[Entry]:
+    """The cohort given by the options of `add_cohort`; warns if its scans are of several kinds."""
+    from jaxsal.cohort.checking.mixture import warn_if_mixed
+
+    entries = cohort_entries(options, model.channels)
+    warn_if_mixed(entries, model.preprocessing)
+    return entries
+
+
 def channel_files(scan: Scan, channels: Sequence[str]) -> str:
     """Which file is taken for which channel."""
     pairs = zip(channels, scan.images, strict=False)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import jax
 
 from jaxsal.checkpoints import load_model
+from jaxsal.cohort.checking.mixture import warn_if_mixed
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
@@ -110,11 +111,11 @@ def run_cohort(
             be is no error: its result tells.
     """
     network = model if isinstance(model, Model) else load_model(model, precision)
-    entries = (
-        read_cohort(cohort, network.channels, select)
-        if isinstance(cohort, str | os.PathLike)
-        else distinct(cohort)
-    )
+    if isinstance(cohort, str | os.PathLike):
+        entries = read_cohort(cohort, network.channels, select)
+        warn_if_mixed(entries, network.preprocessing)
+    else:
+        entries = list(distinct(cohort))
     prediction = prediction or for_model(
         PredictSettings(), network, roi=None, overlap=None, target=None
     )

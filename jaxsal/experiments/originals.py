@@ -46,8 +46,9 @@ class Original:
 
     @cached_property
     def images(self) -> np.ndarray:
-        """(X, Y, Z, C) float32, in the units of the files."""
-        return np.stack([read_volume(path).data for path in self.entry.scan.images], axis=-1)
+        """(X, Y, Z, C) float32, in the units of the files and the axes of the grid."""
+        volumes = [read_volume(path).data for path in self.entry.scan.images]
+        return self.grid.from_file(np.stack(volumes, axis=-1))
 
     @cached_property
     def head(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from jaxsal.errors import InputError
 from jaxsal.lesions import output_channel
 from jaxsal.model import Model
+from jaxsal.preprocessing import Preprocessing
 from jaxsal.settings import PredictSettings, Windows
 from jaxsal.types import Triple
 
@@ -33,13 +34,13 @@ def for_model(
     Raises:
         InputError: there is no such output, or it must be named.
     """
-    told = model.preprocessing
-    overlaps = (overlap, model.overlap, told.overlap if told else settings.overlap)
+    told = model.preprocessing or Preprocessing()
+    overlaps = (overlap, model.overlap, told.overlap, settings.overlap)
     return replace(
         settings,
-        roi=roi or model.roi or (told.roi if told else settings.roi),
+        roi=roi or model.roi or told.roi or settings.roi,
         overlap=next(each for each in overlaps if each is not None),
-        windows=windows or (told.windows if told else settings.windows),
+        windows=windows or (told.windows if model.preprocessing else settings.windows),
         target=_target(model, settings.target if target is None else target, target is None),
     )
 

@@ -59,8 +59,8 @@ class LoadedScan:
     """What a scan's files hold.
 
     Attributes:
-        image: (X, Y, Z, C) float32, normalised.
-        grid: of the image.
+        image: (X, Y, Z, C) float32, normalised, in the axes of the network's training.
+        grid: of the image; `Grid.file` is that of the files.
         box: the part of the image that the network is given.
         reference: (X, Y, Z) bool, the true lesions, if there is a mask of them.
         labels: (X, Y, Z) int32, the user's lesions, if there is a label map.

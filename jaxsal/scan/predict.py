@@ -44,7 +44,8 @@ class Prediction:
     def facts(self, settings: PredictSettings) -> dict[str, Any]:
         """The settings as they took effect, and the box, ready for JSON."""
         used = replace(settings, threshold=self.threshold)
-        return asdict(used) | {"box": [[part.start, part.stop] for part in self.scan.box]}
+        box = self.scan.grid.box_in_file(self.scan.box)
+        return asdict(used) | {"box": [[part.start, part.stop] for part in box]}
 
 
 def predict(

@@ -65,6 +65,20 @@ def for_reading(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (known.get(row["kind"], 0), -row["voxels"], row["label"]))
 
 
+def in_file(crop: Crop, grid: Grid) -> Crop:
+    """A map on a scan's grid as one on the grid of the scan's files."""
+    sides = zip(crop.origin, crop.values.shape, strict=False)
+    i, j, k = (slice(int(o), int(o + n)) for o, n in sides)
+    x, y, z = (part.start for part in grid.box_in_file((i, j, k)))
+    error = crop.standard_error
+    return replace(
+        crop,
+        values=grid.to_file(crop.values),
+        origin=(x, y, z),
+        standard_error=None if error is None else grid.to_file(error),
+    )
+
+
 def parts_of(crop: Crop) -> list[tuple[str, Crop]]:
     """A map and, if it is known, its standard error; each after how its files' names end."""
     if crop.standard_error is None:

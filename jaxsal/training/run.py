@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from jaxsal.cohort.checking.mixture import warn_if_mixed
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.read import read_cohort, tells_subjects
 from jaxsal.devices import default_devices
@@ -98,6 +99,7 @@ def train(
     channels, folder = start.channels, TrainingFolder(out)
     named_by = "[data] channels" if config.start is None else str(config.start)
     entries = read_cohort(config.data.cohort, channels, config.data.select or None, named_by)
+    warn_if_mixed(entries, start.preprocessing)
     training, validation = split(entries, config.data.validation, config.run.seed)
     _check_validation(config, validation)
     _tell_of_subjects(config, training, validation, reports)

@@ -21,6 +21,7 @@ from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.model import Model
+from jaxsal.preprocessing import Preprocessing
 from jaxsal.scan import Scan
 from jaxsal.settings import (
     ExplainSettings,
@@ -50,6 +51,7 @@ def test_convert_writes_a_model_that_computes_what_monai_computes(
     torch.save({"state_dict": network.state_dict()}, tmp_path / "net.pth")
     arguments = ["convert", "unet", str(tmp_path / "net.pth"), "--out", str(tmp_path / "model")]
     options = ["--threshold", "0.3", "--channels", "flair", "mprage", "--verify"]
+    options += ["--orientation", "RAS", "--voxel-size", "1", "1", "1.2"]
     assert main([*arguments, *options]) == 0
     said = capsys.readouterr().out
     assert "channels flair, mprage, threshold 0.3" in said
@@ -62,6 +64,10 @@ def test_convert_writes_a_model_that_computes_what_monai_computes(
         expected = network(torch.from_numpy(np.moveaxis(batch, -1, 1).copy())).numpy()
     np.testing.assert_allclose(model(batch), np.moveaxis(expected, 1, -1), atol=1e-5)
     assert (model.channels, model.threshold) == (("flair", "mprage"), 0.3)
+    assert model.preprocessing == Preprocessing(orientation="RAS", spacing=(1.0, 1.0, 1.2))
+    assert main(["info", str(tmp_path / "model")]) == 0
+    said = capsys.readouterr().out
+    assert "\naxes: RAS\nvoxel size: 1 × 1 × 1.2 mm\nnormalisation: z-score over what" in said
 
 
 def test_info_shows_what_users_need(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     with shared.computing(options, everywhere=True) as devices, ProgressBar() as bar:
         bar.stage("reading")
         model = cohort_settings.load(options)
-        entries = shared.cohort_entries(options, model.channels)
+        entries = shared.model_entries(options, model)
         limited = Local(tuple(devices)).within_memory(settings, None)
         job = Job(model, shared.prediction_settings(options, model), limited)
         plan = plan_cohort(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from jaxsal.cohort.checking.examine import Files, examine
+from jaxsal.cohort.checking.mixture import mixed_scans
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.problems import Problem
 from jaxsal.cohort.workers import in_processes
@@ -53,7 +54,7 @@ def check(
         for done, (entry, problems) in enumerate(zip(entries, results, strict=True), 1):
             found[entry.id] += [*problems, *_swaps(entry, channels)]
             on_scan(done)
-    for problem in _used_twice(files):
+    for problem in [*_used_twice(files), *mixed_scans(entries, channels[0], preprocessing)]:
         found[problem.id].append(problem)
     return [problem for entry in entries for problem in found[entry.id]]
 

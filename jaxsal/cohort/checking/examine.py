@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxsal.cohort.sources.problems import Problem
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.images import read_brain, read_images, require_as_trained
+from jaxsal.images import as_trained, read_brain, read_images
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
 from jaxsal.volumes import read_grid, read_labels, read_mask
@@ -56,7 +56,7 @@ def examine(
             else:
                 grid, note = _read(files, channel, preprocessing and preprocessing.of(place))
             if preprocessing is not None:
-                require_as_trained(str(path), grid, preprocessing)
+                as_trained(str(path), grid, preprocessing)
             first = first or (str(path), grid)
             require_same_grid(str(path), grid, *first)
             problems += [Problem(files.id, channel, note, "warning")] if note else []
@@ -74,7 +74,7 @@ def _read(files: Files, channel: str, preprocessing: Preprocessing | None) -> tu
     """The grid of an image that the model can be given, and what is to be known of it."""
     path = files.images[channel]
     read = read_images([path], [channel], preprocessing, _usable_mask(files, path))
-    return read.grid, read.notes[0]
+    return read.grid.file, read.notes[0]
 
 
 def _usable_mask(files: Files, image: Path) -> Path | None:

@@ -15,7 +15,7 @@ from jaxsal.grid import Grid
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import Row
+from jaxsal.scan.results import Row, in_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Maps:
     """The maps of a scan, kept in memory.
 
     Attributes:
-        grid: of the image.
+        grid: of the scan's files.
         labels: (X, Y, Z) int32, the lesions.
         crops: the maps by method, such as "smoothgrad-max", and label.
     """
@@ -51,7 +51,12 @@ class MemoryKeeper:
     @property
     def maps(self) -> Maps:
         """What was kept."""
-        return Maps(self._prediction.scan.grid, self._prediction.labels, self._crops)
+        grid = self._prediction.scan.grid
+        crops = {
+            method: {label: in_file(crop, grid) for label, crop in found.items()}
+            for method, found in self._crops.items()
+        }
+        return Maps(grid.file, grid.to_file(self._prediction.labels), crops)
 
     def restored(self, loaded: LoadedScan) -> Prediction | None:
         return None

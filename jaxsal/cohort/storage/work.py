@@ -78,7 +78,8 @@ class ScanWork:
         told = _read(self._path / "lesions.json")
         try:
             kinds = {int(label): kind for label, kind in told["kinds"].items()}
-            probability = read_volume(self._path / "probability.nii.gz").data
+            kept = read_volume(self._path / "probability.nii.gz").data
+            probability = loaded.grid.from_file(kept)
             labels = read_labels(self._path / "labels.nii.gz", loaded.grid)
             instances = [
                 replace(instance, kind=kinds[instance.label])

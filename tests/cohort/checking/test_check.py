@@ -12,6 +12,7 @@ import pytest
 from tiny import CHANNELS, SHAPE, TinyScan, save
 
 from jaxsal.cohort.checking.check import check
+from jaxsal.cohort.checking.mixture import warn_if_mixed
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.labels import labels
 from jaxsal.cohort.sources.problems import Problem
@@ -179,19 +180,43 @@ def test_what_may_be_a_mistake_is_warned_of(tmp_path, scan):
 
 
 @HEADERS
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"orientation": "LPS"}, "axes are LPS"), ({"spacing": (3, 3, 3)}, "mm")],
-)
-def test_images_unlike_the_trainings_are_found(scan, change, message, headers_only):
-    flat = Normalisation("none")
-    told = {"spacing": nib.affines.voxel_sizes(scan.affine), "roi": (8, 8, 8)} | change
-    preprocessing = Preprocessing((flat, flat), **told)
+@pytest.mark.parametrize("orientation", [None, "SPL"])
+def test_images_unlike_the_trainings_are_found(scan, orientation, headers_only):
+    flat, spacing = Normalisation("none"), nib.affines.voxel_sizes(scan.affine)[::-1]
+    preprocessing = Preprocessing((flat, flat), tuple(spacing), orientation=orientation)
+    if orientation:  # in which its voxels have that size
+        assert check([entry("1", *scan.images)], CHANNELS, preprocessing, processes=1) == []
+        return
     problems = check(
         [entry("1", *scan.images)], CHANNELS, preprocessing, 1, headers_only=headers_only
     )
     assert said(problems) == [("1", "flair", "error"), ("1", "t1", "error")]
-    assert message in problems[0].message
+    assert "voxels of 1.2 × 0.9 × 1 mm and the image has 1 × 0.9 × 1.2 mm" in problems[0].message
+
+
+@HEADERS
+def test_scans_of_other_axes_or_voxels_than_most_are_listed(scan, tmp_path, headers_only):
+    image = nib.load(scan.flair)
+    nib.save(nib.as_closest_canonical(image), tmp_path / "flair_ras.nii.gz")
+    coarse = scan.affine @ np.diag([1, 1, 2, 1])
+    save(tmp_path / "flair_6mm.nii.gz", image.get_fdata(), coarse)
+    names = [scan.flair, scan.flair, tmp_path / "flair_ras.nii.gz", tmp_path / "flair_6mm.nii.gz"]
+    entries = [entry(str(i), name) for i, name in enumerate(names)]
+
+    def found(told: Preprocessing | None = None) -> list[Problem]:
+        problems = check(entries, CHANNELS[:1], told, 1, headers_only=headers_only)
+        return [p for p in problems if "is also" not in p.message]
+
+    axes, size = found()
+    assert (axes.id, size.id, axes.severity) == ("2", "3", "warning")
+    assert axes.message.startswith("its axes are RAS, those of 3 other scans LAS")
+    assert "1 × 0.9 × 2.4 mm, those of 3 other scans 1 × 0.9 × 1.2 mm" in size.message
+    with pytest.warns(UserWarning, match="different") as warned:
+        warn_if_mixed(entries, None)
+    assert "(LAS: 0, 1, 3; RAS: 2)" in str(warned[0].message)
+    assert [p.id for p in found(Preprocessing(orientation="RAS"))] == ["3"]
+    told = Preprocessing(orientation="RAS", spacing=(1.0, 0.9, 1.2))
+    assert [(p.id, p.severity) for p in found(told)] == [("3", "error")]
 
 
 def test_images_like_the_trainings_are_fine_even_without_contrast(bad, scan):

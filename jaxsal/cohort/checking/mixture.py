@@ -1,0 +1,103 @@
+"""Scans of different axes or voxel sizes, for a network that does not say which it takes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.sources.problems import Problem
+from jaxsal.errors import InputError
+from jaxsal.grid import Grid
+from jaxsal.preprocessing import Preprocessing
+from jaxsal.volumes import read_grid
+
+_SAME_SIZE = 0.01  # relative; scanners round
+_SHOWN = 5  # scans of each kind
+
+Kinds = dict[str, list[str]]  # ids of scans by what they have in common, the most common first
+
+
+def warn_if_mixed(entries: Sequence[Entry], preprocessing: Preprocessing | None) -> None:
+    """Warns of scans of different axes or voxel sizes, unless the network says which it takes.
+
+    Args:
+        entries: the scans, of whose first images the headers are read.
+        preprocessing: of the model.
+    """
+    for what, option, kinds in _mixtures(entries, preprocessing):
+        told = "; ".join(f"{kind}: {_listed(ids)}" for kind, ids in kinds.items())
+        warnings.warn(
+            f"scans have different {what} ({told}), and the model does not say which it takes: "
+            f"tell it by `jaxsal convert ... {option}`",
+            stacklevel=2,
+        )
+
+
+def mixed_scans(
+    entries: Sequence[Entry], channel: str, preprocessing: Preprocessing | None
+) -> list[Problem]:
+    """A warning for each scan that is not like most, where `warn_if_mixed` warns.
+
+    Args:
+        entries: the scans.
+        channel: of their first images.
+        preprocessing: of the model.
+    """
+    problems = []
+    for what, option, kinds in _mixtures(entries, preprocessing):
+        most, *others = kinds
+        for kind in others:
+            message = (
+                f"its {what} are {kind}, those of {len(kinds[most])} other scans {most}, and the "
+                f"model does not say which it takes: tell it by `jaxsal convert ... {option}`"
+            )
+            problems += [Problem(i, channel, message, "warning") for i in kinds[kind]]
+    return problems
+
+
+def _mixtures(
+    entries: Sequence[Entry], preprocessing: Preprocessing | None
+) -> Iterator[tuple[str, str, Kinds]]:
+    """What differs between scans, which option tells the model, and the kinds that there are."""
+    told = preprocessing or Preprocessing()
+    grids: dict[str, Grid] = {}
+    for entry in entries:
+        with suppress(InputError, OSError, IndexError):  # told where the scan is read
+            grids[entry.id] = read_grid(entry.scan.images[0])
+    if told.orientation is None:
+        yield from _if_several("axes", "--orientation RAS", {i: g.axes for i, g in grids.items()})
+    if told.spacing is None:
+        sizes = _sizes({i: g.in_axes("RAS").spacing for i, g in grids.items()})
+        yield from _if_several("voxel sizes", "--voxel-size 1 1 1", sizes)
+
+
+def _if_several(
+    what: str, option: str, kind_of: dict[str, str]
+) -> Iterator[tuple[str, str, Kinds]]:
+    kinds: Kinds = {}
+    for scan, kind in kind_of.items():
+        kinds.setdefault(kind, []).append(scan)
+    if len(kinds) > 1:
+        ordered = sorted(kinds, key=lambda kind: -len(kinds[kind]))
+        yield what, option, {kind: kinds[kind] for kind in ordered}
+
+
+def _sizes(spacings: dict[str, tuple[float, float, float]]) -> dict[str, str]:
+    """Each scan's voxel size in words, the same for sizes that differ by rounding."""
+    known: list[tuple[float, float, float]] = []
+    found = {}
+    for scan, spacing in spacings.items():
+        close = (k for k in known if np.allclose(spacing, k, rtol=_SAME_SIZE, atol=0))
+        same = next(close, spacing)
+        known += [same] if same not in known else []
+        found[scan] = f"{' × '.join(f'{size:.3g}' for size in same)} mm"
+    return found
+
+
+def _listed(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    return f"{', '.join(ids[:_SHOWN])}{more}"
