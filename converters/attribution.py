@@ -15,7 +15,7 @@ from jaxsal import Model, sliding_window, whole_volume
 from jaxsal.errors import InputError
 from jaxsal_converters.modules import model_from_module
 
-Target = int | tuple[int, ...] | torch.Tensor | np.ndarray | Sequence[int | tuple[int, ...]]
+Target = int | tuple[int, ...] | torch.Tensor | np.ndarray | Sequence[int | tuple[int, ...]] | None
 Images = TypeVar("Images", torch.Tensor, tuple[torch.Tensor])
 Labels = torch.Tensor | ArrayLike
 LabelledMaps = Iterable[tuple[int, Any]]  # label and `jaxsal.saliency.maps.Crop`
@@ -26,9 +26,12 @@ _ONE_ROW = {_WHOLE_CLASS: 0, _SINGLE: 0}
 
 
 class Question(NamedTuple):
-    """What to explain of one image: an output channel, and lesions (X, Y, Z) or the class."""
+    """What to explain of one image: an output channel, and lesions (X, Y, Z) or the class.
 
-    channel: int
+    Without a channel, the model's own.
+    """
+
+    channel: int | None
     labels: np.ndarray | None
 
 
@@ -98,7 +101,7 @@ def attributions(
     Args:
         inputs: (B, C, X, Y, Z).
         target: output channel, or (channel, x, y, z) for that single logit; or a list of one of
-            these per image.
+            these per image. None: the model's own channel.
         labels: (B, X, Y, Z) or (B, 1, X, Y, Z), one lesion domain per positive label; a tensor or
             an array.
         maps: label and map for all that is asked of an image (X, Y, Z, C).
@@ -186,7 +189,9 @@ def _unlabelled(target: Any, shape: tuple[int, ...]) -> Question:
     return Question(_channel(channel), single)
 
 
-def _channel(target: Any) -> int:
+def _channel(target: Any) -> int | None:
+    if target is None:
+        return None
     if isinstance(target, bool) or not isinstance(target, Integral):
         raise InputError(
             f"a target is an output channel or (channel, x, y, z), whole numbers; got {target!r}"

@@ -79,7 +79,7 @@ class Saliency:
     def attribute(
         self,
         inputs: Images,
-        target: Target = 1,
+        target: Target = None,
         abs: bool = True,
         labels: Labels | None = None,
         **settings: Any,
@@ -111,7 +111,7 @@ class InstanceSmoothGrad:
     def attribute(
         self,
         inputs: Images,
-        target: Target = 1,
+        target: Target = None,
         labels: Labels | None = None,
         *,
         nt_type: str = "smoothgrad",
@@ -126,9 +126,9 @@ class InstanceSmoothGrad:
 
         Args:
             inputs: (B, C, X, Y, Z), normalised as the network expects; or a tuple of that alone.
-            target: output channel; for networks with a single one, 0 and 1 both mean that one. As
-                in Captum, (channel, x, y, z) is the logit of a single voxel; and a list has one
-                target per image.
+            target: output channel, by default the model's; for networks with a single one, 0 and 1
+                both mean that one. As in Captum, (channel, x, y, z) is the logit of a single
+                voxel; and a list has one target per image.
             labels: (B, X, Y, Z), one lesion domain per positive label; a mask is one lesion. None:
                 class level, the sum over all voxels that the model segments.
             nt_type: "smoothgrad"; or, of the same maps of single noisy images, "smoothgrad_sq" for
@@ -195,7 +195,7 @@ class _HeatMaps:
     def attribute(
         self,
         inputs: Images,
-        target: Target = 1,
+        target: Target = None,
         labels: Labels | None = None,
         **settings: Any,
     ) -> Images:

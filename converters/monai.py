@@ -18,6 +18,7 @@ from jaxsal.files import file_checksum
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig
 from jaxsal_converters.config_file import read_config_file
+from jaxsal_converters.outputs import name_outputs
 from jaxsal_converters.state_dict import State, read_state_dict, select_network
 
 _LEAST_SIZE = 16  # voxels per axis of the random input that networks are compared on
@@ -55,6 +56,8 @@ def convert_checkpoint(
     *,
     threshold: float | None = None,
     channels: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    target: int | str | None = None,
 ) -> tuple[Model, list[str]]:
     """Converts a checkpoint.
 
@@ -65,6 +68,8 @@ def convert_checkpoint(
             show or all of them.
         threshold: lesion probability at and above which a voxel is lesion.
         channels: a name per input channel.
+        outputs: a name per output channel.
+        target: number or name of the lesion's output channel.
 
     Returns:
         The model, and a sentence for everything that was assumed.
@@ -87,6 +92,7 @@ def convert_checkpoint(
     if channels is None:
         channels = [f"channel{c}" for c in range(config.in_channels)]
         assumptions.append(f"channel names: {' '.join(channels)}; name them with --channels")
+    named = name_outputs(config.out_channels, outputs, target, assumptions)
     provenance = {
         "file": Path(source).name,
         "sha256": file_checksum(source),
@@ -100,6 +106,7 @@ def convert_checkpoint(
         threshold=threshold,
         aliases=network.aliases(config),
         source=provenance,
+        outputs=named,
     )
     return model, assumptions
 

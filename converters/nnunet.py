@@ -25,6 +25,7 @@ from jaxsal_converters.nnunet_plans import (
     spatial_axes,
 )
 from jaxsal_converters.nnunet_trainers import trained_network, what_to_edit
+from jaxsal_converters.outputs import with_target
 from jaxsal_converters.rules import apply_rules
 from jaxsal_converters.state_dict import State, select_network
 
@@ -40,6 +41,7 @@ def convert_nnunet(
     checkpoint: str | None = None,
     threshold: float | None = None,
     channels: Sequence[str] | None = None,
+    target: int | str | None = None,
 ) -> tuple[Model, list[str]]:
     """Converts what nnU-Net v2 trained.
 
@@ -51,6 +53,7 @@ def convert_nnunet(
             these that there is.
         threshold: lesion probability at and above which a voxel is lesion.
         channels: a name per input channel; by default dataset.json's.
+        target: number or name of the lesion's output channel, or region.
 
     Returns:
         The model, and a sentence for everything that was assumed.
@@ -99,7 +102,7 @@ def convert_nnunet(
         },
         members=len(members),
         preprocessing=preprocessing,
-        outputs=outputs,
+        outputs=with_target(outputs, target, assumptions),
     )
     return model, assumptions
 

@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsal.errors import InputError
+from jaxsal.lesions import output_channel
 from jaxsal.locality import receptive_field
 from jaxsal.nets.registry import (
     REMATERIALISING,
@@ -59,9 +60,9 @@ class Model:
             along some of them.
 
     Raises:
-        InputError: parameters or channels do not fit the architecture, channel names are not
-            unique or unfit for file names, the threshold is not between 0 and 1, or the window is
-            none.
+        InputError: parameters, channels or outputs do not fit the architecture, channel names are
+            not unique or unfit for file names, the threshold is not between 0 and 1, or the window
+            is none.
     """
 
     config: NetworkConfig
@@ -94,6 +95,11 @@ class Model:
         if told and len(told) != len(channels):
             raise InputError(
                 f"the preprocessing is for {len(told)} channels, the network has {len(channels)}"
+            )
+        if self.outputs and len(self.outputs.names) != self.config.out_channels:
+            raise InputError(
+                f"the network has {self.config.out_channels} outputs and each needs a name; got "
+                f"{len(self.outputs.names)}: {', '.join(self.outputs.names)}"
             )
         parameters = {k: jnp.asarray(v, jnp.float32) for k, v in self.parameters.items()}
         object.__setattr__(self, "channels", channels)
@@ -182,6 +188,32 @@ class Model:
             extents.append(reach.last - reach.first + 1)
         x, y, z = np.max(extents, axis=0).tolist()
         return x, y, z
+
+    def lesion_output(self, target: int | str | None = None) -> int:
+        """The output channel of the lesion class.
+
+        Args:
+            target: its number or, where the model names its outputs, its name; None: the model's
+                own, `jaxsal.preprocessing.Outputs.lesion`, else 1, or the only one.
+
+        Raises:
+            InputError: there is no such output, or the model does not say which one it is.
+        """
+        if isinstance(target, str):
+            if self.outputs is None:
+                raise InputError(
+                    f"the model does not name its outputs, give a number; got {target!r}"
+                )
+            return self.outputs.index(target)
+        if target is None and self.outputs is not None:
+            target = self.outputs.lesion
+            if target is None:
+                raise InputError(
+                    f"the network has the outputs {', '.join(self.outputs.names)}, which overlap: "
+                    "name the one to find and explain with --target (that of `jaxsal convert` "
+                    "stores it)"
+                )
+        return output_channel(1 if target is None else target, self.config.out_channels)
 
     def resolve_layer(self, name: str) -> str:
         """Our name of a layer, given that or the source's module path.

@@ -232,10 +232,15 @@ class Outputs:
         names: of each channel.
         probability: how probabilities come of logits: "softmax" over the channels, which exclude
             each other, or "sigmoid" of each channel, which is a region of its own.
+        target: the channel of the lesion class; None if the source does not tell.
+
+    Raises:
+        InputError: there is no name, two are the same, or the target is none of the channels.
     """
 
     names: tuple[str, ...]
     probability: str = "softmax"
+    target: int | None = None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Outputs:
@@ -245,8 +250,8 @@ class Outputs:
             InputError: an entry is missing or unknown.
         """
         try:
-            return cls(tuple(record["names"]), record["probability"])
-        except (KeyError, TypeError) as error:
+            return cls(tuple(record["names"]), record["probability"], record.get("target"))
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"the outputs are incomplete or were changed: {error!r}") from error
 
     def to_json(self) -> dict[str, Any]:
@@ -258,6 +263,27 @@ class Outputs:
             raise InputError(
                 f"probability must be one of {', '.join(PROBABILITIES)}; got {self.probability!r}"
             )
+        if not self.names or not all(isinstance(n, str) and n.strip() for n in self.names):
+            raise InputError(f"each output needs a name, got {list(self.names)}")
+        if len(set(self.names)) < len(self.names):
+            raise InputError(f"names of outputs must differ, got {', '.join(self.names)}")
+        if self.target is not None and self.target not in range(len(self.names)):
+            raise InputError(
+                f"target must be one of the {len(self.names)} outputs, counted from 0; got "
+                f"{self.target!r}"
+            )
+
+    @property
+    def lesion(self) -> int | None:
+        """The channel of the lesion class: the target, else 1, or the only one.
+
+        None where several regions overlap and the source does not say which one is the lesion.
+        """
+        if self.target is not None:
+            return self.target
+        if len(self.names) == 1:
+            return 0
+        return 1 if self.probability == "softmax" else None
 
     def index(self, name: str) -> int:
         """The channel of that name.

@@ -31,7 +31,7 @@ def quantus_explain(
     *,
     field: LogitField,
     labels: ArrayLike,
-    channel: int = 1,
+    channel: int | None = None,
     device: object = None,
     **settings: Any,
 ) -> np.ndarray:
@@ -50,7 +50,7 @@ def quantus_explain(
         field: logits as a function of the image: `whole_volume` or `sliding_window`.
         labels: (X, Y, Z) whole numbers, one lesion domain per positive label, the same for all
             images: one call is about one scan.
-        channel: output channel of the lesion class.
+        channel: output channel of the lesion class; by default the model's, 1 for a callable.
         device: not looked at; Quantus hands it on.
         settings: others of `jaxsal.SmoothGradSettings`: ``aggregate``, ``samples``, ``noise``, ….
 

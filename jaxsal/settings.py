@@ -43,7 +43,7 @@ class PredictSettings:
         roi: window size in voxels per axis.
         overlap: share of a window that the next one covers again.
         threshold: lesion probability at and above which a voxel is lesion; None: the model's.
-        target: output channel of the lesion class.
+        target: output channel of the lesion class; None: the model's.
         minimum_volume: components must be larger than this, in mm³.
         windows: whose rules place and weight them, "monai" or "nnunet"; see
             `jaxsal.sliding_window`.
@@ -55,7 +55,7 @@ class PredictSettings:
     roi: tuple[int, int, int] = (96, 96, 96)
     overlap: float = 0.25
     threshold: float | None = None
-    target: int = 1
+    target: int | None = None
     minimum_volume: float = 5.0
     windows: Windows = "monai"
     mirror: bool = False
@@ -75,7 +75,7 @@ class SmoothGradSettings:
 
     Attributes:
         target: output channel whose logit is explained; for networks with a single output
-            channel, 0 and 1 both mean that one.
+            channel, 0 and 1 both mean that one. None: the model's; see `jaxsal.Model`.
         aggregate: of the single-voxel gradients over a lesion. "max": at each voxel of the map the
             one of largest magnitude, with its sign (Eq. 3); "mean" (Eq. 2); or "sum".
         samples: number N of noisy images; with a tolerance, the largest number.
@@ -97,7 +97,7 @@ class SmoothGradSettings:
             have too few voxels to make full use of a device. Results do not depend on either.
     """
 
-    target: int = 1
+    target: int | None = None
     aggregate: Aggregate = "max"
     samples: int = 50
     noise: float | tuple[float, ...] = 0.05
@@ -184,7 +184,7 @@ class GradCamSettings:
     """
 
     layer: str
-    target: int = 1
+    target: int | None = None
     method: CamMethod = "gradcam++"
     derivatives: Derivation = "closed-form"
     denominator: Denominator = "paper"

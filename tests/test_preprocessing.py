@@ -100,7 +100,7 @@ def test_records_survive_the_way_to_json_and_back() -> None:
         Normalisation("ct", mean=1.5, std=2.0, lower=0.0, upper=9.0),
     )
     assert Preprocessing.from_json(json.loads(json.dumps(prepared.to_json()))) == prepared
-    outputs = Outputs(("whole", "core"), "sigmoid")
+    outputs = Outputs(("whole", "core"), "sigmoid", target=1)
     assert Outputs.from_json(json.loads(json.dumps(outputs.to_json()))) == outputs
 
 
@@ -125,6 +125,24 @@ def test_changed_records_are_refused(entry: str, value: object) -> None:
         Outputs.from_json({"names": ["a"], "probability": "argmax"})
     with pytest.raises(InputError):
         Outputs.from_json({"probability": "softmax"})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{"names": []}, {"names": ["a", "a"]}, {"names": ["a", 3]}, {"names": ["a", " "]}]
+    + [{"names": ["a", "b"], "target": target} for target in (2, -1, "b", 0.5)],
+    ids=str,
+)
+def test_outputs_have_names_of_their_own_and_a_target_among_them(record: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="output"):
+        Outputs.from_json({"probability": "softmax", **record})
+
+
+def test_the_lesion_is_output_1_or_the_only_one_where_no_target_is_told() -> None:
+    assert Outputs(("rest", "lesion", "vessel")).lesion == 1
+    assert Outputs(("lesion",), "sigmoid").lesion == 0
+    assert Outputs(("whole", "core"), "sigmoid").lesion is None
+    assert Outputs(("whole", "core"), "sigmoid", target=0).lesion == 0
 
 
 @pytest.mark.parametrize(

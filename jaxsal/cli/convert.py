@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxsal.cli import options as shared
 from jaxsal.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ def _add_monai(networks: Any, name: str, class_name: str) -> None:
         "--verify",
         action="store_true",
         help="with MONAI installed: print the largest difference of logits on random input",
+    )
+    parser.add_argument(
+        "--outputs",
+        nargs="+",
+        metavar="NAME",
+        help="a name per output of the network, such as background lesion",
     )
     _add_model(parser)
     parser.set_defaults(run=run_monai)
@@ -110,6 +117,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="of the training's images, one number or one per axis, such as 1 1 1, if the source "
         "does not say: others are then refused",
     )
+    parser.add_argument(
+        "--target",
+        type=shared.output_number_or_name,
+        metavar="NAME|INDEX",
+        help="the lesion's output, by name or number, which all commands then find and explain; "
+        "default: 1, or the only one",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a model of that name")
 
 
@@ -127,6 +141,8 @@ def run_monai(options: argparse.Namespace) -> None:
         options.config,
         threshold=options.threshold,
         channels=options.channels,
+        outputs=options.outputs,
+        target=options.target,
     )
     _say_assumptions(assumptions)
     if options.verify:
@@ -149,6 +165,7 @@ def run_nnunet(options: argparse.Namespace) -> None:
         checkpoint=options.checkpoint,
         threshold=options.threshold,
         channels=options.channels,
+        target=options.target,
     )
     _say_assumptions(assumptions)
     if options.verify:
@@ -190,6 +207,12 @@ def _save(model: Model, options: argparse.Namespace) -> None:
     model = _with_geometry(model, options)
     save_model(model, options.out, overwrite=options.overwrite)
     print(
-        f"{model.parameter_count:,} parameters, channels {', '.join(model.channels)}, "
-        f"threshold {model.threshold}; model in {options.out}"
+        f"{model.parameter_count:,} parameters, channels {', '.join(model.channels)}, target "
+        f"{_target(model)}, threshold {model.threshold}; model in {options.out}"
     )
+
+
+def _target(model: Model) -> str:
+    assert model.outputs is not None  # all converters give them
+    lesion = model.outputs.lesion
+    return "to be given" if lesion is None else model.outputs.names[lesion]

@@ -54,6 +54,12 @@ def _of_the_source(model: Model) -> dict[str, Any]:
         facts["members"] = f"{model.members}, whose logits are averaged"
     if model.outputs is not None:
         facts["outputs"] = f"{', '.join(model.outputs.names)} ({model.outputs.probability})"
+        lesion = model.outputs.lesion
+        facts["target"] = (
+            "not known; commands need --target"
+            if lesion is None
+            else f"{model.outputs.names[lesion]} (output {lesion})"
+        )
     told = model.preprocessing or Preprocessing()
     facts["axes"] = told.orientation or "as they are"
     size = told.spacing and f"{' × '.join(f'{s:g}' for s in told.spacing)} mm"

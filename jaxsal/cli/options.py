@@ -88,10 +88,10 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--target",
-        type=_target,
+        type=output_number_or_name,
         metavar="K",
-        help="output channel of the lesion class, by number or name (`jaxsal info`); "
-        f"default: {defaults.target}",
+        help="output channel of the lesion class, by number or name (`jaxsal info`); default: the "
+        "model's, else 1",
     )
     group.add_argument(
         "--minimum-volume",
@@ -228,7 +228,8 @@ def window_size(options: argparse.Namespace) -> Any:
     return sizes and tuple(sizes * 3 if len(sizes) == 1 else sizes)
 
 
-def _target(text: str) -> int | str:
+def output_number_or_name(text: str) -> int | str:
+    """Which of a network's outputs is meant."""
     return int(text) if text.lstrip("-").isdigit() else text
 
 

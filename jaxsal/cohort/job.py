@@ -20,6 +20,7 @@ from jaxsal.lesions import Instance
 from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import OnProgress, Progress
+from jaxsal.scan.defaults import completed
 from jaxsal.scan.explanations import Explanations, in_effect, maps_of, to_explain
 from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.methods import Appearance, appearance
@@ -101,11 +102,6 @@ class Job:
         """Budget of computing maps, in bytes."""
         return self.settings.saliency[0].memory
 
-    @property
-    def _threshold(self) -> float:
-        own = self.prediction.threshold
-        return self.model.threshold if own is None else own
-
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that results depend on but the scans, ready for JSON."""
@@ -118,7 +114,7 @@ class Job:
             "jaxsal": __version__,
             "precision": self.model.precision,
             "model": model_facts(self.model),
-            "prediction": {**asdict(self.prediction), "threshold": self._threshold},
+            "prediction": asdict(completed(self.prediction, self.model)),
             "settings": settings,
         }
 

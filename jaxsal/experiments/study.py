@@ -32,6 +32,7 @@ from jaxsal.experiments.reused import ReusedMaps
 from jaxsal.grid import Grid
 from jaxsal.identity import OtherResultsError
 from jaxsal.model import Model
+from jaxsal.scan.defaults import completed
 from jaxsal.scan.loading import LoadedScan, Scan
 from jaxsal.scan.predict import Prediction, find_lesions
 from jaxsal.scan.provenance import model_facts
@@ -105,7 +106,7 @@ class Study:
             "jaxsal": __version__,
             "scans": [entry.id for entry in self.entries],
             "model": model_facts(self.model),
-            "prediction": {**asdict(self.prediction), "threshold": self.threshold},
+            "prediction": asdict(completed(self.prediction, self.model)),
             "saliency": {**asdict(self.saliency), "field": self.field},
         }
 

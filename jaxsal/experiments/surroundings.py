@@ -22,6 +22,7 @@ from jaxsal.experiments.context_windows import (
 )
 from jaxsal.field import LogitField
 from jaxsal.lesions import lesion_probability, output_channel
+from jaxsal.saliency.domains import wanted_target
 from jaxsal.types import LogitFunction, Triple
 
 _FEWEST_VOXELS = 128  # for which the program is compiled, so that small lesions share it
@@ -51,7 +52,7 @@ def context_scores(
     steps: Sequence[int] = tuple(range(36)),
     window: Triple | None = (96, 96, 96),
     batch: int = 4,
-    target: int = 1,
+    target: int | None = None,
     on_pass: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[ContextScores]:
     """Scores lesions in images that are zero but for a lesion dilated so many times.
@@ -71,7 +72,7 @@ def context_scores(
             the image; None: the windows of the field that reach the lesion, blended.
         batch: windows per pass, halved if the device runs out of memory; scores do not depend on
             it but for rounding.
-        target: output channel of the lesion class.
+        target: output channel of the lesion class; by default the model's.
         on_pass: told how many windows are done, of how many.
 
     Returns:
@@ -82,6 +83,7 @@ def context_scores(
             out of range, or there is no memory for one window.
     """
     _check(steps, batch)
+    target = wanted_target(field, target)
     lesions = [LesionWindows.of(field, labels, label, window) for label in chosen]
     total = sum(len(steps) * len(lesion.starts) for lesion in lesions)
     done = 0

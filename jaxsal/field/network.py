@@ -45,6 +45,7 @@ class ModelParts(NamedTuple):
     parameters: Any
     threshold: float | None = None
     probability: str = "softmax"
+    target: int | None = 1
 
 
 def model_parts(model: Any) -> ModelParts:
@@ -60,6 +61,7 @@ def model_parts(model: Any) -> ModelParts:
             model.parameters,
             getattr(model, "threshold", None),
             outputs.probability if outputs else "softmax",
+            outputs.lesion if outputs else 1,
         )
     if not callable(model):
         raise InputError(f"a model must be callable on a batch of images, got {type(model)}")

@@ -86,6 +86,11 @@ class LogitField(Protocol):
         """How probabilities come of logits: "softmax" or "sigmoid"; one logit: always sigmoid."""
         ...
 
+    @property
+    def target(self) -> int | None:
+        """Output channel of the lesion class; None if the model does not say which one it is."""
+        ...
+
     def __call__(self, image: jax.Array) -> jax.Array:
         """Logits (X, Y, Z, K) of an image (X, Y, Z, C)."""
         ...

@@ -72,6 +72,7 @@ class SlidingWindow:
     parameters: Any
     threshold: float | None
     probability: str
+    target: int | None
     roi: Triple
     overlap: float
     blend: Blend

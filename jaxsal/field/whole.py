@@ -38,6 +38,7 @@ class WholeVolume:
     parameters: Any
     threshold: float | None = None
     probability: str = "softmax"
+    target: int | None = 1
 
     def __call__(self, image: jax.Array) -> jax.Array:
         shape = image_shape(self.function, image)

@@ -43,6 +43,11 @@ class NetworkConfig(Protocol):
         ...
 
     @property
+    def out_channels(self) -> int:
+        """Number of logits per voxel."""
+        ...
+
+    @property
     def divisor(self) -> Triple:
         """What each spatial size of an input must be a multiple of."""
         ...

@@ -50,13 +50,25 @@ def checked_image(image: ArrayLike) -> jax.Array:
     return array
 
 
-def checked_target(field: LogitField, image: jax.Array, target: int) -> int:
-    """The output channel that a target means for this network and image."""
+def checked_target(field: LogitField, image: jax.Array, target: int | None) -> int:
+    """The output channel that a target means for this network and image; None: the field's own."""
+    target = wanted_target(field, target)
     shape = image_shape(field.function, image)
     window = field.plan(shape, np.zeros((1, 3), int)).size
     batch = jax.ShapeDtypeStruct((1, *window, image.shape[-1]), jnp.float32)
     outputs = jax.eval_shape(field.function, field.parameters, batch).shape[-1]
     return output_channel(target, outputs)
+
+
+def wanted_target(field: LogitField, target: int | None) -> int:
+    """The target that is given, or the field's own."""
+    wanted = field.target if target is None else target
+    if wanted is None:
+        raise InputError(
+            "the network's outputs overlap, and its model does not say which one is the lesion: "
+            "give the target, an output channel"
+        )
+    return wanted
 
 
 def labelled_domains(labels: ArrayLike, image: jax.Array) -> list[Domain]:

@@ -34,7 +34,7 @@ def smoothgrad(
     image: ArrayLike,
     labels: ArrayLike | None = None,
     *,
-    target: int = 1,
+    target: int | None = None,
     aggregate: Aggregate = "max",
     samples: int = 50,
     noise: float | tuple[float, ...] = 0.05,
@@ -64,7 +64,7 @@ def smoothgrad(
             model's threshold, 0.5 for a callable), averaged over n (Eq. 1); it is stored under
             the label 0, and ``aggregate`` does not apply.
         target: output channel whose logit is explained; for networks with a single output
-            channel, 0 and 1 both mean that one.
+            channel, 0 and 1 both mean that one. By default the model's; 1 for a callable.
         aggregate: "max": at each voxel the gradient of largest magnitude, with its sign
             (Spagnolo et al. 2026, Eq. 3); "mean" (Eq. 2); or "sum".
         samples: number N of noisy images; with a tolerance, the largest number.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jaxsal.errors import InputError
-from jaxsal.lesions import output_channel
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.settings import PredictSettings, Windows
@@ -41,23 +39,15 @@ def for_model(
         roi=roi or model.roi or told.roi or settings.roi,
         overlap=next(each for each in overlaps if each is not None),
         windows=windows or (told.windows if model.preprocessing else settings.windows),
-        target=_target(model, settings.target if target is None else target, target is None),
+        target=model.lesion_output(settings.target if target is None else target),
     )
 
 
-def _target(model: Model, target: int | str, assumed: bool) -> int:
-    outputs = model.outputs
-    if isinstance(target, str):
-        if outputs is None:
-            raise InputError(f"the model does not name its outputs, give a number; got {target!r}")
-        return outputs.index(target)
-    if outputs is None:
-        return target
-    if outputs.probability == "sigmoid" and assumed:
-        if len(outputs.names) > 1:
-            raise InputError(
-                f"the network has the outputs {', '.join(outputs.names)}, which overlap: name the "
-                "one to find and explain with --target"
-            )
-        return 0
-    return output_channel(target, len(outputs.names))
+def completed(settings: PredictSettings, model: Model) -> PredictSettings:
+    """The settings as they take effect, with the model's threshold and target where none is given.
+
+    Raises:
+        InputError: there is no such output, or it must be named.
+    """
+    threshold = model.threshold if settings.threshold is None else settings.threshold
+    return replace(settings, threshold=threshold, target=model.lesion_output(settings.target))

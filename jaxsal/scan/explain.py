@@ -11,6 +11,7 @@ from jaxsal.report.figures import lesion_figure, save_figure
 from jaxsal.report.page import write_page
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import OnProgress
+from jaxsal.scan.defaults import completed
 from jaxsal.scan.explanations import Explanations, in_effect, maps_of, to_explain
 from jaxsal.scan.loading import Scan, load_scan, warn_of
 from jaxsal.scan.methods import Appearance, appearance
@@ -48,6 +49,7 @@ def explain(
     Raises:
         InputError: a file, the folder or a setting cannot be worked with.
     """
+    prediction_settings = completed(prediction_settings, model)
     settings = in_effect(settings, prediction_settings, model)
     shown = appearance(settings, model.channels)
     with OutputFolder(out, overwrite=overwrite) as results:

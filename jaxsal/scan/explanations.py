@@ -53,7 +53,8 @@ def in_effect(
     settings: ExplainSettings, prediction_settings: PredictSettings, model: Model
 ) -> ExplainSettings:
     """The settings as they take effect: with the prediction's target, and the layer's own name."""
-    saliency = replace(settings.saliency, target=prediction_settings.target)
+    target = model.lesion_output(prediction_settings.target)
+    saliency = replace(settings.saliency, target=target)
     if not isinstance(saliency, SmoothGradSettings):
         saliency = replace(saliency, layer=model.resolve_layer(saliency.layer))
     elif settings.level == "class":

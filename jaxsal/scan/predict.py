@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.field import LogitField, sliding_window, whole_volume
-from jaxsal.lesions import Instance, given, lesion_probability, output_channel, segment
+from jaxsal.lesions import Instance, given, lesion_probability, segment
 from jaxsal.model import Model
+from jaxsal.scan.defaults import completed
 from jaxsal.scan.loading import LoadedScan, Scan, load_scan, warn_of
 from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.provenance import RunRecord
@@ -42,10 +43,9 @@ class Prediction:
     instances: list[Instance]
 
     def facts(self, settings: PredictSettings) -> dict[str, Any]:
-        """The settings as they took effect, and the box, ready for JSON."""
-        used = replace(settings, threshold=self.threshold)
+        """The settings, completed by the model's, and the box, ready for JSON."""
         box = self.scan.grid.box_in_file(self.scan.box)
-        return asdict(used) | {"box": [[part.start, part.stop] for part in box]}
+        return asdict(settings) | {"box": [[part.start, part.stop] for part in box]}
 
 
 def predict(
@@ -65,6 +65,7 @@ def predict(
     Raises:
         InputError: a file, the folder or a setting cannot be worked with.
     """
+    settings = completed(settings, model)
     with OutputFolder(out, overwrite=overwrite) as results:
         run = RunRecord("predict", model, scan.roles(model.channels))
         on_stage("finding lesions")
@@ -111,7 +112,7 @@ def predict_probability(model: Model, loaded: LoadedScan, settings: PredictSetti
     """
     field = make_field(as_run(model, settings), settings)
     logits = np.asarray(field(jnp.asarray(loaded.image[loaded.box])))
-    target = output_channel(settings.target, logits.shape[-1])
+    target = model.lesion_output(settings.target)
     probability = np.zeros(loaded.grid.shape, np.float32)
     probability[loaded.box] = lesion_probability(logits, target, field.probability)
     return probability

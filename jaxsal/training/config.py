@@ -35,7 +35,8 @@ _FREE = {
 _NOT_CHOSEN = {
     "probability": "follows from the network: softmax of two or more outputs, sigmoid of one, "
     "or as the model of [network] from has it",
-    "target": "is the network's output 1, or its only one",
+    "target": "is the network's output 1, or its only one, or as the model of [network] from has "
+    "it",
     "maximum_instances": "is the largest number of lesions in a scan",
 }
 

@@ -248,6 +248,7 @@ def _loop(
     loss = replace(
         config.loss,
         probability=start.outputs.probability if start.outputs else "softmax",
+        target=start.lesion_output(),
         maximum_instances=max(lesions, 1),  # of a scan, and so of a patch
     )
     checkpoints = Checkpoints(folder.checkpoints, run.keep)

@@ -64,7 +64,6 @@ def validate(
     settings = PredictSettings(
         roi=config.patches.size,
         overlap=config.run.overlap,
-        target=config.loss.target,
         minimum_volume=config.run.minimum_volume,
         windows=told.windows if told else "monai",
     )

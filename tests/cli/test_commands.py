@@ -54,7 +54,7 @@ def test_convert_writes_a_model_that_computes_what_monai_computes(
     options += ["--orientation", "RAS", "--voxel-size", "1", "1", "1.2"]
     assert main([*arguments, *options]) == 0
     said = capsys.readouterr().out
-    assert "channels flair, mprage, threshold 0.3" in said
+    assert "channels flair, mprage, target lesion, threshold 0.3" in said
     difference = float(said.split("relative to the largest: ")[1].split()[0])
     assert difference < 1e-5
 
@@ -68,6 +68,28 @@ def test_convert_writes_a_model_that_computes_what_monai_computes(
     assert main(["info", str(tmp_path / "model")]) == 0
     said = capsys.readouterr().out
     assert "\naxes: RAS\nvoxel size: 1 × 1 × 1.2 mm\nnormalisation: z-score over what" in said
+
+
+def test_convert_keeps_the_target_for_all_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = UNet(3, 1, 4, channels=(2, 3), strides=(2,), norm="batch")
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    command = ["convert", "unet", str(tmp_path / "net.pth"), "--out", str(tmp_path / "model")]
+    names = ["--outputs", "rest", "white", "grey", "lesion"]
+    for options, target in (
+        (["--target", "3"], "output3 (output 3)"),
+        ([*names, "--target", "lesion"], "lesion (output 3)"),
+        (names, "white (output 1)"),
+    ):
+        assert main([*command, *options, "--overwrite"]) == 0
+        assert (
+            "if the lesion is another one, set it with --target" in capsys.readouterr().out
+        ) == ("--target" not in options)
+        assert main(["info", str(tmp_path / "model")]) == 0
+        assert f"target: {target}\n" in capsys.readouterr().out
+    assert main([*command, "--target", "cyst", "--overwrite"]) == 2
+    assert "its outputs are output0, output1, output2, output3" in capsys.readouterr().err
 
 
 def test_info_shows_what_users_need(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -314,6 +336,7 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
         "full_grid": False,
         "pictures": True,
         "finding_field": "sliding",
+        "target": 1,
         "out": Path("results"),
         "precision": "float32",
         "overwrite": False,

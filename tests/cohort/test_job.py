@@ -30,7 +30,8 @@ def make_job(model: Model, settings: CohortSettings | None = None) -> Job:
 @pytest.mark.parametrize(
     "other",
     [
-        {"outputs": Outputs(("background", "lesion"), "sigmoid")},
+        {"outputs": Outputs(("background", "lesion"), "sigmoid", 1)},
+        {"outputs": Outputs(("background", "lesion"), target=0)},
         {"preprocessing": Preprocessing((Normalisation("rescale"),), (1.0, 1.0, 1.0), (8, 8, 8))},
         {"mirror_axes": (0,)},
     ],

@@ -87,7 +87,7 @@ def test_class_level_maps_equal_autograd(name):
 
 @pytest.mark.parametrize("name", ["sliding", "whole"])
 def test_class_level_maps_of_regions_are_over_their_own_probability(name):
-    model = replace(converted("local"), outputs=Outputs(("whole", "core"), "sigmoid"))
+    model = replace(converted("local"), outputs=Outputs(("whole", "core"), "sigmoid", target=1))
     field = sliding_window(model, roi=ROI) if name == "sliding" else whole_volume(model)
     logits = monai_logits("local", name, torch.tensor(IMAGE)).numpy()
     domain = logits[..., 1] >= 0
@@ -95,6 +95,19 @@ def test_class_level_maps_of_regions_are_over_their_own_probability(name):
     maps = smoothgrad(field, IMAGE, noise_samples=NOISE[:1])
     expected = smoothgrad(field, IMAGE, domain, aggregate="sum", noise_samples=NOISE[:1])
     assert difference(maps.dense(), expected.dense(1)) <= TOLERANCE
+
+
+def test_the_models_own_target_is_explained_unless_another_is_given():
+    model = replace(converted("local"), outputs=Outputs(("lesion", "rest"), target=0))
+    field, label, given = whole_volume(model), LABELS == 2, {"noise_samples": NOISE[:1]}
+    maps = smoothgrad(field, IMAGE, label, aggregate="mean", **given)
+    rows = autograd_rows("local", "whole", IMAGE + NOISE[0], np.argwhere(label), target=0)
+    assert difference(maps.dense(1), rows.mean(0)) <= TOLERANCE
+    other = smoothgrad(field, IMAGE, label, aggregate="mean", target=1, **given)
+    assert difference(other.dense(1), rows.mean(0)) > 0.01
+    regions = replace(model, outputs=Outputs(("whole", "core"), "sigmoid"))
+    with pytest.raises(InputError, match="give the target"):
+        smoothgrad(whole_volume(regions), IMAGE, label)
 
 
 @pytest.mark.parametrize("aggregate", ["max", "mean"])

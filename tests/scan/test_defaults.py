@@ -18,7 +18,7 @@ from jaxsal.images import read_image
 from jaxsal.lesions import lesion_probability
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Outputs, Preprocessing
-from jaxsal.scan.defaults import for_model
+from jaxsal.scan.defaults import completed, for_model
 from jaxsal.settings import PredictSettings
 
 SPACING = (1.0, 0.9, 1.2)  # of the tiny scan
@@ -31,7 +31,7 @@ def settings(model: Model, **given: Any) -> PredictSettings:
 
 
 def test_the_models_window_is_used_unless_another_is_given(tiny_model: Model) -> None:
-    assert settings(tiny_model) == PredictSettings()
+    assert settings(tiny_model) == PredictSettings(target=1)
     told = replace(tiny_model, preprocessing=TOLD)
     assert (settings(told).roi, settings(told).overlap) == (ROI, 0.5)
     given = settings(told, roi=(8, 8, 8), overlap=0.0)
@@ -65,6 +65,15 @@ def test_outputs_are_found_by_number_or_name(tiny_model: Model) -> None:
         settings(tiny_model, target="lesion")
 
 
+def test_the_models_own_target_is_taken_unless_another_is_given(tiny_model: Model) -> None:
+    model = replace(tiny_model, outputs=Outputs(("lesion", "background"), target=0))
+    assert settings(model).target == 0
+    assert settings(model, target="background").target == 1
+    assert completed(PredictSettings(), model) == PredictSettings(
+        target=0, threshold=model.threshold
+    )
+
+
 def test_regions_must_be_named_where_there_are_several(tiny_model: Model) -> None:
     regions = replace(tiny_model, outputs=Outputs(("whole", "core"), "sigmoid"))
     with pytest.raises(InputError, match=r"whole, core.*--target"):
@@ -95,10 +104,12 @@ def test_other_voxels_are_refused(scan: TinyScan) -> None:
 
 
 def test_the_command_follows_the_model(scan: TinyScan, tiny_model: Model, tmp_path: Path) -> None:
-    model = replace(tiny_model, preprocessing=TOLD, outputs=Outputs(("rest", "lesion")))
+    outputs = Outputs(("lesion", "rest"), target=0)
+    model = replace(tiny_model, preprocessing=TOLD, outputs=outputs)
     save_model(model, tmp_path / "model")
     images = [part for path in scan.images for part in ("--image", str(path))]
     command = ["predict", str(tmp_path / "model"), *images, "--out", str(tmp_path / "out")]
-    assert main([*command, "--target", "lesion"]) == 0
-    used = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]["prediction"]
-    assert (tuple(used["roi"]), used["overlap"], used["target"]) == (ROI, 0.5, 1)
+    for options, target in (["--overwrite"], 0), (["--overwrite", "--target", "rest"], 1):
+        assert main([*command, *options]) == 0
+        used = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]["prediction"]
+        assert (tuple(used["roi"]), used["overlap"], used["target"]) == (ROI, 0.5, target)

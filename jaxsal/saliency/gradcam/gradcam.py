@@ -37,7 +37,7 @@ def gradcam_plus_plus(
     labels: ArrayLike | None = None,
     *,
     layer: str,
-    target: int = 1,
+    target: int | None = None,
     derivatives: Derivation = "closed-form",
     denominator: Denominator = "paper",
     field: LogitField | None = None,
@@ -66,7 +66,7 @@ def gradcam_plus_plus(
             over all voxels that the field segments, stored under the label 0.
         layer: its name (`jaxsal info` lists them), or the source's module path.
         target: output channel whose logits are explained; for networks with a single output
-            channel, 0 and 1 both mean that one.
+            channel, 0 and 1 both mean that one. By default the model's.
         derivatives: of second and third order. "closed-form" takes them for zero, which is exact
             for networks that are piecewise linear above the layer, and an approximation for those
             with instance norm, attention or smooth activations; "exact" computes them along one
@@ -115,7 +115,7 @@ def gradcam(
     labels: ArrayLike | None = None,
     *,
     layer: str,
-    target: int = 1,
+    target: int | None = None,
     field: LogitField | None = None,
     memory: int | None = None,
     devices: Sequence[jax.Device] | None = None,
