@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from jaxsal import Model, sliding_window, whole_volume
 from jaxsal.errors import InputError
+from jaxsal.voxels import whole_numbers
 from jaxsal_converters.modules import model_from_module
 
 Target = int | tuple[int, ...] | torch.Tensor | np.ndarray | Sequence[int | tuple[int, ...]] | None
@@ -150,14 +151,15 @@ def _questions(
 
 
 def _label_array(labels: Labels) -> np.ndarray:
-    """As (B, X, Y, Z) of numbers; whether they are whole is checked with each image's."""
+    """Whole numbers (B, X, Y, Z)."""
     given = labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels
     try:
         array = np.asarray(given)
     except ValueError as error:
         raise InputError(f"labels must be an array (B, X, Y, Z): {error}") from error
-    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-        raise InputError(f"labels must be whole numbers, got {array.dtype}, or some not finite")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"labels must be whole numbers, got an array of {array.dtype}")
+    array = whole_numbers(array, "labels", "0 is background, lesions have labels from 1 on")
     return array[:, 0] if array.ndim == 5 and array.shape[1] == 1 else array
 
 

@@ -192,7 +192,11 @@ def test_labels_and_targets_may_be_arrays_and_inputs_a_tuple(
 ) -> None:
     method = Saliency(converted("local"))
     expected = method.attribute(inputs, 1, labels=labels)
-    for array in (labels.numpy(), labels.numpy().astype(np.uint16)[:, None], labels.tolist()):
+    for array in (
+        labels.numpy(),
+        labels.numpy().astype(np.uint16)[:, None],
+        (labels - 1e-4).tolist(),
+    ):
         torch.testing.assert_close(method.attribute(inputs, 1, labels=array), expected)
     (found,) = method.attribute((inputs,), np.array([1, 1]), labels=labels)
     torch.testing.assert_close(found, expected)
@@ -283,9 +287,9 @@ def test_layers_go_by_name_too(inputs: torch.Tensor) -> None:
         ({"noise_samples": torch.zeros(2, *SHAPE)}, r"noise_samples must be a tensor \(N, C, X,"),
         ({"inputs": (torch.zeros(1), torch.zeros(1))}, "inputs must be one tensor .*got a tuple"),
         ({"inputs": torch.zeros(2, 2, *SHAPE).to(torch.cfloat)}, "inputs .* real numbers"),
-        ({"labels": np.full((2, *SHAPE), np.nan)}, "labels must be whole numbers"),
+        ({"labels": np.full((2, *SHAPE), np.nan)}, "labels must be finite"),
         ({"labels": [[1], [1, 2]]}, "labels must be an array"),
-        ({"labels": np.full((2, *SHAPE), 0.5)}, "labels must be whole numbers"),
+        ({"labels": np.full((2, *SHAPE), 0.5)}, "labels must be whole in every voxel"),
         ({"nt_type": "smooth"}, "nt_type must be one of smoothgrad, smoothgrad_sq, vargrad"),
         ({"nt_samples": 0}, "nt_samples must be a whole number of at least 1, got 0"),
         ({"nt_samples_batch_size": 1.5}, "nt_samples_batch_size must be a whole number"),
