@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxsal.errors import InputError
 from jaxsal.types import LogitFunction, Triple
@@ -31,11 +32,46 @@ class CallableFunction:
         return id(self.call)
 
     def __call__(self, parameters: Any, batch: jax.Array) -> jax.Array:
-        return self.call(batch)
+        logits = self.call(batch)
+        mistake = _mistake(logits, batch.shape)
+        if mistake:
+            raise InputError(
+                f"a network must return logits (B, X, Y, Z, K) for images (B, X, Y, Z, C), here "
+                f"{batch.shape}; this one returns {mistake}"
+            )
+        return logits
 
     @property
     def smallest_size(self) -> Triple:
         return self.divisor
+
+
+def _mistake(logits: Any, batch: tuple[int, ...]) -> str | None:
+    """What is wrong with what a callable returned for a batch of this shape, and what to do."""
+    if isinstance(logits, list | tuple | dict):
+        which = "['logits']" if isinstance(logits, dict) else "[0]"
+        return (
+            f"a {type(logits).__name__} of {len(logits)}, as with deep supervision: give a "
+            f"function that picks the logits, such as lambda batch: network(batch){which}"
+        )
+    if not hasattr(logits, "shape") or not hasattr(logits, "dtype"):
+        return f"a {type(logits).__name__}"
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        return f"{logits.dtype}, which has no derivative: return logits, not labels or masks"
+    shape, grid = tuple(logits.shape), batch[:4]
+    if len(shape) == 5 and shape[:4] == grid:
+        return None
+    advice = "return one logit per voxel and class"
+    if shape == grid:
+        advice = "it has no axis for the classes: append it with [..., None]"
+    elif len(shape) == 5 and (shape[0], *shape[2:]) == grid:
+        advice = "the classes come first: move them with jnp.moveaxis(logits, 1, -1)"
+    elif len(shape) == 5 and shape[0] == batch[0]:
+        advice = (
+            "these lie on another grid: interpolate them to the image's, or, if its sizes must be "
+            "multiples of a stride, pad it before and crop them after"
+        )
+    return f"an array of shape {shape}: {advice}"
 
 
 class ModelParts(NamedTuple):

@@ -372,8 +372,9 @@ class Engine:
         available = work.budget - for_maps - fixed
         room = min(_LINEARISATIONS_SHARE * available, available - max(needs.linearise, each))
         most = max(len(group.windows) for group in self._groups)
-        keep = min(max(int(room // needs.linearised), 1), 2 * most)
-        fitting = int((available - keep * needs.linearised) // each)
+        # A derivative that is zero everywhere takes no memory.
+        keep = min(max(int(room // max(needs.linearised, 1)), 1), 2 * most)
+        fitting = int((available - keep * needs.linearised) // max(each, 1))
         paying = self._width // self.noise_batch
         per_device = work.item_batch or power_of_two_within(min(fitting, paying))
         return Batch(per_device, self._programs.item_devices), keep, for_maps

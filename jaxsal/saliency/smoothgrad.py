@@ -223,6 +223,12 @@ def _crop(
             "network's gradient overflows there",
             stacklevel=2,
         )
+    elif not values.any():
+        warnings.warn(
+            f"the map of lesion {label} is zero everywhere: the network's logits there do not "
+            "change with the image, such as constant, rounded or saturated ones",
+            stacklevel=2,
+        )
     error = lesion_map.standard_error(low, high, divisor)
     x, y, z = low.tolist()
     return Crop(values, (x, y, z), lesion_map.samples, error)

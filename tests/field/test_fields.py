@@ -11,7 +11,7 @@ from monai.inferers import sliding_window_inference
 from monai.inferers.utils import _get_scan_interval
 from peers import NETWORKS, ROI, converted, monai_logits
 
-from jaxsal import InputError, sliding_window, whole_volume
+from jaxsal import InputError, sliding_window, smoothgrad, whole_volume
 from jaxsal.field import pad_image
 
 SHAPE = (21, 18, 13)  # several windows along X and Y, and smaller than a window along Z
@@ -110,6 +110,29 @@ def test_any_callable_can_stand_in_for_a_model(name):
     image = jnp.asarray(random_image())
     logits = make_field(name, lambda batch: 2 * batch[..., :1])(image)
     np.testing.assert_allclose(logits, 2 * image[..., :1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (lambda x: [x, x], r"a list of 2, as with deep supervision: .*network\(batch\)\[0\]"),
+        (lambda x: (x,), "a tuple of 1"),
+        (lambda x: {"logits": x}, r"a dict of 1, .*network\(batch\)\['logits'\]"),
+        (lambda x: jnp.moveaxis(x, -1, 1), r"classes come first: .*jnp\.moveaxis\(logits, 1, -1\)"),
+        (lambda x: x[:, ::2, ::2, ::2], r"shape \(1, 8, 8, 8, 2\): these lie on another grid"),
+        (lambda x: x[..., 0], r"no axis for the classes: append it with \[\.\.\., None\]"),
+        (lambda x: x.mean((1, 2, 3)), r"shape \(1, 2\): return one logit per voxel"),
+        (lambda x: x.argmax(-1), "int32, which has no derivative"),
+        (lambda x: None, "returns a NoneType"),
+    ],
+)
+def test_a_callable_that_does_not_return_logits_is_refused_in_a_sentence(network, message):
+    image, voxel = jnp.ones((16, 16, 16, 2)), np.eye(16, dtype=int)[None].repeat(16, 0)
+    for field in (whole_volume(network), sliding_window(network, roi=16)):
+        for run in (field, lambda image, field=field: smoothgrad(field, image, voxel)):
+            with pytest.raises(InputError, match=message) as raised:
+                run(image)
+            assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,16 @@ def test_what_is_not_a_number_stays_so_and_is_announced():
         assert np.isfinite(maps.dense(1)[1, 1, 2, 0])
 
 
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
+@pytest.mark.parametrize("network", [jnp.zeros_like, jnp.round, jax.lax.stop_gradient])
+def test_a_derivative_that_is_zero_everywhere_gives_zeros_and_is_announced(network, aggregate):
+    image, labels = np.ones((4, 4, 4, 1), np.float32), np.zeros((4, 4, 4), int)
+    labels[1, 1, 1:3] = 3
+    with pytest.warns(UserWarning, match="map of lesion 3 is zero everywhere"):
+        maps = smoothgrad(whole_volume(network), image, labels, aggregate=aggregate, samples=2)
+    np.testing.assert_array_equal(maps.dense(3), np.zeros_like(image))
+
+
 @pytest.mark.parametrize("corner", [(0, 0, 0), (13, 17, 20), (48, 45, 52)])
 @pytest.mark.parametrize(
     "arguments",
