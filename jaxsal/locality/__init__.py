@@ -7,14 +7,17 @@ of cells, and pulling it back through just these boxes is exact: whatever is lef
 
 from jaxsal.locality.boxes import Boxes, receptive_field
 from jaxsal.locality.linear import kernels_of, linearise, pull_back
+from jaxsal.locality.places import Places, places_of
 from jaxsal.locality.structure import Shapes, Structure, structure_of
 
 __all__ = [
     "Boxes",
+    "Places",
     "Shapes",
     "Structure",
     "kernels_of",
     "linearise",
+    "places_of",
     "pull_back",
     "receptive_field",
     "structure_of",

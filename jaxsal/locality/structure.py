@@ -20,7 +20,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jaxsal.nets.convolution import as_traced
 from jaxsal.types import LogitFunction, Triple
 
-_CHANNELS_LAST = (0, 4, 1, 2, 3)  # batch, channels, spatial axes: where each is
+CHANNELS_LAST = (0, 4, 1, 2, 3)  # batch, channels, spatial axes: where each is
 _SHIFTS = {"add", "sub", "convert_element_type", "copy"}  # their slope is one
 _POINTWISE = _SHIFTS | {
     *("mul", "div", "neg", "max", "min", "abs", "sign", "square", "integer_pow", "pow", "clamp"),
@@ -157,10 +157,14 @@ class Shapes:
         return jax.tree.unflatten(self.tree, [jax.ShapeDtypeStruct(*x) for x in self.leaves])
 
 
-@lru_cache(maxsize=64)
-def _structure_of(
-    function: Any, parameters: Shapes, shape: tuple[int, ...], layer: str | None
-) -> Structure | None:
+def traced(
+    function: Any, parameters: Shapes, shape: Sequence[int], layer: str | None = None
+) -> ClosedJaxpr:
+    """The program from parameters' leaves and images of this shape to logits, and to a layer.
+
+    Convolutions are `conv_general_dilated`; calls of other programs are not written out.
+    """
+
     def flat(*arguments: Any) -> tuple[jax.Array, ...]:
         *leaves, images = arguments
         tree = jax.tree.unflatten(parameters.tree, leaves)
@@ -170,13 +174,21 @@ def _structure_of(
         return logits, activations[layer]
 
     arguments = jax.tree.leaves(parameters.structs())
-    arguments.append(jax.ShapeDtypeStruct(shape, jnp.float32))
+    arguments.append(jax.ShapeDtypeStruct(tuple(shape), jnp.float32))
     with as_traced():
-        nested = jax.make_jaxpr(flat)(*arguments)
+        return jax.make_jaxpr(flat)(*arguments)
+
+
+@lru_cache(maxsize=64)
+def _structure_of(
+    function: Any, parameters: Shapes, shape: tuple[int, ...], layer: str | None
+) -> Structure | None:
+    nested = traced(function, parameters, shape, layer)
 
     def inlined(*arguments: Any) -> list[Any]:
         return _inline(nested.jaxpr, nested.consts, arguments)
 
+    arguments = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in nested.in_avals]
     return _Builder(jax.make_jaxpr(inlined)(*arguments)).build()
 
 
@@ -281,7 +293,7 @@ def _kernel(equation: JaxprEqn) -> Kernel | None:
     plain = (
         of["feature_group_count"] == of["batch_group_count"] == 1
         and set(of["rhs_dilation"]) == {1}
-        and tuple(numbers.lhs_spec) == tuple(numbers.out_spec) == _CHANNELS_LAST
+        and tuple(numbers.lhs_spec) == tuple(numbers.out_spec) == CHANNELS_LAST
         and 1 in (max(dilation), max(stride))
         and of["preferred_element_type"] in (None, _dtype(equation.invars[0]))
     )
