@@ -19,12 +19,14 @@ Windows = Literal["monai", "nnunet"]
 CamMethod = Literal["gradcam", "gradcam++"]
 Derivation = Literal["closed-form", "exact", "stochastic"]
 Denominator = Literal["paper", "monai"]
+Alignment = Literal["receptive-field", "half-pixel"]
 
 AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 NOISE_SCALES: tuple[NoiseScale, ...] = get_args(NoiseScale)
 CAM_METHODS: tuple[CamMethod, ...] = get_args(CamMethod)
 DERIVATIVES: tuple[Derivation, ...] = get_args(Derivation)
 DENOMINATORS: tuple[Denominator, ...] = get_args(Denominator)
+ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
 FIELDS = ("sliding", "whole")
 LEVELS = ("instance", "class")
 METHODS = ("smoothgrad", "gradcam++", "gradcam")
@@ -181,6 +183,9 @@ class GradCamSettings:
         seed: of the probes.
         keep_derivatives: keep the derivatives that maps were computed from.
         memory: bytes to stay within; None: a share of what the device has.
+        alignment: where the layer's cells lie in the image. "receptive-field": at the centres of
+            what they read; "half-pixel": dividing the window evenly, as PyTorch's ``interpolate``
+            with ``align_corners=False``, MONAI and pytorch-grad-cam have it.
     """
 
     layer: str
@@ -192,9 +197,11 @@ class GradCamSettings:
     seed: int = 0
     keep_derivatives: bool = False
     memory: int | None = None
+    alignment: Alignment = "receptive-field"
 
     def __post_init__(self) -> None:
         _one_of("method", self.method, CAM_METHODS)
+        _one_of("alignment", self.alignment, ALIGNMENTS)
         _one_of("derivatives", self.derivatives, DERIVATIVES)
         _one_of("denominator", self.denominator, DENOMINATORS)
         _whole("probes", self.probes, 2)

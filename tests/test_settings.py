@@ -66,6 +66,7 @@ def test_what_cannot_be_is_refused(settings: dict[str, object], said: str) -> No
         ({"method": "lime"}, "gradcam, gradcam\\+\\+; got 'lime'"),
         ({"derivatives": "none"}, "closed-form, exact, stochastic; got 'none'"),
         ({"denominator": "none"}, "paper, monai; got 'none'"),
+        ({"alignment": "corners"}, "receptive-field, half-pixel; got 'corners'"),
         ({"probes": 1}, "probes must be .* at least 2, got 1"),
         ({"seed": -1}, "got -1"),
         ({"memory": 0}, "more than zero, got 0 bytes"),

@@ -9,6 +9,7 @@ from jaxsal.cli import options as shared
 from jaxsal.errors import InputError
 from jaxsal.settings import (
     AGGREGATES,
+    ALIGNMENTS,
     DENOMINATORS,
     DERIVATIVES,
     LEVELS,
@@ -31,8 +32,8 @@ _OWN: dict[str, tuple[str, ...]] = {
         "voxels_per_lesion",
         "group_size",
     ),
-    "gradcam++": ("layer", "derivatives", "denominator", "probes"),
-    "gradcam": ("layer",),
+    "gradcam++": ("layer", "alignment", "derivatives", "denominator", "probes"),
+    "gradcam": ("layer", "alignment"),
 }
 _COMMON = ("seed", "memory")
 
@@ -180,6 +181,13 @@ def _add_gradcam(group: argparse._ActionsContainer) -> None:
         "--layer",
         metavar="NAME",
         help="whose activations are weighted, by its name in `jaxsal info`; required",
+    )
+    group.add_argument(
+        "--alignment",
+        choices=ALIGNMENTS,
+        help="where the layer's cells lie in the image: at the centres of their receptive fields, "
+        "or dividing the window evenly as in PyTorch, MONAI and pytorch-grad-cam, to compare with "
+        f"their maps; default: {GradCamSettings.alignment}",
     )
     group.add_argument(
         "--derivatives",

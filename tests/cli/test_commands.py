@@ -267,6 +267,7 @@ GRADCAM_OPTIONS = {
     "--derivatives exact": {"derivatives": "exact"},
     "--derivatives stochastic --probes 9": {"derivatives": "stochastic", "probes": 9},
     "--denominator monai": {"denominator": "monai"},
+    "--alignment half-pixel": {"alignment": "half-pixel"},
     "--method gradcam": {"method": "gradcam"},
     "--derivatives stochastic --seed 4": {"derivatives": "stochastic", "seed": 4},
     "--memory 1.5": {"memory": 3 * 2**29},

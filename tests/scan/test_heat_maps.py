@@ -104,6 +104,7 @@ def test_the_page_and_the_record_tell_the_method(explained: Path) -> None:
     assert saliency["method"] == "gradcam++"
     assert saliency["layer"] == LAYER
     assert saliency["derivatives"] == "closed-form"
+    assert saliency["alignment"] == "receptive-field"
     assert saliency["field"] == "sliding"
     assert "samples" not in saliency
 

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from jaxsal.errors import InputError
 from jaxsal.field import LogitField, WindowPlan, cut_window, pad_image, whole_volume
+from jaxsal.locality import Places, places_of
 from jaxsal.saliency.domains import (
     checked_devices,
     checked_image,
@@ -28,7 +29,7 @@ from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
 from jaxsal.saliency.gradcam.sizes import sizes_on_devices
 from jaxsal.saliency.gradcam.window import PartMap, WindowMaps
 from jaxsal.saliency.progress import OnProgress, Tracker
-from jaxsal.settings import Denominator, Derivation, GradCamSettings
+from jaxsal.settings import Alignment, Denominator, Derivation, GradCamSettings
 
 
 def gradcam_plus_plus(
@@ -40,6 +41,7 @@ def gradcam_plus_plus(
     target: int | None = None,
     derivatives: Derivation = "closed-form",
     denominator: Denominator = "paper",
+    alignment: Alignment = "receptive-field",
     field: LogitField | None = None,
     probes: int = 64,
     seed: int = 0,
@@ -76,6 +78,11 @@ def gradcam_plus_plus(
             exact one only where its denominators stay clear of zero.
         denominator: of α. "paper": Eq. 7; "monai": as MONAI and M3d-Cam have it, with the third
             derivative inside the sum over positions.
+        alignment: where the layer's cells lie in the image, for maps on its grid.
+            "receptive-field": at the centres of what they read (`jaxsal.locality.places`);
+            "half-pixel": dividing the window evenly, as PyTorch's ``interpolate`` with
+            ``align_corners=False``, MONAI and pytorch-grad-cam have it. That lies (s - 1) / 2
+            voxels further on at 1/s of the resolution, where strided kernels are odd.
         field: how the network runs over the image: a `sliding_window` of the model, or by default
             its `whole_volume`.
         probes: number of random probes, for "stochastic".
@@ -103,6 +110,7 @@ def gradcam_plus_plus(
         seed=seed,
         keep_derivatives=keep_derivatives,
         memory=memory,
+        alignment=alignment,
     )
     return heat_maps(
         model, image, labels, settings, field=field, devices=devices, on_progress=on_progress
@@ -116,6 +124,7 @@ def gradcam(
     *,
     layer: str,
     target: int | None = None,
+    alignment: Alignment = "receptive-field",
     field: LogitField | None = None,
     memory: int | None = None,
     devices: Sequence[jax.Device] | None = None,
@@ -127,7 +136,9 @@ def gradcam(
     for one lesion per label, or at class level. Arguments, result and errors are those of
     `gradcam_plus_plus`.
     """
-    settings = GradCamSettings(layer=layer, target=target, method="gradcam", memory=memory)
+    settings = GradCamSettings(
+        layer=layer, target=target, method="gradcam", memory=memory, alignment=alignment
+    )
     return heat_maps(
         model, image, labels, settings, field=field, devices=devices, on_progress=on_progress
     )
@@ -178,7 +189,10 @@ def heat_maps(
         tracker.expect(lesions=len(domains), gradients=sum(steps))
         padded = pad_image(checked, plan)
         found = _run(compute, chosen, model.parameters, padded, plan, jobs, tracker)
-        parts = _by_lesion(field, plan, jobs, found)
+        places = None  # evenly
+        if settings.alignment == "receptive-field":
+            places = places_of(head.function, model.parameters, window, layer)
+        parts = _by_lesion(field, plan, jobs, found, places)
         tracker.advance(lesions=len(domains))
         named = {domain.label: tuple(parts[i]) for i, domain in enumerate(domains)}
         maps = HeatMaps(named, (x, y, z))
@@ -246,7 +260,11 @@ def _run(
 
 
 def _by_lesion(
-    field: LogitField, plan: WindowPlan, jobs: Sequence[Job], found: Sequence[Sequence[PartMap]]
+    field: LogitField,
+    plan: WindowPlan,
+    jobs: Sequence[Job],
+    found: Sequence[Sequence[PartMap]],
+    places: Places | None,
 ) -> dict[int, list[WindowMap]]:
     """The maps on each lesion's windows, by the lesion's number."""
     parts: dict[int, list[WindowMap]] = {}
@@ -254,6 +272,6 @@ def _by_lesion(
         x, y, z = (plan.starts[job.window] - plan.before).tolist()
         share = field.share(plan, job.window)
         for lesion, (inside, start, grid, derivatives) in zip(job.lesions, maps, strict=True):
-            part = WindowMap(inside, start, grid, (x, y, z), plan.size, share, derivatives)
+            part = WindowMap(inside, start, grid, (x, y, z), plan.size, share, derivatives, places)
             parts.setdefault(lesion, []).append(part)
     return parts

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jaxsal.errors import InputError
+from jaxsal.locality import Places
 from jaxsal.saliency.gradcam.diagonals import Diagonals
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop
 from jaxsal.types import Triple
@@ -42,6 +43,7 @@ class WindowMap:
         size: of the window in voxels.
         share: (X, Y, Z) of the window in the blend of all windows; None if it is the only one.
         derivatives: what the map was computed from, if they were to be kept.
+        places: where cells lie in the window; None: they divide it evenly.
     """
 
     inside: np.ndarray = field(repr=False)
@@ -51,6 +53,7 @@ class WindowMap:
     size: Triple
     share: np.ndarray | None = field(default=None, repr=False)
     derivatives: LayerDerivatives | None = field(default=None, repr=False)
+    places: Places | None = None
 
     @property
     def values(self) -> np.ndarray:
@@ -63,8 +66,8 @@ class WindowMap:
     def on_image(self, shape: Triple) -> tuple[np.ndarray, np.ndarray] | None:
         """Where the map is not zero, on the image's grid, by trilinear interpolation.
 
-        Positions outside the centres of the outermost cells take these cells' values, as in
-        PyTorch's ``interpolate`` with ``align_corners=False``.
+        Positions outside the places of the outermost cells take these cells' values, as in
+        PyTorch's ``interpolate``.
 
         Returns:
             Values (x, y, z), times the window's share, and the position (3,) of the first one in
@@ -72,8 +75,7 @@ class WindowMap:
         """
         box, low, values = [], [], self.inside
         for axis, cells in enumerate(self.inside.shape):
-            weights = interpolation(self.size[axis], self.grid[axis])
-            weights = weights[:, self.start[axis] : self.start[axis] + cells]
+            weights = self._interpolation(axis)[:, self.start[axis] : self.start[axis] + cells]
             others = tuple(a for a in range(3) if a != axis)
             reached = np.flatnonzero(weights @ self.inside.any(others))
             place = reached + self.origin[axis]
@@ -83,13 +85,31 @@ class WindowMap:
             rows = slice(int(reached[0]), int(reached[-1]) + 1)
             box.append(rows)
             low.append(rows.start + self.origin[axis])
-            values = np.moveaxis(np.tensordot(weights[rows], values, (1, axis)), 0, axis)
+            values = _along(axis, weights[rows], values)
         return values if self.share is None else values * self.share[tuple(box)], np.array(low)
 
+    def _interpolation(self, axis: int) -> np.ndarray:
+        size, cells = self.size[axis], self.grid[axis]
+        if self.places is None:
+            return interpolation(size, cells, size / cells, (size / cells - 1) / 2)
+        return interpolation(size, cells, self.places.step[axis], self.places.offset[axis])
 
-def interpolation(size: int, cells: int) -> np.ndarray:
-    """The matrix (size, cells) float32 of linear interpolation from cells along an axis."""
-    place = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+
+def _along(axis: int, matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The product of a matrix with an array along one of its axes."""
+    return np.moveaxis(np.tensordot(matrix, values, (1, axis)), 0, axis)
+
+
+def interpolation(size: int, cells: int, step: float, offset: float) -> np.ndarray:
+    """The matrix (size, cells) float32 of linear interpolation from cells along an axis.
+
+    Args:
+        size: number of positions, 0 … size - 1.
+        cells: number of cells, of which i lies at ``step * i + offset``.
+        step: from a cell to the next one.
+        offset: position of the first cell; it may be negative.
+    """
+    place = np.clip((np.arange(size) - offset) / step, 0, cells - 1)
     below = np.floor(place).astype(int)
     above = np.minimum(below + 1, cells - 1)
     matrix = np.zeros((size, cells))

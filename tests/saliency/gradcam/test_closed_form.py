@@ -1,4 +1,7 @@
-"""Closed-form Grad-CAM++, and Grad-CAM, equal PyTorch's autograd with the formulas written out."""
+"""Closed-form Grad-CAM++, and Grad-CAM, equal PyTorch's autograd with the formulas written out.
+
+On the image's grid they are compared by PyTorch's own ``interpolate``, with half-pixel alignment.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +64,7 @@ def test_instance_maps_equal_autograd(network, layer, field, denominator):
         layer=layer,
         field=make_field(field, network),
         denominator=denominator,
+        alignment="half-pixel",
     )
     assert maps.labels == (1, 2, 4, 9)
     for label in maps.labels:
@@ -81,6 +85,7 @@ def test_grad_cam_equals_autograd(network, field):
         LABELS,
         layer="encoder.0",
         field=make_field(field, network),
+        alignment="half-pixel",
     )
     for label in maps.labels:
         _, dense = expected_map(network, field, "encoder.0", label == LABELS, "gradcam")
@@ -94,15 +99,16 @@ def test_class_level_maps_equal_autograd(field, kind):
     _, dense = expected_map("local", field, "encoder.0", probability >= 0.5, kind)
     explain = gradcam if kind == "gradcam" else gradcam_plus_plus
     model = converted("local")
-    maps = explain(model, IMAGE, layer="encoder.0", field=make_field(field, "local"))
+    given = make_field(field, "local")
+    maps = explain(model, IMAGE, layer="encoder.0", field=given, alignment="half-pixel")
     assert maps.labels == (0,)
     assert_equal(maps.dense(), dense)
 
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_domains_may_have_class_level_maps(field):
-    settings, given = GradCamSettings("encoder.0"), make_field(field, "local")
-    model = converted("local")
+    settings = GradCamSettings("encoder.0", alignment="half-pixel")
+    model, given = converted("local"), make_field(field, "local")
     maps = heat_maps(model, IMAGE, LABELS, settings, pooled=True, field=given)
     _, dense = expected_map("local", field, "encoder.0", LABELS == 2, "class")
     assert_equal(maps.dense(2), dense)
