@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -81,3 +82,13 @@ class SaliencyMaps:
         )
         full[box] = crop.values
         return full
+
+
+def warn_unless_finite(label: int, *values: np.ndarray) -> None:
+    """Warns of a lesion's map that is not finite everywhere, on behalf of the caller's caller."""
+    if not all(np.isfinite(part).all() for part in values):
+        warnings.warn(
+            f"the map of lesion {label} has infinite values or some that are not numbers: the "
+            "network's gradient overflows there",
+            stacklevel=3,
+        )

@@ -22,7 +22,7 @@ from jaxsal.saliency.domains import (
 )
 from jaxsal.saliency.engine import Work, engine_within_memory
 from jaxsal.saliency.items import items_of, voxel_groups
-from jaxsal.saliency.maps import Crop, SaliencyMaps
+from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
 from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.noise import noisy_images
 from jaxsal.saliency.progress import OnProgress, Tracker
@@ -217,13 +217,8 @@ def _crop(
     label: int, lesion_map: LesionMap, low: np.ndarray, high: np.ndarray, divisor: int
 ) -> Crop:
     values = lesion_map.mean(low, high, divisor)
-    if not np.isfinite(values).all():
-        warnings.warn(
-            f"the map of lesion {label} has infinite values or some that are not numbers: the "
-            "network's gradient overflows there",
-            stacklevel=2,
-        )
-    elif not values.any():
+    warn_unless_finite(label, values)
+    if not values.any():
         warnings.warn(
             f"the map of lesion {label} is zero everywhere: the network's logits there do not "
             "change with the image, such as constant, rounded or saturated ones",

@@ -28,6 +28,7 @@ from jaxsal.saliency.gradcam.jobs import Job, jobs_of
 from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
 from jaxsal.saliency.gradcam.sizes import sizes_on_devices
 from jaxsal.saliency.gradcam.window import PartMap, WindowMaps
+from jaxsal.saliency.maps import warn_unless_finite
 from jaxsal.saliency.progress import OnProgress, Tracker
 from jaxsal.settings import Alignment, Denominator, Derivation, GradCamSettings
 
@@ -197,6 +198,8 @@ def heat_maps(
         named = {domain.label: tuple(parts[i]) for i, domain in enumerate(domains)}
         maps = HeatMaps(named, (x, y, z))
         _warn_of_empty(maps, layer)
+        for label in maps.labels:
+            warn_unless_finite(label, *(part.inside for part in maps.parts[label]))
         return maps
 
 

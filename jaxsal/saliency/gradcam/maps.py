@@ -67,13 +67,15 @@ class WindowMap:
         """Where the map is not zero, on the image's grid, by trilinear interpolation.
 
         Positions outside the places of the outermost cells take these cells' values, as in
-        PyTorch's ``interpolate``.
+        PyTorch's ``interpolate``. What a cell that is not finite takes part in is no number.
 
         Returns:
             Values (x, y, z), times the window's share, and the position (3,) of the first one in
             the image; None if the map is zero in the image.
         """
-        box, low, values = [], [], self.inside
+        box, low = [], []
+        broken = ~np.isfinite(self.inside)
+        values = np.where(broken, 0, self.inside)  # 0 · NaN would be NaN
         for axis, cells in enumerate(self.inside.shape):
             weights = self._interpolation(axis)[:, self.start[axis] : self.start[axis] + cells]
             others = tuple(a for a in range(3) if a != axis)
@@ -86,6 +88,9 @@ class WindowMap:
             box.append(rows)
             low.append(rows.start + self.origin[axis])
             values = _along(axis, weights[rows], values)
+            if broken.any():
+                broken = _along(axis, weights[rows] > 0, broken)
+        values = np.where(broken, np.float32(np.nan), values) if broken.any() else values
         return values if self.share is None else values * self.share[tuple(box)], np.array(low)
 
     def _interpolation(self, axis: int) -> np.ndarray:

@@ -9,6 +9,9 @@ In α (Eq. 7) the factor ``exp(y')`` cancels. In the weights (Eqs. 6, 10) it is 
 per domain, which for real lesions overflows; it is left out, so that maps are in logits:
 ``ω = α ReLU(g)``.
 
+What is not finite stays where it is: such a position is left out of sums over positions, and the
+map is no number there.
+
 Axes: x y z of the layer, K its channels.
 """
 
@@ -53,22 +56,23 @@ def alpha(
     Args:
         derivatives: at the positions looked at; elsewhere they are zero.
         activations: A at these positions.
-        sums: (K,) sum of A over all positions of the layer.
+        sums: (K,) sum of A over all positions of the layer, by `finite_sum`.
         denominator: "paper": 2 ∂²Y + (Σ A) ∂³Y, the third derivative at the position itself
             (Eq. 7); "monai": 2 ∂²Y + Σ (A ∂³Y), as MONAI and M3d-Cam have it.
     """
     g, h, t = derivatives
-    largest = jnp.abs(g).max()
+    largest = jnp.where(jnp.isfinite(g), jnp.abs(g), 0).max()
     unit = jnp.where(largest > 0, largest, 1)  # nothing below over- or underflows
     g = g / unit
     h = jnp.zeros_like(g) if h is None else h / unit / unit
     t = jnp.zeros_like(g) if t is None else t / unit / unit / unit
     second = g * g + h
     third = unit * (g * g * g + 3 * g * h + t)
-    last = sums * third if denominator == "paper" else (activations * third).sum((0, 1, 2))
+    last = sums * third if denominator == "paper" else finite_sum(activations * third)
     total = 2 * second + last
     sound = jnp.abs(total) > _CANCELLED * (2 * jnp.abs(second) + jnp.abs(last))
-    return jnp.where(sound, second / jnp.where(sound, total, 1), 0)
+    quotient = jnp.where(sound, second / jnp.where(sound, total, 1), 0)
+    return jnp.where(jnp.isnan(total) | jnp.isnan(third), jnp.nan, quotient)
 
 
 def instance_map(
@@ -81,8 +85,8 @@ def instance_map(
 
     Arguments are those of `alpha`; the map is zero where the derivatives are.
     """
-    weights = alpha(derivatives, activations, sums, denominator) * jax.nn.relu(derivatives.first)
-    return jax.nn.relu((weights * activations).sum(-1))
+    weights = _position_weights(derivatives, activations, sums, denominator)
+    return jax.nn.relu(jnp.where(weights == 0, 0, weights * activations).sum(-1))
 
 
 def channel_weights(
@@ -92,8 +96,8 @@ def channel_weights(
     sums: jax.Array,
     positions: int,
     denominator: Denominator = "paper",
-) -> jax.Array:
-    """One weight per channel, (K,): of Grad-CAM++ at class level (Eq. 6), or of Grad-CAM.
+) -> tuple[jax.Array, jax.Array]:
+    """One weight per channel: of Grad-CAM++ at class level (Eq. 6), or of Grad-CAM.
 
     Grad-CAM (Selvaraju et al. 2017) takes the mean of g over all positions; with a segmentation's
     logits summed over a domain this is Seg-Grad-CAM (Vinogradova et al. 2020).
@@ -107,11 +111,26 @@ def channel_weights(
         denominator: as for `alpha`.
     """
     if method == "gradcam":
-        return derivatives.first.sum((0, 1, 2)) / positions
-    weights = alpha(derivatives, activations, sums, denominator) * jax.nn.relu(derivatives.first)
-    return weights.sum((0, 1, 2))
+        weights, divisor = derivatives.first, positions
+    else:
+        weights, divisor = _position_weights(derivatives, activations, sums, denominator), 1
+    return finite_sum(weights) / divisor, ~jnp.isfinite(weights).all(-1)
 
 
 def weighted_map(weights: jax.Array, activations: jax.Array) -> jax.Array:
     """ReLU(Σ_K ω A), (x, y, z), with one weight per channel, (K,) (Eq. 4)."""
     return jax.nn.relu((weights * activations).sum(-1))
+
+
+@jax.jit
+def finite_sum(values: jax.Array) -> jax.Array:
+    """The sum over positions, (K,), of what is finite."""
+    return jnp.where(jnp.isfinite(values), values, 0).sum((0, 1, 2))
+
+
+def _position_weights(
+    derivatives: Derivatives, activations: jax.Array, sums: jax.Array, denominator: Denominator
+) -> jax.Array:
+    """The ω of Eq. 10, (x, y, z, K): α ReLU(g), which is 0 where g is negative, whatever α is."""
+    first = derivatives.first
+    return jnp.where(first <= 0, 0, alpha(derivatives, activations, sums, denominator) * first)

@@ -27,6 +27,7 @@ from jaxsal.saliency.gradcam.sizes import Sizes, takes_diagonals
 from jaxsal.saliency.gradcam.weights import (
     Derivatives,
     channel_weights,
+    finite_sum,
     instance_map,
     weighted_map,
 )
@@ -98,7 +99,7 @@ class WindowMaps:
         x, y, z, _ = at.window.shape
         domains = _sums_of_logits(parts, groups, (x, y, z))
         activations, linearised = self.head.linearise(at.parameters, at.window)
-        sums = activations.sum((0, 1, 2))
+        sums = finite_sum(activations)
         own_boxes = [[boxes[index] for index in group] for group in groups]
         derivatives = self._derivatives(at, linearised, domains, own_boxes, tell)
         found: dict[int, PartMap] = {}
@@ -206,8 +207,10 @@ def _pooled_map(
     """The map on the whole layer, from derivatives in a frame of it; ``at`` as above."""
     positions = activations[..., 0].size
     derivatives, inside = _in_frame(derivatives, activations, at, size)
-    weights = channel_weights(method, derivatives, inside, sums, positions, denominator)
-    return weighted_map(weights, activations)
+    weights, left_out = channel_weights(method, derivatives, inside, sums, positions, denominator)
+    whole = weighted_map(weights, activations)
+    part = jax.lax.dynamic_slice(whole, at[0], size)
+    return jax.lax.dynamic_update_slice(whole, jnp.where(left_out, jnp.nan, part), at[0])
 
 
 def _in_frame(
