@@ -53,18 +53,28 @@ def _draw_scores(axes: Axes, rows: Sequence[Row], curve: Curve, threshold: float
     if curve.plateau is not None:
         place = curve.mm[curve.plateau]
         axes.plot(place, curve.mean[curve.plateau], "o", color=_MEAN, markersize=7)
-        told = f"plateau from {place:.0f} mm on"
+        told = f"plateau from {place:.3g} mm on"
     axes.set_ylim(-0.03, 1.03)
     style(axes, f"Score: {told} (n = {curve.lesions})", _ACROSS, _SCORE)
     legend(axes, loc="lower right")
 
 
 def _draw_detections(axes: Axes, curve: Curve) -> None:
-    axes.step(curve.mm, curve.detected, where="mid", color=_MEAN, linewidth=2.2)
+    # What is detected at a step is drawn from there on, so that the line rises where it was found.
+    axes.step(
+        curve.mm, curve.detected, ".", where="post", color=_MEAN, linestyle="-", linewidth=2.2
+    )
     axes.axhline(curve.lesions, color=INK, linewidth=0.9, linestyle=":")
-    told = "never all of them"
-    if curve.all_detected is not None:
-        told = f"all from {curve.mm[curve.all_detected]:.0f} mm on"
     axes.set_ylim(-0.03 * curve.lesions, 1.06 * curve.lesions)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    style(axes, f"Detected: {told} (n = {curve.lesions})", _ACROSS, "lesions detected")
+    told = f"Detected: {_when_all(curve)} (n = {curve.lesions})"
+    style(axes, told, _ACROSS, "lesions detected")
+
+
+def _when_all(curve: Curve) -> str:
+    """The first step from which on all lesions are detected, in mm as it was computed."""
+    if curve.all_detected is None:
+        return "never all of them"
+    if curve.all_detected == 0:
+        return "all at every step"
+    return f"all from {curve.mm[curve.all_detected]:.3g} mm on"

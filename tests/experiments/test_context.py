@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.cbook import STEP_LOOKUP_MAP
 from tiny import ROI, TinyScan, save
 
 import jaxsal.experiments.context as module
@@ -123,6 +124,24 @@ def test_the_figure_tells_of_how_many_lesions(lesions: int) -> None:
     assert left.get_xlabel() == right.get_xlabel() == "shown around the lesion, mm"
     told = {text.get_text() for text in left.get_legend().get_texts()}
     assert ("± std over lesions" in told) == (lesions > 1)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.4, 1.25])
+def test_the_drawn_line_reaches_all_lesions_where_the_title_says(size: float) -> None:
+    rows = rows_of([[0.0, 0.2, 0.6, 0.8], [0.2, 0.6, 0.6, 1.0]])
+    rows = [{**row, "mm": size * row["step"]} for row in rows]
+    _, axes = context_figure(rows, curve_of(rows), 0.5).axes
+    line = axes.lines[0]
+    drawn = STEP_LOOKUP_MAP[line.get_drawstyle()](*line.get_data())
+    first = drawn[0][drawn[1] == 2].min()  # both are detected after two steps, not before
+    assert first == 2 * size
+    assert axes.get_title(loc="left") == f"Detected: all from {first:g} mm on (n = 2)"
+
+
+def test_the_figure_says_so_if_all_are_always_detected() -> None:
+    rows = rows_of([[0.9, 0.8, 0.9]])
+    _, axes = context_figure(rows, curve_of(rows), 0.5).axes
+    assert axes.get_title(loc="left") == "Detected: all at every step (n = 1)"
 
 
 @pytest.mark.parametrize(
