@@ -73,12 +73,7 @@ def segment(
     reference: np.ndarray | None = None,
     minimum_volume: float = MINIMUM_VOLUME,
 ) -> tuple[np.ndarray, list[Instance]]:
-    """Find the predicted lesions and, given a reference, the missed ones (Spagnolo et al. 2026).
-
-    A predicted component is TP if it shares a voxel with the reference, FP if not. A component of
-    the reference, by the same connectivity and minimum volume, is FN if not one of its voxels
-    reaches the threshold, whatever becomes of predicted components that are too small: a lesion
-    that only such ones touch is neither TP nor FN.
+    """Find the lesions where their probability reaches a threshold; see `label_lesions`.
 
     Args:
         probability: lesion probability (X, Y, Z).
@@ -87,17 +82,42 @@ def segment(
         reference: the true lesions (X, Y, Z), not zero inside.
         minimum_volume: components must be larger than this, in mm³.
 
-    Returns:
-        Labels (X, Y, Z) int32 and their instances by label: first the predicted, then the missed.
-
     Raises:
         InputError: if the threshold is out of range or an array is not on the grid.
     """
     if not 0 < threshold <= 1:
         raise InputError(f"The threshold must lie in (0, 1], received {threshold}.")
     _require_shape("probability", probability, grid)
-    lesion = probability >= threshold
-    labels = components(lesion, grid.voxel_volume, minimum_volume)
+    return label_lesions(probability >= threshold, grid, reference, minimum_volume)
+
+
+def label_lesions(
+    segmented: np.ndarray,
+    grid: Grid,
+    reference: np.ndarray | None = None,
+    minimum_volume: float = MINIMUM_VOLUME,
+) -> tuple[np.ndarray, list[Instance]]:
+    """Find the predicted lesions and, given a reference, the missed ones (Spagnolo et al. 2026).
+
+    A predicted component is TP if it shares a voxel with the reference, FP if not. A component of
+    the reference, by the same connectivity and minimum volume, is FN if not one of its voxels is
+    segmented, whatever becomes of predicted components that are too small: a lesion that only such
+    ones touch is neither TP nor FN.
+
+    Args:
+        segmented: voxels that are lesion by the network (X, Y, Z) bool.
+        grid: the grid of both arrays.
+        reference: the true lesions (X, Y, Z), not zero inside.
+        minimum_volume: components must be larger than this, in mm³.
+
+    Returns:
+        Labels (X, Y, Z) int32 and their instances by label: first the predicted, then the missed.
+
+    Raises:
+        InputError: if an array is not on the grid.
+    """
+    _require_shape("segmented", segmented, grid)
+    labels = components(segmented, grid.voxel_volume, minimum_volume)
     predicted = int(labels.max(initial=0))
     if reference is None:
         return labels, _measure(labels, ["predicted"] * predicted, grid)
@@ -108,7 +128,7 @@ def segment(
     kinds: list[Kind] = ["TP" if hit else "FP" for hit in touched]
 
     true_labels = components(mask, grid.voxel_volume, minimum_volume)
-    missed = np.bincount(true_labels[lesion], minlength=true_labels.max(initial=0) + 1) == 0
+    missed = np.bincount(true_labels[segmented], minlength=true_labels.max(initial=0) + 1) == 0
     missed[0] = False
     appended = np.where(missed, predicted + np.cumsum(missed), 0).astype(np.int32)
     labels = np.maximum(labels, appended[true_labels])  # the missed are disjoint from the predicted

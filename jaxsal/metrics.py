@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.lesions import MINIMUM_VOLUME, Instance, segment
+from jaxsal.lesions import MINIMUM_VOLUME, Instance, label_lesions
 
 LESION_LOAD = 0.001
 """Share of lesion voxels r in a volume to which the normalised Dice is scaled (Raina et al.)."""
@@ -139,8 +139,7 @@ def count_lesions(
     Raises:
         InputError: a mask is not on the grid.
     """
-    certain = (prediction != 0).astype(np.float32)
-    _, instances = segment(certain, 1.0, grid, reference, minimum_volume)
+    _, instances = label_lesions(prediction != 0, grid, reference, minimum_volume)
     return LesionCounts.of(instances)
 
 

@@ -189,6 +189,11 @@ class Model:
         x, y, z = np.max(extents, axis=0).tolist()
         return x, y, z
 
+    @property
+    def probability(self) -> str:
+        """How probabilities come of logits: "softmax" over the channels, or "sigmoid" of each."""
+        return self.outputs.probability if self.outputs else "softmax"
+
     def lesion_output(self, target: int | str | None = None) -> int:
         """The output channel of the lesion class.
 

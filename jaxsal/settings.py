@@ -15,6 +15,7 @@ from jaxsal.errors import InputError
 Aggregate = Literal["max", "mean", "sum"]
 NoiseScale = Literal["range", "absolute"]
 Windows = Literal["monai", "nnunet"]
+DomainRule = Literal["threshold", "argmax"]
 
 CamMethod = Literal["gradcam", "gradcam++"]
 Derivation = Literal["closed-form", "exact", "stochastic"]
@@ -31,6 +32,7 @@ FIELDS = ("sliding", "whole")
 LEVELS = ("instance", "class")
 METHODS = ("smoothgrad", "gradcam++", "gradcam")
 WINDOWS: tuple[Windows, ...] = get_args(Windows)
+DOMAIN_RULES: tuple[DomainRule, ...] = get_args(DomainRule)
 OUTPUTS = ("table", "cropped", "full")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 FEWEST_SAMPLES = 5  # before a standard error is believed
@@ -45,6 +47,8 @@ class PredictSettings:
         roi: window size in voxels per axis.
         overlap: share of a window that the next one covers again.
         threshold: lesion probability at and above which a voxel is lesion; None: the model's.
+        domain: which voxels are lesion. "threshold": those whose lesion probability reaches it;
+            "argmax": those where lesion is the most probable of the network's classes.
         target: output channel of the lesion class; None: the model's.
         minimum_volume: components must be larger than this, in mm³.
         windows: whose rules place and weight them, "monai" or "nnunet"; see
@@ -57,6 +61,7 @@ class PredictSettings:
     roi: tuple[int, int, int] = (96, 96, 96)
     overlap: float = 0.25
     threshold: float | None = None
+    domain: DomainRule = "threshold"
     target: int | None = None
     minimum_volume: float = 5.0
     windows: Windows = "monai"
@@ -65,6 +70,12 @@ class PredictSettings:
     def __post_init__(self) -> None:
         _one_of("field", self.field, FIELDS)
         _one_of("windows", self.windows, WINDOWS)
+        _one_of("domain", self.domain, DOMAIN_RULES)
+        if self.domain == "argmax" and self.threshold is not None:
+            raise InputError(
+                "the domain argmax takes the most probable class, whatever its probability: leave "
+                f"out the threshold, or the domain; got the threshold {self.threshold}"
+            )
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"threshold must be between 0 and 1, got {self.threshold}")
         if not 0 <= self.minimum_volume < math.inf:

@@ -71,8 +71,17 @@ def make_scan(folder: Path, seed: int = SEED) -> TinyScan:
 
 def make_model(scan: TinyScan) -> Model:
     """A random U-Net whose threshold lets a few components of the scan pass as lesions."""
+    model = random_model(2)
+    logits = np.asarray(sliding_window(model, roi=ROI)(scan.image), np.float64)
+    evidence = logits[..., 1] - logits[..., 0]
+    threshold = 1 / (1 + np.exp(-np.quantile(evidence, 0.995)))
+    return Model(model.config, model.parameters, CHANNELS, float(threshold))
+
+
+def random_model(outputs: int) -> Model:
+    """A random U-Net of so many output channels."""
     config = UNetConfig.from_arguments(
-        {"in_channels": 2, "out_channels": 2, "channels": [4, 6, 8], "strides": [2, 2]}
+        {"in_channels": 2, "out_channels": outputs, "channels": [4, 6, 8], "strides": [2, 2]}
         | {"norm": "batch"}
     )
     rng = np.random.default_rng(SEED)
@@ -81,11 +90,7 @@ def make_model(scan: TinyScan) -> Model:
         values, kind = rng.standard_normal(shape), name.rpartition(".")[2]
         scale = 1 / np.sqrt(np.prod(shape[:-1])) if kind == "kernel" else 0.1
         parameters[name] = scale * values + (kind in ("var", "scale"))
-    model = Model(config, parameters, CHANNELS)
-    logits = np.asarray(sliding_window(model, roi=ROI)(scan.image), np.float64)
-    evidence = logits[..., 1] - logits[..., 0]
-    threshold = 1 / (1 + np.exp(-np.quantile(evidence, 0.995)))
-    return Model(config, parameters, CHANNELS, float(threshold))
+    return Model(config, parameters, CHANNELS)
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
             if evaluation.reason:
                 bar.say(f"{evaluation.entry.id} FAILED: {' '.join(evaluation.reason.split())}")
             bar.count(len(done), len(entries), "scans")
-    return _deliver(options, done, len(everything))
+    return _deliver(options, done, len(everything), thresholds or [])
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -94,6 +94,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--store writes what --tune-threshold finds: give both")
     if options.tune_threshold and options.threshold is not None:
         raise InputError("give --threshold or --tune-threshold, not both")
+    if options.tune_threshold and options.domain == "argmax":
+        raise InputError("--domain argmax has no threshold: leave it or --tune-threshold out")
     if options.store and options.model.is_dir() and not os.access(options.model, os.W_OK):
         raise InputError(f"{options.model} cannot be written to: leave out --store")
     if options.out is None:
@@ -113,30 +115,41 @@ def _check_tables(paths: Sequence[Path], options: argparse.Namespace) -> None:
             raise InputError(f"{path} exists: give another name, or a table's with --overwrite")
 
 
-def _deliver(options: argparse.Namespace, done: Sequence[Evaluation], scans: int) -> int:
-    """Prints, writes and stores what was found; returns the exit status."""
+def _deliver(
+    options: argparse.Namespace, done: Sequence[Evaluation], scans: int, tried: Sequence[float]
+) -> int:
+    """Prints, writes and stores what was found; returns the exit status.
+
+    Args:
+        options: of the command.
+        done: what became of each scan.
+        scans: their number, those without a reference included.
+        tried: the thresholds to choose from; none if it is not to be chosen.
+    """
     from jaxsal.evaluation.cohort import best_threshold, tuning_curve
 
     good = [each for each in done if each.scores]
     if not good:
         print("no scan could be evaluated")
         return _NO_SCAN
-    curve = tuning_curve(good)
-    threshold = best_threshold(curve)
-    thresholds = tables.curve_rows(curve, len(good)) if options.tune_threshold else []
-    if thresholds:
-        tables.show_curve(thresholds, threshold)
+    curve = tuning_curve(good, tried)
+    best = best_threshold(curve) if curve else None
+    thresholds = tables.curve_rows(curve, len(good))
+    if best is not None:
+        tables.show_curve(thresholds, best)
         print()
-    rows = tables.scan_rows(done, threshold)
+    used = next(iter(good[0].scores)) if best is None else best
+    rows = tables.scan_rows(done, used)
     tables.show_scans(rows)
-    print(f"\n{len(good)} of {scans} scan{'' if scans == 1 else 's'}, threshold {threshold:g}")
-    cohort = _show_cohort([each.scores[threshold] for each in good])
-    _print_notes(len(good), threshold, list(curve))
+    rule = "domain argmax" if used is None else f"threshold {used:g}"
+    print(f"\n{len(good)} of {scans} scan{'' if scans == 1 else 's'}, {rule}")
+    cohort = _show_cohort([each.scores[used] for each in good])
+    _print_notes(len(good), best, tried)
     if options.out is not None:
         written = tables.write(options.out, rows, cohort, thresholds)
         print(f"tables: {', '.join(map(str, written))}")
-    if options.store:
-        _store(options.model, threshold)
+    if options.store and best is not None:
+        _store(options.model, best)
     return _FAILED_SCANS if len(good) < len(done) else 0
 
 
@@ -156,13 +169,13 @@ def _store(model: Path, threshold: float) -> None:
     print(f"{model} now has the threshold {threshold:g}")
 
 
-def _print_notes(scans: int, threshold: float, tried: Sequence[float]) -> None:
+def _print_notes(scans: int, threshold: float | None, tried: Sequence[float]) -> None:
     """How the figures are to be read."""
     from jaxsal.bootstrap import FEWEST_SCANS
 
     if scans < FEWEST_SCANS:
         print(f"no confidence intervals: they need {FEWEST_SCANS} scans or more")
-    if len(tried) == 1:
+    if threshold is None or len(tried) == 1:
         return
     print(
         f"the threshold {threshold:g} was chosen on these scans, which flatters the figures: "

@@ -36,21 +36,22 @@ _CURVE_COLUMNS = ("threshold", "dice", "ndsc", "tpr", "fdr", "fnr", "f1", "scans
 _WIDE = 1000  # columns, where no terminal bounds them
 
 
-def scan_rows(evaluations: Sequence[Evaluation], threshold: float) -> list[Row]:
-    """A row per scan; of what is not defined, nothing."""
+def scan_rows(evaluations: Sequence[Evaluation], threshold: float | None) -> list[Row]:
+    """A row per scan; of what is not defined, such as a threshold (None), nothing."""
     return [_scan_row(each, threshold) for each in evaluations]
 
 
-def _scan_row(evaluation: Evaluation, threshold: float) -> Row:
+def _scan_row(evaluation: Evaluation, threshold: float | None) -> Row:
     entities = evaluation.entry.entities
-    row = {"scan": evaluation.entry.id, "subject": entities.get("subject", "")}
+    row: Row = {"scan": evaluation.entry.id, "subject": entities.get("subject", "")}
     row["session"] = entities.get("session", "")
     if not evaluation.scores:
         return row | {"reason": " ".join(evaluation.reason.split())}
     scores = evaluation.scores[threshold]
     lesions = scores.lesions
+    row["threshold"] = threshold
     figures = {
-        **{"threshold": threshold, "tp": lesions.tp, "fp": lesions.fp, "fn": lesions.fn},
+        **{"tp": lesions.tp, "fp": lesions.fp, "fn": lesions.fn},
         **scores.figures(),
         **{"predicted_mm3": scores.predicted_mm3, "reference_mm3": scores.reference_mm3},
     }

@@ -45,7 +45,7 @@ def add_parser(commands: Any) -> None:
         if settings.uses_saliency:
             saliency_options.add_smoothgrad(verb)
             shared.add_memory(verb)
-        shared.add_prediction(verb)
+        shared.add_prediction(verb, domains=False)
         shared.add_device(verb)
         verb.set_defaults(run=run)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.errors import InputError
-from jaxsal.settings import FIELDS, PRECISIONS, WINDOWS, PredictSettings
+from jaxsal.settings import DOMAIN_RULES, FIELDS, PRECISIONS, WINDOWS, PredictSettings
 
 if TYPE_CHECKING:
     import jax
@@ -76,8 +76,13 @@ def add_cohort_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_prediction(parser: argparse.ArgumentParser) -> None:
-    """How lesions are found."""
+def add_prediction(parser: argparse.ArgumentParser, *, domains: bool = True) -> None:
+    """How lesions are found.
+
+    Args:
+        parser: gets the options.
+        domains: whether they can be found by another rule than a threshold.
+    """
     defaults = PredictSettings()
     group = parser.add_argument_group("finding lesions")
     group.add_argument(
@@ -86,6 +91,15 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="lesion probability at and above which a voxel is lesion; default: the model's",
     )
+    if domains:
+        group.add_argument(
+            "--domain",
+            choices=DOMAIN_RULES,
+            default=defaults.domain,
+            help="which voxels are lesion: those whose probability reaches the threshold, or, of a "
+            "network with several classes, those where lesion is the most probable one; default: "
+            "%(default)s",
+        )
     group.add_argument(
         "--target",
         type=output_number_or_name,
@@ -206,6 +220,7 @@ def prediction_settings(
     settings = PredictSettings(
         field=field,
         threshold=options.threshold,
+        domain=getattr(options, "domain", PredictSettings.domain),
         minimum_volume=options.minimum_volume,
         mirror=options.mirror,
     )

@@ -48,15 +48,21 @@ def thresholds_between(low: float, high: float, step: float = 0.05) -> list[floa
     return [round(low + i * step, 10) for i in range(math.floor(steps + 1e-6) + 1)]
 
 
-def tuning_curve(evaluations: Sequence[Evaluation]) -> dict[float, dict[str, float]]:
+def tuning_curve(
+    evaluations: Sequence[Evaluation], thresholds: Sequence[float]
+) -> dict[float, dict[str, float]]:
     """What each threshold comes to, of the scans that did not fail.
+
+    Args:
+        evaluations: of the scans, at these thresholds.
+        thresholds: that were tried.
 
     Returns:
         By threshold the means over scans of "dice" and "ndsc", and the lesion-wise rates of all
         lesions together.
     """
     done = [each.scores for each in evaluations if each.scores]
-    return {t: _at_a_threshold([scores[t] for scores in done]) for t in (done or [{}])[0]}
+    return {t: _at_a_threshold([scores[t] for scores in done]) for t in thresholds if done}
 
 
 def _at_a_threshold(scores: Sequence[Scores]) -> dict[str, float]:

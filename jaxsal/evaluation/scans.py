@@ -10,11 +10,12 @@ import numpy as np
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.one_by_one import one_by_one
 from jaxsal.errors import InputError
-from jaxsal.lesions import segment
+from jaxsal.lesions import label_lesions
 from jaxsal.metrics import LesionCounts, dice, normalised_dice
 from jaxsal.model import Model
+from jaxsal.scan.defaults import completed
 from jaxsal.scan.loading import LoadedScan
-from jaxsal.scan.predict import predict_probability
+from jaxsal.scan.predict import predict_voxels
 from jaxsal.settings import PredictSettings
 
 
@@ -47,12 +48,12 @@ class Evaluation:
 
     Attributes:
         entry: the scan.
-        scores: by threshold; none if it failed.
+        scores: by threshold, None for the domain argmax; none if it failed.
         reason: why it failed, else "".
     """
 
     entry: Entry
-    scores: Mapping[float, Scores] = field(default_factory=dict)
+    scores: Mapping[float | None, Scores] = field(default_factory=dict)
     reason: str = ""
 
 
@@ -86,36 +87,32 @@ def evaluate(
         model: the network.
         entries: the scans, each with a reference.
         settings: how lesions are found.
-        thresholds: at which lesions are found; None: at that of the settings, or the model's.
+        thresholds: at which lesions are found; None: as the settings, or the model, say.
 
     Yields:
         What became of each scan, in their order. A scan that cannot be worked with is no error.
     """
-    if thresholds is None:
-        thresholds = [model.threshold if settings.threshold is None else settings.threshold]
+    asked = [completed(settings, model).threshold] if thresholds is None else thresholds
 
-    def scores(entry: Entry, loaded: LoadedScan) -> dict[float, Scores]:
-        return _scores(model, loaded, settings, thresholds)
+    def scores(entry: Entry, loaded: LoadedScan) -> dict[float | None, Scores]:
+        return _scores(model, loaded, settings, asked)
 
     for entry, found, reason in one_by_one(entries, model, scores):
         yield Evaluation(entry, found or {}, reason)
 
 
 def _scores(
-    model: Model, loaded: LoadedScan, settings: PredictSettings, thresholds: Sequence[float]
-) -> dict[float, Scores]:
-    probability = predict_probability(model, loaded, settings)
-    return {t: score(probability, t, loaded, settings.minimum_volume) for t in thresholds}
+    model: Model, loaded: LoadedScan, settings: PredictSettings, thresholds: Sequence[float | None]
+) -> dict[float | None, Scores]:
+    voxels = predict_voxels(model, loaded, settings)
+    return {t: score(voxels.segmented(t), loaded, settings.minimum_volume) for t in thresholds}
 
 
-def score(
-    probability: np.ndarray, threshold: float, loaded: LoadedScan, minimum_volume: float
-) -> Scores:
-    """Compares the lesions at one threshold with the scan's reference.
+def score(segmented: np.ndarray, loaded: LoadedScan, minimum_volume: float) -> Scores:
+    """Compares the lesions that were found with the scan's reference.
 
     Args:
-        probability: of lesion (X, Y, Z).
-        threshold: lesion where probability >= threshold.
+        segmented: voxels that are lesion by the network (X, Y, Z) bool.
         loaded: the scan.
         minimum_volume: lesions must be larger than this, in mm³.
 
@@ -125,7 +122,7 @@ def score(
     reference, grid = loaded.reference, loaded.grid
     if reference is None:
         raise InputError("the scan has no reference mask to compare with")
-    labels, instances = segment(probability, threshold, grid, reference, minimum_volume)
+    labels, instances = label_lesions(segmented, grid, reference, minimum_volume)
     counts = LesionCounts.of(instances)
     found = (labels > 0) & (labels <= counts.tp + counts.fp)  # those that were missed come last
     return Scores(

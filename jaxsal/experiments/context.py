@@ -102,7 +102,7 @@ def _of_scan(
     )
     size = loaded.grid.voxel_volume ** (1 / 3)
     for instance, scored in zip(chosen, scores, strict=True):
-        rows += _step_rows(entry, instance, scored, prediction, size)
+        rows += _step_rows(entry, instance, scored, prediction, study.threshold, size)
     return rows
 
 
@@ -130,7 +130,12 @@ def _lesion_row(entry: Entry, instance: Instance) -> Row:
 
 
 def _step_rows(
-    entry: Entry, instance: Instance, scores: ContextScores, prediction: Prediction, size: float
+    entry: Entry,
+    instance: Instance,
+    scores: ContextScores,
+    prediction: Prediction,
+    threshold: float,
+    size: float,
 ) -> list[Row]:
     inside = prediction.labels[instance.slices] == instance.label
     own = float(prediction.probability[instance.slices][inside].mean())
@@ -141,7 +146,7 @@ def _step_rows(
             "mm": step * size,
             "score": float(score),
             "highest": float(highest),
-            "detected": int(highest >= prediction.threshold),
+            "detected": int(highest >= threshold),
             "scan_score": own,
         }
         for step, (score, highest) in enumerate(zip(scores.mean, scores.highest, strict=True))

@@ -71,8 +71,8 @@ class Original:
     @cached_property
     def suspicious(self) -> np.ndarray:
         """(X, Y, Z) bool: lesions, and what is as probable but too small for one."""
-        probable: np.ndarray = self.prediction.probability >= self.prediction.threshold
-        return self.lesions | probable
+        suspicious: np.ndarray = self.lesions | self.prediction.segmented
+        return suspicious
 
     @property
     def white_matter(self) -> np.ndarray:

@@ -112,9 +112,18 @@ class Study:
 
     @property
     def threshold(self) -> float:
-        """Lesion probability at and above which a voxel is lesion."""
-        own = self.prediction.threshold
-        return self.model.threshold if own is None else own
+        """Lesion probability at and above which a voxel is lesion.
+
+        Raises:
+            InputError: lesions are found by another rule.
+        """
+        threshold = completed(self.prediction, self.model).threshold
+        if threshold is None:
+            raise InputError(
+                "experiments ask whether a threshold is reached, which the domain argmax has not: "
+                "find lesions by a threshold"
+            )
+        return threshold
 
     def lesions(self) -> CohortResults:
         """The maps of all lesions of the cohort: Eq. 3, the signed maximum.

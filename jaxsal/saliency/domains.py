@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from jaxsal.errors import InputError
 from jaxsal.field import LogitField, image_shape
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.maps import CLASS_LEVEL
+from jaxsal.segmentation import most_probable, nothing_segmented
+from jaxsal.settings import DOMAIN_RULES, DomainRule
 from jaxsal.voxels import whole_numbers
 
 
@@ -71,6 +74,35 @@ def wanted_target(field: LogitField, target: int | None) -> int:
     return wanted
 
 
+def domains_of(
+    field: LogitField,
+    image: jax.Array,
+    labels: ArrayLike | None,
+    target: int,
+    rule: DomainRule = "threshold",
+) -> list[Domain]:
+    """What is to be explained: the domains of the labels, or at class level the segmented one.
+
+    Args:
+        field: runs the network.
+        image: (X, Y, Z, C).
+        labels: (X, Y, Z), see `labelled_domains`; None for the class level.
+        target: output channel.
+        rule: which voxels are segmented, see `segmented_domain`.
+
+    Raises:
+        InputError: the labels do not fit the image, or the rule does not go with them.
+    """
+    if labels is None:
+        return segmented_domain(field, image, target, rule)
+    if rule != "threshold":
+        raise InputError(
+            f"labels are the domains to explain; the domain {rule!r} is for the class level, "
+            "without labels"
+        )
+    return labelled_domains(labels, image)
+
+
 def labelled_domains(labels: ArrayLike, image: jax.Array) -> list[Domain]:
     """One domain per positive label of a label map on the image's grid."""
     array = np.asarray(labels)
@@ -82,9 +114,33 @@ def labelled_domains(labels: ArrayLike, image: jax.Array) -> list[Domain]:
     return [Domain(int(v), positions[values == v]) for v in np.unique(values)]
 
 
-def segmented_domain(field: LogitField, image: jax.Array, target: int) -> list[Domain]:
-    """All voxels that the field segments as one domain; none if there are no such voxels."""
-    probability = np.asarray(lesion_probability(field(image), target, field.probability))
-    threshold = 0.5 if field.threshold is None else field.threshold
-    voxels = np.argwhere(probability >= threshold)
-    return [Domain(CLASS_LEVEL, voxels)] if len(voxels) else []
+def segmented_domain(
+    field: LogitField, image: jax.Array, target: int, rule: DomainRule = "threshold"
+) -> list[Domain]:
+    """All voxels that the field segments as one domain; none, with a warning, if there are none.
+
+    Args:
+        field: runs the network.
+        image: (X, Y, Z, C).
+        target: output channel.
+        rule: "threshold": voxels whose probability reaches that of the field, or 0.5; "argmax":
+            those where the channel is the most probable one.
+
+    Raises:
+        InputError: the rule is unknown, or the outputs are no classes to choose the largest of.
+    """
+    if rule not in DOMAIN_RULES:
+        raise InputError(f"domain must be one of {', '.join(DOMAIN_RULES)}; got {rule!r}")
+    logits = np.asarray(field(image))
+    probability = lesion_probability(logits, target, field.probability)
+    threshold = None
+    if rule == "argmax":
+        mask = most_probable(logits, target, field.probability)
+    else:
+        threshold = 0.5 if field.threshold is None else field.threshold
+        mask = probability >= threshold
+    if not mask.any():
+        told = (float(probability.max()), threshold, logits.shape[-1], field.probability)
+        warnings.warn(f"{nothing_segmented(*told)}; there is no map", stacklevel=2)
+        return []
+    return [Domain(CLASS_LEVEL, np.argwhere(mask))]

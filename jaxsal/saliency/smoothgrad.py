@@ -17,8 +17,7 @@ from jaxsal.saliency.domains import (
     checked_devices,
     checked_image,
     checked_target,
-    labelled_domains,
-    segmented_domain,
+    domains_of,
 )
 from jaxsal.saliency.engine import Work, engine_within_memory
 from jaxsal.saliency.items import items_of, voxel_groups
@@ -26,7 +25,7 @@ from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
 from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.noise import noisy_images
 from jaxsal.saliency.progress import OnProgress, Tracker
-from jaxsal.settings import Aggregate, NoiseScale, SmoothGradSettings
+from jaxsal.settings import Aggregate, DomainRule, NoiseScale, SmoothGradSettings
 
 
 def smoothgrad(
@@ -34,6 +33,7 @@ def smoothgrad(
     image: ArrayLike,
     labels: ArrayLike | None = None,
     *,
+    domain: DomainRule = "threshold",
     target: int | None = None,
     aggregate: Aggregate = "max",
     samples: int = 50,
@@ -60,9 +60,12 @@ def smoothgrad(
         field: logits as a function of the image: `whole_volume` or `sliding_window`.
         image: (X, Y, Z, C), normalised as the network expects.
         labels: (X, Y, Z) whole numbers, one lesion domain per positive label. None: class level,
-            the sum over all voxels that the field segments (lesion probability at least the
-            model's threshold, 0.5 for a callable), averaged over n (Eq. 1); it is stored under
-            the label 0, and ``aggregate`` does not apply.
+            the sum over all voxels that the field segments (see ``domain``), averaged over n
+            (Eq. 1); it is stored under the label 0, and ``aggregate`` does not apply. Where no
+            voxel is segmented there is a warning and no map.
+        domain: which voxels are segmented, for the class level. "threshold": those whose lesion
+            probability is at least the model's threshold, 0.5 for a callable; "argmax": those
+            where ``target`` is the most probable of the network's classes.
         target: output channel whose logit is explained; for networks with a single output
             channel, 0 and 1 both mean that one. By default the model's; 1 for a callable.
         aggregate: "max": at each voxel the gradient of largest magnitude, with its sign
@@ -118,6 +121,7 @@ def smoothgrad(
         image,
         labels,
         settings,
+        domain=domain,
         noise_samples=noise_samples,
         devices=devices,
         on_progress=on_progress,
@@ -132,6 +136,7 @@ def smoothgrad_stream(
     labels: ArrayLike | None = None,
     settings: SmoothGradSettings | None = None,
     *,
+    domain: DomainRule = "threshold",
     noise_samples: ArrayLike | None = None,
     devices: Sequence[jax.Device] | None = None,
     on_progress: OnProgress | None = None,
@@ -145,7 +150,12 @@ def smoothgrad_stream(
     chosen = checked_devices(devices)
     tracker = Tracker(on_progress)
     with jax.default_device(chosen[0]):
-        work, domains, settings = _prepared(field, image, labels, settings, noise_samples, chosen)
+        array = checked_image(image)
+        target = checked_target(field, array, settings.target)
+        if labels is None:
+            settings = replace(settings, aggregate="sum")
+        domains = domains_of(field, array, labels, target, domain)
+        work = _prepared(field, array, target, settings, noise_samples, chosen)
         work = replace(work, report=lambda count: tracker.advance(gradients=count))
         tracker.expect(lesions=len(domains))
         return _maps(work, domains, settings, tracker) if domains else iter(())
@@ -153,23 +163,16 @@ def smoothgrad_stream(
 
 def _prepared(
     field: LogitField,
-    image: ArrayLike,
-    labels: ArrayLike | None,
+    image: jax.Array,
+    target: int,
     settings: SmoothGradSettings,
     noise_samples: ArrayLike | None,
     devices: tuple[jax.Device, ...],
-) -> tuple[Work, list[Domain], SmoothGradSettings]:
-    """What is to be done, on which domains, with the settings that apply to them."""
-    image = checked_image(image)
-    target = checked_target(field, image, settings.target)
+) -> Work:
+    """What is to be done, whatever the domains."""
     noisy = noisy_images(image, settings, noise_samples)
-    if labels is None:
-        domains = segmented_domain(field, image, target)
-        settings = replace(settings, aggregate="sum")
-    else:
-        domains = labelled_domains(labels, image)
     x, y, z, channels = image.shape
-    work = Work(
+    return Work(
         field=field,
         target=target,
         noisy=noisy,
@@ -182,7 +185,6 @@ def _prepared(
         squares=settings.standard_error or settings.tolerance is not None,
         tolerance=settings.tolerance,
     )
-    return work, domains, settings
 
 
 def _count(noise_samples: ArrayLike) -> int:

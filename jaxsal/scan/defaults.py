@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
+from jaxsal.segmentation import require_classes
 from jaxsal.settings import PredictSettings, Windows
 from jaxsal.types import Triple
 
@@ -46,8 +47,15 @@ def for_model(
 def completed(settings: PredictSettings, model: Model) -> PredictSettings:
     """The settings as they take effect, with the model's threshold and target where none is given.
 
+    The domain argmax has no threshold.
+
     Raises:
-        InputError: there is no such output, or it must be named.
+        InputError: there is no such output, it must be named, or the outputs are no classes, of
+            which the domain argmax takes the most probable one.
     """
-    threshold = model.threshold if settings.threshold is None else settings.threshold
+    threshold = settings.threshold
+    if settings.domain == "argmax":
+        require_classes(model.config.out_channels, model.probability)
+    elif threshold is None:
+        threshold = model.threshold
     return replace(settings, threshold=threshold, target=model.lesion_output(settings.target))

@@ -16,7 +16,13 @@ from jaxsal.scan.explanations import Explanations, in_effect, maps_of, to_explai
 from jaxsal.scan.loading import Scan, load_scan, warn_of
 from jaxsal.scan.methods import Appearance, appearance
 from jaxsal.scan.output_folder import OutputFolder
-from jaxsal.scan.predict import OnStage, Prediction, find_lesions, write_prediction
+from jaxsal.scan.predict import (
+    OnStage,
+    Prediction,
+    find_lesions,
+    unsegmented,
+    write_prediction,
+)
 from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.results import (
     INSTANCE_COLUMNS,
@@ -60,7 +66,7 @@ def explain(
         warn_of(loaded.notes)
         prediction = find_lesions(model, loaded, prediction_settings)
         wanted = to_explain(prediction, settings)
-        warn_of(wanted.notes)
+        warn_of((*unsegmented(model, prediction), *wanted.notes))
         write_prediction(results, prediction)
         on_stage("explaining")
         rows = [

@@ -70,8 +70,8 @@ def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanation
         if prediction.scan.labels is not None:
             domain = prediction.labels > 0
         else:
-            domain = prediction.probability >= prediction.threshold
-        domain &= inside
+            domain = prediction.segmented
+        domain = domain & inside
         explained = {1: _class_level(prediction, domain)} if domain.any() else {}
         return Explanations(domain.astype(np.int32), explained)
     chosen = select(prediction.instances, settings.labels)

@@ -11,17 +11,39 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.field import LogitField, sliding_window, whole_volume
-from jaxsal.lesions import Instance, given, lesion_probability, segment
+from jaxsal.lesions import Instance, given, label_lesions, lesion_probability
 from jaxsal.model import Model
 from jaxsal.scan.defaults import completed
 from jaxsal.scan.loading import LoadedScan, Scan, load_scan, warn_of
 from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.results import INSTANCE_COLUMNS, Row, instance_row, write_table
+from jaxsal.segmentation import most_probable, nothing_segmented
 from jaxsal.settings import PredictSettings
 from jaxsal.volumes import write_volume
 
 OnStage = Callable[[str], None]  # is told what is being done
+
+
+@dataclass(frozen=True, eq=False)
+class Voxels:
+    """What a network says of each voxel of a scan.
+
+    Attributes:
+        probability: (X, Y, Z) float32, of lesion; 0 outside of the scan's box.
+        most_probable: (X, Y, Z) bool, where lesion is the most probable class; None unless the
+            settings' domain is "argmax".
+    """
+
+    probability: np.ndarray
+    most_probable: np.ndarray | None
+
+    def segmented(self, threshold: float | None) -> np.ndarray:
+        """Which are lesion at a threshold; at None, where lesion is the most probable class."""
+        if threshold is not None:
+            return self.probability >= threshold
+        assert self.most_probable is not None  # there is no threshold for the domain argmax alone
+        return self.most_probable
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +53,17 @@ class Prediction:
     Attributes:
         scan: the scan.
         probability: (X, Y, Z) float32, of lesion; 0 outside of the scan's box.
-        threshold: lesion probability at and above which a voxel is lesion.
+        threshold: lesion probability at and above which a voxel is lesion; None: it is where
+            lesion is the most probable class.
+        segmented: (X, Y, Z) bool, the voxels that are lesion, also in components too small for one.
         labels: (X, Y, Z) int32, 0 for background.
         instances: the lesions.
     """
 
     scan: LoadedScan
     probability: np.ndarray
-    threshold: float
+    threshold: float | None
+    segmented: np.ndarray
     labels: np.ndarray
     instances: list[Instance]
 
@@ -73,6 +98,7 @@ def predict(
         run.saw(loaded.backgrounds)
         warn_of(loaded.notes)
         prediction = find_lesions(model, loaded, settings)
+        warn_of(unsegmented(model, prediction))
         rows = [instance_row(instance) for instance in prediction.instances]
         write_prediction(results, prediction)
         write_table(results.path("instances.tsv"), list(INSTANCE_COLUMNS), rows)
@@ -93,19 +119,29 @@ def find_lesions(model: Model, loaded: LoadedScan, settings: PredictSettings) ->
     Raises:
         InputError: the settings do not fit the model.
     """
-    probability = predict_probability(model, loaded, settings)
-    threshold = model.threshold if settings.threshold is None else settings.threshold
+    voxels = predict_voxels(model, loaded, settings)
+    threshold = completed(settings, model).threshold
+    segmented = voxels.segmented(threshold)
     if loaded.labels is not None:
         labels, instances = loaded.labels, given(loaded.labels, loaded.grid)
     else:
-        labels, instances = segment(
-            probability, threshold, loaded.grid, loaded.reference, settings.minimum_volume
+        labels, instances = label_lesions(
+            segmented, loaded.grid, loaded.reference, settings.minimum_volume
         )
-    return Prediction(loaded, probability, threshold, labels, instances)
+    return Prediction(loaded, voxels.probability, threshold, segmented, labels, instances)
 
 
-def predict_probability(model: Model, loaded: LoadedScan, settings: PredictSettings) -> np.ndarray:
-    """Computes a scan's lesion probability (X, Y, Z) float32; 0 outside of the scan's box.
+def unsegmented(model: Model, prediction: Prediction) -> tuple[str, ...]:
+    """What to say of a scan of which no voxel is segmented; nothing of others."""
+    if prediction.segmented.any() or prediction.scan.labels is not None:
+        return ()
+    highest = float(prediction.probability.max())
+    outputs, kind = model.config.out_channels, model.probability
+    return (nothing_segmented(highest, prediction.threshold, outputs, kind),)
+
+
+def predict_voxels(model: Model, loaded: LoadedScan, settings: PredictSettings) -> Voxels:
+    """Computes a scan's lesion probability and, for the domain argmax, its most probable class.
 
     Raises:
         InputError: the settings do not fit the model.
@@ -115,7 +151,11 @@ def predict_probability(model: Model, loaded: LoadedScan, settings: PredictSetti
     target = model.lesion_output(settings.target)
     probability = np.zeros(loaded.grid.shape, np.float32)
     probability[loaded.box] = lesion_probability(logits, target, field.probability)
-    return probability
+    if settings.domain == "threshold":
+        return Voxels(probability, None)
+    largest = np.zeros(loaded.grid.shape, bool)
+    largest[loaded.box] = most_probable(logits, target, field.probability)
+    return Voxels(probability, largest)
 
 
 def as_run(model: Model, settings: PredictSettings) -> Model:

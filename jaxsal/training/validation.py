@@ -78,7 +78,7 @@ def validate(
             f"none of the {len(done)} scans to validate on can be evaluated; "
             f"{done[0].entry.id}: {done[0].reason}"
         )
-    curve = tuning_curve(good)
+    curve = tuning_curve(good, thresholds)
     threshold = best_threshold(curve)
     at = curve[threshold]
     return Figures(at["dice"], at["ndsc"], at["tpr"], at["fdr"], threshold, len(good))

@@ -26,7 +26,7 @@ from jaxsal.lesions import given
 from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction
 from jaxsal.scan.results import Row
-from jaxsal.volumes import read_labels, read_volume, write_volume
+from jaxsal.volumes import read_labels, read_mask, read_volume, write_volume
 
 Files = dict[str, dict[str, Any]]  # size and SHA-256 by name
 
@@ -70,6 +70,7 @@ class ScanWork:
         grid = prediction.scan.grid
         write_volume(self._path / "probability.nii.gz", prediction.probability, grid)
         write_volume(self._path / "labels.nii.gz", prediction.labels.astype(np.int32), grid)
+        write_volume(self._path / "segmented.nii.gz", prediction.segmented.astype(np.uint8), grid)
         kinds = {instance.label: instance.kind for instance in prediction.instances}
         write_json(self._path / "lesions.json", {"threshold": prediction.threshold, "kinds": kinds})
 
@@ -81,13 +82,14 @@ class ScanWork:
             kept = read_volume(self._path / "probability.nii.gz").data
             probability = loaded.grid.from_file(kept)
             labels = read_labels(self._path / "labels.nii.gz", loaded.grid)
+            segmented = read_mask(self._path / "segmented.nii.gz", loaded.grid)
             instances = [
                 replace(instance, kind=kinds[instance.label])
                 for instance in given(labels, loaded.grid)
             ]
         except (InputError, KeyError, TypeError):
             return None
-        return Prediction(loaded, probability, told["threshold"], labels, instances)
+        return Prediction(loaded, probability, told["threshold"], segmented, labels, instances)
 
     def save_portion(self, number: int, rows: Mapping[int, Row], files: Files) -> None:
         """Records that a portion is done: its rows by label, and its files."""

@@ -19,8 +19,7 @@ from jaxsal.saliency.domains import (
     checked_devices,
     checked_image,
     checked_target,
-    labelled_domains,
-    segmented_domain,
+    domains_of,
 )
 from jaxsal.saliency.gradcam.diagonals import WindowHead
 from jaxsal.saliency.gradcam.head import Head
@@ -30,7 +29,7 @@ from jaxsal.saliency.gradcam.sizes import sizes_on_devices
 from jaxsal.saliency.gradcam.window import PartMap, WindowMaps
 from jaxsal.saliency.maps import warn_unless_finite
 from jaxsal.saliency.progress import OnProgress, Tracker
-from jaxsal.settings import Alignment, Denominator, Derivation, GradCamSettings
+from jaxsal.settings import Alignment, Denominator, Derivation, DomainRule, GradCamSettings
 
 
 def gradcam_plus_plus(
@@ -39,6 +38,7 @@ def gradcam_plus_plus(
     labels: ArrayLike | None = None,
     *,
     layer: str,
+    domain: DomainRule = "threshold",
     target: int | None = None,
     derivatives: Derivation = "closed-form",
     denominator: Denominator = "paper",
@@ -66,8 +66,9 @@ def gradcam_plus_plus(
         model: a `jaxsal.Model`.
         image: (X, Y, Z, C), normalised as the network expects.
         labels: (X, Y, Z) whole numbers, one lesion domain per positive label. None: class level,
-            over all voxels that the field segments, stored under the label 0.
+            over all voxels that the field segments (see ``domain``), stored under the label 0.
         layer: its name (`jaxsal info` lists them), or the source's module path.
+        domain: which voxels are segmented, for the class level, as in `jaxsal.smoothgrad`.
         target: output channel whose logits are explained; for networks with a single output
             channel, 0 and 1 both mean that one. By default the model's.
         derivatives: of second and third order. "closed-form" takes them for zero, which is exact
@@ -114,7 +115,14 @@ def gradcam_plus_plus(
         alignment=alignment,
     )
     return heat_maps(
-        model, image, labels, settings, field=field, devices=devices, on_progress=on_progress
+        model,
+        image,
+        labels,
+        settings,
+        domain=domain,
+        field=field,
+        devices=devices,
+        on_progress=on_progress,
     )
 
 
@@ -124,6 +132,7 @@ def gradcam(
     labels: ArrayLike | None = None,
     *,
     layer: str,
+    domain: DomainRule = "threshold",
     target: int | None = None,
     alignment: Alignment = "receptive-field",
     field: LogitField | None = None,
@@ -141,7 +150,14 @@ def gradcam(
         layer=layer, target=target, method="gradcam", memory=memory, alignment=alignment
     )
     return heat_maps(
-        model, image, labels, settings, field=field, devices=devices, on_progress=on_progress
+        model,
+        image,
+        labels,
+        settings,
+        domain=domain,
+        field=field,
+        devices=devices,
+        on_progress=on_progress,
     )
 
 
@@ -151,6 +167,7 @@ def heat_maps(
     labels: ArrayLike | None,
     settings: GradCamSettings,
     *,
+    domain: DomainRule = "threshold",
     pooled: bool = False,
     field: LogitField | None = None,
     devices: Sequence[jax.Device] | None = None,
@@ -174,10 +191,7 @@ def heat_maps(
         target = checked_target(field, checked, settings.target)
         x, y, z, _ = checked.shape
         head = Head(model.function, layer, target)
-        if labels is None:
-            domains = segmented_domain(field, checked, target)
-        else:
-            domains = labelled_domains(labels, checked)
+        domains = domains_of(field, checked, labels, target, domain)
         if not domains:
             return HeatMaps({}, (x, y, z))
         plan = field.layer_plan((x, y, z), np.concatenate([d.voxels for d in domains]))
