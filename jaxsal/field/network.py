@@ -88,7 +88,7 @@ def model_parts(model: Any) -> ModelParts:
     """A model's pure function and parameters, and how its logits are read.
 
     Raises:
-        InputError: it is neither a `jaxsal.Model` nor callable.
+        InputError: it is neither a `jaxsal.Model` nor callable, or of PyTorch.
     """
     if hasattr(model, "function") and hasattr(model, "parameters"):
         outputs = getattr(model, "outputs", None)
@@ -101,6 +101,11 @@ def model_parts(model: Any) -> ModelParts:
         )
     if not callable(model):
         raise InputError(f"a model must be callable on a batch of images, got {type(model)}")
+    if any(ancestor.__module__.startswith("torch.nn.") for ancestor in type(model).__mro__):
+        raise InputError(
+            f"a {type(model).__name__} of PyTorch's cannot be differentiated by JAX: MONAI's UNet, "
+            "DynUNet and SwinUNETR convert with jaxsal_converters.modules.model_from_module"
+        )
     return ModelParts(CallableFunction(model), ())
 
 

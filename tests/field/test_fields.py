@@ -154,6 +154,8 @@ def test_unusable_windows_are_refused(arguments, message):
 def test_what_is_no_model_is_refused():
     with pytest.raises(InputError, match="callable"):
         whole_volume("model.pth")
+    with pytest.raises(InputError, match=r"a Conv3d of PyTorch's .*modules\.model_from_module"):
+        whole_volume(torch.nn.Conv3d(2, 2, 1))
 
 
 def test_an_image_without_channels_is_refused():
