@@ -79,8 +79,8 @@ def test_regions_must_be_named_where_there_are_several(tiny_model: Model) -> Non
     with pytest.raises(InputError, match=r"whole, core.*--target"):
         settings(regions)
     assert settings(regions, target="core").target == 1
-    single = replace(tiny_model, outputs=Outputs(("whole",), "sigmoid"))
-    assert settings(single).target == 0
+    with pytest.raises(InputError, match="2 outputs and each needs a name; got 1: whole"):
+        replace(tiny_model, outputs=Outputs(("whole",), "sigmoid"))
 
 
 def test_regions_have_a_probability_of_their_own() -> None:
