@@ -6,14 +6,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import torch
 
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.swin_unetr_config import OLD_MERGING
-from jaxsal_converters.monai import MonaiNetwork, random_batch
+from jaxsal_converters.comparison import random_batch, relative_difference
+from jaxsal_converters.monai import MonaiNetwork
 from jaxsal_converters.networks import MONAI_NETWORKS
 from jaxsal_converters.state_dict import as_arrays
 
@@ -151,8 +151,7 @@ def _verify(network: torch.nn.Module, model: Model) -> None:
     with torch.no_grad():
         given = torch.from_numpy(np.moveaxis(batch, -1, 1).copy()).to(example)
         expected = np.moveaxis(network(given).float().cpu().numpy(), 1, -1)
-    difference = np.abs(np.asarray(model(jnp.asarray(batch))) - expected).max()
-    relative = float(difference / np.abs(expected).max())
+    relative = relative_difference(model, batch, expected)
     if not relative <= TOLERANCE:
         raise InputError(
             f"the {type(network).__name__}'s logits differ from the conversion's by {relative:.2g} "

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.files import file_checksum
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig
+from jaxsal_converters.bundle import Source, read_bundle
+from jaxsal_converters.comparison import random_batch, relative_difference
 from jaxsal_converters.config_file import read_config_file
 from jaxsal_converters.outputs import name_outputs
-from jaxsal_converters.state_dict import State, read_state_dict, select_network
-
-_LEAST_SIZE = 16  # voxels per axis of the random input that networks are compared on
+from jaxsal_converters.state_dict import State, some_of
+from jaxsal_converters.weights import Weights, read_network
 
 Converted = tuple[NetworkConfig, dict[str, jax.Array], list[str]]
 
@@ -39,6 +39,7 @@ class MonaiNetwork:
         aliases: MONAI's module paths -> our layers.
         restate: our constructor arguments -> those with which the installed MONAI computes the
             same.
+        renamed: the entries of older versions of MONAI by the newer ones' keys.
     """
 
     name: str
@@ -47,6 +48,7 @@ class MonaiNetwork:
     convert: Callable[[State, Mapping[str, Any]], Converted]
     aliases: Callable[[Any], dict[str, str]]
     restate: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    renamed: Callable[[State], State] = dict
 
 
 def convert_checkpoint(
@@ -58,67 +60,96 @@ def convert_checkpoint(
     channels: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
     target: int | str | None = None,
+    weights: Weights | None = None,
 ) -> tuple[Model, list[str]]:
-    """Converts a checkpoint.
+    """Converts a checkpoint, or a bundle of MONAI's.
 
     Args:
         network: what it holds.
-        source: the file that ``torch.save`` wrote.
-        config_file: JSON of MONAI's constructor arguments, those that the checkpoint does not
-            show or all of them.
+        source: the file that ``torch.save`` wrote, or a bundle's folder.
+        config_file: MONAI's constructor arguments in JSON or YAML, those that nothing else shows
+            or all of them; or a configuration of a bundle.
         threshold: lesion probability at and above which a voxel is lesion.
         channels: a name per input channel.
         outputs: a name per output channel.
         target: number or name of the lesion's output channel.
+        weights: which ones, where a file holds raw and averaged ones; None: the usual ones.
 
     Returns:
-        The model, and a sentence for everything that was assumed.
+        The model, and a sentence for everything that was assumed or one has to know.
 
     Raises:
         InputError: the files or arguments do not make a network.
     """
-    given = read_config_file(config_file) if config_file is not None else {}
-    state = read_state_dict(source)
+    told = _told(network, source)
+    given = read_config_file(config_file, network.class_name) if config_file is not None else {}
+    notes: list[str] = []
+    entries, outside = read_network(told.checkpoint, network.key_pattern, weights, notes)
     try:
-        entries, _, outside = select_network(state, network.key_pattern)
-        config, parameters, assumptions = network.convert(entries, given)
+        arguments = {**told.arguments, **given}
+        config, parameters, assumptions = network.convert(network.renamed(entries), arguments)
     except InputError as error:
-        raise InputError(f"{source}: {error}") from error
+        raise InputError(f"{told.checkpoint}: {error}") from error
+    assumptions = [*notes, *assumptions]
     if outside:
-        assumptions.append(f"left out, not of the network: {', '.join(outside)}")
+        assumptions.append(f"left out, not of the network: {some_of(outside)}")
     if threshold is None:
         threshold = 0.5
         assumptions.append("threshold: 0.5; set it with --threshold")
+    channels = channels or _fitting("channels", told.channels, config.in_channels, assumptions)
     if channels is None:
         channels = [f"channel{c}" for c in range(config.in_channels)]
         assumptions.append(f"channel names: {' '.join(channels)}; name them with --channels")
-    named = name_outputs(config.out_channels, outputs, target, assumptions)
-    provenance = {
-        "file": Path(source).name,
-        "sha256": file_checksum(source),
-        "converter": network.name,
-        "assumptions": assumptions,
-    }
+    outputs = outputs or _fitting("outputs", told.outputs, config.out_channels, assumptions)
+    named = name_outputs(config.out_channels, outputs, target, assumptions, told.probability)
     model = Model(
         config=config,
         parameters=parameters,
         channels=tuple(channels),
         threshold=threshold,
         aliases=network.aliases(config),
-        source=provenance,
+        source={
+            "file": told.checkpoint.name,
+            "sha256": file_checksum(told.checkpoint),
+            "converter": network.name,
+            "assumptions": assumptions,
+        },
         outputs=named,
+        roi=told.roi,
+        overlap=told.overlap,
     )
     return model, assumptions
 
 
-def verify_checkpoint(network: MonaiNetwork, model: Model, source: str | Path) -> float:
+def _told(network: MonaiNetwork, source: str | Path) -> Source:
+    """The checkpoint with what a bundle around it says."""
+    path = Path(source)
+    return read_bundle(path, network.class_name) if path.is_dir() else Source(path)
+
+
+def _fitting(
+    what: str, names: Sequence[str] | None, count: int, notes: list[str]
+) -> Sequence[str] | None:
+    """A bundle's names, unless the network has another number of channels."""
+    if names is None or len(names) == count:
+        return names
+    notes.append(
+        f"{what}: the bundle names {len(names)}, {' '.join(names)}, and the network has {count}; "
+        f"its names are left out, --{what} gives others"
+    )
+    return None
+
+
+def verify_checkpoint(
+    network: MonaiNetwork, model: Model, source: str | Path, weights: Weights | None = None
+) -> float:
     """As `verify`, reading the checkpoint that the model was converted from.
 
     Raises:
         InputError: as `verify`, or the checkpoint cannot be read.
     """
-    state, _, _ = select_network(read_state_dict(source), network.key_pattern)
-    return verify(network, model, model.config.to_arguments(), state)
+    state, _ = read_network(_told(network, source).checkpoint, network.key_pattern, weights)
+    return verify(network, model, model.config.to_arguments(), network.renamed(state))
 
 
 def verify(
@@ -141,40 +172,47 @@ def verify(
     """
     batch = random_batch(model, seed)
     expected = _monai_logits(network, arguments, state, batch)
-    difference = np.abs(np.asarray(model(jnp.asarray(batch))) - expected).max()
-    return float(difference / np.abs(expected).max())
+    return relative_difference(model, batch, expected)
 
 
-def random_batch(model: Model, seed: int = 0) -> np.ndarray:
-    """Standard normal numbers (1, X, Y, Z, C) of a small size that the network takes."""
-    size = [
-        fixed or divisor * max(2, -(-_LEAST_SIZE // divisor))
-        for fixed, divisor in zip(model.config.fixed_size, model.divisor, strict=True)
-    ]
-    return np.random.default_rng(seed).standard_normal((1, *size, len(model.channels)), "f4")
+def require_monai() -> Any:
+    """The module of MONAI's networks.
+
+    Raises:
+        InputError: MONAI is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module("monai.networks.nets")
+    except ImportError as error:
+        raise InputError(
+            "comparing with MONAI needs it installed: pip install monai, or leave --verify out"
+        ) from error
+
+
+def _without_shared(missing: Sequence[str], network: Any, loaded: Mapping[str, Any]) -> list[str]:
+    """Missing entries, but for counters, and for those that are another name of a loaded one."""
+    places = {key: tensor.data_ptr() for key, tensor in network.state_dict().items()}
+    filled = {places[key] for key in loaded if key in places}
+    counted = (key for key in missing if not key.endswith("num_batches_tracked"))
+    return [key for key in counted if places[key] not in filled]
 
 
 def _monai_logits(
     kind: MonaiNetwork, arguments: Mapping[str, Any], state: State, batch: np.ndarray
 ) -> np.ndarray:
     """MONAI's logits (B, X, Y, Z, K) of a batch (B, X, Y, Z, C)."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import torch
+    nets = require_monai()
+    import torch
 
-            nets = import_module("monai.networks.nets")
-    except ImportError as error:
-        raise InputError(
-            "comparing with MONAI needs it installed: pip install monai, or leave --verify out"
-        ) from error
     try:
         network = getattr(nets, kind.class_name)(**kind.restate(arguments))
         tensors = {key: torch.from_numpy(value.copy()) for key, value in state.items()}
         missing = network.load_state_dict(tensors, strict=False).missing_keys
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"MONAI cannot build this network: {error}") from error
-    absent = [key for key in missing if not key.endswith("num_batches_tracked")]
+    absent = _without_shared(missing, network, tensors)
     if absent:
         raise InputError(f"MONAI's network has entries that the checkpoint lacks: {absent[:3]}")
     try:

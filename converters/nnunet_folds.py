@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxsal.errors import InputError
-from jaxsal_converters.state_dict import State, as_arrays, read_checkpoint
+from jaxsal_converters.checkpoint_file import read_checkpoint
+from jaxsal_converters.state_dict import State, as_arrays
 
 CHECKPOINTS = ("final", "best", "latest")
 """What a fold can hold, as ``checkpoint_<kind>.pth``; of several the first is taken.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from jaxsal.errors import InputError
 from jaxsal.preprocessing import Normalisation, Outputs, Preprocessing
 from jaxsal.types import Triple
+from jaxsal_converters.channel_names import fit_names
 
 _OVERLAP = 0.5  # nnU-Net's tile_step_size
 _SCHEMES = {
@@ -89,10 +89,7 @@ def channel_names(dataset: Mapping[str, Any]) -> tuple[str, ...]:
             'dataset.json must list channels by number, "channel_names": {"0": "FLAIR"}; it has '
             f"{listed!r}"
         )
-    fit = [re.sub(r"[^\w.-]+", "_", name).strip("_.-") or "channel" for name in names]
-    if len({name.casefold() for name in fit}) < len(fit):
-        fit = [f"{name}_{c}" for c, name in enumerate(fit)]
-    return tuple(fit)
+    return fit_names(names)
 
 
 def read_outputs(dataset: Mapping[str, Any]) -> Outputs:

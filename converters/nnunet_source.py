@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.errors import InputError
@@ -13,6 +12,7 @@ from jaxsal.model import Model
 from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal.nets.settings import Setting
 from jaxsal.types import Triple
+from jaxsal_converters.comparison import random_batch, relative_difference
 from jaxsal_converters.nnunet_architecture import ACTIVATIONS, NORMS
 from jaxsal_converters.nnunet_folder import read_plans, training_folder
 from jaxsal_converters.nnunet_folds import choose_checkpoints, read_fold
@@ -113,12 +113,11 @@ def verify_nnunet(
     assert isinstance(model.config, NNUNetConfig)
     folder = training_folder(Path(results), configuration)
     axes = spatial_axes(read_plans(folder)[0])
-    batch = _random_batch(model)
+    batch = random_batch(model)
     paths = choose_checkpoints(folder, folds, checkpoint).paths
     members = [read_fold(path).entries for path in paths]
     expected = np.mean([source_logits(model.config, e, batch, axes) for e in members], axis=0)
-    difference = np.abs(np.asarray(model(jnp.asarray(batch))) - expected).max()
-    return float(difference / np.abs(expected).max())
+    return relative_difference(model, batch, expected)
 
 
 def source_logits(
@@ -138,9 +137,3 @@ def source_logits(
     with torch.no_grad():
         logits = network(torch.from_numpy(batch.transpose(0, 4, *order).copy())).numpy()
     return np.ascontiguousarray(logits.transpose(0, *(2 + a for a in axes), 1))
-
-
-def _random_batch(model: Model, seed: int = 0) -> np.ndarray:
-    """A small batch (1, X, Y, Z, C) of standard normal numbers that the model takes."""
-    size = [divisor * max(2, -(-16 // divisor)) for divisor in model.divisor]
-    return np.random.default_rng(seed).standard_normal((1, *size, len(model.channels)), "f4")

@@ -13,7 +13,7 @@ from jaxsal_converters.monai import MonaiNetwork, convert_checkpoint, verify, ve
 from jaxsal_converters.rules import apply_rules
 from jaxsal_converters.state_dict import State
 from jaxsal_converters.unet_architecture import infer_arguments
-from jaxsal_converters.unet_keys import KEY_PATTERN, aliases, parameter_rules
+from jaxsal_converters.unet_keys import KEY_PATTERN, aliases, parameter_rules, renamed
 
 
 def convert(
@@ -36,7 +36,7 @@ def convert(
     return config, apply_rules(parameter_rules(config), state), assumptions
 
 
-UNET = MonaiNetwork("unet", "UNet", KEY_PATTERN, convert, aliases)
+UNET = MonaiNetwork("unet", "UNet", KEY_PATTERN, convert, aliases, renamed=renamed)
 convert_unet = partial(convert_checkpoint, UNET)
 verify_unet = partial(verify_checkpoint, UNET)
 verify = partial(verify, UNET)

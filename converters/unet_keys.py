@@ -19,18 +19,33 @@ decoder.i.refine       P(i).2.1
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from jaxsal.nets.registry import layer_names, parameter_shapes
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal_converters.rules import LEAVES, Rule, plain_rule
+from jaxsal_converters.state_dict import State
 
 KEY_PATTERN = r"model\.(?:0|1\.submodule|2)\."  # how every key of a bare network begins
+_OLD = re.compile(r"(?<=\.)(norm|act)(?=\.)")
+_NEW = {"norm": "adn.N", "act": "adn.A"}
 
 
 def level_path(level: int) -> str:
     """MONAI's path of the module that holds this level and all below it."""
     return "model" + ".1.submodule" * level
+
+
+def renamed(state: State) -> State:
+    """The entries of MONAI 0.3 and older by its newer keys.
+
+    Until then, norm and activation were modules of their own beside the convolution: ``….norm``
+    and ``….act`` instead of ``….adn.N`` and ``….adn.A``.
+    """
+    if any(".adn." in key for key in state):
+        return dict(state)
+    return {_OLD.sub(lambda m: _NEW[m[1]], key): value for key, value in state.items()}
 
 
 def parameter_rules(config: UNetConfig) -> dict[str, Rule]:

@@ -32,18 +32,29 @@ def add_parser(commands: Any) -> None:
 
 def _add_monai(networks: Any, name: str, class_name: str) -> None:
     parser = networks.add_parser(name, help=f"MONAI's {class_name}")
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="file that torch.save wrote")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="file that torch.save wrote, or the folder of a MONAI bundle",
+    )
     parser.add_argument(
         "--config",
         type=Path,
-        metavar="JSON",
+        metavar="FILE",
         help=f"arguments of monai.networks.nets.{class_name} that the checkpoint's shapes do not "
-        "show",
+        "show, in JSON or YAML; or a configuration of a MONAI bundle, such as inference.json",
     )
     parser.add_argument(
         "--verify",
         action="store_true",
         help="with MONAI installed: print the largest difference of logits on random input",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("raw", "ema"),
+        help="which ones, where a file holds averages over training (EMA) beside the raw weights; "
+        "default: those that the program which wrote it reads",
     )
     parser.add_argument(
         "--outputs",
@@ -130,10 +141,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def run_monai(options: argparse.Namespace) -> None:
     """Converts a network of MONAI's."""
     try:
-        from jaxsal_converters.monai import convert_checkpoint, verify_checkpoint
+        from jaxsal_converters.monai import (
+            convert_checkpoint,
+            require_monai,
+            verify_checkpoint,
+        )
         from jaxsal_converters.networks import MONAI_NETWORKS
     except ModuleNotFoundError as error:
         raise _not_installed(error) from error
+    if options.verify:
+        require_monai()
     network = MONAI_NETWORKS[options.network]
     model, assumptions = convert_checkpoint(
         network,
@@ -143,10 +160,11 @@ def run_monai(options: argparse.Namespace) -> None:
         channels=options.channels,
         outputs=options.outputs,
         target=options.target,
+        weights=options.weights,
     )
     _say_assumptions(assumptions)
     if options.verify:
-        difference = verify_checkpoint(network, model, options.source)
+        difference = verify_checkpoint(network, model, options.source, options.weights)
         print(f"largest difference of logits to MONAI's, relative to the largest: {difference:.2e}")
     _save(model, options)
 
@@ -198,7 +216,7 @@ def _not_installed(error: ModuleNotFoundError) -> InputError:
 
 def _say_assumptions(assumptions: list[str]) -> None:
     for assumption in assumptions:
-        print(f"assumed: {assumption}")
+        print(f"note: {assumption}")
 
 
 def _save(model: Model, options: argparse.Namespace) -> None:

@@ -70,6 +70,17 @@ def test_convert_writes_a_model_that_computes_what_monai_computes(
     assert "\naxes: RAS\nvoxel size: 1 × 1 × 1.2 mm\nnormalisation: z-score over what" in said
 
 
+def test_convert_refuses_to_verify_without_monai_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
+    command = ["convert", "unet", str(tmp_path / "absent.pth"), "--out", str(tmp_path / "model")]
+    assert main([*command, "--verify"]) == 2
+    assert "pip install monai" in capsys.readouterr().err
+    assert main(command) == 2
+    assert "absent.pth does not exist" in capsys.readouterr().err
+
+
 def test_convert_keeps_the_target_for_all_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

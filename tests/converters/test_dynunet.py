@@ -107,6 +107,26 @@ def test_every_layout_of_the_entries_gives_the_same_network(keeps: Any) -> None:
         np.testing.assert_array_equal(others[name], value)
 
 
+@pytest.mark.parametrize("keeps", LAYOUTS.values(), ids=LAYOUTS)
+def test_verify_needs_no_duplicates(tmp_path: Path, keeps: Any) -> None:
+    kept = {key: value for key, value in tensors().items() if keeps(key)}
+    path = written(tmp_path / "a.pth", kept)
+    model, _ = convert_checkpoint(DYNUNET, path)
+    assert verify_checkpoint(DYNUNET, model, path) < 1e-5
+    assert verify(DYNUNET, model, PLAIN, arrays()) < 1e-5
+
+
+def test_verify_still_misses_what_is_stored_nowhere() -> None:
+    config, parameters, _ = convert(arrays())
+    state = {key: value for key, value in arrays().items() if "bottleneck.conv1" not in key}
+    lost = "skip_layers.next_layer.next_layer.conv1.conv.weight"
+    del state[lost]
+    with pytest.raises(
+        InputError, match=r"lacks: \['bottleneck\.conv1\.conv\.weight', 'skip_layers"
+    ):
+        verify(DYNUNET, Model(config, parameters, ("a", "b")), PLAIN, state)
+
+
 def test_duplicates_that_differ_are_refused() -> None:
     state = arrays()
     key = "skip_layers.next_layer.upsample.transp_conv.conv.weight"

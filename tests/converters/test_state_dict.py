@@ -1,7 +1,8 @@
-"""Checkpoints are read as tensors only, whatever they are wrapped in; all else is refused."""
+"""Checkpoints are read as tensors only, whatever they are wrapped in; all else is passed over."""
 
 from __future__ import annotations
 
+import argparse
 import collections
 import hashlib
 import os
@@ -16,7 +17,9 @@ import torch
 
 from jaxsal.errors import InputError
 from jaxsal.files import file_checksum
-from jaxsal_converters.state_dict import read_checkpoint, read_state_dict, select_network
+from jaxsal_converters.checkpoint_file import read_checkpoint
+from jaxsal_converters.state_dict import select_network
+from jaxsal_converters.weights import read_network
 
 TENSORS = {"model.0.weight": torch.arange(6.0).reshape(2, 3), "model.0.bias": torch.ones(2)}
 
@@ -29,6 +32,11 @@ class Payload:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, (f"touch {self.marker}",)
+
+
+def read_state_dict(path: Path, notes: list[str] | None = None) -> dict[str, np.ndarray]:
+    """All tensors of a state dict, whatever their names."""
+    return read_network(path, "", notes=notes)[0]
 
 
 def written(path: Path, content: Any) -> Path:
@@ -85,10 +93,49 @@ def test_numbers_of_numpy_that_training_programs_log_are_let_through(
     assert read_checkpoint(path)["best"] == kind(1)
 
 
-def test_arrays_of_numpy_are_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.pth", {**TENSORS, "history": np.ones(3)})
-    with pytest.raises(InputError, match=r"more than tensors.*_reconstruct"):
-        read_state_dict(path)
+class Configuration(dict[str, Any]):
+    """As OmegaConf's: a mapping of a class of its own, with a state."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        raise AssertionError("was restored")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Configuration, (), {"content": dict(self)}
+
+
+@pytest.mark.parametrize("new_form", [True, False])
+def test_all_but_tensors_and_plain_values_is_passed_over(tmp_path: Path, new_form: bool) -> None:
+    """As Lightning's hyper-parameters hold it."""
+    tensors = collections.OrderedDict(
+        {
+            "half": torch.tensor([0.5, -2.0], dtype=torch.float16),
+            "brain": torch.tensor([0.25, 3.0], dtype=torch.bfloat16),
+            "turned": torch.arange(6.0).reshape(2, 3).T,
+            "part": torch.arange(10)[3:7],
+            "empty": torch.ones(0, 3),
+            "learnt": torch.nn.Parameter(torch.ones(2, 2)),
+            "no axis": torch.tensor(7.0),
+        }
+    )
+    tensors._metadata = {"version": 1}  # type: ignore[attr-defined]  # as state dicts have it
+    foreign = {
+        "path": Path("data"),
+        "namespace": argparse.Namespace(rate=0.1, loss=torch.nn.L1Loss()),
+        "configuration": Configuration(spacing=[1.0, 2.0]),
+        "history": np.ones(3),
+        "names": {"flair", "t1"},
+        "function": os.path.join,
+    }
+    path = tmp_path / "a.ckpt"
+    content = {"state_dict": tensors, "hyper_parameters": foreign, "epoch": 3, "files": [Path("a")]}
+    torch.save(content, path, _use_new_zipfile_serialization=new_form)
+    notes: list[str] = []
+    state = read_state_dict(path, notes)
+    assert state.keys() == tensors.keys()
+    for key, tensor in tensors.items():
+        np.testing.assert_array_equal(state[key], tensor.detach().float().numpy())
+    assert notes[0].startswith("passed over, neither tensors nor plain values: pathlib.PosixPath, ")
+    assert read_checkpoint(path)["epoch"] == 3
 
 
 @pytest.mark.parametrize("form", ["zip", "old", "pickle"])
@@ -97,11 +144,13 @@ def test_nothing_in_a_malicious_checkpoint_is_executed(tmp_path: Path, form: str
     content = {**TENSORS, "extra": Payload(marker)}
     if form == "pickle":
         path.write_bytes(pickle.dumps({"extra": Payload(marker)}))
+        with pytest.raises(InputError, match="no PyTorch"):
+            read_state_dict(path)
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
-    message = "no PyTorch" if form == "pickle" else r"more than tensors.*system.*state_dict"
-    with pytest.raises(InputError, match=message):
-        read_state_dict(path)
+        notes: list[str] = []
+        assert read_state_dict(path, notes).keys() == TENSORS.keys()
+        assert "posix.system" in notes[0]
     assert not marker.exists()
     if form == "pickle":
         pickle.loads(path.read_bytes())
@@ -112,7 +161,7 @@ def test_nothing_in_a_malicious_checkpoint_is_executed(tmp_path: Path, form: str
 
 def test_pickled_modules_are_refused_with_the_way_out(tmp_path: Path) -> None:
     path = written(tmp_path / "module.pth", torch.nn.Linear(2, 2))
-    with pytest.raises(InputError, match=r"torch\.save\(network\.state_dict\(\)"):
+    with pytest.raises(InputError, match=r"a torch\.nn.*Linear.*torch\.save\(network\.state_dict"):
         read_state_dict(path)
 
 

@@ -16,6 +16,7 @@ from jaxsal.checkpoints import load_model, save_model
 from jaxsal.errors import InputError
 from jaxsal.files import file_checksum
 from jaxsal.model import Model
+from jaxsal_converters.modules import model_from_module
 from jaxsal_converters.unet import convert, convert_unet, verify, verify_unet
 
 PLAIN: dict[str, Any] = {
@@ -82,6 +83,24 @@ def test_order_of_norm_and_activation_is_not_read_from_sorted_entries() -> None:
     config, _, assumptions = convert(dict(sorted(arrays().items())))
     assert config.adn_ordering == "NDA"
     assert any("adn_ordering" in assumption for assumption in assumptions)
+
+
+def test_entries_named_as_monai_03_did_give_the_same_network(tmp_path: Path) -> None:
+    """Norm and activation were modules of their own, beside the convolution."""
+    changes = {"num_res_units": 2}
+    old = {
+        key.replace(".adn.N.", ".norm.").replace(".adn.A.", ".act."): value
+        for key, value in tensors(changes).items()
+    }
+    assert "model.0.conv.unit0.norm.running_mean" in old
+    torch.save(old, tmp_path / "old.pth")
+    model, _ = convert_unet(tmp_path / "old.pth")
+    _, parameters, _ = convert(arrays(changes))
+    assert model.parameters.keys() == parameters.keys()
+    for name, value in parameters.items():
+        np.testing.assert_array_equal(model.parameters[name], value)
+    assert verify_unet(model, tmp_path / "old.pth") < 1e-5
+    assert verify(model, {**PLAIN, **changes}, arrays(changes)) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -221,6 +240,20 @@ def test_verify_sees_a_difference_where_there_is_one() -> None:
     changed = {**parameters, name: parameters[name].at[0, 1, 2, 0, 1].add(0.5)}
     assert verify(Model(config, changed, ("a", "b")), PLAIN, state) > 1e-3
     assert verify(model, {**PLAIN, "adn_ordering": "AND"}, state) > 1e-3
+
+
+def test_a_network_whose_logits_are_zero_everywhere_is_not_called_changed() -> None:
+    network = UNet(**PLAIN).eval()
+    for parameter in network.parameters():
+        parameter.data.zero_()
+    state = {k: v.numpy() for k, v in network.state_dict().items() if "num_batches" not in k}
+    config, parameters, _ = convert(state)
+    message = "logits of 0 everywhere on random input.*not trained, or not loaded"
+    with pytest.raises(InputError, match=message):
+        verify(Model(config, parameters, ("a", "b")), PLAIN, state)
+    with pytest.raises(InputError, match=message):
+        model_from_module(network)
+    assert model_from_module(network, verify=False).config.channels == config.channels
 
 
 def test_verify_says_when_monai_is_missing(

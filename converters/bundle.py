@@ -1,0 +1,158 @@
+"""MONAI's bundles: a folder with a state dict, the architecture, and names of channels.
+
+``models/model.pt`` holds the weights; ``configs/inference.json`` (or ``.yaml``) the network, its
+windows and how probabilities come of logits; ``configs/metadata.json`` what channels and outputs
+are. See MONAI's "bundle specification".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxsal.errors import InputError
+from jaxsal.types import Triple
+from jaxsal_converters.channel_names import fit_names
+from jaxsal_converters.config_file import network_arguments, read_mapping
+
+_METADATA = Path("configs", "metadata.json")
+_NAMES = ("inference", "evaluate", "train")  # of configurations, the first one that is there
+_SUFFIXES = (".json", ".yaml", ".yml")
+_MOST_VALUES = 10_000  # of a configuration that are looked through
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint, and what is said of its network elsewhere.
+
+    Attributes:
+        checkpoint: the file with the weights.
+        arguments: of the network's constructor.
+        channels: a name per input channel; None if nothing is said, as for the following.
+        outputs: a name per output channel.
+        probability: how probabilities come of logits.
+        roi: window size in voxels.
+        overlap: share of a window that the next one covers again.
+    """
+
+    checkpoint: Path
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    channels: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    probability: str = "softmax"
+    roi: Triple | None = None
+    overlap: float | None = None
+
+
+def read_bundle(folder: Path, class_name: str) -> Source:
+    """What a bundle's folder holds.
+
+    Args:
+        folder: of the bundle.
+        class_name: of the network in ``monai.networks.nets``.
+
+    Raises:
+        InputError: it is no bundle, or one of another network, or files in it are damaged.
+    """
+    if not (folder / "configs").is_dir() or not (folder / "models").is_dir():
+        raise InputError(
+            f"{folder} is a folder, but no MONAI bundle, which has the folders configs and models: "
+            "give the file with the weights"
+        )
+    path = _configuration(folder)
+    config = read_mapping(path)
+    metadata = read_mapping(folder / _METADATA) if (folder / _METADATA).is_file() else {}
+    data = metadata.get("network_data_format")
+    roi, overlap = _windows(config)
+    channels = _names(data, "inputs")
+    return Source(
+        checkpoint=_checkpoint(folder / "models"),
+        arguments=network_arguments(config, path, class_name),
+        channels=channels and fit_names(channels),
+        outputs=_names(data, "outputs"),
+        probability=_probability(config),
+        roi=roi,
+        overlap=overlap,
+    )
+
+
+def _configuration(folder: Path) -> Path:
+    files = (folder / "configs" / f"{name}{suffix}" for name in _NAMES for suffix in _SUFFIXES)
+    found = next((path for path in files if path.is_file()), None)
+    if found is None:
+        raise InputError(
+            f"{folder / 'configs'} has none of {', '.join(_NAMES)} (.json or .yaml), one of which "
+            "describes a bundle's network"
+        )
+    return found
+
+
+def _checkpoint(folder: Path) -> Path:
+    usual = folder / "model.pt"
+    others = sorted({*folder.glob("*.pt"), *folder.glob("*.pth")})
+    if usual.is_file() or not others:
+        if not usual.is_file():
+            raise InputError(
+                f"{usual} is missing; weights of a bundle are often not in its repository but "
+                "listed in large_files.yml: download them first"
+            )
+        return usual
+    if len(others) > 1:
+        raise InputError(
+            f"{folder} holds {', '.join(path.name for path in others)} and no model.pt: give the "
+            "file itself, and the bundle's configuration with --config"
+        )
+    return others[0]
+
+
+def _names(data: Any, side: str) -> tuple[str, ...] | None:
+    """Names of the channels, counted from 0, of the one image on this side of the network."""
+    images = data.get(side) if isinstance(data, dict) else None
+    described = list(images.values()) if isinstance(images, dict) else []
+    if len(described) != 1 or not isinstance(described[0], dict):
+        return None
+    listed = described[0].get("channel_def")
+    if not isinstance(listed, dict) or not all(isinstance(n, str) for n in listed.values()):
+        return None
+    names = [listed.get(str(c)) for c in range(len(listed))]
+    known = tuple(name for name in names if name and name.strip())
+    return known if len(known) == len(listed) == len(set(known)) else None
+
+
+def _probability(config: Mapping[str, Any]) -> str:
+    """Sigmoid where the bundle's post-processing takes one of the logits."""
+    activations = (d for d in _described(config) if _class(d) in ("Activations", "Activationsd"))
+    return "sigmoid" if any(d.get("sigmoid") is True for d in activations) else "softmax"
+
+
+def _windows(config: Mapping[str, Any]) -> tuple[Triple | None, float | None]:
+    """Size and overlap of the bundle's sliding window, as far as plain numbers say them."""
+    found = (d for d in _described(config) if _class(d).startswith("SlidingWindowInferer"))
+    inferer: Mapping[str, Any] = next(found, {})
+    roi, overlap = inferer.get("roi_size"), inferer.get("overlap", 0.25)  # MONAI's default
+    sizes = roi if isinstance(roi, list) and len(roi) == 3 else []
+    if not sizes or not all(type(n) is int and n > 0 for n in sizes):
+        return None, None
+    fits = type(overlap) in (int, float) and 0 <= overlap < 1
+    return (sizes[0], sizes[1], sizes[2]), float(overlap) if fits else None
+
+
+def _class(described: Mapping[str, Any]) -> str:
+    return str(described.get("_target_")).rpartition(".")[2]
+
+
+def _described(config: Any) -> Iterator[dict[str, Any]]:
+    """Everything in a configuration that stands for an object, wherever it is."""
+    waiting = [config]
+    for _ in range(_MOST_VALUES):
+        if not waiting:
+            return
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if "_target_" in value:
+                yield value
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)

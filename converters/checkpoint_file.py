@@ -1,0 +1,106 @@
+"""Reading PyTorch checkpoints as tensors only: nothing in a file is ever executed.
+
+A checkpoint is a pickle, which can call any function while it is read. ``weights_only=True`` makes
+PyTorch refuse everything but tensors and plain containers. Numbers of NumPy's, which training
+programs log (nnU-Net's checkpoints always hold some), are let through as well: making one of its
+type and bytes runs nothing else. What PyTorch refuses then is read by `read_inertly`, which passes
+over all else that is in it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.files import require_content
+from jaxsal_converters.saved_tensors import read_inertly
+
+SAVE_PLAIN = 'save it again with torch.save(network.state_dict(), "plain.pth")'
+_SHOWN = 4  # names of what was passed over
+
+
+def read_checkpoint(path: str | Path, notes: list[str] | None = None) -> Any:
+    """All tensors, plain containers, numbers and text of a PyTorch checkpoint.
+
+    Args:
+        path: of the file.
+        notes: takes a sentence if anything else was passed over.
+
+    Returns:
+        What was saved; a tensor is a ``torch.Tensor`` or a `LazyTensor`, and what was passed over a
+        `Skipped`.
+
+    Raises:
+        InputError: the file is missing, no PyTorch checkpoint, or truncated; or torch is not
+            installed.
+    """
+    path = Path(path)
+    _check_file(path)
+    return _load(path, [] if notes is None else notes)
+
+
+def _check_file(path: Path) -> None:
+    require_content(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; a PyTorch checkpoint is expected")
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; a PyTorch checkpoint (.pth, .pt) is expected")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; a PyTorch checkpoint is expected")
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = {Path(name).name for name in archive.namelist()}
+    if "constants.pkl" in names:
+        raise InputError(
+            f"{path} is a TorchScript archive, which is a program; load it with torch.jit.load "
+            f"and {SAVE_PLAIN}"
+        )
+    if "data.pkl" not in names:
+        raise InputError(f"{path} is a zip archive but no PyTorch checkpoint")
+
+
+def _load(path: Path, notes: list[str]) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(
+            "reading PyTorch checkpoints needs torch: pip install 'jaxsal[convert]'"
+        ) from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        raise InputError(
+            f"torch {torch.__version__} can be made to run code while it reads tensors only "
+            "(CVE-2025-32434): upgrade to torch 2.6 or newer"
+        )
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_numbers()):
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        content, skipped = read_inertly(path)
+        if skipped:
+            more = f" and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
+            notes.append(
+                "passed over, neither tensors nor plain values: "
+                f"{', '.join(skipped[:_SHOWN])}{more}"
+            )
+        return content
+    except Exception as error:  # torch raises many kinds for damaged files
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
+        raise InputError(
+            f"{path} is no PyTorch checkpoint, or is truncated or damaged: {reason}"
+        ) from error
+
+
+def _numpy_numbers() -> list[Any]:
+    """What the pickle of a NumPy number names: its maker, under both of its names, and types."""
+    scalar = np.float64(0).__reduce__()[0]
+    makers = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    kinds = (np.bool_, np.int32, np.int64, np.uint8, np.float16, np.float32, np.float64)
+    return [*makers, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]

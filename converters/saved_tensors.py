@@ -1,0 +1,205 @@
+"""The two forms of file that ``torch.save`` writes, read without executing anything of them."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal_converters.inert_pickle import InertUnpickler, Storage, TensorRecord
+
+# PyTorch's class -> its dtype, of what state dicts hold
+_DTYPES = {
+    **{"FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16"},
+    **{"BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32"},
+    **{"ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8"},
+    "BoolStorage": "bool",
+}
+_ZIP_HEADER = struct.Struct("<26xHH")  # of an entry, before its name
+_COUNT = {False: struct.Struct("<q"), True: struct.Struct(">q")}  # by whether it is big-endian
+_MAGIC = 0x1950A86A20F9469CFC6C  # the older form begins with it, pickled
+_VERSION = 1001
+_MOST_DEEP = 32  # levels of containers; real checkpoints have six
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the bytes of a storage lie in a file."""
+
+    start: int
+    length: int
+
+
+def read_inertly(path: Path) -> tuple[Any, list[str]]:
+    """All tensors and plain values of a checkpoint, and the names of what was passed over.
+
+    Tensors are `LazyTensor`: none is read before it is asked for.
+
+    Raises:
+        InputError: the file is no checkpoint, or damaged.
+    """
+    try:
+        found = (_of_zip if zipfile.is_zipfile(path) else _of_older_form)(path)
+        return _Containers(path, found).anew(found.content), found.skipped
+    except InputError:
+        raise
+    except Exception as error:  # a pickle that is not well-formed raises any kind
+        raise InputError(
+            f"{path} is no PyTorch checkpoint, or is truncated or damaged: {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor in a file.
+
+    Attributes:
+        path: of the file.
+        record: which one it is.
+        place: of its storage; None if the file has none of that name.
+        big_endian: whether its numbers begin with their largest digits.
+    """
+
+    path: Path
+    record: TensorRecord
+    place: Place | None
+    big_endian: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the tensor."""
+        return self.record.shape
+
+    def read(self) -> Any:
+        """The ``torch.Tensor``.
+
+        Raises:
+            InputError: its numbers are of an unknown kind, missing, or not as many as it says.
+        """
+        import torch
+
+        record, size = self.record, _item_size(self.record.storage)
+        dtype = getattr(torch, _DTYPES[record.storage.dtype])
+        if 0 in record.shape:
+            return torch.empty(record.shape, dtype=dtype)
+        content = self._content(size)
+        if self.big_endian:
+            np.frombuffer(content, f"u{size}").byteswap(inplace=True)
+        numbers = torch.frombuffer(content, dtype=dtype)
+        return numbers.as_strided(record.shape, record.strides, record.offset)
+
+    def _content(self, item_size: int) -> bytearray:
+        """The storage's bytes, of which there are enough for the tensor."""
+        storage, place = self.record.storage, self.place
+        if place is None or place.length != storage.size * item_size:
+            raise InputError(f"{self.path}: the storage {storage.key!r} is not as large as it says")
+        if self.record.needed > storage.size:
+            raise InputError(f"{self.path}: a tensor is larger than its storage {storage.key!r}")
+        if place.start + place.length > self.path.stat().st_size:
+            raise InputError(f"{self.path} is truncated: it ends within a tensor")
+        with self.path.open("rb") as file:
+            file.seek(place.start)
+            return bytearray(file.read(place.length))
+
+
+class _Found(NamedTuple):
+    """The pickled object, places of storages by their keys, byte order, and names skipped."""
+
+    content: Any
+    places: Mapping[str, Place]
+    big_endian: bool
+    skipped: list[str]
+
+
+def _of_zip(path: Path) -> _Found:
+    """The form of PyTorch 1.6 and newer: an archive of the pickle and a file per storage."""
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        entries = {info.filename: info for info in archive.infolist()}
+        (pickled,) = (name for name in entries if name.rpartition("/")[2] == "data.pkl")
+        root = pickled.removesuffix("data.pkl")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
+            raise InputError(f"{path} has compressed entries, which torch.save does not write")
+        is_big = f"{root}byteorder" in entries and archive.read(f"{root}byteorder") == b"big"
+        unpickler = InertUnpickler(io.BytesIO(archive.read(pickled)))
+        content, data = unpickler.load(), f"{root}data/"
+        places = {
+            name.removeprefix(data): _place(file, info)
+            for name, info in entries.items()
+            if name.startswith(data)
+        }
+    return _Found(content, places, is_big, list(unpickler.skipped))
+
+
+def _place(file: IO[bytes], info: zipfile.ZipInfo) -> Place:
+    """Where a stored entry's bytes are: after its header, its name and what else stands there."""
+    file.seek(info.header_offset)
+    name, extra = _ZIP_HEADER.unpack(file.read(_ZIP_HEADER.size))
+    return Place(info.header_offset + _ZIP_HEADER.size + name + extra, info.file_size)
+
+
+def _of_older_form(path: Path) -> _Found:
+    """The form before: five pickles, then each storage's count and numbers."""
+    with path.open("rb") as file:
+        if InertUnpickler(file).load() != _MAGIC or InertUnpickler(file).load() != _VERSION:
+            raise InputError(f"{path} is no PyTorch checkpoint")
+        system = InertUnpickler(file).load()
+        unpickler = InertUnpickler(file)
+        content = unpickler.load()
+        keys = InertUnpickler(file).load()
+        sizes = {storage.key: _item_size(storage) for storage in unpickler.storages}
+        is_big = isinstance(system, dict) and system.get("little_endian") is False
+        places, start = {}, file.tell()
+        for key in keys:
+            file.seek(start)
+            (count,) = _COUNT[is_big].unpack(file.read(_COUNT[is_big].size))
+            start += _COUNT[is_big].size
+            places[key] = Place(start, count * sizes[key])
+            start += count * sizes[key]
+    return _Found(content, places, is_big, list(unpickler.skipped))
+
+
+def _item_size(storage: Storage) -> int:
+    """Bytes of one of its numbers."""
+    import torch
+
+    if storage.dtype not in _DTYPES:
+        raise InputError(f"numbers of PyTorch's type {storage.dtype} are not supported")
+    dtype: torch.dtype = getattr(torch, _DTYPES[storage.dtype])
+    return dtype.itemsize
+
+
+class _Containers:
+    """The containers of a checkpoint anew, with a `LazyTensor` in place of each record."""
+
+    def __init__(self, path: Path, found: _Found) -> None:
+        self._path, self._found = path, found
+        self._done: dict[int, Any] = {}  # by identity, since what is shared can be exponential
+
+    def anew(self, value: Any, depth: int = 0) -> Any:
+        """Tuples become lists; other values stay.
+
+        Raises:
+            InputError: containers lie in themselves.
+        """
+        if depth > _MOST_DEEP:
+            raise InputError(f"{self._path} has more than {_MOST_DEEP} containers in each other")
+        if id(value) not in self._done:
+            self._done[id(value)] = self._made(value, depth + 1)
+        return self._done[id(value)]
+
+    def _made(self, value: Any, depth: int) -> Any:
+        if isinstance(value, TensorRecord):
+            place = self._found.places.get(value.storage.key)
+            return LazyTensor(self._path, value, place, self._found.big_endian)
+        if isinstance(value, dict):
+            return {key: self.anew(each, depth) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.anew(each, depth) for each in value]
+        return value
