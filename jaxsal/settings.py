@@ -17,6 +17,7 @@ NoiseScale = Literal["range", "absolute"]
 Windows = Literal["monai", "nnunet"]
 DomainRule = Literal["threshold", "argmax"]
 
+Outcome = Literal["TP", "FP", "FN"]
 CamMethod = Literal["gradcam", "gradcam++"]
 Derivation = Literal["closed-form", "exact", "stochastic"]
 Denominator = Literal["paper", "monai"]
@@ -24,6 +25,7 @@ Alignment = Literal["receptive-field", "half-pixel"]
 
 AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 NOISE_SCALES: tuple[NoiseScale, ...] = get_args(NoiseScale)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 CAM_METHODS: tuple[CamMethod, ...] = get_args(CamMethod)
 DERIVATIVES: tuple[Derivation, ...] = get_args(Derivation)
 DENOMINATORS: tuple[Denominator, ...] = get_args(Denominator)
@@ -147,6 +149,12 @@ class SmoothGradSettings:
                 f"noise must be a level of zero or more, or one per channel; got {self.noise}"
             )
 
+    def gradients(self, voxels: int) -> int:
+        """How many gradients a lesion of so many voxels takes per noisy image, and window."""
+        if self.aggregate != "max":
+            return 1
+        return min(-(-voxels // self.group_size), self.voxels_per_lesion or voxels)
+
     def _check_approximation(self) -> None:
         used = [
             f"{name} {value}"
@@ -239,24 +247,40 @@ class ExplainSettings:
         level: "instance": a map per lesion; "class": one of all segmented voxels, to which
             SmoothGrad's aggregate and its approximations do not apply.
         labels: which lesions to explain; None: all.
+        kinds: which of them, against a reference: TP, FP or FN; None: of any kind.
+        max_voxels: which of them: those of at most so many voxels; None: of any size.
         field: what is differentiated: the sliding window's blended logits, or the whole volume's.
             Lesions are found by the sliding window in any case, as in the published scripts.
         full_grid: write maps on the image's grid rather than cropped.
         pictures: draw a picture of every lesion, and a page over them.
+        portion: lesions are computed, and kept, together until they take this many gradients per
+            noisy image: what an interrupted run has to do again at most, but for larger lesions
+            and for heat maps, of which all are computed together.
     """
 
     saliency: SmoothGradSettings | GradCamSettings = field(default_factory=SmoothGradSettings)
     level: str = "instance"
     labels: tuple[int, ...] | None = None
+    kinds: tuple[Outcome, ...] | None = None
+    max_voxels: int | None = None
     field: str = "sliding"
     full_grid: bool = False
     pictures: bool = True
+    portion: int = 100
 
     def __post_init__(self) -> None:
         _one_of("level", self.level, LEVELS)
         _one_of("field", self.field, FIELDS)
-        if self.level == "class" and self.labels is not None:
-            raise InputError("labels choose lesions; they do not go with the class level")
+        _whole("portion", self.portion)
+        for kind in self.kinds or ():
+            _one_of("kind", kind, OUTCOMES)
+        if self.max_voxels is not None:
+            _whole("max_voxels", self.max_voxels)
+        if self.level == "class" and (self.labels, self.kinds, self.max_voxels) != (None,) * 3:
+            raise InputError(
+                "labels, kinds and a largest number of voxels choose lesions; they do not go with "
+                "the class level"
+            )
         if self.level == "class" and self._is_approximate():
             raise InputError(
                 "voxels_per_lesion and group_size approximate the signed maximum of a lesion; "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.cli import options as shared
+from jaxsal.cli.explain import keeping_lesions
 
 
 def add_parser(commands: Any) -> None:
@@ -28,12 +29,17 @@ def run(options: argparse.Namespace) -> None:
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.demo.run import run_demo
 
-    with shared.computing(options), ProgressBar() as bar:
+    with (
+        shared.computing(options),
+        ProgressBar() as bar,
+        keeping_lesions(options.out / "results"),
+    ):
         results = run_demo(
             options.out,
             precision=options.precision,
             overwrite=options.overwrite,
             on_stage=bar.stage,
             on_progress=bar.update,
+            on_note=bar.say,
         )
     print(f"Open {results / 'index.html'} in a browser; the maps are under {results / 'maps'}.")

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.cli import saliency_options
-from jaxsal.settings import ExplainSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
+
+if TYPE_CHECKING:
+    from jaxsal.cli.progress import ProgressBar
+    from jaxsal.model import Model
+    from jaxsal.scan import Scan
 
 
 def add_parser(commands: Any) -> None:
@@ -17,7 +24,8 @@ def add_parser(commands: Any) -> None:
         "explain",
         help="find the lesions of a scan and map what each of them rests on",
         description="Writes what predict writes, and for every lesion its saliency maps under "
-        "maps/, a picture under pictures/, and index.html over all of them.",
+        "maps/, a picture under pictures/, and index.html over all of them. Says first what that "
+        "takes. Finished lesions are kept when it ends early; the same command goes on after them.",
     )
     shared.add_scan(parser)
     which = parser.add_mutually_exclusive_group()
@@ -47,6 +55,11 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--full-grid", action="store_true", help="write maps on the image's grid, not cropped"
     )
     parser.add_argument("--no-pictures", action="store_true", help="write no pictures and no page")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="find the lesions, say what explaining them takes, and stop; writes nothing",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -54,7 +67,6 @@ def run(options: argparse.Namespace) -> None:
     settings = _settings(options)
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.scan import explain
 
     scan = shared.scan_files(options)
     with shared.computing(options), ProgressBar() as bar:
@@ -62,6 +74,46 @@ def run(options: argparse.Namespace) -> None:
         if options.rematerialise:
             model = model.with_rematerialisation()
         prediction = shared.prediction_settings(options, model)
+        work = _forecast if options.dry_run else _explain
+        lines = work(options, bar, model, scan, prediction, settings)
+    print(shared.channel_files(scan, model.channels))
+    print("\n".join(lines))
+
+
+def _forecast(
+    options: argparse.Namespace,
+    bar: ProgressBar,
+    model: Model,
+    scan: Scan,
+    prediction: PredictSettings,
+    settings: ExplainSettings,
+) -> list[str]:
+    from jaxsal.scan import forecast
+
+    amount, duration = forecast(
+        model,
+        scan,
+        options.out,
+        prediction,
+        settings,
+        overwrite=options.overwrite,
+        on_stage=bar.stage,
+        on_progress=bar.update,
+    )
+    return [str(amount), f"forecast: {duration}"] if duration else [str(amount)]
+
+
+def _explain(
+    options: argparse.Namespace,
+    bar: ProgressBar,
+    model: Model,
+    scan: Scan,
+    prediction: PredictSettings,
+    settings: ExplainSettings,
+) -> list[str]:
+    from jaxsal.scan import explain
+
+    with keeping_lesions(options.out):
         rows = explain(
             model,
             scan,
@@ -71,13 +123,28 @@ def run(options: argparse.Namespace) -> None:
             overwrite=options.overwrite,
             on_stage=bar.stage,
             on_progress=bar.update,
+            on_note=bar.say,
         )
     page = f"open {options.out / 'index.html'}"
-    print(shared.channel_files(scan, model.channels))
-    print(
-        f"{_explained(len(rows), settings)}; "
-        f"{page if settings.pictures else f'results in {options.out}'}"
-    )
+    place = page if settings.pictures else f"results in {options.out}"
+    return [f"{_explained(len(rows), settings)}; {place}"]
+
+
+@contextmanager
+def keeping_lesions(out: Path) -> Iterator[None]:
+    """Says, when it is interrupted, how many finished lesions are kept in the results' folder."""
+    from jaxsal.report.wording import counted
+    from jaxsal.scan.unfinished import Unfinished
+
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        kept = Unfinished(out).lesions
+        if not kept:
+            raise
+        lesions = f"{counted(kept, 'lesion')} {'is' if kept == 1 else 'are'} finished and kept"
+        message = f"interrupted; {lesions}, the same command goes on after them"
+        raise type(interrupt)(message) from interrupt
 
 
 def _explained(count: int, settings: ExplainSettings) -> str:
@@ -91,6 +158,8 @@ def _settings(options: argparse.Namespace) -> ExplainSettings:
         saliency_options.settings(options),
         level=options.level,
         labels=options.labels,
+        kinds=options.kind and tuple(dict.fromkeys(options.kind)),
+        max_voxels=options.max_voxels,
         field=options.field,
         full_grid=options.full_grid,
         pictures=not options.no_pictures,

@@ -18,8 +18,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from jaxsal.report.wording import duration
 from jaxsal.saliency.progress import Progress as Done
 
+_PERIOD = 600.0  # seconds over which the time left is estimated
 _LOG_STEP = 10  # per cent between two lines of a log file
 _logger = logging.getLogger("jaxsal")
 
@@ -96,7 +98,8 @@ class _Bar:
         )
         self._stage = "starting"
         self._changing = threading.Lock()  # notes come from whichever thread compiles
-        self._progress = Progress(*self._begun, console=console)
+        # Of a slow device's batches fewer than two may end within rich's own 30 s.
+        self._progress = Progress(*self._begun, console=console, speed_estimate_period=_PERIOD)
         self._task = self._progress.add_task(self._stage, total=None, counts="")
 
     def start(self) -> None:
@@ -137,12 +140,14 @@ class _Log:
     def start(self) -> None:
         self._started, self._stage, self._next = time.monotonic(), "starting", _LOG_STEP
         self._noted = ""
+        self._first: tuple[int, float] | None = None  # what was done at the first update, and when
 
     def stop(self) -> None:
         pass
 
     def stage(self, name: str) -> None:
         self._stage, self._next, self._noted = name, _LOG_STEP, ""
+        self._first = None
         self.say(name)
 
     def note(self, message: str) -> None:
@@ -151,10 +156,20 @@ class _Log:
             self.say(f"{self._stage}: {message}")
 
     def update(self, done: int, total: int, counts: str) -> None:
+        if self._first is None:
+            self._first = done, time.monotonic()
         share = 100 * done // max(total, 1)
         if share >= self._next:
             self._next = share - share % _LOG_STEP + _LOG_STEP
-            self.say(f"{self._stage}: {share} %, {counts}")
+            self.say(f"{self._stage}: {share} %, {counts}{self._left(done, total)}")
+
+    def _left(self, done: int, total: int) -> str:
+        """Time left, by the time since the first update, which may have had to compile."""
+        first, begun = self._first or (0, 0.0)
+        if done >= total or done <= first:
+            return ""
+        seconds = (time.monotonic() - begun) * (total - done) / (done - first)
+        return f", about {duration(seconds)} left"
 
     def say(self, message: str) -> None:
         hours, seconds = divmod(int(time.monotonic() - self._started), 3600)

@@ -15,6 +15,7 @@ from jaxsal.settings import (
     LEVELS,
     METHODS,
     NOISE_SCALES,
+    OUTCOMES,
     ExplainSettings,
     GradCamSettings,
     SmoothGradSettings,
@@ -64,6 +65,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=_labels,
         metavar="3,7",
         help="which lesions to explain, by their labels in instances.nii.gz; default: all",
+    )
+    group.add_argument(
+        "--kind",
+        nargs="+",
+        choices=OUTCOMES,
+        help="which of them, by what they are against the reference: found (TP), false alarms "
+        "(FP), missed (FN)",
+    )
+    group.add_argument(
+        "--max-voxels",
+        type=int,
+        metavar="N",
+        help="which of them, by size: those of at most N voxels",
     )
     _add_common(parser, group)
 

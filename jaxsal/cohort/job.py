@@ -24,6 +24,7 @@ from jaxsal.scan.defaults import completed
 from jaxsal.scan.explanations import Explanations, in_effect, maps_of, to_explain
 from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.methods import Appearance, appearance
+from jaxsal.scan.portions import together
 from jaxsal.scan.predict import Prediction, find_lesions
 from jaxsal.scan.provenance import model_facts, software
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings, SmoothGradSettings
@@ -203,22 +204,9 @@ def portions(job: Job, instances: Sequence[Instance], wanted: Explanations) -> I
     number = 0
     for index, method in enumerate(job.methods):
         most = job.settings.portion if isinstance(method.saliency, SmoothGradSettings) else None
-        for labels in _together(voxels, most):
+        for labels in together(voxels, most):
             yield Portion(number, index, labels)
             number += 1
-
-
-def _together(voxels: Mapping[int, int], most: int | None) -> Iterator[tuple[int, ...]]:
-    labels: list[int] = []
-    total = 0
-    for label, count in voxels.items():
-        if labels and most is not None and total + count > most:
-            yield tuple(labels)
-            labels, total = [], 0
-        labels.append(label)
-        total += count
-    if labels:
-        yield tuple(labels)
 
 
 def _maps(
@@ -228,7 +216,7 @@ def _maps(
     portion: Portion,
     on_progress: OnProgress,
 ) -> Iterator[tuple[int, Crop]]:
-    part = Explanations(wanted.labels, {label: wanted.maps[label] for label in portion.labels})
+    part = wanted.part(portion.labels)
     method = job.methods[portion.method]
     yield from maps_of(job.model, prediction, part, job.prediction, method, on_progress)
 

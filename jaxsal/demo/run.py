@@ -11,6 +11,7 @@ from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.errors import InputError
 from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan import Scan, explain
+from jaxsal.scan.following import OnNote
 from jaxsal.scan.output_folder import holds_results
 from jaxsal.scan.predict import OnStage
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
@@ -27,6 +28,7 @@ def run_demo(
     overwrite: bool = False,
     on_stage: OnStage = lambda stage: None,
     on_progress: OnProgress | None = None,
+    on_note: OnNote = lambda note: None,
 ) -> Path:
     """Writes a synthetic scan and explains its lesions with the bundled network.
 
@@ -58,6 +60,7 @@ def run_demo(
             overwrite=overwrite,
             on_stage=on_stage,
             on_progress=on_progress,
+            on_note=on_note,
         )
     except BaseException:
         if is_new:  # leave nothing that a second try would stumble over

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nibabel as nib
 import numpy as np
@@ -115,15 +115,20 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         InputError: if the file cannot be written.
     """
     with whole_file(path) as file:
-        figure.savefig(
-            file,
-            format="png",
-            dpi=DPI,
-            facecolor=PAPER,
-            bbox_inches=None,
-            metadata={"Software": "jaxsal"},  # the default names matplotlib's version
-            pil_kwargs={"compress_level": 1},  # a twentieth larger, in 60 % of the time
-        )
+        write_figure(figure, file)
+
+
+def write_figure(figure: Figure, file: IO[bytes]) -> None:
+    """Write a figure as PNG into an open file."""
+    figure.savefig(
+        file,
+        format="png",
+        dpi=DPI,
+        facecolor=PAPER,
+        bbox_inches=None,
+        metadata={"Software": "jaxsal"},  # the default names matplotlib's version
+        pil_kwargs={"compress_level": 1},  # a twentieth larger, in 60 % of the time
+    )
 
 
 def _empty_figure(rows: int) -> Figure:

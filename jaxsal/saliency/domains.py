@@ -103,7 +103,7 @@ def domains_of(
     return labelled_domains(labels, image)
 
 
-def labelled_domains(labels: ArrayLike, image: jax.Array) -> list[Domain]:
+def labelled_domains(labels: ArrayLike, image: jax.Array | np.ndarray) -> list[Domain]:
     """One domain per positive label of a label map on the image's grid."""
     array = np.asarray(labels)
     if array.shape != image.shape[:3]:

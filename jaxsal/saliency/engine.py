@@ -24,7 +24,7 @@ from jaxsal.field import LogitField, pad_image
 from jaxsal.locality import Shapes
 from jaxsal.saliency.accumulation import LesionMap, frame_size
 from jaxsal.saliency.derivative import Derivative, derivative_of
-from jaxsal.saliency.items import Items, points_in_window, window_groups
+from jaxsal.saliency.items import Items, points_in_window, pull_backs, window_groups
 from jaxsal.saliency.memory import GIB, array_bytes, needs_of
 from jaxsal.saliency.portions import power_of_two_within, samples_at_once
 from jaxsal.saliency.programs import Programs, device_mesh
@@ -190,12 +190,11 @@ class Engine:
     @property
     def pull_backs(self) -> int:
         """How many pull-backs one noise sample takes: one per item and window."""
-        return sum(len(group.windows) * len(group.items) for group in self._groups)
+        return int(self._pull_backs.sum())
 
-    def _pull_backs_of(self, lesion: int) -> int:
-        return sum(
-            len(group.windows) * int((group.items.owners == lesion).sum()) for group in self._groups
-        )
+    @cached_property
+    def _pull_backs(self) -> np.ndarray:
+        return pull_backs(self._groups, len(self._lows))
 
     def footprint(self, lesion: int) -> tuple[np.ndarray, np.ndarray]:
         """First position and one past the last (3,) of where a lesion's map can be non-zero."""
@@ -239,7 +238,7 @@ class Engine:
             spared = work.noisy.count - first - count
             for lesion in [i for i, one in active.items() if one.is_complete]:
                 del active[lesion]
-                work.report(spared * self._pull_backs_of(lesion))
+                work.report(spared * int(self._pull_backs[lesion]))
             if not active:
                 break
         return list(maps.values())

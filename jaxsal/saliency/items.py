@@ -102,6 +102,14 @@ def window_groups(plan: WindowPlan, items: Items) -> list[WindowGroup]:
     return sorted(groups, key=lambda group: group.windows)
 
 
+def pull_backs(groups: Sequence[WindowGroup], lesions: int) -> np.ndarray:
+    """(L,) how many pull-backs each lesion takes at one noisy image: one per item and window."""
+    counts = np.zeros(lesions, int)
+    for group in groups:
+        counts += len(group.windows) * np.bincount(group.items.owners, minlength=lesions)
+    return counts
+
+
 def points_in_window(
     plan: WindowPlan, voxels: np.ndarray, items: Items, window: int
 ) -> tuple[np.ndarray, np.ndarray]:

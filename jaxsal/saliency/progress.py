@@ -60,3 +60,31 @@ class Tracker:
             )
             if self._tell is not None:
                 self._tell(self._now)
+
+
+class InParts:
+    """Makes the progress of parts that are computed one after the other that of the whole.
+
+    Args:
+        lesions: of all parts.
+        gradients: of all parts; 0 if each part's are known only when it begins.
+        on_progress: called with the progress of the whole.
+    """
+
+    def __init__(self, lesions: int, gradients: int, on_progress: OnProgress) -> None:
+        self._lesions, self._gradients, self._tell = lesions, gradients, on_progress
+        self._before = self._now = Progress(0, lesions, 0, gradients)
+
+    def begin(self) -> None:
+        """The next part begins."""
+        self._before = self._now
+
+    def __call__(self, part: Progress) -> None:
+        done = self._before.gradients_done + part.gradients_done
+        self._now = Progress(
+            self._before.lesions_done + part.lesions_done,
+            self._lesions,
+            done,
+            max(self._gradients, done - part.gradients_done + part.gradients),
+        )
+        self._tell(self._now)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from jaxsal.devices import default_devices
 from jaxsal.model import Model
-from jaxsal.report.figures import lesion_figure, save_figure
+from jaxsal.report.figures import save_figure
 from jaxsal.report.page import write_page
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan.defaults import completed
-from jaxsal.scan.explanations import Explanations, in_effect, maps_of, to_explain
-from jaxsal.scan.loading import Scan, load_scan, warn_of
+from jaxsal.scan.explanations import in_effect
+from jaxsal.scan.following import Following, OnNote, amount_of, compute_portions, kept_rows
+from jaxsal.scan.loading import Scan
 from jaxsal.scan.methods import Appearance, appearance
 from jaxsal.scan.output_folder import OutputFolder
-from jaxsal.scan.predict import (
-    OnStage,
-    Prediction,
-    find_lesions,
-    unsegmented,
-    write_prediction,
-)
+from jaxsal.scan.pictures import lesion_picture
+from jaxsal.scan.portions import Portions, find_portions
+from jaxsal.scan.predict import OnStage, Prediction, write_prediction
 from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.results import (
     INSTANCE_COLUMNS,
@@ -33,6 +33,7 @@ from jaxsal.scan.results import (
     write_maps,
     write_table,
 )
+from jaxsal.scan.unfinished import Unfinished, identity_of
 from jaxsal.settings import ExplainSettings, PredictSettings
 
 
@@ -46,8 +47,25 @@ def explain(
     overwrite: bool = False,
     on_stage: OnStage = lambda stage: None,
     on_progress: OnProgress | None = None,
+    on_note: OnNote = lambda note: None,
 ) -> list[Row]:
     """Finds and explains a scan's lesions; writes what `predict` does, and maps and pictures.
+
+    Lesions that are finished when it ends early, in whatever way, are kept in the folder; the same
+    call goes on after them, and maps, table and pictures are the same, byte by byte.
+
+    Args:
+        model: the network.
+        scan: the files.
+        out: folder for the results.
+        prediction_settings: how lesions are found.
+        settings: which of them are explained, and how.
+        overwrite: replace the results of an earlier run in the folder, and what an interrupted run
+            of other settings or files kept there.
+        on_stage: called with what is being done.
+        on_progress: called as gradients are computed, with those of all maps.
+        on_note: called with sentences: how many gradients there are, before the first; then how
+            long they take.
 
     Returns:
         The rows of the table, one per explained lesion.
@@ -60,42 +78,71 @@ def explain(
     shown = appearance(settings, model.channels)
     with OutputFolder(out, overwrite=overwrite) as results:
         run = RunRecord("explain", model, scan.roles(model.channels))
-        on_stage("finding lesions")
-        loaded = load_scan(scan, model)
-        run.saw(loaded.backgrounds)
-        warn_of(loaded.notes)
-        prediction = find_lesions(model, loaded, prediction_settings)
-        wanted = to_explain(prediction, settings)
-        warn_of((*unsegmented(model, prediction), *wanted.notes))
-        write_prediction(results, prediction)
-        on_stage("explaining")
-        rows = [
-            _write_one(results, model, prediction, wanted, label, crop, settings, shown)
-            for label, crop in maps_of(
-                model, prediction, wanted, prediction_settings, settings, on_progress
-            )
-        ]
-        columns = [*INSTANCE_COLUMNS, *shown.table_columns()]
-        write_table(results.path("instances.tsv"), columns, rows)
-        facts = _facts(prediction, prediction_settings, settings)
-        record = run.finished(facts)
-        if settings.pictures:
-            write_page(
-                results.path("index.html"),
-                f"Lesions of {_place(scan.images[0])}",
-                for_reading(rows),
-                [*instance_columns(), *shown.page_columns()],
-                {
-                    "Run": run.summary(),
-                    "Files": run.files(),
-                    "Prediction": facts["prediction"],
-                    "Saliency": facts["saliency"],
-                },
-                scale=shown.scale,
-                level=settings.level,
-            )
-        results.commit(record)
+        unfinished = Unfinished(out)
+        identity = identity_of(run, model, prediction_settings, settings)
+        with unfinished.opened(identity, overwrite=overwrite):
+            portions = find_portions(model, scan, prediction_settings, settings, on_stage)
+            prediction = portions.prediction
+            run.saw(prediction.scan.backgrounds)
+            write_prediction(results, prediction)
+            asked = settings.saliency.memory
+            now = asked or default_budget(default_devices())
+            before = unfinished.go_on(portions.wanted.domains, now)
+            on_stage("explaining")
+            following = Following(on_progress, on_note)
+            rows = _rows(portions.within(asked or before), unfinished, following, shown)
+            unfinished.hand_over(results)
+            columns = [*INSTANCE_COLUMNS, *shown.table_columns()]
+            write_table(results.path("instances.tsv"), columns, rows)
+            facts = _facts(prediction, prediction_settings, settings)
+            record = run.finished(facts)
+            if settings.pictures:
+                _write_page(results, scan, run, facts, rows, shown, settings.level)
+            results.commit(record)
+            unfinished.discard()
     return rows
+
+
+def _rows(
+    portions: Portions, unfinished: Unfinished, following: Following, shown: Appearance
+) -> list[Row]:
+    """The rows of all lesions; the maps and pictures of those that are not kept are written."""
+    rows = kept_rows(portions, unfinished)
+    amount = amount_of(portions, rows)
+    if amount.rows or amount.kept:
+        following.on_note(str(amount))
+
+    def finish(number: int, maps: Iterator[tuple[int, Crop]]) -> None:
+        rows[number] = [_write_one(unfinished, portions, one, crop, shown) for one, crop in maps]
+        unfinished.keep(number, rows[number])
+
+    compute_portions(portions, dict(rows), amount, following, shown, finish)
+    return [row for number in sorted(rows) for row in rows[number]]
+
+
+def _write_page(
+    results: OutputFolder,
+    scan: Scan,
+    run: RunRecord,
+    facts: dict[str, dict[str, Any]],
+    rows: list[Row],
+    shown: Appearance,
+    level: str,
+) -> None:
+    write_page(
+        results.path("index.html"),
+        f"Lesions of {_place(scan.images[0])}",
+        for_reading(rows),
+        [*instance_columns(), *shown.page_columns()],
+        {
+            "Run": run.summary(),
+            "Files": run.files(),
+            "Prediction": facts["prediction"],
+            "Saliency": facts["saliency"],
+        },
+        scale=shown.scale,
+        level=level,
+    )
 
 
 def _place(path: Path) -> str:
@@ -113,35 +160,18 @@ def _facts(
 
 
 def _write_one(
-    results: OutputFolder,
-    model: Model,
-    prediction: Prediction,
-    wanted: Explanations,
-    label: int,
-    crop: Crop,
-    settings: ExplainSettings,
-    shown: Appearance,
+    unfinished: Unfinished, portions: Portions, label: int, crop: Crop, shown: Appearance
 ) -> Row:
     """Writes one map and its picture; returns its row of the table."""
-    explained = wanted.maps[label]
+    explained, settings = portions.wanted.maps[label], portions.settings
+    grid, labels = portions.prediction.scan.grid, portions.wanted.labels
     names = [f"maps/{explained.stem}_{name}" for name in shown.files]
     for ending, part in parts_of(crop):
-        paths = [results.path(f"{name}{ending}.nii.gz") for name in names]
-        write_maps(paths, prediction.scan.grid, part, full_grid=settings.full_grid)
-    row: Row = {**explained.row, **shown.row(crop, wanted.labels == label)}
+        paths = [unfinished.path(f"{name}{ending}.nii.gz") for name in names]
+        write_maps(paths, grid, part, full_grid=settings.full_grid)
+    row: Row = {**explained.row, **shown.row(crop, labels == label)}
     if settings.pictures:
         row["picture"] = f"pictures/{explained.stem}.png"
-        figure = lesion_figure(
-            prediction.scan.image,
-            wanted.labels,
-            None if settings.level == "class" else label,
-            crop.values,
-            crop.origin,
-            prediction.scan.grid,
-            model.channels,
-            f"{explained.title}{shown.subtitle}",
-            shown.units,
-            shown.scale,
-        )
-        save_figure(figure, results.path(row["picture"]))
+        figure = lesion_picture(portions, label, crop, shown)
+        save_figure(figure, unfinished.path(row["picture"]))
     return row

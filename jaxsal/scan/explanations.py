@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +48,15 @@ class Explanations:
     maps: dict[int, Explained]
     notes: tuple[str, ...] = ()
 
+    def part(self, labels: Sequence[int]) -> Explanations:
+        """Only these labels of it."""
+        return Explanations(self.labels, {label: self.maps[label] for label in labels})
+
+    @property
+    def domains(self) -> np.ndarray:
+        """(X, Y, Z) int32, the labels that are explained."""
+        return np.where(np.isin(self.labels, list(self.maps)), self.labels, 0)
+
 
 def in_effect(
     settings: ExplainSettings, prediction_settings: PredictSettings, model: Model
@@ -74,7 +83,12 @@ def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanation
         domain = domain & inside
         explained = {1: _class_level(prediction, domain)} if domain.any() else {}
         return Explanations(domain.astype(np.int32), explained)
-    chosen = select(prediction.instances, settings.labels)
+    chosen = [
+        lesion
+        for lesion in select(prediction.instances, settings.labels)
+        if (settings.kinds is None or lesion.kind in settings.kinds)
+        and (settings.max_voxels is None or lesion.voxels <= settings.max_voxels)
+    ]
     notes: tuple[str, ...] = ()
     unseen = {i.label for i in chosen} - set(np.unique(prediction.labels[inside]).tolist())
     if unseen:
@@ -99,14 +113,13 @@ def maps_of(
 ) -> Iterator[tuple[int, Crop]]:
     """Each wanted label with its map."""
     field_settings = replace(prediction_settings, field=settings.field)
-    labels = np.where(np.isin(wanted.labels, list(wanted.maps)), wanted.labels, 0)
     box = prediction.scan.box
     model = as_run(model, field_settings)
     crops = compute_maps(
         model,
         make_field(model, field_settings),
         prediction.scan.image[box],
-        labels[box],
+        wanted.domains[box],
         settings,
         on_progress,
     )

@@ -44,7 +44,7 @@ class OutputFolder:
         self._made: list[Path] = []
 
     def __enter__(self) -> OutputFolder:
-        self._check()
+        self.check()
         try:
             self._make_folder()
             self._staging = open_staging(self.folder)
@@ -102,7 +102,7 @@ class OutputFolder:
         checksums = dict(zip(names, map(file_checksum, files), strict=True))
         with whole_file(self.path(RECORD)) as file:
             file.write((json.dumps({**record, "files": checksums}, indent=2) + "\n").encode())
-        self._check()  # another run may have ended meanwhile
+        self.check()  # another run may have ended meanwhile
         retired = [
             (self.folder / name, self._staging_folder / EARLIER / name) for name in self._earlier()
         ]
@@ -133,7 +133,8 @@ class OutputFolder:
             with suppress(OSError):
                 path.rmdir()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises what entering the block does if the folder cannot take results; writes nothing."""
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file; give a folder for the results")
         if not self.folder.is_dir() or not self._visible():

@@ -62,6 +62,15 @@ class RunRecord:
         """The input files, by what each is taken for."""
         return {role: entry["file"] for role, entry in self._inputs.items()}
 
+    def identity(self) -> dict[str, Any]:
+        """What results depend on besides settings, ready for JSON: wherever the files lie."""
+        return {
+            "jaxsal": __version__,
+            "precision": self._model.precision,
+            "model": model_facts(self._model),
+            "inputs": {role: entry["sha256"] for role, entry in self._inputs.items()},
+        }
+
     def finished(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The whole record, ready for JSON."""
         return {

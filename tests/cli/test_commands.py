@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -191,6 +192,40 @@ def test_explain_tells_what_it_explained(
     assert capsys.readouterr().out.splitlines()[1].startswith(said)
 
 
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(
+    tmp_path: Path, scan: TinyScan, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["explain", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path / "out")]
+    assert main([*command, "--samples", "1", "--labels", "3", "--dry-run"]) == 0
+    _, amount, forecast = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\d+ gradients \(1 noisy image\) for 1 lesion of \d+ voxels", amount)
+    assert re.fullmatch(r"forecast: about .+, likely .+ to .+", forecast)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_an_interrupted_explanation_says_what_is_kept(
+    kept: int,
+    tmp_path: Path,
+    scan: TinyScan,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def explain(*_: object, **__: object) -> None:
+        folder = tmp_path / ".jaxsal-unfinished"
+        folder.mkdir()
+        (folder / "portion-00000.json").write_text(json.dumps({"rows": kept * [{}]}))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxsal.scan.explain", explain)
+    command = ["explain", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
+    assert main(command) == 130
+    said = capsys.readouterr().err
+    assert ("2 lesions are finished and kept, the same command goes on" in said) == bool(kept)
+    assert ("no results were written" in said) == (not kept)
+
+
 def test_termination_is_an_interruption_and_leaves_nothing(
     tmp_path: Path,
     scan: TinyScan,
@@ -258,6 +293,8 @@ OPTIONS = {
     "--seed 4": {"seed": 4},
     "--labels 3": {"labels": (3,)},
     "--labels 7,3": {"labels": (7, 3)},
+    "--kind TP FN TP": {"kinds": ("TP", "FN")},
+    "--max-voxels 50": {"max_voxels": 50},
     "--field whole": {"field": "whole"},
     "--voxels-per-lesion 200": {"voxels_per_lesion": 200},
     "--group-size 8": {"group_size": 8},
@@ -344,9 +381,12 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
         **asdict(default),
         "level": "instance",
         "labels": None,
+        "kinds": None,
+        "max_voxels": None,
         "field": "sliding",
         "full_grid": False,
         "pictures": True,
+        "portion": 100,
         "finding_field": "sliding",
         "target": 1,
         "out": Path("results"),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -27,10 +28,15 @@ from tiny import (
 
 import jaxsal
 from jaxsal.errors import InputError
+from jaxsal.grid import Grid
+from jaxsal.lesions import segment
 from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import Progress
 from jaxsal.scan import Scan, explain
+from jaxsal.scan.explanations import to_explain
+from jaxsal.scan.loading import LoadedScan
+from jaxsal.scan.predict import Prediction
 from jaxsal.scan.results import for_reading
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
 
@@ -241,6 +247,35 @@ def test_missed_lesions_are_explained_too(
     expected = api_maps(tiny_model, scan.image, 4 * (load(out / "instances.nii.gz") == 4))
     found = as_dense(map_file(out, 4, "t1"), scan.affine)
     assert_same_map(found, expected.dense(4)[..., 1])
+
+
+@pytest.mark.parametrize(
+    ("choice", "labels"),
+    [
+        ({"kinds": ("FN", "TP")}, [1, 3]),
+        ({"max_voxels": 8}, [2, 3]),
+        ({"kinds": ("FP",), "labels": (1, 2)}, [2]),
+        ({"kinds": ("TP",), "max_voxels": 8}, []),
+    ],
+)
+def test_lesions_are_chosen_by_kind_and_size(choice: dict[str, Any], labels: list[int]) -> None:
+    grid = Grid(SHAPE, np.eye(4))
+    probability, reference = np.zeros(SHAPE), np.zeros(SHAPE, bool)
+    probability[2:5, 2:5, 2:5] = 1  # 27 voxels, found
+    reference[4, 4, 4] = True
+    probability[10:12, 10:12, 10:12] = 1  # 8 voxels, a false alarm
+    reference[15:17, 15:17, 15:17] = True  # 8 voxels, missed
+    found = segment(probability, 0.5, grid, reference)
+    x, y, z = (slice(0, n) for n in SHAPE)
+    scan = LoadedScan(np.ones((*SHAPE, 2), np.float32), grid, (x, y, z), reference)
+    wanted = to_explain(Prediction(scan, probability, 0.5, *found), changed(**choice))
+    assert list(wanted.maps) == labels
+
+
+def test_kinds_need_a_reference(tmp_path: Path, scan: TinyScan, tiny_model: Model) -> None:
+    with pytest.raises(InputError, match="only with a mask of the true lesions"):
+        run(tiny_model, scan.images, tmp_path / "out", kinds=("TP",))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_mean_is_another_map_under_another_name(

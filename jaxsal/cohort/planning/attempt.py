@@ -57,10 +57,7 @@ def units_of(method: ExplainSettings, voxels: int) -> float:
     saliency = method.saliency
     if not isinstance(saliency, SmoothGradSettings):
         return 1
-    if saliency.aggregate != "max":
-        return saliency.samples
-    most = saliency.voxels_per_lesion or voxels
-    return saliency.samples * min(-(-voxels // saliency.group_size), most)
+    return saliency.samples * saliency.gradients(voxels)
 
 
 def settled(compute: Callable[[], T]) -> tuple[T, float, float]:
@@ -186,7 +183,7 @@ class Attempt:
         """Computes maps; keeps some of them, and the sizes of all."""
         self._kept, self._sizes = {}, []
         job, scan, wanted = self.job, self.prediction, self.wanted
-        part = Explanations(wanted.labels, {label: wanted.maps[label] for label in labels})
+        part = wanted.part(labels)
         for label, crop in maps_of(job.model, scan, part, job.prediction, method, on_progress):
             if len(self._kept) < _WRITTEN:
                 self._kept[label] = crop

@@ -1,0 +1,129 @@
+"""What maps will take: how many gradients, which lesion most of them, and how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxsal.compilation import compiling_seconds
+from jaxsal.report.wording import counted, duration
+from jaxsal.saliency.progress import Progress
+from jaxsal.scan.results import Row
+from jaxsal.settings import ExplainSettings, SmoothGradSettings
+
+_FEWEST = 3  # batches, before a pace is believed
+_ELSEWHERE = 0.2  # of the time, by which gradients of other lesions may take longer or shorter
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What is to be computed.
+
+    Attributes:
+        settings: which maps.
+        rows: of the lesions, by label.
+        gradients: of each lesion, by label; of heat maps nothing is known yet.
+        kept: lesions that an earlier run finished.
+    """
+
+    settings: ExplainSettings
+    rows: Mapping[int, Row]
+    gradients: Mapping[int, int]
+    kept: int = 0
+
+    @property
+    def total(self) -> int:
+        """Gradients of all lesions; 0 if nothing is known yet."""
+        return sum(self.gradients.values())
+
+    def __str__(self) -> str:
+        kept = f"going on after {counted(self.kept, 'finished lesion')}: " if self.kept else ""
+        voxels = counted(sum(row["voxels"] for row in self.rows.values()), "voxel")
+        which = f"{counted(len(self.rows), 'lesion')} of {voxels}"
+        if self.settings.level == "class":
+            which = f"one map of {voxels}"
+        saliency = self.settings.saliency
+        if not isinstance(saliency, SmoothGradSettings):
+            return f"{kept}{which}"
+        most = "at most " if saliency.tolerance is not None else ""
+        images = counted(saliency.samples, "noisy image")
+        gradients = f"{most}{counted(self.total, 'gradient')} ({images})"
+        return f"{kept}{gradients} for {which}{self._largest()}"
+
+    def _largest(self) -> str:
+        if len(self.rows) < 2:
+            return ""
+        label = max(self.gradients, key=lambda label: self.gradients[label])
+        row, share = self.rows[label], self.gradients[label] / self.total
+        return (
+            f"; lesion {label} ({row['kind']}, {counted(row['voxels'], 'voxel')}) takes "
+            f"{100 * share:.0f} % of them"
+        )
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds from the beginning to the end, and between which bounds they are likely to be."""
+
+    seconds: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return (
+            f"about {duration(self.seconds)}, likely {duration(self.low)} to {duration(self.high)}"
+        )
+
+
+class Pace:
+    """Forecasts from the first batches how long all of them take; nothing is computed for it.
+
+    Batches during which something was compiled do not count.
+
+    Attributes:
+        beside: seconds that are taken in all by what is no gradient.
+
+    Args:
+        least_seconds: how long the batches that count are to have taken.
+        clock: seconds now.
+    """
+
+    def __init__(
+        self, least_seconds: float = 5.0, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._least, self._clock = least_seconds, clock
+        self.beside = 0.0
+        self._compiled = compiling_seconds()
+        self._began = clock()
+        self._last = self._began, 0, len(self._compiled)
+        self._seconds: list[float] = []
+        self._gradients: list[int] = []
+
+    def __call__(self, progress: Progress) -> Duration | None:
+        """How long all of it takes; None if that is not known yet."""
+        now, done = self._clock(), progress.gradients_done
+        before, done_before, compiled_before = self._last
+        self._last = now, done, len(self._compiled)
+        if len(self._compiled) == compiled_before and done > done_before:
+            self._seconds.append(now - before)
+            self._gradients.append(done - done_before)
+        left, elapsed = progress.gradients - done, now - self._began
+        if not left:
+            return Duration(*3 * [elapsed + self.beside])
+        if len(self._seconds) < _FEWEST or sum(self._seconds) < self._least:
+            return None
+        rest, error = self._rest(left)
+        return Duration(elapsed + rest, elapsed + rest - error, elapsed + rest + error)
+
+    def _rest(self, left: int) -> tuple[float, float]:
+        """Seconds of so many gradients, and two standard errors of them (of a ratio)."""
+        seconds, gradients = np.array(self._seconds), np.array(self._gradients)
+        rate = seconds.sum() / gradients.sum()
+        count = len(seconds)
+        squares = float(((seconds - rate * gradients) ** 2).sum()) * count / (count - 1)
+        spread = 2 * np.sqrt(squares) / seconds.sum()
+        rest = float(rate * left) + self.beside
+        return rest, rest * min(float(np.hypot(spread, _ELSEWHERE)), 0.9)

@@ -1,0 +1,76 @@
+"""Computes the portions of a scan's maps that are not kept, and follows how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.progress import InParts, OnProgress, Progress
+from jaxsal.scan.amount import Amount, Duration, Pace
+from jaxsal.scan.methods import Appearance
+from jaxsal.scan.pictures import picture_seconds
+from jaxsal.scan.portions import Portions
+from jaxsal.scan.results import Row
+from jaxsal.scan.unfinished import Unfinished
+
+OnNote = Callable[[str], None]  # is called with a sentence
+
+
+class Known(Exception):  # noqa: N818
+    """It is known how long all of it takes."""
+
+
+class Following:
+    """Follows the progress of all portions; says how long it takes when that is known."""
+
+    def __init__(
+        self, on_progress: OnProgress | None, on_note: OnNote, *, once: bool = False
+    ) -> None:
+        self.on_note = on_note
+        self.duration: Duration | None = None
+        self._on_progress, self._once = on_progress, once
+        self.pace = Pace()
+
+    def __call__(self, progress: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(progress)
+        if self.duration is not None:
+            return
+        self.duration = self.pace(progress)
+        if self.duration is not None and self._once:
+            raise Known
+        if self.duration is not None and progress.gradients_done < progress.gradients:
+            self.on_note(f"forecast: {self.duration}")
+
+
+def kept_rows(portions: Portions, unfinished: Unfinished) -> dict[int, list[Row]]:
+    """The rows of the portions that are finished, by their numbers."""
+    rows = {number: unfinished.rows(number) for number in range(len(portions.all))}
+    return {number: kept for number, kept in rows.items() if kept is not None}
+
+
+def amount_of(portions: Portions, kept: Mapping[int, list[Row]]) -> Amount:
+    """What is left to be computed."""
+    todo = [labels for number, labels in enumerate(portions.all) if number not in kept]
+    gradients = {label: n for labels in todo for label, n in portions.gradients(labels).items()}
+    maps = portions.wanted.maps
+    rows = {label: maps[label].row for labels in todo for label in labels}
+    return Amount(portions.settings, rows, gradients, sum(map(len, kept.values())))
+
+
+def compute_portions(
+    portions: Portions,
+    kept: Mapping[int, list[Row]],
+    amount: Amount,
+    following: Following,
+    shown: Appearance,
+    finish: Callable[[int, Iterator[tuple[int, Crop]]], None],
+) -> None:
+    """Computes the portions that are not kept."""
+    if portions.settings.pictures and amount.rows:
+        following.pace.beside = len(amount.rows) * picture_seconds(portions, shown)
+    progress = InParts(len(amount.rows), amount.total, following)
+    for number, labels in enumerate(portions.all):
+        if number not in kept:
+            progress.begin()
+            finish(number, portions.maps(labels, progress))

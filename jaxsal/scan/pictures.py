@@ -1,0 +1,47 @@
+"""The picture of a lesion's map."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxsal.report.figures import lesion_figure, write_figure
+from jaxsal.saliency.maps import Crop
+from jaxsal.scan.methods import Appearance
+from jaxsal.scan.portions import Portions
+
+
+def lesion_picture(portions: Portions, label: int, crop: Crop, shown: Appearance) -> Figure:
+    """Draws a lesion's map.
+
+    Args:
+        portions: the scan and what is explained of it.
+        label: of the lesion.
+        crop: its map.
+        shown: how maps appear.
+    """
+    explained, scan = portions.wanted.maps[label], portions.prediction.scan
+    return lesion_figure(
+        scan.image,
+        portions.wanted.labels,
+        None if portions.settings.level == "class" else label,
+        crop.values,
+        crop.origin,
+        scan.grid,
+        portions.model.channels,
+        f"{explained.title}{shown.subtitle}",
+        shown.units,
+        shown.scale,
+    )
+
+
+def picture_seconds(portions: Portions, shown: Appearance) -> float:
+    """How long a picture takes: that of a lesion with an empty map, drawn and thrown away."""
+    label = next(iter(portions.wanted.maps))
+    empty = Crop(np.zeros((1, 1, 1, len(shown.maps)), np.float32), (0, 0, 0), 0)
+    began = time.perf_counter()
+    write_figure(lesion_picture(portions, label, empty, shown), io.BytesIO())
+    return time.perf_counter() - began

@@ -1,0 +1,120 @@
+"""A scan's maps portion by portion: always the same lesions together, so that results are the same.
+
+What is computed together shares linearisations and batches, on which results depend by rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from jaxsal.errors import InputError
+from jaxsal.field import LogitField
+from jaxsal.model import Model
+from jaxsal.saliency.counting import gradients_of
+from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.progress import OnProgress
+from jaxsal.scan.explanations import Explanations, maps_of, to_explain
+from jaxsal.scan.loading import Scan, load_scan, warn_of
+from jaxsal.scan.predict import OnStage, Prediction, as_run, find_lesions, make_field, unsegmented
+from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+
+
+def together(sizes: Mapping[int, int], most: int | None) -> Iterator[tuple[int, ...]]:
+    """The labels of lesions to compute together, in their order.
+
+    Args:
+        sizes: of each label.
+        most: sum of the sizes in a portion, unless a single lesion is larger; None: any.
+    """
+    labels: list[int] = []
+    total = 0
+    for label, size in sizes.items():
+        if labels and most is not None and total + size > most:
+            yield tuple(labels)
+            labels, total = [], 0
+        labels.append(label)
+        total += size
+    if labels:
+        yield tuple(labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Portions:
+    """What is computed of a scan, in which portions.
+
+    Attributes:
+        model: the network.
+        prediction: the scan with its lesions.
+        wanted: what is explained of it.
+        finding: how lesions were found.
+        settings: which maps.
+    """
+
+    model: Model
+    prediction: Prediction
+    wanted: Explanations
+    finding: PredictSettings
+    settings: ExplainSettings
+
+    @cached_property
+    def all(self) -> list[tuple[int, ...]]:
+        """The labels of each portion."""
+        saliency = self.settings.saliency
+        voxels = {label: about.row["voxels"] for label, about in self.wanted.maps.items()}
+        if not isinstance(saliency, SmoothGradSettings):  # all share what is slow
+            return list(together(voxels, None))
+        sizes = {label: saliency.gradients(count) for label, count in voxels.items()}
+        return list(together(sizes, self.settings.portion))
+
+    def maps(self, labels: Sequence[int], on_progress: OnProgress) -> Iterator[tuple[int, Crop]]:
+        """Each label of a portion with its map."""
+        part = self.wanted.part(labels)
+        yield from maps_of(
+            self.model, self.prediction, part, self.finding, self.settings, on_progress
+        )
+
+    def gradients(self, labels: Sequence[int]) -> dict[int, int]:
+        """How many gradients each map of a portion takes; empty for heat maps."""
+        saliency = self.settings.saliency
+        if not isinstance(saliency, SmoothGradSettings):
+            return {}
+        domains = self.wanted.part(labels).domains[self.prediction.scan.box]
+        return gradients_of(self._field, domains, saliency)
+
+    def within(self, memory: int) -> Portions:
+        """The same, within so many bytes."""
+        saliency = replace(self.settings.saliency, memory=memory)
+        return replace(self, settings=replace(self.settings, saliency=saliency))
+
+    @cached_property
+    def _field(self) -> LogitField:
+        finding = replace(self.finding, field=self.settings.field)
+        return make_field(as_run(self.model, finding), finding)
+
+
+def find_portions(
+    model: Model,
+    scan: Scan,
+    finding: PredictSettings,
+    settings: ExplainSettings,
+    on_stage: OnStage,
+) -> Portions:
+    """Finds a scan's lesions, and what is to be computed of them.
+
+    Raises:
+        InputError: a file or a setting cannot be worked with.
+    """
+    if settings.kinds is not None and scan.reference is None:
+        raise InputError(
+            f"lesions of kind {', '.join(settings.kinds)} are known only with a mask of the true "
+            "lesions; give one (--reference), or leave out the kind"
+        )
+    on_stage("finding lesions")
+    loaded = load_scan(scan, model)
+    warn_of(loaded.notes)
+    prediction = find_lesions(model, loaded, finding)
+    wanted = to_explain(prediction, settings)
+    warn_of((*unsegmented(model, prediction), *wanted.notes))
+    return Portions(model, prediction, wanted, finding, settings)
