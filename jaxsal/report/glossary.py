@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 _KINDS = {
     "TP": "true positive: the network found this lesion, and the reference has it, too",
-    "FN": "false negative: the reference has this lesion, but the network missed it",
+    "FN": "false negative: the reference has this lesion, but the network found no voxel of it",
     "FP": "false positive: the network found a lesion where the reference has none",
     "TN": "true negative: a place in the head where neither the network nor the reference has one",
     "predicted": "found by the network; there was no reference to compare with",
