@@ -71,7 +71,8 @@ def _load(path: Path, notes: list[str]) -> Any:
         import torch
     except ImportError as error:
         raise InputError(
-            "reading PyTorch checkpoints needs torch: pip install 'jaxsal[convert]'"
+            "reading PyTorch checkpoints needs torch: pip install 'jaxsal[convert]' (PyTorch's CPU "
+            "build suffices, as its installation page shows)"
         ) from error
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
         raise InputError(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -9,6 +14,30 @@ from jaxsal.errors import InputError
 from jaxsal.model import Model
 
 _LEAST_SIZE = 16  # voxels per axis of the input
+
+
+def library(module: str, requirement: str) -> Any:
+    """A module that nothing but comparing needs.
+
+    Args:
+        module: its name.
+        requirement: the package that it is of, as pip takes it.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module(module)
+    except ImportError as error:
+        package = requirement.partition("==")[0]
+        absent = [] if find_spec("torch") else ["torch"]
+        raise InputError(
+            f"--verify compares with {package}, which is not installed: pip install "
+            f"{' '.join([*absent, requirement])} (PyTorch's CPU build suffices, as its "
+            "installation page shows), or leave --verify out"
+        ) from error
 
 
 def random_batch(model: Model, seed: int = 0) -> np.ndarray:

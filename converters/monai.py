@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from jaxsal.files import file_checksum
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig
 from jaxsal_converters.bundle import Source, read_bundle
-from jaxsal_converters.comparison import random_batch, relative_difference
+from jaxsal_converters.comparison import library, random_batch, relative_difference
 from jaxsal_converters.config_file import read_config_file
 from jaxsal_converters.outputs import name_outputs
 from jaxsal_converters.state_dict import State, some_of
@@ -181,14 +179,7 @@ def require_monai() -> Any:
     Raises:
         InputError: MONAI is not installed.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return import_module("monai.networks.nets")
-    except ImportError as error:
-        raise InputError(
-            "comparing with MONAI needs it installed: pip install monai, or leave --verify out"
-        ) from error
+    return library("monai.networks.nets", "monai")
 
 
 def _without_shared(missing: Sequence[str], network: Any, loaded: Mapping[str, Any]) -> list[str]:

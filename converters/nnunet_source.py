@@ -12,13 +12,23 @@ from jaxsal.model import Model
 from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal.nets.settings import Setting
 from jaxsal.types import Triple
-from jaxsal_converters.comparison import random_batch, relative_difference
+from jaxsal_converters.comparison import library, random_batch, relative_difference
 from jaxsal_converters.nnunet_architecture import ACTIVATIONS, NORMS
 from jaxsal_converters.nnunet_folder import read_plans, training_folder
 from jaxsal_converters.nnunet_folds import choose_checkpoints, read_fold
 from jaxsal_converters.nnunet_keys import KEY_PATTERN, REVERSED
 from jaxsal_converters.nnunet_plans import spatial_axes
 from jaxsal_converters.state_dict import State, select_network
+
+
+def require_networks() -> Any:
+    """The module of nnU-Net's networks.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    name = "dynamic_network_architectures"
+    return library(f"{name}.architectures.unet", f"{name.replace('_', '-')}==0.3.1")
 
 
 def torch_network(config: NNUNetConfig, axes: Triple = REVERSED) -> Any:
@@ -31,15 +41,10 @@ def torch_network(config: NNUNetConfig, axes: Triple = REVERSED) -> Any:
     Raises:
         InputError: the package is not installed.
     """
-    try:
-        import torch
-        from dynamic_network_architectures.architectures import unet
-        from dynamic_network_architectures.building_blocks.residual import BottleneckD
-    except ImportError as error:
-        raise InputError(
-            "comparing with nnU-Net needs its networks: pip install "
-            "dynamic-network-architectures==0.3.1, or leave --verify out"
-        ) from error
+    unet = require_networks()
+    import torch
+    from dynamic_network_architectures.building_blocks.residual import BottleneckD
+
     norm, norm_arguments = _layer(torch, config.norm, NORMS)
     act, act_arguments = _layer(torch, config.act, ACTIVATIONS)
     arguments = {

@@ -173,9 +173,11 @@ def run_nnunet(options: argparse.Namespace) -> None:
     """Converts what nnU-Net trained."""
     try:
         from jaxsal_converters.nnunet import convert_nnunet
-        from jaxsal_converters.nnunet_source import verify_nnunet
+        from jaxsal_converters.nnunet_source import require_networks, verify_nnunet
     except ModuleNotFoundError as error:
         raise _not_installed(error) from error
+    if options.verify:
+        require_networks()
     model, assumptions = convert_nnunet(
         options.source,
         options.fold,

@@ -71,15 +71,34 @@ def test_convert_writes_a_model_that_computes_what_monai_computes(
     assert "\naxes: RAS\nvoxel size: 1 × 1 × 1.2 mm\nnormalisation: z-score over what" in said
 
 
-def test_convert_refuses_to_verify_without_monai_before_anything_is_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("network", "module", "line"),
+    [
+        ("unet", "monai.networks.nets", "pip install monai"),
+        (
+            "nnunet",
+            "dynamic_network_architectures.architectures.unet",
+            "pip install dynamic-network-architectures==0.3.1",
+        ),
+    ],
+)
+def test_convert_refuses_to_verify_before_anything_is_read_where_the_peer_is_missing(
+    network: str,
+    module: str,
+    line: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
-    command = ["convert", "unet", str(tmp_path / "absent.pth"), "--out", str(tmp_path / "model")]
+    monkeypatch.setitem(sys.modules, module, None)
+    command = ["convert", network, str(tmp_path / "absent"), "--out", str(tmp_path / "model")]
     assert main([*command, "--verify"]) == 2
-    assert "pip install monai" in capsys.readouterr().err
+    assert f"not installed: {line} " in capsys.readouterr().err
     assert main(command) == 2
-    assert "absent.pth does not exist" in capsys.readouterr().err
+    assert "absent" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main([*command, "--verify"]) == 2
+    assert line.replace("install", "install torch") in capsys.readouterr().err
 
 
 def test_convert_keeps_the_target_for_all_commands(
