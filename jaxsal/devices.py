@@ -23,6 +23,10 @@ def current_device() -> jax.Device:
 
 
 _chosen: ContextVar[tuple[jax.Device, ...]] = ContextVar("chosen", default=())
+_GPU = (
+    'for an NVIDIA GPU install `pip install ".[cuda]"`, and look whether `nvidia-smi` lists it: '
+    "else NVIDIA's driver is missing or too old"
+)
 _MOST_CPU_DEVICES = 16  # each needs memory of its own
 
 
@@ -72,7 +76,7 @@ def every_device() -> tuple[jax.Device, ...]:
 def best_kind() -> str | None:
     """What all of this host's best devices are called together; None if one was chosen already."""
     configured = jax.config.jax_default_device  # type: ignore[attr-defined]
-    return None if _chosen.get() or configured is not None else jax.default_backend()
+    return None if _chosen.get() or configured is not None else _backend()
 
 
 @contextmanager
@@ -90,6 +94,7 @@ def computing_on(name: str | None, precision: str = "float32") -> Iterator[list[
     Raises:
         InputError: there is no such device, or it lacks that arithmetic.
     """
+    _backend()
     devices = list(default_devices()) if name is None else _find(name)
     platform = devices[0].platform
     if precision == "tf32" and platform != "gpu":
@@ -112,9 +117,27 @@ def computing_with(devices: Sequence[jax.Device]) -> Iterator[None]:
         _chosen.reset(token)
 
 
+def _backend() -> str:
+    """What JAX computes on by default.
+
+    Raises:
+        InputError: JAX_PLATFORMS asks for what is not here, which JAX says in many ways.
+    """
+    try:
+        return jax.default_backend()
+    except (RuntimeError, AssertionError) as error:
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        advice = f"; {_GPU}" if {"cuda", "gpu"} & {*wanted.split(",")} else ""
+        raise InputError(
+            f"JAX finds no device of those that JAX_PLATFORMS={wanted} asks for: unset it to "
+            f"compute on what there is{advice}"
+        ) from error
+
+
 def _find(name: str) -> list[jax.Device]:
     wanted = name.lower().replace("cuda", "gpu")
-    backends = ["cpu"] if wanted.partition(":")[0] == "cpu" else [jax.default_backend(), "cpu"]
+    kind = wanted.partition(":")[0]
+    backends = ["cpu"] if kind == "cpu" else [_backend(), "cpu"]
     found: dict[str, list[jax.Device]] = {}
     for backend in dict.fromkeys(backends):
         try:
@@ -125,5 +148,6 @@ def _find(name: str) -> list[jax.Device]:
         found[platform] = devices
         found |= {f"{platform}:{i}": [device] for i, device in enumerate(devices)}
     if wanted not in found:
-        raise InputError(f"there is no device {name!r} here; there are: {', '.join(found)}")
+        advice = f"; {_GPU}" if kind == "gpu" and kind not in found else ""
+        raise InputError(f"there is no device {name!r} here; there are: {', '.join(found)}{advice}")
     return found[wanted]

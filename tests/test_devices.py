@@ -89,6 +89,37 @@ def test_unknown_devices_are_refused_with_a_list_of_those_there_are(name: str) -
         pass
 
 
+without_gpu = pytest.mark.skipif("jax.default_backend() == 'gpu'")
+
+
+@without_gpu
+@pytest.mark.parametrize("name", ["gpu", "CUDA", "gpu:1"])
+def test_a_gpu_where_there_is_none_names_what_to_install(name: str) -> None:
+    with pytest.raises(InputError) as refused, computing_on(name):
+        pass
+    assert 'pip install ".[cuda]"' in str(refused.value)
+    assert "`nvidia-smi`" in str(refused.value)
+
+
+@without_gpu
+@pytest.mark.parametrize(("platform", "advised"), [("cuda", True), ("tpu", False)])
+def test_devices_that_the_environment_asks_for_and_are_not_here_are_named(
+    platform: str, advised: bool
+) -> None:
+    program = "from jaxsal.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"
+    line = ["bench", "model", "--shape", "8", "8", "8"]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *line],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": platform},
+    )
+    assert result.returncode == 2, result.stderr
+    assert f"JAX_PLATFORMS={platform} asks for: unset it" in result.stderr
+    assert ('pip install ".[cuda]"' in result.stderr) is advised
+
+
 def test_a_processor_that_jax_was_told_to_do_without_is_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
