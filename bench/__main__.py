@@ -68,7 +68,9 @@ def _answer(question: str, arguments: Sequence[str]) -> None:
     from jaxsal.errors import InputError
 
     module = _module(question)
-    parser = argparse.ArgumentParser(prog=f"python -m bench {question}", description=_line(module))
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench {question}", description=_line(module), allow_abbrev=False
+    )
     add_common(parser)
     module.add_options(parser)
     # Options of the other benchmarks are passed over, so that `all` can take them.

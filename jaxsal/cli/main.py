@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -28,6 +27,7 @@ from jaxsal.cli import (
     report,
     train,
 )
+from jaxsal.cli.parser import Parser
 from jaxsal.errors import InputError, OutputError
 
 _COMMANDS: tuple[ModuleType, ...] = (
@@ -117,8 +117,8 @@ def _say(name: str, message: str, status: int) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="jaxsal",
         description="Instance-level, quantitative saliency for 3D lesion segmentation.",
         epilog="`jaxsal COMMAND --help` tells about a command. Begin with `jaxsal demo`.",

@@ -30,7 +30,8 @@ def add_scan(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="NIFTI",
-        help="an image, once per channel of the model and in its order (`jaxsal info`)",
+        help="the images, one per channel of the model and in its order (`jaxsal info`): "
+        "--image FLAIR T1, or --image FLAIR --image T1",
     )
     parser.add_argument(
         "--mask",

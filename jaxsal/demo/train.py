@@ -199,7 +199,7 @@ def run(out: Path, steps: int = 2000, seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Train the demo's network.")
+    parser = argparse.ArgumentParser(description="Train the demo's network.", allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="new model directory")
     parser.add_argument("--steps", type=int, default=2000, help="number of updates")
     parser.add_argument("--seed", type=int, default=0, help="of weights, patches and heads")

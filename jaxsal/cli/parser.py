@@ -1,0 +1,97 @@
+"""Command lines as they are typed: names in full, their misspellings, several values at once."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+_UNLIMITED = ("*", "+", argparse.REMAINDER)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of a command, as those of its own commands are.
+
+    Options are not abbreviated, since a new one may change what an abbreviation means. What is not
+    known is answered with the usage of the command that it was given to, and the nearest name.
+    Where an option may be repeated, its values may also follow each other: `--image A B`.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **settings})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in `argparse`, but nothing stays unknown."""
+        if args is None:
+            args = sys.argv[1:]
+        words = list(args)
+        known = self._option_string_actions
+        for option in self._options_in(words):
+            if option not in known:
+                self.error(f"there is no option {option}{_near(option, known)}")
+        found, unknown = super().parse_known_args(self._repeated(words), namespace)
+        if unknown:
+            self.error(f"not expected: {' '.join(unknown)}")
+        return found, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(choice) for choice in action.choices]
+            wrong = f"there is no {value!r}{_near(str(value), names)}"
+            raise argparse.ArgumentError(action, f"{wrong} Choose from {', '.join(names)}")
+
+    def _options_in(self, words: Sequence[str]) -> Iterator[str]:
+        """What looks like an option of this command; its commands look at their own."""
+        for word in words:
+            if word == "--" or (self._subparsers is not None and not word.startswith("-")):
+                return
+            if word.startswith("--") and " " not in word.partition("=")[0]:
+                yield word.partition("=")[0]
+
+    def _repeated(self, words: Sequence[str]) -> list[str]:
+        """The words, with an option before each of its values if it may be repeated.
+
+        Where a value might as well be an argument that has no option, and one is lacking
+        otherwise, it is the last that follows: `--image A B MODEL_DIR`.
+        """
+        repeated: dict[int, str] = {}  # by position of a value after the first
+        option, left, others = "", 0.0, 0
+        for place, word in enumerate(words):
+            if word == "--":
+                others += len(words) - place - 1
+                break
+            if word.startswith("-"):
+                option, equals, _ = word.partition("=")
+                left = 0 if equals else self._values(option)
+            elif left > 0:
+                left -= 1
+            elif self._may_be_repeated(option):
+                repeated[place] = option
+            else:
+                others += 1
+        lacking = max(0, len(self._get_positional_actions()) - others)
+        for place in sorted(repeated, reverse=True)[:lacking]:
+            del repeated[place]
+        each = ([repeated[i], word] if i in repeated else [word] for i, word in enumerate(words))
+        return [word for pair in each for word in pair]
+
+    def _values(self, option: str) -> float:
+        """How many words an option takes at most."""
+        nargs = getattr(self._option_string_actions.get(option), "nargs", 0)
+        if isinstance(nargs, int):
+            return nargs
+        return math.inf if nargs in _UNLIMITED else 1
+
+    def _may_be_repeated(self, option: str) -> bool:
+        return isinstance(self._option_string_actions.get(option), argparse._AppendAction)
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """The known names that begin so, or else the most similar one, asked for; "." if none is."""
+    known = list(known)
+    near = [each for each in known if each.startswith(name)]
+    near = near or difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {' or '.join(near)}?" if near else "."

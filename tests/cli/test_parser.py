@@ -1,0 +1,77 @@
+"""Command lines as they are typed: misspelt names, no abbreviations, values that follow."""
+
+from __future__ import annotations
+
+import pytest
+
+from jaxsal.cli.main import main
+from jaxsal.cli.parser import Parser
+
+
+@pytest.mark.parametrize(
+    ("line", "usage", "said"),
+    [
+        ("predit", "jaxsal [-h]", "no 'predit': did you mean predict?"),
+        ("--vresion", "jaxsal [-h]", "no option --vresion: did you mean --version?"),
+        ("cohort plna", "jaxsal cohort [-h]", "no 'plna': did you mean plan?"),
+        ("experiment contxt", "jaxsal experiment [-h]", "did you mean context?"),
+        ("convert u-net", "jaxsal convert [-h]", "did you mean unet?"),
+        ("predict M --imge A B --out D", "jaxsal predict [-h]", "did you mean --image?"),
+        ("predict M --image A B --out D --refernce=R", "jaxsal predict [-h]", "--reference?"),
+        ("cohort plan M C --samlpes 9", "jaxsal cohort plan [-h]", "did you mean --samples?"),
+        ("cohort status D --nonsense", "jaxsal cohort status [-h]", "no option --nonsense"),
+        ("explain M --image A --out D --method smoothgrd", "jaxsal explain [-h]", "smoothgrad?"),
+        ("info M N", "jaxsal info [-h]", "not expected: N"),
+    ],
+)
+def test_what_is_not_known_is_answered_with_the_commands_usage_and_the_nearest_name(
+    line, usage, said, capsys
+):
+    with pytest.raises(SystemExit) as end:
+        main(line.split())
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"usage: {usage}")
+    assert said in error
+
+
+@pytest.mark.parametrize("option", ["--vers", "--versio"])
+def test_options_are_not_abbreviated(option, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([option])
+    assert end.value.code == 2
+    assert f"no option {option}: did you mean --version?" in capsys.readouterr().err
+
+
+def test_an_abbreviation_of_several_options_names_them_all(capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "M", "--image", "A", "--out", "D", "--ov", "3"])
+    assert "no option --ov: did you mean --overwrite or --overlap?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "images"),
+    [
+        ("MODEL --image A B --out D", ["A", "B"]),
+        ("MODEL --image A --image B --out D", ["A", "B"]),
+        ("MODEL --image A B --image C --out D", ["A", "B", "C"]),
+        ("--image A B MODEL --out D", ["A", "B"]),
+        ("--image A --image B MODEL --out D", ["A", "B"]),
+        ("--image A B --out D MODEL", ["A", "B"]),
+        ("--image=A B --out D MODEL", ["A", "B"]),
+        ("--out D --roi 9 9 9 --image A B MODEL", ["A", "B"]),
+        ("--seed -1 MODEL --image A B --out D", ["A", "B"]),
+        ("--image A B --out D -- MODEL", ["A", "B"]),
+        ("--whole --image A B MODEL --out D", ["A", "B"]),
+    ],
+)
+def test_values_of_an_option_that_may_be_repeated_may_follow_each_other(line, images):
+    parser = Parser()
+    parser.add_argument("model")
+    parser.add_argument("--image", action="append")
+    parser.add_argument("--out")
+    parser.add_argument("--roi", nargs="+", type=int)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--whole", action="store_true")
+    options = parser.parse_args(line.split())
+    assert (options.model, options.image, options.out) == ("MODEL", images, "D")
