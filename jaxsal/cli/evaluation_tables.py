@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from rich.console import JustifyMethod
-    from rich.table import Table
+from jaxsal.cli.tables import make_table, print_table
 
+if TYPE_CHECKING:
     from jaxsal.bootstrap import Estimate
     from jaxsal.evaluation.scans import Evaluation
 
@@ -33,7 +32,6 @@ _SCAN_COLUMNS = (
 )
 _COHORT_COLUMNS = ("figure", "over", "value", "low", "high", "scans")
 _CURVE_COLUMNS = ("threshold", "dice", "ndsc", "tpr", "fdr", "fnr", "f1", "scans")
-_WIDE = 1000  # columns, where no terminal bounds them
 
 
 def scan_rows(evaluations: Sequence[Evaluation], threshold: float | None) -> list[Row]:
@@ -106,32 +104,32 @@ def write(out: Path, scans: list[Row], cohort: list[Row], curve: list[Row]) -> t
 
 def show_scans(rows: Sequence[Row]) -> None:
     """Prints the scans' table."""
-    table = _table("scan", *TITLES.values())
+    table = make_table("scan", *TITLES.values())
     for row in rows:
         if "reason" not in row:
             table.add_row(row["scan"], *(_number(row.get(name)) for name in TITLES))
-    _print(table)
+    print_table(table)
 
 
 def show_curve(rows: Sequence[Row], best: float) -> None:
     """Prints what each threshold comes to."""
     names = [name for name in _CURVE_COLUMNS if name in TITLES]
-    table = _table("threshold", *(TITLES[name] for name in names), "")
+    table = make_table("threshold", *(TITLES[name] for name in names), "")
     for row in rows:
         mark = "best" if row["threshold"] == best else ""
         table.add_row(f"{row['threshold']:g}", *(_number(row.get(n)) for n in names), mark)
-    _print(table)
+    print_table(table)
 
 
 def show_cohort(averages: Mapping[str, Estimate], pooled: Mapping[str, Estimate]) -> None:
     """Prints the cohort's figures."""
     titles = ("mean over scans [95 % CI]", "all lesions together [95 % CI]")
-    table = _table("", *titles, justify="left")
+    table = make_table("", *titles, justify="left")
     most = max(estimate.scans for estimate in averages.values())
     for name, mean in averages.items():
         together = _estimate(pooled[name], most) if name in pooled else ""
         table.add_row(TITLES[name], _estimate(mean, most), together)
-    _print(table)
+    print_table(table)
 
 
 def _estimate(estimate: Estimate, most: int) -> str:
@@ -152,24 +150,3 @@ def _number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-def _table(first: str, *others: str, justify: JustifyMethod = "right") -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style=None)
-    table.add_column(first, overflow="fold")
-    for title in others:
-        table.add_column(title, justify=justify, no_wrap=True)
-    return table
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    with console.capture() as captured:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,13 @@ from jaxsal.cli import options as shared
 
 if TYPE_CHECKING:
     from jaxsal.scan import Scan
+    from jaxsal.scan.results import Row
+
+# The lesions' table, by the columns of instances.tsv.
+_COLUMNS = {
+    **{"label": "label", "kind": "kind", "voxels": "voxels", "volume_mm3": "mm³"},
+    **{"x_mm": "x_mm", "y_mm": "y_mm", "z_mm": "z_mm"},
+}
 
 
 def add_parser(commands: Any) -> None:
@@ -44,7 +52,24 @@ def run(options: argparse.Namespace) -> None:
             model, scan, options.out, settings, overwrite=options.overwrite, on_stage=bar.stage
         )
     print(shared.channel_files(scan, model.channels))
+    _show(rows, options.out)
     print(f"{_found([row['kind'] for row in rows], scan)}; results in {options.out}")
+
+
+def _show(rows: Sequence[Row], out: Path) -> None:
+    """Prints the lesions, true ones first and by size; where they lie as the centroid in mm."""
+    from jaxsal.cli.tables import make_table, print_table, rows_shown
+    from jaxsal.scan.results import for_reading
+
+    if not rows:
+        return
+    table, shown = make_table(*_COLUMNS.values()), rows_shown(len(rows))
+    for row in for_reading(rows)[:shown]:
+        cells = (row[key] for key in _COLUMNS)
+        table.add_row(*(f"{c:.1f}" if isinstance(c, float) else str(c) for c in cells))
+    print_table(table)
+    if shown < len(rows):
+        print(f"... and {len(rows) - shown} more in {out / 'instances.tsv'}")
 
 
 def _found(kinds: list[str], scan: Scan) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from monai.networks.nets import UNet
-from tiny import MISSED, ROI, SHAPE, TinyScan, contents, load, save
+from tiny import MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
 
 import jaxsal
 from jaxsal.cli.main import main
@@ -24,6 +24,7 @@ from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.scan import Scan
+from jaxsal.scan.results import INSTANCE_COLUMNS
 from jaxsal.settings import (
     ExplainSettings,
     GradCamSettings,
@@ -141,13 +142,68 @@ def test_predict_tells_where_its_results_are(
     assert main(arguments) == 0
     captured = capsys.readouterr()
     files = "flair: flair.nii.gz, t1: t1.nii.gz\n"
-    assert captured.out == f"{files}3 lesions found; results in {out}\n"
+    assert captured.out.startswith(files)
+    assert captured.out.endswith(f"\n3 lesions found; results in {out}\n")
     stages = {line.split("] ")[1].split(":")[0] for line in captured.err.splitlines()}
     assert stages == {"finding lesions"}
     assert np.unique(load(out / "instances.nii.gz")).tolist() == [0, 1, 2, 3]
     assert main([*arguments, "--threshold", "0.999", "--overwrite"]) == 0
     assert capsys.readouterr().out == f"{files}0 lesions found; results in {out}\n"
     assert not load(out / "instances.nii.gz").any()
+
+
+def printed_rows(out: str) -> list[list[str]]:
+    """The cells of the table that predict printed, with its header."""
+    lines = out.splitlines()
+    return [line.split() for line in lines[1:-1]]
+
+
+def test_predict_prints_its_table_with_true_lesions_first(
+    tmp_path: Path,
+    explained: Path,
+    scan: TinyScan,
+    model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = load(explained / "instances.nii.gz")
+    path = save(tmp_path / "reference.nii.gz", (found == 2).astype(np.uint8))
+    capsys.readouterr()
+    out = tmp_path / "out"
+    line = [*scan_arguments(scan), "--reference", str(path), "--out", str(out)]
+    assert main(["predict", str(model_folder), *line]) == 0
+    header, *rows = printed_rows(capsys.readouterr().out)
+    assert header == ["label", "kind", "voxels", "mm³", "x_mm", "y_mm", "z_mm"]
+    assert [row[1] for row in rows] == ["TP", "FP", "FP"]
+    assert int(rows[1][2]) >= int(rows[2][2])
+    table = {row["label"]: list(row.values()) for row in read_table(out / "instances.tsv")}
+    for label, kind, *numbers in rows:
+        assert table[label][1] == kind
+        np.testing.assert_allclose(
+            [float(n) for n in numbers], [float(n) for n in table[label][2:]], atol=0.05
+        )
+
+
+@pytest.mark.parametrize(("terminal", "shown"), [(True, 25), (False, 40)])
+def test_a_terminal_gets_the_first_lesions_of_many_and_a_pipe_all_of_them(
+    tmp_path: Path,
+    scan: TinyScan,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    terminal: bool,
+    shown: int,
+) -> None:
+    cells = [(n, "predicted", 100 - n, 1.0, 0.0, 0.0, 0.0) for n in range(1, 41)]
+    rows = [dict(zip(INSTANCE_COLUMNS, each, strict=True)) for each in cells]
+    monkeypatch.setattr(jaxsal.scan, "predict", lambda *_, **__: rows)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")  # as rich knows a terminal, too
+    out = tmp_path / "out"
+    assert main(["predict", str(model_folder), *scan_arguments(scan), "--out", str(out)]) == 0
+    printed = printed_rows(capsys.readouterr().out)
+    assert [row[0] for row in printed[1 : shown + 1]] == [str(n) for n in range(1, shown + 1)]
+    rest = " ".join(word for row in printed[shown + 1 :] for word in row)
+    assert rest == (f"... and 15 more in {out / 'instances.tsv'}" if terminal else "")
 
 
 def test_predict_counts_against_a_reference(
