@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
@@ -11,10 +12,9 @@ from jaxsal.cli.cohort import settings as cohort_settings
 from jaxsal.report.wording import duration
 
 if TYPE_CHECKING:
+    from jaxsal.cohort.planning.cost import Effort
     from jaxsal.cohort.planning.counting import Estimate
     from jaxsal.cohort.planning.forecast import CohortPlan
-
-_SAMPLE = 2  # scans that are tried
 
 
 def add_parser(commands: Any) -> None:
@@ -30,9 +30,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--sample",
         type=int,
-        default=_SAMPLE,
         metavar="N",
-        help="how many scans are tried, spread over the cohort; default: %(default)s",
+        help="how many scans are tried, spread over the cohort; default: 2, with --quick 1",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="explain some voxels of the scans that are tried, not as many as a run does at once: "
+        "a rougher forecast in a fraction of the time",
     )
     parser.set_defaults(run=run)
 
@@ -55,10 +60,24 @@ def run(options: argparse.Namespace) -> None:
             job,
             entries,
             devices,
-            sample=options.sample,
+            effort=_effort(options),
+            on_cost=lambda *seconds: bar.say(_cost(*seconds, quick=options.quick)),
             on_trial=lambda entry: bar.stage(f"trying {entry.id}"),
         )
     print("\n".join(_lines(plan)))
+
+
+def _effort(options: argparse.Namespace) -> Effort:
+    from jaxsal.cohort.planning.cost import FULL, QUICK
+
+    effort = QUICK if options.quick else FULL
+    return effort if options.sample is None else replace(effort, sample=options.sample)
+
+
+def _cost(seconds: float, with_quick: float, *, quick: bool) -> str:
+    """What planning itself takes, in a sentence."""
+    text = f"planning takes about {duration(seconds)} itself, and compiling"
+    return text if quick else f"{text}; with --quick about {duration(with_quick)}"
 
 
 def _lines(plan: CohortPlan) -> Iterator[str]:

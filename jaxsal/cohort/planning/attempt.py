@@ -26,7 +26,8 @@ from jaxsal.scan.results import Row, parts_of, write_maps
 from jaxsal.settings import ExplainSettings, GradCamSettings, SmoothGradSettings
 
 T = TypeVar("T")
-_CALLS = 3  # at most, until nothing is compiled any more
+_CALLS = 3  # at most, until next to nothing is compiled any more
+_NEGLIGIBLE = 0.02  # of a call's time
 _GROWTH = 16  # of the noise samples, at most, from one try to the next
 _WRITTEN = 3  # maps
 
@@ -61,14 +62,20 @@ def units_of(method: ExplainSettings, voxels: int) -> float:
 
 
 def settled(compute: Callable[[], T]) -> tuple[T, float, float]:
-    """A result, the seconds of a call that compiled nothing, and what compiling took before."""
+    """A result, the seconds of a call without compiling, and what compiling took before.
+
+    What a call compiles is seen, but not all that comes with it: a call of which this is more than
+    a small part is made again.
+    """
     durations, calls = compiling_seconds(), 0
     whole = time.perf_counter()
     while True:
         known, began = len(durations), time.perf_counter()
         result = compute()
         seconds, calls = time.perf_counter() - began, calls + 1
-        if len(durations) == known or calls == _CALLS:
+        compiled = sum(durations[known:])
+        if compiled <= _NEGLIGIBLE * seconds or calls == _CALLS:
+            seconds -= min(compiled, seconds / 2)
             compiling = time.perf_counter() - whole - calls * seconds
             return result, seconds, max(compiling, 0.0)
 
@@ -86,6 +93,7 @@ class Attempt:
         prediction: the scan with its lesions.
         wanted: what a run explains of it.
         index: which of the job's methods.
+        most: how many voxels to explain at once, about; None: as many as a run does.
         compiling: seconds that compiling took.
         row: what a map contributes to its lesion's row.
     """
@@ -94,6 +102,7 @@ class Attempt:
     prediction: Prediction
     wanted: Explanations
     index: int
+    most: int | None = None
     compiling: float = 0.0
     row: Row = field(default_factory=dict)
     _kept: dict[int, Crop] = field(default_factory=dict)
@@ -101,8 +110,8 @@ class Attempt:
 
     def measured(self, least_seconds: float) -> Explained:
         """Computes about as much as takes so long, if there is as much, and writes some maps."""
-        method = self.job.methods[self.index]
-        labels = self._portion(method).labels
+        method = self._method()
+        labels = self._portion().labels
         if isinstance(method.saliency, SmoothGradSettings):
             share, seconds = self._gradients(method, method.saliency, labels, least_seconds)
         else:
@@ -113,14 +122,30 @@ class Attempt:
         files, written, writing = self._write(size)
         return Explained(units, seconds, size, files, written, writing)
 
-    def _portion(self, method: ExplainSettings) -> Portion:
+    def _method(self) -> ExplainSettings:
+        """The job's method, of large lesions with no more voxels than are wanted."""
+        method = self.job.methods[self.index]
+        saliency = method.saliency
+        if (
+            self.most is None
+            or not isinstance(saliency, SmoothGradSettings)
+            or saliency.aggregate != "max"
+            or saliency.group_size > 1
+        ):
+            return method
+        most = min(self.most, saliency.voxels_per_lesion or self.most)
+        return replace(method, saliency=replace(saliency, voxels_per_lesion=most))
+
+    def _portion(self) -> Portion:
         """Of the scan's portions the one that comes closest to a full one."""
         voxels = {i.label: i.voxels for i in self.prediction.instances}
+        most = self.job.settings.portion if self.most is None else self.most
+        job = replace(self.job, settings=replace(self.job.settings, portion=most))
 
         def lack(portion: Portion) -> int:
-            return abs(sum(voxels[label] for label in portion.labels) - self.job.settings.portion)
+            return abs(sum(voxels[label] for label in portion.labels) - most)
 
-        every = portions(self.job, self.prediction.instances, self.wanted)
+        every = portions(job, self.prediction.instances, self.wanted)
         return min((p for p in every if p.method == self.index), key=lack)
 
     def _gradients(

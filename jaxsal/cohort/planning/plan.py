@@ -11,12 +11,14 @@ import psutil
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.machines.pipeline import lanes_of
+from jaxsal.cohort.planning.cost import FULL, QUICK, Effort, work_of
 from jaxsal.cohort.planning.counting import done_with_some, groups_of
 from jaxsal.cohort.planning.forecast import CohortPlan, Forecast
 from jaxsal.cohort.planning.trial import Trial, try_scan
 from jaxsal.devices import computing_with, default_devices
 from jaxsal.errors import InputError
 
+OnCost = Callable[[float, float], None]
 OnTrial = Callable[[Entry], None]
 
 
@@ -25,9 +27,9 @@ def plan_cohort(
     entries: Sequence[Entry],
     devices: Sequence[jax.Device] | None = None,
     *,
-    sample: int = 2,
+    effort: Effort = FULL,
     masks: int = 20,
-    least_seconds: float = 5.0,
+    on_cost: OnCost = lambda seconds, quick: None,
     on_trial: OnTrial = lambda entry: None,
 ) -> CohortPlan:
     """Forecasts what a run over a cohort takes on this machine.
@@ -41,20 +43,21 @@ def plan_cohort(
         job: what every scan is put through, with a memory budget.
         entries: the scans.
         devices: to compute on, all of one kind; by default the current one or all of the CPU's.
-        sample: how many scans are predicted, spread over the cohort; of scans with label maps,
-            with reference masks and without either so many each.
+        effort: how many scans are tried, spread over the cohort, and how much is done with each;
+            `QUICK` does little.
         masks: how many masks are read of each kind at most, spread over the cohort.
-        least_seconds: how long the part of a scan's work that is done is to take at least.
+        on_cost: told of the seconds that planning will take, about and without compiling, and of
+            those that it would take with `QUICK`, before it begins.
         on_trial: told of each scan that is predicted, before that.
 
     Raises:
         InputError: a setting cannot be worked with, or too many of the scans that were tried; in
             place of a few the next ones are tried, and the plan's notes name them.
     """
-    if sample < 1 or masks < 1 or not entries:
+    if effort.sample < 1 or masks < 1 or not entries:
         raise InputError(
             f"a plan needs at least one scan, and one to try, got {len(entries)} scans, of which "
-            f"{sample} are to be tried and {masks} masks to be read"
+            f"{effort.sample} are to be tried and {masks} masks to be read"
         )
     lanes = lanes_of(tuple(devices or default_devices()))
     program = psutil.Process().memory_info().rss
@@ -64,14 +67,23 @@ def plan_cohort(
 
     def tried(entry: Entry) -> Trial:
         on_trial(entry)
-        return try_scan(job, entry, least_seconds)
+        return try_scan(job, entry, effort.least_seconds, effort.voxels)
 
     with computing_with(lanes[0]):
+        work = work_of(job, entries)
+        if work is not None:
+            on_cost(*(work.planning(job, each, len(groups)) for each in (effort, QUICK)))
         for group in groups:
             group.read_masks(masks, job.prediction.minimum_volume, notes)
-            for trial in done_with_some(group.entries, sample, tried, notes):
+            for trial in done_with_some(group.entries, effort.sample, tried, notes):
                 trials.append(trial)
                 group.found.append(trial.found)
                 group.beside.append(trial.beside)
     plan = Forecast(job, groups, trials, lanes, program).plan()
-    return replace(plan, notes=(*plan.notes, *dict.fromkeys(notes)))
+    if effort.voxels is not None:
+        notes.append(
+            f"times of maps are those of about {effort.voxels} voxels at once; more at once take "
+            "less time each"
+        )
+    compiling = plan.compiling + (work.compiling if work else 0.0)
+    return replace(plan, compiling=compiling, notes=(*plan.notes, *dict.fromkeys(notes)))

@@ -58,13 +58,14 @@ class Trial:
     row: float
 
 
-def try_scan(job: Job, entry: Entry, least_seconds: float) -> Trial:
+def try_scan(job: Job, entry: Entry, least_seconds: float, most_voxels: int | None = None) -> Trial:
     """Puts a scan through what a run does with it, but of each method only a part.
 
     Args:
         job: what the run does; it computes on the default devices.
         entry: the scan.
         least_seconds: how long the part of a method is to take at least, if there is as much.
+        most_voxels: how many voxels to explain at once, about; None: as many as a run does.
 
     Raises:
         InputError: the scan or a setting cannot be worked with.
@@ -88,7 +89,7 @@ def try_scan(job: Job, entry: Entry, least_seconds: float) -> Trial:
         wanted = to_explain(prediction, job.methods[0])
     methods, rows = [], []
     for index in range(len(job.methods)):
-        attempt = Attempt(job, prediction, wanted, index)
+        attempt = Attempt(job, prediction, wanted, index, most_voxels)
         methods.append(attempt.measured(least_seconds))
         rows.append(attempt.row)
         compiling += attempt.compiling

@@ -14,10 +14,11 @@ import tiny
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.planning.attempt import Explained, units_of
+from jaxsal.cohort.planning.cost import QUICK, Effort, Work
 from jaxsal.cohort.planning.counting import Estimate, Group
 from jaxsal.cohort.planning.forecast import CohortPlan, Forecast
 from jaxsal.cohort.planning.plan import plan_cohort
-from jaxsal.cohort.planning.trial import Trial
+from jaxsal.cohort.planning.trial import Trial, try_scan
 from jaxsal.cohort.run import run_cohort
 from jaxsal.errors import InputError
 from jaxsal.scan.loading import Scan
@@ -34,6 +35,7 @@ PREDICTION = PredictSettings(roi=tiny.ROI)
 MEMORY = 2**30
 SMOOTHGRAD = SmoothGradSettings(samples=3, memory=MEMORY)
 BOTH = CohortSettings((SMOOTHGRAD, GradCamSettings("bottleneck", memory=MEMORY)))
+SHORT = Effort(sample=1, least_seconds=0.01)
 LESIONS = ((4, 3), (2, 5, 6), ())  # voxels of each, of each scan
 
 
@@ -65,8 +67,7 @@ def planned(tiny_model, tmp_path_factory) -> Planned:
     plan = plan_cohort(
         Job(tiny_model, PREDICTION, BOTH),
         entries,
-        sample=1,
-        least_seconds=0.01,
+        effort=SHORT,
         on_trial=lambda entry: tried.append(entry.id),
     )
     return Planned(entries, plan, tried)
@@ -115,10 +116,52 @@ def test_disk_is_forecast_as_a_run_takes_it(planned, tiny_model, tmp_path, outpu
 def test_scans_in_which_nothing_is_found_are_tried_with_synthetic_lesions(tiny_model, tmp_path):
     entry = given_scan(tmp_path / "p0", 7, ())
     settings = CohortSettings((replace(SMOOTHGRAD, samples=1),))
-    plan = plan_cohort(Job(tiny_model, PREDICTION, settings), [entry], least_seconds=0.01)
+    plan = plan_cohort(Job(tiny_model, PREDICTION, settings), [entry], effort=SHORT)
     assert plan.lesions.value == 0
     assert plan.shares["smoothgrad-max"].value == 0
     assert any("synthetic" in note for note in plan.notes)
+
+
+def test_planning_says_what_it_will_cost_before_it_begins(planned, tiny_model):
+    events = []
+    plan = plan_cohort(
+        Job(tiny_model, PREDICTION, BOTH),
+        planned.entries,
+        effort=QUICK,
+        on_cost=lambda seconds, quick: events.append((seconds, quick)),
+        on_trial=lambda entry: events.append(entry.id),
+    )
+    (seconds, quick), tried = events
+    assert 0 < seconds == quick
+    assert tried == "p1"
+    assert (plan.lesions, plan.voxels) == (planned.plan.lesions, planned.plan.voxels)
+    assert any("at once" in note for note in plan.notes)
+    assert not any("at once" in note for note in planned.plan.notes)
+
+
+@pytest.mark.parametrize(("most", "voxels"), [(None, 2 + 5 + 6), (2, 2), (4, 5), (7, 2 + 5)])
+def test_a_quick_trial_explains_about_as_many_voxels_as_are_wanted(
+    planned, tiny_model, most, voxels
+):
+    """Of the lesions of 2, 5 and 6 voxels; of larger ones than wanted only a part."""
+    job = Job(tiny_model, PREDICTION, CohortSettings((SMOOTHGRAD,)))
+    trial = try_scan(job, planned.entries[1], 0.0, most)
+    computed = min(voxels, most) if most == 4 else voxels
+    assert trial.methods[0].units == SMOOTHGRAD.samples * computed
+
+
+def test_the_cost_of_planning_goes_by_windows_scans_and_gradients(tiny_model):
+    settings = CohortSettings((replace(SMOOTHGRAD, samples=50),), portion=100)
+    job = Job(tiny_model, PREDICTION, settings)
+    work = Work(seconds=2.0, compiling=9.0, windows=30, reached=1.5)
+    samples = max(2, len(jax.local_devices()))
+    gradients = 2 * samples * 100 * 1.5 * 2.0  # each method is computed twice
+    assert work.planning(job, Effort(sample=3)) == pytest.approx(3 * (60 + gradients))
+    assert work.planning(job, Effort(sample=3), groups=2) == pytest.approx(6 * (60 + gradients))
+    few = work.planning(job, Effort(sample=1, least_seconds=0.0, voxels=10))
+    assert few == pytest.approx(60 + gradients / 10)
+    heat_maps = Job(tiny_model, PREDICTION, CohortSettings((GradCamSettings("bottleneck"),)))
+    assert work.planning(heat_maps, Effort(sample=1)) == pytest.approx(60 + 2 * 5.0)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +208,7 @@ def test_trials_are_scaled_up_by_scans_and_gradients(tiny_model):
     assert plan.disk["cropped"].files.value - plan.disk["table"].files.value == 8 * (2 + 1 + 2)
 
 
-@pytest.mark.parametrize("wrong", [{"sample": 0}, {"masks": 0}])
+@pytest.mark.parametrize("wrong", [{"effort": Effort(sample=0)}, {"masks": 0}])
 def test_a_plan_needs_something_to_go_by(tiny_model, wrong):
     entry = Entry("p", Scan((Path("x.nii.gz"),)), {"subject": "p"})
     with pytest.raises(InputError, match="at least one scan"):

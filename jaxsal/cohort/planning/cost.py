@@ -1,0 +1,119 @@
+"""What planning itself will take, from the time of the network on a single window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsal.cohort.entries import Entry
+from jaxsal.cohort.job import Job
+from jaxsal.cohort.planning.attempt import settled
+from jaxsal.cohort.planning.counting import spread_over
+from jaxsal.devices import default_devices
+from jaxsal.errors import InputError
+from jaxsal.scan.calibration import LESION_VOXELS
+from jaxsal.scan.predict import as_run, make_field
+from jaxsal.settings import ExplainSettings, SmoothGradSettings
+from jaxsal.types import Triple
+from jaxsal.volumes import read_grid
+
+_LESION_VOXELS = 93  # of an average lesion (Spagnolo et al. 2026)
+_CALLS = 2  # of a method: one that compiles, and one that is timed
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of the work planning does.
+
+    Attributes:
+        sample: scans that are tried, of those with label maps, with reference masks and without.
+        least_seconds: how long the part of a method that is done is to take at least.
+        voxels: of lesions that are explained at once, about; None: as many as a run does.
+    """
+
+    sample: int = 2
+    least_seconds: float = 5.0
+    voxels: int | None = None
+
+
+FULL = Effort()
+QUICK = Effort(sample=1, least_seconds=0.0, voxels=LESION_VOXELS)
+"""One scan, of which a lesion's worth of voxels is explained."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the network does for a scan, in its runs over one window of a field.
+
+    Attributes:
+        seconds: that a run takes.
+        compiling: seconds that it took to compile the network.
+        windows: runs that find the lesions of a scan.
+        reached: runs that the gradient of a voxel's logit takes, about: pulling back through a
+            window takes about as long as running over it.
+    """
+
+    seconds: float
+    compiling: float
+    windows: int
+    reached: float
+
+    def planning(self, job: Job, effort: Effort, groups: int = 1) -> float:
+        """Seconds that planning will take, about, without compiling.
+
+        Args:
+            job: what a run does.
+            effort: how much of it is done.
+            groups: of scans, of each of which a sample is tried.
+        """
+        scan = self.windows * self.seconds
+        scan += sum(self._method(job, method, effort) for method in job.methods)
+        return groups * effort.sample * scan
+
+    def _method(self, job: Job, method: ExplainSettings, effort: Effort) -> float:
+        saliency = method.saliency
+        if not isinstance(saliency, SmoothGradSettings):  # heat maps are left off in time
+            return _CALLS * effort.least_seconds
+        voxels = job.settings.portion if effort.voxels is None else effort.voxels
+        lesions = math.ceil(voxels / _LESION_VOXELS)
+        gradients = voxels / saliency.group_size if saliency.aggregate == "max" else lesions
+        if saliency.voxels_per_lesion is not None:
+            gradients = min(gradients, lesions * saliency.voxels_per_lesion)
+        samples = min(saliency.samples, max(2, len(default_devices())))
+        once = samples * gradients * self.reached * self.seconds
+        return _CALLS * max(once, effort.least_seconds)
+
+
+def work_of(job: Job, entries: Sequence[Entry]) -> Work | None:
+    """Times the network on one window; None if no scan tells how many there are.
+
+    Raises:
+        InputError: the settings do not fit the model.
+    """
+    shape = next((s for s in map(_shape, spread_over(entries, len(entries))) if s), None)
+    if shape is None:
+        return None
+    field = make_field(as_run(job.model, job.prediction), job.prediction)
+    steps = [max(1, min(roi, n) // 4) for roi, n in zip(job.prediction.roi, shape, strict=True)]
+    lattice = np.argwhere(np.ones([-(-n // s) for n, s in zip(shape, steps, strict=True)]))
+    voxels = lattice * steps
+    whole, single = field.layer_plan(shape, voxels), field.plan(shape, voxels)
+    values = np.random.default_rng(0).standard_normal((*whole.size, len(job.model.channels)))
+    image = jnp.asarray(values, jnp.float32)
+    _, seconds, compiling = settled(lambda: jax.block_until_ready(field(image)))
+    size = math.prod(single.size) / math.prod(whole.size)
+    reached = size * np.count_nonzero(single.weights) / len(voxels)
+    return Work(seconds, compiling, len(whole.starts), reached)
+
+
+def _shape(entry: Entry) -> Triple | None:
+    """The grid of a scan by the header of its first image; None if it cannot be read."""
+    try:
+        return read_grid(entry.scan.images[0]).shape
+    except InputError:
+        return None
