@@ -18,8 +18,9 @@ from jaxsal_converters.bundle import Source, read_bundle
 from jaxsal_converters.comparison import library, random_batch, relative_difference
 from jaxsal_converters.config_file import read_config_file
 from jaxsal_converters.outputs import name_outputs
+from jaxsal_converters.saved_weights import Weights
 from jaxsal_converters.state_dict import State, some_of
-from jaxsal_converters.weights import Weights, read_network
+from jaxsal_converters.weights import read_network
 
 Converted = tuple[NetworkConfig, dict[str, jax.Array], list[str]]
 
@@ -94,29 +95,42 @@ def convert_checkpoint(
     if threshold is None:
         threshold = 0.5
         assumptions.append("threshold: 0.5; set it with --threshold")
-    channels = channels or _fitting("channels", told.channels, config.in_channels, assumptions)
     if channels is None:
-        channels = [f"channel{c}" for c in range(config.in_channels)]
-        assumptions.append(f"channel names: {' '.join(channels)}; name them with --channels")
-    outputs = outputs or _fitting("outputs", told.outputs, config.out_channels, assumptions)
-    named = name_outputs(config.out_channels, outputs, target, assumptions, told.probability)
+        channels = _channel_names(told, config.in_channels, assumptions)
+    if outputs is None:
+        outputs = _fitting("outputs", told.outputs, config.out_channels, assumptions)
     model = Model(
         config=config,
         parameters=parameters,
         channels=tuple(channels),
         threshold=threshold,
         aliases=network.aliases(config),
-        source={
-            "file": told.checkpoint.name,
-            "sha256": file_checksum(told.checkpoint),
-            "converter": network.name,
-            "assumptions": assumptions,
-        },
-        outputs=named,
+        source=_provenance(network, told.checkpoint, assumptions),
+        outputs=name_outputs(config.out_channels, outputs, target, assumptions, told.probability),
         roi=told.roi,
         overlap=told.overlap,
     )
     return model, assumptions
+
+
+def _provenance(
+    network: MonaiNetwork, checkpoint: Path, assumptions: list[str]
+) -> Mapping[str, Any]:
+    return {
+        "file": checkpoint.name,
+        "sha256": file_checksum(checkpoint),
+        "converter": network.name,
+        "assumptions": assumptions,
+    }
+
+
+def _channel_names(told: Source, count: int, assumptions: list[str]) -> Sequence[str]:
+    """The bundle's, or channel0, channel1, …."""
+    names = _fitting("channels", told.channels, count, assumptions)
+    if names is None:
+        names = [f"channel{c}" for c in range(count)]
+        assumptions.append(f"channel names: {' '.join(names)}; name them with --channels")
+    return names
 
 
 def _told(network: MonaiNetwork, source: str | Path) -> Source:

@@ -17,10 +17,10 @@ from jaxsal.files import require_content, whole_file
 from jaxsal.grid import Grid
 from jaxsal.training.tables import read_tables
 from jaxsal.volumes import read_grid, read_labels, read_mask, read_volume
-from jaxsal_converters.config_file import read_config_file
+from jaxsal_converters.checkpoint_file import read_checkpoint
+from jaxsal_converters.config_file import read_mapping
 from jaxsal_converters.nnunet_folder import training_folder
 from jaxsal_converters.nnunet_folds import choose_checkpoints, read_fold
-from jaxsal_converters.state_dict import read_checkpoint
 
 GRID = Grid((2, 2, 2), np.eye(4))
 # What opens a file, by a name that it might have.
@@ -34,7 +34,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "training": ("training.toml", lambda path: read_tables(path, ["data"])),
     "model": ("model", load_model),
     "checkpoint": ("network.pth", read_checkpoint),
-    "configuration": ("config.json", read_config_file),
+    "configuration": ("config.json", read_mapping),
     "nnU-Net's plans": ("plans.json", lambda path: training_folder(path.parent, None)),
     "nnU-Net's checkpoint": (
         "fold_0/checkpoint_final.pth",

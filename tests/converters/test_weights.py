@@ -47,6 +47,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str]] = {
         {"model": raw, "model_ema": {"n_averaged": torch.tensor(3), **under("module.", ema)}},
         "raw",
     ),
+    "wrapped twice": ({"checkpoint": {"state_dict": raw, "ema_state_dict": ema}}, "raw"),
     "BasicSR": ({"params": raw, "params_ema": ema}, "raw"),
     "parameters alone": ({"model": raw, "ema": ema_parameters}, "raw"),
     "torch_ema": (
@@ -125,8 +126,10 @@ def test_running_statistics_that_are_not_averaged_are_the_raw_ones(tmp_path: Pat
 
 def test_weights_that_are_alone_are_taken_and_others_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
-    torch.save({"ema_state_dict": ema, "epoch": 3}, path)
-    assert_equal(read_network(path, UNET.key_pattern)[0], "ema")
+    torch.save({"ema_state_dict": ema, "optimizer": {"state": {0: {"m": torch.ones(1)}}}}, path)
+    notes: list[str] = []
+    assert_equal(read_network(path, UNET.key_pattern, None, notes)[0], "ema")
+    assert notes == ["weights: the averaged (EMA) ones in ema_state_dict, the only ones"]
     with pytest.raises(InputError, match=r"no raw weights, only those in ema_state_dict"):
         read_network(path, UNET.key_pattern, "raw")
     torch.save({"state_dict": raw}, path)
@@ -139,6 +142,15 @@ def test_averages_without_names_must_fit_the_network(tmp_path: Path) -> None:
     torch.save({"model": raw, "ema": {"shadow_params": list(ema_parameters.values())[1:]}}, path)
     with pytest.raises(InputError, match="have no names, and are not in number and shapes"):
         read_network(path, UNET.key_pattern, "ema")
+
+
+@pytest.mark.parametrize("name", ["SEMANTIC", "schema", "semantic_head", "emanation"])
+def test_names_that_only_look_like_it_are_not_averages(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": raw, name: {"weight": torch.ones(2), "bias": torch.ones(2)}}, path)
+    notes: list[str] = []
+    read_network(path, UNET.key_pattern, None, notes)
+    assert notes == []
 
 
 def test_a_checkpoint_within_itself_is_refused(tmp_path: Path) -> None:
