@@ -8,6 +8,7 @@ import os
 import platform
 import threading
 import warnings
+from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,18 @@ import jax.monitoring
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from jaxsal.devices import current_device
+
 VARIABLE = "JAXSAL_CACHE"  # a folder, or "off"
 _WORTH_KEEPING = 0.1  # seconds of compilation; to fetch a program takes a hundredth
 _LARGEST = 2**30  # bytes of all programs; a network takes less than a megabyte
 _PATIENCE = 10.0  # seconds to wait for another run that is writing a program
 _WORTH_TELLING = 1.0  # seconds of compilation
 
-_MOST_SHAPES = 32
-_shapes: set[tuple[int, ...]] = set()  # since JAX last forgot
-_shapes_lock = threading.Lock()
+_MOST_KINDS = 32  # of work; each leaves programs of some 10 to 20 MB
+_MOST_PROGRAMS = 1000  # of one kind of work there are a hundred or two
+_kinds: set[int] = set()  # hashes of what was worked on since JAX last forgot
+_kinds_lock = threading.Lock()
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"  # the compiler is next
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -104,20 +108,33 @@ def compiling_seconds() -> list[float]:
     return found
 
 
-def bound_programs(shape: tuple[int, ...]) -> None:
-    """Has JAX forget what it compiled after images of many shapes: each keeps some 20 MB.
+def bound_programs(function: Hashable, images: jax.Array) -> None:
+    """Has JAX forget all that it compiled, once that is for many kinds of work.
 
-    The network's own programs do not depend on the image's shape, but are forgotten with the rest;
-    where compiled programs are kept on disk, they soon are there again.
+    Called wherever a network meets images: each network, each callable that stands in for one and
+    each shape of images leaves compiled programs behind, which JAX itself would keep for good. What
+    is forgotten and asked for again is compiled again, or fetched from disk where compiled programs
+    are kept. Work of one kind is not interrupted by it, however often it is repeated.
 
     Args:
-        shape: of the image that is computed next.
+        function: the network.
+        images: that it is given next; nothing is forgotten while a program is being traced.
     """
-    with _shapes_lock:
-        if shape not in _shapes and len(_shapes) >= _MOST_SHAPES:
-            _shapes.clear()
+    if isinstance(images, jax.core.Tracer):
+        return
+    kind = hash((function, images.shape))  # a hash keeps nothing alive
+    with _kinds_lock:
+        if kind in _kinds:
+            return
+        if len(_kinds) >= _MOST_KINDS or live_programs() > _MOST_PROGRAMS:
+            _kinds.clear()
             jax.clear_caches()
-        _shapes.add(shape)
+        _kinds.add(kind)
+
+
+def live_programs() -> int:
+    """Number of compiled programs that this process keeps in memory."""
+    return len(current_device().client.live_executables())
 
 
 def _announce() -> None:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxsal.compilation import bound_programs
 from jaxsal.errors import InputError
 from jaxsal.lesions import output_channel
 from jaxsal.locality import receptive_field
@@ -291,6 +292,7 @@ class Model:
                 f"the network takes sizes (X, Y, Z) that are multiples of {self.divisor}; "
                 f"got {size}: pad the images with zeros"
             )
+        bound_programs(self.function, batch)
         return batch
 
 

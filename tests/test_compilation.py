@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -15,8 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxsal
 from jaxsal import compilation
-from jaxsal.compilation import announce_compilation, bound_programs
+from jaxsal.compilation import announce_compilation, live_programs
+from jaxsal.model import Model
+from jaxsal.nets.registry import config_from_arguments
 
 # Compiles one program that is worth keeping, and tells what happened.
 PROGRAM = """
@@ -183,14 +187,47 @@ def test_a_compilation_that_is_done_is_announced_no_more(monkeypatch: pytest.Mon
     assert Waiting.running == 0
 
 
-def test_programs_of_many_shapes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    forgotten = []
-    monkeypatch.setattr(compilation, "_MOST_SHAPES", 3)
-    monkeypatch.setattr(compilation, "_shapes", set())
-    monkeypatch.setattr(jax, "clear_caches", lambda: forgotten.append(True))
-    for size in (1, 2, 3, 1, 2, 3):
-        bound_programs((size,))
-    assert not forgotten
-    bound_programs((4,))
-    bound_programs((1,))
-    assert len(forgotten) == 1
+def fields_of_their_own(model: Model, number: int) -> None:
+    jaxsal.whole_volume(lambda batch: batch * number)(jnp.ones((2, 2, 2, 1)))
+
+
+def images_of_their_own_shapes(model: Model, number: int) -> None:
+    jaxsal.sliding_window(lambda batch: batch, roi=(2, 2, 2))(jnp.ones((2, 2, 3 + number, 1)))
+
+
+def batches_of_their_own_shapes(model: Model, number: int) -> None:
+    model(jnp.ones((1, 1, 1, 1 + number, 1)))
+
+
+@pytest.mark.parametrize(
+    "work",
+    [fields_of_their_own, images_of_their_own_shapes, batches_of_their_own_shapes],
+)
+def test_programs_of_ever_new_work_are_forgotten(
+    work: Callable[[Model, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilation, "_MOST_KINDS", 2)
+    arguments = {"in_channels": 1, "out_channels": 1, "channels": (1, 1), "strides": (1,)}
+    model = Model.initialise(config_from_arguments("unet", {**arguments, "norm": None}), ("flair",))
+    live = []
+    for number in range(7):
+        work(model, number)
+        live.append(live_programs())
+    forgotten = np.count_nonzero(np.diff(live) < 0)
+    assert forgotten >= 2
+    assert max(live[4:]) <= max(live[:4])
+
+
+def test_programs_in_use_are_kept() -> None:
+    """Neither repeated work nor what is traced into a program of the user's makes JAX forget."""
+    image, traced = jnp.ones((2, 2, 2, 1)), []
+
+    def network(batch: jax.Array) -> jax.Array:
+        traced.append(batch.shape)
+        return batch + 1
+
+    field = jaxsal.whole_volume(network)
+    for number in range(20):
+        field(image)
+        jax.eval_shape(jaxsal.whole_volume(lambda batch, n=number: batch * n), image)
+    assert traced == [(1, 2, 2, 2, 1)]

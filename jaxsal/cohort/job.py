@@ -13,7 +13,6 @@ from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.outline import Method, Outline
 from jaxsal.cohort.sources.labels import repeated
 from jaxsal.cohort.storage.names import camel_case
-from jaxsal.compilation import bound_programs
 from jaxsal.devices import current_device
 from jaxsal.errors import InputError
 from jaxsal.lesions import Instance
@@ -176,7 +175,6 @@ def explain_scan(
     Raises:
         InputError: the scan does not fit the model or the settings.
     """
-    bound_programs(loaded.image[loaded.box].shape)
     prediction = keeper.restored(loaded)
     if prediction is None:
         with clock:

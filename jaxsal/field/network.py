@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxsal.compilation import bound_programs
 from jaxsal.errors import InputError
 from jaxsal.types import LogitFunction, Triple
 
@@ -110,7 +111,7 @@ def model_parts(model: Any) -> ModelParts:
 
 
 def image_shape(function: LogitFunction, image: jax.Array) -> Triple:
-    """The grid (X, Y, Z) of an image (X, Y, Z, C).
+    """The grid (X, Y, Z) of an image (X, Y, Z, C) that the network is to run on.
 
     Raises:
         InputError: the array has other axes, no voxels, or not the network's channels.
@@ -122,6 +123,7 @@ def image_shape(function: LogitFunction, image: jax.Array) -> Triple:
             f"the network takes {function.channels} channels, the last axis of an image; got an "
             f"array of shape {image.shape}"
         )
+    bound_programs(function, image)
     x, y, z, _ = image.shape
     return x, y, z
 

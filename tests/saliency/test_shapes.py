@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 from peers import ROI
 
-from jaxsal import Model, gradcam_plus_plus, sliding_window, smoothgrad, whole_volume
+from jaxsal import (
+    Model,
+    compilation,
+    gradcam_plus_plus,
+    sliding_window,
+    smoothgrad,
+    whole_volume,
+)
 from jaxsal.nets.registry import config_from_arguments
 
 SHAPES = ((21, 18, 24), (25, 29, 19))  # larger than the windows
@@ -74,7 +81,8 @@ def compilations() -> Iterator[set[str]]:
 
 
 @pytest.mark.parametrize("work", [predict, smoothgrad_sliding, smoothgrad_whole, heat_map])
-def test_a_scan_of_another_shape_finds_the_network_compiled(work, model):
+def test_a_scan_of_another_shape_finds_the_network_compiled(work, model, monkeypatch):
+    monkeypatch.setattr(compilation, "_kinds", set())  # far from where programs are forgotten
     first, second = map(scan, SHAPES)
     with compilations() as names:
         work(model, *first)
