@@ -27,6 +27,7 @@ QUESTIONS = (
     "derivative_modes",
     "cohort_overhead",
     "cohort_memory",
+    "shape_memory",
     "cohort_resume",
     "cohort_page",
     "training",

@@ -7,21 +7,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 from bench.case import CHANNELS, TOY, make_model
 from bench.cohort import cohort_job, repeated, synthetic_entries
+from bench.growth import SETTLING, distinct_shapes, growth_row
 from bench.options import job_settings
-from bench.record import Result, Row
+from bench.record import Result
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job as CohortJob
 from jaxsal.cohort.run import run_cohort
-from jaxsal.types import Triple
 
-_MIB = 2**20
 _SHAPES = 8  # of the mix
-_SETTLING = 0.1  # of the scans, before memory is looked at
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,28 +33,22 @@ def run(options: argparse.Namespace) -> Result:
     few, own = (2, 3) if options.toy else (_SHAPES, max(count // 2, 3))
     cases = {
         "of one shape": ([job.shape], count),
-        f"of {few} shapes in turn": (_shapes(job.shape, few), count),
-        "each of its own shape": (_shapes(job.shape, own), own),
+        f"of {few} shapes in turn": (distinct_shapes(job.shape, few), count),
+        "each of its own shape": (distinct_shapes(job.shape, own), own),
     }
     rows = []
     for name, (shapes, scans) in cases.items():
         with tempfile.TemporaryDirectory() as folder:
             entries = synthetic_entries(Path(folder, "scans"), shapes, job.lesions)
             resident = _resident(cohort, repeated(entries, scans), Path(folder, "out"))
-        rows.append(_row(name, resident))
+        rows.append({"scans": len(resident), "which": name, **growth_row(resident)})
     notes = [
         "resident memory of the process after each scan; growth: slope of a line through it, after "
-        f"the first {_SETTLING:.0%} of the scans. The rows follow one another in one process.",
+        f"the first {SETTLING:.0%} of the scans. The rows follow one another in one process.",
         "programs compiled for a shape stay in memory until there are those of 32; then all are "
         "forgotten.",
     ]
     return Result("cohort_memory", job_settings(job) | {"channels": CHANNELS}, rows, notes)
-
-
-def _shapes(shape: Triple, count: int) -> list[Triple]:
-    """So many shapes, no smaller than this one."""
-    x, y, z = shape
-    return [(x + i % 5, y + i // 5 % 5, z + i // 25) for i in range(count)]
 
 
 def _resident(job: CohortJob, entries: Sequence[Entry], out: Path) -> list[int]:
@@ -69,17 +60,3 @@ def _resident(job: CohortJob, entries: Sequence[Entry], out: Path) -> list[int]:
         assert result.status == "finished", result.reason
         found.append(process.memory_info().rss)
     return found
-
-
-def _row(name: str, resident: Sequence[int]) -> Row:
-    first = int(_SETTLING * len(resident))
-    later = np.array(resident[first:]) / _MIB
-    slope, _ = np.polyfit(np.arange(len(later)), later, 1)
-    return {
-        "scans": len(resident),
-        "which": name,
-        "settled_mib": float(later[0]),
-        "end_mib": float(later[-1]),
-        "largest_mib": float(later.max()),
-        "growth_mib_per_scan": float(slope),
-    }

@@ -60,6 +60,7 @@ COLUMNS = {
     "derivative_modes": {"mode", "gflop", "ms", "difference"},
     "cohort_overhead": {"network", "engine_s", "run_s", "ratio", "processor_ratio", "busy_share"},
     "cohort_memory": {"scans", "which", "settled_mib", "end_mib", "growth_mib_per_scan"},
+    "shape_memory": {"scans", "which", "growth_mib_per_scan", "end_mappings", "most_programs"},
     "cohort_resume": {"scans", "lesions", "files", "resume_s", "reading_records_s"},
     "cohort_page": {"lesions", "writing_s", "mib", "opening_s", "sorting_s", "filtering_s"},
     "training": {"network", "patch", "batch", "jaxsal_per_pytorch", "difference", "compile_s"},
@@ -67,7 +68,7 @@ COLUMNS = {
 DEEPER = TINY_UNET | {"channels": [4, 6, 8], "strides": [2, 2]}
 IN_PROCESS = (
     *("approximations", "roofline", "paper_scan", "gradcam_scan"),
-    *("cohort_overhead", "cohort_memory", "cohort_resume"),
+    *("cohort_overhead", "cohort_memory", "shape_memory", "cohort_resume"),
     pytest.param(
         "cohort_page",
         marks=pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="needs Chromium"),
