@@ -235,8 +235,7 @@ def test_spheres_of_no_lesion_avoid_what_is_probable_but_too_small(
     study: Study, sanity_settings: SanitySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def probable(model: Model, loaded: LoadedScan, settings: PredictSettings) -> Prediction:
-        found = find_lesions(model, loaded, settings)
-        return replace(found, probability=np.where(half, found.threshold, 0.0).astype(np.float32))
+        return replace(find_lesions(model, loaded, settings), segmented=half)
 
     half = np.zeros(SHAPE, bool)
     half[14:] = True
