@@ -31,6 +31,7 @@ import torch
 
 from jaxsal import Model, gradcam, gradcam_plus_plus, smoothgrad_stream
 from jaxsal.errors import InputError
+from jaxsal.settings import DomainRule
 from jaxsal_converters.attribution import (
     Explained,
     Images,
@@ -114,6 +115,7 @@ class InstanceSmoothGrad:
         target: Target = None,
         labels: Labels | None = None,
         *,
+        domain: DomainRule = "threshold",
         nt_type: str = "smoothgrad",
         nt_samples: int = 50,
         nt_samples_batch_size: int | None = None,
@@ -131,6 +133,7 @@ class InstanceSmoothGrad:
                 voxel; and a list has one target per image.
             labels: (B, X, Y, Z), one lesion domain per positive label; a mask is one lesion. None:
                 class level, the sum over all voxels that the model segments.
+            domain: which voxels are segmented, as in `jaxsal.smoothgrad`.
             nt_type: "smoothgrad"; or, of the same maps of single noisy images, "smoothgrad_sq" for
                 the mean of their squares and "vargrad" for their variance (that of the population).
             nt_samples: number N of noisy images.
@@ -169,7 +172,9 @@ class InstanceSmoothGrad:
         def maps(image: np.ndarray, asked: Question) -> LabelledMaps:
             own = replace(chosen, target=asked.channel)
             field = self._explained.field
-            found = smoothgrad_stream(field, image, asked.labels, own, noise_samples=noise)
+            found = smoothgrad_stream(
+                field, image, asked.labels, own, domain=domain, noise_samples=noise
+            )
             return ((n, replace(crop, values=statistic(nt_type, crop))) for n, crop in found)
 
         return _like(inputs, attributions(batch, target, labels, maps))

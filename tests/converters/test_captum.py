@@ -151,6 +151,27 @@ def test_without_labels_the_segmented_class_is_explained(inputs: torch.Tensor) -
     assert_close(Saliency(network).attribute(inputs[:1], abs=False), image.grad)
 
 
+def test_of_several_classes_the_voxels_of_the_argmax_can_be_explained(
+    inputs: torch.Tensor,
+) -> None:
+    torch.manual_seed(0)
+    network = UNet(3, 2, 4, channels=(3, 4), strides=(2,), norm="batch").eval()
+    image = 0.1 * inputs[:1].clone().requires_grad_()
+    image.retain_grad()
+    logits = network(image)
+    domain = logits.argmax(1) == 2
+    assert logits.softmax(1)[:, 2].max() < 0.5  # no voxel reaches the threshold
+    logits[:, 2][domain].sum().backward()
+    assert image.grad is not None
+    with pytest.warns(match="the most probable of 4 classes may not reach"):
+        assert not Saliency(network).attribute(image, target=2).any()
+    found = Saliency(network).attribute(image, target=2, abs=False, domain="argmax")
+    assert_close(found, image.grad)
+    heat = InstanceGradCam(network, LAYER)
+    of_labels = heat.attribute(image, 2, domain.int())[:, 0]
+    torch.testing.assert_close(heat.attribute(image, 2, domain="argmax"), of_labels)
+
+
 def test_noise_is_that_of_the_library_whatever_else_is_in_the_batch(
     inputs: torch.Tensor, labels: torch.Tensor
 ) -> None:
