@@ -37,6 +37,7 @@ WINDOWS: tuple[Windows, ...] = get_args(Windows)
 DOMAIN_RULES: tuple[DomainRule, ...] = get_args(DomainRule)
 OUTPUTS = ("table", "cropped", "full")
 PRECISIONS = ("float32", "tf32", "bfloat16")
+EXACT = "exact"  # of a signed maximum over all voxels of a lesion
 FEWEST_SAMPLES = 5  # before a standard error is believed
 
 
@@ -139,6 +140,14 @@ class SmoothGradSettings:
         _memory(self.memory)
         self._check_approximation()
         self._check_standard_error()
+
+    def approximation(self, voxels: int) -> str:
+        """Of a lesion of so many voxels: "30 of 2984 voxels", "sums of 8 voxels", or "exact"."""
+        if self.voxels_per_lesion is not None and voxels > self.voxels_per_lesion:
+            return f"{self.voxels_per_lesion} of {voxels} voxels"
+        if self.group_size > 1 and voxels > 1:
+            return f"sums of {min(self.group_size, voxels)} voxels"
+        return EXACT
 
     def _check_noise(self) -> None:
         if isinstance(self.noise, list):  # as JSON has it

@@ -91,7 +91,8 @@ def _run(options: argparse.Namespace) -> int:
         )
         with study.opened():
             findings = EXPERIMENTS[options.verb](study, own)
-            paths = write_findings(findings, options.out, options.verb, _facts(study, own))
+            facts = _facts(study, own)
+            paths = write_findings(findings, options.out, options.verb, facts, study.footnote)
     _show(findings)
     print(f"results: {', '.join(map(str, paths))}")
     if not findings.rows:

@@ -11,7 +11,7 @@ from jaxsal.lesions import Instance
 from jaxsal.report.page import Column
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.methods import Appearance
-from jaxsal.scan.results import Row, instance_columns, instance_row
+from jaxsal.scan.results import APPROXIMATED, Row, instance_columns, instance_row
 from jaxsal.scan.statistics import shell_sums, shells
 
 _SCAN = (
@@ -28,7 +28,7 @@ def lesion_columns(methods: Sequence[Appearance]) -> list[Column]:
     return [
         *_SCAN,
         *instance_columns(),
-        *([_SAMPLES] if any(shown.samples for shown in methods) else []),
+        *([_SAMPLES, APPROXIMATED] if any(shown.noisy for shown in methods) else []),
         _SECONDS,
         *(column for shown in methods for column in _columns_of(shown)),
     ]

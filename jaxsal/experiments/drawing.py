@@ -31,6 +31,7 @@ from jaxsal.report.scene import Scene
 POSITIVE, NEGATIVE = HOT[0], COLD[0]  # as maps are drawn
 CHANNELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f")
 UNITS = "logit per standard deviation"
+_WARNING = "#d98e04"
 _BEHIND = "#5a5f68"  # of a colour bar whose weak colours are transparent
 
 
@@ -40,6 +41,16 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     FigureCanvasAgg(figure)
     figure.suptitle(title, size=12, weight="bold", color=INK, parse_math=False)
     return figure
+
+
+def add_footnote(figure: Figure, text: str) -> None:
+    """Writes what must not be overlooked below a figure, or in its corner if nothing can move."""
+    style: dict[str, Any] = {"size": 9, "weight": "bold", "color": _WARNING, "parse_math": False}
+    if figure.get_layout_engine() is not None:
+        figure.supxlabel(text, **style)
+    else:
+        place = 0.995, 1 - 0.06 / figure.get_figheight()
+        figure.text(*place, text, ha="right", va="top", **style)
 
 
 def colour_of(kind: str) -> str:

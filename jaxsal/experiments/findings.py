@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from jaxsal.experiments.drawing import add_footnote
 from jaxsal.files import whole_file, write_json
 from jaxsal.scan.results import Row, write_table
 
@@ -38,7 +39,7 @@ class Findings:
 
 
 def write_findings(
-    findings: Findings, out: Path, name: str, facts: Mapping[str, Any]
+    findings: Findings, out: Path, name: str, facts: Mapping[str, Any], footnote: str = ""
 ) -> list[Path]:
     """Writes NAME.tsv, NAME.json (summary, notes, columns of both, facts) and NAME.png, each whole.
 
@@ -47,6 +48,7 @@ def write_findings(
         out: the folder.
         name: of the experiment.
         facts: what the findings depend on, ready for JSON.
+        footnote: written into the figure; empty: nothing is.
 
     Returns:
         The files.
@@ -70,6 +72,8 @@ def write_findings(
     if findings.figure is None:
         picture.unlink(missing_ok=True)  # an earlier one, of other findings
         return [table, told]
+    if footnote:
+        add_footnote(findings.figure, footnote)
     with whole_file(picture) as file:
         findings.figure.savefig(file, format="png", dpi=DPI, metadata={"Software": "jaxsal"})
     return [table, told, picture]

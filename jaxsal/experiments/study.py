@@ -7,6 +7,7 @@ experiments of one folder.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -37,7 +38,7 @@ from jaxsal.scan.loading import LoadedScan, Scan
 from jaxsal.scan.predict import Prediction, find_lesions
 from jaxsal.scan.provenance import model_facts
 from jaxsal.scan.results import Row
-from jaxsal.settings import CohortSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import EXACT, CohortSettings, PredictSettings, SmoothGradSettings
 from jaxsal.volumes import write_volume
 
 
@@ -75,6 +76,7 @@ class Study:
         notes: what could not be done, in sentences; grows.
         left_out: what scans that failed are called; grows.
         field: what is differentiated, as in `jaxsal.settings.ExplainSettings`.
+        counted: maps that were used, "all" and those that are "approximated"; grows.
     """
 
     model: Model
@@ -87,6 +89,7 @@ class Study:
     monitor: Monitor = field(default_factory=Silence)
     notes: list[str] = field(default_factory=list)
     left_out: set[str] = field(default_factory=set)
+    counted: Counter[str] = field(default_factory=Counter)
     field: str = "sliding"
 
     @contextmanager
@@ -140,7 +143,7 @@ class Study:
         reused = ReusedMaps(self.maps, list(distinct(self.entries)), job)
         for scan, reason in reused.left_out.items():
             self._leave_out(self.maps.name, scan, reason)
-        return reused
+        return self._count(reused, saliency)
 
     def run(
         self, name: str, entries: Sequence[Entry], saliency: SmoothGradSettings | None = None
@@ -182,7 +185,25 @@ class Study:
                     self._leave_out(root.name, result.id, result.reason)
                 elif result.reason:
                     self.note(f"{root.name}: {result.id}: {result.reason}")
-        return CohortResults(root)
+        return self._count(CohortResults(root), saliency)
+
+    def _count(self, results: CohortResults, saliency: SmoothGradSettings) -> CohortResults:
+        """Counts the maps that are used, and those of them that are approximated."""
+        for scan in results.scans():
+            hows = [saliency.approximation(row["voxels"]) for row in scan.rows]
+            self.counted["all"] += len(hows)
+            self.counted["approximated"] += sum(how != EXACT for how in hows)
+        return results
+
+    @property
+    def footnote(self) -> str:
+        """What a figure says of approximated maps; empty if all that are used are exact."""
+        some = self.counted["approximated"]
+        if not some:
+            return ""
+        few, group = self.saliency.voxels_per_lesion, self.saliency.group_size
+        how = f"{few} voxels of each differentiated" if few else f"by sums of {group} voxels"
+        return f"approximated: {some:,} of {self.counted['all']:,} maps, {how}"
 
     def _tell_approximation(self, saliency: SmoothGradSettings) -> None:
         few, group = saliency.voxels_per_lesion, saliency.group_size

@@ -15,6 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from jaxsal.files import whole_file
+from jaxsal.report.approximated import banner
 from jaxsal.report.distributions import distribution_svg, kinds_in_order
 from jaxsal.report.figures import Scale
 from jaxsal.report.glossary import glossary
@@ -88,6 +89,7 @@ def write_cohort_page(
         rows=rows,
         scan_names=list(dict.fromkeys(str(row["scan"]) for row in rows if "scan" in row)),
         kinds=[(kind, counts[kind]) for kind in kinds_in_order(counts)],
+        banner=banner(rows),
         words=glossary(counts, [column.key for column in columns]),
         ranges=ranges,
         shown=shown,

@@ -63,6 +63,11 @@ def peaks(saliency: Array) -> str:
     return text.replace("-", "−")
 
 
+def largest(saliency: Array) -> float:
+    """The largest magnitude of a map, wherever in the volume it is."""
+    return float(np.abs(saliency[np.isfinite(saliency)]).max(initial=0.0))
+
+
 def grey_window(plane: Array) -> tuple[float, float]:
     """Black and white points of a channel, robust to a few extreme voxels."""
     inside = plane[plane != 0]

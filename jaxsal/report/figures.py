@@ -36,6 +36,7 @@ from jaxsal.report.drawing import (
     draw_ruler,
     frame,
     grey_window,
+    largest,
     peaks,
     show,
     write,
@@ -60,6 +61,7 @@ def lesion_figure(
     units: str = "logit per standard deviation",
     scale: Scale = "diverging",
     limit: float | None = None,
+    note: str = "",
 ) -> Figure:
     """Draw one lesion's saliency: a row per channel, the image and the map in three planes.
 
@@ -79,7 +81,9 @@ def lesion_figure(
         title: heading of the figure.
         units: of the map, written along the colour bar.
         scale: "diverging" centres the colours at zero; "sequential" starts them at zero.
-        limit: largest magnitude of the colour range; None for the map's largest on the slices.
+        limit: largest magnitude of the colour range; None for the map's largest, on whichever
+            slice that is, so that the colour bar reaches the extremes that are written.
+        note: what must not be overlooked, written in the heading.
 
     Returns:
         A figure on an Agg canvas; no global state of matplotlib is used or changed.
@@ -91,11 +95,11 @@ def lesion_figure(
     saliency = np.broadcast_to(saliency, (*saliency.shape[:3], len(channels)))
     scene = make_scene(image, labels, label, saliency, origin, grid)
     maps = [[scene.map_plane(axis, c) for _, axis in PLANES] for c in range(len(channels))]
-    limit = limit or max(float(np.abs(plane).max()) for row in maps for plane in row) or 1.0
+    limit = limit or largest(saliency) or 1.0
     low = -limit if scale == "diverging" else 0.0
     colours = Colours(Normalize(low, limit), colour_map(scale))
     figure = _empty_figure(len(channels))
-    _write_headings(figure, scene, title, shared)
+    _write_headings(figure, scene, title, shared, note)
     for row, (name, planes) in enumerate(zip(channels, maps, strict=True)):
         axial = _draw_row(figure, scene, row, name, planes, colours)
         if row == 0 or not shared:
@@ -154,7 +158,7 @@ def _panel(figure: Figure, row: int, column: float, name: str, width: float = PA
     return axes
 
 
-def _write_headings(figure: Figure, scene: Scene, title: str, shared: bool) -> None:
+def _write_headings(figure: Figure, scene: Scene, title: str, shared: bool, note: str) -> None:
     """Write the title, where the slices meet, and the letters nobody may have to guess."""
     across, down = figure.get_size_inches()
     x, y, z = nib.affines.apply_affine(scene.affine, scene.focus).round(6) + 0.0
@@ -167,6 +171,8 @@ def _write_headings(figure: Figure, scene: Scene, title: str, shared: bool) -> N
     style: dict[str, Any] = {"family": "DejaVu Sans", "parse_math": False}
     figure.text(LEFT / across, 1 - 0.30 / down, title, size=13, weight="bold", color=INK, **style)
     figure.text(LEFT / across, 1 - 0.55 / down, place, size=8.5, color=FAINT, **style)
+    bold: dict[str, Any] = {"size": 8.5, "weight": "bold", "color": FRAME}
+    figure.text(LEFT / across, 1 - 0.73 / down, note, **bold, **style)
     headings = ("whole slice", "image", *(f"saliency, {name}" for name, _ in PLANES))
     for column, heading in enumerate(headings):
         left = (LEFT + column * (PANEL + GAP)) / across

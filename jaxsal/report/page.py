@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from jaxsal.files import whole_file
+from jaxsal.report.approximated import banner, caption
 from jaxsal.report.glossary import glossary
 from jaxsal.report.template import fill
 from jaxsal.report.wording import number
@@ -63,7 +64,8 @@ def write_page(
         title: heading of the page.
         rows: one mapping per lesion: a value for every column's key, and "label", the lesion's
             number; "picture", if present and not None, is a path relative to the page.
-            None and NaN are shown as a dash.
+            None and NaN are shown as a dash. Maps whose "approximated" is not "exact" are said to
+            be approximated, above the table and above their pictures.
         columns: the table from left to right; the first one links to the lesion's picture.
         facts: sections of names and values, e.g. {"Settings": {"samples": 50}}.
         scale: what the pictures' colours mean, as in `lesion_figure`.
@@ -83,6 +85,7 @@ def write_page(
         texts={key for row in rows for key, value in row.items() if isinstance(value, str)},
         rows=[_row(row, columns) for row in rows],
         words=glossary({row.get("kind") for row in rows}, [column.key for column in columns]),
+        banner=banner(rows),
         facts=facts,
         scale=scale,
         level=level,
@@ -98,7 +101,12 @@ def heading_groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
 
 def _row(row: Mapping[str, Value], columns: Sequence[Column]) -> dict[str, object]:
     cells = [(column, _cell(row[column.key], column.digits)) for column in columns]
-    return {"label": row["label"], "picture": row.get("picture"), "cells": cells}
+    return {
+        "label": row["label"],
+        "picture": row.get("picture"),
+        "caption": caption(row),
+        "cells": cells,
+    }
 
 
 def _cell(value: Value, digits: int | None) -> Cell:

@@ -29,6 +29,7 @@ from jaxsal.report.drawing import (
     draw_ruler,
     frame,
     grey_window,
+    largest,
     peaks,
     show,
     write,
@@ -74,8 +75,8 @@ def panel_figure(
 ) -> Figure:
     """Draws a row per domain: the image, its lesion probability if given, the map per channel.
 
-    All maps share one range of colours, that of the largest magnitude on the slices drawn; weak
-    values fade into the image. Peaks are those of the whole map. The white line is the domain.
+    All maps share one range of colours, to the largest magnitude of all of them, on whichever
+    slice that is; weak values fade into the image. The white line is the domain.
 
     Args:
         rows: the domains, at least one; all with a probability or none.
@@ -91,12 +92,7 @@ def panel_figure(
         InputError: a domain is empty.
     """
     scenes = [_scene(row) for row in rows]
-    limit = max(
-        float(np.abs(scene.map_plane(_AXIAL, c)).max())
-        for scene in scenes
-        for c in range(len(channels))
-    )
-    limit = limit or 1.0
+    limit = max(largest(row.saliency) for row in rows) or 1.0
     colours = Colours(Normalize(-limit, limit), colour_map("diverging"))
     shown = rows[0].probability is not None
     figure = _empty(len(rows), 1 + shown + len(channels))

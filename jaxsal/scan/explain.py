@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxsal.devices import default_devices
 from jaxsal.model import Model
+from jaxsal.report.approximated import is_approximated
 from jaxsal.report.figures import save_figure
 from jaxsal.report.page import write_page
 from jaxsal.saliency.maps import Crop
@@ -25,6 +26,7 @@ from jaxsal.scan.portions import Portions, find_portions
 from jaxsal.scan.predict import OnStage, Prediction, write_prediction
 from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.results import (
+    APPROXIMATED,
     INSTANCE_COLUMNS,
     Row,
     for_reading,
@@ -129,11 +131,12 @@ def _write_page(
     shown: Appearance,
     level: str,
 ) -> None:
+    approximated = [APPROXIMATED] if any(map(is_approximated, rows)) else []
     write_page(
         results.path("index.html"),
         f"Lesions of {_place(scan.images[0])}",
         for_reading(rows),
-        [*instance_columns(), *shown.page_columns()],
+        [*instance_columns(), *approximated, *shown.page_columns()],
         {
             "Run": run.summary(),
             "Files": run.files(),
@@ -172,6 +175,6 @@ def _write_one(
     row: Row = {**explained.row, **shown.row(crop, labels == label)}
     if settings.pictures:
         row["picture"] = f"pictures/{explained.stem}.png"
-        figure = lesion_picture(portions, label, crop, shown)
+        figure = lesion_picture(portions, label, crop, shown, row)
         save_figure(figure, unfinished.path(row["picture"]))
     return row

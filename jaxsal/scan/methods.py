@@ -32,7 +32,7 @@ class Appearance:
             channels, or the method itself.
         files: the same in the names of files.
         statistics: names and meanings of the table's columns for each of these.
-        samples: whether maps are means over noise samples, which the table counts.
+        noisy: how maps are means over noise samples, which the table counts; None: they are not.
         scale: of the pictures' colours.
         units: of the map.
         subtitle: what a picture's title says after the lesion.
@@ -41,7 +41,7 @@ class Appearance:
     maps: tuple[str, ...]
     files: tuple[str, ...]
     statistics: Mapping[str, str]
-    samples: bool
+    noisy: SmoothGradSettings | None
     scale: Scale
     units: str
     subtitle: str = ""
@@ -53,7 +53,7 @@ class Appearance:
 
     def table_columns(self) -> list[str]:
         """The table's columns for what maps amount to."""
-        counted = ["samples"] if self.samples else []
+        counted = ["samples", "approximated"] if self.noisy else []
         return counted + [column.key for column in self.page_columns()]
 
     def page_columns(self) -> list[Column]:
@@ -66,7 +66,10 @@ class Appearance:
 
     def row(self, crop: Crop, domain: np.ndarray) -> dict[str, Any]:
         """A map's part of a row of the table; the domain is (X, Y, Z) bool."""
-        row: dict[str, Any] = {"samples": crop.samples} if self.samples else {}
+        row: dict[str, Any] = {}
+        if self.noisy is not None:
+            voxels = int(np.count_nonzero(domain))
+            row = {"samples": crop.samples, "approximated": self.noisy.approximation(voxels)}
         for name, values in zip(self.maps, map_statistics(crop, domain), strict=True):
             row.update({f"{name}_{key}": values[key] for key in self.statistics})
         return row
@@ -78,9 +81,9 @@ def appearance(settings: ExplainSettings, channels: Sequence[str]) -> Appearance
     if isinstance(saliency, SmoothGradSettings):
         files = tuple(f"{channel}_{name}" for channel in channels)
         units = "logit per standard deviation"
-        return Appearance(tuple(channels), files, SIGNED, True, "diverging", units)
+        return Appearance(tuple(channels), files, SIGNED, saliency, "diverging", units)
     subtitle = f", {_NAMES[name]} at {saliency.layer}"
-    return Appearance((name,), (name,), POSITIVE, False, "sequential", "logits", subtitle)
+    return Appearance((name,), (name,), POSITIVE, None, "sequential", "logits", subtitle)
 
 
 def compute_maps(

@@ -8,13 +8,17 @@ import time
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxsal.report.approximated import caption
 from jaxsal.report.figures import lesion_figure, write_figure
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.methods import Appearance
 from jaxsal.scan.portions import Portions
+from jaxsal.scan.results import Row
 
 
-def lesion_picture(portions: Portions, label: int, crop: Crop, shown: Appearance) -> Figure:
+def lesion_picture(
+    portions: Portions, label: int, crop: Crop, shown: Appearance, row: Row
+) -> Figure:
     """Draws a lesion's map.
 
     Args:
@@ -22,6 +26,7 @@ def lesion_picture(portions: Portions, label: int, crop: Crop, shown: Appearance
         label: of the lesion.
         crop: its map.
         shown: how maps appear.
+        row: the lesion's, of the table.
     """
     explained, scan = portions.wanted.maps[label], portions.prediction.scan
     return lesion_figure(
@@ -35,6 +40,7 @@ def lesion_picture(portions: Portions, label: int, crop: Crop, shown: Appearance
         f"{explained.title}{shown.subtitle}",
         shown.units,
         shown.scale,
+        note=caption(row),
     )
 
 
@@ -43,5 +49,5 @@ def picture_seconds(portions: Portions, shown: Appearance) -> float:
     label = next(iter(portions.wanted.maps))
     empty = Crop(np.zeros((1, 1, 1, len(shown.maps)), np.float32), (0, 0, 0), 0)
     began = time.perf_counter()
-    write_figure(lesion_picture(portions, label, empty, shown), io.BytesIO())
+    write_figure(lesion_picture(portions, label, empty, shown, {}), io.BytesIO())
     return time.perf_counter() - began

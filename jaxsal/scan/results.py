@@ -32,6 +32,14 @@ INSTANCE_COLUMNS = {
 }
 
 
+APPROXIMATED = Column(
+    "approximated",
+    "approximated",
+    "exact: the maximum is taken over the gradients of all voxels of the lesion; else those of how "
+    "many of them, or of the summed logits of how many at a time",
+)
+
+
 def instance_row(instance: Instance) -> Row:
     """A lesion's row of the table, without statistics of its map."""
     return _row(

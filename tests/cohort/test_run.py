@@ -78,10 +78,26 @@ def test_results_are_bids_derivatives(finished: Path) -> None:
     sidecar = json.loads(
         (finished / "sub-00/anat/sub-00_desc-t1SmoothgradMax_saliency.json").read_bytes()
     )
-    assert sidecar["Channel"] == "t1"
+    assert (sidecar["Channel"], sidecar["Approximated"]) == ("t1", {})
     assert (finished / f"{MAP}.nii.gz").exists()
     with (finished / "sub-00/anat/sub-00_label-lesion_dseg.tsv").open(newline="") as file:
         assert next(csv.reader(file, delimiter="\t"))[:2] == ["index", "name"]
+
+
+def test_sidecars_and_tables_mark_approximated_maps(
+    entries: list[Entry], tiny_model: Model, tmp_path: Path
+) -> None:
+    few = replace(SETTINGS.saliency[0], voxels_per_lesion=8)
+    run(tiny_model, entries[:1], tmp_path, settings=replace(SETTINGS, saliency=(few,)))
+    said = {
+        f"lesion{int(row['label']):04d}": row["approximated"]
+        for row in read_table(tmp_path / "lesions.tsv")
+        if int(row["voxels"]) > 8
+    }
+    assert said
+    assert all(how.startswith("8 of ") for how in said.values())
+    (sidecar,) = tmp_path.glob("sub-00/anat/*t1SmoothgradMax_saliency.json")
+    assert json.loads(sidecar.read_bytes())["Approximated"] == said
 
 
 @pytest.mark.parametrize("output", ["table", "full"])

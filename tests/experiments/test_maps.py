@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from cohorts import PREDICTION, make_cohort
+from matplotlib.figure import Figure
 from scipy import ndimage, stats
 from tiny import CHANNELS, MISSED, ROI, SHAPE, load, oblique_affine, read_table, save
 
@@ -109,6 +111,24 @@ def test_files_of_all_experiments(
         assert findings.figure.get_facecolor() == (1, 1, 1, 1)
         assert set().union(*findings.summary) == set(findings.summary_columns)
         assert all("n" in row or "lesions" in row or "n_first" in row for row in findings.summary)
+
+
+def test_figures_of_approximated_maps_say_so(
+    study: Study, found: dict[str, Findings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jaxsal.experiments.findings.DPI", 20)
+    assert found
+    assert study.counted["all"] > 0
+    assert study.footnote == ""
+    few = dataclasses.replace(study.saliency, voxels_per_lesion=8)
+    other = dataclasses.replace(study, saliency=few, counted=Counter(all=5, approximated=2))
+    figure = Figure(layout="constrained")
+    write_findings(Findings({}, [], [], figure), tmp_path, "groups", {}, other.footnote)
+    text = "approximated: 2 of 5 maps, 8 voxels of each differentiated"
+    assert figure.get_supxlabel() == text
+    fixed = Figure()
+    write_findings(Findings({}, [], [], fixed), tmp_path, "sanity", {}, other.footnote)
+    assert [written.get_text() for written in fixed.texts] == [text]
 
 
 def test_summaries_of_contributions_fit_a_terminal(

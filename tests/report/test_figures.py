@@ -133,6 +133,23 @@ def test_channels_share_limits_symmetric_about_zero() -> None:
     assert {panel(figure, name).images[1].get_clim() for name in names} == {(-2.0, 2.0)}
 
 
+def test_the_colours_reach_the_extremes_that_are_written_on_whichever_slice_these_are() -> None:
+    given = scene()
+    given["saliency"][0, 0, 0] = (9.0, -11.0)  # a corner of the crop, on none of the slices
+    figure = lesion_figure(**given)
+    axial = panel(figure, "T1: axial")
+    assert np.abs(axial.images[1].get_array()).max() < 9
+    assert "min −11" in [text.get_text().split(" ·")[0] for text in axial.texts]
+    assert axial.images[1].get_clim() == (-11.0, 11.0)
+    assert panel(figure, "colour bar").get_ylim() == (-11.0, 11.0)
+
+
+@pytest.mark.parametrize("note", ["approximated: 30 of 2984 voxels differentiated", ""])
+def test_a_note_stands_in_the_heading(note: str) -> None:
+    figure = lesion_figure(**scene(), note=note)
+    assert ("approximated" in " ".join(text.get_text() for text in figure.texts)) == bool(note)
+
+
 def test_a_given_limit_rules() -> None:
     figure = lesion_figure(**scene(), limit=7.5)
     assert panel(figure, "T1: axial").images[1].get_clim() == (-7.5, 7.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -133,8 +134,8 @@ def test_the_table_has_the_statistics_of_the_maps(explained: Path, scan: TinySca
     columns = [f"{channel}_{name}" for channel in CHANNELS for name in STATISTICS]
     assert [int(row["label"]) for row in rows] == [1, 2, 3]
     for row in rows:
-        assert list(row)[7:] == ["samples", *columns]
-        assert row["samples"] == "2"
+        assert list(row)[7:] == ["samples", "approximated", *columns]
+        assert (row["samples"], row["approximated"]) == ("2", "exact")
         for channel in CHANNELS:
             path = map_file(explained, int(row["label"]), channel)
             values = as_dense(path, scan.affine).astype(np.float64)
@@ -188,6 +189,42 @@ def test_without_pictures_there_is_no_page(
     out = run(tiny_model, scan.images, tmp_path / "out", labels=(1,))
     assert not (out / "pictures").exists()
     assert not (out / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("approximation", "said", "meaning"),
+    [
+        ({"voxels_per_lesion": 1}, "1 of {voxels} voxels", "its peak is too low"),
+        ({"group_size": 2}, "sums of 2 voxels", "peak is too high"),
+    ],
+)
+def test_approximated_maps_are_marked(
+    approximation: dict[str, int],
+    said: str,
+    meaning: str,
+    tmp_path: Path,
+    scan: TinyScan,
+    tiny_model: Model,
+) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[8, 10, 9] = 1  # a single voxel, whose map is exact
+    labels[15, 18:21, 11] = 2
+    path = save(tmp_path / "labels.nii.gz", labels)
+    more = {"pictures": True, **approximation}
+    out = run(tiny_model, scan.images, tmp_path / "out", instances=path, **more)
+    single, other = read_table(out / "instances.tsv")
+    said = said.format(voxels=3)
+    assert (single["approximated"], other["approximated"]) == ("exact", said)
+    page = (out / "index.html").read_text()
+    assert page.count("1 of 2 maps are approximated") == 1
+    assert meaning in page
+    assert re.findall(r'<strong>(Lesion \d)</strong> <span class="note">approximated', page) == [
+        "Lesion 2"
+    ]
+
+
+def test_an_exact_page_does_not_speak_of_approximations(explained: Path) -> None:
+    assert "approximated" not in (explained / "index.html").read_text()
 
 
 def test_only_the_chosen_lesions_are_explained_but_all_are_found(

@@ -18,6 +18,7 @@ from jaxsal.cohort.workers import in_processes
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.inside import require_inside
+from jaxsal.report.approximated import caption
 from jaxsal.report.figures import lesion_figure, save_figure
 from jaxsal.volumes import read_labels
 
@@ -34,6 +35,7 @@ class Picture:
         title: of the picture.
         maps: names of the map's files, one per channel of it.
         method: which made the map.
+        note: what the picture says in its heading; may be empty.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Picture:
     title: str
     maps: tuple[str, ...]
     method: Method
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def missing_pictures(
             maps = tuple(names.map(row["label"], file) for file in method.files)
             if set(maps) <= set(record.files) and not (folder / name).exists():
                 title = f"{lesion} of {record.id}{method.subtitle}"
-                pictures.append(Picture(name, row["label"], title, maps, method))
+                note = caption(row) if method.scale == "diverging" else ""
+                pictures.append(Picture(name, row["label"], title, maps, method, note))
     if not pictures:
         return None
     images = {channel: record.inputs.get(channel) for channel in channels}
@@ -154,6 +158,7 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
                 picture.title,
                 picture.method.units,
                 picture.method.scale,
+                note=picture.note,
             )
         except Exception as error:
             problems.append(f"no picture of lesion {picture.label}: {_told(error)}")

@@ -15,6 +15,7 @@ from jaxsal.cohort.storage.records import Inputs, ScanRecord
 from jaxsal.cohort.storage.work import Files, ScanWork
 from jaxsal.cohort.storage.writer import Writer
 from jaxsal.files import write_json
+from jaxsal.report.approximated import is_approximated
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction
@@ -140,6 +141,10 @@ class FolderKeeper:
             return [names.labels, names.table]
         write_volume(self._work.path(names.probability), self._prediction.probability, grid)
         written = [names.labels, names.table, names.probability]
+        approximated = {
+            f"lesion{row['label']:04d}": row["approximated"]
+            for row in filter(is_approximated, rows)
+        }
         for shown, method in zip(self._job.shown, self._job.methods, strict=True):
             for file, channel in zip(shown.files, shown.maps, strict=True):
                 written.append(names.sidecar(file))
@@ -151,6 +156,7 @@ class FolderKeeper:
                         "Channel": channel,
                         "Units": shown.units,
                         "Settings": self._job.identity["settings"]["saliency"][method.name],
+                        "Approximated": approximated if shown.noisy else {},
                         "Cropped": self._job.settings.output == "cropped",
                         "Sources": [s.file for s in self._inputs.values() if s is not None],
                     },

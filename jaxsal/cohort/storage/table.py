@@ -18,7 +18,7 @@ from jaxsal.scan.results import Row, write_table
 _SCANS = ("scan", "status", "lesions", "seconds", "reason")
 _GROUP = 5000  # rows
 _WHOLE = ("label", "voxels", "samples")
-_TEXT = ("scan", "subject", "session", "kind")
+_TEXT = ("approximated", "scan", "subject", "session", "kind")
 
 
 def write_tables(folder: Path, columns: Sequence[Column], records: Iterable[ScanRecord]) -> None:

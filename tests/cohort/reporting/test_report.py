@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -85,10 +86,12 @@ def test_pictures_show_the_maps_where_they_lie(
     out = Path(shutil.copytree(finished, tmp_path / "out"))
     seen: dict[str, Any] = {}
 
-    def watched(image: Any, labels: Any, label: int, saliency: Any, origin: Any, *rest: Any) -> Any:
+    def watched(
+        image: Any, labels: Any, label: int, saliency: Any, origin: Any, *rest: Any, **others: Any
+    ) -> Any:
         if label == 2:
             seen.update(image=image, saliency=saliency, origin=origin)
-        return lesion_figure(image, labels, label, saliency, origin, *rest)
+        return lesion_figure(image, labels, label, saliency, origin, *rest, **others)
 
     monkeypatch.setattr(pictures, "lesion_figure", watched)
     record = next(CohortFolder(out).records())
@@ -278,6 +281,24 @@ def test_each_method_has_a_picture_of_a_lesion(
         for label in (1, 2, 3)
     ]
     assert all_pictures(tmp_path) == {name for pair in page["pictures"] for name in pair}
+
+
+def test_approximated_maps_are_marked_on_the_page_and_in_their_pictures(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(finished, tmp_path / "out"))
+    record = next(CohortFolder(out).records())
+    first, *others = record.rows
+    assert first["approximated"] == "exact"
+    rows = [{**first, "approximated": "30 of 2984 voxels"}, *others]
+    record = replace(record, rows=rows)
+    scan = pictures.missing_pictures(out, record, told_methods(out), CHANNELS)
+    assert scan is not None
+    notes = [picture.note for picture in scan.pictures]
+    assert notes == ["approximated: 30 of 2984 voxels differentiated", *["" for _ in others]]
+    record.write(CohortFolder(out).record_path(record.stem))
+    write_report(out, pictures=False)
+    assert re.search(r"1 of \d+ maps are approximated", (out / "report.html").read_text())
 
 
 def test_without_maps_there_are_no_pictures(
