@@ -20,6 +20,7 @@ from jaxsal_converters.config_file import network_arguments, read_mapping
 _METADATA = Path("configs", "metadata.json")
 _NAMES = ("inference", "evaluate", "train")  # of configurations, the first one that is there
 _SUFFIXES = (".json", ".yaml", ".yml")
+_LONGEST = 80  # characters of a name
 _MOST_VALUES = 10_000  # of a configuration that are looked through
 
 
@@ -117,7 +118,7 @@ def _names(data: Any, side: str) -> tuple[str, ...] | None:
     if not isinstance(listed, dict) or not all(isinstance(n, str) for n in listed.values()):
         return None
     names = [listed.get(str(c)) for c in range(len(listed))]
-    known = tuple(name for name in names if name and name.strip())
+    known = tuple(n for n in names if n and n.strip() and n.isprintable() and len(n) < _LONGEST)
     return known if len(known) == len(listed) == len(set(known)) else None
 
 

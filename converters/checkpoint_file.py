@@ -12,6 +12,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from jaxsal.files import require_content
 from jaxsal_converters.saved_tensors import read_inertly
 
 SAVE_PLAIN = 'save it again with torch.save(network.state_dict(), "plain.pth")'
-_SHOWN = 4  # names of what was passed over
+_SHOWN = 4  # names that messages list
+_LONGEST = 80  # characters of one
 
 
 def read_checkpoint(path: str | Path, notes: list[str] | None = None) -> Any:
@@ -43,6 +45,19 @@ def read_checkpoint(path: str | Path, notes: list[str] | None = None) -> Any:
     path = Path(path)
     _check_file(path)
     return _load(path, [] if notes is None else notes)
+
+
+def some_of(names: Collection[Any]) -> str:
+    """The first of these names, for messages."""
+    listed = ", ".join(shown(name) for name in list(names)[:_SHOWN])
+    return listed + ", …" * (len(names) > _SHOWN) if names else "nothing"
+
+
+def shown(name: object) -> str:
+    """A name from a file as a terminal can bear it: not endless, and without control characters."""
+    text = str(name)
+    cut = text[:_LONGEST] + "…" * (len(text) > _LONGEST)
+    return "".join(c if c.isprintable() else "?" for c in cut)
 
 
 def _check_file(path: Path) -> None:
@@ -86,11 +101,7 @@ def _load(path: Path, notes: list[str]) -> Any:
     except pickle.UnpicklingError:
         content, skipped = read_inertly(path)
         if skipped:
-            more = f" and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
-            notes.append(
-                "passed over, neither tensors nor plain values: "
-                f"{', '.join(skipped[:_SHOWN])}{more}"
-            )
+            notes.append(f"passed over, neither tensors nor plain values: {some_of(skipped)}")
         return content
     except Exception as error:  # torch raises many kinds for damaged files
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)

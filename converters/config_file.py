@@ -16,6 +16,7 @@ from typing import Any
 
 from jaxsal.errors import InputError
 from jaxsal.files import require_content
+from jaxsal_converters.checkpoint_file import shown
 
 _NETWORK = ("network_def", "network")  # entries that describe the network
 _MOST_VALUES = 10_000  # in a network's arguments; references can make them endless
@@ -106,8 +107,8 @@ def _check_class(target: object, class_name: str) -> None:
     """Compares names without their modules and capitals: MONAI has UNet, Unet and unet.UNet."""
     if str(target).rpartition(".")[2].lower() != class_name.lower():
         raise InputError(
-            f"it describes a {target}, and asked for was MONAI's {class_name}: networks that can "
-            "be converted are `jaxsal convert unet`, `dynunet` and `swin-unetr`"
+            f"it describes a {shown(target)}, and asked for was MONAI's {class_name}: networks "
+            "that can be converted are `jaxsal convert unet`, `dynunet` and `swin-unetr`"
         )
 
 

@@ -15,11 +15,12 @@ from jaxsal.files import file_checksum
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig
 from jaxsal_converters.bundle import Source, read_bundle
+from jaxsal_converters.checkpoint_file import some_of
 from jaxsal_converters.comparison import library, random_batch, relative_difference
 from jaxsal_converters.config_file import read_config_file
 from jaxsal_converters.outputs import name_outputs
 from jaxsal_converters.saved_weights import Weights
-from jaxsal_converters.state_dict import State, some_of
+from jaxsal_converters.state_dict import State
 from jaxsal_converters.weights import read_network
 
 Converted = tuple[NetworkConfig, dict[str, jax.Array], list[str]]

@@ -22,9 +22,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from jaxsal.errors import InputError
-from jaxsal_converters.checkpoint_file import SAVE_PLAIN
+from jaxsal_converters.checkpoint_file import SAVE_PLAIN, shown, some_of
 from jaxsal_converters.inert_pickle import Skipped
-from jaxsal_converters.state_dict import is_tensor, prefixes_of, some_of
+from jaxsal_converters.state_dict import is_tensor, prefixes_of
 
 Weights = Literal["raw", "ema"]
 
@@ -72,7 +72,7 @@ def find_weights(checkpoint: Any, pattern: str) -> Both:
     """
     if not isinstance(checkpoint, Mapping):
         kind = checkpoint.name if isinstance(checkpoint, Skipped) else type(checkpoint).__name__
-        raise InputError(f"it holds a {kind} instead of a state dict; {SAVE_PLAIN}")
+        raise InputError(f"it holds a {shown(kind)} instead of a state dict; {SAVE_PLAIN}")
     found = _found(checkpoint, pattern, "the state dict", 0)
     if found.raw is None and found.averaged is None:
         raise InputError(f"it holds no tensors, only {some_of(checkpoint)}; {SAVE_PLAIN}")
@@ -126,7 +126,7 @@ def _averaged_in(checkpoint: Mapping[Any, Any]) -> Entry | None:
     for place in places:
         for name, value in place.items():
             if _is_averaged(name) and (tensors := _tensors_in(value)):
-                return Entry(str(name), tensors)
+                return Entry(shown(name), tensors)
     return None
 
 
@@ -146,7 +146,7 @@ def _by_prefix(raw: Entry, pattern: str) -> Both:
     for key, value in raw.tensors.items():
         (inside if key.startswith(averaged[0]) else beside)[key] = value
     (plain,) = set(prefixes) - set(averaged)
-    return Both(Entry(f"{plain or '.'}*", beside), Entry(f"{averaged[0]}*", inside))
+    return Both(Entry(f"{shown(plain or '.')}*", beside), Entry(f"{shown(averaged[0])}*", inside))
 
 
 def _tensors_in(value: Any) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxsal.errors import InputError
-from jaxsal_converters.checkpoint_file import SAVE_PLAIN
+from jaxsal_converters.checkpoint_file import SAVE_PLAIN, some_of
 from jaxsal_converters.saved_tensors import LazyTensor
 
 State = dict[str, np.ndarray]
@@ -84,9 +84,3 @@ def is_tensor(value: Any) -> bool:
     import torch
 
     return isinstance(value, torch.Tensor | LazyTensor)
-
-
-def some_of(keys: Collection[Any]) -> str:
-    """The first of these names."""
-    shown = ", ".join(str(key) for key in list(keys)[:4])
-    return shown + ", …" * (len(keys) > 4) if keys else "nothing"

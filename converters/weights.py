@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError
-from jaxsal_converters.checkpoint_file import read_checkpoint
+from jaxsal_converters.checkpoint_file import read_checkpoint, some_of
 from jaxsal_converters.saved_weights import Both, Entry, Weights, find_weights
-from jaxsal_converters.state_dict import State, as_arrays, select_network, some_of
+from jaxsal_converters.state_dict import State, as_arrays, select_network
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _KINDS = {"raw": "raw", "ema": "averaged (EMA)"}

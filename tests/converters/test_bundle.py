@@ -189,6 +189,7 @@ def test_damaged_configurations_are_named_and_nothing_in_them_is_executed(
         {"network_data_format": 3},
         {"network_data_format": {"inputs": {"image": {"channel_def": ["T1"]}}}},
         {"network_data_format": {"inputs": {"image": described(["", "T1"])}}},
+        {"network_data_format": {"outputs": {"pred": described(["\x1b[2J", "x", "y"])}}},
         {"network_data_format": {"inputs": {"a": described(["x"]), "b": described(["y"])}}},
         {"network_data_format": {"inputs": {"image": {"channel_def": {"0": "T1", "2": "T2"}}}}},
         {"network_data_format": {"outputs": {"pred": described(["x", "x", "x"])}}},

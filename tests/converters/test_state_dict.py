@@ -159,6 +159,15 @@ def test_nothing_in_a_malicious_checkpoint_is_executed(tmp_path: Path, form: str
     assert marker.exists()  # the payload does work where it is let
 
 
+def test_names_from_a_file_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    with pytest.raises(InputError) as raised:
+        read_state_dict(written(path, {"\x1b[2J" + 200 * "x": 1}))
+    assert "only ?[2Jxxx" in str(raised.value)
+    assert "\x1b" not in str(raised.value)
+    assert "x" * 100 not in str(raised.value)
+
+
 def test_pickled_modules_are_refused_with_the_way_out(tmp_path: Path) -> None:
     path = written(tmp_path / "module.pth", torch.nn.Linear(2, 2))
     with pytest.raises(InputError, match=r"a torch\.nn.*Linear.*torch\.save\(network\.state_dict"):
