@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from jaxsal import Model, sliding_window, whole_volume
 from jaxsal.errors import InputError
-from jaxsal.voxels import whole_numbers
+from jaxsal.voxels import OF_LABELS, whole_numbers
 from jaxsal_converters.modules import model_from_module
 
 Target = int | tuple[int, ...] | torch.Tensor | np.ndarray | Sequence[int | tuple[int, ...]] | None
@@ -159,7 +159,7 @@ def _label_array(labels: Labels) -> np.ndarray:
         raise InputError(f"labels must be an array (B, X, Y, Z): {error}") from error
     if array.dtype.kind not in "biuf":
         raise InputError(f"labels must be whole numbers, got an array of {array.dtype}")
-    array = whole_numbers(array, "labels", "0 is background, lesions have labels from 1 on")
+    array = whole_numbers(array, "labels", OF_LABELS)
     return array[:, 0] if array.ndim == 5 and array.shape[1] == 1 else array
 
 

@@ -19,6 +19,7 @@ from jaxsal.errors import InputError
 from jaxsal.field import LogitField
 from jaxsal.saliency.smoothgrad import smoothgrad_stream
 from jaxsal.settings import SmoothGradSettings
+from jaxsal.voxels import OF_LABELS, whole_numbers
 
 ALL_LESIONS = 0
 """The class that means all lesions of the label map together, as one domain."""
@@ -99,6 +100,7 @@ def _checked_labels(images: np.ndarray, wanted: np.ndarray, lesions: np.ndarray)
         raise InputError(
             f"targets must be a label per image, ({len(images)},); got the shape {wanted.shape}"
         )
+    lesions = whole_numbers(lesions, "labels", OF_LABELS)
     known = np.unique(lesions[lesions > 0])
     unknown = [w for w in np.unique(wanted).tolist() if w != ALL_LESIONS and w not in known]
     if unknown or not len(known):

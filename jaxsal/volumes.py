@@ -20,7 +20,7 @@ from jaxsal.files import require_content, whole_file
 from jaxsal.grid import Grid
 from jaxsal.same_grid import require_same_grid
 from jaxsal.types import Triple
-from jaxsal.voxels import require_finite, require_none, whole_numbers
+from jaxsal.voxels import OF_LABELS, require_finite, require_none, whole_numbers
 
 # What a result inherits; the rest of a header (intent, display range, ...) is about the source.
 _GEOMETRY = (
@@ -123,7 +123,7 @@ def read_labels(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
         InputError: if the file cannot be used, lies on another grid than `grid`, or holds values
             that are fractional, negative, NaN or beyond int32.
     """
-    labels = _read_whole_numbers(path, grid, "labels begin at 1, background is 0")
+    labels = _read_whole_numbers(path, grid, OF_LABELS)
     limit = np.iinfo(np.int32).max
     require_none(labels > limit, labels, str(path), f"at most {limit}", "renumber the labels")
     return np.ascontiguousarray(labels, np.int32)

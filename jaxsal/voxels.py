@@ -9,6 +9,7 @@ from jaxsal.errors import InputError
 WHOLE_TOLERANCE = 1e-3
 """How far a label may lie from a whole number: scale factors and float32 leave 0.9999999 of 1."""
 
+OF_LABELS = "0 is background, lesions have labels from 1 on"
 _NEAREST = "resample labels with nearest neighbour, save them as integers without a scale factor"
 
 

@@ -46,9 +46,10 @@ def test_each_row_is_the_map_of_its_target_in_its_image(
     aggregate: str, images: np.ndarray, labels: np.ndarray, field: LogitField
 ) -> None:
     rows, targets = [0, 0, 1, 0, 1], [5, 2, 5, 0, 5]
+    stored = labels * np.float32(0.9999999)  # as a label map with a scale factor is read
     found = jaxsal.quantus_explain(
         *(None, images[rows], targets),
-        **{"field": field, "labels": labels, "aggregate": aggregate, **EXACT},
+        **{"field": field, "labels": stored, "aggregate": aggregate, **EXACT},
     )
     assert (found.shape, found.dtype) == ((5, 2, *SHAPE), np.float32)
     for row, target, each in zip(rows, targets, found, strict=True):
@@ -62,6 +63,7 @@ def test_each_row_is_the_map_of_its_target_in_its_image(
     [
         ({"inputs": np.zeros((2, *SHAPE))}, r"inputs must be \(B, C, X, Y, Z\)"),
         ({"labels": np.ones((2, *SHAPE))}, r"labels must be on the images' grid .* \(12, 8, 8\)"),
+        ({"labels": np.full(SHAPE, 0.5)}, "labels must be whole in every voxel"),
         ({"targets": [2]}, r"a label per image, \(2,\); got the shape \(1,\)"),
         ({"targets": [2, 1]}, r"here \[2, 5\], or 0 for all of them; got \[1, 2\]"),
         ({"labels": np.zeros(SHAPE), "targets": [0, 0]}, r"labels of lesions, here \[\]"),

@@ -18,7 +18,7 @@ from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.maps import CLASS_LEVEL
 from jaxsal.segmentation import most_probable, nothing_segmented
 from jaxsal.settings import DOMAIN_RULES, DomainRule
-from jaxsal.voxels import whole_numbers
+from jaxsal.voxels import OF_LABELS, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def labelled_domains(labels: ArrayLike, image: jax.Array | np.ndarray) -> list[D
     array = np.asarray(labels)
     if array.shape != image.shape[:3]:
         raise InputError(f"labels must be on the image's grid {image.shape[:3]}, got {array.shape}")
-    array = whole_numbers(array, "labels", "0 is background, lesions have labels from 1 on")
+    array = whole_numbers(array, "labels", OF_LABELS)
     positions = np.argwhere(array)
     values = array[tuple(positions.T)].astype(np.int64)
     return [Domain(int(v), positions[values == v]) for v in np.unique(values)]
