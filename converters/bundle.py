@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from os.path import lexists  # true of links without content, which are said where they are read
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def read_bundle(folder: Path, class_name: str) -> Source:
         )
     path = _configuration(folder)
     config = read_mapping(path)
-    metadata = read_mapping(folder / _METADATA) if (folder / _METADATA).is_file() else {}
+    metadata = read_mapping(folder / _METADATA) if lexists(folder / _METADATA) else {}
     data = metadata.get("network_data_format")
     roi, overlap = _windows(config)
     channels = _names(data, "inputs")
@@ -81,7 +82,7 @@ def read_bundle(folder: Path, class_name: str) -> Source:
 
 def _configuration(folder: Path) -> Path:
     files = (folder / "configs" / f"{name}{suffix}" for name in _NAMES for suffix in _SUFFIXES)
-    found = next((path for path in files if path.is_file()), None)
+    found = next((path for path in files if lexists(path)), None)
     if found is None:
         raise InputError(
             f"{folder / 'configs'} has none of {', '.join(_NAMES)} (.json or .yaml), one of which "
@@ -93,8 +94,8 @@ def _configuration(folder: Path) -> Path:
 def _checkpoint(folder: Path) -> Path:
     usual = folder / "model.pt"
     others = sorted({*folder.glob("*.pt"), *folder.glob("*.pth")})
-    if usual.is_file() or not others:
-        if not usual.is_file():
+    if lexists(usual) or not others:
+        if not lexists(usual):
             raise InputError(
                 f"{usual} is missing; weights of a bundle are often not in its repository but "
                 "listed in large_files.yml: download them first"

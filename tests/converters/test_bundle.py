@@ -221,3 +221,15 @@ def test_folders_that_are_no_bundle_and_bundles_without_weights_are_told(bundle:
         path.unlink()
     with pytest.raises(InputError, match="none of inference, evaluate, train"):
         convert_checkpoint(UNET, bundle)
+
+
+@pytest.mark.parametrize(
+    "name", ["configs/inference.json", "configs/metadata.json", "models/model.pt"]
+)
+def test_links_without_content_are_not_passed_over(bundle: Path, name: str) -> None:
+    (bundle / "configs" / "train.json").write_text(json.dumps(CONFIG))
+    (bundle / "models" / "other.pt").write_bytes(b"")
+    (bundle / name).unlink()
+    (bundle / name).symlink_to("../.git/annex/objects/x")
+    with pytest.raises(InputError, match=rf"{name} is a link without content.*datalad get"):
+        convert_checkpoint(UNET, bundle)
