@@ -72,7 +72,7 @@ def convert_nnunet(
         settings = select_configuration(plans, name)
         axes = spatial_axes(plans)
         config = read_architecture(settings, len(names), len(outputs.names), axes)
-        preprocessing = read_preprocessing(plans, settings, axes, members[0].mirror_axes)
+        preprocessing = read_preprocessing(plans, settings, axes, members[0].mirror_axes or ())
     except KeyError as error:
         raise InputError(f"{folder}: the plans lack {error}, which nnU-Net writes") from error
     except InputError as error:
@@ -82,7 +82,7 @@ def convert_nnunet(
     assumptions += [norm] if norm else []
     remedy = what_to_edit(plans, name)
     parameters = [_parameters(config, fold, axes, remedy) for fold in members]
-    assumptions += _assumptions(plans, members, preprocessing.mirror_axes)
+    assumptions += _assumptions(plans, members[0])
     if threshold is None:
         threshold = 0.5
         assumptions.append("threshold: 0.5; set it with --threshold")
@@ -173,20 +173,19 @@ def _about_files(chosen: Checkpoints, asked: str | None) -> list[str]:
     return sentences
 
 
-def _assumptions(
-    plans: dict[str, Any], members: list[Fold], mirror_axes: tuple[int, ...]
-) -> list[str]:
+def _assumptions(plans: dict[str, Any], fold: Fold) -> list[str]:
     assumptions = []
-    trainer = members[0].trainer
-    if trainer != _DEFAULT_TRAINER:
+    if fold.trainer != _DEFAULT_TRAINER:
         assumptions.append(
-            f"trainer {trainer}: in all that tensors do not show, its network is the one that the "
-            "plans describe"
+            f"trainer {fold.trainer or 'not told'}: in all that tensors do not show, its network "
+            "is the one that the plans describe"
         )
     manager = plans.get("label_manager", "LabelManager")
     if manager != "LabelManager":
         assumptions.append(f"label manager {manager}: its outputs are those of the default one")
-    if mirror_axes:
+    if fold.mirror_axes is None:
+        assumptions.append("no mirroring: the checkpoint does not tell along which axes to")
+    elif fold.mirror_axes:
         assumptions.append(
             "no mirroring unless asked for with --mirror; nnU-Net averages over mirrored windows "
             "unless told --disable_tta"

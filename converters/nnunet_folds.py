@@ -6,11 +6,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxsal.errors import InputError
 from jaxsal_converters.checkpoint_file import read_checkpoint
+from jaxsal_converters.nnunet_keys import KEY_PATTERN
 from jaxsal_converters.state_dict import State, as_arrays
 
 CHECKPOINTS = ("final", "best", "latest")
@@ -44,14 +46,15 @@ class Fold:
         entries: of the network, by nnU-Net's keys.
         configuration: that it was trained with; None if the checkpoint does not tell.
         trainer: class name of the trainer; None if it does not tell.
-        mirror_axes: axes of nnU-Net's arrays along which it may be mirrored at inference.
+        mirror_axes: axes of nnU-Net's arrays along which it may be mirrored at inference; None if
+            it does not tell.
     """
 
     path: Path
     entries: State
     configuration: str | None
     trainer: str | None
-    mirror_axes: tuple[int, ...]
+    mirror_axes: tuple[int, ...] | None
 
 
 def choose_checkpoints(
@@ -114,25 +117,45 @@ def _nothing(
 
 
 def read_fold(path: Path) -> Fold:
-    """One fold's checkpoint.
+    """One fold's checkpoint, or a state dict of its network alone in the place of it.
 
     Raises:
-        InputError: it is no checkpoint of nnU-Net's.
+        InputError: it is neither.
     """
     content = read_checkpoint(path)
-    weights = content.get("network_weights") if isinstance(content, Mapping) else None
+    content = content if isinstance(content, Mapping) else {}
+    weights = content if _is_bare(content) else content.get("network_weights")
     if not isinstance(weights, Mapping):
         raise InputError(f"{path} is no checkpoint of nnU-Net version 2: it has no network_weights")
-    arguments = content.get("init_args")
-    arguments = arguments if isinstance(arguments, Mapping) else {}
     try:
         entries = as_arrays(weights)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    arguments = content.get("init_args")
+    told = arguments if isinstance(arguments, Mapping) else {}
+    axes = content.get("inference_allowed_mirroring_axes")
     return Fold(
         path=path,
         entries=entries,
-        configuration=arguments.get("configuration"),
-        trainer=content.get("trainer_name"),
-        mirror_axes=tuple(content.get("inference_allowed_mirroring_axes") or ()),
+        configuration=_text(told.get("configuration")),
+        trainer=_text(content.get("trainer_name")),
+        mirror_axes=None if weights is content else _axes(axes),
     )
+
+
+def _is_bare(content: Mapping[str, object]) -> bool:
+    """Whether these are the entries of a network rather than a checkpoint around them."""
+    return any(re.match(rf"(?:[^.]+\.)*?{KEY_PATTERN}", str(key)) for key in content)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _axes(value: object) -> tuple[int, ...] | None:
+    """Axes of nnU-Net's arrays; none where there is no entry, as nnU-Net itself has it."""
+    axes = () if value is None else value
+    if not isinstance(axes, list | tuple):
+        return None
+    known = all(isinstance(axis, Integral) and axis in (0, 1, 2) for axis in axes)
+    return tuple(int(axis) for axis in axes) if known else None

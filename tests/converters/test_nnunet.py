@@ -182,6 +182,33 @@ def test_regions_have_one_logit_each(tmp_path: Path) -> None:
     assert model.config.out_channels == 3
 
 
+def test_a_state_dict_alone_stands_for_a_checkpoint(results: Path, tmp_path: Path) -> None:
+    folder = write_results(tmp_path, plans(), dataset(), folds=())
+    content = torch.load(results / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    (folder / "fold_0").mkdir()
+    torch.save(content["network_weights"], folder / "fold_0" / "checkpoint_final.pth")
+    model, assumptions = convert_nnunet(folder)
+    for name, value in convert_nnunet(results, ["0"])[0].parameters.items():
+        np.testing.assert_array_equal(model.parameters[name], value)
+    assert "trainer not told" in assumptions[0]
+    assert "no mirroring: the checkpoint does not tell" in assumptions[1]
+
+
+def test_arrays_that_a_trainer_logged_do_not_keep_the_network_from_being_read(
+    results: Path, tmp_path: Path
+) -> None:
+    logged = {"logging": {"dice": [np.ones(3), np.float64(1), np.str_("b")], "at": tmp_path}}
+    folder = write_results(tmp_path / "a", plans(), dataset(), **logged)
+    plain, _ = convert_nnunet(results, ["0"])
+    model, _ = convert_nnunet(folder)
+    assert model.preprocessing == plain.preprocessing  # mirrored axes included
+    for name, value in plain.parameters.items():
+        np.testing.assert_array_equal(model.parameters[name], value)
+    mirrored = {"inference_allowed_mirroring_axes": np.array([0, 1])}  # which is not read
+    folder = write_results(tmp_path / "b", plans(), dataset(), **mirrored)
+    assert any("does not tell" in sentence for sentence in convert_nnunet(folder)[1])
+
+
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
 def test_compiled_and_parallel_networks_convert_alike(
     results: Path, tmp_path: Path, prefix: str
