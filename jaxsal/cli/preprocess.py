@@ -23,10 +23,10 @@ def add_parser(commands: Any) -> None:
         "preprocess",
         help="register a cohort's images to each other and remove bias fields",
         description="Registers the images of each scan to one of them by elastix and removes bias "
-        "fields by N4, with a picture of each scan to check it by. DIR/scans.tsv lists the results "
-        "and is a COHORT for the other commands. Whatever ends it, the same command goes on where "
-        "it ended. A scan that cannot be worked with is told in DIR/failed.tsv and left out; the "
-        "exit status is then 3.",
+        "fields by N4, with a picture of each scan to check it by. DIR/cohort.tsv lists the "
+        "results and is a COHORT for the other commands. Whatever ends it, the same command goes "
+        "on where it ended. A scan that cannot be worked with is told in DIR/failed.tsv and "
+        "left out; the exit status is then 3.",
     )
     shared.add_cohort_source(parser)
     parser.add_argument(
@@ -148,4 +148,4 @@ def _summary(counts: Counter[str], out: Path) -> str:
         parts.append(f"{counts['failed']} failed, see {out / 'failed.tsv'}")
     if counts["finished"]:
         parts.append(f"look at the pictures in {out}/sub-*/figures")
-    return f"{'; '.join(parts)}; the prepared cohort is {out / 'scans.tsv'}"
+    return f"{'; '.join(parts)}; the prepared cohort is {out / 'cohort.tsv'}"

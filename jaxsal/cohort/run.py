@@ -23,9 +23,11 @@ from jaxsal.cohort.sources.bids import Select
 from jaxsal.cohort.sources.labels import distinct
 from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.cohort.storage.claims import take_back
+from jaxsal.cohort.storage.dataset import describe
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.in_memory import Maps
 from jaxsal.cohort.storage.lock import Shard
+from jaxsal.cohort.storage.readme import RESULTS
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.storage.table import write_tables
 from jaxsal.cohort.storage.work import ScanWork
@@ -244,6 +246,7 @@ class CohortRun(Iterator[ScanResult]):
         with folder.opened(
             identity, facts, scans, self._shard, overwrite=self._overwrite
         ) as killed:
+            describe(folder.root, RESULTS, self._images())
             if killed:
                 self.notes.append(f"an earlier run was killed ({killed}); going on where it ended")
             # From workers of a run that was killed.
@@ -262,6 +265,9 @@ class CohortRun(Iterator[ScanResult]):
                     self._write_tables(folder)
                 raise
             self._write_tables(folder)
+
+    def _images(self) -> Iterator[Path]:
+        return (image for entry in self._everybody for image in entry.scan.images)
 
     def _new(self, folder: CohortFolder, todo: Sequence[Entry]) -> Generator[ScanResult]:
         with closing(self._machines.outcomes(self._job, todo, folder)) as outcomes:

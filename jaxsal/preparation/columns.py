@@ -27,11 +27,18 @@ _OF_A_CHANNEL = {
 }
 
 
+FAILED = {
+    "scan": {"Description": "the scan's id in the cohort that was to be prepared"},
+    "reason": {"Description": "why it could not be prepared"},
+}
+"""The content of ``failed.json``: what the columns of ``failed.tsv`` mean."""
+
+
 def described(columns: Iterable[str], settings: PreparationSettings) -> dict[str, dict[str, str]]:
-    """The content of ``scans.json``.
+    """The content of ``cohort.json``.
 
     Args:
-        columns: of ``scans.tsv``.
+        columns: of ``cohort.tsv``.
         settings: how the scans were prepared.
     """
     meanings = _ALWAYS | {

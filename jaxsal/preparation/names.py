@@ -12,7 +12,7 @@ from jaxsal.cohort.storage.names import camel_case, name_of
 _MASKS = MappingProxyType(
     {
         "reference": "label-lesion_mask",
-        "instances": "label-lesion_dseg",
+        "instances": "seg-lesions_dseg",
         "mask": "label-brain_mask",
     }
 )
@@ -46,6 +46,10 @@ class PreparedNames:
     def mask(self, role: str) -> str:
         """The reference, the instances or the mask of the brain."""
         return name_of(self.stem, f"{_MASKS[role]}.nii.gz")
+
+    def mask_sidecar(self, role: str) -> str:
+        """What describes one of these."""
+        return name_of(self.stem, f"{_MASKS[role]}.json")
 
     @property
     def picture(self) -> str:

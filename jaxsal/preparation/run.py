@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.cohort.entries import ENTITIES, Entry
+from jaxsal.cohort.storage.dataset import LAYOUT, describe, require_layout
 from jaxsal.cohort.storage.lock import Shard, locked
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.workers import in_processes
@@ -20,13 +21,17 @@ from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.files import write_json
 from jaxsal.inside import remove_inside
-from jaxsal.preparation.columns import described
+from jaxsal.preparation.columns import FAILED, described
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, suffixes_of
+from jaxsal.preparation.readme import prepared
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.scan.loading import OTHER_ROLES
 from jaxsal.scan.results import write_table
+
+TABLE = "cohort.tsv"
+_EARLIER = ("scans.tsv", "scans.json")  # of the versions before; BIDS has another use for the name
 
 OnScan = Callable[[ScanRecord, bool], None]  # what became of a scan, and whether it was done now
 
@@ -112,11 +117,16 @@ def _require_own(out: Path) -> None:
 def _begin(out: Path, settings: PreparationSettings, *, overwrite: bool) -> None:
     """Makes sure that all results of the folder are of the same settings."""
     identity = json.loads(json.dumps(asdict(settings)))
-    before = _told(out).get("settings")
+    told = _told(out)
+    before = told.get("settings")
     if overwrite:
         for path in record_path(out, "x").parent.glob("*.json"):
             _remove(out, path)
-    elif before not in (None, identity):
+        for name in _EARLIER:
+            (out / name).unlink(missing_ok=True)
+    elif before is not None:
+        require_layout(out, told)
+    if not overwrite and before not in (None, identity):
         differing = ", ".join(
             f"{name} {before.get(name)!r}, now {value!r}"
             for name, value in identity.items()
@@ -128,15 +138,8 @@ def _begin(out: Path, settings: PreparationSettings, *, overwrite: bool) -> None
         )
     for name in ("scans", "unfinished"):
         (out / ".jaxsal" / name).mkdir(parents=True, exist_ok=True)
-    told = {"command": "preprocess", "settings": identity, "software": versions()}
-    write_json(out / "run.json", told)
-    about = {
-        "Name": "scans prepared for segmentation",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "jaxsal preprocess", "Version": told["software"]["jaxsal"]}],
-    }
-    write_json(out / "dataset_description.json", about)
+    begun = {"command": "preprocess", "layout": LAYOUT, "settings": identity}
+    write_json(out / "run.json", begun | {"software": versions()})
 
 
 def _told(out: Path) -> dict[str, Any]:
@@ -195,9 +198,12 @@ def _write_tables(
     used = {name for row in rows for name in row} | {"scan", *settings.channels}
     order = [*first, *(name for row in rows for name in row)]
     columns = [name for name in dict.fromkeys(order) if name in used]
-    write_table(out / "scans.tsv", columns, rows)
-    write_json(out / "scans.json", described(columns, settings))
+    write_table(out / TABLE, columns, rows)
+    write_json(out / "cohort.json", described(columns, settings))
+    describe(out, prepared(settings.channels), [i for entry in entries for i in entry.scan.images])
     failed = [{"scan": r.id, "reason": " ".join(r.reason.split())} for r in records if not r.rows]
-    (out / "failed.tsv").unlink(missing_ok=True)
+    for name in ("failed.tsv", "failed.json"):
+        (out / name).unlink(missing_ok=True)
     if failed:
-        write_table(out / "failed.tsv", ["scan", "reason"], failed)
+        write_table(out / "failed.tsv", list(FAILED), failed)
+        write_json(out / "failed.json", FAILED)

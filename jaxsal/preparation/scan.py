@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,22 @@ from jaxsal.preparation.picture import check_picture
 from jaxsal.preparation.register import Registration, register
 from jaxsal.preparation.resample import transform_file
 from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.preparation.skull import is_skull_stripped
 from jaxsal.preparation.spatial import corner_displacement
 from jaxsal.report.figures import save_figure
 from jaxsal.same_grid import require_same_grid
 from jaxsal.volumes import read_volume, write_volume
 
 _BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # the last is how ITK fails
+
+# What masks show, and BIDS's word for their type, which label maps have none of.
+_SHOWN = MappingProxyType(
+    {
+        "reference": ("mask of the lesions", "Lesion"),
+        "instances": ("label map of the lesions", ""),
+        "mask": ("mask of the brain", "Brain"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,7 @@ class _Work:
             labels, note = carry_mask(role, path, self._volumes, self._settings, matrix)
             notes += [note] if note else []
             write_volume(self._path(self._task.names.mask(role)), labels, self._fixed.grid)
+            write_json(self._path(self._task.names.mask_sidecar(role)), self._mask_sidecar(role))
         self._correct()
         self._write()
         return self._row(), "; ".join(notes)
@@ -182,9 +194,11 @@ class _Work:
 
     def _sidecar(self, channel: str) -> dict[str, Any]:
         told: dict[str, Any] = {
-            "Description": "prepared for a network: registered and corrected as told below",
-            "Sources": [self._source(channel)],
-            "SpatialReference": self._source(self._settings.fixed),
+            "Description": "prepared for a network: registered and corrected as given here",
+            "Sources": [self._uri(channel)],
+            "SpatialReference": self._uri(self._settings.fixed),
+            "SkullStripped": is_skull_stripped(self._volumes[channel]),
+            "SourceFile": self._source(channel),
             "Software": versions(),
         }
         if channel in self._registered:
@@ -205,6 +219,19 @@ class _Work:
                 "FieldPercentiles1And99": _spread(self._images[channel], self._fields[channel]),
             }
         return told
+
+    def _mask_sidecar(self, role: str) -> dict[str, Any]:
+        shows, kind = _SHOWN[role]
+        return {
+            "Description": f"{shows}, carried along with the image that it was drawn on",
+            "Sources": [self._uri(role)],
+            "SpatialReference": self._uri(self._settings.fixed),
+            **({"Type": kind} if kind else {}),
+        }
+
+    def _uri(self, role: str) -> str:
+        stamp = self._inputs[role]
+        return stamp.uri if stamp else ""
 
     def _source(self, channel: str) -> dict[str, Any]:
         stamp = self._inputs[channel]

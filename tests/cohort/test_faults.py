@@ -31,6 +31,7 @@ from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.lock import Shard
 from jaxsal.cohort.storage.records import Stamp
+from jaxsal.cohort.storage.table import TABLES
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
 from jaxsal.saliency.progress import Progress
@@ -63,8 +64,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def unfinished_names(folder: Path) -> list[str]:
     """Files outside of the hidden folder that no record tells of and no run writes at its end."""
     told = {name for record in CohortFolder(folder).records() for name in record.files}
-    own = {"run.json", "dataset_description.json", "scans.tsv", "report.html"}
-    own |= {f"lesions.{ending}" for ending in ("tsv", "json", "parquet")}
+    own = {"run.json", "dataset_description.json", "README", ".bidsignore", "report.html", *TABLES}
     return [name for name in results(folder) if name not in told | own]
 
 
@@ -211,7 +211,7 @@ def test_a_bad_scan_is_recorded_and_the_others_are_done(
     assert by_id[own[0].id].status == "failed"
     assert reason in by_id[own[0].id].reason
     assert by_id[own[1].id].status == "finished"
-    assert [row["status"] for row in read_table(out / "scans.tsv")] == ["failed", "finished"]
+    assert [row["status"] for row in read_table(out / "status.tsv")] == ["failed", "finished"]
     assert [r.is_new for r in run(tiny_model, own, out)] == [False, False]
     again = {r.id: r for r in run(tiny_model, own, out, retry_failed=True)}
     assert (again[own[0].id].is_new, again[own[1].id].is_new) == (True, False)

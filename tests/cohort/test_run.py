@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from cohorts import PREDICTION, SETTINGS, begin, results, run
+from official_validator import bids_issues
 from pyarrow import parquet
 from tiny import as_dense, assert_same_map, load, read_table
 
@@ -46,8 +47,8 @@ def test_maps_are_those_of_a_single_scan(
             found = as_dense(finished / "sub-00/anat" / f"sub-00_{name}", affine)
             one = f"maps/lesion-{row['label']:04d}_{channel}_smoothgrad-max.nii.gz"
             assert_same_map(found, as_dense(tmp_path / "one" / one, affine))
-    for name, one in (("dseg", "instances"), ("probseg", "prediction")):
-        found = load(finished / f"sub-00/anat/sub-00_label-lesion_{name}.nii.gz")
+    for name, one in (("seg-lesions_dseg", "instances"), ("label-L_probseg", "prediction")):
+        found = load(finished / f"sub-00/anat/sub-00_{name}.nii.gz")
         np.testing.assert_array_equal(found, load(tmp_path / "one" / f"{one}.nii.gz"))
 
 
@@ -66,12 +67,18 @@ def test_the_tables_tell_the_same_in_all_forms(finished: Path, tiny_model: Model
 def test_every_scan_is_in_the_table_of_scans_in_the_cohorts_order(
     finished: Path, entries: list[Entry]
 ) -> None:
-    rows = read_table(finished / "scans.tsv")
+    rows = read_table(finished / "status.tsv")
     assert [row["scan"] for row in rows] == [entry.id for entry in entries]
     assert {row["status"] for row in rows} == {"finished"}
 
 
-def test_results_are_bids_derivatives(finished: Path) -> None:
+def test_the_official_validator_finds_no_error_in_results(finished: Path) -> None:
+    assert bids_issues(finished) == []
+    others = [issue.split()[0] for issue in bids_issues(finished, "warning")]
+    assert others == ["TOO_FEW_AUTHORS"]  # of fewer than two
+
+
+def test_files_are_described_by_those_beside_them(finished: Path) -> None:
     description = json.loads((finished / "dataset_description.json").read_bytes())
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "jaxsal"
@@ -80,8 +87,15 @@ def test_results_are_bids_derivatives(finished: Path) -> None:
     )
     assert (sidecar["Channel"], sidecar["Approximated"]) == ("t1", {})
     assert (finished / f"{MAP}.nii.gz").exists()
-    with (finished / "sub-00/anat/sub-00_label-lesion_dseg.tsv").open(newline="") as file:
-        assert next(csv.reader(file, delimiter="\t"))[:2] == ["index", "name"]
+    with (finished / "sub-00/anat/sub-00_seg-lesions_dseg.tsv").open(newline="") as file:
+        columns = next(csv.reader(file, delimiter="\t"))
+    assert columns[:2] == ["index", "name"]
+    for table, described in (
+        (columns[2:], "seg-lesions_dseg.json"),
+        (list(read_table(finished / "lesions.tsv")[0]), "lesions.json"),
+        (list(read_table(finished / "status.tsv")[0]), "status.json"),
+    ):
+        assert list(json.loads((finished / described).read_bytes())) == table
 
 
 def test_sidecars_and_tables_mark_approximated_maps(
@@ -109,6 +123,7 @@ def test_the_output_decides_what_is_kept_of_maps(
     rows = [row for row in results(finished)["lesions.tsv"] if row["scan"] == entries[0].id]
     assert len(rows) == 3
     assert results(tmp_path)["lesions.tsv"] == rows
+    assert bids_issues(tmp_path) == []
     if output == "table":
         assert not maps
     else:
@@ -122,12 +137,15 @@ def test_several_methods_share_a_table(
 ) -> None:
     layer = tiny_model.layers[1]
     both = (*SETTINGS.saliency, GradCamSettings(layer))
-    run(tiny_model, entries[:1], tmp_path, settings=replace(SETTINGS, saliency=both))
+    visit = replace(entries[0], entities={"subject": "00", "session": "1"})
+    run(tiny_model, [visit], tmp_path, settings=replace(SETTINGS, saliency=both))
+    assert bids_issues(tmp_path) == []
     row = read_table(tmp_path / "lesions.tsv")[0]
     assert float(row["flair_max"]) > 0
     assert "gradcam++_inside_share" in row
     assert (
-        tmp_path / "sub-00/anat/sub-00_label-lesion0001_desc-gradcamplusplus_saliency.nii.gz"
+        tmp_path
+        / "sub-00/ses-1/anat/sub-00_ses-1_label-lesion0001_desc-gradcamplusplus_saliency.nii.gz"
     ).exists()
 
 
@@ -137,7 +155,7 @@ def test_what_was_noticed_about_a_scan_stays_with_it(
     swapped = replace(entries[0], scan=Scan(entries[0].scan.images[::-1]))
     (result,) = run(tiny_model, [swapped], tmp_path, settings=replace(SETTINGS, output="table"))
     assert result.status == "finished"
-    (row,) = read_table(tmp_path / "scans.tsv")
+    (row,) = read_table(tmp_path / "status.tsv")
     assert row["reason"] == result.reason
     assert "t1.nii.gz is taken for the channel flair" in result.reason
 

@@ -10,6 +10,7 @@ import pytest
 
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.status import cohort_status
+from jaxsal.cohort.storage.dataset import LAYOUT
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.lock import Owner
 from jaxsal.cohort.storage.records import ScanRecord
@@ -25,7 +26,9 @@ def folder(tmp_path: Path) -> CohortFolder:
     made = CohortFolder(tmp_path)
     entries = [Entry(f"{i}", Scan(()), {"subject": f"{i}"}) for i in range(10)]
     made.record_path("any").parent.mkdir(parents=True)
-    write_json(tmp_path / "run.json", {"command": "cohort run", "scans": len(entries)})
+    write_json(
+        tmp_path / "run.json", {"command": "cohort run", "layout": LAYOUT, "scans": len(entries)}
+    )
     made.list_scans({entry.stem: entry.id for entry in entries})
     for entry, after in zip(entries, (-500, -400, 10, 11, 20, 20), strict=False):
         path = made.record_path(entry.stem)
@@ -49,6 +52,8 @@ def test_scans_that_are_not_of_the_cohort_any_more_are_counted_apart(
     listed: dict[str, str], folder: CohortFolder
 ) -> None:
     folder.list_scans(listed)
-    write_json(folder.root / "run.json", {"command": "cohort run", "scans": len(listed)})
+    write_json(
+        folder.root / "run.json", {"command": "cohort run", "layout": LAYOUT, "scans": len(listed)}
+    )
     status = cohort_status(folder.root)
     assert (status.finished, status.others, status.left) == (1, 5, len(listed) - 1)

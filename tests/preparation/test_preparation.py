@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from moved_heads import (
     true_flair,
 )
 from nibabel.affines import apply_affine
+from official_validator import bids_issues
 from SimpleITK import ReadTransform
 from tiny import contents, load, read_table
 
@@ -86,13 +88,13 @@ def test_the_registered_image_is_the_head_that_did_not_move(prepared: Path) -> N
     alike = np.corrcoef(found[deep], expected[deep])[0, 1]
     assert alike > 0.9
     assert np.all(found[far] == 0)  # exactly, as normalisation leaves zeros out
-    row = read_table(prepared / "out" / "scans.tsv")[0]
+    row = read_table(prepared / "out" / "cohort.tsv")[0]
     assert float(row["flair_information_after"]) > 1.5 * float(row["flair_information_before"])
 
 
 def test_every_column_is_described(prepared: Path) -> None:
-    told = json.loads((prepared / "out" / "scans.json").read_bytes())
-    assert list(told) == list(read_table(prepared / "out" / "scans.tsv")[0])
+    told = json.loads((prepared / "out" / "cohort.json").read_bytes())
+    assert list(told) == list(read_table(prepared / "out" / "cohort.tsv")[0])
     assert "nats" in told["flair_information_before"]["Description"]
 
 
@@ -120,7 +122,7 @@ def test_results_lie_on_the_fixed_images_oblique_grid(
 
 
 def test_the_results_are_a_cohort(prepared: Path) -> None:
-    listed = read_cohort(prepared / "out" / "scans.tsv", CHANNELS)
+    listed = read_cohort(prepared / "out" / "cohort.tsv", CHANNELS)
     assert [entry.id for entry in listed] == ["päd 0", "päd 1"]
     assert [entry.stem for entry in listed] == ["sub-pad0", "sub-pad1"]
     select = {"reference": {"suffix": "mask", "label": "lesion"}}
@@ -128,6 +130,50 @@ def test_the_results_are_a_cohort(prepared: Path) -> None:
         files = (*own.scan.images, own.scan.reference)
         assert all(path.exists() for path in files)
         assert files == (*found.scan.images, found.scan.reference)
+
+
+def test_the_official_validator_finds_no_error_in_prepared_scans(prepared: Path) -> None:
+    assert bids_issues(prepared / "out") == []
+    others = [issue.split()[0] for issue in bids_issues(prepared / "out", "warning")]
+    assert others == ["TOO_FEW_AUTHORS"]  # of fewer than two
+
+
+def test_label_maps_and_channels_that_bids_does_not_know_are_no_errors(
+    heads: list[dict[str, Path]], tmp_path: Path
+) -> None:
+    head = heads[0]
+    table = manifest(
+        tmp_path,
+        ("a", head["t1"], head["t1"], head["t1"], "s"),
+        columns="dir t1 instances session",
+    )
+    settings = PreparationSettings(("dir", "t1"), register=False)
+    labels = np.zeros(load(head["t1"]).shape, np.uint8)
+    labels[20, 20, 20] = 1
+    lesions = save(tmp_path / "labels.nii.gz", labels, nib.load(head["t1"]).affine)
+    entries = read_cohort(table, settings.channels)
+    (entry,) = entries
+    entry = replace(entry, scan=replace(entry.scan, instances=lesions))
+    (record,) = prepare_cohort([entry], tmp_path / "out", settings, 1)
+    assert record.status == "finished"
+    assert bids_issues(tmp_path / "out") == []
+
+
+def test_scans_prepared_by_another_version_are_refused_or_replaced(
+    heads: list[dict[str, Path]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    entries = read_cohort(manifest(tmp_path, ("a", heads[0]["t1"]), columns="t1"), ("t1",))
+    settings = PreparationSettings(("t1",), register=False)
+    prepare_cohort(entries, out, settings, 1)
+    told = json.loads((out / "run.json").read_bytes())
+    del told["layout"]
+    (out / "run.json").write_text(json.dumps(told))
+    (out / "scans.tsv").write_text("of that version")
+    with pytest.raises(InputError, match="written by another version of jaxsal"):
+        prepare_cohort(entries, out, settings, 1)
+    prepare_cohort(entries, out, settings, 1, overwrite=True)
+    assert not (out / "scans.tsv").exists()
 
 
 def test_a_broken_scan_is_told_and_leaves_nothing(prepared: Path) -> None:
@@ -141,7 +187,8 @@ def test_a_broken_scan_is_told_and_leaves_nothing(prepared: Path) -> None:
 def test_sidecars_tell_how_images_came_about(prepared: Path) -> None:
     told = json.loads(image(prepared, "desc-preproc_FLAIR.json").read_bytes())
     assert told["Registration"]["Transform"] == "rigid"
-    assert told["Sources"][0]["sha256"]
+    assert told["SourceFile"]["sha256"]
+    assert told["Sources"] == [Path(told["SourceFile"]["file"]).as_uri()]
     assert {"itk-elastix", "SimpleITK", "jaxsal"} <= set(told["Software"])
     picture = prepared / "out" / "sub-pad0" / "figures" / "sub-pad0_desc-preproc_check.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -215,7 +262,7 @@ def test_masks_on_another_grid_name_both(heads: list[dict[str, Path]], tmp_path:
     assert "give --mask-on flair" in drawn.reason
     assert f"{stray} (9, 9, 9) does not lie" in lost.reason
     assert str(heads[0]["flair"]) in lost.reason
-    assert not read_table(tmp_path / "out" / "scans.tsv")
+    assert not read_table(tmp_path / "out" / "cohort.tsv")
 
 
 def test_a_mask_is_resampled_once(

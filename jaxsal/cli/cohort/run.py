@@ -138,7 +138,7 @@ def _summary(cohort: CohortRun, counts: Counter[str], out: Path) -> str:
     ]
     if counts["failed"]:
         parts.append(
-            f"{counts['failed']} failed, see {out / 'scans.tsv'}; mend them, then --retry-failed"
+            f"{counts['failed']} failed, see {out / 'status.tsv'}; mend them, then --retry-failed"
         )
     parts.append(f"{counts['lesions']} lesions explained")
     if cohort.busy_share is not None and counts["new"]:

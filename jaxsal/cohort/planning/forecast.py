@@ -24,8 +24,8 @@ from jaxsal.cores import available_cores
 from jaxsal.saliency.memory import default_budget
 from jaxsal.settings import OUTPUTS, ExplainSettings, SmoothGradSettings
 
-_SCAN_FILES = 3  # label map, table and record, at every level
-_COHORT_FILES = 10  # tables, run.json and dataset_description.json, locks, the list of scans
+_SCAN_FILES = 4  # label map with its sidecar, table and record, at every level
+_COHORT_FILES = 15  # tables, run.json, what describes the dataset, locks, the list of scans
 _SCAN_BYTES = 2000  # of a scan's record and sidecars without its lesions
 
 
@@ -210,7 +210,9 @@ class Forecast:
         if level != "table":
             maps = sum(method.files for method in self.trials[0].methods)
             sidecars = sum(len(shown.files) for shown in self.job.shown)
-            files += self.lesions.times(maps) + Estimate(self.scans * (1 + sidecars))
+            files += self.lesions.times(maps) + Estimate(
+                self.scans * (2 + sidecars)
+            )  # the probability
         return Disk(size, files)
 
     def _notes(self) -> list[str]:

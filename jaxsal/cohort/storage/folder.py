@@ -15,11 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jaxsal import __version__
+from jaxsal.cohort.sources.datasets import DESCRIPTION
 from jaxsal.cohort.storage.claims import withdraw_all
+from jaxsal.cohort.storage.dataset import IGNORED, LAYOUT, README, require_layout
 from jaxsal.cohort.storage.lock import Owner, Shard, exclusively, locked, owners
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord
+from jaxsal.cohort.storage.table import TABLES
 from jaxsal.errors import InputError
 from jaxsal.files import write_json
 from jaxsal.identity import OtherResultsError, flat, require_same
@@ -27,9 +29,7 @@ from jaxsal.inside import remove_inside, require_inside
 
 _COMMAND = "cohort run"
 _RUN = "run.json"
-_BIDS_VERSION = "1.10.0"
-_TABLES = ("lesions.tsv", "lesions.parquet", "lesions.json", "scans.tsv", "report.html")
-_DESCRIPTION = "dataset_description.json"
+_EARLIER = ("scans.tsv",)  # of the versions before; BIDS has another use for the name
 
 
 class CohortFolder:
@@ -132,8 +132,14 @@ class CohortFolder:
         """What ``run.json`` tells.
 
         Raises:
-            InputError: there is no such file of a cohort's run.
+            InputError: there is no such file of a cohort's run, or of one of another version, which
+                gave files other names.
         """
+        told = self._told()
+        require_layout(self.root, told)
+        return told
+
+    def _told(self) -> dict[str, Any]:
         path = self.root / _RUN
         try:
             told = json.loads(path.read_bytes())
@@ -203,7 +209,7 @@ class CohortFolder:
         if not self.root.is_dir() or (self.root / _RUN).exists():
             return
         names = [path.name for path in self.root.iterdir() if not path.name.startswith(".")]
-        foreign = sorted(set(names) - {_DESCRIPTION})  # which a run that was killed may leave
+        foreign = sorted(set(names) - {DESCRIPTION, README})  # a killed run may leave these
         if foreign and not (self.root / _RUN).exists():  # another shard may have begun meanwhile
             raise InputError(
                 f"{self.root} holds other files, such as {foreign[0]}; give a new or empty folder, "
@@ -223,11 +229,10 @@ class CohortFolder:
             (self._state / part).mkdir(exist_ok=True)
         identity = json.loads(json.dumps(identity))  # as it is read back
         if (self.root / _RUN).exists():
-            earlier = self.told()["identity"]
-            if overwrite:
+            if overwrite and self._told():
                 self._remove_results()
             else:
-                _require_same(self.root, earlier, identity)
+                _require_same(self.root, self.told()["identity"], identity)
         if others and self.scans() != scans:
             raise InputError(
                 f"another shard is at work in {self.root} on another list of scans; give all "
@@ -236,8 +241,8 @@ class CohortFolder:
         if not others:
             self._sweep()
         self.list_scans(scans)
-        write_json(self.root / _RUN, {"command": _COMMAND, "identity": identity, **facts})
-        write_json(self.root / _DESCRIPTION, _description())
+        begun = {"command": _COMMAND, "layout": LAYOUT, "identity": identity}
+        write_json(self.root / _RUN, begun | dict(facts))
 
     def _sweep(self) -> None:
         """Removes what writers that were killed left half-written."""
@@ -260,7 +265,7 @@ class CohortFolder:
             with suppress(OSError, InputError):  # not empty, or elsewhere
                 require_inside(self.root, [self._name(folder)])
                 folder.rmdir()
-        for name in (*_TABLES, _DESCRIPTION, _RUN):
+        for name in (*TABLES, *_EARLIER, "report.html", DESCRIPTION, IGNORED, _RUN):
             (self.root / name).unlink(missing_ok=True)
 
 
@@ -272,12 +277,3 @@ def _require_same(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]
             "Choose another folder, go on with the earlier model, or begin anew with --overwrite",
         )
     require_same(root, earlier, now, "results of other settings, which are not mixed")
-
-
-def _description() -> dict[str, Any]:
-    return {
-        "Name": "Saliency of lesions",
-        "BIDSVersion": _BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "jaxsal", "Version": __version__}],
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from jaxsal.cohort.columns import lesion_columns, map_row, scan_rows, with_seconds
@@ -132,33 +133,55 @@ class FolderKeeper:
         """Writes what is not a map; returns the names."""
         names, grid = self._names, self._prediction.scan.grid
         write_volume(self._work.path(names.labels), self._prediction.labels, grid)
-        table = [
-            {"index": row["label"], "name": f"lesion{row['label']:04d}", **row} for row in rows
-        ]
-        columns = [column.key for column in lesion_columns(self._job.shown)]
-        write_table(self._work.path(names.table), ["index", "name", *columns], table)
-        if self._job.settings.output == "table":
-            return [names.labels, names.table]
-        write_volume(self._work.path(names.probability), self._prediction.probability, grid)
-        written = [names.labels, names.table, names.probability]
-        approximated = {
-            f"lesion{row['label']:04d}": row["approximated"]
-            for row in filter(is_approximated, rows)
+        columns = ["index", "name", *(column.key for column in lesion_columns(self._job.shown))]
+        write_table(self._work.path(names.table), columns, map(partial(_bids_row, columns), rows))
+        sidecars = {
+            names.labels_sidecar: self._about("Lesions, a label each, and what their maps come to")
         }
-        for shown, method in zip(self._job.shown, self._job.methods, strict=True):
-            for file, channel in zip(shown.files, shown.maps, strict=True):
-                written.append(names.sidecar(file))
-                write_json(
-                    self._work.path(written[-1]),
-                    {
-                        "Description": f"Saliency of a lesion: {method.name}, {channel}",
-                        "Method": method.name,
-                        "Channel": channel,
-                        "Units": shown.units,
-                        "Settings": self._job.identity["settings"]["saliency"][method.name],
-                        "Approximated": approximated if shown.noisy else {},
-                        "Cropped": self._job.settings.output == "cropped",
-                        "Sources": [s.file for s in self._inputs.values() if s is not None],
-                    },
-                )
-        return written
+        written = [names.labels, names.table]
+        if self._job.settings.output != "table":
+            write_volume(self._work.path(names.probability), self._prediction.probability, grid)
+            about = self._about("Probability of lesion, by the network")
+            sidecars |= {names.probability_sidecar: about, **self._of_maps(rows)}
+            written.append(names.probability)
+        for name, content in sidecars.items():
+            write_json(self._work.path(name), content)
+        return [*written, *sidecars]
+
+    def _about(self, description: str) -> dict[str, Any]:
+        """What describes a file that lies on the grid of the first image."""
+        sources = self._sources
+        return {"Description": description, "SpatialReference": sources[0], "Sources": sources}
+
+    def _of_maps(self, rows: list[Row]) -> dict[str, dict[str, Any]]:
+        """What describes the maps of each method and channel, by the names of the files."""
+        approximated = {_name(row): row["approximated"] for row in filter(is_approximated, rows)}
+        return {
+            self._names.sidecar(file): {
+                "Description": f"Saliency of a lesion: {method.name}, {channel}",
+                "Method": method.name,
+                "Channel": channel,
+                "Units": shown.units,
+                "Settings": self._job.identity["settings"]["saliency"][method.name],
+                "Approximated": approximated if shown.noisy else {},
+                "Cropped": self._job.settings.output == "cropped",
+                "Sources": self._sources,
+            }
+            for shown, method in zip(self._job.shown, self._job.methods, strict=True)
+            for file, channel in zip(shown.files, shown.maps, strict=True)
+        }
+
+    @property
+    def _sources(self) -> list[str]:
+        """The scan's files, images first."""
+        return [stamp.uri for stamp in self._inputs.values() if stamp is not None]
+
+
+def _bids_row(columns: Sequence[str], row: Row) -> Row:
+    """A row as BIDS has it: with the label's index and name, and no empty cells."""
+    named = {"index": row["label"], "name": _name(row), **row}
+    return {key: "n/a" if named.get(key) in (None, "") else named[key] for key in columns}
+
+
+def _name(row: Row) -> str:
+    return f"lesion{row['label']:04d}"

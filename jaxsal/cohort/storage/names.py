@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
+COLUMNS_OF_SCANS = "seg-lesions_dseg.json"  # by BIDS's inheritance, what those of all tables mean
+
 
 @dataclass(frozen=True)
 class Names:
@@ -26,17 +28,27 @@ class Names:
     @property
     def probability(self) -> str:
         """Lesion probability."""
-        return self._name("label-lesion_probseg.nii.gz")
+        return self._name("label-L_probseg.nii.gz")
+
+    @property
+    def probability_sidecar(self) -> str:
+        """What describes the lesion probability."""
+        return self._name("label-L_probseg.json")
 
     @property
     def labels(self) -> str:
         """Label map of the lesions."""
-        return self._name("label-lesion_dseg.nii.gz")
+        return self._name("seg-lesions_dseg.nii.gz")
+
+    @property
+    def labels_sidecar(self) -> str:
+        """What describes the label map and the table."""
+        return self._name("seg-lesions_dseg.json")
 
     @property
     def table(self) -> str:
         """Table of the lesions, by label."""
-        return self._name("label-lesion_dseg.tsv")
+        return self._name("seg-lesions_dseg.tsv")
 
     def map(self, label: int, file: str) -> str:
         """A lesion's map, by how a method's files are told apart, such as "t1_smoothgrad-max"."""

@@ -35,6 +35,11 @@ class Stamp:
     mtime_ns: int
     sha256: str
 
+    @property
+    def uri(self) -> str:
+        """Where it is, as BIDS refers to files of other datasets."""
+        return Path(self.file).as_uri()
+
     @classmethod
     def of(cls, path: Path) -> Stamp:
         """The file as it is.

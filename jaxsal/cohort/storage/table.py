@@ -1,4 +1,4 @@
-"""The tables over a cohort: of all lesions, as TSV and Parquet, and of all scans."""
+"""The tables over a cohort: of all lesions, as TSV and Parquet, and of how all scans went."""
 
 from __future__ import annotations
 
@@ -10,19 +10,30 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from jaxsal.cohort.storage.names import COLUMNS_OF_SCANS
 from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.files import whole_file, write_json
 from jaxsal.report.page import Column
 from jaxsal.scan.results import Row, write_table
 
-_SCANS = ("scan", "status", "lesions", "seconds", "reason")
+TABLES = (
+    *("lesions.tsv", "lesions.parquet", "lesions.json", "status.tsv", "status.json"),
+    COLUMNS_OF_SCANS,
+)
+_STATUS = {
+    "scan": "what the scan is called in the cohort",
+    "status": "finished or failed",
+    "lesions": "number of lesions that were explained",
+    "seconds": "that computing took",
+    "reason": "why the scan failed, or what else is to be known of it",
+}
 _GROUP = 5000  # rows
 _WHOLE = ("label", "voxels", "samples")
 _TEXT = ("approximated", "scan", "subject", "session", "kind")
 
 
 def write_tables(folder: Path, columns: Sequence[Column], records: Iterable[ScanRecord]) -> None:
-    """Writes ``lesions.tsv``, ``.parquet`` and ``.json`` (what columns mean), and ``scans.tsv``.
+    """Writes `TABLES`: of lesions, of scans, and what the columns of these and of scans' own mean.
 
     Args:
         folder: the cohort's.
@@ -39,8 +50,11 @@ def write_tables(folder: Path, columns: Sequence[Column], records: Iterable[Scan
                 yield from record.rows
 
         write_table(folder / "lesions.tsv", [column.key for column in columns], rows())
-    write_json(folder / "lesions.json", {c.key: {"Description": c.description} for c in columns})
-    write_table(folder / "scans.tsv", _SCANS, scans)
+    meanings = {column.key: {"Description": column.description} for column in columns}
+    for name in ("lesions.json", COLUMNS_OF_SCANS):
+        write_json(folder / name, meanings)
+    write_table(folder / "status.tsv", list(_STATUS), scans)
+    write_json(folder / "status.json", {k: {"Description": text} for k, text in _STATUS.items()})
 
 
 def scan_row(record: ScanRecord) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from browser import Visit, installed_browser
 from cohorts import OPTIONS, SETTINGS, run, write_manifest
+from official_validator import bids_issues
 from PIL import Image
 from tiny import CHANNELS, as_dense, read_table
 
@@ -120,6 +121,10 @@ def told_methods(out: Path) -> tuple[Any, ...]:
     from jaxsal.cohort.outline import Outline
 
     return Outline.read(CohortFolder(out).told()).methods
+
+
+def test_page_and_pictures_are_no_errors_to_the_official_validator(drawn: Path) -> None:
+    assert bids_issues(drawn) == []
 
 
 def test_the_page_has_the_rows_of_the_table(drawn: Path) -> None:
@@ -424,7 +429,7 @@ def test_mistakes_are_told_in_a_line(
 
 def test_a_record_s_scan_is_known_by_its_stem() -> None:
     names = Names("sub-1_ses-2_acq-x")
-    assert names.labels == "sub-1/ses-2/anat/sub-1_ses-2_acq-x_label-lesion_dseg.nii.gz"
+    assert names.labels == "sub-1/ses-2/anat/sub-1_ses-2_acq-x_seg-lesions_dseg.nii.gz"
     assert names.picture(3, "gradcam++") == (
         "sub-1/figures/sub-1_ses-2_acq-x_label-lesion0003_desc-gradcamplusplus_saliency.png"
     )

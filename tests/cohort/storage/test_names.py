@@ -10,7 +10,7 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.storage.names import Names, camel_case
 from jaxsal.scan import Scan
 
-BIDS_NAME = re.compile(r"(sub|ses|acq|run|space|label|desc)-[A-Za-z0-9]+")
+BIDS_NAME = re.compile(r"(sub|ses|acq|run|space|seg|label|desc)-[A-Za-z0-9]+")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,36 @@
+"""Whether an image shows a brain alone, which BIDS has told beside every prepared image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from jaxsal.volumes import Volume
+
+LARGEST_BRAIN = 2200.0  # ml; heads with their skulls are larger, unless only a part was imaged
+
+
+def is_skull_stripped(volume: Volume) -> bool:
+    """Whether an image shows a brain alone: as the file beside it says, else by its volume.
+
+    Args:
+        volume: the image as it was given. All that differs from its first voxel, at a corner,
+            counts as its content.
+    """
+    told = _told(volume.path)
+    if told is not None:
+        return told
+    content = np.count_nonzero(volume.data != volume.data[0, 0, 0])
+    return bool(content * volume.grid.voxel_volume / 1000 <= LARGEST_BRAIN)
+
+
+def _told(image: Path) -> bool | None:
+    """What BIDS's sidecar of an image says, if there is one that does."""
+    name = image.name.removesuffix(".gz").removesuffix(".nii")
+    try:
+        told = json.loads(image.with_name(f"{name}.json").read_bytes())["SkullStripped"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return told if isinstance(told, bool) else None
