@@ -30,8 +30,8 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.lock import Shard
+from jaxsal.cohort.storage.names import TABLES
 from jaxsal.cohort.storage.records import Stamp
-from jaxsal.cohort.storage.table import TABLES
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
 from jaxsal.saliency.progress import Progress

@@ -19,9 +19,8 @@ from jaxsal.cohort.sources.datasets import DESCRIPTION
 from jaxsal.cohort.storage.claims import withdraw_all
 from jaxsal.cohort.storage.dataset import IGNORED, LAYOUT, README, require_layout
 from jaxsal.cohort.storage.lock import Owner, Shard, exclusively, locked, owners
-from jaxsal.cohort.storage.names import Names
+from jaxsal.cohort.storage.names import TABLES, Names
 from jaxsal.cohort.storage.records import ScanRecord
-from jaxsal.cohort.storage.table import TABLES
 from jaxsal.errors import InputError
 from jaxsal.files import write_json
 from jaxsal.identity import OtherResultsError, flat, require_same

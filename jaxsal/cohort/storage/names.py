@@ -13,6 +13,10 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 COLUMNS_OF_SCANS = "seg-lesions_dseg.json"  # by BIDS's inheritance, what those of all tables mean
+TABLES = (
+    *("lesions.tsv", "lesions.parquet", "lesions.json", "status.tsv", "status.json"),
+    COLUMNS_OF_SCANS,
+)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,6 @@ from jaxsal.files import whole_file, write_json
 from jaxsal.report.page import Column
 from jaxsal.scan.results import Row, write_table
 
-TABLES = (
-    *("lesions.tsv", "lesions.parquet", "lesions.json", "status.tsv", "status.json"),
-    COLUMNS_OF_SCANS,
-)
 _STATUS = {
     "scan": "what the scan is called in the cohort",
     "status": "finished or failed",
@@ -33,7 +29,7 @@ _TEXT = ("approximated", "scan", "subject", "session", "kind")
 
 
 def write_tables(folder: Path, columns: Sequence[Column], records: Iterable[ScanRecord]) -> None:
-    """Writes `TABLES`: of lesions, of scans, and what the columns of these and of scans' own mean.
+    """Writes `names.TABLES`: of lesions, of scans, and what their and scans' tables' columns mean.
 
     Args:
         folder: the cohort's.

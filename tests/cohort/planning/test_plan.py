@@ -205,7 +205,7 @@ def test_trials_are_scaled_up_by_scans_and_gradients(tiny_model):
     # rates of 0.25 and 0.35 have a standard error of 0.05
     assert plan.shares["smoothgrad-max"].error == pytest.approx(8 * 10 * 3 * 0.05)
     assert plan.disk["full"].size.value - plan.disk["cropped"].size.value == 8 * 400
-    assert plan.disk["cropped"].files.value - plan.disk["table"].files.value == 8 * (2 + 1 + 2)
+    assert plan.disk["cropped"].files.value - plan.disk["table"].files.value == 8 * (2 + 2 + 2)
 
 
 @pytest.mark.parametrize("wrong", [{"effort": Effort(sample=0)}, {"masks": 0}])

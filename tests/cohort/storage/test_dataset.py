@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,12 @@ from official_validator import bids_issues
 from tiny import save
 
 from jaxsal.cohort.entries import ENTITIES, Entry
+from jaxsal.cohort.reporting.report import write_report
+from jaxsal.cohort.results import CohortResults
+from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.dataset import LAYOUT, Dataset, describe, require_layout
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.lock import Shard
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.readme import RESULTS
 from jaxsal.errors import InputError
@@ -74,6 +80,30 @@ def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
     for told in ({}, {"layout": LAYOUT + 1}):
         with pytest.raises(InputError, match="another version of jaxsal"):
             require_layout(tmp_path, told)
+
+
+@pytest.mark.parametrize("look", [cohort_status, write_report, CohortResults])
+def test_nothing_reads_a_cohorts_folder_of_another_version(
+    look: Callable[[Path], object], tmp_path: Path
+) -> None:
+    write_json(tmp_path / "run.json", {"command": "cohort run", "identity": {}, "scans": 1})
+    with pytest.raises(InputError, match="another version of jaxsal"):
+        look(tmp_path)
+
+
+def test_a_cohorts_folder_of_another_version_is_begun_anew_or_not_at_all(tmp_path: Path) -> None:
+    folder = CohortFolder(tmp_path)
+    write_json(tmp_path / "run.json", {"command": "cohort run", "identity": {}})
+    (tmp_path / "scans.tsv").write_text("of that version")
+    with (
+        pytest.raises(InputError, match=r"another version of jaxsal.*--overwrite"),
+        folder.opened({}, {}, {}, Shard(), overwrite=False),
+    ):
+        pass
+    assert (tmp_path / "scans.tsv").exists()
+    with folder.opened({}, {}, {}, Shard(), overwrite=True):
+        assert folder.told()["layout"] == LAYOUT
+    assert not (tmp_path / "scans.tsv").exists()
 
 
 def test_names_with_all_entities_are_bids(tmp_path: Path) -> None:
