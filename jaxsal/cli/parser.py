@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+_OPTION = re.compile(r"--?[a-zA-Z][^=\s]*(?=$|=)")  # no number, and no sentence
 _UNLIMITED = ("*", "+", argparse.REMAINDER)
 
 
@@ -48,8 +50,8 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             if word == "--" or (self._subparsers is not None and not word.startswith("-")):
                 return
-            if word.startswith("--") and " " not in word.partition("=")[0]:
-                yield word.partition("=")[0]
+            if option := _OPTION.match(word):
+                yield option[0]
 
     def _repeated(self, words: Sequence[str]) -> list[str]:
         """The words, with an option before each of its values if it may be repeated.

@@ -21,6 +21,11 @@ from jaxsal.cli.parser import Parser
         ("cohort plan M C --samlpes 9", "jaxsal cohort plan [-h]", "did you mean --samples?"),
         ("cohort status D --nonsense", "jaxsal cohort status [-h]", "no option --nonsense"),
         ("explain M --image A --out D --method smoothgrd", "jaxsal explain [-h]", "smoothgrad?"),
+        (
+            "predict M --image A -out D",
+            "jaxsal predict [-h]",
+            "no option -out: did you mean --out?",
+        ),
         ("info M N", "jaxsal info [-h]", "not expected: N"),
     ],
 )
@@ -60,6 +65,7 @@ def test_an_abbreviation_of_several_options_names_them_all(capsys):
         ("--image A B --out D MODEL", ["A", "B"]),
         ("--image=A B --out D MODEL", ["A", "B"]),
         ("--out D --roi 9 9 9 --image A B MODEL", ["A", "B"]),
+        ("--out D MODEL --seed -1 --image A B", ["A", "B"]),
         ("--seed -1 MODEL --image A B --out D", ["A", "B"]),
         ("--image A B --out D -- MODEL", ["A", "B"]),
         ("--whole --image A B MODEL --out D", ["A", "B"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -16,13 +16,15 @@ from jaxsal.cohort.planning.attempt import settled
 from jaxsal.cohort.planning.counting import spread_over
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
+from jaxsal.field.plan import WindowPlan
 from jaxsal.scan.calibration import LESION_VOXELS
 from jaxsal.scan.predict import as_run, make_field
 from jaxsal.settings import ExplainSettings, SmoothGradSettings
 from jaxsal.types import Triple
 from jaxsal.volumes import read_grid
 
-_LESION_VOXELS = 93  # of an average lesion (Spagnolo et al. 2026)
+_AVERAGE_LESION = 93  # voxels (Spagnolo et al. 2026)
+_SOME_VOXELS, _VOXELS_AT_ONCE = 256, 64
 _CALLS = 2  # of a method: one that compiles, and one that is timed
 
 
@@ -80,7 +82,7 @@ class Work:
         if not isinstance(saliency, SmoothGradSettings):  # heat maps are left off in time
             return _CALLS * effort.least_seconds
         voxels = job.settings.portion if effort.voxels is None else effort.voxels
-        lesions = math.ceil(voxels / _LESION_VOXELS)
+        lesions = math.ceil(voxels / _AVERAGE_LESION)
         gradients = voxels / saliency.group_size if saliency.aggregate == "max" else lesions
         if saliency.voxels_per_lesion is not None:
             gradients = min(gradients, lesions * saliency.voxels_per_lesion)
@@ -99,16 +101,30 @@ def work_of(job: Job, entries: Sequence[Entry]) -> Work | None:
     if shape is None:
         return None
     field = make_field(as_run(job.model, job.prediction), job.prediction)
-    steps = [max(1, min(roi, n) // 4) for roi, n in zip(job.prediction.roi, shape, strict=True)]
-    lattice = np.argwhere(np.ones([-(-n // s) for n, s in zip(shape, steps, strict=True)]))
-    voxels = lattice * steps
-    whole, single = field.layer_plan(shape, voxels), field.plan(shape, voxels)
-    values = np.random.default_rng(0).standard_normal((*whole.size, len(job.model.channels)))
-    image = jnp.asarray(values, jnp.float32)
+    every = _plans(field.layer_plan, shape, _one_in_each_window(shape, job.prediction.roi))
+    some = np.random.default_rng(0).integers(0, shape, (_SOME_VOXELS, 3))
+    reaching = _plans(field.plan, shape, some)
+    size, channels = every[0].size, len(job.model.channels)
+    image = jax.random.normal(jax.random.key(0), (*size, channels), jnp.float32)
     _, seconds, compiling = settled(lambda: jax.block_until_ready(field(image)))
-    size = math.prod(single.size) / math.prod(whole.size)
-    reached = size * np.count_nonzero(single.weights) / len(voxels)
-    return Work(seconds, compiling, len(whole.starts), reached)
+    share = math.prod(reaching[0].size) / math.prod(size)
+    reached = sum(np.count_nonzero(plan.weights) for plan in reaching) / _SOME_VOXELS
+    windows = len({tuple(start) for plan in every for start in plan.starts.tolist()})
+    return Work(seconds, compiling, windows, share * reached)
+
+
+def _one_in_each_window(shape: Triple, roi: Triple) -> np.ndarray:
+    """(V, 3) voxels of a scan, of which one at least lies in every window of this size."""
+    axes = [np.arange(0, n, r) for n, r in zip(shape, roi, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def _plans(
+    plan: Callable[[Triple, np.ndarray], WindowPlan], shape: Triple, voxels: np.ndarray
+) -> list[WindowPlan]:
+    """The plans of voxels (V, 3), a few at a time: each holds all windows for each voxel."""
+    parts = np.array_split(voxels, -(-len(voxels) // _VOXELS_AT_ONCE))
+    return [plan(shape, part) for part in parts]
 
 
 def _shape(entry: Entry) -> Triple | None:

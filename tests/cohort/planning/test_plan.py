@@ -14,13 +14,14 @@ import tiny
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.planning.attempt import Explained, units_of
-from jaxsal.cohort.planning.cost import QUICK, Effort, Work
+from jaxsal.cohort.planning.cost import QUICK, Effort, Work, work_of
 from jaxsal.cohort.planning.counting import Estimate, Group
 from jaxsal.cohort.planning.forecast import CohortPlan, Forecast
 from jaxsal.cohort.planning.plan import plan_cohort
 from jaxsal.cohort.planning.trial import Trial, try_scan
 from jaxsal.cohort.run import run_cohort
 from jaxsal.errors import InputError
+from jaxsal.field import sliding_window
 from jaxsal.scan.loading import Scan
 from jaxsal.settings import (
     OUTPUTS,
@@ -148,6 +149,23 @@ def test_a_quick_trial_explains_about_as_many_voxels_as_are_wanted(
     trial = try_scan(job, planned.entries[1], 0.0, most)
     computed = min(voxels, most) if most == 4 else voxels
     assert trial.methods[0].units == SMOOTHGRAD.samples * computed
+
+
+def test_the_windows_of_a_scan_are_counted_and_those_that_reach_a_voxel(planned, tiny_model):
+    job = Job(tiny_model, replace(PREDICTION, overlap=0.5), CohortSettings((SMOOTHGRAD,)))
+    work = work_of(job, planned.entries)
+    field = sliding_window(tiny_model, roi=tiny.ROI, overlap=0.5)
+    every = field.plan(tiny.SHAPE, np.argwhere(np.ones(tiny.SHAPE)))
+    assert work.windows == len(every.starts)
+    reached = np.count_nonzero(every.weights) / np.prod(tiny.SHAPE)
+    # 256 voxels at random; their numbers of windows, from 1 to 8, deviate by less than 2.5
+    assert work.reached == pytest.approx(reached, abs=3 * 2.5 / 16)
+    assert work.seconds > 0
+
+
+def test_no_cost_is_said_where_no_scan_can_be_read(tiny_model):
+    job = Job(tiny_model, PREDICTION, CohortSettings((SMOOTHGRAD,)))
+    assert work_of(job, [Entry("p", Scan((Path("missing.nii.gz"),)), {"subject": "p"})]) is None
 
 
 def test_the_cost_of_planning_goes_by_windows_scans_and_gradients(tiny_model):
