@@ -107,7 +107,7 @@ class Maker:
 
 
 class InertUnpickler(pickle._Unpickler):
-    """The unpickler; in Python, since the one in C reserves memory for numbers in the file.
+    """The unpickler; the one in Python, since that in C allocates whatever sizes the file names.
 
     Attributes:
         skipped: names of all that was passed over, in order.

@@ -20,12 +20,14 @@ from tiny import SHAPE, oblique_affine, read_table, save
 from training import runs
 from training.runs import make_cohort, run, train, write_config
 
-from jaxsal.checkpoints import load_model
+from jaxsal.checkpoints import load_model, save_model
 from jaxsal.cli.main import main
 from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.errors import InputError, OutputError
 from jaxsal.evaluation.scans import evaluate
 from jaxsal.field.network import logits_on
+from jaxsal.model import Model
+from jaxsal.preprocessing import Outputs
 from jaxsal.scan.defaults import for_model
 from jaxsal.settings import PredictSettings
 from jaxsal.training import loop, validation
@@ -272,6 +274,23 @@ def test_the_step_is_given_what_follows_from_the_settings_and_the_scans(
     assert network.momentum == pytest.approx(0.9)  # 0.9³ = 0.729
     assert loss.maximum_instances == 3
     assert loss.probability == "softmax"
+
+
+@pytest.mark.usefixtures("no_step")
+def test_a_model_that_is_trained_on_keeps_its_target(
+    cohort: Path, tiny_model: Model, tmp_path: Path
+) -> None:
+    regions = Outputs(("lesion", "rim"), "sigmoid", target=0)
+    save_model(replace(tiny_model, outputs=regions), tmp_path / "start")
+    begin = runs.CONFIG.index("[network]"), runs.CONFIG.index("[patches]")
+    changes = {
+        runs.CONFIG[slice(*begin)]: f'[network]\nfrom = "{tmp_path}/start"\n',
+        '"scans.tsv"': f'"{cohort}/scans.tsv"',
+    }
+    with pytest.raises(MadeError) as raised:
+        run(write_config(tmp_path, changes), tmp_path / "out")
+    _, loss = raised.value.args
+    assert (loss.target, loss.probability) == (0, "sigmoid")
 
 
 @pytest.mark.usefixtures("no_step")
