@@ -211,7 +211,8 @@ class _HeatMaps:
             target: as there.
             labels: as there.
             settings: others of `jaxsal.gradcam_plus_plus`, such as ``derivatives`` and
-                ``denominator``, or of `jaxsal.gradcam`.
+                ``denominator``, or of `jaxsal.gradcam`; ``alignment="half-pixel"`` interpolates as
+                Captum's ``LayerAttribution.interpolate`` with ``interpolate_mode="trilinear"``.
 
         Returns:
             (B, 1, X, Y, Z); with labels (B, L, 1, X, Y, Z), as `InstanceSmoothGrad.attribute`.

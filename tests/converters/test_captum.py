@@ -258,7 +258,8 @@ def test_grad_cam_is_captums(network: str, inputs: torch.Tensor) -> None:
     theirs = captum.attr.LayerGradCam(module, layer)
     maps = theirs.attribute(inputs[:1].clone(), VOXEL, relu_attributions=True).detach()
     expected = on_image([maps[0, 0]], network, "whole", SHAPE)
-    found = InstanceGradCam(module, layer).attribute(inputs[:1], VOXEL, relu_attributions=True)
+    settings = {"relu_attributions": True, "alignment": "half-pixel"}
+    found = InstanceGradCam(module, layer).attribute(inputs[:1], VOXEL, **settings)
     assert_close(found[0, 0], expected)
 
 
