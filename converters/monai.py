@@ -81,15 +81,15 @@ def convert_checkpoint(
     Raises:
         InputError: the files or arguments do not make a network.
     """
-    told = _told(network, source)
+    described = _described(network, source)
     given = read_config_file(config_file, network.class_name) if config_file is not None else {}
     notes: list[str] = []
-    entries, outside = read_network(told.checkpoint, network.key_pattern, weights, notes)
+    entries, outside = read_network(described.checkpoint, network.key_pattern, weights, notes)
     try:
-        arguments = {**told.arguments, **given}
+        arguments = {**described.arguments, **given}
         config, parameters, assumptions = network.convert(network.renamed(entries), arguments)
     except InputError as error:
-        raise InputError(f"{told.checkpoint}: {error}") from error
+        raise InputError(f"{described.checkpoint}: {error}") from error
     assumptions = [*notes, *assumptions]
     if outside:
         assumptions.append(f"left out, not of the network: {some_of(outside)}")
@@ -97,19 +97,21 @@ def convert_checkpoint(
         threshold = 0.5
         assumptions.append("threshold: 0.5; set it with --threshold")
     if channels is None:
-        channels = _channel_names(told, config.in_channels, assumptions)
+        channels = _channel_names(described, config.in_channels, assumptions)
     if outputs is None:
-        outputs = _fitting("outputs", told.outputs, config.out_channels, assumptions)
+        outputs = _fitting("outputs", described.outputs, config.out_channels, assumptions)
     model = Model(
         config=config,
         parameters=parameters,
         channels=tuple(channels),
         threshold=threshold,
         aliases=network.aliases(config),
-        source=_provenance(network, told.checkpoint, assumptions),
-        outputs=name_outputs(config.out_channels, outputs, target, assumptions, told.probability),
-        roi=told.roi,
-        overlap=told.overlap,
+        source=_provenance(network, described.checkpoint, assumptions),
+        outputs=name_outputs(
+            config.out_channels, outputs, target, assumptions, described.probability
+        ),
+        roi=described.roi,
+        overlap=described.overlap,
     )
     return model, assumptions
 
@@ -125,16 +127,16 @@ def _provenance(
     }
 
 
-def _channel_names(told: Source, count: int, assumptions: list[str]) -> Sequence[str]:
+def _channel_names(described: Source, count: int, assumptions: list[str]) -> Sequence[str]:
     """The bundle's, or channel0, channel1, …."""
-    names = _fitting("channels", told.channels, count, assumptions)
+    names = _fitting("channels", described.channels, count, assumptions)
     if names is None:
         names = [f"channel{c}" for c in range(count)]
         assumptions.append(f"channel names: {' '.join(names)}; name them with --channels")
     return names
 
 
-def _told(network: MonaiNetwork, source: str | Path) -> Source:
+def _described(network: MonaiNetwork, source: str | Path) -> Source:
     """The checkpoint with what a bundle around it says."""
     path = Path(source)
     return read_bundle(path, network.class_name) if path.is_dir() else Source(path)
@@ -161,7 +163,7 @@ def verify_checkpoint(
     Raises:
         InputError: as `verify`, or the checkpoint cannot be read.
     """
-    state, _ = read_network(_told(network, source).checkpoint, network.key_pattern, weights)
+    state, _ = read_network(_described(network, source).checkpoint, network.key_pattern, weights)
     return verify(network, model, model.config.to_arguments(), network.renamed(state))
 
 

@@ -21,7 +21,7 @@ def name_outputs(
 
     Args:
         count: number of output channels.
-        names: of each; None: the source does not tell.
+        names: of each; None: the source does not name them.
         target: number or name of the lesion's; None: 1, or the only one.
         assumptions: takes a sentence for what had to be assumed.
         probability: how probabilities come of several logits, as for `Outputs`; that of a single

@@ -68,7 +68,7 @@ def find_weights(checkpoint: Any, pattern: str) -> Both:
         pattern: regular expression for the beginning of every key of the bare network.
 
     Raises:
-        InputError: it holds no state dict, or several that nothing tells apart.
+        InputError: it holds no state dict, or several alike.
     """
     if not isinstance(checkpoint, Mapping):
         kind = checkpoint.name if isinstance(checkpoint, Skipped) else type(checkpoint).__name__

@@ -232,7 +232,7 @@ class Outputs:
         names: of each channel.
         probability: how probabilities come of logits: "softmax" over the channels, which exclude
             each other, or "sigmoid" of each channel, which is a region of its own.
-        target: the channel of the lesion class; None if the source does not tell.
+        target: the channel of the lesion class; None if the source does not say.
 
     Raises:
         InputError: there is no name, two are the same, or the target is none of the channels.

@@ -138,7 +138,7 @@ def test_outputs_have_names_of_their_own_and_a_target_among_them(record: dict[st
         Outputs.from_json({"probability": "softmax", **record})
 
 
-def test_the_lesion_is_output_1_or_the_only_one_where_no_target_is_told() -> None:
+def test_the_lesion_is_output_1_or_the_only_one_where_no_target_is_given() -> None:
     assert Outputs(("rest", "lesion", "vessel")).lesion == 1
     assert Outputs(("lesion",), "sigmoid").lesion == 0
     assert Outputs(("whole", "core"), "sigmoid").lesion is None

@@ -201,7 +201,7 @@ def test_metadata_that_name_nothing_are_passed_over(bundle: Path, metadata: dict
     assert model.channels == ("channel0", "channel1")
 
 
-def test_folders_that_are_no_bundle_and_bundles_without_weights_are_told(bundle: Path) -> None:
+def test_folders_that_are_no_bundle_and_bundles_without_weights_are_refused(bundle: Path) -> None:
     with pytest.raises(InputError, match="configs and models: give the file with the weights"):
         convert_checkpoint(UNET, bundle / "models")
     with pytest.raises(

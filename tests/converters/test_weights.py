@@ -93,7 +93,7 @@ def assert_equal(found: State, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("content", "usual"), LAYOUTS.values(), ids=LAYOUTS)
-def test_raw_and_averaged_weights_are_told_apart(
+def test_raw_and_averaged_weights_are_distinguished(
     tmp_path: Path, content: dict[str, Any], usual: str
 ) -> None:
     path = tmp_path / "a.pth"
