@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from jaxsal.display import Bar, Notes, claimed, counts_of
 from jaxsal.report.wording import duration
 from jaxsal.saliency.progress import Progress as Done
 
-_PERIOD = 600.0  # seconds over which the time left is estimated
 _LOG_STEP = 10  # per cent between two lines of a log file
 _logger = logging.getLogger("jaxsal")
 
@@ -34,10 +25,12 @@ class ProgressBar:
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        self._shown = _Bar(console) if console.is_terminal else _Log()
-        self._notes = _Notes(self._shown)
+        self._shown = Bar(console) if console.is_terminal else _Log()
+        self._notes = Notes(self._shown)
 
     def __enter__(self) -> ProgressBar:
+        self._claim = claimed()
+        self._claim.__enter__()
         self._shown.start()
         self._before = _logger.level, _logger.propagate
         _logger.setLevel(logging.INFO)
@@ -55,6 +48,7 @@ class ProgressBar:
         level, _logger.propagate = self._before
         _logger.setLevel(level)
         self._shown.stop()
+        self._claim.__exit__(kind, error, traceback)
 
     def stage(self, name: str) -> None:
         """Shows what is being done, before it is known how much it is."""
@@ -62,7 +56,7 @@ class ProgressBar:
 
     def update(self, done: Done) -> None:
         """Shows how many gradients are done."""
-        self._shown.update(done.gradients_done, done.gradients, _counts(done))
+        self._shown.update(done.gradients_done, done.gradients, counts_of(done))
 
     def count(self, done: int, total: int, things: str) -> None:
         """Shows how many things are done."""
@@ -70,68 +64,12 @@ class ProgressBar:
 
     def detail(self, text: str) -> None:
         """Shows what changes all the time, on a terminal."""
-        if isinstance(self._shown, _Bar):
+        if isinstance(self._shown, Bar):
             self._shown.note(text)
 
     def say(self, line: str) -> None:
         """Adds a line that stays."""
         self._shown.say(line)
-
-
-class _Bar:
-    """One line that changes; a time left only once it is known how much there is to do."""
-
-    def __init__(self, console: Console) -> None:
-        self._begun = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-        )
-        self._measured = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[counts]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        self._stage = "starting"
-        self._changing = threading.Lock()  # notes come from whichever thread compiles
-        # Of a slow device's batches fewer than two may end within rich's own 30 s.
-        self._progress = Progress(*self._begun, console=console, speed_estimate_period=_PERIOD)
-        self._task = self._progress.add_task(self._stage, total=None, counts="")
-
-    def start(self) -> None:
-        self._progress.start()
-
-    def stop(self) -> None:
-        self._progress.stop()
-
-    def stage(self, name: str) -> None:
-        with self._changing:
-            self._stage = name
-            self._progress.columns = self._begun
-            self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(name, total=None, counts="")
-
-    def note(self, message: str) -> None:
-        with self._changing:
-            self._progress.update(self._task, description=f"{self._stage}: {message}")
-
-    def say(self, line: str) -> None:
-        self._progress.console.print(line, markup=False, highlight=False)
-
-    def update(self, done: int, total: int, counts: str) -> None:
-        with self._changing:
-            self._progress.columns = self._measured
-            self._progress.update(
-                self._task,
-                description=self._stage,
-                completed=done,
-                total=total,
-                counts=counts,
-            )
 
 
 class _Log:
@@ -175,21 +113,3 @@ class _Log:
         hours, seconds = divmod(int(time.monotonic() - self._started), 3600)
         elapsed = f"{hours}:{seconds // 60:02}:{seconds % 60:02}"
         print(f"[{elapsed}] {message}", file=sys.stderr, flush=True)
-
-
-class _Notes(logging.Handler):
-    """Hands log messages to what is shown."""
-
-    def __init__(self, shown: _Bar | _Log) -> None:
-        super().__init__()
-        self._shown = shown
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._shown.note(record.getMessage())
-
-
-def _counts(done: Done) -> str:
-    # Lesions go through together, by noise sample or window, and are done together.
-    finished = f"{done.lesions_done}/" if done.lesions_done else ""
-    gradients = f"{done.gradients_done:,}/{done.gradients:,}"
-    return f"{finished}{done.lesions} lesions, {gradients} gradients"

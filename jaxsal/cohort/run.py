@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 
@@ -32,6 +32,7 @@ from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.storage.table import write_tables
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.devices import every_device
+from jaxsal.display import Display
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
 from jaxsal.scan.defaults import for_model
@@ -78,7 +79,7 @@ def run_cohort(
     devices: Sequence[jax.Device] | None = None,
     scheduler: str | None = None,
     precision: str = "float32",
-    on_scan: OnScan = lambda entry, progress: None,
+    on_scan: OnScan | Literal["auto"] | None = "auto",
 ) -> CohortRun:
     """Finds and explains the lesions of every scan of a cohort (Spagnolo et al. 2026).
 
@@ -103,7 +104,8 @@ def run_cohort(
             None: this machine does. All machines must then see the model, which must be a
             directory, the scans and `out` under the same paths.
         precision: arithmetic, where the model is a directory; see `jaxsal.load_model`.
-        on_scan: told how far a scan is, from the threads that compute; not with a scheduler.
+        on_scan: told how far a scan is, from the threads that compute; not with a scheduler. By
+            default a bar is shown on a terminal and in notebooks; None: nothing is.
 
     Returns:
         An iterator of `ScanResult`, in the order in which scans are complete.
@@ -122,14 +124,25 @@ def run_cohort(
         PredictSettings(), network, roi=None, overlap=None, target=None
     )
     folder = None if out is None else CohortFolder(Path(out).expanduser())
+    display = Display("cohort", wanted=on_scan == "auto")
     machines: Machines
     if scheduler is None:
-        machines = Local(tuple(devices or every_device()), on_scan)
+        machines = Local(tuple(devices or every_device()), _told_of_scans(on_scan, display))
     else:
         machines = Cluster(scheduler, _shared(model, out, devices))
     limited = machines.within_memory(settings or CohortSettings(), folder)
     job = Job(network, prediction, limited, machines.ran)
-    return CohortRun(job, entries, machines, folder, shard or Shard(), retry_failed, overwrite)
+    return CohortRun(
+        job, entries, machines, folder, shard or Shard(), retry_failed, overwrite, display
+    )
+
+
+def _told_of_scans(on_scan: OnScan | Literal["auto"] | None, display: Display) -> OnScan:
+    if on_scan is not None and on_scan != "auto":
+        return on_scan
+    return lambda entry, progress: display.note(
+        f"{entry.id}: {progress.lesions_done}/{progress.lesions} maps"
+    )
 
 
 def _shared(
@@ -203,13 +216,15 @@ class CohortRun(Iterator[ScanResult]):
         shard: Shard,
         retry_failed: bool,
         overwrite: bool,
+        display: Display,
     ) -> None:
         self.entries = list(entries)[shard.part - 1 :: shard.parts]
         self.notes: list[str] = []
         self._job, self._everybody, self._machines = job, list(entries), machines
         self._folder, self._shard = folder, shard
         self._retry_failed, self._overwrite = retry_failed, overwrite
-        self._results = self._in_memory() if folder is None else self._in(folder)
+        results = self._in_memory() if folder is None else self._in(folder)
+        self._results = self._shown(results, display)
 
     def __next__(self) -> ScanResult:
         return next(self._results)
@@ -228,6 +243,12 @@ class CohortRun(Iterator[ScanResult]):
     def busy_share(self) -> float | None:
         """Part of the time that devices computed, from 0 to 1; None where it is not known."""
         return self._machines.busy_share
+
+    def _shown(self, results: Generator[ScanResult], display: Display) -> Generator[ScanResult]:
+        with closing(results), display:
+            for done, result in enumerate(results, 1):
+                display.update(done, len(self.entries), f"{done}/{len(self.entries)} scans")
+                yield result
 
     def _in_memory(self) -> Generator[ScanResult]:
         with closing(self._machines.outcomes(self._job, self.entries, None)) as outcomes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+Shown = OnProgress | Literal["auto"] | None  # "auto": a bar on a terminal and in notebooks
 
 
 class Tracker:

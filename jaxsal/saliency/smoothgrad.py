@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxsal.display import Follower
 from jaxsal.field import LogitField
 from jaxsal.saliency.accumulation import LesionMap
 from jaxsal.saliency.domains import (
@@ -24,7 +25,7 @@ from jaxsal.saliency.items import items_of, voxel_groups
 from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
 from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.noise import noisy_images
-from jaxsal.saliency.progress import OnProgress, Tracker
+from jaxsal.saliency.progress import Shown, Tracker
 from jaxsal.settings import Aggregate, DomainRule, NoiseScale, SmoothGradSettings
 
 
@@ -49,7 +50,7 @@ def smoothgrad(
     voxel_batch: int | None = None,
     noise_batch: int | None = None,
     devices: Sequence[jax.Device] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Shown = "auto",
 ) -> SaliencyMaps:
     """Gradient of each lesion's logits with respect to the image, averaged over noisy images.
 
@@ -93,7 +94,8 @@ def smoothgrad(
             either.
         devices: to share the work between, all of one kind; by default the current one, or all of
             the CPU's.
-        on_progress: called after each batch.
+        on_progress: called after each batch. By default a bar is shown on a terminal and in
+            notebooks; None: nothing is.
 
     Returns:
         The maps, in logits per unit of each image channel, float32.
@@ -116,18 +118,19 @@ def smoothgrad(
         voxel_batch=voxel_batch,
         noise_batch=noise_batch,
     )
-    crops = smoothgrad_stream(
-        field,
-        image,
-        labels,
-        settings,
-        domain=domain,
-        noise_samples=noise_samples,
-        devices=devices,
-        on_progress=on_progress,
-    )
-    x, y, z = np.shape(image)[:3]
-    return SaliencyMaps(dict(crops), (x, y, z))
+    with Follower(on_progress, "saliency maps") as follow:
+        crops = smoothgrad_stream(
+            field,
+            image,
+            labels,
+            settings,
+            domain=domain,
+            noise_samples=noise_samples,
+            devices=devices,
+            on_progress=follow,
+        )
+        x, y, z = np.shape(image)[:3]
+        return SaliencyMaps(dict(crops), (x, y, z))
 
 
 def smoothgrad_stream(
@@ -139,7 +142,7 @@ def smoothgrad_stream(
     domain: DomainRule = "threshold",
     noise_samples: ArrayLike | None = None,
     devices: Sequence[jax.Device] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Shown = "auto",
 ) -> Iterator[tuple[int, Crop]]:
     """As `smoothgrad`, but yields each label with its map as soon as it is complete.
 
@@ -148,7 +151,8 @@ def smoothgrad_stream(
     """
     settings = settings or SmoothGradSettings()
     chosen = checked_devices(devices)
-    tracker = Tracker(on_progress)
+    follower = Follower(on_progress, "saliency maps")
+    tracker = Tracker(follower)
     with jax.default_device(chosen[0]):
         array = checked_image(image)
         target = checked_target(field, array, settings.target)
@@ -158,7 +162,13 @@ def smoothgrad_stream(
         work = _prepared(field, array, target, settings, noise_samples, chosen)
         work = replace(work, report=lambda count: tracker.advance(gradients=count))
         tracker.expect(lesions=len(domains))
-        return _maps(work, domains, settings, tracker) if domains else iter(())
+        crops = _maps(work, domains, settings, tracker) if domains else iter(())
+        return _followed(crops, follower)
+
+
+def _followed(crops: Iterator[tuple[int, Crop]], follower: Follower) -> Iterator[tuple[int, Crop]]:
+    with follower:
+        yield from crops
 
 
 def _prepared(

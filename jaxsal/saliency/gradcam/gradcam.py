@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxsal.display import Follower
 from jaxsal.errors import InputError
 from jaxsal.field import LogitField, WindowPlan, cut_window, pad_image, whole_volume
 from jaxsal.locality import Places, places_of
@@ -28,7 +29,7 @@ from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
 from jaxsal.saliency.gradcam.sizes import sizes_on_devices
 from jaxsal.saliency.gradcam.window import PartMap, WindowMaps
 from jaxsal.saliency.maps import warn_unless_finite
-from jaxsal.saliency.progress import OnProgress, Tracker
+from jaxsal.saliency.progress import OnProgress, Shown, Tracker
 from jaxsal.settings import Alignment, Denominator, Derivation, DomainRule, GradCamSettings
 
 
@@ -49,7 +50,7 @@ def gradcam_plus_plus(
     keep_derivatives: bool = False,
     memory: int | None = None,
     devices: Sequence[jax.Device] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Shown = "auto",
 ) -> HeatMaps:
     """Heat maps of lesions from the activations of a layer.
 
@@ -93,7 +94,8 @@ def gradcam_plus_plus(
             with standard errors for "stochastic".
         memory: bytes to stay within; by default a share of what there is.
         devices: to share the windows between, all of one kind; by default the current one.
-        on_progress: called as derivatives are computed, and when all lesions are done.
+        on_progress: called as derivatives are computed, and when all lesions are done. By default
+            a bar is shown on a terminal and in notebooks; None: nothing is.
 
     Returns:
         The maps. A lesion whose activations are zero everywhere has a map of zeros; without any
@@ -114,16 +116,17 @@ def gradcam_plus_plus(
         memory=memory,
         alignment=alignment,
     )
-    return heat_maps(
-        model,
-        image,
-        labels,
-        settings,
-        domain=domain,
-        field=field,
-        devices=devices,
-        on_progress=on_progress,
-    )
+    with Follower(on_progress, "heat maps") as follow:
+        return heat_maps(
+            model,
+            image,
+            labels,
+            settings,
+            domain=domain,
+            field=field,
+            devices=devices,
+            on_progress=follow,
+        )
 
 
 def gradcam(
@@ -138,7 +141,7 @@ def gradcam(
     field: LogitField | None = None,
     memory: int | None = None,
     devices: Sequence[jax.Device] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Shown = "auto",
 ) -> HeatMaps:
     """Grad-CAM (Selvaraju et al. 2017) of a domain's summed logits (Vinogradova et al. 2020).
 
@@ -149,16 +152,17 @@ def gradcam(
     settings = GradCamSettings(
         layer=layer, target=target, method="gradcam", memory=memory, alignment=alignment
     )
-    return heat_maps(
-        model,
-        image,
-        labels,
-        settings,
-        domain=domain,
-        field=field,
-        devices=devices,
-        on_progress=on_progress,
-    )
+    with Follower(on_progress, "heat maps") as follow:
+        return heat_maps(
+            model,
+            image,
+            labels,
+            settings,
+            domain=domain,
+            field=field,
+            devices=devices,
+            on_progress=follow,
+        )
 
 
 def heat_maps(

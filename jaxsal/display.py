@@ -1,0 +1,213 @@
+"""How far a computation is, shown: a bar on a terminal and in notebooks, and nothing elsewhere.
+
+Whoever computes from Python sees it unless told otherwise; a bar inside another one is not shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from jaxsal.saliency.progress import OnProgress, Progress, Shown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+VARIABLE = "JAXSAL_PROGRESS"  # "off": nothing is shown unless asked for
+_PERIOD = 600.0  # seconds over which the time left is estimated
+_DELAY = 2.0  # seconds before a bar appears: what is soon done needs none
+_claim = threading.Lock()  # held by whoever shows something
+
+
+@contextmanager
+def claimed() -> Iterator[bool]:
+    """Whether nobody else shows something; nobody else does within the block."""
+    own = _claim.acquire(blocking=False)
+    try:
+        yield own
+    finally:
+        if own:
+            _claim.release()
+
+
+def is_watched() -> bool:
+    """Whether somebody looks at standard error: a terminal, or a notebook, but no test."""
+    if os.environ.get(VARIABLE, "").lower() == "off" or "PYTEST_CURRENT_TEST" in os.environ:
+        return False
+    return sys.stderr.isatty() or _in_notebook()
+
+
+def _in_notebook() -> bool:
+    if "IPython" not in sys.modules:
+        return False
+    from rich.console import Console
+
+    return Console().is_jupyter
+
+
+class Display:
+    """A bar that appears after a while, if somebody looks and no other is shown.
+
+    Args:
+        stage: what is being done.
+        wanted: whether it may appear.
+        delay: seconds before it does.
+    """
+
+    def __init__(self, stage: str, *, wanted: bool = True, delay: float = _DELAY) -> None:
+        self._stage, self._wanted, self._delay = stage, wanted, delay
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Display:
+        self._held = ExitStack()
+        if self._wanted and is_watched() and self._held.enter_context(claimed()):
+            from rich.console import Console
+
+            self._bar = Bar(Console(stderr=True))
+            self._bar.stage(self._stage)
+            self._timer = threading.Timer(self._delay, self._bar.start)
+            self._timer.daemon = True
+            self._timer.start()
+            if not self._delay:
+                self._timer.join()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._timer.cancel()
+            self._timer.join()
+            self._bar.stop()
+        self._held.close()
+
+    def update(self, done: int, total: int, counts: str) -> None:
+        """Shows how much is done."""
+        if self._bar is not None:
+            self._bar.update(done, total, counts)
+
+    def note(self, text: str) -> None:
+        """Shows what changes all the time."""
+        if self._bar is not None:
+            self._bar.note(text)
+
+
+class Follower:
+    """Calls what was given with each progress, or shows it; use as a context manager.
+
+    Args:
+        on_progress: what to call; "auto": a `Display`; None: nothing.
+        stage: what is being done.
+        delay: as of `Display`.
+    """
+
+    def __init__(self, on_progress: Shown, stage: str, delay: float = _DELAY) -> None:
+        self._given = None if on_progress == "auto" else on_progress
+        self._display = Display(stage, wanted=on_progress == "auto", delay=delay)
+
+    def __enter__(self) -> OnProgress:
+        self._display.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._display.__exit__(*error)
+
+    def __call__(self, progress: Progress) -> None:
+        if self._given is not None:
+            self._given(progress)
+        self._display.update(progress.gradients_done, progress.gradients, counts_of(progress))
+
+
+class Bar:
+    """One line that changes; a time left only once it is known how much there is to do."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._begun = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+        )
+        self._measured = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._stage = "starting"
+        self._changing = threading.Lock()  # notes come from whichever thread compiles
+        # Of a slow device's batches fewer than two may end within rich's own 30 s.
+        self._progress = Progress(*self._begun, console=console, speed_estimate_period=_PERIOD)
+        self._task = self._progress.add_task(self._stage, total=None, counts="")
+
+    def start(self) -> None:
+        self._progress.start()
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+    def stage(self, name: str) -> None:
+        with self._changing:
+            self._stage = name
+            self._progress.columns = self._begun
+            self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(name, total=None, counts="")
+
+    def note(self, message: str) -> None:
+        with self._changing:
+            self._progress.update(self._task, description=f"{self._stage}: {message}")
+
+    def say(self, line: str) -> None:
+        self._progress.console.print(line, markup=False, highlight=False)
+
+    def update(self, done: int, total: int, counts: str) -> None:
+        with self._changing:
+            self._progress.columns = self._measured
+            self._progress.update(
+                self._task,
+                description=self._stage,
+                completed=done,
+                total=total,
+                counts=counts,
+            )
+
+
+class Noting(Protocol):
+    """What shows messages."""
+
+    def note(self, message: str) -> None:
+        """Shows one."""
+        ...
+
+
+class Notes(logging.Handler):
+    """Hands log messages to what is shown."""
+
+    def __init__(self, shown: Noting) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._shown.note(record.getMessage())
+
+
+def counts_of(done: Progress) -> str:
+    """How far it is, in lesions and gradients."""
+    # Lesions go through together, by noise sample or window, and are done together.
+    finished = f"{done.lesions_done}/" if done.lesions_done else ""
+    gradients = f"{done.gradients_done:,}/{done.gradients:,}"
+    return f"{finished}{done.lesions} lesions, {gradients} gradients"

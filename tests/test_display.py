@@ -1,0 +1,98 @@
+"""Python calls show how far they are where somebody looks, and nowhere else."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from jaxsal.display import VARIABLE, Display, Follower
+from jaxsal.saliency.progress import Progress
+
+HALF = Progress(lesions_done=1, lesions=2, gradients_done=50, gradients=100)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal, which `follow` makes standard error."""
+    for name, value in {"TERM": "xterm", "COLUMNS": "200"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    return Terminal()
+
+
+@contextmanager
+def looked_at(screen: io.StringIO, *, tested: bool = False) -> Iterator[None]:
+    """Standard error is this, as if in no test; pytest sets both anew for each phase of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", screen)
+        if not tested:
+            patch.delenv("PYTEST_CURRENT_TEST")
+        yield
+
+
+def follow(on_progress: Any = "auto", delay: float = 0.0) -> None:
+    with Follower(on_progress, "saliency maps", delay) as follower:
+        follower(HALF)
+
+
+def test_a_terminal_shows_what_is_done_and_how_much(screen: Terminal) -> None:
+    with looked_at(screen):
+        follow()
+    assert "saliency maps" in screen.getvalue()
+    assert "50/100 gradients" in screen.getvalue()
+
+
+def test_a_callable_takes_the_bars_place(screen: Terminal) -> None:
+    seen: list[Progress] = []
+    with looked_at(screen):
+        follow(seen.append)
+    assert seen == [HALF]
+    assert screen.getvalue() == ""
+
+
+def test_none_turns_it_off(screen: Terminal) -> None:
+    with looked_at(screen):
+        follow(None)
+    assert screen.getvalue() == ""
+
+
+def test_the_environment_turns_it_off(screen: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "off")
+    with looked_at(screen):
+        follow()
+    assert screen.getvalue() == ""
+
+
+def test_a_pipe_and_a_test_see_nothing(screen: Terminal) -> None:
+    piped = io.StringIO()
+    with looked_at(piped):
+        follow()
+    with looked_at(screen, tested=True):
+        follow()
+    assert piped.getvalue() == screen.getvalue() == ""
+
+
+def test_a_bar_inside_another_is_not_shown(screen: Terminal) -> None:
+    with looked_at(screen):
+        with Display("cohort", delay=100.0):
+            follow()
+        inside = screen.getvalue()
+        follow()
+    assert "saliency maps" not in inside
+    assert "saliency maps" in screen.getvalue()
+
+
+def test_what_is_soon_done_shows_nothing(screen: Terminal) -> None:
+    with looked_at(screen):
+        follow(delay=100.0)
+    assert "saliency maps" not in screen.getvalue()
