@@ -19,9 +19,11 @@ _OURS, _THEIRS = "#c0392b", "#7f8c8d"
 _COLUMNS = 2
 
 
-def draw(results: dict[str, Found], device: str, path: Path) -> None:
-    """Draws the results of one device, by question, into a PNG file."""
+def draw(results: dict[str, Found], device: str, path: Path) -> bool:
+    """Draws the results of one device, by question, into a PNG file; false if none can be drawn."""
     panels = [(name, panel) for name, panel in _PANELS.items() if name in results]
+    if not panels:
+        return False
     rows = -(-len(panels) // _COLUMNS)
     figure, grid = plt.subplots(
         rows, _COLUMNS, figsize=(13, 4.2 * rows), squeeze=False, layout="constrained"
@@ -33,6 +35,7 @@ def draw(results: dict[str, Found], device: str, path: Path) -> None:
     figure.suptitle(device)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+    return True
 
 
 def _peers(axes: Axes, found: Found) -> None:

@@ -20,9 +20,12 @@ def redraw(results: Path = RESULTS, readme: Path = README) -> None:
     sections = []
     for slug, found in read_results(results).items():
         picture = results / f"{slug}.png"
-        draw(found, _device(found), picture)
-        sections.append(_section(found, picture.relative_to(readme.parent).as_posix()))
-        print(f"drawn: {picture}")
+        drawn = draw(found, _device(found), picture)
+        sections.append(
+            _section(found, picture.relative_to(readme.parent).as_posix() if drawn else None)
+        )
+        if drawn:
+            print(f"drawn: {picture}")
     text = readme.read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
@@ -55,9 +58,9 @@ def _device(found: dict[str, Found]) -> str:
     return host if machine["platform"] == "cpu" else f"{machine['device']}; host: {host}"
 
 
-def _section(found: dict[str, Found], picture: str) -> str:
+def _section(found: dict[str, Found], picture: str | None) -> str:
     device = _device(found)
-    parts = [f"### {device}", f"![Results on {device}]({picture})"]
+    parts = [f"### {device}", *([f"![Results on {device}]({picture})"] if picture else [])]
     for question, result in found.items():
         versions = result["versions"]
         used = ", ".join(f"{k} {versions[k]}" for k in ("jaxsal", "jax", "torch") if k in versions)

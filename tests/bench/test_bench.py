@@ -24,7 +24,7 @@ from bench.gradcam import compare
 from bench.nets import PAPER_NETWORKS
 from bench.pytorch import captum_loop, functional, network, reference_loop, windows
 from bench.receptive import exact_crop, pull_back_costs, reached
-from bench.record import device_slug
+from bench.record import Result, device_slug
 from bench.worker import measure
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 
@@ -299,6 +299,16 @@ def test_results_are_written_between_the_markers_and_drawn(tmp_path):
     assert "| bottleneck | " in text
     (picture,) = tmp_path.glob("*.png")
     assert f"({picture.name})" in text
+
+
+def test_a_device_without_anything_to_draw_has_its_tables_only(tmp_path):
+    Result("cohort_page", {}, [{"lesions": 3}]).write(tmp_path)
+    page = tmp_path / "README.md"
+    page.write_text(f"{readme._BEGIN}\n{readme._END}\n")
+    readme.redraw(tmp_path, page)
+    assert "| lesions |" in page.read_text()
+    assert "![" not in page.read_text()
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_python_m_bench_lists_the_questions(capsys):
