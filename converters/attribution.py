@@ -155,7 +155,7 @@ def _label_array(labels: Labels) -> np.ndarray:
     given = labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels
     try:
         array = np.asarray(given)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"labels must be an array (B, X, Y, Z): {error}") from error
     if array.dtype.kind not in "biuf":
         raise InputError(f"labels must be whole numbers, got an array of {array.dtype}")

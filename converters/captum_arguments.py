@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Stdevs = float | torch.Tensor | ArrayLike | tuple[float | torch.Tensor]
 
 _NOISE_TYPES = ("smoothgrad", "smoothgrad_sq", "vargrad")
+_GIVEN = {"target", "samples", "noise_batch"}  # settings of ours that other arguments give
 # Captum's arguments that may be given with the one value that changes nothing here
 _IDLE = {
     "additional_forward_args": None,
@@ -73,12 +74,12 @@ def smoothgrad_settings(
         raise InputError(f"nt_type must be one of {', '.join(_NOISE_TYPES)}; got {nt_type!r}")
     own: dict[str, Any] = {
         "samples": _count("nt_samples", nt_samples),
-        "noise_batch": nt_samples_batch_size
-        and _count("nt_samples_batch_size", nt_samples_batch_size),
     }
+    if nt_samples_batch_size is not None:
+        own["noise_batch"] = _count("nt_samples_batch_size", nt_samples_batch_size)
     if stdevs is not None:
         own |= {"noise": _deviations(stdevs, channels), "noise_scale": "absolute"}
-    names = {field.name for field in fields(SmoothGradSettings)} - own.keys() - {"target"}
+    names = {field.name for field in fields(SmoothGradSettings)} - own.keys() - _GIVEN
     _check_names(settings, names)
     chosen = SmoothGradSettings(**own, **settings)
     wants_squares = nt_type != "smoothgrad" and nt_samples > 1
@@ -138,7 +139,7 @@ def _deviations(stdevs: Stdevs, channels: int) -> float | tuple[float, ...]:
             )
         (given,) = given
     try:
-        plain = given.detach().cpu() if isinstance(given, torch.Tensor) else given
+        plain = given.detach().cpu().double() if isinstance(given, torch.Tensor) else given
         values = np.asarray(plain, np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"stdevs must be numbers, got {stdevs!r}") from error

@@ -315,6 +315,7 @@ def test_layers_go_by_name_too(inputs: torch.Tensor) -> None:
         ({"labels": np.full((2, *SHAPE), 0.5)}, "labels must be whole in every voxel"),
         ({"nt_type": "smooth"}, "nt_type must be one of smoothgrad, smoothgrad_sq, vargrad"),
         ({"nt_samples": 0}, "nt_samples must be a whole number of at least 1, got 0"),
+        ({"nt_samples_batch_size": 0}, "nt_samples_batch_size .* at least 1, got 0"),
         ({"nt_samples_batch_size": 1.5}, "nt_samples_batch_size must be a whole number"),
         ({"stdevs": (0.1, 0.2)}, "stdevs, if a tuple, has one entry .* got 2"),
         ({"stdevs": torch.ones(3)}, r"stdevs must be .* per channel, \(2,\); got the shape \(3,\)"),
