@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TinyScan, save
+from tiny import ROI, TinyScan, save
 
+import jaxsal.cohort.planning.cost
 from jaxsal.cli.main import main
+from jaxsal.cohort.planning.cost import Effort
 
 
 @pytest.fixture
@@ -51,6 +53,31 @@ def test_a_cohort_that_is_ready_is_said_to_be(
     captured = capsys.readouterr()
     assert captured.out == "2 scans: 2 ready (1 with warnings)\n"
     assert f"ü 1: flair: warning: {scan.flair} is also the flair of ü 0\n" in captured.err
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_plan_says_first_what_it_takes_itself(
+    tmp_path: Path,
+    scan: TinyScan,
+    model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    quick: bool,
+) -> None:
+    monkeypatch.setattr(jaxsal.cohort.planning.cost, "FULL", Effort(1, least_seconds=0.0))
+    cohort = table(tmp_path / "scans.tsv", f"a\t{scan.flair}\t{scan.t1}\tn/a")
+    line = ["cohort", "plan", str(model_folder), cohort, "--samples", "1", "--roi", str(ROI[0])]
+    assert main([*line, *["--quick"][:quick]]) == 0
+    captured = capsys.readouterr()
+    lines = [
+        text.split("] ")[1] for text in captured.err.splitlines() if "compiling for" not in text
+    ]
+    first, said, tried, *_ = lines
+    assert (first, tried) == ("reading", "trying a")
+    assert said.startswith("planning takes about ")
+    assert ("; with --quick about " in said) is not quick
+    assert captured.out.startswith("1 scan: ")
+    assert ("voxels at once" in captured.out) is quick
 
 
 def test_all_problems_are_listed_and_fail(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.cohort import settings as cohort_settings
-from jaxsal.report.wording import duration
+from jaxsal.report.wording import counted, duration
 
 if TYPE_CHECKING:
     from jaxsal.cohort.planning.cost import Effort
@@ -81,8 +81,9 @@ def _cost(seconds: float, with_quick: float, *, quick: bool) -> str:
 
 
 def _lines(plan: CohortPlan) -> Iterator[str]:
+    lesions = f"{_number(plan.lesions)} lesions of {_number(plan.voxels)} voxels"
     yield (
-        f"{plan.scans} scans: {_number(plan.lesions)} lesions of {_number(plan.voxels)} voxels"
+        f"{counted(plan.scans, 'scan')}: {lesions}"
         + (f", {_number(plan.gradients)} gradients" if plan.gradients.value else "")
     )
     yield from (f"  {sentence}" for sentence in plan.counted)
