@@ -40,6 +40,8 @@ class Amount:
         return sum(self.gradients.values())
 
     def __str__(self) -> str:
+        if self.kept and not self.rows:
+            return f"{counted(self.kept, 'lesion')} finished before, none left to compute"
         kept = f"going on after {counted(self.kept, 'finished lesion')}: " if self.kept else ""
         voxels = counted(sum(row["voxels"] for row in self.rows.values()), "voxel")
         which = f"{counted(len(self.rows), 'lesion')} of {voxels}"

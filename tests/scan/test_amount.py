@@ -41,6 +41,12 @@ def test_what_an_earlier_run_finished_and_what_may_be_spared_is_said() -> None:
     assert said.startswith("going on after 1 finished lesion: at most 150,000 gradients")
 
 
+def test_nothing_left_is_said() -> None:
+    assert str(Amount(ExplainSettings(), {}, {}, kept=3)) == (
+        "3 lesions finished before, none left to compute"
+    )
+
+
 def test_even_batches_are_continued() -> None:
     found = forecast([2.0, 2.0, 2.0])
     assert found is not None
