@@ -84,6 +84,8 @@ def run(options: argparse.Namespace) -> int:
             done.append(evaluation)
             if evaluation.reason:
                 bar.say(f"{evaluation.entry.id} FAILED: {' '.join(evaluation.reason.split())}")
+            for note in evaluation.notes:
+                bar.say(f"{evaluation.entry.id}: {note}")
             bar.count(len(done), len(entries), "scans")
     return _deliver(options, done, len(everything), thresholds or [])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jaxsal.chance import doubtful_reference
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.one_by_one import one_by_one
 from jaxsal.errors import InputError
@@ -50,11 +51,13 @@ class Evaluation:
         entry: the scan.
         scores: by threshold, None for the domain argmax; none if it failed.
         reason: why it failed, else "".
+        notes: what looks like a mistake, in sentences.
     """
 
     entry: Entry
     scores: Mapping[float | None, Scores] = field(default_factory=dict)
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def with_reference(entries: Sequence[Entry]) -> list[Entry]:
@@ -94,18 +97,28 @@ def evaluate(
     """
     asked = [completed(settings, model).threshold] if thresholds is None else thresholds
 
-    def scores(entry: Entry, loaded: LoadedScan) -> dict[float | None, Scores]:
-        return _scores(model, loaded, settings, asked)
+    def evaluated(entry: Entry, loaded: LoadedScan) -> Evaluation:
+        return _evaluated(entry, model, loaded, settings, asked)
 
-    for entry, found, reason in one_by_one(entries, model, scores):
-        yield Evaluation(entry, found or {}, reason)
+    for entry, found, reason in one_by_one(entries, model, evaluated):
+        yield found or Evaluation(entry, reason=reason)
 
 
-def _scores(
-    model: Model, loaded: LoadedScan, settings: PredictSettings, thresholds: Sequence[float | None]
-) -> dict[float | None, Scores]:
+def _evaluated(
+    entry: Entry,
+    model: Model,
+    loaded: LoadedScan,
+    settings: PredictSettings,
+    thresholds: Sequence[float | None],
+) -> Evaluation:
     voxels = predict_voxels(model, loaded, settings)
-    return {t: score(voxels.segmented(t), loaded, settings.minimum_volume) for t in thresholds}
+    scores = {t: score(voxels.segmented(t), loaded, settings.minimum_volume) for t in thresholds}
+    assert loaded.reference is not None  # which has the scores refused
+    best = max(thresholds, key=lambda t: scores[t].dice)
+    doubts = doubtful_reference(
+        voxels.segmented(best), loaded.reference, scores[best].lesions, loaded.grid.spacing
+    )
+    return Evaluation(entry, scores, notes=(*loaded.notes, *doubts))
 
 
 def score(segmented: np.ndarray, loaded: LoadedScan, minimum_volume: float) -> Scores:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxsal.alignment import unregistered
 from jaxsal.background import Background
 from jaxsal.channel_names import is_named_after
 from jaxsal.errors import InputError
@@ -104,7 +105,9 @@ def load_files(
     reference = read_mask(scan.reference, read.grid) if scan.reference else None
     labels = read_labels(scan.instances, read.grid) if scan.instances else None
     names = (message for _, message in named_after_others(scan, channels))
-    notes = (*names, *filter(None, read.notes))
+    files = [path.name for path in scan.images]
+    moved = (note for _, note in unregistered(files, read.image, read.grid))
+    notes = (*names, *filter(None, read.notes), *moved)
     return LoadedScan(read.image, read.grid, read.box, reference, labels, notes, read.backgrounds)
 
 

@@ -17,7 +17,15 @@ from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan.explanations import Explanations, maps_of, to_explain
 from jaxsal.scan.loading import Scan, load_scan, warn_of
-from jaxsal.scan.predict import OnStage, Prediction, as_run, find_lesions, make_field, unsegmented
+from jaxsal.scan.predict import (
+    OnStage,
+    Prediction,
+    as_run,
+    doubts,
+    find_lesions,
+    make_field,
+    unsegmented,
+)
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
 
 
@@ -116,5 +124,5 @@ def find_portions(
     warn_of(loaded.notes)
     prediction = find_lesions(model, loaded, finding)
     wanted = to_explain(prediction, settings)
-    warn_of((*unsegmented(model, prediction), *wanted.notes))
+    warn_of((*unsegmented(model, prediction), *doubts(prediction), *wanted.notes))
     return Portions(model, prediction, wanted, finding, settings)

@@ -10,8 +10,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsal.chance import doubtful_reference
 from jaxsal.field import LogitField, sliding_window, whole_volume
 from jaxsal.lesions import Instance, given, label_lesions, lesion_probability
+from jaxsal.metrics import LesionCounts
 from jaxsal.model import Model
 from jaxsal.scan.defaults import completed
 from jaxsal.scan.loading import LoadedScan, Scan, load_scan, warn_of
@@ -98,7 +100,7 @@ def predict(
         run.saw(loaded.backgrounds)
         warn_of(loaded.notes)
         prediction = find_lesions(model, loaded, settings)
-        warn_of(unsegmented(model, prediction))
+        warn_of((*unsegmented(model, prediction), *doubts(prediction)))
         rows = [instance_row(instance) for instance in prediction.instances]
         write_prediction(results, prediction)
         write_table(results.path("instances.tsv"), list(INSTANCE_COLUMNS), rows)
@@ -138,6 +140,15 @@ def unsegmented(model: Model, prediction: Prediction) -> tuple[str, ...]:
     highest = float(prediction.probability.max())
     outputs, kind = model.config.out_channels, model.probability
     return (nothing_segmented(highest, prediction.threshold, outputs, kind),)
+
+
+def doubts(prediction: Prediction) -> tuple[str, ...]:
+    """What to say of a reference that seems to be of another scan; nothing of others."""
+    scan = prediction.scan
+    if scan.reference is None:
+        return ()
+    counts = LesionCounts.of(prediction.instances)
+    return doubtful_reference(prediction.segmented, scan.reference, counts, scan.grid.spacing)
 
 
 def predict_voxels(model: Model, loaded: LoadedScan, settings: PredictSettings) -> Voxels:

@@ -7,10 +7,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from jaxsal.alignment import unregistered
 from jaxsal.cohort.sources.problems import Problem
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.images import as_trained, read_brain, read_images
+from jaxsal.images import Images, as_trained, read_brain, read_images
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
 from jaxsal.volumes import read_grid, read_labels, read_mask
@@ -49,17 +52,20 @@ def examine(
     """
     problems: list[Problem] = []
     first: tuple[str, Grid] | None = None  # the image whose grid the others must have
+    read: dict[str, Images] = {}
     for place, (channel, path) in enumerate(files.images.items()):
         with _told(problems, files.id, channel):
             if headers_only:
                 grid, note = read_grid(path), ""
             else:
-                grid, note = _read(files, channel, preprocessing and preprocessing.of(place))
+                read[channel] = _read(files, channel, preprocessing and preprocessing.of(place))
+                grid, note = read[channel].grid.file, read[channel].notes[0]
             if preprocessing is not None:
                 as_trained(str(path), grid, preprocessing)
             first = first or (str(path), grid)
             require_same_grid(str(path), grid, *first)
             problems += [Problem(files.id, channel, note, "warning")] if note else []
+    problems += [] if headers_only else _unregistered(files, read)
     for role, path in files.masks.items():
         with _told(problems, files.id, role):
             own = read_grid(path)
@@ -70,11 +76,21 @@ def examine(
     return problems
 
 
-def _read(files: Files, channel: str, preprocessing: Preprocessing | None) -> tuple[Grid, str]:
-    """The grid of an image that the model can be given, and what is to be known of it."""
+def _read(files: Files, channel: str, preprocessing: Preprocessing | None) -> Images:
+    """An image by itself, as the model is given it."""
     path = files.images[channel]
-    read = read_images([path], [channel], preprocessing, _usable_mask(files, path))
-    return read.grid.file, read.notes[0]
+    return read_images([path], [channel], preprocessing, _usable_mask(files, path))
+
+
+def _unregistered(files: Files, read: Mapping[str, Images]) -> list[Problem]:
+    """Warnings of images that do not lie on the first one, where all could be read."""
+    images = list(read.values())
+    if len(images) < len(files.images) or len({each.image.shape for each in images}) > 1:
+        return []
+    names = [path.name for path in files.images.values()]
+    whole = np.concatenate([each.image for each in images], axis=-1)
+    found = unregistered(names, whole, images[0].grid)
+    return [Problem(files.id, list(read)[place], note, "warning") for place, note in found]
 
 
 def _usable_mask(files: Files, image: Path) -> Path | None:

@@ -1,0 +1,87 @@
+"""Files that do not belong together are warned of, by whichever way they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from tiny import CHANNELS, ROI, SHAPE, TinyScan, save
+
+from jaxsal import run_cohort
+from jaxsal.cohort.checking.check import check
+from jaxsal.cohort.entries import Entry
+from jaxsal.evaluation.scans import evaluate
+from jaxsal.model import Model
+from jaxsal.scan import Scan, explain, predict
+from jaxsal.scan.loading import load_scan
+from jaxsal.scan.predict import find_lesions
+from jaxsal.settings import (
+    CohortSettings,
+    ExplainSettings,
+    PredictSettings,
+    SmoothGradSettings,
+)
+
+MOVED, OTHER = "does not seem to lie on flair.nii.gz", "check that it is of this scan"
+# So that there are enough lesions to say something of their reference.
+SETTINGS = PredictSettings(roi=ROI, threshold=0.7, minimum_volume=0.0)
+SALIENCY = SmoothGradSettings(samples=1, memory=2**30)
+
+
+@pytest.fixture(scope="module")
+def mixed_up(scan: TinyScan, tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    """The tiny scan's FLAIR, its T1 moved by three voxels, and a reference moved by six."""
+    folder = tmp_path_factory.mktemp("mixed up")
+    smooth = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 1.2)
+    values = (1 + smooth / 9 / smooth.std()) * 400 * (scan.image[..., 0] != 0)
+    paths = [folder / f"{channel}.nii.gz" for channel in CHANNELS]
+    save(paths[0], values.astype(np.float32), scan.affine)
+    save(paths[1], np.roll(values, 3, axis=1).astype(np.float32), scan.affine)
+    loaded = load_scan(Scan(tuple(paths)), tiny_model)
+    found = find_lesions(tiny_model, loaded, SETTINGS).segmented
+    other = save(folder / "other.nii.gz", np.roll(found, 6, axis=1).astype(np.uint8), scan.affine)
+    return Entry("1", Scan(tuple(paths), reference=other), {"subject": "1"})
+
+
+def of_cohort(model: Model, entry: Entry) -> str:
+    settings = CohortSettings((SALIENCY,), output="table")
+    (result,) = run_cohort(model, [entry], prediction=SETTINGS, settings=settings)
+    return result.reason
+
+
+def of_evaluation(model: Model, entry: Entry) -> str:
+    (evaluation,) = evaluate(model, [entry], SETTINGS)
+    return "; ".join(evaluation.notes)
+
+
+@pytest.mark.parametrize("noted", [of_cohort, of_evaluation])
+def test_cohorts_note_it(
+    noted: Callable[[Model, Entry], str], tiny_model: Model, mixed_up: Entry
+) -> None:
+    found = noted(tiny_model, mixed_up)
+    assert MOVED in found
+    assert OTHER in found
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_commands_for_a_scan_warn(
+    command: str, tiny_model: Model, mixed_up: Entry, tmp_path: Path
+) -> None:
+    given = tiny_model, mixed_up.scan, tmp_path / "out", SETTINGS
+    settings = ExplainSettings(SALIENCY, labels=(1,), pictures=False)
+    run = partial(predict, *given) if command == "predict" else partial(explain, *given, settings)
+    with pytest.warns(UserWarning, match=OTHER) as warned:
+        run()
+    said = [str(each.message) for each in warned]
+    assert [MOVED in said[0], OTHER in said[1], len(said)] == [True, True, 2]
+
+
+def test_a_check_warns_of_the_images(mixed_up: Entry) -> None:
+    (problem,) = check([mixed_up], CHANNELS, processes=1)
+    assert (problem.role, problem.severity) == ("t1", "warning")
+    assert MOVED in problem.message
+    assert check([mixed_up], CHANNELS, processes=1, headers_only=True) == []
