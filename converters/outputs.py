@@ -33,7 +33,7 @@ def name_outputs(
     if names is None:
         names = _usual_names(count, target)
         if count > 2:
-            assumptions.append(f"output names: {' '.join(names)}; name them with --outputs")
+            assumptions.append(f"output names: {names[0]} to {names[-1]}; name them with --outputs")
     if len(names) != count:
         raise InputError(
             f"the network has {count} outputs and each needs a name; got {len(names)}: "
