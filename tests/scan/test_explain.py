@@ -305,7 +305,8 @@ def test_lesions_are_chosen_by_kind_and_size(choice: dict[str, Any], labels: lis
     found = segment(probability, 0.5, grid, reference)
     x, y, z = (slice(0, n) for n in SHAPE)
     scan = LoadedScan(np.ones((*SHAPE, 2), np.float32), grid, (x, y, z), reference)
-    wanted = to_explain(Prediction(scan, probability, 0.5, *found), changed(**choice))
+    prediction = Prediction(scan, probability, 0.5, probability >= 0.5, *found)
+    wanted = to_explain(prediction, changed(**choice))
     assert list(wanted.maps) == labels
 
 
