@@ -21,6 +21,7 @@ _SHIFTS = (3.0, 6.0, 12.0)  # mm
 _TURNS = (2.5, 5.0)  # degrees
 _CLEARLY = 1.1  # times the information
 _LEAST = 0.01  # nats more of it
+_FEWEST = 4 * _BINS**2  # points, below which their information is not known
 _SIGMAS = 5.0  # more, of what images that tell nothing of each other have by chance
 
 Spacing = tuple[float, float, float]
@@ -109,13 +110,10 @@ class _Compared:
 
     @classmethod
     def of(cls, fixed: np.ndarray, moving: np.ndarray, spacing: Spacing) -> _Compared:
-        rng = np.random.default_rng(0)
-        inside = np.flatnonzero(fixed)
-        chosen = inside if inside.size <= _POINTS else rng.choice(inside, _POINTS)
-        within = np.stack(np.unravel_index(chosen, fixed.shape), axis=-1)
         box = bounds((fixed != 0) | (moving != 0))
-        around = [rng.integers(side.start, side.stop, len(within)) for side in box]
-        points = np.concatenate([within, np.stack(around, axis=-1)])
+        start = [side.start for side in box]
+        within, around = _some(fixed[box] != 0) + start, _some(fixed[box] == 0) + start
+        points = np.concatenate([within, around])
         middle, bins = within.mean(0), _bins(fixed)[tuple(points.T)]
         return cls(points - middle, middle, bins, _bins(moving), spacing)
 
@@ -133,6 +131,14 @@ class _Compared:
         found = [_information(bins[both], others[both]), _information(bins, others)]
         points = np.array([np.count_nonzero(both), len(bins)])
         return np.array(found), (_BINS - 1) / (np.sqrt(2) * np.maximum(points, 1))
+
+
+def _some(mask: np.ndarray) -> np.ndarray:
+    """(P, 3) some of the voxels of a mask, none of them twice, in no order."""
+    inside = np.flatnonzero(mask)
+    count = min(_POINTS, inside.size)
+    chosen = np.random.default_rng(0).choice(inside, count, replace=False)
+    return np.stack(np.unravel_index(chosen, mask.shape), axis=-1)
 
 
 def _moves(spacing: Spacing) -> Iterator[_Move]:
@@ -170,7 +176,7 @@ def _bins(image: np.ndarray) -> np.ndarray:
 
 def _information(first: np.ndarray, second: np.ndarray) -> float:
     """Mutual information in nats, without what finite samples add (Miller 1955)."""
-    if not first.size:
+    if first.size < _FEWEST:
         return 0.0
     size = _BINS + 1
     joint = np.bincount(first.astype(int) * size + second, minlength=size**2) / first.size

@@ -63,6 +63,7 @@ REGISTERED = {
     "noise alone": (cut(noise[0]), cut(noise[1])),
     "another head": (FLAIR, cut(1 + tissue(1))),
     "cut off": (FLAIR, np.where(np.arange(SHAPE[2]) < 30, T1, 0)),
+    "noise that fills the grid": tuple(noise[:, :17, :14, :10]),
     "empty": (FLAIR, np.zeros_like(T1)),
     "a constant": (FLAIR, cut(np.ones(SHAPE))),
 }

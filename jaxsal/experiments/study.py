@@ -292,8 +292,6 @@ class Study:
         found = {entry.stem: kept.rows(entry) for entry in self.entries}
 
         def work(entry: Entry, loaded: LoadedScan) -> list[Row]:
-            for note in loaded.notes:
-                self.note(f"{entry.id}: {note}")
             rows = compute(entry, find_lesions(self.model, loaded, self.prediction))
             kept.keep(entry, rows)
             return rows
