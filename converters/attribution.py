@@ -152,7 +152,11 @@ def _questions(
 
 def _label_array(labels: Labels) -> np.ndarray:
     """Whole numbers (B, X, Y, Z)."""
-    given = labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels
+    given = labels
+    if isinstance(labels, torch.Tensor):
+        given = labels.detach().cpu()
+        if given.is_floating_point():
+            given = given.double()  # NumPy has no bfloat16
     try:
         array = np.asarray(given)
     except (TypeError, ValueError) as error:

@@ -46,6 +46,7 @@ from jaxsal_converters.captum_arguments import (
     Stdevs,
     channels_last,
     checked_settings,
+    refuse_noise,
     smoothgrad_settings,
     statistic,
     without_idle,
@@ -85,7 +86,12 @@ class Saliency:
         labels: Labels | None = None,
         **settings: Any,
     ) -> Images:
-        """As `InstanceSmoothGrad.attribute`, without noise; magnitudes unless ``abs=False``."""
+        """As `InstanceSmoothGrad.attribute`, without noise; magnitudes unless ``abs=False``.
+
+        Raises:
+            InputError: as there, or an argument of the noise is given.
+        """
+        refuse_noise(settings)
         batch = image_batch(inputs)
         found = self._smoothgrad.attribute(
             batch, target, labels, nt_samples=1, stdevs=0.0, **settings

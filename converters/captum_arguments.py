@@ -22,6 +22,8 @@ Stdevs = float | torch.Tensor | ArrayLike | tuple[float | torch.Tensor]
 
 _NOISE_TYPES = ("smoothgrad", "smoothgrad_sq", "vargrad")
 _GIVEN = {"target", "samples", "noise_batch"}  # settings of ours that other arguments give
+# of Captum's noise tunnel, and ours
+_NOISE = {"nt_type", "nt_samples", "nt_samples_batch_size", "stdevs", "noise_samples"}
 # Captum's arguments that may be given with the one value that changes nothing here
 _IDLE = {
     "additional_forward_args": None,
@@ -46,6 +48,16 @@ def without_idle(settings: Mapping[str, Any]) -> dict[str, Any]:
                 f"images and a heat map a rectified sum over channels; got {settings[name]!r}"
             )
     return {name: value for name, value in settings.items() if name not in _IDLE}
+
+
+def refuse_noise(settings: Mapping[str, Any]) -> None:
+    """Raises InputError if one of the settings is about noise, where there is none."""
+    given = sorted(settings.keys() & _NOISE)
+    if given:
+        raise InputError(
+            f"Saliency adds no noise and takes no {', '.join(given)}: leave it out, or use "
+            "InstanceSmoothGrad"
+        )
 
 
 def smoothgrad_settings(

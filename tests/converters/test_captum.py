@@ -217,6 +217,7 @@ def test_labels_and_targets_may_be_arrays_and_inputs_a_tuple(
         labels.numpy(),
         labels.numpy().astype(np.uint16)[:, None],
         (labels - 1e-4).tolist(),
+        labels.bfloat16(),
     ):
         torch.testing.assert_close(method.attribute(inputs, 1, labels=array), expected)
     (found,) = method.attribute((inputs,), np.array([1, 1]), labels=labels)
@@ -329,6 +330,23 @@ def test_mistakes_are_told(changes: dict[str, Any], message: str, inputs: torch.
     method = InstanceSmoothGrad(converted("local"))
     with pytest.raises(InputError, match=message):
         method.attribute(**{"inputs": inputs, "nt_samples": 1, **changes})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("nt_type", "vargrad"),
+        ("nt_samples", 3),
+        ("nt_samples_batch_size", 1),
+        ("stdevs", 0.1),
+        ("noise_samples", torch.zeros(1, 2, *SHAPE)),
+    ],
+)
+def test_saliency_names_what_it_cannot_take_of_the_noise(
+    name: str, value: Any, inputs: torch.Tensor
+) -> None:
+    with pytest.raises(InputError, match=f"takes no {name}: .* InstanceSmoothGrad"):
+        Saliency(converted("local")).attribute(inputs, 1, **{name: value})
 
 
 @pytest.mark.parametrize(
