@@ -50,7 +50,8 @@ def read_image(
         paths: one file per channel, in the order of `channels`.
         channels: names of the model's channels, e.g. ("flair", "t1").
         preprocessing: what the model's source tells of it, such as nnU-Net's normalisation.
-        mask: a mask of the brain, outside of which everything is background.
+        mask: a mask of the brain: all outside of it becomes 0 and is background, and nothing else
+            is.
 
     Returns:
         The image (X, Y, Z, C) float32, every channel normalised as `preprocessing` says, else
@@ -95,11 +96,11 @@ def read_images(
     volumes = _volumes(paths, channels)
     grid = as_trained(str(volumes[0].path), volumes[0].grid, preprocessing)
     volumes = [Volume(grid.from_file(volume.data), grid, volume.path) for volume in volumes]
-    if mask is not None:
-        outside = ~read_brain(mask, grid)
-        for volume in volumes:
-            volume.data[outside] = 0
-    found = [find_background(volume.data) for volume in volumes]
+    brain = None if mask is None else read_brain(mask, grid)
+    found = [
+        find_background(volume.data) if brain is None else _emptied(volume, ~brain)
+        for volume in volumes
+    ]
     x, y, z = (slice(0, n) for n in grid.shape)
     if preprocessing.normalisation is None:
         inside = [~where for where, _ in found]
@@ -110,7 +111,7 @@ def read_images(
         image, box = preprocessing.apply(raw), preprocessing.box(raw)
     schemes = preprocessing.normalisation or (None,) * len(volumes)
     notes = tuple(
-        "" if mask is not None else _note(volume, where, background, scheme)
+        _note(volume, where, background, scheme) if brain is None else _note_of_mask(volume, scheme)
         for volume, (where, background), scheme in zip(volumes, found, schemes, strict=True)
     )
     return Images(image, grid, box, tuple(background for _, background in found), notes)
@@ -141,6 +142,12 @@ def read_brain(path: Path, grid: Grid) -> np.ndarray:
     if not brain.any():
         raise InputError(f"{path} is empty: give a mask of the brain, 1 inside and 0 outside of it")
     return brain
+
+
+def _emptied(volume: Volume, outside: np.ndarray) -> tuple[np.ndarray, Background]:
+    """Sets what is outside of a mask to 0; nothing else is background, whatever it holds."""
+    volume.data[outside] = 0
+    return outside, Background(0.0, int(np.count_nonzero(outside)))
 
 
 def as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> Grid:
@@ -186,3 +193,13 @@ def _note(
             "brain (--mask)"
         )
     return ""
+
+
+def _note_of_mask(volume: Volume, normalisation: Normalisation | None) -> str:
+    """What is to be known where a mask says what is background; "" if nothing is."""
+    if normalisation is None or normalisation.scheme != "ct":
+        return ""
+    return (
+        f"{volume.path.name}: outside of the mask it is set to 0, which a network for CT takes "
+        "for 0 HU, as of water, and not for air; give a mask only if it was trained on such images"
+    )

@@ -101,11 +101,12 @@ def z_score(
         inside = volume != 0
     values = volume[inside].astype(np.float64)
     if values.size == 0:
-        raise InputError(f"{name} is zero in all {volume.size} voxels: give a scan with content.")
+        none = "has no voxel inside" if volume.any() else f"is zero in all {volume.size} voxels"
+        raise InputError(f"{name} {none}: give a scan with content.")
     if values.min() == values.max():  # the computed deviation of equal values is not always zero
         raise InputError(
-            f"{name} has the value {values[0]:g} in all {values.size} non-zero voxels and cannot "
-            "be z-scored: give the scan itself, not a mask."
+            f"{name} has the value {values[0]:g} in all {values.size} voxels that are no "
+            "background and cannot be z-scored: give the scan itself, not a mask."
         )
     normalised = np.zeros(volume.shape, np.float32)
     normalised[inside] = (values - values.mean()) / values.std()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny import CHANNELS, SHAPE, load, save
 
+from jaxsal.background import Background
 from jaxsal.errors import InputError
 from jaxsal.images import read_image, read_images
 from jaxsal.preprocessing import Normalisation, Preprocessing
@@ -65,6 +66,40 @@ def test_a_mask_makes_everything_outside_of_it_background(scan, brain, tmp_path,
     assert not np.array_equal(unmasked.image, expected)
     if preprocessing is None:
         assert f"{np.prod(SHAPE):,} of {np.prod(SHAPE):,} voxels count as head" in unmasked.notes[1]
+
+
+@pytest.mark.parametrize("shift", [0, -2.5], ids=["zeros in it", "a background in it"])
+def test_all_within_a_mask_is_brain_whatever_it_holds(scan, tmp_path, shift):
+    data = np.round(load(scan.flair).astype(np.float32) / 40) + np.float32(shift)  # zeros in brain
+    box = np.zeros(SHAPE, np.uint8)
+    box[2:-2, 2:-2, 2:-2] = 1  # around the head, and some of what surrounds it
+    inside = box != 0
+    path, mask = (
+        save(tmp_path / f"{name}.nii.gz", values, scan.affine)
+        for name, values in (("flair", data), ("box", box))
+    )
+    read = read_images([path], CHANNELS[:1], mask=mask)
+    expected = np.zeros(SHAPE, np.float32)
+    values = data[inside].astype(np.float64)
+    expected[inside] = (values - values.mean()) / values.std()
+    np.testing.assert_array_equal(read.image[..., 0], expected)
+    assert read.backgrounds == (Background(0.0, int(np.count_nonzero(~inside))),)
+
+
+def test_a_mask_of_a_ct_is_warned_of_since_zero_is_no_air_there(scan, brain):
+    ct = Normalisation("ct", mean=40, std=20, lower=0, upper=80)
+    network = replace(NNUNET, normalisation=(ct, NNUNET.normalisation[1]))
+    assert "0 HU" in read_images(scan.images, CHANNELS, network, brain).notes[0]
+    assert read_images(scan.images, CHANNELS, network, brain).notes[1] == ""
+    assert read_images(scan.images, CHANNELS, network).notes == ("", "")
+
+
+def test_an_image_that_is_constant_within_the_mask_is_refused_as_that(scan, brain, tmp_path):
+    outside = (load(brain) == 0).astype(np.float32)
+    empty = save(tmp_path / "outside.nii.gz", outside, scan.affine)
+    inside = int(load(brain).sum())
+    with pytest.raises(InputError, match=f"value 0 in all {inside} voxels that are no background"):
+        read_image([empty], CHANNELS[:1], mask=brain)
 
 
 def test_nnunet_normalises_any_background_as_it_does(moved):

@@ -431,7 +431,7 @@ def test_z_score_keeps_accuracy_on_a_large_offset():
     ("volume", "said"),
     [
         (np.zeros(SHAPE), "zero in all 210 voxels"),
-        (np.full(SHAPE, 0.1, np.float32), "value 0.1 in all 210 non-zero voxels"),
+        (np.full(SHAPE, 0.1, np.float32), "value 0.1 in all 210 voxels that are no background"),
         (np.full(SHAPE, np.nan), "210 voxel(s)"),
     ],
 )
