@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> Result:
             for value in values
         ]
     settings = job_settings(base) | {"memory_gib": options.memory}
-    notes = ["peak memory: of the device where it tells, else of the whole process (RSS)."]
+    notes = ["peak memory: of the device where it says, else of the whole process (RSS)."]
     return Result("scaling", settings, rows, notes)
 
 

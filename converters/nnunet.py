@@ -177,17 +177,17 @@ def _assumptions(plans: dict[str, Any], fold: Fold) -> list[str]:
     assumptions = []
     if fold.trainer != _DEFAULT_TRAINER:
         assumptions.append(
-            f"trainer {fold.trainer or 'not told'}: in all that tensors do not show, its network "
+            f"trainer {fold.trainer or 'unknown'}: in all that tensors do not show, its network "
             "is the one that the plans describe"
         )
     manager = plans.get("label_manager", "LabelManager")
     if manager != "LabelManager":
         assumptions.append(f"label manager {manager}: its outputs are those of the default one")
     if fold.mirror_axes is None:
-        assumptions.append("no mirroring: the checkpoint does not tell along which axes to")
+        assumptions.append("no mirroring: the checkpoint does not say along which axes to")
     elif fold.mirror_axes:
         assumptions.append(
             "no mirroring unless asked for with --mirror; nnU-Net averages over mirrored windows "
-            "unless told --disable_tta"
+            "unless given --disable_tta"
         )
     return assumptions

@@ -44,10 +44,10 @@ class Fold:
     Attributes:
         path: of the checkpoint.
         entries: of the network, by nnU-Net's keys.
-        configuration: that it was trained with; None if the checkpoint does not tell.
-        trainer: class name of the trainer; None if it does not tell.
+        configuration: that it was trained with; None if the checkpoint does not say.
+        trainer: class name of the trainer; None if it does not say.
         mirror_axes: axes of nnU-Net's arrays along which it may be mirrored at inference; None if
-            it does not tell.
+            it does not say.
     """
 
     path: Path

@@ -22,7 +22,7 @@ def weight(state: State, module: str) -> np.ndarray:
     """
     key = f"{module}.weight"
     if key not in state:
-        raise InputError(f"{key} is missing, and without it the architecture cannot be told")
+        raise InputError(f"{key} is missing, and without it the architecture is not known")
     if state[key].ndim != 5:
         raise InputError(
             f"{key} has the shape {state[key].shape}; a 3D convolution's has five axes, and only "

@@ -114,7 +114,7 @@ def _biases(state: State, stage: int) -> np.ndarray:
 def _entry(state: State, key: str) -> np.ndarray:
     if key not in state or state[key].ndim != 2:
         found = f"has the shape {state[key].shape}" if key in state else "is missing"
-        raise InputError(f"{key} {found}, and without it the architecture cannot be told")
+        raise InputError(f"{key} {found}, and without it the architecture is not known")
     return state[key]
 
 

@@ -269,12 +269,12 @@ class Model:
         training mirrored, two to the power of their number, the logits mirrored back.
 
         Raises:
-            InputError: the model's source tells of no such axes.
+            InputError: the model's source names no such axes.
         """
         axes = self.preprocessing.mirror_axes if self.preprocessing else ()
         if not axes:
             raise InputError(
-                "mirroring is for networks that were trained with it, and this model tells of no "
+                "mirroring is for networks that were trained with it, and this model names no "
                 "axes along which it was: leave out --mirror"
             )
         return replace(self, mirror_axes=axes)

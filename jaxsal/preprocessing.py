@@ -147,10 +147,10 @@ class Preprocessing:
     def completed(
         self, orientation: str | None, spacing: tuple[float, float, float] | None
     ) -> Preprocessing:
-        """With axes and voxel size that the network's source does not tell; None: not given.
+        """With axes and voxel size that the network's source does not state; None: not given.
 
         Raises:
-            InputError: it does tell, and something else.
+            InputError: it does, and states something else.
         """
         told = {"orientation": self.orientation, "spacing": self.spacing}
         given = {"orientation": orientation, "spacing": spacing}
@@ -170,13 +170,13 @@ class Preprocessing:
         in all channels; outside of it there is nothing that its networks ever see.
 
         Raises:
-            InputError: the number of channels differs, or no normalisation is told.
+            InputError: the number of channels differs, or no normalisation is known.
         """
         schemes = self.normalisation or ()
         if image.ndim != 4 or image.shape[-1] != len(schemes):
             raise InputError(
                 f"an image needs axes (X, Y, Z, C) with {len(schemes)} channels, whose "
-                f"normalisation is told; got an array of shape {image.shape}"
+                f"normalisation is known; got an array of shape {image.shape}"
             )
         mask = ndimage.binary_fill_holes((image != 0).any(-1))
         inside = bounds(mask)

@@ -25,11 +25,11 @@ def add_parser(commands: Any) -> None:
     """Adds the command's parser."""
     parser = commands.add_parser(
         "evaluate",
-        help="tell how good a network is, and choose its threshold",
+        help="measure how good a network is, and choose its threshold",
         description="Compares predicted lesions with the scans' references: Dice, normalised Dice "
         "and lesion-wise rates per scan and over the cohort, with 95 % confidence intervals by the "
         "bootstrap over scans. Scans without a reference are left out. A scan that cannot be "
-        "worked with is told and left out; the exit status is then 3.",
+        "worked with is named and left out; the exit status is then 3.",
     )
     shared.add_cohort(parser)
     group = parser.add_argument_group("choosing the threshold")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jaxsal.experiments.findings import Findings
     from jaxsal.experiments.study import Study
 
-_NOTHING, _FAILED_SCANS = 1, 3  # exit status: there is nothing to tell; all is done but some scans
+_NOTHING, _FAILED_SCANS = 1, 3  # exit status: nothing to report; all is done but some scans
 
 
 def add_parser(commands: Any) -> None:
@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
         "brief, with sample sizes, notes and settings) into a folder. Maps are computed as by "
         "`jaxsal cohort run`, recorded as they are done, and shared by the experiments of a "
         "folder: the same command goes on where it ended. A scan that cannot be worked with is "
-        "told and left out; the exit status is then 3. It is 1 if there is nothing to tell.",
+        "named and left out; the exit status is then 3. It is 1 if there is nothing to report.",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="NAME", required=True)
     for name, settings in SETTINGS.items():
@@ -101,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _maps_settings(options: argparse.Namespace, own: Settings) -> dict[str, Any]:
-    """What of a study the experiment's options tell of maps."""
+    """What of a study the experiment's options set, of maps."""
     given: dict[str, Any] = {}
     if own.uses_saliency:
         given |= {"saliency": saliency_options.smoothgrad(options), "field": options.field}

@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         "--reference",
         type=Path,
         metavar="MASK",
-        help="true lesions: tells TP, FP and FN, and explains missed lesions too",
+        help="true lesions: sets the kinds TP, FP and FN, and has missed lesions explained too",
     )
     which.add_argument(
         "--instances",

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _of_the_source(model: Model) -> dict[str, Any]:
-    """What not every model tells."""
+    """What not every model states."""
     from jaxsal.preprocessing import Preprocessing
 
     facts: dict[str, Any] = {}
@@ -60,13 +60,13 @@ def _of_the_source(model: Model) -> dict[str, Any]:
             if lesion is None
             else f"{model.outputs.names[lesion]} (output {lesion})"
         )
-    told = model.preprocessing or Preprocessing()
-    facts["axes"] = told.orientation or "as they are"
-    size = told.spacing and f"{' × '.join(f'{s:g}' for s in told.spacing)} mm"
+    known = model.preprocessing or Preprocessing()
+    facts["axes"] = known.orientation or "as they are"
+    size = known.spacing and f"{' × '.join(f'{s:g}' for s in known.spacing)} mm"
     facts["voxel size"] = size or "any"
-    own = [n.scheme for n in told.normalisation or ()]
+    own = [n.scheme for n in known.normalisation or ()]
     facts["normalisation"] = ", ".join(own) or "z-score over what is no background"
-    if roi := model.roi or told.roi:
+    if roi := model.roi or known.roi:
         facts["window"] = " × ".join(map(str, roi))
     return facts
 

@@ -121,7 +121,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="jaxsal",
         description="Instance-level, quantitative saliency for 3D lesion segmentation.",
-        epilog="`jaxsal COMMAND --help` tells about a command. Begin with `jaxsal demo`.",
+        epilog="`jaxsal COMMAND --help` describes a command. Begin with `jaxsal demo`.",
     )
     parser.add_argument("--version", action="version", version=f"jaxsal {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

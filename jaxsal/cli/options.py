@@ -134,7 +134,7 @@ def add_prediction(parser: argparse.ArgumentParser, *, domains: bool = True) -> 
         action=argparse.BooleanOptionalAction,
         default=defaults.mirror,
         help="average logits over mirrored windows, which takes up to eight times as long; nnU-Net "
-        "does unless told not to; default: no",
+        "does so by default; default here: no",
     )
 
 

@@ -30,7 +30,7 @@ def add_parser(commands: Any) -> None:
     )
     shared.add_scan(parser)
     parser.add_argument(
-        "--reference", type=Path, metavar="MASK", help="true lesions: tells TP, FP and FN"
+        "--reference", type=Path, metavar="MASK", help="true lesions: sets the kinds TP, FP and FN"
     )
     shared.add_field(parser, "windows, or the whole volume at once")
     shared.add_prediction(parser)

@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
         description="Registers the images of each scan to one of them by elastix and removes bias "
         "fields by N4, with a picture of each scan to check it by. DIR/cohort.tsv lists the "
         "results and is a COHORT for the other commands. Whatever ends it, the same command goes "
-        "on where it ended. A scan that cannot be worked with is told in DIR/failed.tsv and "
+        "on where it ended. A scan that cannot be worked with is listed in DIR/failed.tsv and "
         "left out; the exit status is then 3.",
     )
     shared.add_cohort_source(parser)
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
             counts[record.status] += 1
             counts["new"] += is_new
             if is_new:
-                bar.say(_told(record))
+                bar.say(_line(record))
             bar.count(counts["finished"] + counts["failed"], len(entries), "scans")
 
         try:
@@ -131,7 +131,7 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"{options.cohort} is what is to be prepared: give another --out")
 
 
-def _told(record: ScanRecord) -> str:
+def _line(record: ScanRecord) -> str:
     reason = " ".join(record.reason.split())
     if record.status == "failed":
         return f"{record.id} FAILED: {reason}"

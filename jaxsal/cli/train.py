@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a network on a cohort with references (needs the extra: jaxsal[train])",
-        description="Trains a network as a TOML file tells, and validates it on whole scans. DIR "
+        description="Trains a network as a TOML file says, and validates it on whole scans. DIR "
         "then holds the model directories best and last, and log.tsv. The same command goes on "
         "with a training that was interrupted or killed. Begin with `jaxsal train --example unet > "
         "train.toml`.",

@@ -66,6 +66,6 @@ class Outline:
             return cls(tuple(Column(**column) for column in outline["columns"]), tuple(methods))
         except (KeyError, TypeError) as error:
             raise InputError(
-                "run.json does not tell what the table's columns are: it was written by another "
+                "run.json does not say what the table's columns are: it was written by another "
                 "version of jaxsal, or changed; run the cohort into a new folder"
             ) from error

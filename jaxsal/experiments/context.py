@@ -68,7 +68,7 @@ def context(study: Study, settings: ContextSettings) -> Findings:
     if curve.lesions < FEWEST_IN_GROUP:
         study.note(
             f"mean and standard deviation are those of {counted(curve.lesions, 'lesion')}, which "
-            + "; ".join(filter(None, ["tells little", another_range(volumes, settings.volume)]))
+            + "; ".join(filter(None, ["shows little", another_range(volumes, settings.volume)]))
         )
     figure = context_figure(rows, curve, study.threshold)
     return Findings(COLUMNS, rows, summary(curve), figure, tuple(study.notes), SUMMARY_COLUMNS)

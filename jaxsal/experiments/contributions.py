@@ -51,10 +51,10 @@ SUMMARY_COLUMNS = {
     "positive_share_0_to_3mm": f"{_SHARE} within 3 mm around them",
     "positive_share_3_to_12mm": f"{_SHARE} from 3 to 12 mm around them",
     "mm_with_99_percent": "distance from the lesion's border within which 99 % of the sum of "
-    "magnitudes lie; empty: there is none, or it is beyond the last one that is told apart",
+    "magnitudes lie; empty: there is none, or it is beyond the last one that is resolved",
     "mm_of_farthest_counted_value": "distance within which all voxels lie whose magnitude is at "
     "least the least one that counts; empty: there is none, or some lie beyond the last distance "
-    "that is told apart",
+    "that is resolved",
 }
 
 
@@ -196,13 +196,13 @@ def _finite(distance: float) -> float | None:
 
 def _note(study: Study, tally: Tally, shown: str) -> None:
     study.note(
-        f"medians are of values whose magnitude is at least {tally.least:g}, told to "
+        f"medians are of values whose magnitude is at least {tally.least:g}, exact to "
         f"{100 * PRECISION:.2g} %; amounts and shares are of all values"
     )
     study.note(
         "low and high take each voxel for independent, as an interval of so many values must that "
         "is as narrow as the paper's; voxels of a map are not, so resampling subjects, which needs "
-        f"{FEWEST_SUBJECTS} or more, tells what to expect of others"
+        f"{FEWEST_SUBJECTS} or more, shows what to expect of others"
     )
     if shown != "TP":
         study.note(f"no lesion is TP (needs references): the figure shows those that are {shown}")

@@ -64,7 +64,7 @@ def groups(study: Study, settings: GroupsSettings) -> Findings:
     """
     if not any(entry.scan.reference for entry in study.entries):
         raise InputError(
-            "which lesions are found, false or missed is told by masks of the true ones, and no "
+            "masks of the true lesions decide which are found, false or missed, and no "
             "scan has one: give it in a column 'reference', or select it in a BIDS folder"
         )
     without = [entry.id for entry in study.entries if entry.scan.reference is None]

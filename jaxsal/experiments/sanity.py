@@ -73,7 +73,7 @@ def sanity(study: Study, settings: SanitySettings) -> Findings:
     summary = _summary(rows, study.model.channels)
     for row in summary:
         if row["n"] < FEWEST_IN_GROUP:
-            study.note(f"{row['domain']}: medians are those of {row['n']}, which tells little")
+            study.note(f"{row['domain']}: medians are those of {row['n']}, which shows little")
     shown = _examples(found, opened)
     figure = sanity_figure(shown, rows, GROUPS, study.model.channels) if shown else None
     return Findings(_columns(study), rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)

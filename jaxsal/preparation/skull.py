@@ -1,4 +1,4 @@
-"""Whether an image shows a brain alone, which BIDS has told beside every prepared image."""
+"""Whether an image shows a brain alone, as BIDS wants stated beside every prepared image."""
 
 from __future__ import annotations
 

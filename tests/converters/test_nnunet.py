@@ -190,8 +190,8 @@ def test_a_state_dict_alone_stands_for_a_checkpoint(results: Path, tmp_path: Pat
     model, assumptions = convert_nnunet(folder)
     for name, value in convert_nnunet(results, ["0"])[0].parameters.items():
         np.testing.assert_array_equal(model.parameters[name], value)
-    assert "trainer not told" in assumptions[0]
-    assert "no mirroring: the checkpoint does not tell" in assumptions[1]
+    assert "trainer unknown" in assumptions[0]
+    assert "no mirroring: the checkpoint does not say" in assumptions[1]
 
 
 def test_arrays_that_a_trainer_logged_do_not_keep_the_network_from_being_read(
@@ -206,7 +206,7 @@ def test_arrays_that_a_trainer_logged_do_not_keep_the_network_from_being_read(
         np.testing.assert_array_equal(model.parameters[name], value)
     mirrored = {"inference_allowed_mirroring_axes": np.array([0, 1])}  # which is not read
     folder = write_results(tmp_path / "b", plans(), dataset(), **mirrored)
-    assert any("does not tell" in sentence for sentence in convert_nnunet(folder)[1])
+    assert any("does not say" in sentence for sentence in convert_nnunet(folder)[1])
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])

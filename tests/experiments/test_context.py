@@ -43,7 +43,7 @@ def test_every_lesion_and_step_has_a_row(view: str, make_study: MakeStudy) -> No
     assert len(findings.rows) == 25 * len(lesions) > 25
     assert all(set(row) == set(COLUMNS) for row in findings.rows)
     assert findings.figure is not None
-    assert any("which tells little" in note for note in findings.notes)
+    assert any("which shows little" in note for note in findings.notes)
     threshold = make_study().threshold
     for row in findings.rows:
         assert row["detected"] == (row["highest"] >= threshold)

@@ -323,7 +323,7 @@ def test_domains_that_are_no_lesions_lie_beside_those_that_are(
     assert findings.figure is not None
     assert set().union(*findings.summary) == set(findings.summary_columns)
     assert [row["n"] for row in findings.summary] == [2, 2, 2, 2, 1, 1, 1, 1]  # by channel
-    assert any("which tells little" in note for note in findings.notes)
+    assert any("which shows little" in note for note in findings.notes)
     voxels = {row["group"]: row["voxels"] for row in findings.rows}
     assert voxels == {"white": 19, "TN": 19, "lesion": 12, "voxel": 1}
     domains = load(study.out / "scans" / "sanity" / "sub-01_acq-domains_dseg.nii.gz")

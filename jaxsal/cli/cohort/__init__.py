@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
         "cohort",
         help="work on many scans: check, plan, run, look how far a run is",
         description="Works on many scans, listed in a table or found in a BIDS folder.",
-        epilog="`jaxsal cohort VERB --help` tells about a verb. Begin with check.",
+        epilog="`jaxsal cohort VERB --help` describes a verb. Begin with check.",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for module in _VERBS:

@@ -111,7 +111,7 @@ def _follow(cohort: CohortRun, bar: ProgressBar) -> Counter[str]:
             counts["new"] += result.is_new
             counts["lesions"] += len(result.rows)
             if result.is_new or result.status == "failed":
-                bar.say(_told(result))
+                bar.say(_line(result))
             bar.count(counts["finished"] + counts["failed"], len(cohort.entries), "scans")
     except KeyboardInterrupt as interrupt:
         done = f"{counts['finished']} of {len(cohort.entries)} scans are finished"
@@ -120,7 +120,7 @@ def _follow(cohort: CohortRun, bar: ProgressBar) -> Counter[str]:
     return counts
 
 
-def _told(result: ScanResult) -> str:
+def _line(result: ScanResult) -> str:
     if result.status == "failed" and not result.is_new:
         return f"{result.id} failed before: {' '.join(result.reason.split())}"
     if result.status == "failed":

@@ -21,8 +21,8 @@ def add_parser(commands: Any) -> None:
     """Adds the command's parser."""
     parser = commands.add_parser(
         "status",
-        help="tell how far a run is, also while it runs",
-        description="Tells how many scans are finished, failed or begun, and who is at work.",
+        help="show how far a run is, also while it runs",
+        description="Prints how many scans are finished, failed or begun, and who is at work.",
     )
     parser.add_argument("out", type=Path, metavar="DIR", help="the folder of `jaxsal cohort run`")
     parser.add_argument(

@@ -32,7 +32,7 @@ def warn_if_mixed(entries: Sequence[Entry], preprocessing: Preprocessing | None)
         told = "; ".join(f"{kind}: {_listed(ids)}" for kind, ids in kinds.items())
         warnings.warn(
             f"scans have different {what} ({told}), and the model does not say which it takes: "
-            f"tell it by `jaxsal convert ... {option}`",
+            f"convert it with `jaxsal convert ... {option}`",
             stacklevel=2,
         )
 
@@ -53,7 +53,7 @@ def mixed_scans(
         for kind in others:
             message = (
                 f"its {what} are {kind}, those of {len(kinds[most])} other scans {most}, and the "
-                f"model does not say which it takes: tell it by `jaxsal convert ... {option}`"
+                f"model does not say which it takes: convert it with `jaxsal convert ... {option}`"
             )
             problems += [Problem(i, channel, message, "warning") for i in kinds[kind]]
     return problems
@@ -62,7 +62,7 @@ def mixed_scans(
 def _mixtures(
     entries: Sequence[Entry], preprocessing: Preprocessing | None
 ) -> Iterator[tuple[str, str, Kinds]]:
-    """What differs between scans, which option tells the model, and the kinds that there are."""
+    """What differs between scans, which option of `convert` states it, and the kinds there are."""
     told = preprocessing or Preprocessing()
     grids: dict[str, Grid] = {}
     for entry in entries:

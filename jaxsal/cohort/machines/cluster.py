@@ -109,7 +109,7 @@ class Cluster:
         except (OSError, ValueError) as error:
             raise InputError(
                 f"no Dask scheduler answers at {self.scheduler!r} ({error}): start one by `dask "
-                "scheduler` and give the address that it tells, such as tcp://host:8786"
+                "scheduler` and give the address that it prints, such as tcp://host:8786"
             ) from error
         with client:
             try:

@@ -228,7 +228,7 @@ class Forecast:
         if len(self.trials) < self.scans and any(
             len(group.found) == 1 < len(group.entries) for group in self.groups
         ):
-            notes.append("a single scan was tried, which does not tell how much scans differ")
+            notes.append("a single scan was tried, which does not show how much scans differ")
         if not any(trial.found for trial in self.trials):
             notes.append(
                 "no lesion was found in the scans that were tried: the time of a lesion is that of "

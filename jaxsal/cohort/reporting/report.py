@@ -19,7 +19,7 @@ from jaxsal.report.page import Column
 
 _FIRST = ("scan", "label", "kind", "volume_mm3")  # columns that are shown at first
 _NO_MAPS = "The run kept no maps (output “table”), of which a picture could be made."
-_NOT_DRAWN = "No picture was made of this lesion; the list of scans tells why, if it was tried."
+_NOT_DRAWN = "No picture was made of this lesion; the list of scans says why, if it was tried."
 
 Row = dict[str, Any]
 

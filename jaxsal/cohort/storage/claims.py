@@ -70,7 +70,7 @@ def take_back(locks: Iterable[Path]) -> None:
         except Timeout as error:
             raise InputError(
                 f"a worker of an earlier run still works on {lock.stem} in {lock.parents[2]}; it "
-                f"was told to stop, and did not within {_PATIENCE:g} s: end it, and run again"
+                f"was asked to stop, and did not within {_PATIENCE:g} s: end it, and run again"
             ) from error
 
 

@@ -86,7 +86,7 @@ def require_layout(folder: Path, told: Mapping[str, Any]) -> None:
 
     Args:
         folder: of the results.
-        told: what its ``run.json`` tells.
+        told: what its ``run.json`` holds.
 
     Raises:
         InputError: they were.

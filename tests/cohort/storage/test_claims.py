@@ -119,7 +119,7 @@ def test_a_worker_that_does_not_notice_is_told(lock: Path, monkeypatch: pytest.M
     grant(lock, "monday")
     with (
         Claim(lock, "monday").locked(),
-        pytest.raises(InputError, match=r"works on sub-1 in .*/out; it was told to stop"),
+        pytest.raises(InputError, match=r"works on sub-1 in .*/out; it was asked to stop"),
     ):
         take_back([lock])
 
