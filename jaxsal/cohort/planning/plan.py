@@ -46,8 +46,8 @@ def plan_cohort(
         effort: how many scans are tried, spread over the cohort, and how much is done with each;
             `QUICK` does little.
         masks: how many masks are read of each kind at most, spread over the cohort.
-        on_cost: called, before planning begins, with the seconds that it will take, about and without
-            compiling, and those that it would take with `QUICK`.
+        on_cost: called, before planning begins, with the seconds that it will take, about and
+            without compiling, and those that it would take with `QUICK`.
         on_trial: called with each scan that is predicted, before that.
 
     Raises:
