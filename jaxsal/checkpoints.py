@@ -44,7 +44,7 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
         InputError: the folder is in use or cannot be written.
     """
     folder = Path(folder).resolve()
-    _check_target(folder, overwrite)
+    check_target(folder, overwrite)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
         partial.mkdir(parents=True)
@@ -190,7 +190,8 @@ def _jaxsal_version() -> str:
         return "unknown"
 
 
-def _check_target(folder: Path, overwrite: bool) -> None:
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Raises InputError unless `save_model` may write this folder."""
     if not folder.exists():
         return
     if not folder.is_dir():

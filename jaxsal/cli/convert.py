@@ -12,6 +12,7 @@ from jaxsal.errors import InputError
 
 if TYPE_CHECKING:
     from jaxsal.model import Model
+    from jaxsal.preprocessing import Preprocessing
 
 # command -> class in monai.networks.nets
 _MONAI = {"unet": "UNet", "dynunet": "DynUNet", "swin-unetr": "SwinUNETR"}
@@ -151,6 +152,7 @@ def run_monai(options: argparse.Namespace) -> None:
         raise _not_installed(error) from error
     if options.verify:
         require_monai()
+    geometry = _checked(options)
     network = MONAI_NETWORKS[options.network]
     model, assumptions = convert_checkpoint(
         network,
@@ -162,6 +164,7 @@ def run_monai(options: argparse.Namespace) -> None:
         target=options.target,
         weights=options.weights,
     )
+    model = _with_geometry(model, geometry)
     _say_assumptions(assumptions)
     if options.verify:
         difference = verify_checkpoint(network, model, options.source, options.weights)
@@ -178,6 +181,7 @@ def run_nnunet(options: argparse.Namespace) -> None:
         raise _not_installed(error) from error
     if options.verify:
         require_networks()
+    geometry = _checked(options)
     model, assumptions = convert_nnunet(
         options.source,
         options.fold,
@@ -187,6 +191,7 @@ def run_nnunet(options: argparse.Namespace) -> None:
         channels=options.channels,
         target=options.target,
     )
+    model = _with_geometry(model, geometry)
     _say_assumptions(assumptions)
     if options.verify:
         difference = verify_nnunet(
@@ -198,16 +203,30 @@ def run_nnunet(options: argparse.Namespace) -> None:
     _save(model, options)
 
 
-def _with_geometry(model: Model, options: argparse.Namespace) -> Model:
-    """The model, which says the axes and the voxel size that the options give."""
+def _checked(options: argparse.Namespace) -> Preprocessing:
+    """The axes and the voxel size that the options give, before anything is read.
+
+    Raises:
+        InputError: they are none, or the folder for the model cannot be taken.
+    """
+    from jaxsal.checkpoints import check_target
     from jaxsal.preprocessing import Preprocessing
 
     sizes = options.voxel_size
-    if options.orientation is None and sizes is None:
-        return model
     spacing = sizes and tuple(sizes * 3 if len(sizes) == 1 else sizes)
-    told = model.preprocessing or Preprocessing()
-    return replace(model, preprocessing=told.completed(options.orientation, spacing))
+    geometry = Preprocessing(orientation=options.orientation, spacing=spacing)
+    check_target(options.out, options.overwrite)
+    return geometry
+
+
+def _with_geometry(model: Model, geometry: Preprocessing) -> Model:
+    """The model, which says these axes and this voxel size, as far as they are given."""
+    from jaxsal.preprocessing import Preprocessing
+
+    if geometry == Preprocessing():
+        return model
+    told = model.preprocessing or geometry
+    return replace(model, preprocessing=told.completed(geometry.orientation, geometry.spacing))
 
 
 def _not_installed(error: ModuleNotFoundError) -> InputError:
@@ -224,7 +243,6 @@ def _say_assumptions(assumptions: list[str]) -> None:
 def _save(model: Model, options: argparse.Namespace) -> None:
     from jaxsal.checkpoints import save_model
 
-    model = _with_geometry(model, options)
     save_model(model, options.out, overwrite=options.overwrite)
     print(
         f"{model.parameter_count:,} parameters, channels {', '.join(model.channels)}, target "

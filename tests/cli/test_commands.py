@@ -102,6 +102,32 @@ def test_convert_refuses_to_verify_before_anything_is_read_where_the_peer_is_mis
     assert line.replace("install", "install torch") in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("network", ["unet", "nnunet"])
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--orientation", "RAX"], "an orientation is three letters"),
+        (["--voxel-size", "1", "1"], "spacing must be three sizes in mm"),
+        (["--voxel-size", "-1"], "spacing must be three sizes in mm"),
+        (["--out", "{taken}"], "is a file; give a new folder for the model"),
+    ],
+)
+def test_convert_checks_its_options_before_anything_is_read(
+    network: str,
+    option: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "taken").touch()
+    given = [part.format(taken=tmp_path / "taken") for part in option]
+    command = ["convert", network, str(tmp_path / "absent"), "--out", str(tmp_path / "model")]
+    assert main([*command, *given]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "absent" not in said
+
+
 def test_convert_keeps_the_target_for_all_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
