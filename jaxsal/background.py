@@ -17,7 +17,8 @@ _NEARLY_ALL = 2 / 3  # of the border: where a head touches the border, that hold
 _LARGE = 0.1  # part of the volume; of what surrounds a tightly cropped brain it is a half
 _SAME = 1e-3  # of the spread of intensities: rounding after interpolation, ringing of splines
 _STRAY = 0.01  # of the background: as many voxels of nearly its value lie at edges of any head
-_FULL = 0.9  # part of the grid, above which what is no background fills it
+_PIECE = 0.01  # part of the volume; no tissue is exactly 0 in so large a piece
+_FULL = 0.9  # part of its box, above which what is no background fills it
 _FULL_FACE = 0.5  # the same of each of the six faces: what is cropped tightly only touches them
 
 
@@ -37,11 +38,14 @@ class Background:
 def find_background(volume: np.ndarray) -> tuple[np.ndarray, Background]:
     """Finds the background of a volume.
 
-    It is what is exactly 0. If two thirds of the border's other voxels hold one value, and this
-    fills a tenth of the volume, it is that value. (The border is that of the box of all voxels
-    that are not 0. Beside zeros at the grid's own border a background is below 0.) Values within
-    0.001 of the spread of intensities are taken for the same where many voxels, all connected with
-    the border, have them: rounding makes a constant uneven.
+    1. It is what is exactly 0, unless another value is found.
+    2. That is what two thirds of the border hold, if it fills a tenth of the box: of the box of all
+       voxels that are not 0, and its border. Where much of that is 0, as in an image that was
+       turned, two thirds of the rest will do for a value below 0; one above may be a brain's rim.
+    3. Beside such a value, zeros are background in pieces that touch the border of the grid, or
+       that touch the value and fill a hundredth of the volume. Other zeros are tissue.
+    4. Values within 0.001 of the spread of intensities are taken for the same where many voxels,
+       all connected with the border, have them: rounding makes a constant uneven.
 
     Args:
         volume: intensities (X, Y, Z), finite.
@@ -51,13 +55,12 @@ def find_background(volume: np.ndarray) -> tuple[np.ndarray, Background]:
     """
     zero = volume == 0
     box = bounds(~zero)
-    padded = any(face.any() for face in faces(zero))
-    found = None if zero.all() else _constant(volume[box], below=0.0 if padded else np.inf)
+    found = None if zero.all() else _constant(volume[box])
     if found is not None:
         value, inside = found
-        # Zeros within the head are tissue that happens to have this value.
-        mask = zero.copy() if padded else np.zeros_like(zero)
-        mask[box] |= inside
+        mask = np.zeros_like(zero)
+        mask[box] = inside
+        mask |= _zeros_beside(mask, zero)
         if not mask.all():
             return mask, Background(value, int(np.count_nonzero(mask)))
     return zero, Background(0.0, int(np.count_nonzero(zero)))
@@ -70,25 +73,41 @@ def bounds(mask: np.ndarray) -> Box:
     return x, y, z
 
 
-def fills_the_grid(mask: np.ndarray) -> bool:
-    """Whether a mask (X, Y, Z) cannot be a head: no background is left around it.
+def fills_its_box(mask: np.ndarray) -> bool:
+    """Whether a mask (X, Y, Z) cannot be a head: within its own box no background is left around.
 
-    That is more than 90 % of the grid, or more than half of each of its six faces.
+    That is more than 90 % of the box, or more than half of each of its six faces.
     """
-    return bool(mask.mean() > _FULL or min(face.mean() for face in faces(mask)) > _FULL_FACE)
+    within = mask[bounds(mask)]
+    return bool(within.mean() > _FULL or min(face.mean() for face in faces(within)) > _FULL_FACE)
 
 
-def _constant(volume: np.ndarray, below: float) -> tuple[float, np.ndarray] | None:
+def commonest(values: np.ndarray) -> tuple[float, float]:
+    """The value that most voxels have, within 0.001 of the spread of intensities; and their share.
+
+    Args:
+        values: intensities, at least one.
+    """
+    some = np.sort(values.ravel()[::4])  # as good for a share, and quick
+    low, high = np.percentile(some, (1, 99))
+    ends = np.searchsorted(some, some + _SAME * (high - low), side="right")
+    counts = ends - np.arange(some.size)
+    most = int(np.argmax(counts))
+    return float(some[most + counts[most] // 2]), float(counts[most] / some.size)
+
+
+def _constant(volume: np.ndarray) -> tuple[float, np.ndarray] | None:
     """The value of a constant background other than 0, and where it is; None without one."""
     border = np.concatenate([face.ravel() for face in faces(volume)])
-    border = border[border != 0]
-    value = float(np.partition(border, border.size // 2)[border.size // 2])
+    other = border[border != 0]
+    value = float(np.partition(other, other.size // 2)[other.size // 2])
     widest = _SAME * (float(volume.max()) - float(volume.min()))
-    if np.mean(np.abs(border - value) <= widest) < _NEARLY_ALL:  # which most images end at
+    if np.mean(np.abs(other - value) <= widest) < _NEARLY_ALL:  # which most images end at
         return None
     some = volume[::2, ::2, ::2]  # as good for a spread, and quick
     tolerance = _SAME * float(np.percentile(np.abs(some - value), 99))
-    if value - tolerance > below or np.mean(np.abs(border - value) <= tolerance) < _NEARLY_ALL:
+    counted = other if value - tolerance <= 0 else border
+    if np.mean(np.abs(counted - value) <= tolerance) < _NEARLY_ALL:
         return None
     if abs(value) <= tolerance and np.count_nonzero(some == 0) > np.count_nonzero(some == value):
         value = 0.0
@@ -104,8 +123,22 @@ def _same(volume: np.ndarray, value: float, tolerance: float) -> np.ndarray | No
     if np.count_nonzero(near & ~exact) <= _STRAY * np.count_nonzero(near):
         return exact if value else None
     pieces, _ = ndimage.label(near)
-    outer = np.unique(np.concatenate([face.ravel() for face in faces(pieces)]))
-    return exact | np.isin(pieces, outer[outer > 0])
+    return exact | np.isin(pieces, _at_border(pieces))
+
+
+def _zeros_beside(mask: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    """Which zeros belong to a background of another value, where that is as given."""
+    pieces, _ = ndimage.label(zero)
+    large = np.flatnonzero(np.bincount(pieces.ravel()) >= _PIECE * zero.size)
+    touching = np.unique(pieces[ndimage.binary_dilation(mask)])
+    beside = np.intersect1d(large, touching)
+    return zero & np.isin(pieces, np.union1d(beside, _at_border(pieces)))
+
+
+def _at_border(pieces: np.ndarray) -> np.ndarray:
+    """The numbers of the pieces, from 1 on, that touch the border of a volume."""
+    found = np.unique(np.concatenate([face.ravel() for face in faces(pieces)]))
+    return found[found > 0]
 
 
 def faces(values: np.ndarray) -> list[np.ndarray]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxsal.background import Background, fills_the_grid, find_background
+from jaxsal.background import Background, find_background
+from jaxsal.background_notes import note, note_of_mask
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.preprocessing import Normalisation, Preprocessing
+from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
 from jaxsal.types import Box
 from jaxsal.volumes import Volume, read_mask, read_volume, z_score
@@ -111,7 +112,7 @@ def read_images(
         image, box = preprocessing.apply(raw), preprocessing.box(raw)
     schemes = preprocessing.normalisation or (None,) * len(volumes)
     notes = tuple(
-        _note(volume, where, background, scheme) if brain is None else _note_of_mask(volume, scheme)
+        note(volume, where, background, scheme) if brain is None else note_of_mask(volume, scheme)
         for volume, (where, background), scheme in zip(volumes, found, schemes, strict=True)
     )
     return Images(image, grid, box, tuple(background for _, background in found), notes)
@@ -162,44 +163,3 @@ def as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> Grid:
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     return turned
-
-
-def _note(
-    volume: Volume, where: np.ndarray, background: Background, normalisation: Normalisation | None
-) -> str:
-    """What is to be known of an image's background; "" if nothing is.
-
-    Args:
-        volume: the image.
-        where: (X, Y, Z) bool, its background.
-        background: what that holds.
-        normalisation: of the image; None: it is z-scored over the rest.
-    """
-    name, size = volume.path.name, where.size
-    holding = f"{name}: {background.voxels:,} of {size:,} voxels hold {background.value:g}"
-    is_zero = bool((where == (volume.data == 0)).all())
-    if normalisation is None and not is_zero:
-        return f"{holding} or nearly so and are taken for background, which becomes 0"
-    if normalisation is None and fills_the_grid(~where):
-        return (
-            f"{name}: {size - background.voxels:,} of {size:,} voxels count as head, since they "
-            "are not 0 and the border holds no constant value; for a network of brains without "
-            "skull, or where this is noise, give a mask of the brain (--mask)"
-        )
-    if normalisation is not None and normalisation.masked and not is_zero:
-        return (
-            f"{holding} or nearly so, a background that is not 0: it is normalised with the rest, "
-            "as nnU-Net does; if the network was trained on a background of 0, give a mask of the "
-            "brain (--mask)"
-        )
-    return ""
-
-
-def _note_of_mask(volume: Volume, normalisation: Normalisation | None) -> str:
-    """What is to be known where a mask says what is background; "" if nothing is."""
-    if normalisation is None or normalisation.scheme != "ct":
-        return ""
-    return (
-        f"{volume.path.name}: outside of the mask it is set to 0, which a network for CT takes "
-        "for 0 HU, as of water, and not for air; give a mask only if it was trained on such images"
-    )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from jaxsal.background import Background, fills_the_grid, find_background
+from jaxsal.background import Background, fills_its_box, find_background
 
 SHAPE = (20, 24, 18)
 AXES = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
@@ -63,6 +63,35 @@ def test_zeros_around_a_constant_background_belong_to_it() -> None:
     assert found.value == -2.5
 
 
+@pytest.mark.parametrize("by", [1, 4])
+def test_zeros_all_around_a_constant_above_zero_belong_to_it(by: int) -> None:
+    image = np.pad(brain() + 5, by)
+    mask, found = find_background(image)
+    np.testing.assert_array_equal(mask, (image == 5) | (image == 0))
+    assert found == Background(5.0, int(np.count_nonzero(mask)))
+
+
+def test_a_single_zero_at_the_border_is_no_other_background() -> None:
+    image = brain() + 5
+    image[0, 0, 0] = 0
+    image[10, 12, 9] = 0  # tissue
+    mask, found = find_background(image)
+    np.testing.assert_array_equal(mask, ~HEAD)
+    assert found.value == 5
+
+
+@pytest.mark.parametrize("value", [-1.2, 5])
+def test_zeros_within_a_frame_of_another_value_are_background(value: float) -> None:
+    small = sum(axis**2 for axis in AXES) < 0.4
+    image = np.where(small, brain(), 0)
+    image = np.pad(image[(slice(2, -2),) * 3], 2, constant_values=np.float32(value))
+    image[10, 12, 9] = 0  # tissue
+    mask, found = find_background(image)
+    small[10, 12, 9] = True
+    np.testing.assert_array_equal(mask, ~small)
+    assert found.value == np.float32(value)
+
+
 def test_tissue_that_is_zero_by_chance_is_none_without_zeros_at_the_border() -> None:
     image = (brain() - 100) / 40
     image[10, 12, 9] = 0
@@ -88,8 +117,9 @@ def test_no_other_value_is_taken_for_background(image: np.ndarray) -> None:
 
 
 def test_a_head_leaves_room_around_it() -> None:
-    assert not fills_the_grid(HEAD)
-    assert fills_the_grid(np.ones(SHAPE, bool))
+    assert not fills_its_box(HEAD)
+    assert fills_its_box(np.ones(SHAPE, bool))
     almost = np.ones(SHAPE, bool)
     almost[:, :, 0] = False  # but for one face it reaches everywhere
-    assert fills_the_grid(almost)
+    assert fills_its_box(almost)
+    assert fills_its_box(np.pad(np.ones(SHAPE, bool), 4))  # within zeros, too

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from jaxsal.background import faces, fills_the_grid, find_background
+from jaxsal.background import faces, fills_its_box, find_background
 
 _AIR_ON_FACES = 2 / 3  # of all faces' voxels, at least: else no background is in the image
 _BINS = 128
@@ -18,9 +18,9 @@ def head(image: np.ndarray) -> np.ndarray:
     Those that are not background in every channel, see `jaxsal.background.find_background`: the
     largest 18-connected piece, holes filled.
 
-    Where the background is not constant, as in a scan's air, those fill the grid: more than 90 % of
-    it, or more than half of each of its six faces. Then the head is what is bright in the mean of
-    the channels (scaled by their 1st and 99th percentiles, smoothed by a voxel), by Otsu's
+    Where the background is not constant, as in a scan's air, those fill their box: more than 90 %
+    of it, or more than half of each of its six faces. Then the head is what is bright in the mean
+    of the channels (scaled by their 1st and 99th percentiles, smoothed by a voxel), by Otsu's
     threshold, and what that encloses in a slice along any axis; again the largest piece. If this
     leaves less than two thirds of the faces to the air, the image is all head, and so is the grid.
 
@@ -34,7 +34,7 @@ def head(image: np.ndarray) -> np.ndarray:
     some = ~np.all([find_background(channel)[0] for channel in channels], axis=0)
     if not some.any():
         return some
-    if fills_the_grid(some):
+    if fills_its_box(some):
         return _bright(image)
     filled: np.ndarray = ndimage.binary_fill_holes(_largest(some))
     return filled
