@@ -20,6 +20,7 @@ from jaxsal.scan.explanations import in_effect
 from jaxsal.scan.following import Following, OnNote, amount_of, compute_portions, kept_rows
 from jaxsal.scan.loading import Scan
 from jaxsal.scan.methods import Appearance, appearance
+from jaxsal.scan.outcome import Outcome, outcomes
 from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.pictures import lesion_picture
 from jaxsal.scan.portions import Portions, find_portions
@@ -92,8 +93,8 @@ def explain(
             before = unfinished.go_on(portions.wanted.domains, now)
             on_stage("explaining")
             following = Following(on_progress, on_note)
-            rows = _rows(portions.within(asked or before), unfinished, following, shown)
-            unfinished.hand_over(results)
+            portions = portions.within(asked or before)
+            rows = _rows(portions, unfinished, results, following, shown)
             columns = [*INSTANCE_COLUMNS, *shown.table_columns()]
             write_table(results.path("instances.tsv"), columns, rows)
             facts = _facts(prediction, prediction_settings, settings)
@@ -106,17 +107,25 @@ def explain(
 
 
 def _rows(
-    portions: Portions, unfinished: Unfinished, following: Following, shown: Appearance
+    portions: Portions,
+    unfinished: Unfinished,
+    results: OutputFolder,
+    following: Following,
+    shown: Appearance,
 ) -> list[Row]:
-    """The rows of all lesions; the maps and pictures of those that are not kept are written."""
-    rows = kept_rows(portions, unfinished)
+    """The rows of all lesions; their maps and pictures are among the results then."""
+    whole = outcomes(portions, shown)
+    rows = kept_rows(whole, unfinished)
     amount = amount_of(portions, rows)
     if amount.rows or amount.kept:
         following.on_note(str(amount))
+    for number in rows:
+        unfinished.hand_over(whole[number].files, results)
 
     def finish(number: int, maps: Iterator[tuple[int, Crop]]) -> None:
-        rows[number] = [_write_one(unfinished, portions, one, crop, shown) for one, crop in maps]
-        unfinished.keep(number, rows[number])
+        lesions = whole[number]
+        rows[number] = [_write_one(results, portions, lesions[at], at, crop) for at, crop in maps]
+        unfinished.keep(number, rows[number], lesions.files, results)
 
     compute_portions(portions, dict(rows), amount, following, shown, finish)
     return [row for number in sorted(rows) for row in rows[number]]
@@ -163,18 +172,16 @@ def _facts(
 
 
 def _write_one(
-    unfinished: Unfinished, portions: Portions, label: int, crop: Crop, shown: Appearance
+    results: OutputFolder, portions: Portions, outcome: Outcome, label: int, crop: Crop
 ) -> Row:
     """Writes one map and its picture; returns its row of the table."""
-    explained, settings = portions.wanted.maps[label], portions.settings
+    shown, settings = outcome.shown, portions.settings
     grid, labels = portions.prediction.scan.grid, portions.wanted.labels
-    names = [f"maps/{explained.stem}_{name}" for name in shown.files]
     for ending, part in parts_of(crop):
-        paths = [unfinished.path(f"{name}{ending}.nii.gz") for name in names]
+        paths = [results.path(name) for name in outcome.maps(ending)]
         write_maps(paths, grid, part, full_grid=settings.full_grid)
-    row: Row = {**explained.row, **shown.row(crop, labels == label)}
-    if settings.pictures:
-        row["picture"] = f"pictures/{explained.stem}.png"
+    row = outcome.row(shown.row(crop, labels == label))
+    if outcome.picture:
         figure = lesion_picture(portions, label, crop, shown, row)
-        save_figure(figure, unfinished.path(row["picture"]))
+        save_figure(figure, results.path(outcome.picture))
     return row

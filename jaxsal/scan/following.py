@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import InParts, OnProgress, Progress
 from jaxsal.scan.amount import Amount, Duration, Pace
 from jaxsal.scan.methods import Appearance
+from jaxsal.scan.outcome import Outcomes
 from jaxsal.scan.pictures import picture_seconds
 from jaxsal.scan.portions import Portions
 from jaxsal.scan.results import Row
@@ -43,9 +44,12 @@ class Following:
             self.on_note(f"forecast: {self.duration}")
 
 
-def kept_rows(portions: Portions, unfinished: Unfinished) -> dict[int, list[Row]]:
+def kept_rows(whole: Sequence[Outcomes], unfinished: Unfinished) -> dict[int, list[Row]]:
     """The rows of the portions that are finished, by their numbers."""
-    rows = {number: unfinished.rows(number) for number in range(len(portions.all))}
+    rows = {
+        number: lesions.kept_rows(unfinished.rows(number, lesions.files))
+        for number, lesions in enumerate(whole)
+    }
     return {number: kept for number, kept in rows.items() if kept is not None}
 
 

@@ -15,6 +15,7 @@ from jaxsal.scan.explanations import in_effect
 from jaxsal.scan.following import Following, Known, amount_of, compute_portions, kept_rows
 from jaxsal.scan.loading import Scan
 from jaxsal.scan.methods import appearance
+from jaxsal.scan.outcome import outcomes
 from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.portions import find_portions
 from jaxsal.scan.predict import OnStage
@@ -53,7 +54,7 @@ def forecast(
     identity = identity_of(run, model, prediction_settings, settings)
     resumed = unfinished.is_of(identity, overwrite=overwrite)
     portions = find_portions(model, scan, prediction_settings, settings, on_stage)
-    kept = kept_rows(portions, unfinished) if resumed else {}
+    kept = kept_rows(outcomes(portions, shown), unfinished) if resumed else {}
     amount = amount_of(portions, kept)
     on_stage("measuring")
     following = Following(on_progress, lambda note: None, once=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -103,12 +103,21 @@ class OutputFolder:
         with whole_file(self.path(RECORD)) as file:
             file.write((json.dumps({**record, "files": checksums}, indent=2) + "\n").encode())
         self.check()  # another run may have ended meanwhile
-        retired = [
-            (self.folder / name, self._staging_folder / EARLIER / name) for name in self._earlier()
-        ]
+        earlier = self._earlier()
+        self._require_free(set(names) - set(earlier))
+        retired = [(self.folder / name, self._staging_folder / EARLIER / name) for name in earlier]
         arrived = [(self._fresh / name, self.folder / name) for name in [*names, RECORD]]
         _move([*retired, *arrived])
         return [target for _, target in retired]
+
+    def _require_free(self, names: Collection[str]) -> None:
+        """Refuses to put a result in the place of anything that is there."""
+        taken = sorted(name for name in names if os.path.lexists(self.folder / name))
+        if taken:
+            raise InputError(
+                f"{self.folder} holds {taken[0]}, which no run of jaxsal wrote; it is not "
+                "overwritten: choose another folder"
+            )
 
     @property
     def _staging_folder(self) -> Path:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsal.errors import OutputError
 from jaxsal.files import file_checksum, write_json
 from jaxsal.identity import require_same
 from jaxsal.inside import require_no_links
@@ -56,7 +57,6 @@ class Unfinished:
         self._out = Path(out)
         self._root = self._out / _FOLDER
         self._files = self._root / "files"
-        self._written: list[str] = []  # since a portion was kept last
 
     @property
     def lesions(self) -> int:
@@ -114,45 +114,50 @@ class Unfinished:
         if record.get("domains") != found:
             for path in self._root.glob("portion-*.json"):
                 path.unlink()
-            shutil.rmtree(self._files)
+            shutil.rmtree(self._files, ignore_errors=True)
             record |= {"domains": found, "memory": memory}
             write_json(self._root / _RECORD, record)
-        first = int(record.get("memory", memory))
-        return first if first <= 2 * memory else memory
+        first = record.get("memory")
+        return first if isinstance(first, int) and 0 < first <= 2 * memory else memory
 
-    def path(self, name: str) -> Path:
-        """Where to write a result of the portion that is computed, such as "maps/…"."""
-        self._written.append(name)
-        path = self._files / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+    def keep(
+        self, number: int, rows: Sequence[Row], names: Iterable[str], results: OutputFolder
+    ) -> None:
+        """A portion is finished: these are its rows, and these of the results are its files.
 
-    def keep(self, number: int, rows: Sequence[Row]) -> None:
-        """A portion is finished: these are its rows, and its files those written since the last."""
-        files = {name: file_checksum(self._files / name) for name in self._written}
-        write_json(self._portion(number), {"rows": rows, "files": files})
-        self._written = []
-
-    def rows(self, number: int) -> list[Row] | None:
-        """The rows of a portion, if it is finished and its files are as they were written."""
-        told, there = _read(self._portion(number)), self._names()
+        Raises:
+            OutputError: they cannot be kept.
+        """
         try:
-            whole = all(
-                name in there and file_checksum(self._files / name) == checksum
-                for name, checksum in told["files"].items()
-            )
-            return list(told["rows"]) if whole else None
-        except (AttributeError, KeyError, TypeError):
-            return None
+            for name in names:
+                (self._files / name).unlink(missing_ok=True)  # of a portion that is not believed
+                _same_file(results.path(name), self._files / name)
+            files = {name: file_checksum(self._files / name) for name in names}
+        except OSError as error:
+            raise OutputError(
+                f"Cannot write {self._files}: {error.strerror}. Check folder, rights and space."
+            ) from error
+        write_json(self._portion(number), {"rows": rows, "files": files})
 
-    def hand_over(self, results: OutputFolder) -> None:
-        """Adds the files of all portions to the results; they stay here, too, to go on with."""
-        for name in sorted(self._names()):
-            source, target = self._files / name, results.path(name)
-            try:
-                os.link(source, target)
-            except OSError:  # a file system without links
-                shutil.copyfile(source, target)
+    def rows(self, number: int, names: Collection[str]) -> list[Any]:
+        """What a portion has for rows; none unless its files are there as they were written.
+
+        Args:
+            number: of the portion.
+            names: of the files that it has when it is finished; it may have no other.
+        """
+        told = _read(self._portion(number))
+        rows, files = told.get("rows"), told.get("files")
+        if not isinstance(rows, list) or not isinstance(files, dict) or files.keys() != set(names):
+            return []
+        paths = {self._files / name: checksum for name, checksum in files.items()}
+        whole = all(path.is_file() and file_checksum(path) == paths[path] for path in paths)
+        return rows if whole else []
+
+    def hand_over(self, names: Iterable[str], results: OutputFolder) -> None:
+        """Adds files of finished portions to the results; they stay here, too, to go on with."""
+        for name in names:
+            _same_file(self._files / name, results.path(name))
 
     def discard(self) -> None:
         """Removes what is kept."""
@@ -161,11 +166,16 @@ class Unfinished:
     def _portion(self, number: int) -> Path:
         return self._root / f"portion-{number:05d}.json"
 
-    def _names(self) -> set[str]:
-        """Names of the files that are here; none is taken from a record, which may say anything."""
-        files = (path for path in self._files.rglob("*") if path.is_file())
-        names = (path.relative_to(self._files).as_posix() for path in files)
-        return {name for name in names if not name.endswith(".part")}
+
+def _same_file(source: Path, target: Path) -> None:
+    """Gives a file a second name, which no file has."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -99,6 +99,15 @@ def test_overwriting_keeps_what_the_user_put_beside(used: Path) -> None:
     assert results_in(used) == {**SECOND, **mine}
 
 
+def test_a_result_never_takes_the_place_of_a_file_of_the_users(used: Path) -> None:
+    (used / "notes.txt").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"notes\.txt, which no run of jaxsal wrote") as raised:
+        write(used, {**SECOND, "notes.txt": b"a result"}, overwrite=True)
+    assert results_in(kept_results(str(raised.value))) == {**SECOND, "notes.txt": b"a result"}
+    assert {name: seen_in(used)[name] for name in FIRST} == FIRST
+    assert (used / "notes.txt").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize(
     "name", ["maps/mine.nii.gz", "maps/lesion-0009.nii.gz", "prediction.nii.gz", "pictures"]
 )

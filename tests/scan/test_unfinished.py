@@ -6,13 +6,16 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import ROI, TinyScan, contents, load, save
 
 from jaxsal.errors import InputError, OutputError
+from jaxsal.files import file_checksum
 from jaxsal.model import Model
 from jaxsal.saliency.progress import Progress
 from jaxsal.scan import Scan, explain, forecast
@@ -181,17 +184,60 @@ def test_a_kept_file_that_changed_is_computed_again(
     assert results(out) == whole
 
 
-def test_names_in_a_record_lead_nowhere_else(
-    tmp_path: Path, scan: TinyScan, tiny_model: Model, whole: dict[str, bytes]
+@pytest.mark.parametrize("listed", [False, True])
+def test_files_that_no_run_wrote_are_no_results(
+    listed: bool, tmp_path: Path, scan: TinyScan, tiny_model: Model, whole: dict[str, bytes]
 ) -> None:
-    out, mine = tmp_path / "out", tmp_path / "mine.txt"
-    mine.write_text("mine")
-    interrupted(tiny_model, scan, out, 1)
+    out = tmp_path / "out"
+    run(tiny_model, scan, out, settings=replace(SETTINGS, labels=(1,)))
+    (out / "notes.txt").write_text("mine")
+    interrupted(tiny_model, scan, out, 1, overwrite=True)
+    planted = {
+        name: planted_file(out / KEPT / "files" / name)
+        for name in ("notes.txt", "prediction.nii.gz", "maps/lesion-0001_other.nii.gz")
+    }
+    if listed:
+        change_record(out, lambda told: told["files"].update(planted))
+    run(tiny_model, scan, out, overwrite=True)
+    assert results(out) == {**whole, "notes.txt": b"mine"}
+    recorded = json.loads((out / "run.json").read_bytes())["files"]
+    assert not {"notes.txt", "maps/lesion-0001_other.nii.gz"} & set(recorded)
+
+
+def planted_file(path: Path) -> str:
+    """Writes a file; returns its checksum."""
+    path.write_bytes(b"planted")
+    return file_checksum(path)
+
+
+def change_record(out: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes the record of the first portion, of lesion 1."""
     record = out / KEPT / "portion-00000.json"
     told = json.loads(record.read_bytes())
-    record.write_text(json.dumps({**told, "files": {"../../../mine.txt": "0", str(mine): "0"}}))
-    run(tiny_model, scan, out)
-    assert mine.read_text() == "mine"
+    change(told)
+    record.write_text(json.dumps(told))
+
+
+RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "of no lesion": lambda told: told.update(rows=[], files={}),
+    "of a row that is none": lambda told: told.update(rows=[1]),
+    "of files elsewhere": lambda told: told["files"].update({"../../../mine.txt": "0"}),
+}
+
+
+@pytest.mark.parametrize("change", RECORDS.values(), ids=RECORDS.keys())
+def test_a_record_that_is_not_of_its_lesions_is_not_believed(
+    change: Callable[[dict[str, Any]], object],
+    tmp_path: Path,
+    scan: TinyScan,
+    tiny_model: Model,
+    whole: dict[str, bytes],
+) -> None:
+    out = tmp_path / "out"
+    interrupted(tiny_model, scan, out, 1)
+    change_record(out, change)
+    notes = run(tiny_model, scan, out)
+    assert "going on" not in notes[0]
     assert results(out) == whole
 
 

@@ -1,0 +1,87 @@
+"""What a finished lesion leaves: its files by their names, and its row of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxsal.scan.explanations import Explained
+from jaxsal.scan.methods import Appearance
+from jaxsal.scan.portions import Portions
+from jaxsal.scan.results import Row
+from jaxsal.settings import ExplainSettings, SmoothGradSettings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one map is written to.
+
+    Attributes:
+        explained: what the map is about.
+        shown: how it appears.
+        settings: which map it is.
+    """
+
+    explained: Explained
+    shown: Appearance
+    settings: ExplainSettings
+
+    def maps(self, ending: str = "") -> list[str]:
+        """Names of the map's files, one per channel of it; see `results.parts_of` for endings."""
+        stem = self.explained.stem
+        return [f"maps/{stem}_{name}{ending}.nii.gz" for name in self.shown.files]
+
+    @property
+    def picture(self) -> str | None:
+        """Name of the picture, if there is one."""
+        return f"pictures/{self.explained.stem}.png" if self.settings.pictures else None
+
+    @property
+    def files(self) -> list[str]:
+        """Names of all files."""
+        saliency = self.settings.saliency
+        errors = isinstance(saliency, SmoothGradSettings) and saliency.standard_error
+        pictures = [self.picture] if self.picture else []
+        return [*self.maps(), *(self.maps("_se") if errors else []), *pictures]
+
+    def row(self, statistics: Row) -> Row:
+        """The row of the table with these statistics of the map."""
+        row = {**statistics, **self.explained.row}
+        return {**row, "picture": self.picture} if self.picture else row
+
+    def kept_row(self, kept: Any) -> Row | None:
+        """The row that was kept, which may be anything; None if it is no row of this lesion."""
+        label = self.explained.row["label"]
+        if not isinstance(kept, dict) or kept.get("label") != label:
+            return None
+        if kept.keys() != {*self.shown.table_columns(), *self.row({})}:
+            return None
+        statistics = [kept[column.key] for column in self.shown.page_columns()]
+        numbers = all(value is None or isinstance(value, int | float) for value in statistics)
+        return self.row(kept) if numbers else None
+
+
+class Outcomes(dict[int, Outcome]):
+    """What the lesions of one portion leave, by label."""
+
+    @property
+    def files(self) -> list[str]:
+        """Names of all their files."""
+        return [name for outcome in self.values() for name in outcome.files]
+
+    def kept_rows(self, kept: Sequence[Any]) -> list[Row] | None:
+        """The rows that were kept, which may be anything; None unless each lesion has just one."""
+        tried = (outcome.kept_row(each) for each in kept for outcome in self.values())
+        rows = [row for row in tried if row is not None]
+        labels = {row["label"] for row in rows}
+        return rows if len(labels) == len(rows) == len(kept) == len(self) else None
+
+
+def outcomes(portions: Portions, shown: Appearance) -> list[Outcomes]:
+    """What the lesions of each portion leave."""
+    maps, settings = portions.wanted.maps, portions.settings
+    return [
+        Outcomes({label: Outcome(maps[label], shown, settings) for label in labels})
+        for labels in portions.all
+    ]
