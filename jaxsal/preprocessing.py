@@ -19,7 +19,7 @@ PROBABILITIES = ("softmax", "sigmoid")
 
 _LEAST_STD = 1e-8  # nnU-Net's guard against constant images
 _RGB_MAX = 255
-_SAME_SPACING = 0.01  # relative; scanners round
+SAME_SPACING = 0.01  # relative; scanners round
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Preprocessing:
         """Raises InputError unless voxels have the size of the training's, in mm."""
         wanted = self.spacing or spacing
         pairs = zip(spacing, wanted, strict=True)
-        if any(abs(found - size) > _SAME_SPACING * size for found, size in pairs):
+        if any(abs(found - size) > SAME_SPACING * size for found, size in pairs):
             trained, given = (" × ".join(f"{s:g}" for s in sizes) for sizes in (wanted, spacing))
             raise InputError(
                 f"the network was trained on voxels of {trained} mm and the image has {given} mm: "

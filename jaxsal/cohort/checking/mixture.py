@@ -12,10 +12,9 @@ from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.sources.problems import Problem
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.preprocessing import Preprocessing
+from jaxsal.preprocessing import SAME_SPACING, Preprocessing
 from jaxsal.volumes import read_grid
 
-_SAME_SIZE = 0.01  # relative; scanners round
 _SHOWN = 5  # scans of each kind
 
 Kinds = dict[str, list[str]]  # ids of scans by what they have in common, the most common first
@@ -91,7 +90,7 @@ def _sizes(spacings: dict[str, tuple[float, float, float]]) -> dict[str, str]:
     known: list[tuple[float, float, float]] = []
     found = {}
     for scan, spacing in spacings.items():
-        close = (k for k in known if np.allclose(spacing, k, rtol=_SAME_SIZE, atol=0))
+        close = (k for k in known if np.allclose(spacing, k, rtol=SAME_SPACING, atol=0))
         same = next(close, spacing)
         known += [same] if same not in known else []
         found[scan] = f"{' × '.join(f'{size:.3g}' for size in same)} mm"
