@@ -66,31 +66,6 @@ def components(
     return contiguous
 
 
-def segment(
-    probability: np.ndarray,
-    threshold: float,
-    grid: Grid,
-    reference: np.ndarray | None = None,
-    minimum_volume: float = MINIMUM_VOLUME,
-) -> tuple[np.ndarray, list[Instance]]:
-    """Find the lesions where their probability reaches a threshold; see `label_lesions`.
-
-    Args:
-        probability: lesion probability (X, Y, Z).
-        threshold: lesion where probability >= threshold; in (0, 1].
-        grid: the grid of both arrays.
-        reference: the true lesions (X, Y, Z), not zero inside.
-        minimum_volume: components must be larger than this, in mm³.
-
-    Raises:
-        InputError: if the threshold is out of range or an array is not on the grid.
-    """
-    if not 0 < threshold <= 1:
-        raise InputError(f"The threshold must lie in (0, 1], received {threshold}.")
-    _require_shape("probability", probability, grid)
-    return label_lesions(probability >= threshold, grid, reference, minimum_volume)
-
-
 def label_lesions(
     segmented: np.ndarray,
     grid: Grid,

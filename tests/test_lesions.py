@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.lesions import components, given, segment, select
+from jaxsal.lesions import components, given, label_lesions, select
 from jaxsal.volumes import read_mask, read_volume
 
 SHAPE = (12, 10, 8)
@@ -101,22 +101,21 @@ def test_five_voxels_stay_too_few_on_an_oblique_grid_of_one_mm(tmp_path):
     mask = _rows((2, 0, 5), (4, 0, 6))
     nib.Nifti1Image(mask.astype(np.uint8), turn).to_filename(tmp_path / "mask.nii")
     volume = read_volume(tmp_path / "mask.nii")
-    _, instances = segment(volume.data, 0.5, volume.grid)
+    _, instances = label_lesions(volume.data != 0, volume.grid)
     assert [instance.voxels for instance in instances] == [6]
 
 
 def test_lesions_without_a_reference_are_predicted():
-    probability = np.where(_rows((2, 1, 6)), 0.3, 0.0)
-    probability[1:8, 7, 5] = 0.2999
-    labels, (lesion,) = segment(probability, 0.3, GRID)
+    segmented = _rows((2, 1, 6))
+    labels, (lesion,) = label_lesions(segmented, GRID)
     assert labels.dtype == np.int32
-    np.testing.assert_array_equal(labels, _rows((2, 1, 6)))
+    np.testing.assert_array_equal(labels, segmented)
     assert (lesion.label, lesion.kind, lesion.voxels) == (1, "predicted", 6)
 
 
 def test_an_image_without_lesions_has_no_instances():
     for reference in (None, np.zeros(SHAPE, bool)):
-        labels, instances = segment(np.zeros(SHAPE), 0.3, GRID, reference)
+        labels, instances = label_lesions(np.zeros(SHAPE, bool), GRID, reference)
         assert instances == []
         assert not labels.any()
 
@@ -127,7 +126,7 @@ def test_kinds_against_a_reference():
     reference = np.zeros(SHAPE, bool)
     reference[7, 3, 0] = True
     reference |= _rows((0, 4, 9), (3, 4, 5))
-    labels, instances = segment(predicted.astype(np.float32), 0.5, GRID, reference)
+    labels, instances = label_lesions(predicted, GRID, reference)
     found = [(lesion.label, lesion.kind, lesion.voxels) for lesion in instances]
     assert found == [(1, "FP", 6), (2, "TP", 7), (3, "FP", 8), (4, "FN", 9)]
     rows = {1: (0, 0, 6), 2: (3, 0, 7), 3: (6, 0, 8), 4: (0, 4, 9)}
@@ -136,18 +135,18 @@ def test_kinds_against_a_reference():
 
 
 @pytest.mark.parametrize(("reached", "kinds"), [(0, ["FN"]), (1, []), (5, []), (6, ["TP"])])
-def test_a_lesion_is_missed_only_if_none_of_its_voxels_reaches_the_threshold(reached, kinds):
+def test_a_lesion_is_missed_only_if_none_of_its_voxels_is_segmented(reached, kinds):
     reference = _rows((2, 1, 8))
-    probability = np.where(reference, 0.2999, 0.0)
-    probability[1 : 1 + reached, 2, 1] = 0.3
-    labels, instances = segment(probability, 0.3, GRID, reference)
+    segmented = np.zeros(SHAPE, bool)
+    segmented[1 : 1 + reached, 2, 1] = True
+    labels, instances = label_lesions(segmented, GRID, reference)
     assert [lesion.kind for lesion in instances] == kinds
     assert (labels > 0).sum() == sum(lesion.voxels for lesion in instances)
 
 
-def _overlaps(probability, threshold, reference, minimum):
+def _overlaps(segmented, reference, minimum):
     """TP, FP and FN by sets of voxels, lesion by lesion."""
-    found, true = _flood_fill(probability >= threshold), _flood_fill(reference)
+    found, true = _flood_fill(segmented), _flood_fill(reference)
     hit = [bool(part & set().union(*true)) for part in found if len(part) > minimum]
     missed = [not part & set().union(*found) for part in true if len(part) > minimum]
     return sum(hit), len(hit) - sum(hit), sum(missed)
@@ -157,11 +156,11 @@ def _overlaps(probability, threshold, reference, minimum):
 @for_all(st.integers(0, 4), st.integers(0, 2**32 - 1))
 def test_kinds_equal_those_counted_lesion_by_lesion(minimum, seed):
     rng = np.random.default_rng(seed)
-    probability, reference = rng.random((6, 6, 6)), rng.random((6, 6, 6)) > 0.85
-    labels, instances = segment(probability, 0.9, Grid((6, 6, 6), LAS), reference, minimum)
+    segmented, reference = rng.random((6, 6, 6)) >= 0.9, rng.random((6, 6, 6)) > 0.85
+    labels, instances = label_lesions(segmented, Grid((6, 6, 6), LAS), reference, minimum)
     kinds = [lesion.kind for lesion in instances]
     counts = tuple(kinds.count(kind) for kind in ("TP", "FP", "FN"))
-    assert counts == _overlaps(probability, 0.9, reference, minimum)
+    assert counts == _overlaps(segmented, reference, minimum)
     sizes = np.bincount(labels.ravel())[1:]  # no lesion takes a voxel from another
     assert sizes.tolist() == [lesion.voxels for lesion in instances]
 
@@ -207,17 +206,11 @@ def test_given_refuses_what_is_no_label_map(labels, said):
         given(labels, GRID)
 
 
-@pytest.mark.parametrize("threshold", [0.0, -0.1, 1.1, float("nan")])
-def test_refuses_thresholds_that_are_no_probability(threshold):
-    with pytest.raises(InputError, match=rf"received {threshold}"):
-        segment(np.zeros(SHAPE), threshold, GRID)
-
-
 def test_refuses_arrays_off_the_grid():
-    with pytest.raises(InputError, match=r"probability .* received \(2, 2, 2\)"):
-        segment(np.zeros((2, 2, 2)), 0.5, GRID)
+    with pytest.raises(InputError, match=r"segmented .* received \(2, 2, 2\)"):
+        label_lesions(np.zeros((2, 2, 2), bool), GRID)
     with pytest.raises(InputError, match=r"reference .* received \(2, 2, 2\)"):
-        segment(np.zeros(SHAPE), 0.5, GRID, np.zeros((2, 2, 2)))
+        label_lesions(np.zeros(SHAPE, bool), GRID, np.zeros((2, 2, 2)))
 
 
 LABELLED = np.arange(np.prod(SHAPE), dtype=np.int32).reshape(SHAPE)
@@ -252,10 +245,10 @@ def test_counts_real_lesions(shared, patient, count, volume, largest):
     folder = shared / "data" / patient
     grid = read_volume(folder / "GOLD.nii.gz").grid
     mask = read_mask(folder / "GOLD.nii.gz", grid)
-    labels, all_lesions = segment(mask.astype(np.float32), 0.5, grid, mask, minimum_volume=0)
+    labels, all_lesions = label_lesions(mask, grid, mask, minimum_volume=0)
     volumes = [lesion.volume_mm3 for lesion in all_lesions]
     assert (len(volumes), sum(volumes), max(volumes)) == (count, volume, largest)
     assert {lesion.kind for lesion in all_lesions} == {"TP"}
-    kept = segment(mask.astype(np.float32), 0.5, grid)[1]
+    kept = label_lesions(mask, grid)[1]
     assert [lesion.voxels for lesion in kept] == [v for v in volumes if v > 5]
     assert labels.max() == count

@@ -10,7 +10,7 @@ from monai.networks.nets import UNet
 from scipy import ndimage
 
 from jaxsal import read_image, sliding_window, smoothgrad
-from jaxsal.lesions import segment
+from jaxsal.lesions import label_lesions
 from jaxsal.volumes import read_mask
 from jaxsal_converters.unet import convert_unet
 
@@ -53,7 +53,7 @@ def test_lesions_are_found_and_explained_as_by_pytorch(scan, model, peer):
     assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
 
     probability = torch.tensor(expected).softmax(-1)[..., 1].numpy()
-    labels, lesions = segment(probability, model.threshold, grid, reference)
+    labels, lesions = label_lesions(probability >= model.threshold, grid, reference)
     found = [lesion for lesion in lesions if lesion.kind == "TP"]
     assert len(found) >= 5
     smallest = min(found, key=lambda lesion: lesion.voxels)
@@ -96,6 +96,6 @@ def test_lesions_are_counted_as_by_the_published_script(shared, peer):
     batch = torch.movedim(torch.from_numpy(image), -1, 0)[None]
     logits = sliding_window_inference(batch, ROI, 1, peer, overlap=0.25, mode="gaussian")
     probability = logits.softmax(1)[0, 1].numpy()
-    kinds = [lesion.kind for lesion in segment(probability, 0.3, grid, reference)[1]]
+    kinds = [lesion.kind for lesion in label_lesions(probability >= 0.3, grid, reference)[1]]
     assert tuple(kinds.count(kind) for kind in ("TP", "FP", "FN")) == (40, 6, 12)
     assert published_count(probability >= 0.3, reference) == (40, 6, 12)

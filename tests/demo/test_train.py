@@ -28,7 +28,7 @@ from jaxsal.demo.train import (
     train,
 )
 from jaxsal.field import sliding_window
-from jaxsal.lesions import lesion_probability, segment
+from jaxsal.lesions import label_lesions, lesion_probability
 from jaxsal.model import Model
 from jaxsal.nets.registry import build, config_from_arguments, split
 from jaxsal.saliency.smoothgrad import smoothgrad
@@ -131,8 +131,9 @@ def test_the_bundled_network_finds_lesions_and_its_maps_show_how():
     field = sliding_window(model, WINDOW)
     probability = lesion_probability(np.asarray(field(image)), 1)
     grid = Grid(phantom.flair.shape, phantom.affine)
-    labels, instances = segment(probability, model.threshold, grid, phantom.lesions)
-    assert dice(probability >= model.threshold, phantom.lesions > 0) > 0.7
+    segmented = probability >= model.threshold
+    labels, instances = label_lesions(segmented, grid, phantom.lesions)
+    assert dice(segmented, phantom.lesions > 0) > 0.7
     found = sorted((i.voxels, i.label) for i in instances if i.kind == "TP")
     assert len(found) >= 4
 

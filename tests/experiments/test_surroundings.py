@@ -19,7 +19,7 @@ from jaxsal.experiments.context_windows import dilation_steps
 from jaxsal.experiments.surroundings import context_scores
 from jaxsal.field import SlidingWindow, sliding_window
 from jaxsal.grid import Grid
-from jaxsal.lesions import segment
+from jaxsal.lesions import label_lesions
 from jaxsal.model import Model
 
 STEPS = (0, 1, 3, 6)
@@ -35,7 +35,7 @@ def field(tiny_model: Model) -> SlidingWindow:
 def labels(field: SlidingWindow, tiny_model: Model, scan: TinyScan) -> np.ndarray:
     probability = special.softmax(np.asarray(field(scan.image)), axis=-1)[..., 1]
     grid = Grid(probability.shape, scan.affine)
-    return segment(probability, tiny_model.threshold, grid)[0]
+    return label_lesions(probability >= tiny_model.threshold, grid)[0]
 
 
 def masked(image: np.ndarray, omega: np.ndarray, step: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from tiny import (
 import jaxsal
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.lesions import segment
+from jaxsal.lesions import label_lesions
 from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.progress import Progress
@@ -302,7 +302,7 @@ def test_lesions_are_chosen_by_kind_and_size(choice: dict[str, Any], labels: lis
     reference[4, 4, 4] = True
     probability[10:12, 10:12, 10:12] = 1  # 8 voxels, a false alarm
     reference[15:17, 15:17, 15:17] = True  # 8 voxels, missed
-    found = segment(probability, 0.5, grid, reference)
+    found = label_lesions(probability >= 0.5, grid, reference)
     x, y, z = (slice(0, n) for n in SHAPE)
     scan = LoadedScan(np.ones((*SHAPE, 2), np.float32), grid, (x, y, z), reference)
     prediction = Prediction(scan, probability, 0.5, probability >= 0.5, *found)
