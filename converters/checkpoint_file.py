@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.files import require_content
+from jaxsal_converters.containers import Containers
 from jaxsal_converters.saved_tensors import read_inertly
 
 SAVE_PLAIN = 'save it again with torch.save(network.state_dict(), "plain.pth")'
@@ -44,7 +45,10 @@ def read_checkpoint(path: str | Path, notes: list[str] | None = None) -> Any:
     """
     path = Path(path)
     _check_file(path)
-    return _load(path, [] if notes is None else notes)
+    content, skipped = _load(path)
+    if skipped and notes is not None:
+        notes.append(f"passed over, neither tensors nor plain values: {some_of(skipped)}")
+    return content
 
 
 def some_of(names: Collection[Any]) -> str:
@@ -81,7 +85,8 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} is a zip archive but no PyTorch checkpoint")
 
 
-def _load(path: Path, notes: list[str]) -> Any:
+def _load(path: Path) -> tuple[Any, list[str]]:
+    """What was saved, and the names of what was passed over."""
     try:
         import torch
     except ImportError as error:
@@ -97,17 +102,16 @@ def _load(path: Path, notes: list[str]) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_numbers()):
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        content, skipped = read_inertly(path)
-        if skipped:
-            notes.append(f"passed over, neither tensors nor plain values: {some_of(skipped)}")
-        return content
+        return read_inertly(path)
     except Exception as error:  # torch raises many kinds for damaged files
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
         raise InputError(
             f"{path} is no PyTorch checkpoint, or is truncated or damaged: {reason}"
         ) from error
+    containers = Containers(path)
+    return containers.anew(content), containers.skipped
 
 
 def _numpy_numbers() -> list[Any]:

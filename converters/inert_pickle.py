@@ -8,7 +8,6 @@ lies beside the tensors (paths, configurations, whole modules) is passed over, a
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,10 +54,9 @@ class TensorRecord:
 
     @property
     def needed(self) -> int:
-        """Numbers that its storage must have: up to its last one, and none of them twice."""
+        """Numbers that its storage must have: up to its last one."""
         pairs = zip(self.shape, self.strides, strict=True)
-        last = self.offset + sum((n - 1) * stride for n, stride in pairs)
-        return max(last + 1, math.prod(self.shape))
+        return 1 + self.offset + sum((n - 1) * stride for n, stride in pairs)
 
     def __setstate__(self, state: object) -> None:
         """Ignores what the pickle would set."""

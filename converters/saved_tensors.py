@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from jaxsal.errors import InputError
+from jaxsal_converters.containers import Containers
 from jaxsal_converters.inert_pickle import InertUnpickler, Storage, TensorRecord
 
 # PyTorch's class -> its dtype, of what state dicts hold
@@ -26,7 +28,7 @@ _ZIP_HEADER = struct.Struct("<26xHH")  # of an entry, before its name
 _COUNT = {False: struct.Struct("<q"), True: struct.Struct(">q")}  # by whether it is big-endian
 _MAGIC = 0x1950A86A20F9469CFC6C  # the older form begins with it, pickled
 _VERSION = 1001
-_MOST_DEEP = 32  # levels of containers; real checkpoints have six
+_MOST_REPEATED = 2**24  # numbers of a tensor that its storage does not have; 64 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def read_inertly(path: Path) -> tuple[Any, list[str]]:
     """
     try:
         found = (_of_zip if zipfile.is_zipfile(path) else _of_older_form)(path)
-        return _Containers(path, found).anew(found.content), found.skipped
+        containers = Containers(path, lambda record: _lazy(path, record, found))
+        return containers.anew(found.content), found.skipped + containers.skipped
     except InputError:
         raise
     except Exception as error:  # a pickle that is not well-formed raises any kind
@@ -102,11 +105,35 @@ class LazyTensor:
             raise InputError(f"{self.path}: the storage {storage.key!r} is not as large as it says")
         if self.record.needed > storage.size:
             raise InputError(f"{self.path}: a tensor is larger than its storage {storage.key!r}")
+        require_bearable(f"{self.path}: a tensor", self.shape, storage.size)
         if place.start + place.length > self.path.stat().st_size:
             raise InputError(f"{self.path} is truncated: it ends within a tensor")
         with self.path.open("rb") as file:
             file.seek(place.start)
             return bytearray(file.read(place.length))
+
+
+def _lazy(path: Path, record: TensorRecord, found: _Found) -> LazyTensor:
+    return LazyTensor(path, record, found.places.get(record.storage.key), found.big_endian)
+
+
+def require_bearable(name: str, shape: Sequence[int], stored: int) -> None:
+    """Refuses tensors that a file of few bytes makes endless by repeating its numbers.
+
+    Args:
+        name: of the tensor, for messages.
+        shape: its sizes.
+        stored: how many numbers the file has for it.
+
+    Raises:
+        InputError: it has too many more.
+    """
+    count = math.prod(shape)
+    if count > max(stored, _MOST_REPEATED):
+        raise InputError(
+            f"{name} of {count:,} numbers repeats the {stored:,} that are stored, as expand makes "
+            f"it; more than {_MOST_REPEATED:,} are not read so: save its .contiguous()"
+        )
 
 
 class _Found(NamedTuple):
@@ -173,33 +200,3 @@ def _item_size(storage: Storage) -> int:
         raise InputError(f"numbers of PyTorch's type {storage.dtype} are not supported")
     dtype: torch.dtype = getattr(torch, _DTYPES[storage.dtype])
     return dtype.itemsize
-
-
-class _Containers:
-    """The containers of a checkpoint anew, with a `LazyTensor` in place of each record."""
-
-    def __init__(self, path: Path, found: _Found) -> None:
-        self._path, self._found = path, found
-        self._done: dict[int, Any] = {}  # by identity, since what is shared can be exponential
-
-    def anew(self, value: Any, depth: int = 0) -> Any:
-        """Tuples become lists; other values stay.
-
-        Raises:
-            InputError: containers lie in themselves.
-        """
-        if depth > _MOST_DEEP:
-            raise InputError(f"{self._path} has more than {_MOST_DEEP} containers in each other")
-        if id(value) not in self._done:
-            self._done[id(value)] = self._made(value, depth + 1)
-        return self._done[id(value)]
-
-    def _made(self, value: Any, depth: int) -> Any:
-        if isinstance(value, TensorRecord):
-            place = self._found.places.get(value.storage.key)
-            return LazyTensor(self._path, value, place, self._found.big_endian)
-        if isinstance(value, dict):
-            return {key: self.anew(each, depth) for key, each in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.anew(each, depth) for each in value]
-        return value

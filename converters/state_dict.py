@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal_converters.checkpoint_file import SAVE_PLAIN, some_of
-from jaxsal_converters.saved_tensors import LazyTensor
+from jaxsal_converters.saved_tensors import LazyTensor, require_bearable
 
 State = dict[str, np.ndarray]
 
@@ -19,7 +19,8 @@ def as_arrays(entries: Mapping[str, Any]) -> State:
     """Tensors as float32 arrays, without counters (``num_batches_tracked``).
 
     Raises:
-        InputError: a tensor is quantised or complex, or has values that are not finite.
+        InputError: a tensor is quantised or complex, has values that are not finite, or
+            is endless.
     """
     return {
         key: _as_array(key, value)
@@ -72,6 +73,9 @@ def _as_array(key: str, tensor: Any) -> np.ndarray:
     tensor = tensor.read() if isinstance(tensor, LazyTensor) else tensor
     if tensor.is_quantized or tensor.is_complex():
         raise InputError(f"{key} is {tensor.dtype}; only real floating-point weights are supported")
+    is_strided = tensor.layout is torch.strided
+    stored = tensor.untyped_storage().nbytes() // tensor.itemsize if is_strided else 0
+    require_bearable(key, tensor.shape, stored)
     dense = tensor.detach().to_dense() if tensor.is_sparse else tensor.detach()
     array = np.asarray(dense.to(torch.float32).contiguous().numpy())
     if not np.isfinite(array).all():

@@ -111,8 +111,29 @@ def test_strides_of_zero_do_not_make_tensors_larger_than_the_file(tmp_path: Path
     path = tmp_path / "a.pt"
     torch.save({"w": torch.ones(1).expand(10**6, 10**6)}, path)
     content, _ = read_inertly(path)
-    with pytest.raises(InputError, match="larger than its storage"):
+    with pytest.raises(InputError, match="repeats the 1 that are stored, as expand"):
         content["w"].read()
+
+
+def test_expanded_tensors_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"w": torch.arange(3.0)[:, None].expand(3, 4)}, path)
+    content, _ = read_inertly(path)
+    assert content["w"].read().tolist() == [[n] * 4 for n in (0.0, 1.0, 2.0)]
+
+
+def test_a_container_within_itself_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    nested: dict[str, Any] = {"w": torch.ones(1)}
+    listed: list[Any] = [1]
+    nested["me"], nested["list"] = nested, listed
+    listed.append(listed)
+    torch.save(nested, path)
+    content, skipped = read_inertly(path)
+    assert (content["w"].read().tolist(), content["list"][0]) == ([1.0], 1)
+    assert isinstance(content["me"], Skipped)
+    assert isinstance(content["list"][1], Skipped)
+    assert skipped == ["a container within itself"]
 
 
 def test_containers_that_lie_in_each_other_are_refused(tmp_path: Path) -> None:

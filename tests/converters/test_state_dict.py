@@ -141,6 +141,24 @@ def test_all_but_tensors_and_plain_values_is_passed_over(tmp_path: Path, new_for
     assert read_checkpoint(path)["epoch"] == 3
 
 
+@pytest.mark.parametrize("beside", [{}, {"path": Path("data")}], ids=["plain", "inert"])
+def test_a_checkpoint_may_hold_itself(tmp_path: Path, beside: dict[str, Any]) -> None:
+    content: dict[str, Any] = {**TENSORS, **beside}
+    content["me"] = content["again"] = content
+    notes: list[str] = []
+    assert read_state_dict(written(tmp_path / "a.pth", content), notes).keys() == TENSORS.keys()
+    assert "a container within itself" in notes[0]
+
+
+@pytest.mark.parametrize("beside", [{}, {"path": Path("data")}], ids=["plain", "inert"])
+def test_repeated_numbers_do_not_become_larger_than_memory(
+    tmp_path: Path, beside: dict[str, Any]
+) -> None:
+    content = {**TENSORS, "endless": torch.ones(1).expand(10**6, 10**6), **beside}
+    with pytest.raises(InputError, match=r"1,000,000,000,000 numbers repeats the 1 .*contiguous"):
+        read_state_dict(written(tmp_path / "a.pth", content))
+
+
 @pytest.mark.parametrize("form", ["zip", "old", "pickle"])
 def test_nothing_in_a_malicious_checkpoint_is_executed(tmp_path: Path, form: str) -> None:
     marker, path = tmp_path / "executed", tmp_path / "evil.pth"
