@@ -20,6 +20,9 @@ _ROUNDING = 1e-3  # voxels by which a header, in float32, may miss the affine th
 _MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}
 
 
+_UNCHANGED = np.array([(0, 1), (1, 1), (2, 1)])
+
+
 def _millimetre_header() -> nib.Nifti1Header:
     header = nib.Nifti1Header()
     header.set_xyzt_units("mm")
@@ -35,12 +38,15 @@ class Grid:
         affine: (4, 4) float64, voxel index -> world, in the header's spatial units.
         header: the source's header, with its units and its sform and qform codes; mm by default.
         turned: the grid of the file, if these array axes run in other directions than its own.
+        change: (3, 2) what became of each of the file's axes: its place here, and 1, or -1 where it
+            is flipped. It is kept, since 45° from the world's axes an affine does not tell it.
     """
 
     shape: Triple
     affine: np.ndarray
     header: nib.Nifti1Header = field(default_factory=_millimetre_header)
     turned: Grid | None = None
+    change: np.ndarray = field(default_factory=_UNCHANGED.copy)
 
     @property
     def file(self) -> Grid:
@@ -50,34 +56,45 @@ class Grid:
     @property
     def axes(self) -> str:
         """Where the array axes run to, nearest to the world's: such as "LAS"."""
-        return "".join(nib.aff2axcodes(self.affine))
+        axes = orientations.io_orientation(self.file.affine)[self._back[:, 0]]
+        axes[:, 1] *= self._back[:, 1]
+        return "".join(orientations.ornt2axcodes(axes))
 
     def in_axes(self, axes: str) -> Grid:
         """The same voxels, with array axes that run to these sides, such as "RAS"."""
         own = self.file
-        if own.axes == axes:
-            return own
-        change = _change(own, axes)
+        now = orientations.io_orientation(own.affine)
+        return own._changed(orientations.ornt_transform(now, orientations.axcodes2ornt(axes)))
+
+    def _changed(self, change: np.ndarray) -> Grid:
+        """The grid of a file with its axes changed, see `Grid.change`."""
+        change = change.astype(int)
+        if np.array_equal(change, _UNCHANGED):
+            return self
         shape = np.empty(3, int)
-        shape[change[:, 0].astype(int)] = own.shape
+        shape[change[:, 0]] = self.shape
         x, y, z = shape.tolist()
-        affine = own.affine @ orientations.inv_ornt_aff(change, own.shape)
-        return Grid((x, y, z), affine, own.header, own)
+        affine = self.affine @ orientations.inv_ornt_aff(change, self.shape)
+        return Grid((x, y, z), affine, self.header, self, change)
+
+    @property
+    def _back(self) -> np.ndarray:
+        """(3, 2) as `change`, from here to the file."""
+        back: np.ndarray = orientations.ornt_transform(_UNCHANGED, self.change).astype(int)
+        return back
 
     def from_file(self, data: np.ndarray) -> np.ndarray:
         """Data (X', Y', Z', ...) in the order of the file in that of this grid: (X, Y, Z, ...)."""
-        turn = _change(self.file, self.axes)
-        return np.ascontiguousarray(orientations.apply_orientation(data, turn))
+        return np.ascontiguousarray(orientations.apply_orientation(data, self.change))
 
     def to_file(self, data: np.ndarray) -> np.ndarray:
         """Data (X, Y, Z, ...) in the order of this grid in that of the file: (X', Y', Z', ...)."""
-        turn = _change(self, self.file.axes)
-        return np.ascontiguousarray(orientations.apply_orientation(data, turn))
+        return np.ascontiguousarray(orientations.apply_orientation(data, self._back))
 
     def box_in_file(self, box: Box) -> Box:
         """Where a part of this grid lies in the file."""
-        ends = zip(_change(self.file, self.axes), self.file.shape, strict=True)
-        parts = [(box[int(axis)], flip, size) for (axis, flip), size in ends]
+        ends = zip(self.change, self.file.shape, strict=True)
+        parts = [(box[axis], flip, size) for (axis, flip), size in ends]
         x, y, z = (
             part if flip > 0 else slice(size - part.stop, size - part.start)
             for part, flip, size in parts
@@ -161,7 +178,7 @@ class Grid:
             part = self.box_in_file((x, y, z))
             i, j, k = ((side.start, side.stop - side.start) for side in part)
             own = self.turned.crop((i[0], j[0], k[0]), (i[1], j[1], k[1]))
-            return own.in_axes(self.axes)
+            return own._changed(self.change)
         header = _explicit_header(self)
         sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
         for axis, letter in enumerate("xyz"):
@@ -183,13 +200,6 @@ def _explicit_header(grid: Grid) -> nib.Nifti1Header:
         header.set_sform(grid.affine, code="aligned")
         header.set_qform(grid.affine, code="unknown")
     return header
-
-
-def _change(grid: Grid, axes: str) -> np.ndarray:
-    """(3, 2) what becomes of each array axis: its new place, and 1, or -1 where it is flipped."""
-    own = orientations.io_orientation(grid.affine)
-    change: np.ndarray = orientations.ornt_transform(own, orientations.axcodes2ornt(axes))
-    return change
 
 
 def _displaced(grid: Grid, other: Grid) -> float:

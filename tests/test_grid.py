@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -152,6 +154,32 @@ def test_the_same_volume_in_other_axes_differs_in_shape_and_axes_alone():
     assert said == (
         "the shape differs, (181, 217, 60) against (217, 60, 181); the axes differ, LPS against PIR"
     )
+
+
+AXES = ["".join(sides) for order in permutations(("RL", "AP", "SI")) for sides in product(*order)]
+
+
+@pytest.mark.parametrize("axes", AXES)
+def test_grids_at_45_degrees_come_in_the_axes_asked_for_and_back(axes):
+    """Where two sides are equally near, the affine alone does not tell which axis is which."""
+    for degrees, about in product((45, -45, 135, 225), "xyz"):
+        own = Grid((6, 7, 8), turned(degrees, about) @ np.diag([1, 1.1, 1.2, 1]))
+        there = own.in_axes(axes)
+        assert there.axes == axes
+        data = np.arange(6 * 7 * 8).reshape(own.shape)
+        moved = there.from_file(data)
+        assert moved.shape == there.shape
+        np.testing.assert_array_equal(there.to_file(moved), data)
+        voxel = (1, 2, 3)
+        first = np.unravel_index(int(moved[voxel]), own.shape)
+        np.testing.assert_allclose(there.world(voxel), own.world(first), atol=1e-12)
+        box = (slice(1, 4), slice(2, 5), slice(3, 6))
+        np.testing.assert_array_equal(there.to_file(moved[box]), data[there.box_in_file(box)])
+        crop = there.crop(voxel, (3, 3, 3))
+        np.testing.assert_array_equal(crop.change, there.change)
+        # Its affine is rounded to float32, as the header holds it
+        np.testing.assert_allclose(crop.world((0, 0, 0)), there.world(voxel), atol=1e-5)
+        np.testing.assert_allclose(crop.world((2, 2, 2)), there.world((3, 4, 5)), atol=1e-5)
 
 
 def test_grids_of_one_origin_and_another_number_of_slices_differ_in_shape_alone():
