@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,33 +120,13 @@ def _show(findings: Findings) -> None:
     """Prints what was found in brief: rows of the same names as one table."""
     from itertools import groupby
 
+    from jaxsal.cli.tables import print_rows
+
     for names, rows in groupby(findings.summary, tuple):
-        _print_table(names, list(rows))
+        print_rows(names, list(rows))
+        print()
     for note in findings.notes:
         print(f"note: {note}")
-
-
-def _print_table(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        numbers = all(not isinstance(row[name], str) for row in rows)
-        table.add_column(name, justify="right" if numbers else "left")
-    for row in rows:
-        table.add_row(*(_text(row[name]) for name in names))
-    console = Console()
-    unlimited = console.options.update(width=1000)
-    width = Measurement.get(console, unlimited, table).maximum  # columns are not broken
-    Console(width=max(console.width, width)).print(table, "")
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _add_own(group: argparse._ActionsContainer, settings: type[Settings]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
@@ -23,12 +24,29 @@ def make_table(first: str, *others: str, justify: JustifyMethod = "right") -> Ta
     return table
 
 
-def print_table(table: Table) -> None:
-    """Prints a table to the standard output."""
-    console = _console()
+def print_table(table: Table, *, whole: bool = False) -> None:
+    """Prints a table to the standard output; if `whole`, unbroken on a terminal, too."""
+    console = _console(whole)
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def print_rows(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints rows as a table, unbroken everywhere; columns without text are aligned right."""
+    table = make_table(*names)
+    for name, column in zip(names, table.columns, strict=True):
+        text = any(isinstance(row[name], str) for row in rows)
+        column.justify = "left" if text else "right"
+    for row in rows:
+        table.add_row(*(_text(row[name]) for name in names))
+    print_table(table, whole=True)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def rows_shown(rows: int) -> int:
@@ -36,10 +54,10 @@ def rows_shown(rows: int) -> int:
     return min(rows, _ROWS) if _console().is_terminal else rows
 
 
-def _console() -> Console:
+def _console(whole: bool = False) -> Console:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
+    if whole or not console.is_terminal:
         console.width = _WIDE
     return console

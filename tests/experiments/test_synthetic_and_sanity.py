@@ -15,7 +15,7 @@ from tiny import ROI, load, save
 
 import jaxsal.cohort.results as cohort_results
 import jaxsal.experiments.study as module
-from jaxsal.cli.experiment import _print_table
+from jaxsal.cli.tables import print_rows
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.results import CohortResults
 from jaxsal.experiments.randomness import generator_of
@@ -263,7 +263,7 @@ def test_summaries_fit_a_terminal(
         findings = sanity(replace(study, notes=[]), sanity_settings)
     for names, rows in groupby(findings.summary, tuple):
         assert len(names) <= 8
-        _print_table(names, list(rows))
+        print_rows(names, list(rows))
     assert max(map(len, capsys.readouterr().out.rstrip().splitlines())) <= 100
 
 
