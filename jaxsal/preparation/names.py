@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from jaxsal.cohort.sources.bids import usual_suffix
-from jaxsal.cohort.storage.names import camel_case, name_of
+from jaxsal.cohort.storage.names import camel_case, ending_of, name_of
 
 _MASKS = MappingProxyType(
     {
@@ -15,6 +16,12 @@ _MASKS = MappingProxyType(
         "instances": "seg-lesions_dseg",
         "mask": "label-brain_mask",
     }
+)
+_PICTURE = "desc-preproc_check.png"
+_ENDINGS = re.compile(  # "label-lesion_dseg": of earlier versions
+    r"desc-[A-Za-z0-9]+_[A-Za-z0-9]+\.(nii\.gz|json)"
+    r"|from-[A-Za-z0-9]+_to-[A-Za-z0-9]+_mode-image_xfm\.txt"
+    rf"|({'|'.join([*_MASKS.values(), 'label-lesion_dseg'])})\.(nii\.gz|json)"
 )
 
 
@@ -54,13 +61,20 @@ class PreparedNames:
     @property
     def picture(self) -> str:
         """The picture to check the scan by."""
-        return name_of(self.stem, "desc-preproc_check.png", "figures")
+        return name_of(self.stem, _PICTURE, "figures")
 
     def _image(self, channel: str, extension: str) -> str:
         suffix = self.suffixes[channel]
         alike = list(self.suffixes.values()).count(suffix) > 1
         told = camel_case(f"{channel} preproc") if alike else "preproc"
         return name_of(self.stem, f"desc-{told}_{suffix}.{extension}")
+
+
+def is_prepared_of(stem: str, name: str) -> bool:
+    """Whether `PreparedNames` of this stem hold such a name, of whatever channels and version."""
+    if ending_of(stem, name, "figures") == _PICTURE:
+        return True
+    return _ENDINGS.fullmatch(ending_of(stem, name)) is not None
 
 
 def suffixes_of(channels: tuple[str, ...]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from jaxsal.files import write_json
 from jaxsal.inside import remove_inside
 from jaxsal.preparation.columns import FAILED, described
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
-from jaxsal.preparation.names import PreparedNames, suffixes_of
+from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of
 from jaxsal.preparation.readme import prepared
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
 from jaxsal.preparation.settings import PreparationSettings
@@ -156,7 +156,7 @@ def _told(out: Path) -> dict[str, Any]:
 def _finished(entry: Entry, out: Path, settings: PreparationSettings) -> ScanRecord | None:
     """The record of a scan that need not be done again; else its old results are removed."""
     path = record_path(out, entry.stem)
-    record = ScanRecord.read(path, out, entry.stem)
+    record = ScanRecord.read(path, out, entry.stem, is_prepared_of)
     if record is None:
         return None
     same = record.id == entry.id and are_same(record.inputs, entry.scan, settings.channels)
@@ -168,7 +168,7 @@ def _finished(entry: Entry, out: Path, settings: PreparationSettings) -> ScanRec
 
 def _remove(out: Path, path: Path) -> None:
     """Removes a scan's results, and its record last."""
-    record = ScanRecord.read(path, out, path.stem)
+    record = ScanRecord.read(path, out, path.stem, is_prepared_of)
     if record is not None:
         remove_inside(out, record.files)
     path.unlink(missing_ok=True)

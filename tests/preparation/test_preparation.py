@@ -32,8 +32,11 @@ from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
 from jaxsal.preparation.carry import carry_mask
+from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of
 from jaxsal.preparation.run import prepare_cohort
+from jaxsal.preparation.scan import record_path
 from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.scan.loading import OTHER_ROLES
 
 CHANNELS = ("flair", "t1")
 VOXEL = 2.5  # mm
@@ -174,6 +177,30 @@ def test_scans_prepared_by_another_version_are_refused_or_replaced(
         prepare_cohort(entries, out, settings, 1)
     prepare_cohort(entries, out, settings, 1, overwrite=True)
     assert not (out / "scans.tsv").exists()
+
+
+def test_a_record_of_a_prepared_scan_has_no_file_of_others_removed(tmp_path: Path) -> None:
+    out, settings = tmp_path / "out", PreparationSettings(("t1",), register=False)
+    prepare_cohort([], out, settings, 1)
+    (out / "README").write_text("mine")
+    files = {"README": {"bytes": 1, "sha256": ""}}
+    ScanRecord("a", "sub-a", "finished", {}, files=files).write(record_path(out, "sub-a"))
+    with pytest.warns(UserWarning, match="'README' is no name of this scan's results"):
+        prepare_cohort([], out, settings, 1, overwrite=True)
+    assert (out / "README").read_text() == "mine"
+
+
+@pytest.mark.parametrize("channels", [CHANNELS, ("séquence 1", "T1 a", "T1 b")])
+def test_prepared_files_are_known_by_their_names(channels: tuple[str, ...]) -> None:
+    stem = "sub-a_ses-1_run-2"
+    names, other = (PreparedNames(s, suffixes_of(channels)) for s in (stem, f"{stem}_space-x"))
+    makers = [names.image, names.sidecar, lambda channel: names.transform(channel, channels[0])]
+    own = [names.picture, *(make(channel) for make in makers for channel in channels)]
+    for role in OTHER_ROLES:
+        own += [names.mask(role), names.mask_sidecar(role)]
+    assert [name for name in own if not is_prepared_of(stem, name)] == []
+    others = ["README", ".jaxsal/scans/sub-a.json", other.picture, other.mask("mask")]
+    assert [name for name in others if is_prepared_of(stem, name)] == []
 
 
 def test_a_broken_scan_is_told_and_leaves_nothing(prepared: Path) -> None:

@@ -19,7 +19,7 @@ from jaxsal.cohort.sources.datasets import DESCRIPTION
 from jaxsal.cohort.storage.claims import withdraw_all
 from jaxsal.cohort.storage.dataset import IGNORED, LAYOUT, README, require_layout
 from jaxsal.cohort.storage.lock import Owner, Shard, exclusively, locked, owners
-from jaxsal.cohort.storage.names import TABLES, Names
+from jaxsal.cohort.storage.names import TABLES, Names, is_result_of
 from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
 from jaxsal.files import write_json
@@ -56,7 +56,11 @@ class CohortFolder:
 
     def record(self, stem: str) -> ScanRecord | None:
         """What is known of a scan; None if it is not done, or its record is damaged."""
-        return ScanRecord.read(self.record_path(stem), self.root, stem)
+        return self.read_record(self.record_path(stem), stem)
+
+    def read_record(self, path: Path, stem: str) -> ScanRecord | None:
+        """A scan's record from wherever it is; None as for `record`."""
+        return ScanRecord.read(path, self.root, stem, is_result_of)
 
     def records(self) -> Iterator[ScanRecord]:
         """What is known of the scans that are done."""
@@ -81,7 +85,7 @@ class CohortFolder:
     def complete_forgetting(self, stem: str) -> None:
         """Completes what a run that was killed began to forget; there may be nothing."""
         path = self._leaving_path(stem)
-        record = ScanRecord.read(path, self.root, stem)
+        record = self.read_record(path, stem)
         if record is not None:
             self._remove_files(record)
         path.unlink(missing_ok=True)  # also a damaged one

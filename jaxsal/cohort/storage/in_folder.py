@@ -60,7 +60,7 @@ class FolderKeeper:
         self._saved.append(self._writer.submit(self._work.save_lesions, prediction))
 
     def has(self, portion: Portion) -> bool:
-        kept = self._work.portion(portion.number)
+        kept = self._work.portion(portion.number, portion.labels)
         if kept is not None:
             self._earlier_seconds += sum(row["seconds"] for row in kept[0].values())
             done: Future[tuple[dict[int, Row], Files]] = Future()

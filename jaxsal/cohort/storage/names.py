@@ -17,6 +17,13 @@ TABLES = (
     *("lesions.tsv", "lesions.parquet", "lesions.json", "status.tsv", "status.json"),
     COLUMNS_OF_SCANS,
 )
+_ENDINGS = re.compile(  # "label-lesion" alone: of earlier versions
+    r"label-(L|lesion)_probseg\.(nii\.gz|json)"
+    r"|(seg-lesions|label-lesion)_dseg\.(nii\.gz|json|tsv)"
+    r"|label-lesion\d{4,}_desc-[A-Za-z0-9]+_saliency\.nii\.gz"
+    r"|desc-[A-Za-z0-9]+_saliency\.json",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,23 @@ class Names:
         return name_of(self.stem, ending)
 
 
+def is_result_of(stem: str, name: str) -> bool:
+    """Whether `Names` of this stem hold such a name, pictures apart, in any version."""
+    return _ENDINGS.fullmatch(ending_of(stem, name)) is not None
+
+
 def name_of(stem: str, ending: str, kind: Literal["anat", "figures"] = "anat") -> str:
     """A file's name in the folder of its kind: a session's images, or a subject's figures."""
     # Subject and session, if there is one, such as "sub-07" and "ses-01".
     folders = [part for part in stem.split("_") if part.startswith(("sub-", "ses-"))]
     folders = folders[:1] if kind == "figures" else folders
     return str(PurePosixPath(*folders, kind, f"{stem}_{ending}"))
+
+
+def ending_of(stem: str, name: str, kind: Literal["anat", "figures"] = "anat") -> str:
+    """The ending of which `name_of` makes this name; empty if there is none."""
+    start = name_of(stem, "", kind)
+    return name.removeprefix(start) if name.startswith(start) else ""
 
 
 def camel_case(text: str) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -74,6 +75,7 @@ _KINDS = {
 _STEM = re.compile(r"[A-Za-z0-9+_-]+")
 _Status = Literal["finished", "failed"]
 Inputs = dict[str, Stamp | None]  # by what a file is taken for; None: it cannot be read
+IsOwn = Callable[[str, str], bool]  # whether results of this stem are given this name
 
 
 def stamps(scan: Scan, channels: tuple[str, ...]) -> Inputs:
@@ -137,22 +139,23 @@ class ScanRecord:
         write_json(path, asdict(self))
 
     @classmethod
-    def read(cls, path: Path, root: Path, stem: str) -> ScanRecord | None:
+    def read(cls, path: Path, root: Path, stem: str, is_own: IsOwn) -> ScanRecord | None:
         """The record of this file; None if there is none, or a damaged one, of which it warns.
 
-        Damaged is also one of another scan, or whose results are not all inside the folder: what a
-        record names is moved and removed.
+        Damaged is also one of another scan, or which names anything but results of its own inside
+        the folder: what a record names is moved and removed.
 
         Args:
             path: of the file.
             root: the folder of results.
             stem: of the scan whose record it must be.
+            is_own: which names the scan's results can have.
         """
         try:
             told = json.loads(path.read_bytes())
             inputs = {role: stamp and Stamp(**stamp) for role, stamp in told["inputs"].items()}
             record = cls(**{**told, "inputs": inputs})
-            record._require_sound(root, stem)
+            record._require_sound(root, stem, is_own)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -163,7 +166,7 @@ class ScanRecord:
             return None
         return record
 
-    def _require_sound(self, root: Path, stem: str) -> None:
+    def _require_sound(self, root: Path, stem: str, is_own: IsOwn) -> None:
         """Refuses what no run writes."""
         wrong = [name for name, kind in _KINDS.items() if not isinstance(getattr(self, name), kind)]
         if wrong or not all(isinstance(row, dict) for row in self.rows):
@@ -172,7 +175,7 @@ class ScanRecord:
             raise InputError(f"it is of a scan {self.stem!r}")
         if self.status not in get_args(_Status):
             raise InputError(f"the status is {self.status!r}")
-        require_sound(root, self.files)
+        require_sound(root, self.files, partial(is_own, stem))
 
     def missing(self, folder: Path) -> list[str]:
         """Results that are not in the cohort's folder any more, or have another size."""
@@ -188,18 +191,24 @@ class ScanRecord:
         ]
 
 
-def require_sound(root: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+def require_sound(
+    root: Path, files: Mapping[str, Mapping[str, Any]], is_own: Callable[[str], bool]
+) -> None:
     """Refuses a list of results that cannot be one.
 
     Args:
         root: the folder that their names are relative to.
         files: size and SHA-256 by name.
+        is_own: which names they can have.
 
     Raises:
-        InputError: one is not inside the folder, or its size or checksum is not there.
+        InputError: one has another name or is not inside the folder, or its size or checksum is
+            not there.
     """
     require_inside(root, files)
     for name, told in files.items():
+        if not is_own(name):
+            raise InputError(f"{name!r} is no name of this scan's results")
         if not (isinstance(told.get("bytes"), int) and isinstance(told.get("sha256"), str)):
             raise InputError(f"{name!r} is without its size or checksum")
 

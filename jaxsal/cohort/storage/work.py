@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.names import is_result_of
 from jaxsal.cohort.storage.records import Inputs, ScanRecord, require_sound
-from jaxsal.errors import InputError
 from jaxsal.files import file_checksum, write_json
 from jaxsal.inside import require_inside
 from jaxsal.lesions import given
@@ -83,30 +84,34 @@ class ScanWork:
             probability = loaded.grid.from_file(kept)
             labels = read_labels(self._path / "labels.nii.gz", loaded.grid)
             segmented = read_mask(self._path / "segmented.nii.gz", loaded.grid)
+            threshold = told["threshold"]
+            if not isinstance(threshold, float | int | None):
+                return None
             instances = [
                 replace(instance, kind=kinds[instance.label])
                 for instance in given(labels, loaded.grid)
             ]
-        except (InputError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        return Prediction(loaded, probability, told["threshold"], segmented, labels, instances)
+        return Prediction(loaded, probability, threshold, segmented, labels, instances)
 
     def save_portion(self, number: int, rows: Mapping[int, Row], files: Files) -> None:
         """Records that a portion is done: its rows by label, and its files."""
         write_json(self._portion_path(number), {"rows": rows, "files": files})
 
-    def portion(self, number: int) -> tuple[dict[int, Row], Files] | None:
-        """The rows and files of a portion that is done."""
+    def portion(self, number: int, labels: Collection[int]) -> tuple[dict[int, Row], Files] | None:
+        """The rows and files of a portion that is done, if it is of the lesions of these labels."""
         told = _read(self._portion_path(number))
         try:
             rows = {int(label): row for label, row in told["rows"].items()}
             files = told["files"]
-            require_sound(self._path / "files", files)
+            require_sound(self._path / "files", files, partial(is_result_of, self._stem))
             require_inside(self._folder.root, files)
             there = all(self.path(name).stat().st_size == f["bytes"] for name, f in files.items())
+            timed = all(isinstance(row["seconds"], float | int) for row in rows.values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return (rows, files) if there else None
+        return (rows, files) if there and timed and set(rows) == set(labels) else None
 
     def publish(self, record: ScanRecord) -> None:
         """Makes the results appear.
@@ -123,7 +128,7 @@ class ScanWork:
         path = self._path / "record.json"
         if not path.exists():
             return
-        record = ScanRecord.read(path, self._folder.root, self._stem)
+        record = self._folder.read_record(path, self._stem)
         if record is None:
             if path.exists():  # damaged: nothing that lies beside it is to be trusted
                 self.discard()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.storage.names import Names, camel_case
+from jaxsal.cohort.storage.names import Names, camel_case, is_result_of
 from jaxsal.scan import Scan
 
 BIDS_NAME = re.compile(r"(sub|ses|acq|run|space|seg|label|desc)-[A-Za-z0-9]+")
@@ -40,3 +40,22 @@ def test_names_are_made_of_entities_in_bids_order() -> None:
         *parts, suffix = file.split("_")
         assert all(BIDS_NAME.fullmatch(part) for part in parts)
         assert suffix.partition(".")[0] in ("dseg", "probseg", "saliency")
+
+
+@pytest.mark.parametrize("stem", ["sub-07", "sub-07_ses-01_run-2"])
+def test_results_are_known_by_their_names_and_nothing_else_is(stem: str) -> None:
+    names, other = Names(stem), Names(f"{stem}_space-T1w")
+    for own in (
+        *(names.probability, names.probability_sidecar, names.labels, names.labels_sidecar),
+        *(names.table, names.map(10000, "T1 × 2_gradcam++"), names.sidecar("flair_smoothgrad-max")),
+    ):
+        assert is_result_of(stem, own)
+        assert not is_result_of(stem, own.rpartition("/")[2])  # in the root
+        assert not is_result_of(stem, f".jaxsal/{own}")
+        assert not is_result_of(stem, own.replace("/anat/", "/anat/../anat/"))
+    for foreign in (
+        *("README", "run.json", "participants.tsv", ".jaxsal/scans/sub-02.json"),
+        *(other.labels, other.table, other.map(1, "t1"), names.labels.replace("lesions", "mine")),
+        *(f"{names.table}.bak", f"{names.table}\n", names.table.replace("sub-07", "sub-08")),
+    ):
+        assert not is_result_of(stem, foreign)

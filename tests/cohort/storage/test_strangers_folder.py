@@ -138,7 +138,7 @@ def test_a_work_record_moves_nothing_out_of_the_folder(
         (folder.work_path("sub-00") / kind).write_text(
             json.dumps({"rows": {}, "files": {name: TOLD}})
         )
-        assert work.portion(0) is None
+        assert work.portion(0, ()) is None
 
 
 def test_results_do_not_go_through_a_link(
