@@ -31,7 +31,7 @@ from jaxsal.scan.loading import OTHER_ROLES
 from jaxsal.scan.results import write_table
 
 TABLE = "cohort.tsv"
-_EARLIER = ("scans.tsv", "scans.json")  # of the versions before; BIDS has another use for the name
+_EARLIER = ("scans.tsv", "scans.json")  # of the versions that noted no layout
 
 OnScan = Callable[[ScanRecord, bool], None]  # what became of a scan, and whether it was done now
 
@@ -122,7 +122,7 @@ def _begin(out: Path, settings: PreparationSettings, *, overwrite: bool) -> None
     if overwrite:
         for path in record_path(out, "x").parent.glob("*.json"):
             _remove(out, path)
-        for name in _EARLIER:
+        for name in () if "layout" in told else _EARLIER:
             (out / name).unlink(missing_ok=True)
     elif before is not None:
         require_layout(out, told)

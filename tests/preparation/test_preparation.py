@@ -177,6 +177,9 @@ def test_scans_prepared_by_another_version_are_refused_or_replaced(
         prepare_cohort(entries, out, settings, 1)
     prepare_cohort(entries, out, settings, 1, overwrite=True)
     assert not (out / "scans.tsv").exists()
+    (out / "scans.tsv").write_text("mine")
+    prepare_cohort([], out, settings, 1, overwrite=True)
+    assert (out / "scans.tsv").read_text() == "mine"
 
 
 def test_a_record_of_a_prepared_scan_has_no_file_of_others_removed(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from jaxsal.inside import remove_inside, require_inside
 
 _COMMAND = "cohort run"
 _RUN = "run.json"
-_EARLIER = ("scans.tsv",)  # of the versions before; BIDS has another use for the name
+_EARLIER = ("scans.tsv",)  # of the versions that noted no layout; else it is the user's
 
 
 class CohortFolder:
@@ -232,8 +232,8 @@ class CohortFolder:
             (self._state / part).mkdir(exist_ok=True)
         identity = json.loads(json.dumps(identity))  # as it is read back
         if (self.root / _RUN).exists():
-            if overwrite and self._told():
-                self._remove_results()
+            if overwrite:
+                self._remove_results(self._told())
             else:
                 _require_same(self.root, self.told()["identity"], identity)
         if others and self.scans() != scans:
@@ -253,7 +253,7 @@ class CohortFolder:
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
 
-    def _remove_results(self) -> None:
+    def _remove_results(self, told: Mapping[str, Any]) -> None:
         """Removes what runs wrote, and nothing else; ``run.json`` last, by which it is known."""
         withdraw_all(self._state / "claims")  # from workers of a run that was killed
         for path in (self._state / "leaving").glob("*.json"):
@@ -268,7 +268,8 @@ class CohortFolder:
             with suppress(OSError, InputError):  # not empty, or elsewhere
                 require_inside(self.root, [self._name(folder)])
                 folder.rmdir()
-        for name in (*TABLES, *_EARLIER, "report.html", DESCRIPTION, IGNORED, _RUN):
+        earlier = () if "layout" in told else _EARLIER
+        for name in (*TABLES, *earlier, "report.html", DESCRIPTION, IGNORED, _RUN):
             (self.root / name).unlink(missing_ok=True)
 
 

@@ -106,6 +106,16 @@ def test_a_cohorts_folder_of_another_version_is_begun_anew_or_not_at_all(tmp_pat
     assert not (tmp_path / "scans.tsv").exists()
 
 
+def test_a_cohorts_folder_begun_anew_keeps_a_file_that_an_earlier_version_would_have_written(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"command": "cohort run", "layout": LAYOUT}))
+    (tmp_path / "scans.tsv").write_text("mine")
+    with CohortFolder(tmp_path).opened({}, {}, {}, Shard(), overwrite=True):
+        pass
+    assert (tmp_path / "scans.tsv").read_text() == "mine"
+
+
 def test_names_with_all_entities_are_bids(tmp_path: Path) -> None:
     labels = dict(zip(ENTITIES, ("01", "2", "a+b", "norm", "3", "T1w"), strict=True))
     names = Names(Entry("any", Scan(()), labels).stem)
