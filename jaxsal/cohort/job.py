@@ -24,7 +24,7 @@ from jaxsal.scan.explanations import Explanations, in_effect, maps_of, to_explai
 from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.methods import Appearance, appearance
 from jaxsal.scan.portions import together
-from jaxsal.scan.predict import Prediction, doubts, find_lesions
+from jaxsal.scan.predict import Prediction, find_lesions, notes_of
 from jaxsal.scan.provenance import model_facts, software
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings, SmoothGradSettings
 
@@ -194,7 +194,7 @@ def explain_scan(
 def noted(job: Job, prediction: Prediction) -> str:
     """What is to be known of a scan beside its results; empty if there is nothing."""
     others = to_explain(prediction, job.methods[0]).notes
-    return "; ".join([*prediction.scan.notes, *doubts(prediction), *others])
+    return "; ".join([*notes_of(job.model, prediction), *others])
 
 
 def portions(job: Job, instances: Sequence[Instance], wanted: Explanations) -> Iterator[Portion]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from jaxsal.chance import doubtful_reference
 from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.one_by_one import one_by_one
 from jaxsal.errors import InputError
-from jaxsal.lesions import label_lesions
 from jaxsal.metrics import LesionCounts, dice, normalised_dice
 from jaxsal.model import Model
 from jaxsal.scan.defaults import completed
 from jaxsal.scan.loading import LoadedScan
-from jaxsal.scan.predict import predict_voxels
+from jaxsal.scan.predict import Prediction, lesions_at, notes_of, predict_voxels
 from jaxsal.settings import PredictSettings
 
 
@@ -112,31 +110,27 @@ def _evaluated(
     thresholds: Sequence[float | None],
 ) -> Evaluation:
     voxels = predict_voxels(model, loaded, settings)
-    scores = {t: score(voxels.segmented(t), loaded, settings.minimum_volume) for t in thresholds}
-    assert loaded.reference is not None  # which has the scores refused
-    best = max(thresholds, key=lambda t: scores[t].dice)
-    doubts = doubtful_reference(
-        voxels.segmented(best), loaded.reference, scores[best].lesions, loaded.grid.spacing
-    )
-    return Evaluation(entry, scores, notes=(*loaded.notes, *doubts))
+    compared = replace(loaded, labels=None)  # the network's lesions are, not the user's
+    scores: dict[float | None, Scores] = {}
+    best: Prediction | None = None  # one is kept at a time: there may be many thresholds
+    for threshold in thresholds:
+        found = lesions_at(threshold, voxels, compared, settings.minimum_volume)
+        scores[threshold] = score(found)
+        if best is None or scores[threshold].dice > scores[best.threshold].dice:
+            best = found
+    return Evaluation(entry, scores, notes=notes_of(model, best) if best else ())
 
 
-def score(segmented: np.ndarray, loaded: LoadedScan, minimum_volume: float) -> Scores:
+def score(prediction: Prediction) -> Scores:
     """Compares the lesions that were found with the scan's reference.
-
-    Args:
-        segmented: voxels that are lesion by the network (X, Y, Z) bool.
-        loaded: the scan.
-        minimum_volume: lesions must be larger than this, in mm³.
 
     Raises:
         InputError: the scan has no reference.
     """
-    reference, grid = loaded.reference, loaded.grid
+    reference, grid = prediction.scan.reference, prediction.scan.grid
     if reference is None:
         raise InputError("the scan has no reference mask to compare with")
-    labels, instances = label_lesions(segmented, grid, reference, minimum_volume)
-    counts = LesionCounts.of(instances)
+    labels, counts = prediction.labels, LesionCounts.of(prediction.instances)
     found = (labels > 0) & (labels <= counts.tp + counts.fp)  # those that were missed come last
     return Scores(
         dice=dice(found, reference),

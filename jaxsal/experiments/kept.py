@@ -1,11 +1,11 @@
-"""Rows of scans, kept lest an experiment that was ended computes them again."""
+"""Rows and notes of scans, kept lest an experiment that was ended computes them again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,21 @@ from jaxsal.scan.loading import OTHER_ROLES, Scan
 from jaxsal.scan.results import Row
 
 
+@dataclass(frozen=True)
+class Made:
+    """What an experiment made of a scan.
+
+    Attributes:
+        rows: ready for JSON.
+        notes: what looks like a mistake in the scan, in sentences.
+    """
+
+    rows: list[Row]
+    notes: tuple[str, ...] = ()
+
+
 class KeptRows:
-    """Rows of scans in a folder, a file per scan.
+    """Rows and notes of scans in a folder, a file per scan.
 
     Args:
         folder: for the files; made if it is not there.
@@ -38,7 +51,7 @@ class KeptRows:
         self._identity = hashlib.sha256(text.encode()).hexdigest()
         folder.mkdir(parents=True, exist_ok=True)
 
-    def rows(self, entry: Entry) -> list[Row] | None:
+    def made(self, entry: Entry) -> Made | None:
         """Those of a scan, if they are there, and all files are that they are of or tell of."""
         try:
             told = json.loads(self._path(entry).read_bytes())
@@ -52,12 +65,12 @@ class KeptRows:
                 and _unchanged(others, self._files(entry))
                 and all(_is_there(row["entry"]) for row in told["rows"] if "entry" in row)
             ):
-                return list(told["rows"])
+                return Made(list(told["rows"]), tuple(map(str, told["notes"])))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # none, or none that can be read
         return None
 
-    def keep(self, entry: Entry, rows: Sequence[Row]) -> None:
+    def keep(self, entry: Entry, made: Made) -> None:
         """Keeps those of a scan.
 
         Raises:
@@ -69,7 +82,7 @@ class KeptRows:
             "identity": self._identity,
             "inputs": {role: stamp and asdict(stamp) for role, stamp in inputs},
             "others": {role: stamp and asdict(stamp) for role, stamp in others.items()},
-            "rows": list(rows),
+            **asdict(made),
         }
         write_json(self._path(entry), told)
 

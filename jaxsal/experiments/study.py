@@ -27,7 +27,7 @@ from jaxsal.cohort.sources.labels import distinct
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
 from jaxsal.experiments.folder import opened
-from jaxsal.experiments.kept import KeptRows
+from jaxsal.experiments.kept import KeptRows, Made
 from jaxsal.experiments.monitor import Monitor, Silence
 from jaxsal.experiments.reused import ReusedMaps
 from jaxsal.grid import Grid
@@ -35,7 +35,7 @@ from jaxsal.identity import OtherResultsError
 from jaxsal.model import Model
 from jaxsal.scan.defaults import completed
 from jaxsal.scan.loading import LoadedScan, Scan
-from jaxsal.scan.predict import Prediction, find_lesions
+from jaxsal.scan.predict import Prediction, find_lesions, notes_of
 from jaxsal.scan.provenance import model_facts
 from jaxsal.scan.results import Row
 from jaxsal.settings import EXACT, CohortSettings, PredictSettings, SmoothGradSettings
@@ -289,25 +289,35 @@ class Study:
             {**identity, "settings": dict(settings)},
             files,
         )
-        found = {entry.stem: kept.rows(entry) for entry in self.entries}
+        found = {entry.stem: kept.made(entry) for entry in self.entries}
+        for entry in self.entries:
+            earlier = found[entry.stem]
+            self._pass_on(entry, earlier.notes if earlier else ())
 
-        def work(entry: Entry, loaded: LoadedScan) -> list[Row]:
-            rows = compute(entry, find_lesions(self.model, loaded, self.prediction))
-            kept.keep(entry, rows)
-            return rows
+        def work(entry: Entry, loaded: LoadedScan) -> Made:
+            prediction = find_lesions(self.model, loaded, self.prediction)
+            notes = notes_of(self.model, prediction)
+            self._pass_on(entry, notes)
+            made = Made(compute(entry, prediction), notes)
+            kept.keep(entry, made)
+            return made
 
         todo = [entry for entry in self.entries if found[entry.stem] is None]
-        for done, (entry, rows, reason) in enumerate(
+        for done, (entry, made, reason) in enumerate(
             one_by_one(todo, self.model, work), start=len(self.entries) - len(todo) + 1
         ):
-            found[entry.stem] = rows
+            found[entry.stem] = made
             self.monitor.count(done, len(self.entries), "scans")
             if reason:
                 self._leave_out(name, entry.id, reason)
         for entry in self.entries:
-            rows = found[entry.stem]
-            if rows is not None:
-                yield entry, rows
+            result = found[entry.stem]
+            if result is not None:
+                yield entry, result.rows
+
+    def _pass_on(self, entry: Entry, notes: Sequence[str]) -> None:
+        for note in notes:
+            self.note(f"{entry.id}: {note}")
 
 
 @contextmanager

@@ -21,10 +21,9 @@ from jaxsal.scan.predict import (
     OnStage,
     Prediction,
     as_run,
-    doubts,
     find_lesions,
     make_field,
-    unsegmented,
+    notes_of,
 )
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
 
@@ -121,8 +120,7 @@ def find_portions(
         )
     on_stage("finding lesions")
     loaded = load_scan(scan, model)
-    warn_of(loaded.notes)
     prediction = find_lesions(model, loaded, finding)
     wanted = to_explain(prediction, settings)
-    warn_of((*unsegmented(model, prediction), *doubts(prediction), *wanted.notes))
+    warn_of((*notes_of(model, prediction), *wanted.notes))
     return Portions(model, prediction, wanted, finding, settings)

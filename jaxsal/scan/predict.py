@@ -98,9 +98,8 @@ def predict(
         on_stage("finding lesions")
         loaded = load_scan(scan, model)
         run.saw(loaded.backgrounds)
-        warn_of(loaded.notes)
         prediction = find_lesions(model, loaded, settings)
-        warn_of((*unsegmented(model, prediction), *doubts(prediction)))
+        warn_of(notes_of(model, prediction))
         rows = [instance_row(instance) for instance in prediction.instances]
         write_prediction(results, prediction)
         write_table(results.path("instances.tsv"), list(INSTANCE_COLUMNS), rows)
@@ -122,18 +121,27 @@ def find_lesions(model: Model, loaded: LoadedScan, settings: PredictSettings) ->
         InputError: the settings do not fit the model.
     """
     voxels = predict_voxels(model, loaded, settings)
-    threshold = completed(settings, model).threshold
+    return lesions_at(completed(settings, model).threshold, voxels, loaded, settings.minimum_volume)
+
+
+def lesions_at(
+    threshold: float | None, voxels: Voxels, loaded: LoadedScan, minimum_volume: float
+) -> Prediction:
+    """Finds a scan's lesions at a threshold; None: where lesion is the most probable class."""
     segmented = voxels.segmented(threshold)
     if loaded.labels is not None:
         labels, instances = loaded.labels, given(loaded.labels, loaded.grid)
     else:
-        labels, instances = label_lesions(
-            segmented, loaded.grid, loaded.reference, settings.minimum_volume
-        )
+        labels, instances = label_lesions(segmented, loaded.grid, loaded.reference, minimum_volume)
     return Prediction(loaded, voxels.probability, threshold, segmented, labels, instances)
 
 
-def unsegmented(model: Model, prediction: Prediction) -> tuple[str, ...]:
+def notes_of(model: Model, prediction: Prediction) -> tuple[str, ...]:
+    """All that looks like a mistake in a scan's files or its lesions, in sentences."""
+    return (*prediction.scan.notes, *_unsegmented(model, prediction), *_doubts(prediction))
+
+
+def _unsegmented(model: Model, prediction: Prediction) -> tuple[str, ...]:
     """What to say of a scan of which no voxel is segmented; nothing of others."""
     if prediction.segmented.any() or prediction.scan.labels is not None:
         return ()
@@ -142,7 +150,7 @@ def unsegmented(model: Model, prediction: Prediction) -> tuple[str, ...]:
     return (nothing_segmented(highest, prediction.threshold, outputs, kind),)
 
 
-def doubts(prediction: Prediction) -> tuple[str, ...]:
+def _doubts(prediction: Prediction) -> tuple[str, ...]:
     """What to say of a reference that seems to be of another scan; nothing of others."""
     scan = prediction.scan
     if scan.reference is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from jaxsal import run_cohort
 from jaxsal.cohort.checking.check import check
 from jaxsal.cohort.entries import Entry
 from jaxsal.evaluation.scans import evaluate
+from jaxsal.experiments.study import Study
 from jaxsal.model import Model
 from jaxsal.scan import Scan, explain, predict
 from jaxsal.scan.loading import load_scan
@@ -27,8 +29,10 @@ from jaxsal.settings import (
 )
 
 MOVED, OTHER = "does not seem to lie on flair.nii.gz", "check that it is of this scan"
+NONE_FOUND = "no voxel is segmented: the highest lesion probability is"
 # So that there are enough lesions to say something of their reference.
 SETTINGS = PredictSettings(roi=ROI, threshold=0.7, minimum_volume=0.0)
+NOTHING = replace(SETTINGS, threshold=0.9999)
 SALIENCY = SmoothGradSettings(samples=1, memory=2**30)
 
 
@@ -47,24 +51,43 @@ def mixed_up(scan: TinyScan, tiny_model: Model, tmp_path_factory: pytest.TempPat
     return Entry("1", Scan(tuple(paths), reference=other), {"subject": "1"})
 
 
-def of_cohort(model: Model, entry: Entry) -> str:
+def of_cohort(model: Model, entry: Entry, finding: PredictSettings, _: Path) -> str:
     settings = CohortSettings((SALIENCY,), output="table")
-    (result,) = run_cohort(model, [entry], prediction=SETTINGS, settings=settings)
+    (result,) = run_cohort(model, [entry], prediction=finding, settings=settings)
     return result.reason
 
 
-def of_evaluation(model: Model, entry: Entry) -> str:
-    (evaluation,) = evaluate(model, [entry], SETTINGS)
+def of_evaluation(model: Model, entry: Entry, finding: PredictSettings, _: Path) -> str:
+    (evaluation,) = evaluate(model, [entry], finding)
     return "; ".join(evaluation.notes)
 
 
-@pytest.mark.parametrize("noted", [of_cohort, of_evaluation])
+def of_experiment(model: Model, entry: Entry, finding: PredictSettings, out: Path) -> str:
+    """By one that asks of each scan, and by the same when all is computed already."""
+    first, again = (Study(model, [entry], out, finding) for _ in range(2))
+    for study in (first, again):
+        assert [rows for _, rows in study.each_scan("any", {}, lambda *_: [{"found": 1}])]
+    assert again.notes == first.notes
+    return "; ".join(again.notes)
+
+
+@pytest.mark.parametrize("noted", [of_cohort, of_evaluation, of_experiment])
 def test_cohorts_note_it(
-    noted: Callable[[Model, Entry], str], tiny_model: Model, mixed_up: Entry
+    noted: Callable[..., str], tiny_model: Model, mixed_up: Entry, tmp_path: Path
 ) -> None:
-    found = noted(tiny_model, mixed_up)
+    found = noted(tiny_model, mixed_up, SETTINGS, tmp_path)
     assert MOVED in found
     assert OTHER in found
+    assert NONE_FOUND not in found
+
+
+@pytest.mark.parametrize("noted", [of_cohort, of_evaluation, of_experiment])
+def test_cohorts_note_a_scan_of_which_no_voxel_is_segmented(
+    noted: Callable[..., str], tiny_model: Model, mixed_up: Entry, tmp_path: Path
+) -> None:
+    found = noted(tiny_model, mixed_up, NOTHING, tmp_path)
+    assert MOVED in found
+    assert NONE_FOUND in found
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])

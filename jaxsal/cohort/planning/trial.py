@@ -21,7 +21,7 @@ from jaxsal.lesions import Instance, given
 from jaxsal.scan.calibration import LESION_VOXELS, synthetic_scan
 from jaxsal.scan.explanations import to_explain
 from jaxsal.scan.loading import load_scan, warn_of
-from jaxsal.scan.predict import Prediction, find_lesions
+from jaxsal.scan.predict import Prediction, find_lesions, notes_of
 from jaxsal.scan.results import Row, write_table
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume
@@ -73,11 +73,11 @@ def try_scan(job: Job, entry: Entry, least_seconds: float, most_voxels: int | No
     began = time.perf_counter()
     stamps(entry.scan, job.model.channels)
     loaded = load_scan(entry.scan, job.model)
-    warn_of(loaded.notes)
     reading = time.perf_counter() - began
     prediction, seconds, compiling = settled(
         lambda: find_lesions(job.model, loaded, job.prediction)
     )
+    warn_of(notes_of(job.model, prediction))
     beside: Sizes = ()
     if loaded.reference is not None:
         least = job.prediction.minimum_volume
