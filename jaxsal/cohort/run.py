@@ -117,9 +117,9 @@ def run_cohort(
     network = model if isinstance(model, Model) else load_model(model, precision)
     if isinstance(cohort, str | os.PathLike):
         entries = read_cohort(cohort, network.channels, select)
-        warn_if_mixed(entries, network.preprocessing)
     else:
         entries = list(distinct(cohort))
+    warn_if_mixed(entries, network.preprocessing)
     prediction = prediction or for_model(
         PredictSettings(), network, roi=None, overlap=None, target=None
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from tiny import ROI, TinyScan, save
@@ -53,6 +54,22 @@ def test_a_cohort_that_is_ready_is_said_to_be(
     captured = capsys.readouterr()
     assert captured.out == "2 scans: 2 ready (1 with warnings)\n"
     assert f"ü 1: flair: warning: {scan.flair} is also the flair of ü 0\n" in captured.err
+
+
+def test_a_run_warns_once_of_scans_of_mixed_axes(
+    tmp_path: Path,
+    scan: TinyScan,
+    model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    turned = [tmp_path / path.name for path in scan.images]
+    for path, other in zip(scan.images, turned, strict=True):
+        nib.save(nib.as_closest_canonical(nib.load(path)), other)
+    rows = [f"{i}\t{flair}\t{t1}\tn/a" for i, (flair, t1) in enumerate([scan.images, turned])]
+    cohort = table(tmp_path / "scans.tsv", *rows)
+    # The table is no folder, so that nothing is computed.
+    assert main(["cohort", "run", str(model_folder), cohort, "--out", cohort]) == 2
+    assert capsys.readouterr().err.count("scans have different axes") == 1
 
 
 @pytest.mark.parametrize("quick", [True, False])

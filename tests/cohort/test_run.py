@@ -160,6 +160,18 @@ def test_what_was_noticed_about_a_scan_stays_with_it(
     assert "t1.nii.gz is taken for the channel flair" in result.reason
 
 
+def test_scans_of_mixed_axes_are_warned_of_also_where_they_are_given_one_by_one(
+    entries: list[Entry], tiny_model: Model, tmp_path: Path
+) -> None:
+    images = []
+    for path in entries[1].scan.images:
+        images.append(tmp_path / path.name)
+        nib.save(nib.as_closest_canonical(nib.load(path)), images[-1])
+    turned = replace(entries[1], scan=Scan(tuple(images)))
+    with pytest.warns(UserWarning, match="scans have different axes"):
+        begin(tiny_model, [entries[0], turned], None).close()
+
+
 def test_methods_are_one_of_each() -> None:
     with pytest.raises(InputError, match="each of them once"):
         CohortSettings((SmoothGradSettings(), SmoothGradSettings(aggregate="mean")))

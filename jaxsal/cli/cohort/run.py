@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         model = cohort_settings.load(options)
         cohort = run_cohort(
             options.model if options.scheduler else model,
-            shared.model_entries(options, model),
+            shared.cohort_entries(options, model.channels),
             options.out,
             prediction=shared.prediction_settings(options, model),
             settings=settings,

@@ -29,10 +29,10 @@ def warn_if_mixed(entries: Sequence[Entry], preprocessing: Preprocessing | None)
     """
     for what, option, kinds in _mixtures(entries, preprocessing):
         told = "; ".join(f"{kind}: {_listed(ids)}" for kind, ids in kinds.items())
-        warnings.warn(
+        warnings.warn(  # of this line, whoever calls: Python shows it once in several runs
             f"scans have different {what} ({told}), and the model does not say which it takes: "
             f"convert it with `jaxsal convert ... {option}`",
-            stacklevel=2,
+            stacklevel=1,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -214,6 +215,11 @@ def test_scans_of_other_axes_or_voxels_than_most_are_listed(scan, tmp_path, head
     with pytest.warns(UserWarning, match="different") as warned:
         warn_if_mixed(entries, None)
     assert "(LAS: 0, 1, 3; RAS: 2)" in str(warned[0].message)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            warn_if_mixed(entries[:3], None)
+    assert [str(each.message).split(" (")[0] for each in shown] == ["scans have different axes"]
     assert [p.id for p in found(Preprocessing(orientation="RAS"))] == ["3"]
     told = Preprocessing(orientation="RAS", spacing=(1.0, 0.9, 1.2))
     assert [(p.id, p.severity) for p in found(told)] == [("3", "error")]
