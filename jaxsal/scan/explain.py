@@ -82,7 +82,7 @@ def explain(
     with OutputFolder(out, overwrite=overwrite) as results:
         run = RunRecord("explain", model, scan.roles(model.channels))
         unfinished = Unfinished(out)
-        identity = identity_of(run, model, prediction_settings, settings)
+        identity = identity_of(run, prediction_settings, settings)
         with unfinished.opened(identity, overwrite=overwrite):
             portions = find_portions(model, scan, prediction_settings, settings, on_stage)
             prediction = portions.prediction
@@ -102,7 +102,7 @@ def explain(
             if settings.pictures:
                 _write_page(results, scan, run, facts, rows, shown, settings.level)
             results.commit(record)
-            unfinished.discard()
+            unfinished.finish()
     return rows
 
 

@@ -51,9 +51,10 @@ def forecast(
     OutputFolder(out, overwrite=overwrite).check()
     run = RunRecord("explain", model, scan.roles(model.channels))
     unfinished = Unfinished(out)
-    identity = identity_of(run, model, prediction_settings, settings)
+    identity = identity_of(run, prediction_settings, settings)
     resumed = unfinished.is_of(identity, overwrite=overwrite)
     portions = find_portions(model, scan, prediction_settings, settings, on_stage)
+    resumed = resumed and unfinished.is_of_lesions(portions.wanted.domains)
     kept = kept_rows(outcomes(portions, shown), unfinished) if resumed else {}
     amount = amount_of(portions, kept)
     on_stage("measuring")

@@ -20,6 +20,7 @@ from jaxsal.scan.loading import LoadedScan, Scan, load_scan, warn_of
 from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.results import INSTANCE_COLUMNS, Row, instance_row, write_table
+from jaxsal.scan.unfinished import Unfinished
 from jaxsal.segmentation import most_probable, nothing_segmented
 from jaxsal.settings import PredictSettings
 from jaxsal.volumes import write_volume
@@ -86,6 +87,15 @@ def predict(
 ) -> list[Row]:
     """Finds a scan's lesions and writes probability, label map, table and record into a folder.
 
+    Args:
+        model: the network.
+        scan: the files.
+        out: folder for the results.
+        settings: how lesions are found.
+        overwrite: replace the results of an earlier run in the folder, and what an interrupted run
+            of `explain` kept there.
+        on_stage: called with what is being done.
+
     Returns:
         The rows of the table, one per lesion.
 
@@ -93,7 +103,9 @@ def predict(
         InputError: a file, the folder or a setting cannot be worked with.
     """
     settings = completed(settings, model)
+    unfinished = Unfinished(out)
     with OutputFolder(out, overwrite=overwrite) as results:
+        unfinished.require_none(overwrite=overwrite)
         run = RunRecord("predict", model, scan.roles(model.channels))
         on_stage("finding lesions")
         loaded = load_scan(scan, model)
@@ -104,6 +116,7 @@ def predict(
         write_prediction(results, prediction)
         write_table(results.path("instances.tsv"), list(INSTANCE_COLUMNS), rows)
         results.commit(run.finished({"prediction": prediction.facts(settings)}))
+        unfinished.discard()
     return rows
 
 

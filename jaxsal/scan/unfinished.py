@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxsal.errors import OutputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.files import file_checksum, write_json
 from jaxsal.identity import require_same
 from jaxsal.inside import require_no_links
-from jaxsal.model import Model
 from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.results import Row
@@ -33,15 +32,14 @@ _HOLDS = "finished lesions of an interrupted run of other settings or files"
 
 
 def identity_of(
-    run: RunRecord, model: Model, finding: PredictSettings, settings: ExplainSettings
+    run: RunRecord, finding: PredictSettings, settings: ExplainSettings
 ) -> dict[str, Any]:
-    """All that results depend on, ready for JSON."""
-    threshold = model.threshold if finding.threshold is None else finding.threshold
+    """All that results depend on, ready for JSON; the settings are those in effect."""
     asked = asdict(settings)
     del asked["saliency"]["memory"]  # on which results depend by rounding only
     return {
         **run.identity(),
-        "prediction": {**asdict(finding), "threshold": threshold},
+        "prediction": asdict(finding),
         "settings": {**asked, "method": settings.method},
     }
 
@@ -57,6 +55,7 @@ class Unfinished:
         self._out = Path(out)
         self._root = self._out / _FOLDER
         self._files = self._root / "files"
+        self._record: dict[str, Any] = {}  # of what this run goes on with
 
     @property
     def lesions(self) -> int:
@@ -81,10 +80,11 @@ class Unfinished:
             self.discard()
             self._files.mkdir(parents=True)
             write_json(self._root / _RECORD, {"identity": identity})
+        self._record = _read(self._root / _RECORD)
         try:
             yield
         finally:
-            if not self.lesions:
+            if not self.lesions and self._is_own():
                 self.discard()
 
     def is_of(self, identity: Mapping[str, Any], *, overwrite: bool) -> bool:
@@ -98,6 +98,10 @@ class Unfinished:
             require_same(self._out, earlier, now, _HOLDS)
         return bool(earlier == now)
 
+    def is_of_lesions(self, domains: np.ndarray) -> bool:
+        """Whether what is kept is of just these lesions; see `go_on`."""
+        return _read(self._root / _RECORD).get("domains") == _checksum(domains)
+
     def go_on(self, domains: np.ndarray, memory: int) -> int:
         """Keeps nothing of other lesions than these.
 
@@ -109,15 +113,14 @@ class Unfinished:
             Bytes that the kept maps were computed within, on which maps depend by rounding, unless
             there are far fewer now.
         """
-        record = _read(self._root / _RECORD)
-        found = hashlib.sha256(np.ascontiguousarray(domains).tobytes()).hexdigest()
-        if record.get("domains") != found:
+        if not self.is_of_lesions(domains):
             for path in self._root.glob("portion-*.json"):
                 path.unlink()
             shutil.rmtree(self._files, ignore_errors=True)
-            record |= {"domains": found, "memory": memory}
+            record = {**self._record, "domains": _checksum(domains), "memory": memory}
             write_json(self._root / _RECORD, record)
-        first = record.get("memory")
+        self._record = _read(self._root / _RECORD)
+        first = self._record.get("memory")
         return first if isinstance(first, int) and 0 < first <= 2 * memory else memory
 
     def keep(
@@ -125,9 +128,14 @@ class Unfinished:
     ) -> None:
         """A portion is finished: these are its rows, and these of the results are its files.
 
+        Nothing is kept any more if a run on another host, of which nothing is known here, has
+        meanwhile ended in the same folder, or begun anew there.
+
         Raises:
             OutputError: they cannot be kept.
         """
+        if not self._is_own():
+            return
         try:
             for name in names:
                 (self._files / name).unlink(missing_ok=True)  # of a portion that is not believed
@@ -159,12 +167,41 @@ class Unfinished:
         for name in names:
             _same_file(self._files / name, results.path(name))
 
+    def require_none(self, *, overwrite: bool) -> None:
+        """Refuses a folder for results of anything else as long as lesions are kept in it.
+
+        Args:
+            overwrite: let them be removed instead.
+
+        Raises:
+            InputError: lesions are kept.
+        """
+        if self.lesions and not overwrite:
+            raise InputError(
+                f"{self._out} holds finished lesions of an interrupted `jaxsal explain`: let the "
+                "same command go on after them, choose another folder, or remove them with "
+                "--overwrite"
+            )
+
+    def finish(self) -> None:
+        """Removes what this run kept; its results are complete."""
+        if self._is_own():
+            self.discard()
+
     def discard(self) -> None:
         """Removes what is kept."""
         shutil.rmtree(self._root, ignore_errors=True)
 
+    def _is_own(self) -> bool:
+        """Whether no other run has removed what is kept, or put something else there."""
+        return bool(self._record) and _read(self._root / _RECORD) == self._record
+
     def _portion(self, number: int) -> Path:
         return self._root / f"portion-{number:05d}.json"
+
+
+def _checksum(domains: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(domains).tobytes()).hexdigest()
 
 
 def _same_file(source: Path, target: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from jaxsal.errors import InputError, OutputError
 from jaxsal.files import file_checksum
 from jaxsal.model import Model
 from jaxsal.saliency.progress import Progress
-from jaxsal.scan import Scan, explain, forecast
+from jaxsal.scan import Scan, explain, forecast, predict
 from jaxsal.scan.unfinished import Unfinished
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
 
@@ -280,3 +282,55 @@ def test_a_forecast_leaves_out_what_is_kept(
     amount, _ = forecast(tiny_model, Scan(scan.images), out, FINDING, SETTINGS)
     assert (amount.kept, list(amount.rows)) == (2, [3])
     assert contents(out) == before
+
+
+def test_a_forecast_counts_no_lesions_that_explaining_finds_no_more(
+    tmp_path: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    out = tmp_path / "out"
+    interrupted(tiny_model, scan, out, 1)
+    record = out / KEPT / "record.json"
+    told = json.loads(record.read_bytes())
+    record.write_text(json.dumps({**told, "domains": "of another device"}))
+    amount, _ = forecast(tiny_model, Scan(scan.images), out, FINDING, SETTINGS)
+    assert (amount.kept, list(amount.rows)) == (0, [1, 2, 3])
+
+
+def test_a_run_on_another_host_that_ends_first_takes_nothing_away(
+    tmp_path: Path,
+    scan: TinyScan,
+    tiny_model: Model,
+    whole: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    others: list[list[str]] = []
+
+    def other(progress: Progress) -> None:
+        if progress.lesions_done == 1 and not others:
+            with monkeypatch.context() as patch:
+                patch.setattr(socket, "gethostname", lambda: "another-host")
+                others.append([])
+                others[0] = run(tiny_model, scan, out)
+
+    with pytest.raises(InputError, match="in use") as raised:
+        run(tiny_model, scan, out, on_progress=other)
+    kept = Path(str(raised.value).partition("results are kept in ")[2])
+    assert results(kept) == whole
+    shutil.rmtree(kept.parent)
+    assert results(out) == whole
+    assert KEPT not in {path.name for path in out.iterdir()}
+
+
+def test_predict_leaves_finished_lesions_alone_and_overwrite_removes_them(
+    tmp_path: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    out = tmp_path / "out"
+    interrupted(tiny_model, scan, out, 1)
+    before = contents(out)
+    with pytest.raises(InputError, match=r"finished lesions.*same command.*--overwrite"):
+        predict(tiny_model, Scan(scan.images), out, FINDING)
+    assert contents(out) == before
+    predict(tiny_model, Scan(scan.images), out, FINDING, overwrite=True)
+    assert (out / "instances.tsv").exists()
+    assert not (out / KEPT).exists()
