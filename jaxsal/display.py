@@ -36,8 +36,8 @@ def claimed() -> Iterator[bool]:
 
 
 def is_watched() -> bool:
-    """Whether somebody looks at standard error: a terminal, or a notebook, but no test."""
-    if os.environ.get(VARIABLE, "").lower() == "off" or "PYTEST_CURRENT_TEST" in os.environ:
+    """Whether somebody looks at standard error: a terminal, or a notebook."""
+    if os.environ.get(VARIABLE, "").lower() == "off":
         return False
     return sys.stderr.isatty() or _in_notebook()
 

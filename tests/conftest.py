@@ -24,6 +24,7 @@ from jaxsal.model import Model
 settings.register_profile("any machine", deadline=None)  # no test depends on the time it takes
 settings.load_profile("any machine")
 os.environ["JAXSAL_CACHE"] = "off"  # no test writes to the user's folder, nor do its programs
+os.environ["JAXSAL_PROGRESS"] = "off"  # nor shows a bar, whatever looks at the tests' output
 
 
 @pytest.fixture(scope="session")
