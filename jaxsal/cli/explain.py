@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from jaxsal.model import Model
     from jaxsal.scan import Scan
 
+    _Job = tuple[Model, Scan, Path, PredictSettings, ExplainSettings]
+
 
 def add_parser(commands: Any) -> None:
     """Adds the command's parser."""
@@ -74,60 +76,35 @@ def run(options: argparse.Namespace) -> None:
         if options.rematerialise:
             model = model.with_rematerialisation()
         prediction = shared.prediction_settings(options, model)
-        work = _forecast if options.dry_run else _explain
-        lines = work(options, bar, model, scan, prediction, settings)
+        job = (model, scan, options.out, prediction, settings)
+        lines = _forecast(options, bar, *job) if options.dry_run else _explain(options, bar, *job)
     print(shared.channel_files(scan, model.channels))
     print("\n".join(lines))
 
 
-def _forecast(
-    options: argparse.Namespace,
-    bar: ProgressBar,
-    model: Model,
-    scan: Scan,
-    prediction: PredictSettings,
-    settings: ExplainSettings,
-) -> list[str]:
+def _forecast(options: argparse.Namespace, bar: ProgressBar, *job: *_Job) -> list[str]:
     from jaxsal.scan import forecast
 
     amount, duration = forecast(
-        model,
-        scan,
-        options.out,
-        prediction,
-        settings,
-        overwrite=options.overwrite,
-        on_stage=bar.stage,
-        on_progress=bar.update,
+        *job, overwrite=options.overwrite, on_stage=bar.stage, on_progress=bar.update
     )
     return [str(amount), f"forecast: {duration}"] if duration else [str(amount)]
 
 
-def _explain(
-    options: argparse.Namespace,
-    bar: ProgressBar,
-    model: Model,
-    scan: Scan,
-    prediction: PredictSettings,
-    settings: ExplainSettings,
-) -> list[str]:
+def _explain(options: argparse.Namespace, bar: ProgressBar, *job: *_Job) -> list[str]:
     from jaxsal.scan import explain
 
     with keeping_lesions(options.out):
         rows = explain(
-            model,
-            scan,
-            options.out,
-            prediction,
-            settings,
+            *job,
             overwrite=options.overwrite,
             on_stage=bar.stage,
             on_progress=bar.update,
             on_note=bar.say,
         )
     page = f"open {options.out / 'index.html'}"
-    place = page if settings.pictures else f"results in {options.out}"
-    return [f"{_explained(len(rows), settings)}; {place}"]
+    place = f"results in {options.out}" if options.no_pictures else page
+    return [f"{_explained(len(rows), options.level)}; {place}"]
 
 
 @contextmanager
@@ -147,8 +124,8 @@ def keeping_lesions(out: Path) -> Iterator[None]:
         raise type(interrupt)(message) from interrupt
 
 
-def _explained(count: int, settings: ExplainSettings) -> str:
-    if settings.level == "class":
+def _explained(count: int, level: str) -> str:
+    if level == "class":
         return "all segmented voxels explained" if count else "no voxel to explain"
     return f"{count} lesion{'' if count == 1 else 's'} explained"
 
