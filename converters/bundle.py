@@ -8,7 +8,7 @@ are. See MONAI's "bundle specification".
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from os.path import lexists  # true of links without content, which are said where they are read
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from typing import Any
 from jaxsal.errors import InputError
 from jaxsal.types import Triple
 from jaxsal_converters.channel_names import fit_names
-from jaxsal_converters.config_file import network_arguments, read_mapping
+from jaxsal_converters.config_file import NETWORK, network_arguments, read_mapping
 
-_METADATA = Path("configs", "metadata.json")
+_METADATA = "metadata.json"
 _NAMES = ("inference", "evaluate", "train")  # of configurations, the first one that is there
 _SUFFIXES = (".json", ".yaml", ".yml")
 _LONGEST = 80  # characters of a name
@@ -37,15 +37,23 @@ class Source:
         probability: how probabilities come of logits.
         roi: window size in voxels.
         overlap: share of a window that the next one covers again.
+        blend: how windows are weighted where they overlap, the ``mode`` of MONAI's inferer.
     """
 
     checkpoint: Path
     arguments: Mapping[str, Any] = field(default_factory=dict)
     channels: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
-    probability: str = "softmax"
+    probability: str | None = None
     roi: Triple | None = None
     overlap: float | None = None
+    blend: str | None = None
+
+    def completed(self, other: Source) -> Source:
+        """With all that another one says, which goes before; the arguments of both together."""
+        said = {f.name: getattr(other, f.name) for f in fields(other)}
+        said |= {"checkpoint": self.checkpoint, "arguments": {**self.arguments, **other.arguments}}
+        return replace(self, **{name: value for name, value in said.items() if value is not None})
 
 
 def read_bundle(folder: Path, class_name: str) -> Source:
@@ -64,19 +72,32 @@ def read_bundle(folder: Path, class_name: str) -> Source:
             "give the file with the weights"
         )
     path = _configuration(folder)
-    config = read_mapping(path)
-    metadata = read_mapping(folder / _METADATA) if lexists(folder / _METADATA) else {}
-    data = metadata.get("network_data_format")
-    roi, overlap = _windows(config)
+    return read_configuration(_checkpoint(folder / "models"), path, class_name)
+
+
+def read_configuration(checkpoint: Path, path: Path, class_name: str) -> Source:
+    """What a file that describes a network says: a bundle's configuration, or arguments alone.
+
+    Args:
+        checkpoint: the file with the weights.
+        path: of the description; of a bundle's, the metadata beside it name the channels.
+        class_name: of the network in ``monai.networks.nets``.
+
+    Raises:
+        InputError: it describes another network, or a file is missing or damaged.
+    """
+    config, beside = read_mapping(path), path.with_name(_METADATA)
+    arguments = network_arguments(config, path, class_name)
+    has_metadata = any(name in config for name in ("_target_", *NETWORK)) and lexists(beside)
+    data = read_mapping(beside).get("network_data_format") if has_metadata else None
     channels = _names(data, "inputs")
     return Source(
-        checkpoint=_checkpoint(folder / "models"),
-        arguments=network_arguments(config, path, class_name),
-        channels=channels and fit_names(channels),
-        outputs=_names(data, "outputs"),
-        probability=_probability(config),
-        roi=roi,
-        overlap=overlap,
+        checkpoint,
+        arguments,
+        channels and fit_names(channels),
+        _names(data, "outputs"),
+        _probability(config),
+        *_windows(config),
     )
 
 
@@ -123,22 +144,28 @@ def _names(data: Any, side: str) -> tuple[str, ...] | None:
     return known if len(known) == len(listed) == len(set(known)) else None
 
 
-def _probability(config: Mapping[str, Any]) -> str:
-    """Sigmoid where the bundle's post-processing takes one of the logits."""
-    activations = (d for d in _described(config) if _class(d) in ("Activations", "Activationsd"))
-    return "sigmoid" if any(d.get("sigmoid") is True for d in activations) else "softmax"
+def _probability(config: Mapping[str, Any]) -> str | None:
+    """What the bundle's post-processing takes of the logits, if it says."""
+    activations = [d for d in _described(config) if _class(d) in ("Activations", "Activationsd")]
+    kinds = ("sigmoid", "softmax")
+    return next((k for k in kinds if any(d.get(k) is True for d in activations)), None)
 
 
-def _windows(config: Mapping[str, Any]) -> tuple[Triple | None, float | None]:
-    """Size and overlap of the bundle's sliding window, as far as plain numbers say them."""
+def _windows(
+    config: Mapping[str, Any],
+) -> tuple[Triple | None, float | None, str | None]:
+    """Size, overlap and blending of the bundle's sliding window, as far as plain values say it."""
     found = (d for d in _described(config) if _class(d).startswith("SlidingWindowInferer"))
-    inferer: Mapping[str, Any] = next(found, {})
-    roi, overlap = inferer.get("roi_size"), inferer.get("overlap", 0.25)  # MONAI's default
+    inferer = next(found, None)
+    if inferer is None:
+        return None, None, None
+    blend = str(inferer.get("mode", "constant"))  # MONAI's default, as the following
+    roi, overlap = inferer.get("roi_size"), inferer.get("overlap", 0.25)
     sizes = roi if isinstance(roi, list) and len(roi) == 3 else []
     if not sizes or not all(type(n) is int and n > 0 for n in sizes):
-        return None, None
+        return None, None, blend
     fits = type(overlap) in (int, float) and 0 <= overlap < 1
-    return (sizes[0], sizes[1], sizes[2]), float(overlap) if fits else None
+    return (sizes[0], sizes[1], sizes[2]), float(overlap) if fits else None, blend
 
 
 def _class(described: Mapping[str, Any]) -> str:

@@ -18,22 +18,9 @@ from jaxsal.errors import InputError
 from jaxsal.files import require_content
 from jaxsal_converters.checkpoint_file import shown
 
-_NETWORK = ("network_def", "network")  # entries that describe the network
+NETWORK = ("network_def", "network")  # entries that describe the network
 _MOST_VALUES = 10_000  # in a network's arguments; references can make them endless
 _MOST_DEEP = 20
-
-
-def read_config_file(path: str | Path, class_name: str) -> dict[str, Any]:
-    """A network's constructor arguments by name.
-
-    Args:
-        path: JSON, or YAML where it ends so.
-        class_name: of the network in ``monai.networks.nets``.
-
-    Raises:
-        InputError: the file is missing or holds no such arguments, or those of another network.
-    """
-    return network_arguments(read_mapping(path), Path(path), class_name)
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
@@ -85,8 +72,8 @@ def network_arguments(config: Mapping[str, Any], path: Path, class_name: str) ->
     """
     described = config
     if "_target_" not in config:
-        described = next((config[k] for k in _NETWORK if _is_described(config.get(k))), config)
-    if described is config and any(key in config for key in _NETWORK):
+        described = next((config[k] for k in NETWORK if _is_described(config.get(k))), config)
+    if described is config and any(key in config for key in NETWORK):
         raise InputError(
             f'{path} has no network_def with "_target_", the name of a class, and its arguments: '
             "write these into a file of their own"

@@ -14,10 +14,9 @@ from jaxsal.errors import InputError
 from jaxsal.files import file_checksum
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig
-from jaxsal_converters.bundle import Source, read_bundle
-from jaxsal_converters.checkpoint_file import some_of
+from jaxsal_converters.bundle import Source, read_bundle, read_configuration
+from jaxsal_converters.checkpoint_file import shown, some_of
 from jaxsal_converters.comparison import library, random_batch, relative_difference
-from jaxsal_converters.config_file import read_config_file
 from jaxsal_converters.outputs import name_outputs
 from jaxsal_converters.saved_weights import Weights
 from jaxsal_converters.state_dict import State
@@ -68,7 +67,8 @@ def convert_checkpoint(
         network: what it holds.
         source: the file that ``torch.save`` wrote, or a bundle's folder.
         config_file: MONAI's constructor arguments in JSON or YAML, those that nothing else shows
-            or all of them; or a configuration of a bundle.
+            or all of them; or a configuration of a bundle, which also says window, probability
+            and, by the metadata beside it, names. It goes before what a bundle's folder says.
         threshold: lesion probability at and above which a voxel is lesion.
         channels: a name per input channel.
         outputs: a name per output channel.
@@ -82,17 +82,21 @@ def convert_checkpoint(
         InputError: the files or arguments do not make a network.
     """
     described = _described(network, source)
-    given = read_config_file(config_file, network.class_name) if config_file is not None else {}
+    if config_file is not None:
+        said = read_configuration(described.checkpoint, Path(config_file), network.class_name)
+        described = described.completed(said)
     notes: list[str] = []
     entries, outside = read_network(described.checkpoint, network.key_pattern, weights, notes)
     try:
-        arguments = {**described.arguments, **given}
-        config, parameters, assumptions = network.convert(network.renamed(entries), arguments)
+        config, parameters, assumptions = network.convert(
+            network.renamed(entries), described.arguments
+        )
     except InputError as error:
         raise InputError(f"{described.checkpoint}: {error}") from error
     assumptions = [*notes, *assumptions]
     if outside:
         assumptions.append(f"left out, not of the network: {some_of(outside)}")
+    _note_blending(described, assumptions)
     if threshold is None:
         threshold = 0.5
         assumptions.append("threshold: 0.5; set it with --threshold")
@@ -108,7 +112,7 @@ def convert_checkpoint(
         aliases=network.aliases(config),
         source=_provenance(network, described.checkpoint, assumptions),
         outputs=name_outputs(
-            config.out_channels, outputs, target, assumptions, described.probability
+            config.out_channels, outputs, target, assumptions, described.probability or "softmax"
         ),
         roi=described.roi,
         overlap=described.overlap,
@@ -134,6 +138,16 @@ def _channel_names(described: Source, count: int, assumptions: list[str]) -> Seq
         names = [f"channel{c}" for c in range(count)]
         assumptions.append(f"channel names: {' '.join(names)}; name them with --channels")
     return names
+
+
+def _note_blending(described: Source, assumptions: list[str]) -> None:
+    if described.blend in (None, "gaussian"):
+        return
+    assumptions.append(
+        f"windows: the bundle's inferer has the mode {shown(described.blend)!r}, and all commands "
+        "weight the voxels of a window by a Gaussian, as the mode 'gaussian' does: logits differ "
+        "where windows overlap; in Python, jaxsal.sliding_window takes blend='constant'"
+    )
 
 
 def _described(network: MonaiNetwork, source: str | Path) -> Source:

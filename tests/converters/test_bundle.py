@@ -94,8 +94,47 @@ def test_a_bundles_folder_gives_network_channels_and_outputs(bundle: Path) -> No
     assert (model.outputs.probability, model.outputs.target) == ("sigmoid", 1)
     assert (model.roi, model.overlap) == ((8, 16, 8), 0.5)
     assert model.source["file"] == "model.pt"
-    assert [note.partition(":")[0] for note in notes] == ["adn_ordering"]
+    assert [note.partition(":")[0] for note in notes] == ["adn_ordering", "windows"]
     assert verify_checkpoint(UNET, model, bundle) < 1e-5
+
+
+def test_a_configuration_beside_the_weights_says_what_the_folder_says(bundle: Path) -> None:
+    whole, notes = convert_checkpoint(UNET, bundle, target="Whole tumor")
+    files = bundle / "models" / "model.pt", bundle / "configs" / "inference.json"
+    single, others = convert_checkpoint(UNET, *files, target="Whole tumor")
+    assert single.outputs == whole.outputs
+    assert (single.channels, single.roi, single.overlap) == (("T1_c", "FLAIR"), (8, 16, 8), 0.5)
+    assert others == notes
+
+
+def test_a_given_configuration_changes_what_it_says_and_nothing_else(
+    bundle: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"act": "relu"}))
+    model, _ = convert_checkpoint(UNET, bundle, own)
+    assert model.outputs is not None
+    assert (model.outputs.probability, model.roi) == ("sigmoid", (8, 16, 8))
+    changed = {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16]}
+    softmax = {"_target_": "Activationsd", "softmax": True}
+    own.write_text(json.dumps({**CONFIG, "inferer": changed, "postprocessing": softmax}))
+    model, _ = convert_checkpoint(UNET, bundle, own)
+    assert model.outputs is not None
+    assert model.outputs.probability == "softmax"
+    assert (model.roi, model.overlap) == ((16, 16, 16), 0.25)  # MONAI's default
+    assert model.channels == ("T1_c", "FLAIR")
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_noted"), [({}, True), ({"mode": "constant"}, True), ({"mode": "gaussian"}, False)]
+)
+def test_windows_that_are_blended_otherwise_are_noted(
+    bundle: Path, mode: dict[str, str], is_noted: bool
+) -> None:
+    content = {**CONFIG, "inferer": {**CONFIG["inferer"], **mode}}
+    (bundle / "configs" / "inference.json").write_text(json.dumps(content))
+    _, notes = convert_checkpoint(UNET, bundle)
+    assert any("has the mode 'constant'" in note for note in notes) == is_noted
 
 
 @pytest.mark.parametrize(
