@@ -275,7 +275,7 @@ class ExplainSettings:
     field: str = "sliding"
     full_grid: bool = False
     pictures: bool = True
-    portion: int = 100
+    portion: int = 30
 
     def __post_init__(self) -> None:
         _one_of("level", self.level, LEVELS)

@@ -52,6 +52,11 @@ class Amount:
             return f"{kept}{which}"
         most = "at most " if saliency.tolerance is not None else ""
         images = counted(saliency.samples, "noisy image")
+        once = saliency.samples * sum(
+            saliency.gradients(row["voxels"]) for row in self.rows.values()
+        )
+        if self.settings.level != "class" and self.total > 1.05 * once:
+            images = f"{images}, {self.total / once:.1f} windows per voxel"
         gradients = f"{most}{counted(self.total, 'gradient')} ({images})"
         return f"{kept}{gradients} for {which}{self._largest()}"
 

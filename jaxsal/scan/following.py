@@ -41,7 +41,7 @@ class Following:
         if self.duration is not None and self._once:
             raise Known
         if self.duration is not None and progress.gradients_done < progress.gradients:
-            self.on_note(f"forecast: {self.duration}")
+            self.on_note(f"forecast: {self.duration} in all")
 
 
 def kept_rows(whole: Sequence[Outcomes], unfinished: Unfinished) -> dict[int, list[Row]]:

@@ -270,7 +270,7 @@ def test_a_forecast_counts_as_the_progress_does_and_writes_nothing(
     assert amount.total == seen[-1].gradients == seen[-1].gradients_done
     assert {progress.gradients for progress in seen} == {amount.total}
     assert notes[0] == str(amount)
-    assert str(amount).startswith(f"{amount.total} gradients (2 noisy images) for 3 lesions of ")
+    assert str(amount).startswith(f"{amount.total} gradients (2 noisy images, ")
 
 
 def test_a_forecast_leaves_out_what_is_kept(
