@@ -14,6 +14,7 @@ from jaxsal.cohort.reporting.pictures import Drawn, OnScan, draw_pictures, missi
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord
+from jaxsal.report.approximated import is_approximated
 from jaxsal.report.cohort_page import SHOWN, write_cohort_page
 from jaxsal.report.page import Column
 
@@ -141,8 +142,13 @@ def _rows(root: Path, record: ScanRecord, outline: Outline, has_maps: bool) -> I
 
 
 def _shown(columns: Sequence[Column], rows: Sequence[Row]) -> set[str]:
-    """Columns that are shown at first: subject and session only if no scan's name tells them."""
+    """Columns that are shown at first: subject, session and `approximated` only where they matter.
+
+    Subject and session do if no scan's name holds them, `approximated` if some map is.
+    """
     shown = set(_FIRST)
+    if any(map(is_approximated, rows)):
+        shown.add("approximated")
     shown |= {
         key
         for key in ("subject", "session")
