@@ -40,8 +40,9 @@ def unregistered(names: Sequence[str], image: np.ndarray, grid: Grid) -> Iterato
         if move:
             yield (
                 channel,
-                f"{name} does not seem to lie on {names[0]}: {move}, it would do so better; "
-                "register it (`jaxsal preprocess`), or check that both are of one scan",
+                f"{name} does not seem to lie on {names[0]}: of the few moves that were tried, it "
+                f"fits better when {move}; register it (`jaxsal preprocess`), or check that both "
+                "are of one scan",
             )
 
 

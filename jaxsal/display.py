@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from jaxsal.report.wording import counted
 from jaxsal.saliency.progress import OnProgress, Progress, Shown
 
 if TYPE_CHECKING:
@@ -210,4 +211,4 @@ def counts_of(done: Progress) -> str:
     # Lesions go through together, by noise sample or window, and are done together.
     finished = f"{done.lesions_done}/" if done.lesions_done else ""
     gradients = f"{done.gradients_done:,}/{done.gradients:,}"
-    return f"{finished}{done.lesions} lesions, {gradients} gradients"
+    return f"{finished}{counted(done.lesions, 'lesion')}, {gradients} gradients"

@@ -85,7 +85,8 @@ def test_every_image_is_compared_with_the_first() -> None:
     grid = Grid(SHAPE, np.diag([*SPACING, 1.0]))
     ((place, note),) = unregistered(["flair.nii", "t1.nii", "t2.nii"], image, grid)
     assert place == 2
-    assert note.startswith("t2.nii does not seem to lie on flair.nii: shifted by about (-3, 0, 0)")
+    assert note.startswith("t2.nii does not seem to lie on flair.nii: ")
+    assert "shifted by about (-3, 0, 0) voxels" in note
 
 
 @pytest.mark.parametrize("patient", ["patient07", "patient19"])
