@@ -26,7 +26,7 @@ from jaxsal.grid import Grid
 from jaxsal.model import Model
 from jaxsal.scan.calibration import synthetic_scan
 from jaxsal.scan.loading import Scan
-from jaxsal.settings import CohortSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import EXACT, CohortSettings, PredictSettings, SmoothGradSettings
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume
 
@@ -115,7 +115,7 @@ def record_all(job: CohortJob, entries: Sequence[Entry], folder: CohortFolder) -
             work.path(name).write_bytes(numbers.bytes(200))
         values = numbers.standard_normal((RECORDED, len(keys))).tolist()
         scan = {"scan": entry.id, "subject": entry.entities["subject"], "session": ""}
-        whole = {"kind": "given", "voxels": 24, "samples": 10}
+        whole = {"kind": "given", "voxels": 24, "samples": 10, "approximated": EXACT}
         rows = [
             dict(zip(keys, line, strict=True)) | scan | whole | {"label": label}
             for label, line in enumerate(values, 1)

@@ -34,7 +34,7 @@ def test_an_unexpected_error_of_a_scan_is_told(
 def test_an_unexpected_error_of_a_picture_costs_it_only(
     scan: ScanPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def figure(image: Any, labels: Any, label: int, *_: Any) -> str:
+    def figure(image: Any, labels: Any, label: int, *_: Any, **__: Any) -> str:
         if label == 1:
             raise IndexError("of all things")
         return "drawn"
