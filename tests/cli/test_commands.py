@@ -299,7 +299,8 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(
     command = ["explain", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path / "out")]
     assert main([*command, "--samples", "1", "--labels", "3", "--dry-run"]) == 0
     _, amount, forecast = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"\d+ gradients \(1 noisy image\) for 1 lesion of \d+ voxels", amount)
+    windows = r"1 noisy image, \d\.\d windows per voxel"
+    assert re.fullmatch(rf"\d+ gradients \({windows}\) for 1 lesion of \d+ voxels", amount)
     assert re.fullmatch(r"forecast: about .+, likely .+ to .+", forecast)
     assert list(tmp_path.iterdir()) == []
 
@@ -487,7 +488,7 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
         "field": "sliding",
         "full_grid": False,
         "pictures": True,
-        "portion": 100,
+        "portion": 30,
         "finding_field": "sliding",
         "target": 1,
         "out": Path("results"),
