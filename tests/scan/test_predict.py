@@ -16,6 +16,7 @@ from tiny import CHANNELS, MISSED, ROI, SHAPE, TinyScan, contents, load, read_ta
 import jaxsal
 from jaxsal.model import Model
 from jaxsal.scan import Scan, predict
+from jaxsal.scan.predict import Voxels
 from jaxsal.settings import PredictSettings
 
 SETTINGS = PredictSettings(roi=ROI)
@@ -203,3 +204,9 @@ def test_a_reference_is_recorded_by_its_role(
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert list(record["inputs"]) == [*CHANNELS, "reference"]
     assert record["inputs"]["reference"]["file"] == str(reference)
+
+
+def test_a_voxel_at_the_threshold_is_lesion() -> None:
+    probability = np.array([0.2999, 0.3, 0.3001], np.float32).reshape(3, 1, 1)
+    segmented = Voxels(probability, None).segmented(float(np.float32(0.3)))
+    assert segmented.ravel().tolist() == [False, True, True]
