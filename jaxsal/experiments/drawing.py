@@ -44,13 +44,12 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 
 
 def add_footnote(figure: Figure, text: str) -> None:
-    """Writes what must not be overlooked below a figure, or in its corner if nothing can move."""
+    """Writes what must not be overlooked below a figure; in a fixed layout, beside its subtitle."""
     style: dict[str, Any] = {"size": 9, "weight": "bold", "color": _WARNING, "parse_math": False}
     if figure.get_layout_engine() is not None:
         figure.supxlabel(text, **style)
     else:
-        place = 0.995, 1 - 0.06 / figure.get_figheight()
-        figure.text(*place, text, ha="right", va="top", **style)
+        figure.text(0.995, 1 - 0.48 / figure.get_figheight(), text, ha="right", **style)
 
 
 def colour_of(kind: str) -> str:
