@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -125,9 +126,9 @@ class Preprocessing:
         return asdict(self)
 
     def __post_init__(self) -> None:
-        spacing = self.spacing
-        if spacing is not None and (len(spacing) != 3 or not all(s > 0 for s in spacing)):
-            raise InputError(f"spacing must be three sizes in mm, got {spacing}")
+        sizes = (1.0, 1.0, 1.0) if self.spacing is None else self.spacing
+        if len(sizes) != 3 or not all(0 < size < math.inf for size in sizes):
+            raise InputError(f"spacing must be three sizes in mm, got {sizes}")
         check_window(self.roi, self.overlap)
         if self.orientation is not None:
             check_axes(self.orientation)

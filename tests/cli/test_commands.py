@@ -109,6 +109,7 @@ def test_convert_refuses_to_verify_before_anything_is_read_where_the_peer_is_mis
         (["--orientation", "RAX"], "an orientation is three letters"),
         (["--voxel-size", "1", "1"], "spacing must be three sizes in mm"),
         (["--voxel-size", "-1"], "spacing must be three sizes in mm"),
+        (["--voxel-size", "inf"], "spacing must be three sizes in mm"),
         (["--out", "{taken}"], "is a file; give a new folder for the model"),
     ],
 )
