@@ -56,7 +56,8 @@ class Amount:
             saliency.gradients(row["voxels"]) for row in self.rows.values()
         )
         if self.settings.level != "class" and self.total > 1.05 * once:
-            images = f"{images}, {self.total / once:.1f} windows per voxel"
+            item = "voxel" if saliency.aggregate == "max" else "lesion"
+            images = f"{images}, {self.total / once:.1f} windows per {item}"
         gradients = f"{most}{counted(self.total, 'gradient')} ({images})"
         return f"{kept}{gradients} for {which}{self._largest()}"
 

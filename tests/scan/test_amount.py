@@ -38,6 +38,9 @@ def test_the_lesion_that_takes_most_is_named_with_its_share() -> None:
 def test_windows_that_a_voxel_lies_in_are_said() -> None:
     amount = replace(AMOUNT, gradients={label: 4 * n for label, n in AMOUNT.gradients.items()})
     assert "600,000 gradients (50 noisy images, 4.0 windows per voxel) for" in str(amount)
+    mean = ExplainSettings(SmoothGradSettings(aggregate="mean"))
+    amount = replace(amount, settings=mean, gradients=dict.fromkeys(amount.rows, 200))
+    assert "400 gradients (50 noisy images, 4.0 windows per lesion) for" in str(amount)
 
 
 def test_what_an_earlier_run_finished_and_what_may_be_spared_is_said() -> None:
