@@ -13,7 +13,6 @@ import numpy as np
 from bench.case import CHANNELS, TOY, Job
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job as CohortJob
 from jaxsal.cohort.machines.local import Local
 from jaxsal.cohort.storage.folder import CohortFolder
@@ -23,9 +22,10 @@ from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.devices import default_devices
 from jaxsal.grid import Grid
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.scan.calibration import synthetic_scan
-from jaxsal.scan.loading import Scan
 from jaxsal.settings import EXACT, CohortSettings, PredictSettings, SmoothGradSettings
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume

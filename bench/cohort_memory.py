@@ -14,9 +14,9 @@ from bench.cohort import cohort_job, repeated, synthetic_entries
 from bench.growth import SETTLING, distinct_shapes, growth_row
 from bench.options import job_settings
 from bench.record import Result
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job as CohortJob
 from jaxsal.cohort.run import run_cohort
+from jaxsal.inputs.entries import Entry
 
 _SHAPES = 8  # of the mix
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from jaxsal.errors import InputError
-from jaxsal.files import require_content
+from jaxsal.store.files import require_content
 from jaxsal_converters.containers import Containers
 from jaxsal_converters.saved_tensors import read_inertly
 

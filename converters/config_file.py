@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError
-from jaxsal.files import require_content
+from jaxsal.store.files import require_content
 from jaxsal_converters.checkpoint_file import shown
 
 NETWORK = ("network_def", "network")  # entries that describe the network

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 from jaxsal.errors import InputError
-from jaxsal.files import file_checksum
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig
+from jaxsal.store.files import file_checksum
 from jaxsal_converters.bundle import Source, read_bundle, read_configuration
 from jaxsal_converters.checkpoint_file import shown, some_of
 from jaxsal_converters.comparison import library, random_batch, relative_difference

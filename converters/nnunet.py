@@ -9,9 +9,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxsal.errors import InputError
-from jaxsal.files import file_checksum
 from jaxsal.model import Model
 from jaxsal.nets.nnunet_config import NNUNetConfig
+from jaxsal.store.files import file_checksum
 from jaxsal.types import Triple
 from jaxsal_converters.nnunet_architecture import read_architecture
 from jaxsal_converters.nnunet_folder import read_plans, training_folder

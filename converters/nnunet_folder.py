@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError
-from jaxsal.files import require_content
+from jaxsal.store.files import require_content
 
 _PLANS, _DATASET = "plans.json", "dataset.json"
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxsal.checkpoints import load_model, save_model
     from jaxsal.cohort.run import run_cohort
-    from jaxsal.cohort.sources.read import read_cohort
     from jaxsal.compilation import keep_compiled_programs
     from jaxsal.errors import InputError
     from jaxsal.field import sliding_window, whole_volume
-    from jaxsal.images import read_image, read_scan
+    from jaxsal.inputs.images import read_image, read_scan
+    from jaxsal.inputs.read import read_cohort
     from jaxsal.model import Model
+    from jaxsal.progress import Progress
     from jaxsal.quantus import quantus_explain
     from jaxsal.saliency.gradcam.gradcam import gradcam, gradcam_plus_plus
     from jaxsal.saliency.gradcam.maps import HeatMaps
     from jaxsal.saliency.maps import SaliencyMaps
-    from jaxsal.saliency.progress import Progress
     from jaxsal.saliency.smoothgrad import smoothgrad, smoothgrad_stream
     from jaxsal.settings import (
         CohortSettings,
@@ -40,7 +40,7 @@ _HOMES = {
     "InputError": "jaxsal.errors",
     "Model": "jaxsal.model",
     "PredictSettings": "jaxsal.settings",
-    "Progress": "jaxsal.saliency.progress",
+    "Progress": "jaxsal.progress",
     "SaliencyMaps": "jaxsal.saliency.maps",
     "SmoothGradSettings": "jaxsal.settings",
     "gradcam": "jaxsal.saliency.gradcam.gradcam",
@@ -48,10 +48,10 @@ _HOMES = {
     "keep_compiled_programs": "jaxsal.compilation",
     "load_model": "jaxsal.checkpoints",
     "quantus_explain": "jaxsal.quantus",
-    "read_cohort": "jaxsal.cohort.sources.read",
-    "read_image": "jaxsal.images",
+    "read_cohort": "jaxsal.inputs.read",
+    "read_image": "jaxsal.inputs.images",
     "read_labels": "jaxsal.volumes",
-    "read_scan": "jaxsal.images",
+    "read_scan": "jaxsal.inputs.images",
     "run_cohort": "jaxsal.cohort.run",
     "save_model": "jaxsal.checkpoints",
     "sliding_window": "jaxsal.field",

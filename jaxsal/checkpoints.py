@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.errors import InputError
-from jaxsal.files import require_content, whole_file
 from jaxsal.model import Model, Shapes, check_threshold, describe_mismatch
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 from jaxsal.preprocessing import Outputs, Preprocessing
+from jaxsal.store.files import require_content, whole_file
 
 _FORMAT = "jaxsal-model"
 _FORMAT_VERSION = 1

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from jaxsal.report.wording import counted
-from jaxsal.saliency.progress import OnProgress, Progress, Shown
+from jaxsal.progress import OnProgress, Progress, Shown
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from jaxsal.background import bounds
 from jaxsal.errors import InputError
+from jaxsal.inputs.background import bounds
 from jaxsal.settings import WINDOWS, Windows
 from jaxsal.types import Box, Triple
 

@@ -8,7 +8,7 @@ channels-last: image (X, Y, Z, C), labels (X, Y, Z) with 0 = background.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what only reads files does without JAX, which takes long to
     import jax
 
 Triple = tuple[int, int, int]
+Scale = Literal["diverging", "sequential"]  # colours of maps: from negative to positive, or from 0
 Box = tuple[slice, slice, slice]  # first and stop positions within a grid, never None
 
 

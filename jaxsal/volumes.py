@@ -16,9 +16,9 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from jaxsal.errors import InputError
-from jaxsal.files import require_content, whole_file
 from jaxsal.grid import Grid
 from jaxsal.same_grid import require_same_grid
+from jaxsal.store.files import require_content, whole_file
 from jaxsal.types import Triple
 from jaxsal.voxels import OF_LABELS, require_finite, require_none, whole_numbers
 

@@ -14,8 +14,8 @@ os.environ.setdefault(
 
 import jax
 import pytest
+from helpers.tiny import TinyScan, make_model, make_scan
 from hypothesis import settings
-from tiny import TinyScan, make_model, make_scan
 
 import jaxsal.nets.convolution
 from jaxsal.checkpoints import save_model

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jaxsal.display import VARIABLE, Display, Follower
-from jaxsal.saliency.progress import Progress
+from jaxsal.progress import Progress
 
 HALF = Progress(lesions_done=1, lesions=2, gradients_done=50, gradients=100)
 

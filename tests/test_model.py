@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from peers import converted
+from helpers.peers import converted
 
 from jaxsal.errors import InputError
 from jaxsal.model import Model, describe_mismatch

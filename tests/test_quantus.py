@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peers import aggregated, autograd_rows, converted
+from helpers.peers import aggregated, autograd_rows, converted
 
 import jaxsal
 from jaxsal.errors import InputError

@@ -13,7 +13,7 @@ import pytest
 
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.images import read_image
+from jaxsal.inputs.images import read_image
 from jaxsal.volumes import (
     read_grid,
     read_labels,

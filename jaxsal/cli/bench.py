@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.cli import options as shared
-from jaxsal.report.wording import duration
+from jaxsal.wording import duration
 
 _SHAPE = (192, 224, 192)
 

@@ -173,7 +173,7 @@ def _store(model: Path, threshold: float) -> None:
 
 def _print_notes(scans: int, threshold: float | None, tried: Sequence[float]) -> None:
     """How the figures are to be read."""
-    from jaxsal.bootstrap import FEWEST_SCANS
+    from jaxsal.intervals import FEWEST_SCANS
 
     if scans < FEWEST_SCANS:
         print(f"no confidence intervals: they need {FEWEST_SCANS} scans or more")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jaxsal.cli.tables import make_table, print_table
 
 if TYPE_CHECKING:
-    from jaxsal.bootstrap import Estimate
     from jaxsal.evaluation.scans import Evaluation
+    from jaxsal.intervals import Estimate
 
 Row = dict[str, Any]
 
@@ -93,7 +93,7 @@ def paths(out: Path, *, tuned: bool) -> tuple[Path, ...]:
 
 def write(out: Path, scans: list[Row], cohort: list[Row], curve: list[Row]) -> tuple[Path, ...]:
     """Writes the tables, see `paths`, which it returns; that of thresholds only if it has rows."""
-    from jaxsal.scan.results import write_table
+    from jaxsal.tables import write_table
 
     columns = (_SCAN_COLUMNS, _COHORT_COLUMNS, _CURVE_COLUMNS)
     files = paths(out, tuned=bool(curve))
@@ -134,7 +134,7 @@ def show_cohort(averages: Mapping[str, Estimate], pooled: Mapping[str, Estimate]
 
 def _estimate(estimate: Estimate, most: int) -> str:
     """A figure with its interval, and of how many scans if not of all of them."""
-    from jaxsal.bootstrap import FEWEST_SCANS
+    from jaxsal.intervals import FEWEST_SCANS
 
     text = _number(estimate.value)
     if estimate.interval is not None:

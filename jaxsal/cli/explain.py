@@ -110,8 +110,8 @@ def _explain(options: argparse.Namespace, bar: ProgressBar, *job: *_Job) -> list
 @contextmanager
 def keeping_lesions(out: Path) -> Iterator[None]:
     """Says, when it is interrupted, how many finished lesions are kept in the results' folder."""
-    from jaxsal.report.wording import counted
     from jaxsal.scan.unfinished import Unfinished
+    from jaxsal.wording import counted
 
     try:
         yield

@@ -14,7 +14,7 @@ from jaxsal.settings import DOMAIN_RULES, FIELDS, PRECISIONS, WINDOWS, PredictSe
 if TYPE_CHECKING:
     import jax
 
-    from jaxsal.cohort.entries import Entry
+    from jaxsal.inputs.entries import Entry
     from jaxsal.model import Model
     from jaxsal.scan import Scan
 
@@ -265,7 +265,7 @@ def cohort_entries(
     options: argparse.Namespace, channels: Sequence[str], named_by: str = "the model"
 ) -> list[Entry]:
     """The cohort given by the options of `add_cohort`; of what names the channels, for messages."""
-    from jaxsal.cohort.sources.read import read_cohort
+    from jaxsal.inputs.read import read_cohort
 
     roles = [role for role, _ in options.select]
     twice = {role for role in roles if roles.count(role) > 1}

@@ -11,7 +11,7 @@ from jaxsal.cli import options as shared
 
 if TYPE_CHECKING:
     from jaxsal.scan import Scan
-    from jaxsal.scan.results import Row
+    from jaxsal.tables import Row
 
 # The lesions' table, by the columns of instances.tsv.
 _COLUMNS = {

@@ -10,8 +10,8 @@ from types import TracebackType
 from rich.console import Console
 
 from jaxsal.display import Bar, Notes, claimed, counts_of
-from jaxsal.report.wording import duration
-from jaxsal.saliency.progress import Progress as Done
+from jaxsal.progress import Progress as Done
+from jaxsal.wording import duration
 
 _LOG_STEP = 10  # per cent between two lines of a log file
 _logger = logging.getLogger("jaxsal")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.errors import InputError
-from jaxsal.report.wording import counted
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.cli.progress import ProgressBar

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxsal.cohort.entries import Entry
+from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
-from jaxsal.report.page import Column
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.methods import Appearance
-from jaxsal.scan.results import APPROXIMATED, Row, instance_columns, instance_row
+from jaxsal.scan.results import APPROXIMATED, instance_columns, instance_row
 from jaxsal.scan.statistics import shell_sums, shells
+from jaxsal.tables import Column, Row
 
 _SCAN = (
     Column("scan", "scan", "what the scan is called in the cohort"),

@@ -11,17 +11,17 @@ from typing import Any, Protocol
 from jaxsal import __version__
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.outline import Method, Outline
-from jaxsal.cohort.sources.labels import repeated
 from jaxsal.cohort.storage.names import camel_case
 from jaxsal.devices import current_device
 from jaxsal.errors import InputError
+from jaxsal.inputs.labels import repeated
+from jaxsal.inputs.scan import LoadedScan
 from jaxsal.lesions import Instance
 from jaxsal.model import Model
+from jaxsal.progress import OnProgress, Progress
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.progress import OnProgress, Progress
 from jaxsal.scan.defaults import completed
 from jaxsal.scan.explanations import Explanations, in_effect, maps_of, to_explain
-from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.methods import Appearance, appearance
 from jaxsal.scan.portions import together
 from jaxsal.scan.predict import Prediction, find_lesions, notes_of

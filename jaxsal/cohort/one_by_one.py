@@ -7,10 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from typing import TypeVar
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError, OutputError
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import LoadedScan, load_scan
 from jaxsal.model import Model
-from jaxsal.scan.loading import LoadedScan, load_scan
 
 _BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # the last is how XLA lacks memory
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxsal.errors import InputError
-from jaxsal.report.figures import Scale
-from jaxsal.report.page import Column
+from jaxsal.tables import Column
+from jaxsal.types import Scale
 
 
 @dataclass(frozen=True)

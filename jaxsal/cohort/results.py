@@ -19,12 +19,12 @@ from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord, Stamp
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.images import read_image
+from jaxsal.inputs.images import read_image
 from jaxsal.saliency.maps import Crop
 from jaxsal.volumes import read_grid, read_labels, read_volume
 
 if TYPE_CHECKING:
-    from jaxsal.scan.results import Row
+    from jaxsal.tables import Row
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,19 +14,12 @@ import jax
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.checking.mixture import warn_if_mixed
 from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.machines.cluster import Cluster
 from jaxsal.cohort.machines.local import Local
 from jaxsal.cohort.machines.pipeline import OnScan, Outcome
-from jaxsal.cohort.sources.bids import Select
-from jaxsal.cohort.sources.labels import distinct
-from jaxsal.cohort.sources.read import read_cohort
-from jaxsal.cohort.storage.claims import take_back
-from jaxsal.cohort.storage.dataset import describe
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.in_memory import Maps
-from jaxsal.cohort.storage.lock import Shard
 from jaxsal.cohort.storage.readme import RESULTS
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.storage.table import write_tables
@@ -34,10 +27,17 @@ from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.devices import every_device
 from jaxsal.display import Display
 from jaxsal.errors import InputError, OutputError
+from jaxsal.inputs.bids import Select
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.labels import distinct
+from jaxsal.inputs.read import read_cohort
 from jaxsal.model import Model
 from jaxsal.scan.defaults import for_model
-from jaxsal.scan.results import Row
 from jaxsal.settings import CohortSettings, PredictSettings
+from jaxsal.store.claims import take_back
+from jaxsal.store.dataset import describe
+from jaxsal.store.lock import Shard
+from jaxsal.tables import Row
 
 
 @dataclass(frozen=True)

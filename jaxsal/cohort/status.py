@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.lock import Owner
+from jaxsal.store.lock import Owner
 
 
 @dataclass(frozen=True)

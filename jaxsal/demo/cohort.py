@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxsal.cores import available_cores
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.errors import InputError
-from jaxsal.files import whole_file
+from jaxsal.store.files import whole_file
 from jaxsal.types import Triple
 
 TABLE = "scans.tsv"

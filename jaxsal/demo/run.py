@@ -9,12 +9,12 @@ from pathlib import Path
 from jaxsal.checkpoints import load_model
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.errors import InputError
-from jaxsal.saliency.progress import OnProgress
+from jaxsal.progress import OnProgress
 from jaxsal.scan import Scan, explain
 from jaxsal.scan.following import OnNote
-from jaxsal.scan.output_folder import holds_results
 from jaxsal.scan.predict import OnStage
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.store.output_folder import holds_results
 
 SEED, LESIONS = 2, 8  # of a head that the network was not trained on
 WINDOW = 48  # voxels: of the windows that the network was trained on

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxsal.bootstrap import Estimate, mean_over_scans, rate_over_scans
 from jaxsal.errors import InputError
 from jaxsal.evaluation.scans import Evaluation, Scores
+from jaxsal.intervals import Estimate, mean_over_scans, rate_over_scans
 from jaxsal.metrics import LESION_RATES, LesionCounts
 
 _MOST_THRESHOLDS = 1000

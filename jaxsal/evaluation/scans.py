@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.one_by_one import one_by_one
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import LoadedScan
 from jaxsal.metrics import LesionCounts, dice, normalised_dice
 from jaxsal.model import Model
 from jaxsal.scan.defaults import completed
-from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction, lesions_at, notes_of, predict_voxels
 from jaxsal.settings import PredictSettings
 

@@ -16,8 +16,8 @@ from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import AggregationSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, median_interval, rank_correlation
 from jaxsal.experiments.study import Study
-from jaxsal.scan.results import Row
 from jaxsal.settings import Aggregate, SmoothGradSettings
+from jaxsal.tables import Row
 
 AGGREGATES = ("max", "mean")
 _COLUMNS = {

@@ -22,10 +22,10 @@ from jaxsal.experiments.drawing import (
     side_by_side,
     style,
 )
-from jaxsal.report.scene import make_scene
-from jaxsal.report.wording import counted, number
+from jaxsal.figures.scene import make_scene
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.results import Row
+from jaxsal.tables import Row
+from jaxsal.wording import counted, number
 
 _TITLES = {"mean": "mean (Eq. 2)", "max": "signed maximum (Eq. 3)"}
 _AXIAL = 2

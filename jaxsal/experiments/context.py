@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.experiments.choice import FOUND, another_range, none_of_volume, of_volume
 from jaxsal.experiments.context_curve import PLATEAU, Curve, curve_of
 from jaxsal.experiments.context_figure import context_figure
@@ -16,10 +15,11 @@ from jaxsal.experiments.settings import ContextSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.surroundings import ContextScores, context_scores
+from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
-from jaxsal.report.wording import counted
 from jaxsal.scan.predict import Prediction, as_run, make_field
-from jaxsal.scan.results import Row
+from jaxsal.tables import Row
+from jaxsal.wording import counted
 
 COLUMNS = {
     "scan": "what the scan is called",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxsal.scan.results import Row
+from jaxsal.tables import Row
 
 PLATEAU = 0.05
 """Share of the mean score's whole range, within which of its last value it is on the plateau."""

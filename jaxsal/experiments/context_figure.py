@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxsal.experiments.context_curve import Curve
 from jaxsal.experiments.drawing import colour_of, legend, new_figure, style
-from jaxsal.report.distributions import INK
-from jaxsal.report.wording import counted
-from jaxsal.scan.results import Row
+from jaxsal.figures.distributions import INK
+from jaxsal.tables import Row
+from jaxsal.wording import counted
 
 _MEAN, _ONE, _MARK = colour_of("TP"), "#8a94a3", colour_of("class")
 _ACROSS = "shown around the lesion, mm"

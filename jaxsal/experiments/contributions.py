@@ -13,8 +13,8 @@ from jaxsal.experiments.settings import ContributionsSettings
 from jaxsal.experiments.statistics import median_interval
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.tally import SHELLS, SIGNS, Signed, Tally
-from jaxsal.report.distributions import kinds_in_order
-from jaxsal.scan.results import Row
+from jaxsal.figures.distributions import kinds_in_order
+from jaxsal.tables import Row
 
 COLUMNS = {
     "kind": "of the lesions: TP, FP or FN against the reference; predicted; given",

@@ -18,7 +18,7 @@ from jaxsal.experiments.drawing import (
     style,
 )
 from jaxsal.experiments.tally import SHELLS, SIGNS, Tally
-from jaxsal.report.wording import counted, number
+from jaxsal.wording import counted, number
 
 _COLOURS = dict(zip(SIGNS, (POSITIVE, NEGATIVE), strict=True))
 _BARS = 100  # in a distribution, from nothing to the largest magnitude

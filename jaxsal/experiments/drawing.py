@@ -13,8 +13,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from jaxsal.report.distributions import COLOURS, INK, LINE, OTHER
-from jaxsal.report.drawing import (
+from jaxsal.figures.distributions import COLOURS, INK, LINE, OTHER
+from jaxsal.figures.drawing import (
     COLD,
     HOT,
     Colours,
@@ -26,7 +26,7 @@ from jaxsal.report.drawing import (
     grey_window,
     show,
 )
-from jaxsal.report.scene import Scene
+from jaxsal.figures.scene import Scene
 
 POSITIVE, NEGATIVE = HOT[0], COLD[0]  # as maps are drawn
 CHANNELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f")

@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxsal.experiments.drawing import add_footnote
-from jaxsal.files import whole_file, write_json
-from jaxsal.scan.results import Row, write_table
+from jaxsal.store.files import whole_file, write_json
+from jaxsal.tables import Row, write_table
 
 DPI = 150
 

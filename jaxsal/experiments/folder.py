@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jaxsal import __version__
-from jaxsal.cohort.storage.lock import Shard, locked
 from jaxsal.errors import InputError
 from jaxsal.experiments.settings import SETTINGS
-from jaxsal.files import write_json
+from jaxsal.store.files import write_json
+from jaxsal.store.lock import Shard, locked
 
 _OWN = {"runs", "scans"} | {f"{name}.{end}" for name in SETTINGS for end in ("tsv", "png", "json")}
 

@@ -9,21 +9,21 @@ from itertools import combinations, product
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
 from jaxsal.experiments.drawing import UNITS, new_figure, style
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.heads import head
+from jaxsal.experiments.head_outline import head
 from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.settings import GroupsSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, difference, holm, median_interval
 from jaxsal.experiments.study import Derived, Study
-from jaxsal.report.distributions import draw_distribution
-from jaxsal.report.wording import counted
-from jaxsal.scan.results import Row
+from jaxsal.figures.distributions import draw_distribution
+from jaxsal.inputs.entries import Entry
+from jaxsal.tables import Row
 from jaxsal.volumes import read_mask
+from jaxsal.wording import counted
 
 GROUPS = ("TN", "FN", "FP", "TP")
 EXTREMES = ("max", "min")

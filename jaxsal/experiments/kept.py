@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.storage.records import Stamp, are_same, stamps
-from jaxsal.files import write_json
-from jaxsal.scan.loading import OTHER_ROLES, Scan
-from jaxsal.scan.results import Row
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import OTHER_ROLES, Scan
+from jaxsal.store.files import write_json
+from jaxsal.tables import Row
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from jaxsal.experiments.settings import LevelsSettings
 from jaxsal.experiments.statistics import median_interval
 from jaxsal.experiments.study import Derived, Study
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.results import Row
+from jaxsal.tables import Row
 
 CLASS = 1  # the label of all segmented voxels
 NEAR = 10.0  # mm

@@ -21,9 +21,9 @@ from jaxsal.experiments.drawing import (
     side_by_side,
     style,
 )
-from jaxsal.report.scene import Scene, bounds, make_scene
+from jaxsal.figures.scene import Scene, bounds, make_scene
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.results import Row
+from jaxsal.tables import Row
 
 LEVELS = ("instance", "class")
 _COLOURS = dict(zip(LEVELS, CHANNELS, strict=False))

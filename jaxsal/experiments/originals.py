@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
-from jaxsal.experiments.heads import head
+from jaxsal.experiments.head_outline import head
 from jaxsal.experiments.regions import LESION_MARGIN, distance_mm, white_matter
 from jaxsal.grid import Grid
-from jaxsal.images import read_brain
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.images import read_brain
 from jaxsal.scan.predict import Prediction
 from jaxsal.volumes import read_mask, read_volume
 

@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.experiments.choice import FOUND, clearest, none_of_volume, of_volume
 from jaxsal.experiments.kept import entry_of
 from jaxsal.experiments.originals import Original, mask_path
 from jaxsal.experiments.settings import SanitySettings, SyntheticSettings
 from jaxsal.experiments.study import Study
+from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import Row
+from jaxsal.tables import Row
 
 Settings = SanitySettings | SyntheticSettings
 

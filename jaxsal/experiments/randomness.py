@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from jaxsal.cohort.entries import Entry
+from jaxsal.inputs.entries import Entry
 
 
 def generator_of(entry: Entry, seed: int, *more: int) -> np.random.Generator:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from jaxsal.channel_names import is_named_after
 from jaxsal.errors import InputError
-from jaxsal.experiments.heads import otsu
+from jaxsal.experiments.head_outline import otsu
 from jaxsal.grid import Grid
+from jaxsal.inputs.channel_names import is_named_after
 from jaxsal.types import Box
 
 TRUE_NEGATIVE_VOLUME = 93.0
@@ -79,7 +79,7 @@ def white_matter(
     Args:
         image: (X, Y, Z, C), each channel in any linear units.
         channels: C names, of which one tells FLAIR and one T1.
-        inside: (X, Y, Z) bool, from `jaxsal.experiments.heads.head`.
+        inside: (X, Y, Z) bool, from `jaxsal.experiments.head_outline.head`.
         lesions: (X, Y, Z), not zero inside; predicted ones as well as the reference.
         grid: of all.
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.errors import InputError
-from jaxsal.identity import flat
+from jaxsal.inputs.entries import Entry
+from jaxsal.store.identity import flat
 
 _ANY = ("settings.output", "settings.portion")  # what is kept, and what is recorded together
 _SHOWN = 5  # differences, or scans, that a message names

@@ -8,7 +8,6 @@ from itertools import product
 
 import numpy as np
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.results import ScanResults
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.kept import told
@@ -21,11 +20,12 @@ from jaxsal.experiments.settings import SanitySettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.experiments.study import Derived, Study
 from jaxsal.grid import Grid
+from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import Row
 from jaxsal.scan.statistics import box_of
+from jaxsal.tables import Row
 
 GROUPS = {
     "white": "healthy white matter",

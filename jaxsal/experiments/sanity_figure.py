@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxsal.cohort.results import ScanResults
-from jaxsal.report.panels import PanelRow, panel_figure
-from jaxsal.report.wording import number
+from jaxsal.figures.panels import PanelRow, panel_figure
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.results import Row
+from jaxsal.tables import Row
+from jaxsal.wording import number
 
 
 def sanity_figure(

@@ -18,12 +18,10 @@ from typing import Any
 import numpy as np
 
 from jaxsal import __version__
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.one_by_one import one_by_one
 from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
-from jaxsal.cohort.sources.labels import distinct
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
 from jaxsal.experiments.folder import opened
@@ -31,14 +29,16 @@ from jaxsal.experiments.kept import KeptRows, Made
 from jaxsal.experiments.monitor import Monitor, Silence
 from jaxsal.experiments.reused import ReusedMaps
 from jaxsal.grid import Grid
-from jaxsal.identity import OtherResultsError
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.labels import distinct
+from jaxsal.inputs.scan import LoadedScan, Scan
 from jaxsal.model import Model
 from jaxsal.scan.defaults import completed
-from jaxsal.scan.loading import LoadedScan, Scan
 from jaxsal.scan.predict import Prediction, find_lesions, notes_of
 from jaxsal.scan.provenance import model_facts
-from jaxsal.scan.results import Row
 from jaxsal.settings import EXACT, CohortSettings, PredictSettings, SmoothGradSettings
+from jaxsal.store.identity import OtherResultsError
+from jaxsal.tables import Row
 from jaxsal.volumes import write_volume
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.kept import told
 from jaxsal.experiments.originals import Original
@@ -19,10 +18,11 @@ from jaxsal.experiments.regions import distance_mm
 from jaxsal.experiments.settings import SyntheticSettings
 from jaxsal.experiments.study import Derived, Study
 from jaxsal.experiments.transplant import Graft, grafted, placed, places
+from jaxsal.figures.panels import PanelRow, panel_figure
+from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
-from jaxsal.report.panels import PanelRow, panel_figure
 from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import Row
+from jaxsal.tables import Row
 
 OUTSIDE = 5.0
 """Distance in mm that what is copied out of the head keeps from it, at least."""

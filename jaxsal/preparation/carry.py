@@ -11,9 +11,9 @@ from scipy import ndimage
 from jaxsal.errors import InputError
 from jaxsal.preparation.resample import resample_labels
 from jaxsal.preparation.settings import PreparationSettings
-from jaxsal.report.wording import counted
 from jaxsal.same_grid import difference
 from jaxsal.volumes import Volume, read_grid, read_labels, read_mask
+from jaxsal.wording import counted
 
 _TOUCHING = ndimage.generate_binary_structure(3, 2)  # by a face or an edge, as lesions' voxels
 

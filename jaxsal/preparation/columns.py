@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from jaxsal.cohort.entries import ENTITIES
+from jaxsal.inputs.entries import ENTITIES
 from jaxsal.preparation.settings import PreparationSettings
 
 _ALWAYS = {

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from jaxsal.cohort.sources.bids import usual_suffix
 from jaxsal.cohort.storage.names import camel_case, ending_of, name_of
+from jaxsal.inputs.bids import usual_suffix
 
 _MASKS = MappingProxyType(
     {
@@ -30,7 +30,7 @@ class PreparedNames:
     """Names of a prepared scan's files, relative to the folder of all.
 
     Attributes:
-        stem: what they all begin with; see `jaxsal.cohort.entries.Entry.stem`.
+        stem: what they all begin with; see `jaxsal.inputs.entries.Entry.stem`.
         suffixes: BIDS's by channel; see `suffixes_of`.
     """
 

@@ -16,10 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from nibabel.orientations import apply_orientation, io_orientation
 
+from jaxsal.figures.drawing import FAINT, HOT, INK, PAPER
+from jaxsal.figures.lesion import PLANES
+from jaxsal.figures.scene import cut
 from jaxsal.grid import Grid
-from jaxsal.report.drawing import FAINT, HOT, INK, PAPER
-from jaxsal.report.figures import PLANES
-from jaxsal.report.scene import cut
 
 TILE = 22.0
 """Edge length of a tile in mm."""

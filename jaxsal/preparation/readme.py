@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jaxsal.cohort.sources.bids import usual_suffix
-from jaxsal.cohort.storage.dataset import Dataset
+from jaxsal.inputs.bids import usual_suffix
 from jaxsal.preparation.names import suffixes_of
+from jaxsal.store.dataset import Dataset
 
 _README = """\
 # Scans prepared for segmentation

@@ -1,7 +1,7 @@
 """A cohort prepared, unattended: what is done stays done, and a bad scan does not stop the others.
 
 The folder of results has BIDS's names, and a table of the scans that are done, which is a manifest
-of the prepared cohort; see `jaxsal.cohort.sources.manifest`.
+of the prepared cohort; see `jaxsal.inputs.manifest`.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jaxsal.cohort.entries import ENTITIES, Entry
-from jaxsal.cohort.storage.dataset import LAYOUT, describe, require_layout
-from jaxsal.cohort.storage.lock import Shard, locked
 from jaxsal.cohort.storage.records import ScanRecord, are_same
-from jaxsal.cohort.workers import in_processes
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
-from jaxsal.files import write_json
-from jaxsal.inside import remove_inside
+from jaxsal.inputs.entries import ENTITIES, Entry
+from jaxsal.inputs.scan import OTHER_ROLES
 from jaxsal.preparation.columns import FAILED, described
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of
 from jaxsal.preparation.readme import prepared
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
 from jaxsal.preparation.settings import PreparationSettings
-from jaxsal.scan.loading import OTHER_ROLES
-from jaxsal.scan.results import write_table
+from jaxsal.processes import in_processes
+from jaxsal.store.dataset import LAYOUT, describe, require_layout
+from jaxsal.store.files import write_json
+from jaxsal.store.inside import remove_inside
+from jaxsal.store.lock import Shard, locked
+from jaxsal.tables import write_table
 
 TABLE = "cohort.tsv"
 _EARLIER = ("scans.tsv", "scans.json")  # of the versions that noted no layout

@@ -19,8 +19,7 @@ import numpy as np
 
 from jaxsal.cohort.storage.records import Inputs, ScanRecord, Stamp
 from jaxsal.errors import InputError, OutputError
-from jaxsal.files import file_checksum, whole_file, write_json
-from jaxsal.inside import require_inside
+from jaxsal.figures.lesion import save_figure
 from jaxsal.preparation.bias import ITERATIONS, WORKING_VOXEL, bias_field
 from jaxsal.preparation.carry import carry_mask, require_grid
 from jaxsal.preparation.libraries import versions
@@ -31,8 +30,9 @@ from jaxsal.preparation.resample import transform_file
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.preparation.skull import is_skull_stripped
 from jaxsal.preparation.spatial import corner_displacement
-from jaxsal.report.figures import save_figure
 from jaxsal.same_grid import require_same_grid
+from jaxsal.store.files import file_checksum, whole_file, write_json
+from jaxsal.store.inside import require_inside
 from jaxsal.volumes import read_volume, write_volume
 
 _BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # the last is how ITK fails

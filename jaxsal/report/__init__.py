@@ -1,1 +1,1 @@
-"""Pictures of saliency maps and the page that shows them."""
+"""HTML pages over the results of a scan or a cohort."""

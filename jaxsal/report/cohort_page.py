@@ -14,13 +14,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from jaxsal.files import whole_file
-from jaxsal.report.approximated import banner
-from jaxsal.report.distributions import distribution_svg, kinds_in_order
-from jaxsal.report.figures import Scale
+from jaxsal.figures.approximated import banner
+from jaxsal.figures.distributions import distribution_svg, kinds_in_order
 from jaxsal.report.glossary import glossary
-from jaxsal.report.page import Column, Value, heading_groups
+from jaxsal.report.page import heading_groups
 from jaxsal.report.template import fill
+from jaxsal.store.files import whole_file
+from jaxsal.tables import Column, Value
+from jaxsal.types import Scale
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -9,32 +9,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from jaxsal.files import whole_file
-from jaxsal.report.approximated import banner, caption
+from jaxsal.figures.approximated import banner, caption
 from jaxsal.report.glossary import glossary
 from jaxsal.report.template import fill
-from jaxsal.report.wording import number
-
-Value = str | int | float | None
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of the table.
-
-    Attributes:
-        key: where a row keeps the value.
-        heading: short name above the column.
-        description: what it is, with units; shown when the pointer rests on the heading.
-        digits: decimals of its numbers; None for three significant digits.
-        group: heading shared with neighbouring columns, e.g. a channel's name.
-    """
-
-    key: str
-    heading: str
-    description: str
-    digits: int | None = None
-    group: str = ""
+from jaxsal.store.files import whole_file
+from jaxsal.tables import Column, Value
+from jaxsal.wording import number
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from jaxsal.report.wording import fact, number
+from jaxsal.wording import fact, number
 
 
 def fill(name: str, **values: object) -> str:

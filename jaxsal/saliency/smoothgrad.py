@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from jaxsal.display import Follower
 from jaxsal.field import LogitField
+from jaxsal.progress import Shown, Tracker
 from jaxsal.saliency.accumulation import LesionMap
 from jaxsal.saliency.domains import (
     Domain,
@@ -25,7 +26,6 @@ from jaxsal.saliency.items import items_of, voxel_groups
 from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
 from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.noise import noisy_images
-from jaxsal.saliency.progress import Shown, Tracker
 from jaxsal.settings import Aggregate, DomainRule, NoiseScale, SmoothGradSettings
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxsal.compilation import compiling_seconds
-from jaxsal.report.wording import counted, duration
-from jaxsal.saliency.progress import Progress
-from jaxsal.scan.results import Row
+from jaxsal.progress import Progress
 from jaxsal.settings import ExplainSettings, SmoothGradSettings
+from jaxsal.tables import Row
+from jaxsal.wording import counted, duration
 
 _FEWEST = 3  # batches, before a pace is believed
 _ELSEWHERE = 0.2  # of the time, by which gradients of other lesions may take longer or shorter

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.devices import default_devices
+from jaxsal.figures.approximated import is_approximated
+from jaxsal.figures.lesion import save_figure
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
-from jaxsal.report.approximated import is_approximated
-from jaxsal.report.figures import save_figure
+from jaxsal.progress import OnProgress
 from jaxsal.report.page import write_page
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.memory import default_budget
-from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan.defaults import completed
 from jaxsal.scan.explanations import in_effect
 from jaxsal.scan.following import Following, OnNote, amount_of, compute_portions, kept_rows
-from jaxsal.scan.loading import Scan
 from jaxsal.scan.methods import Appearance, appearance
 from jaxsal.scan.outcome import Outcome, outcomes
-from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.pictures import lesion_picture
 from jaxsal.scan.portions import Portions, find_portions
 from jaxsal.scan.predict import OnStage, Prediction, write_prediction
@@ -29,15 +28,15 @@ from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.results import (
     APPROXIMATED,
     INSTANCE_COLUMNS,
-    Row,
     for_reading,
     instance_columns,
     parts_of,
     write_maps,
-    write_table,
 )
 from jaxsal.scan.unfinished import Unfinished, identity_of
 from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.store.output_folder import OutputFolder
+from jaxsal.tables import Row, write_table
 
 
 def explain(

@@ -10,12 +10,13 @@ import numpy as np
 from jaxsal.errors import InputError
 from jaxsal.lesions import Instance, select
 from jaxsal.model import Model
+from jaxsal.progress import OnProgress
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan.methods import compute_maps
 from jaxsal.scan.predict import Prediction, as_run, make_field
-from jaxsal.scan.results import Row, class_row, instance_row
+from jaxsal.scan.results import class_row, instance_row
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.tables import Row
 from jaxsal.types import Box
 
 

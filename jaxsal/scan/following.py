@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from jaxsal.progress import InParts, OnProgress, Progress
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.progress import InParts, OnProgress, Progress
 from jaxsal.scan.amount import Amount, Duration, Pace
 from jaxsal.scan.methods import Appearance
 from jaxsal.scan.outcome import Outcomes
 from jaxsal.scan.pictures import picture_seconds
 from jaxsal.scan.portions import Portions
-from jaxsal.scan.results import Row
 from jaxsal.scan.unfinished import Unfinished
+from jaxsal.tables import Row
 
 OnNote = Callable[[str], None]  # is called with a sentence
 

@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
+from jaxsal.progress import OnProgress
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan.amount import Amount, Duration
 from jaxsal.scan.defaults import completed
 from jaxsal.scan.explanations import in_effect
 from jaxsal.scan.following import Following, Known, amount_of, compute_portions, kept_rows
-from jaxsal.scan.loading import Scan
 from jaxsal.scan.methods import appearance
 from jaxsal.scan.outcome import outcomes
-from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.portions import find_portions
 from jaxsal.scan.predict import OnStage
 from jaxsal.scan.provenance import RunRecord
 from jaxsal.scan.unfinished import Unfinished, identity_of
 from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.store.output_folder import OutputFolder
 
 
 def forecast(

@@ -10,15 +10,15 @@ import numpy as np
 
 from jaxsal.field import LogitField
 from jaxsal.model import Model
-from jaxsal.report.figures import Scale
-from jaxsal.report.page import Column
+from jaxsal.progress import OnProgress
 from jaxsal.saliency.gradcam.gradcam import heat_maps
 from jaxsal.saliency.gradcam.maps import HeatMaps
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.progress import OnProgress
 from jaxsal.saliency.smoothgrad import smoothgrad_stream
 from jaxsal.scan.statistics import POSITIVE, SIGNED, map_statistics
 from jaxsal.settings import ExplainSettings, SmoothGradSettings
+from jaxsal.tables import Column
+from jaxsal.types import Scale
 
 _NAMES = {"gradcam++": "Grad-CAM++", "gradcam": "Grad-CAM"}
 

@@ -9,8 +9,8 @@ from typing import Any
 from jaxsal.scan.explanations import Explained
 from jaxsal.scan.methods import Appearance
 from jaxsal.scan.portions import Portions
-from jaxsal.scan.results import Row
 from jaxsal.settings import ExplainSettings, SmoothGradSettings
+from jaxsal.tables import Row
 
 
 @dataclass(frozen=True)

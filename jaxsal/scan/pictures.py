@@ -8,12 +8,12 @@ import time
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxsal.report.approximated import caption
-from jaxsal.report.figures import lesion_figure, write_figure
+from jaxsal.figures.approximated import caption
+from jaxsal.figures.lesion import lesion_figure, write_figure
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.methods import Appearance
 from jaxsal.scan.portions import Portions
-from jaxsal.scan.results import Row
+from jaxsal.tables import Row
 
 
 def lesion_picture(

@@ -11,12 +11,12 @@ from functools import cached_property
 
 from jaxsal.errors import InputError
 from jaxsal.field import LogitField
+from jaxsal.inputs.scan import Scan, load_scan, warn_of
 from jaxsal.model import Model
+from jaxsal.progress import OnProgress
 from jaxsal.saliency.counting import gradients_of
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.progress import OnProgress
 from jaxsal.scan.explanations import Explanations, maps_of, to_explain
-from jaxsal.scan.loading import Scan, load_scan, warn_of
 from jaxsal.scan.predict import (
     OnStage,
     Prediction,

@@ -12,17 +12,18 @@ import numpy as np
 
 from jaxsal.chance import doubtful_reference
 from jaxsal.field import LogitField, sliding_window, whole_volume
+from jaxsal.inputs.scan import LoadedScan, Scan, load_scan, warn_of
 from jaxsal.lesions import Instance, given, label_lesions, lesion_probability
 from jaxsal.metrics import LesionCounts
 from jaxsal.model import Model
 from jaxsal.scan.defaults import completed
-from jaxsal.scan.loading import LoadedScan, Scan, load_scan, warn_of
-from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.provenance import RunRecord
-from jaxsal.scan.results import INSTANCE_COLUMNS, Row, instance_row, write_table
+from jaxsal.scan.results import INSTANCE_COLUMNS, instance_row
 from jaxsal.scan.unfinished import Unfinished
 from jaxsal.segmentation import most_probable, nothing_segmented
 from jaxsal.settings import PredictSettings
+from jaxsal.store.output_folder import OutputFolder
+from jaxsal.tables import Row, write_table
 from jaxsal.volumes import write_volume
 
 OnStage = Callable[[str], None]  # is told what is being done

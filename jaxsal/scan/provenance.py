@@ -16,10 +16,10 @@ import jax
 import numpy as np
 
 from jaxsal import __version__
-from jaxsal.background import Background
 from jaxsal.devices import current_device
-from jaxsal.files import file_checksum
+from jaxsal.inputs.background import Background
 from jaxsal.model import Model
+from jaxsal.store.files import file_checksum
 
 _LIBRARIES = ("jaxlib", "flax", "numpy", "scipy", "nibabel", "orbax-checkpoint")
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from jaxsal.files import whole_file
 from jaxsal.grid import Grid
 from jaxsal.lesions import Instance
-from jaxsal.report.page import Column
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop
+from jaxsal.tables import Column, Row
 from jaxsal.volumes import write_volume
-
-Row = dict[str, Any]
 
 # Columns of the table: key, unit or meaning, decimals.
 INSTANCE_COLUMNS = {
@@ -115,23 +109,3 @@ def write_maps(paths: Sequence[Path], grid: Grid, crop: Crop, *, full_grid: bool
         grid = grid.crop(crop.origin, (x, y, z))
     for channel, path in enumerate(paths):
         write_volume(path, np.ascontiguousarray(values[..., channel]), grid)
-
-
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Writes a table as tab-separated values, a header line even if there are no rows.
-
-    What a row holds besides the columns is left out; what it lacks stays empty.
-    """
-    with whole_file(path) as file:
-        text = io.TextIOWrapper(file, "utf-8", newline="")
-        table = csv.DictWriter(
-            text, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore"
-        )
-        table.writeheader()
-        for row in rows:
-            table.writerow({k: _shown(v) for k, v in row.items()})
-        text.detach()  # which flushes; the file is not closed here
-
-
-def _shown(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value

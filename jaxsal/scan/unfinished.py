@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.files import file_checksum, write_json
-from jaxsal.identity import require_same
-from jaxsal.inside import require_no_links
-from jaxsal.scan.output_folder import OutputFolder
 from jaxsal.scan.provenance import RunRecord
-from jaxsal.scan.results import Row
 from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.store.files import file_checksum, write_json
+from jaxsal.store.identity import require_same
+from jaxsal.store.inside import require_no_links
+from jaxsal.store.output_folder import OutputFolder
+from jaxsal.tables import Row
 
 _FOLDER, _RECORD = ".jaxsal-unfinished", "record.json"
 _HOLDS = "finished lesions of an interrupted run of other settings or files"

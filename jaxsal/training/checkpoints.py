@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxsal.checkpoints import quiet_orbax
 from jaxsal.errors import InputError, OutputError
-from jaxsal.files import write_json
+from jaxsal.store.files import write_json
 from jaxsal.training.step import TrainingState
 
 _LATER = "progress.json"

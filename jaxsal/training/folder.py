@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.checkpoints import save_model
-from jaxsal.cohort.storage.lock import Owner, Shard, locked
 from jaxsal.errors import InputError
-from jaxsal.files import write_json
-from jaxsal.identity import require_same
 from jaxsal.model import Model
+from jaxsal.store.files import write_json
+from jaxsal.store.identity import require_same
+from jaxsal.store.lock import Owner, Shard, locked
 
 _RUN, _COMMAND = "run.json", "train"
 _FILES = "files"  # what those of each scan hold

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.files import whole_file
+from jaxsal.store.files import whole_file
 
 _BEFORE = ("step", "loss")
 _AFTER = (

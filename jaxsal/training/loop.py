@@ -13,8 +13,8 @@ import jax
 import numpy as np
 import optax
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.errors import OutputError
+from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
 from jaxsal.training.checkpoints import Checkpoints, Progress, models_source
 from jaxsal.training.config import TrainingConfig

@@ -13,15 +13,14 @@ from typing import Any
 import jax
 
 from jaxsal.cohort.checking.mixture import warn_if_mixed
-from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.sources.read import read_cohort, tells_subjects
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError, OutputError
-from jaxsal.identity import digest
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.read import read_cohort, tells_subjects
 from jaxsal.model import Model
 from jaxsal.nets.training import TrainingFunction
-from jaxsal.report.wording import counted
 from jaxsal.scan.provenance import model_facts, software
+from jaxsal.store.identity import digest
 from jaxsal.training.augmentation import augment
 from jaxsal.training.checkpoints import Checkpoints, Progress
 from jaxsal.training.config import TrainingConfig
@@ -35,6 +34,7 @@ from jaxsal.training.scans import open_scans
 from jaxsal.training.splits import split
 from jaxsal.training.start import starting_model
 from jaxsal.training.step import Placement, initial_state, make_update
+from jaxsal.wording import counted
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
 
 
 def split(

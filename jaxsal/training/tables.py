@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union
 
 from jaxsal.errors import InputError
-from jaxsal.files import require_content
+from jaxsal.store.files import require_content
 
 Settings = TypeVar("Settings")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
 from jaxsal.evaluation.cohort import best_threshold, thresholds_between, tuning_curve
 from jaxsal.evaluation.scans import Evaluation, evaluate
+from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
 from jaxsal.settings import PredictSettings
 from jaxsal.training.config import TrainingConfig

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import SHAPE, TinyScan, contents, oblique_affine, save
+from helpers.tiny import SHAPE, TinyScan, contents, oblique_affine, save
 
 from jaxsal.cli.main import main
 

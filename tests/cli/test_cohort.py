@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from tiny import ROI, TinyScan, save
+from helpers.tiny import ROI, TinyScan, save
 
 import jaxsal.cohort.planning.cost
 from jaxsal.cli.main import main

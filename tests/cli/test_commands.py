@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
 from monai.networks.nets import UNet
-from tiny import MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
 
 import jaxsal
 from jaxsal.cli.main import main
@@ -340,7 +340,7 @@ def test_termination_is_an_interruption_and_leaves_nothing(
         assert list(tmp_path.glob(".jaxsal-*"))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(sys.modules["jaxsal.scan.loading"], "read_images", terminate)
+    monkeypatch.setattr(sys.modules["jaxsal.inputs.scan"], "read_images", terminate)
     before = signal.getsignal(signal.SIGTERM)
     command = ["predict", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
     assert main(command) == 143

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import ROI, TinyScan, load, random_model, read_table, save
 from scipy import ndimage
-from tiny import ROI, TinyScan, load, random_model, read_table, save
 
 import jaxsal
 from jaxsal.checkpoints import save_model

@@ -10,16 +10,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.tiny import MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
 from monai.metrics import DiceMetric
-from tiny import MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
 from torch import from_numpy
 
-from jaxsal.bootstrap import Estimate
 from jaxsal.checkpoints import load_model, store_threshold
 from jaxsal.cli.evaluation_tables import show_cohort
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
 from jaxsal.evaluation.cohort import best_threshold, thresholds_between
+from jaxsal.intervals import Estimate
 
 OPTIONS = ["--roi", str(ROI[0])]
 

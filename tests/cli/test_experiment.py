@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 import pytest
-from tiny import TinyScan
+from helpers.tiny import TinyScan
 
 import jaxsal.experiments.study as module
 from jaxsal.cli.experiment import _facts, add_parser
@@ -15,8 +15,8 @@ from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import SETTINGS, ContextSettings, SanitySettings, Settings
 from jaxsal.experiments.study import Study
 from jaxsal.model import Model
-from jaxsal.scan.results import Row
 from jaxsal.settings import SmoothGradSettings
+from jaxsal.tables import Row
 
 SALIENCY = ("samples", "seed", "noise", "voxels_per_lesion", "memory", "field")
 USES_NO_MAPS_OF_THE_COHORT = {"sanity", "synthetic", "context"}

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from jaxsal.cli.progress import ProgressBar
-from jaxsal.saliency.progress import Progress
+from jaxsal.progress import Progress
 
 
 def show(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cohorts import make_cohort, results, run
+from helpers.cohorts import make_cohort, results, run
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.devices import computing_on
+from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
 
 

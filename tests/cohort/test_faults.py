@@ -22,22 +22,22 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from cohorts import OPTIONS, SETTINGS, begin, make_cohort, results, run, write_manifest
 from filelock import FileLock, Timeout
-from tiny import contents, read_table, save
+from helpers.cohorts import OPTIONS, SETTINGS, begin, make_cohort, results, run, write_manifest
+from helpers.tiny import contents, read_table, save
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.lock import Shard
 from jaxsal.cohort.storage.names import TABLES
 from jaxsal.cohort.storage.records import Stamp
 from jaxsal.errors import InputError, OutputError
+from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
-from jaxsal.saliency.progress import Progress
+from jaxsal.progress import Progress
 from jaxsal.scan import Scan
+from jaxsal.store.lock import Shard
 
-HERE = Path(__file__).parent
+KILLED_RUN = str(Path(__file__).parents[1] / "helpers" / "killed_run.py")
 
 
 @pytest.fixture
@@ -77,7 +77,14 @@ def test_a_run_killed_at_ten_random_points_comes_to_the_same_results(
     done = 0
     for point in [*points, 0]:
         ended = subprocess.run(
-            [sys.executable, str(HERE / "killed_run.py"), str(point), *command, "--out", str(out)],
+            [
+                sys.executable,
+                KILLED_RUN,
+                str(point),
+                *command,
+                "--out",
+                str(out),
+            ],
             env=environment,
             capture_output=True,
             text=True,
@@ -97,7 +104,13 @@ def test_a_run_killed_at_ten_random_points_comes_to_the_same_results(
 def test_a_killed_run_leaves_no_map_that_looks_finished(
     command: list[str], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    arguments = [sys.executable, str(HERE / "killed_run.py"), "100", *command, "--out"]
+    arguments = [
+        sys.executable,
+        KILLED_RUN,
+        "100",
+        *command,
+        "--out",
+    ]
     subprocess.run([*arguments, str(tmp_path / "out")], env=environment, check=False)
     folder = CohortFolder(tmp_path / "out")
     assert folder.unfinished()

@@ -14,23 +14,23 @@ import jax
 import nibabel as nib
 import numpy as np
 import pytest
-from cohorts import PREDICTION, SETTINGS, begin, results, run
-from official_validator import bids_issues
+from helpers.cohorts import PREDICTION, SETTINGS, begin, results, run
+from helpers.official_validator import bids_issues
+from helpers.tiny import as_dense, assert_same_map, load, read_table
 from pyarrow import parquet
-from tiny import as_dense, assert_same_map, load, read_table
 
 from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.status import cohort_status
-from jaxsal.cohort.storage.lock import Shard
 from jaxsal.devices import current_device
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
-from jaxsal.saliency.progress import Progress
+from jaxsal.progress import Progress
 from jaxsal.scan import Scan, explain
 from jaxsal.settings import CohortSettings, ExplainSettings, GradCamSettings, SmoothGradSettings
+from jaxsal.store.lock import Shard
 
 MAP = "sub-00/anat/sub-00_label-lesion0002_desc-t1SmoothgradMax_saliency"
 

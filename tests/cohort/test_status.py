@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.status import cohort_status
-from jaxsal.cohort.storage.dataset import LAYOUT
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.lock import Owner
 from jaxsal.cohort.storage.records import ScanRecord
-from jaxsal.files import write_json
+from jaxsal.inputs.entries import Entry
 from jaxsal.scan import Scan
+from jaxsal.store.dataset import LAYOUT
+from jaxsal.store.files import write_json
+from jaxsal.store.lock import Owner
 
 BEGAN = 1_000_000.0
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from helpers.gradcam_peer import activations_and_gradients, heat_map, module_path, on_image
+from helpers.peers import ROI, aggregated, autograd_rows, converted, monai_network
 from monai.networks.nets import UNet
-from peers import ROI, aggregated, autograd_rows, converted, monai_network
-from saliency.gradcam.peer import activations_and_gradients, heat_map, module_path, on_image
 
 import jaxsal
 from jaxsal.errors import InputError

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.network_cases.case import randomised
 from monai.networks.nets import BasicUNet, DynUNet, SwinUNETR, UNet
-from nets.cases.case import randomised
 
 from jaxsal.errors import InputError
 from jaxsal_converters.modules import model_from_module

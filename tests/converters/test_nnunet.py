@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from nets.cases.case import randomised
-from nnunet_folders import (
+from helpers.network_cases.case import randomised
+from helpers.nnunet_folders import (
     OLDER,
     PLAIN,
     RESIDUAL,
@@ -26,8 +26,8 @@ from nnunet_folders import (
     weights,
     write_results,
 )
-from nnunet_inference import sliding_window_logits
-from peers import aggregated, gradients
+from helpers.nnunet_inference import sliding_window_logits
+from helpers.peers import aggregated, gradients
 
 import jaxsal
 from jaxsal.checkpoints import load_model, save_model

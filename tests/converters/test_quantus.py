@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import quantus
 import torch
+from helpers.peers import converted, monai_network
 from monai.networks.nets import UNet
-from peers import converted, monai_network
 
 import jaxsal
 from jaxsal.errors import InputError

@@ -17,7 +17,7 @@ import torch
 from monai.data import MetaTensor
 
 from jaxsal.errors import InputError
-from jaxsal.files import file_checksum
+from jaxsal.store.files import file_checksum
 from jaxsal_converters.checkpoint_file import read_checkpoint
 from jaxsal_converters.state_dict import select_network
 from jaxsal_converters.weights import read_network

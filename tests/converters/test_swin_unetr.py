@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.network_cases.swin_unetr import MergingUntil14
 from monai.networks.nets import SwinUNETR
-from nets.cases.swin_unetr import MergingUntil14
 
 from jaxsal.errors import InputError
 from jaxsal_converters.monai import convert_checkpoint

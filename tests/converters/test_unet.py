@@ -14,8 +14,8 @@ from monai.networks.nets import UNet
 
 from jaxsal.checkpoints import load_model, save_model
 from jaxsal.errors import InputError
-from jaxsal.files import file_checksum
 from jaxsal.model import Model
+from jaxsal.store.files import file_checksum
 from jaxsal_converters.modules import model_from_module
 from jaxsal_converters.unet import convert, convert_unet, verify, verify_unet
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxsal.cohort.sources.read import read_cohort, tells_subjects
 from jaxsal.demo.cohort import write_cohort
 from jaxsal.demo.phantom import field_of_view, make_phantom
 from jaxsal.errors import InputError
+from jaxsal.inputs.read import read_cohort, tells_subjects
 from jaxsal.volumes import read_volume
 
 SHAPE, SPACING = field_of_view(4.0), 4.0

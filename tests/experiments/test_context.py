@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tiny import ROI, TinyScan, save
 from matplotlib.cbook import STEP_LOOKUP_MAP
-from tiny import ROI, TinyScan, save
 
 import jaxsal.experiments.context as module
-from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
 from jaxsal.experiments.context import COLUMNS, SUMMARY_COLUMNS, context, summary
 from jaxsal.experiments.context_curve import curve_of
 from jaxsal.experiments.context_figure import context_figure
 from jaxsal.experiments.settings import ContextSettings
 from jaxsal.experiments.study import Study
+from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
 from jaxsal.scan import Scan
 from jaxsal.settings import PredictSettings

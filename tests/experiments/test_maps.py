@@ -10,14 +10,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from cohorts import PREDICTION, make_cohort
+from helpers.cohorts import PREDICTION, make_cohort
+from helpers.tiny import CHANNELS, MISSED, ROI, SHAPE, load, oblique_affine, read_table, save
 from matplotlib.figure import Figure
 from scipy import ndimage, stats
-from tiny import CHANNELS, MISSED, ROI, SHAPE, load, oblique_affine, read_table, save
 
 from jaxsal.cli.experiment import _show
 from jaxsal.cli.main import main
-from jaxsal.cohort.entries import Entry
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.aggregation import _dependence
@@ -29,6 +28,7 @@ from jaxsal.experiments.settings import SETTINGS, ContributionsSettings, GroupsS
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.tally import Tally
 from jaxsal.grid import Grid
+from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
 from jaxsal.scan import Scan
 from jaxsal.settings import SmoothGradSettings

@@ -9,7 +9,7 @@ from scipy import ndimage
 from jaxsal.demo.anatomy import WHITE
 from jaxsal.demo.phantom import Phantom, make_phantom
 from jaxsal.errors import InputError
-from jaxsal.experiments.heads import head
+from jaxsal.experiments.head_outline import head
 from jaxsal.experiments.regions import (
     flair_and_t1,
     place_spheres,

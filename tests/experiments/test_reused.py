@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cohorts import PREDICTION, make_cohort
-from tiny import SHAPE, save
+from helpers.cohorts import PREDICTION, make_cohort
+from helpers.tiny import SHAPE, save
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.run import run_cohort
 from jaxsal.errors import InputError
 from jaxsal.experiments.study import Study
+from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
 from jaxsal.scan import Scan
 from jaxsal.settings import CohortSettings, SmoothGradSettings

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.tiny import ROI, TinyScan
 from scipy import ndimage, special
-from tiny import ROI, TinyScan
 
 import jaxsal.experiments.context_windows as windows
 import jaxsal.experiments.surroundings as module

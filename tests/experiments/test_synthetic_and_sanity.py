@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.tiny import ROI, load, save
 from scipy import ndimage, special
-from tiny import ROI, load, save
 
 import jaxsal.cohort.results as cohort_results
 import jaxsal.experiments.study as module
 from jaxsal.cli.tables import print_rows
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.results import CohortResults
 from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.sanity import middle_voxel, sanity
@@ -25,10 +24,11 @@ from jaxsal.experiments.study import Study
 from jaxsal.experiments.synthetic import SITUATIONS, synthetic
 from jaxsal.field import sliding_window
 from jaxsal.grid import Grid
-from jaxsal.images import read_image
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.images import read_image
+from jaxsal.inputs.scan import LoadedScan
 from jaxsal.model import Model
 from jaxsal.scan import Scan
-from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction, find_lesions
 from jaxsal.settings import PredictSettings, SmoothGradSettings
 

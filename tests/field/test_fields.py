@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from helpers.peers import NETWORKS, ROI, converted, monai_logits
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import sliding_window_inference
 from monai.inferers.utils import _get_scan_interval
-from peers import NETWORKS, ROI, converted, monai_logits
 
 from jaxsal import InputError, sliding_window, smoothgrad, whole_volume
 from jaxsal.field import pad_image

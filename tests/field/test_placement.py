@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from nnunet_inference import gaussian, sliding_window_logits
+from helpers.nnunet_inference import gaussian, sliding_window_logits
 
 from jaxsal import InputError, sliding_window
 from jaxsal.field.placement import axis_starts, gaussian_importance

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from nets.cases import CASES
-from nets.cases.case import Case, arrays_of, randomised
+from helpers.network_cases import CASES
+from helpers.network_cases.case import Case, arrays_of, randomised
 
 from jaxsal.checkpoints import load_model, save_model
 from jaxsal.model import Model

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 import pytest
 import torch
-from nets.cases import dynunet, swin_unetr, unet
-from nets.cases.case import Case, arrays_of, randomised
+from helpers.network_cases import dynunet, swin_unetr, unet
+from helpers.network_cases.case import Case, arrays_of, randomised
 
 from jaxsal.nets.registry import NetworkFunction, Parameters
 

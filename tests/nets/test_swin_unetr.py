@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
+from helpers.network_cases.swin_unetr import MergingUntil14
 from monai.networks.nets import swin_unetr as monai
-from nets.cases.swin_unetr import MergingUntil14
 
 from jaxsal.errors import InputError
 from jaxsal.model import Model

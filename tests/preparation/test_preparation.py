@@ -11,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from moved_heads import (
+from helpers.moved_heads import (
     LANDMARKS,
     T1_AFFINE,
     T1_SHAPE,
@@ -22,21 +22,21 @@ from moved_heads import (
     save,
     true_flair,
 )
+from helpers.official_validator import bids_issues
+from helpers.tiny import contents, load, read_table
 from nibabel.affines import apply_affine
-from official_validator import bids_issues
 from SimpleITK import ReadTransform
-from tiny import contents, load, read_table
 
 from jaxsal.cli.main import main
-from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
+from jaxsal.inputs.read import read_cohort
+from jaxsal.inputs.scan import OTHER_ROLES
 from jaxsal.preparation.carry import carry_mask
 from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of
 from jaxsal.preparation.run import prepare_cohort
 from jaxsal.preparation.scan import record_path
 from jaxsal.preparation.settings import PreparationSettings
-from jaxsal.scan.loading import OTHER_ROLES
 
 CHANNELS = ("flair", "t1")
 VOXEL = 2.5  # mm

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moved_heads import (
+from helpers.moved_heads import (
     FLAIR_AFFINE,
     FLAIR_SHAPE,
     T1_AFFINE,

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import Visit, installed_browser
-from cohort_tables import COHORT_FACTS, cohort_columns, cohort_rows, cohort_scans, picture
+from helpers.browser import Visit, installed_browser
+from helpers.cohort_tables import COHORT_FACTS, cohort_columns, cohort_rows, cohort_scans, picture
 
 from jaxsal.report.cohort_page import write_cohort_page
-from jaxsal.report.figures import Scale
-from jaxsal.report.page import Column
-from jaxsal.report.wording import number
+from jaxsal.tables import Column
+from jaxsal.types import Scale
+from jaxsal.wording import number
 
 COLUMNS = cohort_columns()
 SCANS = 4

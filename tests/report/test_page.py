@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxsal.report.page import Column, write_page
+from jaxsal.report.page import write_page
+from jaxsal.tables import Column
 
 COLUMNS = [
     Column("label", "Label", "number in instances.nii.gz"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from peers import NETWORKS, ROI, autograd_rows, converted
+from helpers.peers import NETWORKS, ROI, autograd_rows, converted
 
 from jaxsal import InputError, sliding_window, smoothgrad
 from jaxsal.saliency.sampling import stratified

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny import random_model
+from helpers.tiny import random_model
 
 from jaxsal import InputError, gradcam, gradcam_plus_plus, smoothgrad, whole_volume
 from jaxsal.saliency.gradcam.gradcam import heat_maps

@@ -10,10 +10,10 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from helpers.network_cases import CASES
+from helpers.network_cases.case import arrays_of, randomised
+from helpers.peers import aggregated, gradients
 from monai.inferers import sliding_window_inference
-from nets.cases import CASES
-from nets.cases.case import arrays_of, randomised
-from peers import aggregated, gradients
 
 from jaxsal import Model, sliding_window, smoothgrad
 

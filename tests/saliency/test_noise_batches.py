@@ -7,7 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from peers import ROI, converted
+from helpers.peers import ROI, converted
 
 from jaxsal import InputError, sliding_window, smoothgrad
 from jaxsal.saliency.derivative import LocalDerivative

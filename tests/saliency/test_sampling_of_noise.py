@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from peers import ROI, converted
+from helpers.peers import ROI, converted
 
 from jaxsal import InputError, sliding_window, smoothgrad, whole_volume
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from peers import ROI
+from helpers.peers import ROI
 
 from jaxsal import (
     Model,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from peers import NETWORKS, ROI, autograd_rows, converted, monai_logits
+from helpers.peers import NETWORKS, ROI, autograd_rows, converted, monai_logits
 
 from jaxsal import InputError, Model, sliding_window, smoothgrad, whole_volume
 from jaxsal.nets.registry import config_from_arguments

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from jaxsal.saliency.progress import Progress
+from jaxsal.progress import Progress
 from jaxsal.scan.amount import Amount, Duration, Pace
 from jaxsal.settings import ExplainSettings, SmoothGradSettings
 

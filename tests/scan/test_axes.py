@@ -10,19 +10,19 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.tiny import CHANNELS, ROI, TinyScan, load, read_table
 from nibabel import orientations
-from tiny import CHANNELS, ROI, TinyScan, load, read_table
 
 import jaxsal
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.results import read_map
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import load_scan
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.scan import Scan, explain, predict
-from jaxsal.scan.loading import load_scan
 from jaxsal.scan.predict import find_lesions
 from jaxsal.settings import (
     CohortSettings,

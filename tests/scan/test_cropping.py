@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tiny import CHANNELS, ROI, SHAPE, TinyScan, assert_same_map, load, save
 from scipy import special
-from tiny import CHANNELS, ROI, SHAPE, TinyScan, assert_same_map, load, save
 
 import jaxsal
 from jaxsal.errors import InputError

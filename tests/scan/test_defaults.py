@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import ROI, TinyScan
+from helpers.tiny import ROI, TinyScan
 
 from jaxsal.checkpoints import save_model
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
-from jaxsal.images import read_image
+from jaxsal.inputs.images import read_image
 from jaxsal.lesions import lesion_probability
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Outputs, Preprocessing

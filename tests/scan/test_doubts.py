@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tiny import CHANNELS, ROI, SHAPE, TinyScan, save
 from scipy import ndimage
-from tiny import CHANNELS, ROI, SHAPE, TinyScan, save
 
 from jaxsal import run_cohort
 from jaxsal.cohort.checking.check import check
-from jaxsal.cohort.entries import Entry
 from jaxsal.evaluation.scans import evaluate
 from jaxsal.experiments.study import Study
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import load_scan
 from jaxsal.model import Model
 from jaxsal.scan import Scan, explain, predict
-from jaxsal.scan.loading import load_scan
 from jaxsal.scan.predict import find_lesions
 from jaxsal.settings import (
     CohortSettings,

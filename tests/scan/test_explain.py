@@ -13,7 +13,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from tiny import (
+from helpers.tiny import (
     CHANNELS,
     MISSED,
     ROI,
@@ -30,13 +30,13 @@ from tiny import (
 import jaxsal
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
+from jaxsal.inputs.scan import LoadedScan
 from jaxsal.lesions import label_lesions
 from jaxsal.model import Model
+from jaxsal.progress import Progress
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.progress import Progress
 from jaxsal.scan import Scan, explain
 from jaxsal.scan.explanations import to_explain
-from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction
 from jaxsal.scan.results import for_reading
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings

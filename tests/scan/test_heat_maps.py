@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from tiny import (
+from helpers.tiny import (
     ROI,
     SHAPE,
     TinyScan,
@@ -24,9 +24,9 @@ from tiny import (
 import jaxsal
 from jaxsal.errors import InputError
 from jaxsal.model import Model
+from jaxsal.progress import Progress
 from jaxsal.saliency.gradcam.gradcam import heat_maps
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.progress import Progress
 from jaxsal.scan import Scan, explain
 from jaxsal.scan.statistics import map_statistics
 from jaxsal.settings import ExplainSettings, GradCamSettings, PredictSettings

@@ -10,8 +10,8 @@ import jax
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.tiny import CHANNELS, MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
 from scipy import ndimage, special
-from tiny import CHANNELS, MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
 
 import jaxsal
 from jaxsal.model import Model

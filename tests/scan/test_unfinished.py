@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import ROI, TinyScan, contents, load, save
+from helpers.tiny import ROI, TinyScan, contents, load, save
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.files import file_checksum
 from jaxsal.model import Model
-from jaxsal.saliency.progress import Progress
+from jaxsal.progress import Progress
 from jaxsal.scan import Scan, explain, forecast, predict
 from jaxsal.scan.unfinished import Unfinished
 from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.store.files import file_checksum
 
 FINDING = PredictSettings(roi=ROI)
 SETTINGS = ExplainSettings(SmoothGradSettings(samples=2, seed=5), pictures=False, portion=1)

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK  # ITK is what ITK-SNAP and 3D Slicer read with
-from tiny import ROI, TinyScan, load, oblique_affine, read_table, save
+from helpers.tiny import ROI, TinyScan, load, oblique_affine, read_table, save
 
 from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training.small import QUICK
+from helpers.training_small import QUICK
 
 from jaxsal.errors import InputError
 from jaxsal.training.checkpoints import Checkpoints, Progress

@@ -15,17 +15,17 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from helpers import training_runs as runs
+from helpers.tiny import SHAPE, oblique_affine, read_table, save
+from helpers.training_runs import make_cohort, run, train, write_config
 from jax.experimental.compilation_cache import compilation_cache
-from tiny import SHAPE, oblique_affine, read_table, save
-from training import runs
-from training.runs import make_cohort, run, train, write_config
 
 from jaxsal.checkpoints import load_model, save_model
 from jaxsal.cli.main import main
-from jaxsal.cohort.sources.read import read_cohort
 from jaxsal.errors import InputError, OutputError
 from jaxsal.evaluation.scans import evaluate
 from jaxsal.field.network import logits_on
+from jaxsal.inputs.read import read_cohort
 from jaxsal.model import Model
 from jaxsal.preprocessing import Outputs
 from jaxsal.scan.defaults import for_model

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 from scipy import ndimage
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.scan import Scan
 from jaxsal.training import scans as module

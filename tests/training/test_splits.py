@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
 from jaxsal.scan import Scan
 from jaxsal.training.splits import split
 

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 import torch
+from helpers.training_small import CHANNELS, LOSS, QUICK, Trainer, config, patches, training
 from monai.losses import FocalLoss
 from monai.networks.nets import UNet
-from training.small import CHANNELS, LOSS, QUICK, Trainer, config, patches, training
 
 from jaxsal.losses import WeightedLoss
 from jaxsal.model import Model

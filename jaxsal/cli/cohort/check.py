@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxsal.cli import options as shared
 
 if TYPE_CHECKING:
-    from jaxsal.cohort.sources.problems import Problem
+    from jaxsal.inputs.problems import Problem
 
 _PROBLEMS = 1  # exit status
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.cohort import settings as cohort_settings
-from jaxsal.report.wording import counted, duration
+from jaxsal.wording import counted, duration
 
 if TYPE_CHECKING:
     from jaxsal.cohort.planning.cost import Effort

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     settings = cohort_settings.settings(options)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.run import run_cohort
-    from jaxsal.cohort.storage.lock import Shard
+    from jaxsal.store.lock import Shard
 
     with shared.computing(options, everywhere=True), ProgressBar() as bar:
         bar.stage("starting")

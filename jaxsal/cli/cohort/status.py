@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxsal.report.wording import duration
+from jaxsal.wording import duration
 
 if TYPE_CHECKING:
     from jaxsal.cohort.status import CohortStatus

@@ -9,13 +9,13 @@ from functools import partial
 
 from jaxsal.cohort.checking.examine import Files, examine
 from jaxsal.cohort.checking.mixture import mixed_scans
-from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.sources.problems import Problem
-from jaxsal.cohort.workers import in_processes
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.problems import Problem
+from jaxsal.inputs.scan import named_after_others
 from jaxsal.preprocessing import Preprocessing
-from jaxsal.scan.loading import named_after_others
+from jaxsal.processes import in_processes
 
 OnScan = Callable[[int], None]  # is told how many scans are checked
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsal.alignment import unregistered
-from jaxsal.cohort.sources.problems import Problem
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.images import Images, as_trained, read_brain, read_images
+from jaxsal.inputs.alignment import unregistered
+from jaxsal.inputs.images import Images, as_trained, read_brain, read_images
+from jaxsal.inputs.problems import Problem
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
 from jaxsal.volumes import read_grid, read_labels, read_mask

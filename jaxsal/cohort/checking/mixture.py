@@ -8,10 +8,10 @@ from contextlib import suppress
 
 import numpy as np
 
-from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.sources.problems import Problem
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.problems import Problem
 from jaxsal.preprocessing import SAME_SPACING, Preprocessing
 from jaxsal.volumes import read_grid
 

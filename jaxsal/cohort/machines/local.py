@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.machines.pipeline import FinishingKeeper, OnScan, Outcome, Pipeline, lanes_of
 from jaxsal.cohort.storage.folder import CohortFolder
@@ -17,6 +16,7 @@ from jaxsal.cohort.storage.in_folder import FolderKeeper
 from jaxsal.cohort.storage.in_memory import MemoryKeeper
 from jaxsal.cohort.storage.records import Inputs
 from jaxsal.cohort.storage.writer import Writer
+from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
 from jaxsal.settings import CohortSettings

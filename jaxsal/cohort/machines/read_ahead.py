@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from jaxsal.cohort.entries import Entry
+from jaxsal.inputs.entries import Entry
 
 T = TypeVar("T")
 

@@ -18,10 +18,8 @@ from typing import Any
 
 from jaxsal import __version__
 from jaxsal.checkpoints import load_model
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Clock, Job, explain_scan
 from jaxsal.cohort.machines.pipeline import Outcome, failure, load
-from jaxsal.cohort.storage.claims import Claim, Withdrawn
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.in_folder import FolderKeeper
 from jaxsal.cohort.storage.records import ScanRecord, are_same
@@ -30,9 +28,11 @@ from jaxsal.cohort.storage.writer import Writer
 from jaxsal.compilation import keep_compiled_programs
 from jaxsal.devices import computing_on, current_device, default_devices, split_cpu
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
 from jaxsal.settings import CohortSettings, PredictSettings
+from jaxsal.store.claims import Claim, Withdrawn
 
 _WRITERS = 2
 _CPU_SHARE = 0.5  # of the memory that a worker may take: scans and results are held in it, too
@@ -91,7 +91,7 @@ def explain_entry(order: Order, entry: Entry, root: str, run: str) -> Outcome:
         order: what to do.
         entry: the scan.
         root: the cohort's folder.
-        run: by whose right, see `jaxsal.cohort.storage.claims`.
+        run: by whose right, see `jaxsal.store.claims`.
 
     Returns:
         What became of it; a failed scan's record is not written yet. It has no record if the right

@@ -17,13 +17,14 @@ from jaxsal.cohort.columns import map_row
 from jaxsal.cohort.job import Job, Portion, portions
 from jaxsal.compilation import compiling_seconds
 from jaxsal.devices import default_devices
-from jaxsal.files import file_checksum
+from jaxsal.progress import Progress
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.progress import Progress
 from jaxsal.scan.explanations import Explanations, maps_of
 from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import Row, parts_of, write_maps
+from jaxsal.scan.results import parts_of, write_maps
 from jaxsal.settings import ExplainSettings, GradCamSettings, SmoothGradSettings
+from jaxsal.store.files import file_checksum
+from jaxsal.tables import Row
 
 T = TypeVar("T")
 _CALLS = 3  # at most, until next to nothing is compiled any more

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.planning.attempt import settled
 from jaxsal.cohort.planning.counting import spread_over
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
 from jaxsal.field.plan import WindowPlan
+from jaxsal.inputs.entries import Entry
 from jaxsal.scan.calibration import LESION_VOXELS
 from jaxsal.scan.predict import as_run, make_field
 from jaxsal.settings import ExplainSettings, SmoothGradSettings

@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import components, given
 from jaxsal.volumes import read_grid, read_labels, read_mask
 

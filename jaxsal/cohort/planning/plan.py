@@ -8,7 +8,6 @@ from dataclasses import replace
 import jax
 import psutil
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.machines.pipeline import lanes_of
 from jaxsal.cohort.planning.cost import FULL, QUICK, Effort, work_of
@@ -17,6 +16,7 @@ from jaxsal.cohort.planning.forecast import CohortPlan, Forecast
 from jaxsal.cohort.planning.trial import Trial, try_scan
 from jaxsal.devices import computing_with, default_devices
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
 
 OnCost = Callable[[float, float], None]
 OnTrial = Callable[[Entry], None]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from jaxsal.report.wording import duration
+from jaxsal.wording import duration
 
 
 def run_facts(

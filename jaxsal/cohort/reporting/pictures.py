@@ -14,12 +14,12 @@ from jaxsal.cohort.outline import Method
 from jaxsal.cohort.results import read_map, unchanged_image
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord, Stamp
-from jaxsal.cohort.workers import in_processes
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
-from jaxsal.inside import require_inside
-from jaxsal.report.approximated import caption
-from jaxsal.report.figures import lesion_figure, save_figure
+from jaxsal.figures.approximated import caption
+from jaxsal.figures.lesion import lesion_figure, save_figure
+from jaxsal.processes import in_processes
+from jaxsal.store.inside import require_inside
 from jaxsal.volumes import read_labels
 
 OnScan = Callable[[int, int], None]  # is told how many scans are done, and of how many

@@ -14,9 +14,9 @@ from jaxsal.cohort.reporting.pictures import Drawn, OnScan, draw_pictures, missi
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import ScanRecord
-from jaxsal.report.approximated import is_approximated
+from jaxsal.figures.approximated import is_approximated
 from jaxsal.report.cohort_page import SHOWN, write_cohort_page
-from jaxsal.report.page import Column
+from jaxsal.tables import Column
 
 _FIRST = ("scan", "label", "kind", "volume_mm3")  # columns that are shown at first
 _NO_MAPS = "The run kept no maps (output “table”), of which a picture could be made."

@@ -15,16 +15,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jaxsal.cohort.sources.datasets import DESCRIPTION
-from jaxsal.cohort.storage.claims import withdraw_all
-from jaxsal.cohort.storage.dataset import IGNORED, LAYOUT, README, require_layout
-from jaxsal.cohort.storage.lock import Owner, Shard, exclusively, locked, owners
 from jaxsal.cohort.storage.names import TABLES, Names, is_result_of
 from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
-from jaxsal.files import write_json
-from jaxsal.identity import OtherResultsError, flat, require_same
-from jaxsal.inside import remove_inside, require_inside
+from jaxsal.store.claims import withdraw_all
+from jaxsal.store.dataset import IGNORED, LAYOUT, README, require_layout
+from jaxsal.store.dataset_description import DESCRIPTION
+from jaxsal.store.files import write_json
+from jaxsal.store.identity import OtherResultsError, flat, require_same
+from jaxsal.store.inside import remove_inside, require_inside
+from jaxsal.store.lock import Owner, Shard, exclusively, locked, owners
 
 _COMMAND = "cohort run"
 _RUN = "run.json"

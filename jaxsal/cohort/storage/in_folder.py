@@ -8,19 +8,20 @@ from functools import partial
 from typing import Any
 
 from jaxsal.cohort.columns import lesion_columns, map_row, scan_rows, with_seconds
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job, Portion, noted
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.records import Inputs, ScanRecord
 from jaxsal.cohort.storage.work import Files, ScanWork
 from jaxsal.cohort.storage.writer import Writer
-from jaxsal.files import write_json
-from jaxsal.report.approximated import is_approximated
+from jaxsal.figures.approximated import is_approximated
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import LoadedScan
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import Row, parts_of, write_maps, write_table
+from jaxsal.scan.results import parts_of, write_maps
+from jaxsal.store.files import write_json
+from jaxsal.tables import Row, write_table
 from jaxsal.volumes import write_volume
 
 

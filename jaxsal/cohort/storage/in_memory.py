@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxsal.cohort.columns import map_row, scan_rows, with_seconds
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job, Portion, noted
 from jaxsal.cohort.storage.records import Inputs, ScanRecord
 from jaxsal.grid import Grid
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import LoadedScan
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.loading import LoadedScan
 from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import Row, in_file
+from jaxsal.scan.results import in_file
+from jaxsal.tables import Row
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ class Names:
     """Names of a scan's results, relative to the cohort's folder.
 
     Attributes:
-        stem: what they all begin with; see `jaxsal.cohort.entries.Entry.stem`.
+        stem: what they all begin with; see `jaxsal.inputs.entries.Entry.stem`.
     """
 
     stem: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxsal.cohort.storage.dataset import Dataset
+from jaxsal.store.dataset import Dataset
 
 _README = """\
 # Saliency of lesions

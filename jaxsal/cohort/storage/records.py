@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from jaxsal.errors import InputError
-from jaxsal.files import file_checksum, write_json
-from jaxsal.inside import require_inside
+from jaxsal.store.files import file_checksum, write_json
+from jaxsal.store.inside import require_inside
 
 if TYPE_CHECKING:
-    from jaxsal.scan.loading import Scan
-    from jaxsal.scan.results import Row
+    from jaxsal.inputs.scan import Scan
+    from jaxsal.tables import Row
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from pyarrow import parquet
 
 from jaxsal.cohort.storage.names import COLUMNS_OF_SCANS
 from jaxsal.cohort.storage.records import ScanRecord
-from jaxsal.files import whole_file, write_json
-from jaxsal.report.page import Column
-from jaxsal.scan.results import Row, write_table
+from jaxsal.store.files import whole_file, write_json
+from jaxsal.tables import Column, Row, write_table
 
 _STATUS = {
     "scan": "what the scan is called in the cohort",

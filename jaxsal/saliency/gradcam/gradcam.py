@@ -16,6 +16,7 @@ from jaxsal.display import Follower
 from jaxsal.errors import InputError
 from jaxsal.field import LogitField, WindowPlan, cut_window, pad_image, whole_volume
 from jaxsal.locality import Places, places_of
+from jaxsal.progress import OnProgress, Shown, Tracker
 from jaxsal.saliency.domains import (
     checked_devices,
     checked_image,
@@ -29,7 +30,6 @@ from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
 from jaxsal.saliency.gradcam.sizes import sizes_on_devices
 from jaxsal.saliency.gradcam.window import PartMap, WindowMaps
 from jaxsal.saliency.maps import warn_unless_finite
-from jaxsal.saliency.progress import OnProgress, Shown, Tracker
 from jaxsal.settings import Alignment, Denominator, Derivation, DomainRule, GradCamSettings
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from tiny import CHANNELS, SHAPE, TinyScan, save
+from helpers.tiny import CHANNELS, SHAPE, TinyScan, save
 
 from jaxsal.cohort.checking.check import check
 from jaxsal.cohort.checking.mixture import warn_if_mixed
-from jaxsal.cohort.entries import Entry
-from jaxsal.cohort.sources.labels import labels
-from jaxsal.cohort.sources.problems import Problem
-from jaxsal.cohort.workers import in_processes
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.labels import labels
+from jaxsal.inputs.problems import Problem
 from jaxsal.preprocessing import Normalisation, Preprocessing
+from jaxsal.processes import in_processes
 from jaxsal.scan import Scan
 
 HEADERS = pytest.mark.parametrize("headers_only", [False, True], ids=["voxels", "headers"])

@@ -15,18 +15,18 @@ from typing import Any
 
 import jax
 import pytest
-from cohorts import PREDICTION, SETTINGS, begin, results, run
+from helpers.cohorts import PREDICTION, SETTINGS, begin, results, run
 
 from jaxsal.checkpoints import save_model
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.machines import task
 from jaxsal.cohort.machines.cluster import Cluster
 from jaxsal.cohort.machines.task import Order, UnableError, explain_entry
-from jaxsal.cohort.storage import claims
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
-from jaxsal.scan.loading import Scan
+from jaxsal.store import claims
 
 distributed = pytest.importorskip("distributed")
 

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import pytest
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.machines.pipeline import Outcome, Pipeline
 from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.devices import computes, current_device
+from jaxsal.inputs.entries import Entry
 from jaxsal.scan import Scan
 
 Explain = Callable[[Entry], None]

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from jaxsal import __version__
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.machines import cluster
 from jaxsal.cohort.machines.cluster import _Tasks
 from jaxsal.cohort.machines.pipeline import Outcome
 from jaxsal.cohort.machines.task import Order, UnableError
-from jaxsal.cohort.storage.claims import Claim, Withdrawn, withdraw
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
-from jaxsal.scan.loading import Scan
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.settings import CohortSettings, PredictSettings
+from jaxsal.store.claims import Claim, Withdrawn, withdraw
 
 pytest.importorskip("distributed")
 

@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.planning.counting import Estimate, Group, done_with_some, groups_of, spread_over
 from jaxsal.errors import InputError
-from jaxsal.scan.loading import Scan
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 
 NOTHING = Path("not-read.nii.gz")
 

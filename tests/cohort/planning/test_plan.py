@@ -9,9 +9,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
-import tiny
+from helpers import tiny
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.planning.attempt import Explained, units_of
 from jaxsal.cohort.planning.cost import QUICK, Effort, Work, work_of
@@ -22,7 +21,8 @@ from jaxsal.cohort.planning.trial import Trial, try_scan
 from jaxsal.cohort.run import run_cohort
 from jaxsal.errors import InputError
 from jaxsal.field import sliding_window
-from jaxsal.scan.loading import Scan
+from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.settings import (
     OUTPUTS,
     CohortSettings,

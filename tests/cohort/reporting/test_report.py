@@ -14,23 +14,23 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from browser import Visit, installed_browser
-from cohorts import OPTIONS, SETTINGS, run, write_manifest
-from official_validator import bids_issues
+from helpers.browser import Visit, installed_browser
+from helpers.cohorts import OPTIONS, SETTINGS, run, write_manifest
+from helpers.official_validator import bids_issues
+from helpers.tiny import CHANNELS, as_dense, read_table
 from PIL import Image
-from tiny import CHANNELS, as_dense, read_table
 
 from jaxsal.cli.main import main
 from jaxsal.cli.progress import ProgressBar
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.reporting import pictures
 from jaxsal.cohort.reporting.report import write_report
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.workers import in_processes
 from jaxsal.errors import InputError
+from jaxsal.figures.lesion import lesion_figure
+from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
-from jaxsal.report.figures import lesion_figure
+from jaxsal.processes import in_processes
 from jaxsal.settings import GradCamSettings
 
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.storage.names import Names, camel_case, is_result_of
+from jaxsal.inputs.entries import Entry
 from jaxsal.scan import Scan
 
 BIDS_NAME = re.compile(r"(sub|ses|acq|run|space|seg|label|desc)-[A-Za-z0-9]+")

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cohorts import results, run
+from helpers.cohorts import results, run
 
-from jaxsal.cohort.entries import Entry
 from jaxsal.cohort.reporting.report import write_report
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.lock import Shard, locked
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
+from jaxsal.store.lock import Shard, locked
 
 TOLD = {"bytes": 8, "sha256": "0" * 64}
 OUTSIDE = ["{victim}", "../elsewhere/victim", "sub-00/link/victim"]

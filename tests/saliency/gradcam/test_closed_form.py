@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from peers import ROI, converted, monai_logits
-from saliency.gradcam.peer import activations_and_gradients, heat_map, on_image
+from helpers.gradcam_peer import activations_and_gradients, heat_map, on_image
+from helpers.peers import ROI, converted, monai_logits
 
 from jaxsal import GradCamSettings, Model, gradcam, gradcam_plus_plus, sliding_window, whole_volume
 from jaxsal.saliency.gradcam.gradcam import heat_maps

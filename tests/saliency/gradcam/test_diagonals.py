@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from saliency.gradcam.small_networks import brute_force, small
+from helpers.small_networks import brute_force, small
 
 from jaxsal.saliency.gradcam.diagonals import Diagonals, WindowHead, draw_probes, exact, stochastic
 from jaxsal.saliency.gradcam.head import Head

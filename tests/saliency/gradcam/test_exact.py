@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from saliency.gradcam.small_networks import brute_force, small
+from helpers.small_networks import brute_force, small
 
 from jaxsal import gradcam_plus_plus
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from peers import ROI, converted
-from saliency.gradcam.small_networks import AttentionFunction, attention_parameters
+from helpers.peers import ROI, converted
+from helpers.small_networks import AttentionFunction, attention_parameters
 
 from jaxsal import InputError, gradcam, gradcam_plus_plus, sliding_window, whole_volume
 from jaxsal.saliency.gradcam.head import Head

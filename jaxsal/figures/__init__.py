@@ -1,0 +1,1 @@
+"""Pictures of saliency maps, drawn with Matplotlib."""

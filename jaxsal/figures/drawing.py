@@ -1,0 +1,149 @@
+"""How pictures of scans and maps are drawn: greys, colours, outlines, rulers, sides."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.patheffects import withStroke
+
+from jaxsal.figures.scene import Array, Scene
+from jaxsal.types import Scale
+
+PAPER, INK, FAINT, OMEGA, FRAME = "#0d1015", "#eceff4", "#98a2b3", "#ffffff", "#ffb000"
+COLD = ("#2f6fd0", "#3f9be8", "#86cdf6", "#dff3ff")  # from weak to strong
+HOT = ("#c8322b", "#ee6a38", "#fbb152", "#fff1c2")
+SIDES = {2: ("R", "L", "A"), 1: ("R", "L", "S"), 0: ("A", "P", "S")}  # left, right, top
+
+
+class Colours(NamedTuple):
+    """The range of values that all channels share, and its colours."""
+
+    norm: Normalize
+    colour_map: Colormap
+
+
+def colour_map(scale: Scale) -> Colormap:
+    """Colours that brighten with magnitude and fade out towards zero, for a dark picture."""
+    weak_to_strong = np.array([matplotlib.colors.to_rgba(colour) for colour in HOT])
+    if scale == "diverging":
+        cold = np.array([matplotlib.colors.to_rgba(colour) for colour in COLD])
+        weak_to_strong = np.concatenate([cold[::-1], weak_to_strong])
+    smooth = LinearSegmentedColormap.from_list("", weak_to_strong)
+    place = np.linspace(-1 if scale == "diverging" else 0, 1, 511)
+    table = smooth(np.linspace(0, 1, 511))
+    table[:, 3] = np.clip(np.abs(place) / 0.15, 0, 1)  # opaque from 15 % of the range on
+    return matplotlib.colors.ListedColormap(table)
+
+
+def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
+    """Write into a panel, in fractions of it, legibly on any image."""
+    style = {"color": INK, "size": 8, **style}
+    axes.text(
+        x,
+        y,
+        text,
+        transform=axes.transAxes,
+        family="DejaVu Sans",
+        parse_math=False,  # a dollar sign in a file's name is no formula
+        path_effects=[withStroke(linewidth=1.6, foreground="#000000b0")],
+        **style,
+    )
+
+
+def peaks(saliency: Array) -> str:
+    """State the map's extremes, wherever in the volume they are."""
+    low, high = min(float(saliency.min()), 0.0), max(float(saliency.max()), 0.0) + 0.0  # not -0
+    text = f"min {low:.3g} · max {high:.3g}" if low < 0 else f"max {high:.3g}"
+    return text.replace("-", "−")
+
+
+def largest(saliency: Array) -> float:
+    """The largest magnitude of a map, wherever in the volume it is."""
+    return float(np.abs(saliency[np.isfinite(saliency)]).max(initial=0.0))
+
+
+def grey_window(plane: Array) -> tuple[float, float]:
+    """Black and white points of a channel, robust to a few extreme voxels."""
+    inside = plane[plane != 0]
+    low, high = np.percentile(inside, (1, 99.7)) if inside.size else (0.0, 1.0)
+    return float(low), max(float(high), float(low) + 1e-6)
+
+
+def show(
+    axes: Axes, scene: Scene, axis: int, plane: Array, norm: Normalize, colour_map: Colormap | str
+) -> None:
+    """Show a plane in mm, one square or rectangle per voxel: nothing is interpolated."""
+    across, up = np.delete(scene.spacing, axis)
+    wide, high = plane.shape
+    axes.imshow(
+        plane.T,
+        cmap=colour_map,
+        norm=norm,
+        extent=(-across / 2, (wide - 0.5) * across, -up / 2, (high - 0.5) * up),
+        origin="lower",
+        interpolation="nearest",
+        aspect="auto",
+    )
+
+
+def draw_image(
+    axes: Axes, scene: Scene, axis: int, channel: int, window: tuple[float, float]
+) -> None:
+    """Draw the channel in greys; a z-scored image has zeros outside the head, shown black."""
+    plane = scene.plane(scene.image[..., channel], axis)
+    greys = Normalize(*window, clip=True)
+    show(axes, scene, axis, np.where(plane == 0, window[0], plane), greys, "gray")
+
+
+def frame(axes: Axes, axis: int, centre: Array, half: float) -> None:
+    """Show a square of mm around a centre, mirrored to the radiological view, sides named."""
+    x, y = np.delete(centre, axis)
+    axes.set_xlim(x + half, x - half)
+    axes.set_ylim(y - half, y + half)
+    left, right, top = SIDES[axis]
+    write(axes, 0.025, 0.5, left, size=7, ha="left", va="center")
+    write(axes, 0.975, 0.5, right, size=7, ha="right", va="center")
+    write(axes, 0.5, 0.975, top, size=7, ha="center", va="top")
+
+
+def draw_outlines(axes: Axes, scene: Scene, axis: int) -> None:
+    """Outline the lesion domain, and fainter the other lesions, along the voxels' edges."""
+    omega = scene.plane(scene.omega, axis)
+    others = scene.plane(scene.lesions, axis) & ~omega
+    spacing = np.delete(scene.spacing, axis)
+    thin = 1.0 if scene.half < 45 else 0.6  # lines must not hide small voxels
+    for name, mask, colour, width in (
+        ("others", others, FAINT, 0.65 * thin),
+        ("halo", omega, PAPER, 2.2 * thin),
+        ("omega", omega, OMEGA, 1.1 * thin),
+    ):
+        edges = _edges(mask, spacing)
+        lines = LineCollection(list(edges), colors=colour, linewidths=width, label=name)
+        lines.set_capstyle("projecting")
+        axes.add_collection(lines, autolim=False)
+
+
+def _edges(mask: Array, spacing: Array) -> Array:
+    """Segments (N, 2, 2) in mm between the voxels inside a mask (X, Y) and those outside."""
+    padded = np.pad(mask, 1)
+    segments = []
+    for axis in (0, 1):
+        ahead = np.argwhere(np.diff(padded, axis=axis)) - 1  # the edge lies behind this voxel
+        start = ahead + np.where(np.arange(2) == axis, 0.5, -0.5)
+        segments.append(np.stack([start, start + np.where(np.arange(2) == axis, 0, 1)], axis=1))
+    return np.concatenate(segments) * spacing
+
+
+def draw_ruler(axes: Axes, half: float) -> None:
+    """Draw a length to compare with, about a quarter of the panel."""
+    length = 10 if half < 45 else 20
+    share = length / (2 * half)
+    line = [0.04, 0.04 + share], [0.045, 0.045]
+    halo = [withStroke(linewidth=3, foreground="#000000b0")]
+    axes.plot(*line, color=INK, linewidth=1.6, transform=axes.transAxes, path_effects=halo)
+    write(axes, 0.04, 0.065, f"{length} mm", size=7)

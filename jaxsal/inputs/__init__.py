@@ -1,0 +1,1 @@
+"""What is read: the images of a scan, tables of scans, and BIDS datasets."""

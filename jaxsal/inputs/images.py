@@ -1,0 +1,166 @@
+"""The images of one patient, as a network takes them: one array, normalised, background 0."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.grid import Grid
+from jaxsal.inputs.background import Background, find_background
+from jaxsal.inputs.background_notes import note, note_of_mask
+from jaxsal.preprocessing import Preprocessing
+from jaxsal.same_grid import require_same_grid
+from jaxsal.types import Box
+from jaxsal.volumes import Volume, read_mask, read_volume, z_score
+
+Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of one patient, as the network takes them.
+
+    Attributes:
+        image: (X, Y, Z, C) float32, normalised, in the network's axes.
+        grid: of the image.
+        box: the part of the image that the network is given.
+        backgrounds: of each channel.
+        notes: what is to be known of each channel's background, in sentences; "" if nothing is.
+    """
+
+    image: np.ndarray
+    grid: Grid
+    box: Box
+    backgrounds: tuple[Background, ...]
+    notes: tuple[str, ...]
+
+
+def read_image(
+    paths: Sequence[Path],
+    channels: Sequence[str],
+    preprocessing: Preprocessing | None = None,
+    mask: Path | None = None,
+) -> tuple[np.ndarray, Grid]:
+    """Read the scans of one patient into the network's input.
+
+    Args:
+        paths: one file per channel, in the order of `channels`.
+        channels: names of the model's channels, e.g. ("flair", "t1").
+        preprocessing: what the model's source tells of it, such as nnU-Net's normalisation.
+        mask: a mask of the brain: all outside of it becomes 0 and is background, and nothing else
+            is.
+
+    Returns:
+        The image (X, Y, Z, C) float32, every channel normalised as `preprocessing` says, else
+        z-scored over the voxels that are not background (see
+        `jaxsal.inputs.background.find_background`),
+        which are 0; and the grid of the first file. Where `preprocessing` says in which axes the
+        network takes images, both are in these, by exchanging and flipping axes. Label maps and
+        masks that are read for this grid come in its axes, and `jaxsal.write_volume` puts what is
+        on it back into the scan's own.
+
+    Raises:
+        InputError: if the number of files is wrong, a file cannot be used, two grids differ, or
+            the voxel size is not that of `preprocessing`.
+    """
+    read = read_images(paths, channels, preprocessing, mask)
+    return read.image, read.grid
+
+
+def read_scan(
+    paths: Sequence[Path],
+    channels: Sequence[str],
+    preprocessing: Preprocessing | None = None,
+    mask: Path | None = None,
+) -> tuple[np.ndarray, Grid, Box]:
+    """As `read_image`, and the part of the image that the network is given.
+
+    Returns:
+        The image (X, Y, Z, C) and its grid as `read_image` gives them, and
+        `Preprocessing.box` of the image; the whole of it without `preprocessing`.
+    """
+    read = read_images(paths, channels, preprocessing, mask)
+    return read.image, read.grid, read.box
+
+
+def read_images(
+    paths: Sequence[Path],
+    channels: Sequence[str],
+    preprocessing: Preprocessing | None = None,
+    mask: Path | None = None,
+) -> Images:
+    """As `read_scan`, and what is to be known of it."""
+    preprocessing = preprocessing or Preprocessing()
+    volumes = _volumes(paths, channels)
+    grid = as_trained(str(volumes[0].path), volumes[0].grid, preprocessing)
+    volumes = [Volume(grid.from_file(volume.data), grid, volume.path) for volume in volumes]
+    brain = None if mask is None else read_brain(mask, grid)
+    found = [
+        find_background(volume.data) if brain is None else _emptied(volume, ~brain)
+        for volume in volumes
+    ]
+    x, y, z = (slice(0, n) for n in grid.shape)
+    if preprocessing.normalisation is None:
+        inside = [~where for where, _ in found]
+        scored = [z_score(v.data, str(v.path), own) for v, own in zip(volumes, inside, strict=True)]
+        image, box = np.stack(scored, axis=-1), (x, y, z)
+    else:
+        raw = np.stack([volume.data for volume in volumes], axis=-1)
+        image, box = preprocessing.apply(raw), preprocessing.box(raw)
+    schemes = preprocessing.normalisation or (None,) * len(volumes)
+    notes = tuple(
+        note(volume, where, background, scheme) if brain is None else note_of_mask(volume, scheme)
+        for volume, (where, background), scheme in zip(volumes, found, schemes, strict=True)
+    )
+    return Images(image, grid, box, tuple(background for _, background in found), notes)
+
+
+def _volumes(paths: Sequence[Path], channels: Sequence[str]) -> list[Volume]:
+    """One image per channel, all on one grid."""
+    if len(paths) != len(channels):
+        received = ", ".join(str(path) for path in paths) or "none"
+        raise InputError(
+            f"The model takes {len(channels)} image(s), one per channel and in this order: "
+            f"{', '.join(channels)}. Received {len(paths)}: {received}. Give one file per channel."
+        )
+    volumes = [read_volume(path) for path in paths]
+    first = volumes[0]
+    for volume in volumes[1:]:
+        require_same_grid(str(volume.path), volume.grid, str(first.path), first.grid)
+    return volumes
+
+
+def read_brain(path: Path, grid: Grid) -> np.ndarray:
+    """Read a mask of the brain: (X, Y, Z) bool.
+
+    Raises:
+        InputError: as from `jaxsal.volumes.read_mask`, or no voxel is in it.
+    """
+    brain = read_mask(path, grid)
+    if not brain.any():
+        raise InputError(f"{path} is empty: give a mask of the brain, 1 inside and 0 outside of it")
+    return brain
+
+
+def _emptied(volume: Volume, outside: np.ndarray) -> tuple[np.ndarray, Background]:
+    """Sets what is outside of a mask to 0; nothing else is background, whatever it holds."""
+    volume.data[outside] = 0
+    return outside, Background(0.0, int(np.count_nonzero(outside)))
+
+
+def as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> Grid:
+    """An image's grid in the axes of the network's training.
+
+    Raises:
+        InputError: its voxels do not have the size of the training's.
+    """
+    turned = grid.in_axes(preprocessing.orientation or grid.axes)
+    try:
+        preprocessing.check_spacing(turned.spacing)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    return turned

@@ -1,0 +1,1 @@
+"""Whole files, staged folders, who owns a folder, locks, and what identifies a run."""

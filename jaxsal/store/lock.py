@@ -1,0 +1,162 @@
+"""One run at a time in a folder, or one per shard of its scans.
+
+The operating system releases a lock when its process ends, however that happens. Beside each lock
+lies a note of who took it: whom to name to a second run, and whether the last one was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from jaxsal.errors import InputError
+from jaxsal.store.files import whole_file
+from jaxsal.store.inside import require_no_links
+
+_GATE = "gate.lock"
+_PATIENCE = 120.0  # seconds that others may take to begin
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of a cohort's scans a run takes: number `part` of `parts`, from 1 on."""
+
+    part: int = 1
+    parts: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.part <= self.parts:
+            raise InputError(
+                f"a shard is the number of a part and how many there are, such as 1/8; got {self}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.parts}"
+
+    @property
+    def _name(self) -> str:
+        return f"{self.part}-of-{self.parts}"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who runs, or ran: a process on a host, since when by that host's clock."""
+
+    host: str
+    process: int
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}, since {self.since}"
+
+
+@contextmanager
+def locked(folder: Path, shard: Shard, begin: Callable[[bool], None]) -> Iterator[Owner | None]:
+    """Holds the lock of a shard of the scans; shards of another division are locked out.
+
+    Args:
+        folder: of the locks.
+        shard: of the scans.
+        begin: called once the lock is held, while no other run can begin; it is told whether other
+            shards are at work. If it raises, the lock is released.
+
+    Yields:
+        Who held it last, if that run was killed.
+
+    Raises:
+        InputError: another run holds it; or there are links in the hidden folder of the locks,
+            through which files elsewhere could be changed.
+    """
+    require_no_links(folder.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{shard._name}.lock", timeout=0)
+    note = folder / f"{shard._name}.json"
+    with ExitStack() as held:
+        try:
+            with FileLock(folder / _GATE, timeout=_PATIENCE):
+                others = _others_at_work(folder, shard)
+                try:
+                    held.enter_context(lock)
+                except Timeout as error:
+                    raise _in_use(folder, _owner(note)) from error
+                killed = _owner(note)
+                _sign(note)
+                held.callback(note.unlink, missing_ok=True)
+                begin(others)
+        except Timeout as error:
+            raise _in_use(folder, None) from error
+        yield killed
+
+
+@contextmanager
+def exclusively(folder: Path, what: str) -> Iterator[None]:
+    """Waits until no other run does the same thing."""
+    with FileLock(folder / f"{what}.lock"):
+        yield
+
+
+def owners(folder: Path) -> dict[str, Owner]:
+    """Who runs now, by shard, such as "1/1".
+
+    Whether a run was killed can only be told where one may write; else it is among them.
+
+    Raises:
+        InputError: there are links among the locks.
+    """
+    require_no_links(folder)
+    paths = sorted(folder.glob("*-of-*.lock"))
+    noted = {path: owner for path in paths if (owner := _owner(path.with_suffix(".json")))}
+    if noted and os.access(folder, os.W_OK):
+        with FileLock(folder / _GATE, timeout=_PATIENCE):
+            noted = {path: owner for path, owner in noted.items() if _is_held(path)}
+    return {path.stem.replace("-of-", "/"): owner for path, owner in noted.items()}
+
+
+def _others_at_work(folder: Path, shard: Shard) -> bool:
+    """Whether other shards are; refuses to work beside those of another division."""
+    own = folder / f"{shard._name}.lock"
+    held = [path for path in folder.glob("*-of-*.lock") if path != own and _is_held(path)]
+    for path in held:
+        if not path.stem.endswith(f"-of-{shard.parts}"):
+            raise _in_use(folder, _owner(path.with_suffix(".json")))
+    return bool(held)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _in_use(folder: Path, owner: Owner | None) -> InputError:
+    return InputError(
+        f"another run is working in {folder.parent.parent} ({owner or 'unknown'}); wait for it or "
+        "stop it, or choose another folder"
+    )
+
+
+def _sign(note: Path) -> None:
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    with whole_file(note) as file:
+        file.write(
+            json.dumps(
+                {"host": socket.gethostname(), "process": os.getpid(), "since": now}
+            ).encode()
+        )
+
+
+def _owner(note: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads(note.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,227 @@
+"""A folder of results that appears whole or not at all, and whose owner's files are safe in it.
+
+Results are written into a hidden folder inside the final one and moved up when all are complete.
+``run.json`` comes last and lists them with their checksums; ``overwrite`` removes what such a list
+names and nobody has changed since, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from jaxsal.errors import InputError
+from jaxsal.store.files import file_checksum, whole_file
+from jaxsal.store.inside import is_inside
+from jaxsal.store.staging import EARLIER, FRESH, keep_staging, open_staging, remove_staging
+
+RECORD = "run.json"
+_OURS = ("prediction.nii.gz", "instances.nii.gz", "instances.tsv", "index.html", RECORD)
+_OUR_FOLDERS = ("maps", "pictures")
+
+
+class OutputFolder:
+    """Use as a context manager; `commit` at the end of the block makes the results appear.
+
+    Args:
+        folder: where the results will be.
+        overwrite: replace the results of an earlier run.
+
+    Raises:
+        InputError: the folder is in use, is a file, or cannot be written; or another run is
+            writing into it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        self.folder = Path(folder)
+        self._overwrite = overwrite
+        self._staging: Path | None = None
+        self._made: list[Path] = []
+
+    def __enter__(self) -> OutputFolder:
+        self.check()
+        try:
+            self._make_folder()
+            self._staging = open_staging(self.folder)
+        except InputError:
+            self._remove_made()
+            raise
+        except OSError as error:
+            self._remove_made()
+            raise InputError(
+                f"cannot write into {self.folder}: {error.strerror}; choose another folder"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._staging is not None:
+            remove_staging(self._staging)
+        self._remove_made()
+
+    def path(self, name: str) -> Path:
+        """Where to write a result, such as "maps/lesion-0001.nii.gz", for now."""
+        path = self._fresh / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def commit(self, record: dict[str, Any]) -> None:
+        """Moves everything into the folder; the record, with a list of the files, comes last.
+
+        Raises:
+            InputError: the folder cannot be written, or has come into use; it is left unchanged,
+                and the results are kept beside its files, where the message says.
+        """
+        try:
+            retired = self._publish(record)
+        except (OSError, InputError) as error:
+            reason = str(error)
+            if isinstance(error, OSError):
+                reason = f"cannot write {self.folder}: {error.strerror}"
+            kept, self._staging = keep_staging(self._staging_folder), None
+            raise InputError(f"{reason}. The complete results are kept in {kept}") from error
+        for path in retired:
+            path.unlink(missing_ok=True)
+        for folder in _OUR_FOLDERS:
+            with suppress(OSError):  # not empty, or not there
+                (self.folder / folder).rmdir()
+
+    def _publish(self, record: dict[str, Any]) -> list[Path]:
+        """Moves the results up; returns where the files that they replace now are."""
+        files = sorted(p for p in self._fresh.rglob("*") if p.is_file())
+        names = [path.relative_to(self._fresh).as_posix() for path in files]
+        checksums = dict(zip(names, map(file_checksum, files), strict=True))
+        with whole_file(self.path(RECORD)) as file:
+            file.write((json.dumps({**record, "files": checksums}, indent=2) + "\n").encode())
+        self.check()  # another run may have ended meanwhile
+        earlier = self._earlier()
+        self._require_free(set(names) - set(earlier))
+        retired = [(self.folder / name, self._staging_folder / EARLIER / name) for name in earlier]
+        arrived = [(self._fresh / name, self.folder / name) for name in [*names, RECORD]]
+        _move([*retired, *arrived])
+        return [target for _, target in retired]
+
+    def _require_free(self, names: Collection[str]) -> None:
+        """Refuses to put a result in the place of anything that is there."""
+        taken = sorted(name for name in names if os.path.lexists(self.folder / name))
+        if taken:
+            raise InputError(
+                f"{self.folder} holds {taken[0]}, which no run of jaxsal wrote; it is not "
+                "overwritten: choose another folder"
+            )
+
+    @property
+    def _staging_folder(self) -> Path:
+        assert self._staging is not None  # inside the block
+        return self._staging
+
+    @property
+    def _fresh(self) -> Path:
+        return self._staging_folder / FRESH
+
+    def _make_folder(self) -> None:
+        """Makes the folder and those it lies in, remembering which were not there."""
+        folder = self.folder.absolute()
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+            self._made.append(path)
+
+    def _remove_made(self) -> None:
+        """Removes the folders that this run made, as far as nothing is in them."""
+        for path in reversed(self._made):
+            with suppress(OSError):
+                path.rmdir()
+
+    def check(self) -> None:
+        """Raises what entering the block does if the folder cannot take results; writes nothing."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is a file; give a folder for the results")
+        if not self.folder.is_dir() or not self._visible():
+            return
+        if not self._overwrite:
+            raise InputError(
+                f"the output folder {self.folder} is in use; choose another, or replace the "
+                "results of an earlier run with --overwrite"
+            )
+        earlier = self._earlier()
+        if not earlier:
+            raise InputError(f"{self.folder} holds no results of jaxsal; choose another folder")
+        foreign = sorted(self._present() - set(earlier))
+        if foreign:
+            raise InputError(
+                f"{self.folder} holds files that no run of jaxsal wrote, or that were changed "
+                f"since, such as {foreign[0]}; they are not overwritten: choose another folder"
+            )
+
+    def _visible(self) -> bool:
+        """Whether there is more than what file managers, or a killed run, leave behind."""
+        try:
+            return any(not path.name.startswith(".") for path in self.folder.iterdir())
+        except OSError as error:
+            raise InputError(f"cannot read {self.folder}: {error.strerror}") from error
+
+    def _present(self) -> set[str]:
+        """The names that are jaxsal's, whoever wrote the files."""
+        present = {name for name in _OURS if os.path.lexists(self.folder / name)}
+        for name in _OUR_FOLDERS:
+            folder = self.folder / name
+            if folder.is_symlink() or folder.is_file():
+                present.add(name)
+            else:
+                files = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
+                present |= {path.relative_to(self.folder).as_posix() for path in files}
+        return present
+
+    def _earlier(self) -> list[str]:
+        """The record of an earlier run, and after it the files as that run wrote them."""
+        checksums = _recorded(self.folder)
+        unchanged = [
+            name
+            for name in sorted(self._present() & set(checksums))
+            if (self.folder / name).is_file()
+            and file_checksum(self.folder / name) == checksums[name]
+        ]
+        return [RECORD, *unchanged] if checksums else []
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether a run of jaxsal has written into a folder."""
+    return bool(_recorded(folder))
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """Checksums by name from the record of an earlier run; empty if there is no such record.
+
+    Names of anything but files inside the folder, which no run writes, are left out.
+    """
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+        told = dict(record["files"]) if {"jaxsal", "command"} <= set(record) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {name: checksum for name, checksum in told.items() if is_inside(folder, name)}
+
+
+def _move(moves: Sequence[tuple[Path, Path]]) -> None:
+    """Moves files one after the other; if one cannot be moved, all go back to their places."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)
+            done.append((source, target))
+    except BaseException:
+        for source, target in reversed(done):
+            with suppress(OSError):
+                os.replace(target, source)
+        raise

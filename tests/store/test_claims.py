@@ -1,0 +1,170 @@
+"""Who may work on a scan, where several machines do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import sleep
+from typing import NoReturn
+
+import pytest
+from filelock import FileLock
+
+from jaxsal.errors import InputError, OutputError
+from jaxsal.store import claims
+from jaxsal.store.claims import Claim, Withdrawn, grant, take_back, withdraw, withdraw_all
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    (tmp_path / "out" / ".jaxsal" / "claims").mkdir(parents=True)
+    return tmp_path / "out" / ".jaxsal" / "claims" / "sub-1.lock"
+
+
+def test_a_claim_stands_until_it_is_withdrawn(lock: Path) -> None:
+    grant(lock, "monday")
+    claim = Claim(lock, "monday")
+    with claim.locked():
+        claim.check(at_once=True)
+        withdraw(lock)
+        with pytest.raises(Withdrawn):
+            claim.check(at_once=True)
+
+
+def test_a_later_attempt_takes_over_from_an_earlier_one(lock: Path) -> None:
+    grant(lock, "monday")
+    earlier, later = Claim(lock, "monday"), Claim(lock, "monday")
+    later.check(at_once=True)
+    with pytest.raises(Withdrawn):
+        earlier.check(at_once=True)
+
+
+def test_a_later_run_takes_over_from_one_that_was_killed(lock: Path) -> None:
+    grant(lock, "monday")
+    claim = Claim(lock, "monday")
+    grant(lock, "tuesday")
+    with pytest.raises(Withdrawn):
+        claim.check(at_once=True)
+    with pytest.raises(Withdrawn):
+        Claim(lock, "monday")
+    Claim(lock, "tuesday").check(at_once=True)
+
+
+def test_a_full_disk_keeps_nobody_from_withdrawing(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> NoReturn:
+        raise OutputError(f"Cannot write {path}: No space left on device.")
+
+    grant(lock, "monday")
+    claim = Claim(lock, "monday")
+    monkeypatch.setattr(claims, "whole_file", full)
+    withdraw(lock)
+    with pytest.raises(Withdrawn):
+        claim.check(at_once=True)
+
+
+@pytest.mark.parametrize("change", [withdraw, lambda lock: grant(lock, "tuesday")])
+def test_a_right_that_is_lost_while_an_attempt_signs_stays_lost(
+    lock: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    grant(lock, "monday")
+
+    def told(note: Path) -> str:
+        text = note.read_text()
+        monkeypatch.undo()
+        change(lock)  # between the attempt's look and its signature
+        return text
+
+    monkeypatch.setattr(claims, "_read", told)
+    claim = Claim(lock, "monday")
+    with pytest.raises(Withdrawn):
+        claim.check(at_once=True)
+
+
+def test_who_takes_a_right_back_waits_until_nobody_works_on_the_scan(lock: Path) -> None:
+    grant(lock, "monday")
+    claim, working, told = Claim(lock, "monday"), threading.Event(), []
+
+    def work() -> None:
+        with suppress(Withdrawn), claim.locked():
+            working.set()
+            try:
+                while True:
+                    claim.check(at_once=True)
+            finally:
+                sleep(0.1)  # the end of a batch
+                told.append("ended")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    working.wait()
+    withdraw_all(lock.parent)
+    assert told == ["ended"]
+    worker.join()
+
+
+def test_an_attempt_that_waited_for_the_lock_does_not_work_without_a_right(lock: Path) -> None:
+    grant(lock, "monday")
+    claim = Claim(lock, "monday")
+    take_back([lock])
+    with pytest.raises(Withdrawn), claim.locked():
+        pytest.fail("it works")
+
+
+def test_a_worker_that_does_not_notice_is_told(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "_PATIENCE", 0.0)
+    grant(lock, "monday")
+    with (
+        Claim(lock, "monday").locked(),
+        pytest.raises(InputError, match=r"works on sub-1 in .*/out; it was asked to stop"),
+    ):
+        take_back([lock])
+
+
+def test_nothing_is_taken_back_where_nothing_was_given(lock: Path) -> None:
+    take_back([lock])
+    assert not list(lock.parent.iterdir())
+
+
+def test_nothing_is_looked_up_again_and_again(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grant(lock, "monday")
+    claim = Claim(lock, "monday")
+    withdraw(lock)
+    monkeypatch.setattr(claims, "monotonic", lambda: claim._looked + 0.5)
+    claim.check()
+    monkeypatch.setattr(claims, "monotonic", lambda: claim._looked + 1.5)
+    with pytest.raises(Withdrawn):
+        claim.check()
+
+
+def test_a_lock_that_an_earlier_attempt_does_not_give_back_is_told(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_PATIENCE", 0.0)
+    monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.01)
+    grant(lock, "monday")
+    with (
+        FileLock(lock),
+        pytest.raises(RuntimeError, match="an earlier attempt still holds"),
+        Claim(lock, "monday").locked(),
+    ):
+        pass
+
+
+def test_a_note_that_is_seen_late_is_waited_for(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant(lock, "monday")
+    note = lock.with_suffix(".note")
+    note.rename(note.with_suffix(".elsewhere"))
+    monkeypatch.setattr(claims, "sleep", lambda _: note.with_suffix(".elsewhere").rename(note))
+    Claim(lock, "monday").check(at_once=True)
+
+
+def test_a_folder_that_is_not_shared_is_told(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "_FIND_SECONDS", 0.0)
+    with pytest.raises(InputError, match=r"does not find what the run wrote into .*/out: "):
+        Claim(lock, "monday")

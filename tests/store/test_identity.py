@@ -1,0 +1,41 @@
+"""Identities of runs: each change is named, and anything else than before refused."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from jaxsal.errors import InputError
+from jaxsal.store.identity import OtherResultsError, digest, require_same
+
+EARLIER = {"run": {"steps": 6, "seed": 0}, "start": "fresh"}
+
+
+def test_changes_are_named_by_where_they_are() -> None:
+    now = {"run": {"steps": 7, "seed": 0, "more": 1}}
+    told = (
+        r"out holds other things: run\.more was not there, is 1; run\.steps was 6, is 7; "
+        r"start was fresh, is not there\. Choose another folder"
+    )
+    with pytest.raises(InputError, match=told):
+        require_same(Path("out"), EARLIER, now, "other things")
+    require_same(Path("out"), EARLIER, dict(EARLIER), "other things")
+
+
+def test_not_all_of_many_changes_are_told() -> None:
+    with pytest.raises(InputError, match=r"e was not there, is 4; and more\. Choose"):
+        require_same(Path("out"), {}, {name: i for i, name in enumerate("abcdefg")}, "others")
+
+
+def test_an_error_of_other_results_can_be_sent_to_another_process() -> None:
+    error = OtherResultsError("out holds others", "Choose another folder")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == "out holds others. Choose another folder"
+
+
+def test_a_digest_is_of_the_content_whatever_its_order() -> None:
+    turned = {"start": "fresh", "run": {"seed": 0, "steps": 6}}
+    assert digest(turned) == digest(EARLIER)
+    assert digest({**turned, "start": "other"}) != digest(EARLIER)
