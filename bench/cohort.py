@@ -17,7 +17,6 @@ from jaxsal.cohort.job import Job as CohortJob
 from jaxsal.cohort.machines.local import Local
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.records import ScanRecord, stamps
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.devices import default_devices
@@ -27,6 +26,7 @@ from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.scan.calibration import synthetic_scan
 from jaxsal.settings import EXACT, CohortSettings, PredictSettings, SmoothGradSettings
+from jaxsal.store.records import ScanRecord, stamps
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume
 

@@ -11,7 +11,7 @@ from jaxsal.cli import options as shared
 from jaxsal.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxsal.cohort.storage.records import ScanRecord
+    from jaxsal.store.records import ScanRecord
 
 _FIXED = "t1"
 _FAILED_SCANS = 3  # exit status: all is done but these

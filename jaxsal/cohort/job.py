@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from jaxsal import __version__
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.outline import Method, Outline
-from jaxsal.cohort.storage.names import camel_case
 from jaxsal.devices import current_device
 from jaxsal.errors import InputError
 from jaxsal.inputs.labels import repeated
@@ -27,6 +26,7 @@ from jaxsal.scan.portions import together
 from jaxsal.scan.predict import Prediction, find_lesions, notes_of
 from jaxsal.scan.provenance import model_facts, software
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.store.bids_names import camel_case
 
 
 @dataclass(frozen=True)

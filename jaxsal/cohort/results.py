@@ -16,11 +16,11 @@ import numpy as np
 from jaxsal.cohort.outline import Method, Outline
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.records import ScanRecord, Stamp
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.images import read_image
 from jaxsal.saliency.maps import Crop
+from jaxsal.store.records import ScanRecord, Stamp
 from jaxsal.volumes import read_grid, read_labels, read_volume
 
 if TYPE_CHECKING:

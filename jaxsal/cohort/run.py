@@ -21,7 +21,6 @@ from jaxsal.cohort.machines.pipeline import OnScan, Outcome
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.in_memory import Maps
 from jaxsal.cohort.storage.readme import RESULTS
-from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.storage.table import write_tables
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.devices import every_device
@@ -37,6 +36,7 @@ from jaxsal.settings import CohortSettings, PredictSettings
 from jaxsal.store.claims import take_back
 from jaxsal.store.dataset import describe
 from jaxsal.store.lock import Shard
+from jaxsal.store.records import ScanRecord, are_same
 from jaxsal.tables import Row
 
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxsal.cohort.storage.records import Stamp, are_same, stamps
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import OTHER_ROLES, Scan
 from jaxsal.store.files import write_json
+from jaxsal.store.records import Stamp, are_same, stamps
 from jaxsal.tables import Row
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.store.identity import flat
+from jaxsal.store.records import ScanRecord, are_same
 
 _ANY = ("settings.output", "settings.portion")  # what is kept, and what is recorded together
 _SHOWN = 5  # differences, or scans, that a message names

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from jaxsal.cohort.storage.names import camel_case, ending_of, name_of
 from jaxsal.inputs.bids import usual_suffix
+from jaxsal.store.bids_names import camel_case, ending_of, name_of
 
 _MASKS = MappingProxyType(
     {

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import ENTITIES, Entry
@@ -28,6 +27,7 @@ from jaxsal.store.dataset import LAYOUT, describe, require_layout
 from jaxsal.store.files import write_json
 from jaxsal.store.inside import remove_inside
 from jaxsal.store.lock import Shard, locked
+from jaxsal.store.records import ScanRecord, are_same
 from jaxsal.tables import write_table
 
 TABLE = "cohort.tsv"

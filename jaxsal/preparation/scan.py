@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxsal.cohort.storage.records import Inputs, ScanRecord, Stamp
 from jaxsal.errors import InputError, OutputError
 from jaxsal.figures.lesion import save_figure
 from jaxsal.preparation.bias import ITERATIONS, WORKING_VOXEL, bias_field
@@ -33,6 +32,7 @@ from jaxsal.preparation.spatial import corner_displacement
 from jaxsal.same_grid import require_same_grid
 from jaxsal.store.files import file_checksum, whole_file, write_json
 from jaxsal.store.inside import require_inside
+from jaxsal.store.records import Inputs, ScanRecord, Stamp
 from jaxsal.volumes import read_volume, write_volume
 
 _BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # the last is how ITK fails

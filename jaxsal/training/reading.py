@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from jaxsal.cohort.storage.records import Inputs, stamps
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.problems import refuse
 from jaxsal.inputs.scan import load_files, warn_of
 from jaxsal.preprocessing import Preprocessing
+from jaxsal.store.records import Inputs, stamps
 
 _READERS = 4  # each holds a scan in memory
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxsal.cohort.storage.records import Stamp, stamps
 from jaxsal.errors import OutputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import load_files, warn_of
 from jaxsal.lesions import components
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.store.files import whole_file, write_json
+from jaxsal.store.records import Stamp, stamps
 from jaxsal.training.reading import Contents, contents, read_all
 from jaxsal.types import Triple
 

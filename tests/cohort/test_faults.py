@@ -29,13 +29,13 @@ from helpers.tiny import contents, read_table, save
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import TABLES
-from jaxsal.cohort.storage.records import Stamp
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.scan import Scan
 from jaxsal.store.lock import Shard
+from jaxsal.store.records import Stamp
 
 KILLED_RUN = str(Path(__file__).parents[1] / "helpers" / "killed_run.py")
 

@@ -10,12 +10,12 @@ import pytest
 
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.inputs.entries import Entry
 from jaxsal.scan import Scan
 from jaxsal.store.dataset import LAYOUT
 from jaxsal.store.files import write_json
 from jaxsal.store.lock import Owner
+from jaxsal.store.records import ScanRecord
 
 BEGAN = 1_000_000.0
 

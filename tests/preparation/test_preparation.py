@@ -28,7 +28,6 @@ from nibabel.affines import apply_affine
 from SimpleITK import ReadTransform
 
 from jaxsal.cli.main import main
-from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
 from jaxsal.inputs.read import read_cohort
 from jaxsal.inputs.scan import OTHER_ROLES
@@ -37,6 +36,7 @@ from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of
 from jaxsal.preparation.run import prepare_cohort
 from jaxsal.preparation.scan import record_path
 from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.store.records import ScanRecord
 
 CHANNELS = ("flair", "t1")
 VOXEL = 2.5  # mm

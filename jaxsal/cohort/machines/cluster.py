@@ -19,13 +19,13 @@ from jaxsal.cohort.machines.local import with_budget
 from jaxsal.cohort.machines.pipeline import Outcome, failure
 from jaxsal.cohort.machines.task import Order, UnableError, budget, explain_entry, version
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.records import ScanRecord, stamps
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
 from jaxsal.scan.provenance import software
 from jaxsal.settings import CohortSettings
 from jaxsal.store.claims import grant, withdraw
+from jaxsal.store.records import ScanRecord, stamps
 
 if TYPE_CHECKING:
     from distributed import Client, Future

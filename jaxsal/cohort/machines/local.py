@@ -14,12 +14,12 @@ from jaxsal.cohort.machines.pipeline import FinishingKeeper, OnScan, Outcome, Pi
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.in_folder import FolderKeeper
 from jaxsal.cohort.storage.in_memory import MemoryKeeper
-from jaxsal.cohort.storage.records import Inputs
 from jaxsal.cohort.storage.writer import Writer
 from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
 from jaxsal.settings import CohortSettings
+from jaxsal.store.records import Inputs
 
 WRITERS_PER_LANE = 2
 

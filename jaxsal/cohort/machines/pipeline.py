@@ -23,12 +23,12 @@ import jax
 from jaxsal.cohort.job import Clock, Job, Keeper, explain_scan
 from jaxsal.cohort.machines.read_ahead import ReadAhead
 from jaxsal.cohort.storage.in_memory import Maps
-from jaxsal.cohort.storage.records import Inputs, ScanRecord, stamps
 from jaxsal.devices import computes, computing_with
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import LoadedScan, load_scan
 from jaxsal.progress import Progress
+from jaxsal.store.records import Inputs, ScanRecord, stamps
 
 _POLL_SECONDS = 0.2  # between looks for a signal, which only the main thread is given
 _SCANS_PER_LANE = 3  # begun at most: one is computed, one written, one looked at by the consumer

@@ -22,7 +22,6 @@ from jaxsal.cohort.job import Clock, Job, explain_scan
 from jaxsal.cohort.machines.pipeline import Outcome, failure, load
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.in_folder import FolderKeeper
-from jaxsal.cohort.storage.records import ScanRecord, are_same
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.cohort.storage.writer import Writer
 from jaxsal.compilation import keep_compiled_programs
@@ -33,6 +32,7 @@ from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
 from jaxsal.settings import CohortSettings, PredictSettings
 from jaxsal.store.claims import Claim, Withdrawn
+from jaxsal.store.records import ScanRecord, are_same
 
 _WRITERS = 2
 _CPU_SHARE = 0.5  # of the memory that a worker may take: scans and results are held in it, too

@@ -14,7 +14,6 @@ from jaxsal.cohort.job import Job
 from jaxsal.cohort.planning.attempt import Attempt, Explained, settled
 from jaxsal.cohort.planning.counting import Sizes, component_sizes
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.records import stamps
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import load_scan, warn_of
@@ -22,6 +21,7 @@ from jaxsal.lesions import Instance, given
 from jaxsal.scan.calibration import LESION_VOXELS, synthetic_scan
 from jaxsal.scan.explanations import to_explain
 from jaxsal.scan.predict import Prediction, find_lesions, notes_of
+from jaxsal.store.records import stamps
 from jaxsal.tables import Row, write_table
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume

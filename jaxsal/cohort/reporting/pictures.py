@@ -13,13 +13,13 @@ from pathlib import Path
 from jaxsal.cohort.outline import Method
 from jaxsal.cohort.results import read_map, unchanged_image
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.records import ScanRecord, Stamp
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.figures.approximated import caption
 from jaxsal.figures.lesion import lesion_figure, save_figure
 from jaxsal.processes import in_processes
 from jaxsal.store.inside import require_inside
+from jaxsal.store.records import ScanRecord, Stamp
 from jaxsal.volumes import read_labels
 
 OnScan = Callable[[int, int], None]  # is told how many scans are done, and of how many

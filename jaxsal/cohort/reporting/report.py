@@ -13,9 +13,9 @@ from jaxsal.cohort.reporting.facts import run_facts
 from jaxsal.cohort.reporting.pictures import Drawn, OnScan, draw_pictures, missing_pictures
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.figures.approximated import is_approximated
 from jaxsal.report.cohort_page import SHOWN, write_cohort_page
+from jaxsal.store.records import ScanRecord
 from jaxsal.tables import Column
 
 _FIRST = ("scan", "label", "kind", "volume_mm3")  # columns that are shown at first

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.cohort.storage.names import TABLES, Names, is_result_of
-from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
 from jaxsal.store.claims import withdraw_all
 from jaxsal.store.dataset import IGNORED, LAYOUT, README, require_layout
@@ -25,6 +24,7 @@ from jaxsal.store.files import write_json
 from jaxsal.store.identity import OtherResultsError, flat, require_same
 from jaxsal.store.inside import remove_inside, require_inside
 from jaxsal.store.lock import Owner, Shard, exclusively, locked, owners
+from jaxsal.store.records import ScanRecord
 
 _COMMAND = "cohort run"
 _RUN = "run.json"

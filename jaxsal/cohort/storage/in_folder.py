@@ -11,7 +11,6 @@ from jaxsal.cohort.columns import lesion_columns, map_row, scan_rows, with_secon
 from jaxsal.cohort.job import Job, Portion, noted
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.records import Inputs, ScanRecord
 from jaxsal.cohort.storage.work import Files, ScanWork
 from jaxsal.cohort.storage.writer import Writer
 from jaxsal.figures.approximated import is_approximated
@@ -21,6 +20,7 @@ from jaxsal.saliency.maps import Crop
 from jaxsal.scan.predict import Prediction
 from jaxsal.scan.results import parts_of, write_maps
 from jaxsal.store.files import write_json
+from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row, write_table
 from jaxsal.volumes import write_volume
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from jaxsal.cohort.columns import map_row, scan_rows, with_seconds
 from jaxsal.cohort.job import Job, Portion, noted
-from jaxsal.cohort.storage.records import Inputs, ScanRecord
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.predict import Prediction
 from jaxsal.scan.results import in_file
+from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row
 
 

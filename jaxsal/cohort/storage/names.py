@@ -7,10 +7,9 @@ serves the maps of all lesions of a scan.
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Literal
+
+from jaxsal.store.bids_names import camel_case, ending_of, name_of
 
 COLUMNS_OF_SCANS = "seg-lesions_dseg.json"  # by BIDS's inheritance, what those of all tables mean
 TABLES = (
@@ -88,29 +87,3 @@ class Names:
 def is_result_of(stem: str, name: str) -> bool:
     """Whether `Names` of this stem hold such a name, pictures apart, in any version."""
     return _ENDINGS.fullmatch(ending_of(stem, name)) is not None
-
-
-def name_of(stem: str, ending: str, kind: Literal["anat", "figures"] = "anat") -> str:
-    """A file's name in the folder of its kind: a session's images, or a subject's figures."""
-    # Subject and session, if there is one, such as "sub-07" and "ses-01".
-    folders = [part for part in stem.split("_") if part.startswith(("sub-", "ses-"))]
-    folders = folders[:1] if kind == "figures" else folders
-    return str(PurePosixPath(*folders, kind, f"{stem}_{ending}"))
-
-
-def ending_of(stem: str, name: str, kind: Literal["anat", "figures"] = "anat") -> str:
-    """The ending of which `name_of` makes this name; empty if there is none."""
-    start = name_of(stem, "", kind)
-    return name.removeprefix(start) if name.startswith(start) else ""
-
-
-def camel_case(text: str) -> str:
-    """A text as BIDS allows it for a label: "t1_gradcam++" becomes "t1Gradcamplusplus"."""
-    plain = ascii_of(text.replace("+", "plus"))
-    first, *others = re.findall(r"[A-Za-z0-9]+", plain) or ["x"]
-    return first + "".join(word[0].upper() + word[1:] for word in others)
-
-
-def ascii_of(text: str) -> str:
-    """A text without accents and without what has no ASCII form."""
-    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()

@@ -11,8 +11,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from jaxsal.cohort.storage.names import COLUMNS_OF_SCANS
-from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.store.files import whole_file, write_json
+from jaxsal.store.records import ScanRecord
 from jaxsal.tables import Column, Row, write_table
 
 _STATUS = {

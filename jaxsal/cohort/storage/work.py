@@ -20,12 +20,12 @@ import numpy as np
 
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import is_result_of
-from jaxsal.cohort.storage.records import Inputs, ScanRecord, require_sound
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.lesions import given
 from jaxsal.scan.predict import Prediction
 from jaxsal.store.files import file_checksum, write_json
 from jaxsal.store.inside import require_inside
+from jaxsal.store.records import Inputs, ScanRecord, require_sound
 from jaxsal.tables import Row
 from jaxsal.volumes import read_labels, read_mask, read_volume, write_volume
 

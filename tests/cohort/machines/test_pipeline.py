@@ -13,10 +13,10 @@ import pytest
 
 from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.machines.pipeline import Outcome, Pipeline
-from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.devices import computes, current_device
 from jaxsal.inputs.entries import Entry
 from jaxsal.scan import Scan
+from jaxsal.store.records import ScanRecord
 
 Explain = Callable[[Entry], None]
 JOB: Any = SimpleNamespace(ran={})

@@ -16,12 +16,12 @@ from jaxsal.cohort.machines.cluster import _Tasks
 from jaxsal.cohort.machines.pipeline import Outcome
 from jaxsal.cohort.machines.task import Order, UnableError
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
 from jaxsal.settings import CohortSettings, PredictSettings
 from jaxsal.store.claims import Claim, Withdrawn, withdraw
+from jaxsal.store.records import ScanRecord
 
 pytest.importorskip("distributed")
 

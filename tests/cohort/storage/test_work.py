@@ -12,12 +12,12 @@ import pytest
 
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.records import ScanRecord
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.grid import Grid
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.lesions import label_lesions
 from jaxsal.scan.predict import Prediction
+from jaxsal.store.records import ScanRecord
 
 NAMES = (Names("sub-1").labels, Names("sub-1").table)
 

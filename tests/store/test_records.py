@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from jaxsal.cohort.storage import records
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.records import ScanRecord, are_same, stamps
 from jaxsal.scan import Scan
+from jaxsal.store import records
+from jaxsal.store.records import ScanRecord, are_same, stamps
 
 
 @pytest.fixture
