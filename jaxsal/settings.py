@@ -1,6 +1,7 @@
 """Settings of the commands that work on one scan or on a cohort, with their defaults.
 
-Imports nothing heavy, so that the command line can show them at once.
+Each is declared here once: the command line shows what the docstrings say of it; see
+`jaxsal.options`. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from jaxsal.errors import InputError
+from jaxsal.options import option
 
 Aggregate = Literal["max", "mean", "sum"]
 NoiseScale = Literal["range", "absolute"]
@@ -39,36 +41,85 @@ OUTPUTS = ("table", "cropped", "full")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 EXACT = "exact"  # of a signed maximum over all voxels of a lesion
 FEWEST_SAMPLES = 5  # before a standard error is believed
+_GIB = 2**30
+
+
+def _labels(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError("labels are whole numbers with commas between, such as 3,7") from error
+
+
+def _gibibytes(text: str) -> int:
+    """Bytes from a number of GiB."""
+    try:
+        return int(float(text) * _GIB)
+    except (ValueError, OverflowError) as error:  # NaN, infinity
+        raise ValueError("must be a number of GiB") from error
+
+
+def _output(text: str) -> int | str:
+    """Which of a network's outputs is meant, by number or name."""
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def output_option(metavar: str = "NAME|INDEX", help: str = "", shown: str = "") -> Any:
+    """One of a network's outputs."""
+    return option(None, metavar, parse=_output, help=help, shown=shown)
+
+
+def memory_option() -> Any:
+    """Memory to stay within: bytes, which the command line takes as GiB."""
+    text = "memory to stay within"
+    return option(None, "GiB", parse=_gibibytes, help=text, shown="a share of what is free")
+
+
+def _model_else(default: object) -> str:
+    return f"the model's, else {default}"
+
+
+def _seed_option() -> Any:
+    return option(0, "N", help="of noise, of the choice of voxels and of probes")
 
 
 @dataclass(frozen=True)
 class PredictSettings:
     """How logits are computed and lesions found.
 
+    Windows are those of `jaxsal.sliding_window`, mirrored ones of `jaxsal.Model.with_mirroring`.
+
     Attributes:
-        field: "sliding" or "whole": overlapping windows, or the whole volume at once.
+        field: what the network is applied to: overlapping windows ("sliding"), or the whole volume
+            at once ("whole").
+        threshold: lesion probability at and above which a voxel is lesion. None: the model's.
+        domain: which voxels are lesion. "threshold": those whose lesion probability reaches the
+            threshold; "argmax": those where lesion is the most probable of the network's classes.
+        target: output channel of the lesion class. None: the model's.
+        minimum_volume: lesions must be larger than this, in mm³.
         roi: window size in voxels per axis.
         overlap: share of a window that the next one covers again.
-        threshold: lesion probability at and above which a voxel is lesion; None: the model's.
-        domain: which voxels are lesion. "threshold": those whose lesion probability reaches it;
-            "argmax": those where lesion is the most probable of the network's classes.
-        target: output channel of the lesion class; None: the model's.
-        minimum_volume: components must be larger than this, in mm³.
-        windows: whose rules place and weight them, "monai" or "nnunet"; see
-            `jaxsal.sliding_window`.
-        mirror: whether logits are averaged over mirrored windows; see
-            `jaxsal.Model.with_mirroring`.
+        windows: whose rules place and weight the windows.
+        mirror: average logits over mirrored windows, which takes up to eight times as long;
+            nnU-Net does so by default.
     """
 
-    field: str = "sliding"
-    roi: tuple[int, int, int] = (96, 96, 96)
-    overlap: float = 0.25
-    threshold: float | None = None
-    domain: DomainRule = "threshold"
-    target: int | None = None
-    minimum_volume: float = 5.0
-    windows: Windows = "monai"
-    mirror: bool = False
+    field: str = option("sliding", choices=FIELDS)
+    threshold: float | None = option(None, "T")
+    domain: DomainRule = option("threshold")
+    target: int | None = output_option(
+        "K", "output channel of the lesion class, by number or name (`jaxsal info`)", _model_else(1)
+    )
+    minimum_volume: float = option(5.0, "MM3")
+    roi: tuple[int, int, int] = option(
+        (96, 96, 96),
+        "N",
+        help="window size in voxels, one number or one per axis",
+        shown=_model_else(96),
+    )
+    overlap: float = option(0.25, "SHARE", shown=_model_else(0.25))
+    windows: Windows = option("monai", shown=_model_else("monai"))
+    mirror: bool = option(False)
 
     def __post_init__(self) -> None:
         _one_of("field", self.field, FIELDS)
@@ -93,37 +144,41 @@ class SmoothGradSettings:
         target: output channel whose logit is explained; for networks with a single output
             channel, 0 and 1 both mean that one. None: the model's; see `jaxsal.Model`.
         aggregate: of the single-voxel gradients over a lesion. "max": at each voxel of the map the
-            one of largest magnitude, with its sign (Eq. 3); "mean" (Eq. 2); or "sum".
+            one of largest magnitude, with its sign (quantitative, Eq. 3); "mean" (Eq. 2); or "sum".
         samples: number N of noisy images; with a tolerance, the largest number.
         noise: level of the Gaussian noise, or a tuple of levels, one per channel.
-        noise_scale: what it is relative to. "range": a fraction of channel 0's range; "absolute":
-            it is the standard deviation.
+        noise_scale: what the level is relative to. "range": a fraction of channel 0's range;
+            "absolute": it is the standard deviation, in units of the z-scored image.
         seed: of the noise, and of the choice of voxels; equal seeds give equal noise in any batch,
             window or device.
-        voxels_per_lesion: an approximation of "max": only so many voxels of each lesion are
-            differentiated, a stratified sample, the same for all noisy images. None: all.
+        voxels_per_lesion: an approximation of "max", for lesions of thousands of voxels: only so
+            many voxels of each lesion are differentiated, a stratified sample, the same for all
+            noisy images. None: all voxels, exact.
         group_size: another approximation of "max", the published scripts' own: the maximum is
-            taken over gradients of the summed logits of so many consecutive voxels. 1: exact.
+            taken over gradients of the summed logits of so many consecutive voxels; 1 is exact.
         tolerance: no more noisy images are added to a lesion's map when its standard error,
-            relative to the map's peak, is below this. None: always all samples.
-        standard_error: also compute the standard error of each map over the noisy images.
-        memory: bytes to stay within; None: a share of what the device has.
-        voxel_batch: gradients computed at once; None: as many as pay and fit the memory.
-        noise_batch: noisy images computed at once per device; None: one, and more where lesions
+            relative to the map's peak, is below this, such as 0.05. None: always all samples.
+        standard_error: compute the standard error of each map over the noisy images, too.
+        memory: bytes to stay within. None: a share of what is free on the device.
+        voxel_batch: gradients computed at once. None: the largest batch that fits the memory and
+            still lowers the time per gradient.
+        noise_batch: noisy images computed at once per device. None: one, and more where lesions
             have too few voxels to make full use of a device. Results do not depend on either.
     """
 
     target: int | None = None
-    aggregate: Aggregate = "max"
-    samples: int = 50
-    noise: float | tuple[float, ...] = 0.05
-    noise_scale: NoiseScale = "range"
-    seed: int = 0
-    voxels_per_lesion: int | None = None
-    group_size: int = 1
-    tolerance: float | None = None
-    standard_error: bool = False
-    memory: int | None = None
+    aggregate: Aggregate = option("max")
+    samples: int = option(50, "N")
+    noise: float | tuple[float, ...] = option(0.05, "LEVEL", help="level of the Gaussian noise")
+    noise_scale: NoiseScale = option("range")
+    seed: int = _seed_option()
+    voxels_per_lesion: int | None = option(None, "K")
+    group_size: int = option(1, "G")
+    tolerance: float | None = option(None, "T")
+    standard_error: bool = option(
+        False, help="save the standard error of each map beside it, as ..._se.nii.gz"
+    )
+    memory: int | None = memory_option()
     voxel_batch: int | None = None
     noise_batch: int | None = None
 
@@ -200,32 +255,37 @@ class GradCamSettings:
     """How heat maps are computed (Spagnolo et al. 2026, Eqs. 4-10).
 
     Attributes:
-        layer: whose activations are weighted: its name, or the source's module path.
+        layer: whose activations are weighted: its name in `jaxsal info`, or the source's module
+            path.
         target: as in `SmoothGradSettings`.
         method: "gradcam++", or "gradcam" for the weights of Selvaraju et al. 2017.
-        derivatives: of second and third order along the layer's unit vectors. "closed-form": taken
-            for zero; "exact"; or "stochastic", estimated by random probes.
-        denominator: of α (Eq. 7). "paper": the third derivative at the position itself; "monai":
-            summed up over all positions together with the activations.
-        probes: number of random probes, for "stochastic".
+        derivatives: of second and third order along the layer's unit vectors, for gradcam++.
+            "closed-form": taken for zero, which is exact where the network is piecewise linear
+            above the layer; "exact" for any network, one unit vector after the other; or
+            "stochastic", estimated by random probes.
+        denominator: of the weights of gradcam++. "paper": Eq. 7, with the third derivative at the
+            position itself; "monai": with its sum over all positions together with the
+            activations, to compare with older maps.
+        probes: number of random probes, for stochastic derivatives.
         seed: of the probes.
         keep_derivatives: keep the derivatives that maps were computed from.
-        memory: bytes to stay within; None: a share of what the device has.
+        memory: bytes to stay within. None: a share of what is free on the device.
         alignment: where the layer's cells lie in the image. "receptive-field": at the centres of
             what they read; "half-pixel": dividing the window evenly, as PyTorch's ``interpolate``
-            with ``align_corners=False``, MONAI and pytorch-grad-cam have it.
+            with ``align_corners=False``, MONAI and pytorch-grad-cam have it, to compare with their
+            maps.
     """
 
-    layer: str
+    layer: str = option(metavar="NAME")
     target: int | None = None
     method: CamMethod = "gradcam++"
-    derivatives: Derivation = "closed-form"
-    denominator: Denominator = "paper"
-    probes: int = 64
-    seed: int = 0
+    derivatives: Derivation = option("closed-form")
+    denominator: Denominator = option("paper")
+    probes: int = option(64, "N")
+    seed: int = _seed_option()
     keep_derivatives: bool = False
-    memory: int | None = None
-    alignment: Alignment = "receptive-field"
+    memory: int | None = memory_option()
+    alignment: Alignment = option("receptive-field")
 
     def __post_init__(self) -> None:
         _one_of("method", self.method, CAM_METHODS)
@@ -252,15 +312,17 @@ class ExplainSettings:
     The target is that of the prediction's settings, whatever is given here.
 
     Attributes:
-        saliency: how maps are computed, which tells the method.
-        level: "instance": a map per lesion; "class": one of all segmented voxels, to which
+        saliency: how maps are computed, which determines the method.
+        level: a map per lesion ("instance"), or one of all segmented voxels ("class"), to which
             SmoothGrad's aggregate and its approximations do not apply.
-        labels: which lesions to explain; None: all.
-        kinds: which of them, against a reference: TP, FP or FN; None: of any kind.
-        max_voxels: which of them: those of at most so many voxels; None: of any size.
-        field: what is differentiated: the sliding window's blended logits, or the whole volume's.
-            Lesions are found by the sliding window in any case, as in the published scripts.
-        full_grid: write maps on the image's grid rather than cropped.
+        labels: which lesions to explain, by their labels. None: all.
+        kinds: which of them, by what they are against the reference: found (TP), false alarms (FP),
+            missed (FN). None: of any kind.
+        max_voxels: which of them, by size: those of at most so many voxels. None: of any size.
+        field: what is differentiated: the blended logits of the windows ("sliding"), or those of
+            the whole volume ("whole"). Lesions are found by sliding window in any case, as in the
+            published scripts.
+        full_grid: write maps on the image's grid, not cropped to where they can be non-zero.
         pictures: draw a picture of every lesion, and a page over them.
         portion: lesions are computed, and kept, together until they take this many gradients per
             noisy image: what an interrupted run has to do again at most, but for larger lesions
@@ -268,13 +330,13 @@ class ExplainSettings:
     """
 
     saliency: SmoothGradSettings | GradCamSettings = field(default_factory=SmoothGradSettings)
-    level: str = "instance"
-    labels: tuple[int, ...] | None = None
-    kinds: tuple[Outcome, ...] | None = None
-    max_voxels: int | None = None
-    field: str = "sliding"
-    full_grid: bool = False
-    pictures: bool = True
+    level: str = option("instance", choices=LEVELS)
+    labels: tuple[int, ...] | None = option(None, "3,7", parse=_labels)
+    kinds: tuple[Outcome, ...] | None = option(None, flag="kind")
+    max_voxels: int | None = option(None, "N")
+    field: str = option("sliding", choices=FIELDS)
+    full_grid: bool = option(False)
+    pictures: bool = option(True, help="write no pictures and no page")
     portion: int = 30
 
     def __post_init__(self) -> None:
@@ -324,8 +386,8 @@ class CohortSettings:
         saliency: the methods; SmoothGrad, Grad-CAM++ and Grad-CAM once each at most. Their target
             is that of the prediction's settings, as in `ExplainSettings`.
         field: as in `ExplainSettings`.
-        output: what is kept. "table": statistics of each lesion's maps; "cropped": the maps, too,
-            where they can be non-zero; "full": the maps on the image's grid.
+        output: what is kept. "table": statistics of each lesion's maps; "cropped": also the maps
+            where they can be non-zero; "full": also the maps, on the image's grid.
         portion: lesions of a scan are computed, and recorded, together until they have this many
             voxels. It is what an interrupted run has to do again at most, but for larger lesions
             and for heat maps, of which all of a scan's are computed together.
@@ -335,8 +397,8 @@ class CohortSettings:
         default_factory=lambda: (SmoothGradSettings(),)
     )
     field: str = "sliding"
-    output: str = "cropped"
-    portion: int = 500
+    output: str = option("cropped", choices=OUTPUTS)
+    portion: int = option(500, "VOXELS")
 
     def __post_init__(self) -> None:
         _one_of("field", self.field, FIELDS)

@@ -1,0 +1,111 @@
+"""Options are declared once: as fields of frozen dataclasses, the settings.
+
+A field's name, type and default, its class's docstring and what `option` adds are all that the
+command line needs: for the Python API the field is a setting like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass
+from typing import Any, Literal
+
+_SECTION = re.compile(r"^Attributes:\n((?: +.*\n|\n)+)", re.MULTILINE)
+_ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.MULTILINE)
+_UNSET = re.compile(r"[.;] None: ([^;]*)$")
+
+
+def option(
+    default: Any = MISSING,
+    metavar: str | None = None,
+    *,
+    help: str = "",
+    choices: Sequence[str] = (),
+    flag: str = "",
+    shown: str = "",
+    parse: Callable[[str], Any] | None = None,
+    positional: bool = False,
+    exclusive: str = "",
+) -> Any:
+    """A setting that is offered as an option.
+
+    Args:
+        default: the value if it is not given; none: it must be given.
+        metavar: what stands for the value in the help, such as its unit: "MM".
+        help: what it means; default: what the class's docstring says of the attribute.
+        choices: the values that it may have; default: those of a `Literal`, else any.
+        flag: the option's name without its dashes; default: the field's.
+        shown: what the help shows as the default; default: the default itself, or what the
+            docstring says of ``None``.
+        parse: from a text to the value; raises a `ValueError` that names the rule.
+        positional: given by its place rather than by its name.
+        exclusive: of the options with the same word here only one may be given.
+    """
+    metadata = {name: value for name, value in locals().items() if name != "default"}
+    return dataclasses.field(default=default, metadata={"option": metadata})
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option, as a field declares it; see `option`.
+
+    Attributes:
+        name: of the field.
+        kind: type of the value; of a type "or None" the former.
+        default: `dataclasses.MISSING` if the option must be given.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    metavar: str | None
+    choices: tuple[str, ...]
+    flag: str
+    shown: str
+    parse: Callable[[str], Any] | None
+    positional: bool
+    exclusive: str
+
+
+def options_of(settings: type) -> tuple[Option, ...]:
+    """The options that a dataclass of settings declares, in the order of its fields."""
+    fields = [field for field in dataclasses.fields(settings) if "option" in field.metadata]
+    kinds = typing.get_type_hints(settings) if fields else {}
+    texts = documented(settings) if fields else {}
+    return tuple(_option(field, kinds[field.name], texts) for field in fields)
+
+
+def _option(field: dataclasses.Field[Any], kind: Any, texts: dict[str, str]) -> Option:
+    declared = dict(field.metadata["option"])
+    kind = next((k for k in typing.get_args(kind) if _is_optional(kind)), kind)
+    text = texts.get(field.name, "").rstrip(".")
+    unset = _UNSET.search(text)
+    declared["help"] = declared["help"] or _UNSET.sub("", text)
+    declared["shown"] = declared["shown"] or (unset[1] if unset else "")
+    declared["flag"] = declared["flag"] or field.name.replace("_", "-")
+    declared["choices"] = tuple(declared["choices"]) or _literals(kind)
+    return Option(name=field.name, kind=kind, default=field.default, **declared)
+
+
+def _is_optional(kind: Any) -> bool:
+    return typing.get_origin(kind) not in (None, tuple, dict, Literal)
+
+
+def _literals(kind: Any) -> tuple[str, ...]:
+    inner = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+    return typing.get_args(inner) if typing.get_origin(inner) is Literal else ()
+
+
+def documented(settings: type) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of each attribute, on one line each."""
+    texts: dict[str, str] = {}
+    for base in reversed(settings.__mro__[:-1]):
+        section = _SECTION.search(f"{inspect.cleandoc(base.__doc__ or '')}\n")
+        for name, text in _ATTRIBUTE.findall(section[1]) if section else ():
+            texts[name] = " ".join(text.split())
+    return texts
