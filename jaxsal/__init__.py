@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jaxsal.errors import InputError
     from jaxsal.field import sliding_window, whole_volume
     from jaxsal.inputs.images import read_image, read_scan
-    from jaxsal.inputs.read import read_cohort
+    from jaxsal.inputs.sources import read_cohort
     from jaxsal.model import Model
     from jaxsal.progress import Progress
     from jaxsal.quantus import quantus_explain
@@ -48,7 +48,7 @@ _HOMES = {
     "keep_compiled_programs": "jaxsal.compilation",
     "load_model": "jaxsal.checkpoints",
     "quantus_explain": "jaxsal.quantus",
-    "read_cohort": "jaxsal.inputs.read",
+    "read_cohort": "jaxsal.inputs.sources",
     "read_image": "jaxsal.inputs.images",
     "read_labels": "jaxsal.volumes",
     "read_scan": "jaxsal.inputs.images",

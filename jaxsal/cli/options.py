@@ -265,7 +265,7 @@ def cohort_entries(
     options: argparse.Namespace, channels: Sequence[str], named_by: str = "the model"
 ) -> list[Entry]:
     """The cohort given by the options of `add_cohort`; of what names the channels, for messages."""
-    from jaxsal.inputs.read import read_cohort
+    from jaxsal.inputs.sources import read_cohort
 
     roles = [role for role, _ in options.select]
     twice = {role for role in roles if roles.count(role) > 1}
@@ -276,7 +276,7 @@ def cohort_entries(
 
 def model_entries(options: argparse.Namespace, model: Model) -> list[Entry]:
     """The cohort given by the options of `add_cohort`; warns if its scans are of several kinds."""
-    from jaxsal.cohort.checking.mixture import warn_if_mixed
+    from jaxsal.inputs.mixture import warn_if_mixed
 
     entries = cohort_entries(options, model.channels)
     warn_if_mixed(entries, model.preprocessing)

@@ -13,7 +13,7 @@ from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.outline import Method, Outline
 from jaxsal.devices import current_device
 from jaxsal.errors import InputError
-from jaxsal.inputs.labels import repeated
+from jaxsal.inputs.entries import repeated
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.lesions import Instance
 from jaxsal.model import Model

@@ -12,7 +12,6 @@ from typing import Any, Literal, Protocol
 import jax
 
 from jaxsal.checkpoints import load_model
-from jaxsal.cohort.checking.mixture import warn_if_mixed
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.machines.cluster import Cluster
@@ -27,9 +26,9 @@ from jaxsal.devices import every_device
 from jaxsal.display import Display
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.bids import Select
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.labels import distinct
-from jaxsal.inputs.read import read_cohort
+from jaxsal.inputs.entries import Entry, distinct
+from jaxsal.inputs.mixture import warn_if_mixed
+from jaxsal.inputs.sources import read_cohort
 from jaxsal.model import Model
 from jaxsal.scan.defaults import for_model
 from jaxsal.settings import CohortSettings, PredictSettings

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from jaxsal.cohort.one_by_one import one_by_one
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.one_by_one import one_by_one
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.metrics import LesionCounts, dice, normalised_dice
 from jaxsal.model import Model

@@ -19,7 +19,6 @@ import numpy as np
 
 from jaxsal import __version__
 from jaxsal.cohort.job import Job
-from jaxsal.cohort.one_by_one import one_by_one
 from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
 from jaxsal.cohort.storage.folder import CohortFolder
@@ -29,8 +28,8 @@ from jaxsal.experiments.kept import KeptRows, Made
 from jaxsal.experiments.monitor import Monitor, Silence
 from jaxsal.experiments.reused import ReusedMaps
 from jaxsal.grid import Grid
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.labels import distinct
+from jaxsal.inputs.entries import Entry, distinct
+from jaxsal.inputs.one_by_one import one_by_one
 from jaxsal.inputs.scan import LoadedScan, Scan
 from jaxsal.model import Model
 from jaxsal.scan.defaults import completed

@@ -1,8 +1,7 @@
-"""Whether the images of a scan lie on each other: a cheap look, which registers nothing.
+"""Whether the images of a scan are aligned: a quick test, which registers nothing.
 
-Images of one head in different contrasts tell most of each other where they lie on each other
-(mutual information: Viola and Wells 1997, Maes et al. 1997). If one tells clearly more of the other
-when it is moved a little, they do not.
+The mutual information of two images of one head is largest where they are aligned (Viola and Wells
+1997, Maes et al. 1997). If a small move increases it clearly, they are not.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ import numpy as np
 from jaxsal.grid import Grid
 from jaxsal.inputs.background import bounds
 
-_POINTS = 20_000  # voxels that are looked at in the head, and as many in the box around it
+_POINTS = 20_000  # voxels that are compared in the head, and as many in the box around it
 _BINS = 16  # of intensities; background is one more
 _SHIFTS = (3.0, 6.0, 12.0)  # mm
 _TURNS = (2.5, 5.0)  # degrees
 _CLEARLY = 1.1  # times the information
 _LEAST = 0.01  # nats more of it
-_FEWEST = 4 * _BINS**2  # points, below which their information is not known
-_SIGMAS = 5.0  # more, of what images that tell nothing of each other have by chance
+_FEWEST = 4 * _BINS**2  # points, below which the information is unknown
+_SIGMAS = 5.0  # of the information that unrelated images have by chance
 
 Spacing = tuple[float, float, float]
 
 
 def unregistered(names: Sequence[str], image: np.ndarray, grid: Grid) -> Iterator[tuple[int, str]]:
-    """Each image of a scan that seems not to lie on the first one, and what to say of it.
+    """Yields each image of a scan that seems not to lie on the first one, with a warning.
 
     Args:
         names: of the images.
@@ -48,7 +47,7 @@ def unregistered(names: Sequence[str], image: np.ndarray, grid: Grid) -> Iterato
 
 @dataclass(frozen=True, eq=False)
 class _Move:
-    """Voxels by which an image is shifted, and a turn (3, 3) about its middle."""
+    """A shift in voxels, and a turn (3, 3) about the middle of the head."""
 
     voxels: tuple[int, int, int]
     turn: np.ndarray
@@ -56,10 +55,10 @@ class _Move:
 
 
 def misaligned(fixed: np.ndarray, moving: np.ndarray, spacing: Spacing) -> str:
-    """By which move an image would lie clearly better on another one, in words.
+    """The move by which an image would lie clearly better on another one, in words.
 
-    What is better within both heads counts, and what is better with their outlines: these show
-    large moves, and are of no use where one mask cut out both.
+    A move counts if it is better within both heads, or with their outlines. Outlines show large
+    moves, but are of no use where one mask cut out both heads.
 
     Args:
         fixed: (X, Y, Z), 0 in the background.
@@ -67,8 +66,8 @@ def misaligned(fixed: np.ndarray, moving: np.ndarray, spacing: Spacing) -> str:
         spacing: voxel size in mm along X, Y, Z.
 
     Returns:
-        "" if it lies there already, or none of the moves that are tried is clearly better: shifts
-        by 3, 6 and 12 mm along an axis, or along all, and turns by 2.5 and 5 degrees about one.
+        "" if no move is clearly better. Tried are shifts by 3, 6 and 12 mm along an axis, a shift
+        along all axes, and turns by 2.5 and 5 degrees about an axis.
     """
     if not fixed.any() or not moving.any():
         return ""
@@ -76,7 +75,7 @@ def misaligned(fixed: np.ndarray, moving: np.ndarray, spacing: Spacing) -> str:
     here = np.maximum(compared.information(_shift(0, 0, 0))[0], 0)
 
     def gain(move: _Move) -> float:
-        """More than 1 if the images are clearly better there."""
+        """More than 1 if the images lie clearly better there."""
         there, chance = compared.information(move)
         needed = np.maximum(_CLEARLY * here, here + np.maximum(_LEAST, _SIGMAS * chance))
         return float((there / needed).max())
@@ -93,13 +92,13 @@ def misaligned(fixed: np.ndarray, moving: np.ndarray, spacing: Spacing) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Compared:
-    """Points of an image, and another one at whatever they are moved to.
+    """Points of a fixed image, to compare with a moving one.
 
     Attributes:
-        points: (P, 3) voxels, the middle of the head being 0.
-        middle: (3,) of the head.
-        bins: (P,) of the fixed image.
-        others: (X, Y, Z) bins of the moving one.
+        points: (P, 3) voxels, relative to the middle of the head.
+        middle: (3,) voxel, of the head.
+        bins: (P,) intensity bins of the fixed image.
+        others: (X, Y, Z) intensity bins of the moving image.
         spacing: voxel size in mm.
     """
 
@@ -119,9 +118,9 @@ class _Compared:
         return cls(points - middle, middle, bins, _bins(moving), spacing)
 
     def information(self, move: _Move) -> tuple[np.ndarray, np.ndarray]:
-        """Mutual information (2,) within both heads, and with what lies around them.
+        """Mutual information (2,): within both heads, and with the background around them.
 
-        Beside it the standard deviations (2,) of what it is for images that have nothing in common.
+        And its standard deviations (2,) for unrelated images.
         """
         spacing, shift = np.asarray(self.spacing), np.asarray(move.voxels)
         moved = self.points * spacing @ move.turn.T / spacing + self.middle + shift
@@ -135,7 +134,7 @@ class _Compared:
 
 
 def _some(mask: np.ndarray) -> np.ndarray:
-    """(P, 3) some of the voxels of a mask, none of them twice, in no order."""
+    """(P, 3) some voxels of a mask, at random, none of them twice."""
     inside = np.flatnonzero(mask)
     count = min(_POINTS, inside.size)
     chosen = np.random.default_rng(0).choice(inside, count, replace=False)
@@ -153,7 +152,7 @@ def _moves(spacing: Spacing) -> Iterator[_Move]:
 
 
 def _shift(x: int, y: int, z: int) -> _Move:
-    # What lies there is to come here: the other way round.
+    # The image moves the other way than the points.
     return _Move((x, y, z), np.eye(3), f"shifted by about ({-x}, {-y}, {-z}) voxels")
 
 
@@ -166,7 +165,7 @@ def _turn(axis: int, degrees: float) -> np.ndarray:
 
 
 def _bins(image: np.ndarray) -> np.ndarray:
-    """Bins of equal width from 1, extreme percents in the outer ones; 0 in the background."""
+    """Bins of equal width from 1 on, the outer ones with all beyond; 0 in the background."""
     some = image[::3, ::3, ::3]
     some = some[some != 0] if some.any() else image[image != 0]
     low, high = map(float, np.percentile(some, (1, 99)))
@@ -176,7 +175,7 @@ def _bins(image: np.ndarray) -> np.ndarray:
 
 
 def _information(first: np.ndarray, second: np.ndarray) -> float:
-    """Mutual information in nats, without what finite samples add (Miller 1955)."""
+    """Mutual information in nats, without the bias of finite samples (Miller 1955)."""
     if first.size < _FEWEST:
         return 0.0
     size = _BINS + 1

@@ -1,4 +1,4 @@
-"""Which voxels of an image are its background: those of 0, or of what processing made of the 0.
+"""Which voxels of an image are background: those of value 0, or of the value that 0 became.
 
 A scale factor, interpolation, a z-score or clipping moves the 0 of a brain-extracted scan to
 another value. The border of the volume shows it.
@@ -13,21 +13,21 @@ from scipy import ndimage
 
 from jaxsal.types import Box
 
-_NEARLY_ALL = 2 / 3  # of the border: where a head touches the border, that holds tissue, too
-_LARGE = 0.1  # part of the volume; of what surrounds a tightly cropped brain it is a half
+_NEARLY_ALL = 2 / 3  # of the border: a head that touches the border leaves tissue on it
+_LARGE = 0.1  # part of the volume; around a tightly cropped brain, half of it is background
 _SAME = 1e-3  # of the spread of intensities: rounding after interpolation, ringing of splines
-_STRAY = 0.01  # of the background: as many voxels of nearly its value lie at edges of any head
+_STRAY = 0.01  # of the background: the edges of any head have so many voxels of nearly its value
 _PIECE = 0.01  # part of the volume; no tissue is exactly 0 in so large a piece
-_FULL = 0.9  # part of its box, above which what is no background fills it
-_FULL_FACE = 0.5  # the same of each of the six faces: what is cropped tightly only touches them
+_FULL = 0.9  # of its box, above which the foreground fills it
+_FULL_FACE = 0.5  # of each of the six faces; a tightly cropped head only touches them
 
 
 @dataclass(frozen=True)
 class Background:
-    """What an image's background is.
+    """The background of an image.
 
     Attributes:
-        value: that its voxels hold, before the image is normalised.
+        value: of its voxels, before the image is normalised.
         voxels: their number.
     """
 
@@ -38,20 +38,20 @@ class Background:
 def find_background(volume: np.ndarray) -> tuple[np.ndarray, Background]:
     """Finds the background of a volume.
 
-    1. It is what is exactly 0, unless another value is found.
-    2. That is what two thirds of the border hold, if it fills a tenth of the box: of the box of all
-       voxels that are not 0, and its border. Where much of that is 0, as in an image that was
-       turned, two thirds of the rest will do for a value below 0; one above may be a brain's rim.
+    1. It is the voxels of exactly 0, unless another value is found.
+    2. Another value is sought in the box of all voxels that are not 0. Two thirds of the box's
+       border and a tenth of the box must hold it. Where much of the border is 0, as in a rotated
+       image, two thirds of the rest suffice for a value below 0; one above may be a brain's rim.
     3. Beside such a value, zeros are background in pieces that touch the border of the grid, or
        that touch the value and fill a hundredth of the volume. Other zeros are tissue.
-    4. Values within 0.001 of the spread of intensities are taken for the same where many voxels,
-       all connected with the border, have them: rounding makes a constant uneven.
+    4. Values within 0.001 of the spread of intensities are the same value where many voxels, all
+       connected with the border, have them: rounding makes a constant uneven.
 
     Args:
         volume: intensities (X, Y, Z), finite.
 
     Returns:
-        (X, Y, Z) bool, True in the background; and what it holds.
+        (X, Y, Z) bool, True in the background; and its value and size.
     """
     zero = volume == 0
     box = bounds(~zero)
@@ -67,23 +67,23 @@ def find_background(volume: np.ndarray) -> tuple[np.ndarray, Background]:
 
 
 def bounds(mask: np.ndarray) -> Box:
-    """The smallest box of all voxels in a mask; the whole grid if there are none."""
+    """The smallest box that holds a mask; the whole grid for an empty mask."""
     found = ndimage.find_objects(mask.astype(np.int8))
     x, y, z = found[0] if found else (slice(0, n) for n in mask.shape)
     return x, y, z
 
 
 def fills_its_box(mask: np.ndarray) -> bool:
-    """Whether a mask (X, Y, Z) cannot be a head: within its own box no background is left around.
+    """Whether a mask (X, Y, Z) is too box-like for a head.
 
-    That is more than 90 % of the box, or more than half of each of its six faces.
+    It fills more than 90 % of its own box, or more than half of each of the box's six faces.
     """
     within = mask[bounds(mask)]
     return bool(within.mean() > _FULL or min(face.mean() for face in faces(within)) > _FULL_FACE)
 
 
 def commonest(values: np.ndarray) -> tuple[float, float]:
-    """The value that most voxels have, within 0.001 of the spread of intensities; and their share.
+    """The commonest value, within 0.001 of the spread of intensities, and its share of the voxels.
 
     Args:
         values: intensities, at least one.
@@ -97,12 +97,12 @@ def commonest(values: np.ndarray) -> tuple[float, float]:
 
 
 def _constant(volume: np.ndarray) -> tuple[float, np.ndarray] | None:
-    """The value of a constant background other than 0, and where it is; None without one."""
+    """The value of a constant background other than 0, and its mask; None if there is none."""
     border = np.concatenate([face.ravel() for face in faces(volume)])
     other = border[border != 0]
     value = float(np.partition(other, other.size // 2)[other.size // 2])
     widest = _SAME * (float(volume.max()) - float(volume.min()))
-    if np.mean(np.abs(other - value) <= widest) < _NEARLY_ALL:  # which most images end at
+    if np.mean(np.abs(other - value) <= widest) < _NEARLY_ALL:  # most images end here
         return None
     some = volume[::2, ::2, ::2]  # as good for a spread, and quick
     tolerance = _SAME * float(np.percentile(np.abs(some - value), 99))
@@ -118,7 +118,7 @@ def _constant(volume: np.ndarray) -> tuple[float, np.ndarray] | None:
 
 
 def _same(volume: np.ndarray, value: float, tolerance: float) -> np.ndarray | None:
-    """Where a volume holds a value, or nearly so; None if it is 0 and exactly that."""
+    """Where a volume holds a value, or nearly so; None if all of it is exactly 0."""
     exact, near = volume == value, np.abs(volume - value) <= tolerance
     if np.count_nonzero(near & ~exact) <= _STRAY * np.count_nonzero(near):
         return exact if value else None
@@ -127,7 +127,7 @@ def _same(volume: np.ndarray, value: float, tolerance: float) -> np.ndarray | No
 
 
 def _zeros_beside(mask: np.ndarray, zero: np.ndarray) -> np.ndarray:
-    """Which zeros belong to a background of another value, where that is as given."""
+    """The zeros that belong to a background of another value, given by its mask."""
     pieces, _ = ndimage.label(zero)
     large = np.flatnonzero(np.bincount(pieces.ravel()) >= _PIECE * zero.size)
     touching = np.unique(pieces[ndimage.binary_dilation(mask)])

@@ -1,4 +1,4 @@
-"""What is to be known of an image's background, in sentences."""
+"""Warnings of an image's background."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _EVEN = 0.1  # part of the head's voxels; no tissue has one value in so many
 def note(
     volume: Volume, where: np.ndarray, background: Background, normalisation: Normalisation | None
 ) -> str:
-    """What is to be known of an image's background; "" if nothing is.
+    """A warning of an image's background; "" if there is nothing to say.
 
     Args:
         volume: the image.
         where: (X, Y, Z) bool, its background.
-        background: what that holds.
+        background: its value and size.
         normalisation: of the image; None: it is z-scored over the rest.
     """
     zeros = volume.data == 0
@@ -45,7 +45,7 @@ def note(
 
 
 def note_of_mask(volume: Volume, normalisation: Normalisation | None) -> str:
-    """What is to be known where a mask says what is background; "" if nothing is."""
+    """A warning of an image whose background a mask gives; "" if there is nothing to say."""
     if normalisation is None or normalisation.scheme != "ct":
         return ""
     return (
@@ -55,7 +55,7 @@ def note_of_mask(volume: Volume, normalisation: Normalisation | None) -> str:
 
 
 def _doubt(volume: Volume, head: np.ndarray) -> list[str]:
-    """Why what counts as head may hold background that could not be recognised."""
+    """A sentence if what counts as head may hold unrecognised background."""
     reasons = []
     if fills_its_box(head):
         reasons.append("leave no room around a head")

@@ -9,10 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from jaxsal.errors import InputError
-from jaxsal.inputs.bids_images import PIPELINE, Image, find_images
+from jaxsal.inputs.bids_files import PIPELINE, Image, find_images
 from jaxsal.inputs.bids_scans import Entities, Images, described, make_entry, split
-from jaxsal.inputs.entries import ENTITIES, Entry
-from jaxsal.inputs.labels import repeated
+from jaxsal.inputs.entries import ENTITIES, Entry, repeated
 from jaxsal.inputs.problems import refuse
 from jaxsal.inputs.scan import OTHER_ROLES
 
@@ -20,7 +19,7 @@ Select = Mapping[str, Entities]
 
 _LONG = {short: name for name, short in ENTITIES.items()} | {"ce": "ceagent", "seg": "segmentation"}
 
-# Suffix of a channel's images by what the channel's name begins with, longer ones first.
+# Suffix of a channel's images by the beginning of the channel's name, longer ones first.
 _SUFFIXES = MappingProxyType(
     {
         **{"flair": "FLAIR", "mprage": "T1w", "t1": "T1w"},
@@ -33,21 +32,21 @@ def read_bids(folder: Path, channels: Sequence[str], select: Select | None = Non
     """Finds the scans of a BIDS folder.
 
     A scan is a subject's session; where all channels have several images by the same
-    acquisitions, reconstructions, runs or spaces, it is one of these. An image that is missing is
-    given a path that tells what was looked for.
+    acquisitions, reconstructions, runs or spaces, it is one of these. A missing image gets a path
+    that shows what was looked for.
 
     Args:
         folder: a dataset, valid or not, or one pipeline's folder of derivatives.
         channels: of the model.
-        select: the entities that a channel's images have, such as {"t1": {"desc": "preproc"}}, and
-            those of "reference", "instances" and "mask", which are not looked for otherwise. An
-            empty label stands for images without that entity. The suffix of channels whose names
-            begin with flair, t1, mprage, t2 or pd is known. The "pipeline" is the name of a folder
-            below derivatives/ to find them in.
+        select: the entities of a channel's images, such as {"t1": {"desc": "preproc"}}, and those
+            of "reference", "instances" and "mask", which are not looked for otherwise. An empty
+            label stands for images without that entity. The entity "pipeline" is the name of a
+            folder below derivatives/ to look in. Channels whose names begin with flair, t1, mprage,
+            t2 or pd need no suffix.
 
     Raises:
-        InputError: a channel must be selected or has no image at all; or, of all scans at once,
-            there are several images to choose from.
+        InputError: a channel must be selected or has no image at all; or scans have several images
+            for a role, all listed at once.
     """
     wanted = _wanted(channels, select or {})
     images = _images(folder, wanted)
@@ -69,7 +68,7 @@ def read_bids(folder: Path, channels: Sequence[str], select: Select | None = Non
 
 
 def _wanted(channels: Sequence[str], select: Select) -> dict[str, dict[str, str]]:
-    """The entities by which the images of each role are known."""
+    """The entities that the images of each role have."""
     roles = {role.lower(): role for role in (*channels, *OTHER_ROLES)}
     unknown = [role for role in select if role.lower() not in roles]
     if unknown:
@@ -91,7 +90,7 @@ def _wanted(channels: Sequence[str], select: Select) -> dict[str, dict[str, str]
 
 
 def usual_suffix(channel: str) -> str:
-    """BIDS's suffix of a channel's images, if its name begins as one that is known; else ""."""
+    """BIDS's suffix for the images of a channel, by the beginning of its name; "" if unknown."""
     name = channel.lower()
     return next((suffix for begin, suffix in _SUFFIXES.items() if name.startswith(begin)), "")
 
@@ -131,7 +130,7 @@ def _alike(entries: Sequence[Entry]) -> list[str]:
 
 
 def _warn_of_lacking(entries: Sequence[Entry], wanted: Select) -> None:
-    """Warns of scans without the reference, label map or mask that is there for others."""
+    """Warns of scans that lack the reference, label map or mask that others have."""
     for role in (role for role in OTHER_ROLES if role in wanted):
         without = [entry.id for entry in entries if getattr(entry.scan, role) is None]
         if without:

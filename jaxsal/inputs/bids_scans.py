@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jaxsal.errors import InputError
-from jaxsal.inputs.bids_images import Image
+from jaxsal.inputs.bids_files import Image
 from jaxsal.inputs.entries import ENTITIES, Entry
 from jaxsal.inputs.scan import OTHER_ROLES, Scan
 
@@ -19,11 +19,11 @@ _FURTHER = tuple(name for name in ENTITIES if name not in ("subject", "session")
 def split(images: Images, channels: Sequence[str]) -> Iterator[tuple[dict[str, str], Images]]:
     """Divides the images of one session into scans.
 
-    Images belong to one scan if they agree in the entities of which all channels have a label in
-    common; another entity, such as an acquisition of one channel only, does not part them.
+    Scans differ in the entities of which all channels share a label. An entity of one
+    channel only, such as its acquisition, does not divide the session.
 
     Yields:
-        The entities that they agree in, and the images to choose from for each role.
+        The entities of each scan, and its images by role; several where one must be chosen.
     """
     own = [image for channel in channels for image in images.get(channel, ())]
     if not own:  # a reference without images
@@ -52,8 +52,8 @@ def make_entry(
 
     Args:
         entities: of the scan; empty labels are left out.
-        images: to choose from, by role.
-        wanted: by which entities they were chosen, by role.
+        images: found for each role.
+        wanted: the entities that were looked for, by role.
         channels: of the model.
 
     Raises:
@@ -79,7 +79,7 @@ def make_entry(
 
 
 def described(role: str, entities: Entities) -> str:
-    """A role with the entities of its images, for messages."""
+    """A role and the entities of its images, for messages."""
     return f"{role} ({_listed(entities)})"
 
 
@@ -104,6 +104,6 @@ def _ambiguity(role: str, found: Sequence[Image], wanted: Entities) -> str:
 
 
 def _missing(stem: str, wanted: Entities) -> Path:
-    """A name for an image that is not there; no file has it."""
+    """A name for a missing image, which no file can have."""
     others = [f"{name}-{label}_*" for name, label in wanted.items() if label and name != "suffix"]
     return Path(f"{stem}_*{''.join(others)}{wanted.get('suffix', '')}.nii*")

@@ -1,9 +1,10 @@
-"""One scan of a cohort: what it is called, and where its files are."""
+"""One scan of a cohort: its id, its files, and the BIDS labels that its results are named by."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from jaxsal.errors import InputError
 if TYPE_CHECKING:
     from jaxsal.inputs.scan import Scan
 
-# BIDS entities that may tell the scans of a subject apart, as they are written, in BIDS's order.
+# BIDS entities by which scans differ, with their short forms, in the order of BIDS names.
 ENTITIES = MappingProxyType(
     {
         "subject": "sub",
@@ -25,7 +26,9 @@ ENTITIES = MappingProxyType(
     }
 )
 
-_LABEL = re.compile(r"[A-Za-z0-9+]+")
+_NAMES = {short: name for name, short in ENTITIES.items()}
+_LABEL = re.compile(r"[A-Za-z0-9]+")
+_BIDS_LABEL = re.compile(r"[A-Za-z0-9+]+")
 _LONGEST = 100  # of names' beginnings: file systems allow 255 bytes for the whole
 
 
@@ -34,13 +37,14 @@ class Entry:
     """One scan of a cohort.
 
     Attributes:
-        id: what its owner calls it; unique in the cohort.
+        id: its name in the user's own list; unique in the cohort.
         scan: its files.
-        entities: what BIDS names are made of: labels of letters and digits, by the keys of
-            `ENTITIES`; at least the subject's.
+        entities: labels of letters and digits by the keys of `ENTITIES`, at least the subject's.
+            The names of results are made of them.
 
     Raises:
-        InputError: the entities are not such, or too long for names of files.
+        InputError: an entity is unknown, or its label has other characters; there is no subject;
+            or the names would be too long for file systems.
     """
 
     id: str
@@ -51,7 +55,7 @@ class Entry:
         wrong = [
             f"{name}: {label!r}"
             for name, label in self.entities.items()
-            if name not in ENTITIES or not _LABEL.fullmatch(label)
+            if name not in ENTITIES or not _BIDS_LABEL.fullmatch(label)
         ]
         if wrong or "subject" not in self.entities:
             raise InputError(
@@ -67,9 +71,87 @@ class Entry:
 
     @property
     def stem(self) -> str:
-        """What all its results' names begin with, such as "sub-07_ses-01"; unique in the cohort."""
+        """The beginning of its results' names, such as "sub-07_ses-01"; unique in the cohort."""
         return "_".join(
             f"{short}-{self.entities[name]}"
             for name, short in ENTITIES.items()
             if name in self.entities
         )
+
+
+def bids_labels(scan: str, given: Mapping[str, str]) -> dict[str, str]:
+    """A scan's BIDS entities, by the keys of `ENTITIES`.
+
+    Args:
+        scan: its id. Labels that are not given are taken from it: from its parts if it has the
+            form "sub-07_ses-01"; else its letters and digits are the subject's label.
+        given: labels by the keys of `ENTITIES`; each may begin as in file names, "ses-01".
+
+    Raises:
+        InputError: a given label, or the id, is not made of letters and digits.
+    """
+    own = {name: _checked(name, text) for name, text in given.items()}
+    found = _parsed(scan) or ({} if "subject" in own else {"subject": _reduced(scan)})
+    found |= own
+    return {name: found[name] for name in ENTITIES if name in found}
+
+
+def repeated(names: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yields the positions of a name's first occurrence and of each later one.
+
+    Upper and lower case are the same, as in some file systems.
+    """
+    first: dict[str, int] = {}
+    for position, name in enumerate(names):
+        known = first.setdefault(name.casefold(), position)
+        if known != position:
+            yield known, position
+
+
+def distinct(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, if no two are alike.
+
+    Raises:
+        InputError: two have the same id, or their results would have the same names.
+    """
+    for first, other in repeated(entry.id for entry in entries):
+        if entries[first].id == entries[other].id:
+            raise InputError(
+                f"{entries[other].id!r} is there twice: give each scan an id of its own"
+            )
+    for first, other in repeated(entry.stem for entry in entries):
+        raise InputError(
+            f"results of {entries[first].id!r} and {entries[other].id!r} would both be called "
+            f"{entries[other].stem}: tell the scans apart by their entities"
+        )
+    return list(entries)
+
+
+def _checked(name: str, text: str) -> str:
+    label = text.removeprefix(f"{ENTITIES[name]}-")
+    if not _LABEL.fullmatch(label):
+        raise InputError(
+            f"the {name} must be made of the letters A-Z, a-z and digits only, got {text!r}"
+        )
+    return label
+
+
+def _parsed(scan: str) -> dict[str, str]:
+    """The entities of an id such as "sub-07_ses-01"; none if it is not of that form."""
+    parts = [part.partition("-") for part in scan.split("_")]
+    shorts = [short for short, _, _ in parts]
+    known = shorts[0] == "sub" and len(set(shorts)) == len(shorts) and {*shorts} <= _NAMES.keys()
+    if not known or not all(_LABEL.fullmatch(label) for _, _, label in parts):
+        return {}
+    return {_NAMES[short]: label for short, _, label in parts}
+
+
+def _reduced(scan: str) -> str:
+    plain = unicodedata.normalize("NFKD", scan)  # a letter with an accent becomes two characters
+    label = "".join(_LABEL.findall(plain))
+    if not label:
+        raise InputError(
+            f"{scan!r} has no letters A-Z, a-z or digits to name results by: add a column "
+            '"subject" of such labels'
+        )
+    return label

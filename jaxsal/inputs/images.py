@@ -28,8 +28,8 @@ class Images:
         image: (X, Y, Z, C) float32, normalised, in the network's axes.
         grid: of the image.
         box: the part of the image that the network is given.
-        backgrounds: of each channel.
-        notes: what is to be known of each channel's background, in sentences; "" if nothing is.
+        backgrounds: one per channel.
+        notes: a warning of each channel's background; "" for none.
     """
 
     image: np.ndarray
@@ -50,22 +50,20 @@ def read_image(
     Args:
         paths: one file per channel, in the order of `channels`.
         channels: names of the model's channels, e.g. ("flair", "t1").
-        preprocessing: what the model's source tells of it, such as nnU-Net's normalisation.
-        mask: a mask of the brain: all outside of it becomes 0 and is background, and nothing else
-            is.
+        preprocessing: of the model, such as nnU-Net's normalisation.
+        mask: a mask of the brain. All outside of it becomes 0 and is background; nothing else is.
 
     Returns:
-        The image (X, Y, Z, C) float32, every channel normalised as `preprocessing` says, else
-        z-scored over the voxels that are not background (see
-        `jaxsal.inputs.background.find_background`),
-        which are 0; and the grid of the first file. Where `preprocessing` says in which axes the
-        network takes images, both are in these, by exchanging and flipping axes. Label maps and
-        masks that are read for this grid come in its axes, and `jaxsal.write_volume` puts what is
-        on it back into the scan's own.
+        The image (X, Y, Z, C) float32 and its grid. Every channel is normalised by
+        `preprocessing`, or else z-scored over the voxels that are not background, which become 0
+        (see `jaxsal.inputs.background.find_background`). The grid is that of the first file, its
+        axes exchanged and flipped to those of `preprocessing`, if it has any. Label maps and masks
+        that are read for this grid come in its axes; `jaxsal.write_volume` writes volumes on it in
+        the axes of the file.
 
     Raises:
-        InputError: if the number of files is wrong, a file cannot be used, two grids differ, or
-            the voxel size is not that of `preprocessing`.
+        InputError: the number of files is wrong, a file cannot be used, two grids differ, or the
+            voxel size is not that of `preprocessing`.
     """
     read = read_images(paths, channels, preprocessing, mask)
     return read.image, read.grid
@@ -93,7 +91,7 @@ def read_images(
     preprocessing: Preprocessing | None = None,
     mask: Path | None = None,
 ) -> Images:
-    """As `read_scan`, and what is to be known of it."""
+    """As `read_scan`, with all that `Images` holds."""
     preprocessing = preprocessing or Preprocessing()
     volumes = _volumes(paths, channels)
     grid = as_trained(str(volumes[0].path), volumes[0].grid, preprocessing)
@@ -138,7 +136,7 @@ def read_brain(path: Path, grid: Grid) -> np.ndarray:
     """Read a mask of the brain: (X, Y, Z) bool.
 
     Raises:
-        InputError: as from `jaxsal.volumes.read_mask`, or no voxel is in it.
+        InputError: as `jaxsal.volumes.read_mask`, or the mask is empty.
     """
     brain = read_mask(path, grid)
     if not brain.any():
@@ -147,7 +145,7 @@ def read_brain(path: Path, grid: Grid) -> np.ndarray:
 
 
 def _emptied(volume: Volume, outside: np.ndarray) -> tuple[np.ndarray, Background]:
-    """Sets what is outside of a mask to 0; nothing else is background, whatever it holds."""
+    """Sets all outside of a mask to 0, the background."""
     volume.data[outside] = 0
     return outside, Background(0.0, int(np.count_nonzero(outside)))
 
@@ -156,7 +154,7 @@ def as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> Grid:
     """An image's grid in the axes of the network's training.
 
     Raises:
-        InputError: its voxels do not have the size of the training's.
+        InputError: its voxel size is not that of the training.
     """
     turned = grid.in_axes(preprocessing.orientation or grid.axes)
     try:

@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import ENTITIES, Entry
-from jaxsal.inputs.labels import labels, repeated
+from jaxsal.inputs.entries import ENTITIES, Entry, bids_labels, repeated
 from jaxsal.inputs.problems import refuse
 from jaxsal.inputs.scan import OTHER_ROLES, Scan
 
@@ -18,27 +17,27 @@ _DELIMITERS = {".tsv": "\t", ".csv": ","}
 _ABSENT = ("", "n/a")
 _OPTIONAL = (*OTHER_ROLES, *ENTITIES)
 
-Line = tuple[int, Mapping[str, str]]  # its number in the file, and its cells by column
+Line = tuple[int, Mapping[str, str]]  # number in the file, cells by column
 
 
 def read_manifest(path: Path, channels: Sequence[str], named_by: str = "the model") -> list[Entry]:
     """Reads a cohort from a table with a header: .tsv, or .csv with commas or semicolons.
 
-    Columns, whose names are compared without case: "scan", an id of one's own; one per channel
-    with the image's path; optionally "reference", "instances", "mask" (of the brain), and BIDS
-    labels by the keys of `ENTITIES`. Others are of no concern here. Empty cells and "n/a" stand for
-    nothing; relative paths are relative to the table's folder.
+    The columns are "scan", an id; one per channel, with the image's path; and optionally
+    "reference", "instances", "mask" (of the brain) and the keys of `ENTITIES`, with BIDS labels.
+    Upper and lower case are the same; other columns are ignored. Empty cells and "n/a" stand for
+    nothing. Relative paths are relative to the table's folder.
 
     Args:
         path: of the table, UTF-8.
-        channels: that are needed.
-        named_by: what names them, for messages.
+        channels: of the model.
+        named_by: what names the channels, for messages.
 
     Returns:
-        One entry per line, in their order; whether files exist is not looked at.
+        One entry per line, in their order. The files may be missing.
 
     Raises:
-        InputError: all that is wrong with the table, each with its line.
+        InputError: the table has errors; the message lists them all, with their lines.
     """
     columns, lines = _read(path)
     refuse(str(path), list(_wrong_columns(columns, channels, named_by)))
@@ -51,8 +50,8 @@ def read_manifest(path: Path, channels: Sequence[str], named_by: str = "the mode
             entries[number] = _entry(cells, channels, folder)
         except InputError as error:
             problems.append((number, str(error)))
-    told = {number for number, cells in lines if cells.get("subject", "").lower() not in _ABSENT}
-    problems += _repeated(list(entries), list(entries.values()), told)
+    named = {number for number, cells in lines if cells.get("subject", "").lower() not in _ABSENT}
+    problems += _repeated(list(entries), list(entries.values()), named)
     refuse(str(path), [f"line {number}: {problem}" for number, problem in sorted(problems)])
     if not entries:
         raise InputError(f"{path} lists no scan: give one line per scan below its header")
@@ -60,7 +59,7 @@ def read_manifest(path: Path, channels: Sequence[str], named_by: str = "the mode
 
 
 def columns(path: Path) -> list[str]:
-    """Names of a table's columns, in small letters.
+    """The names of a table's columns, in lower case.
 
     Raises:
         InputError: it is no such table.
@@ -118,7 +117,7 @@ def _wrong_columns(columns: Sequence[str], channels: Sequence[str], named_by: st
 
 
 def _warn_of_misspelt(columns: Sequence[str], channels: Sequence[str]) -> None:
-    """Warns of columns that are left out, although they may be meant."""
+    """Warns of ignored columns whose names are nearly those of optional ones."""
     wanted = set(_OPTIONAL) - set(columns)
     read = {"scan", *(channel.lower() for channel in channels), *_OPTIONAL}
     for column in sorted(set(columns) - read):
@@ -130,7 +129,7 @@ def _warn_of_misspelt(columns: Sequence[str], channels: Sequence[str]) -> None:
 
 
 def _entry(cells: Mapping[str, str], channels: Sequence[str], folder: Path) -> Entry:
-    """The entry of a line; all that is wrong with it, in one error."""
+    """The entry of a line; raises one error of all that is wrong with it."""
     given = {column: text for column, text in cells.items() if text.lower() not in _ABSENT}
     name = given.get("scan", "")
     problems = [] if name else ["there is no id in the column 'scan'"]
@@ -147,7 +146,7 @@ def _entry(cells: Mapping[str, str], channels: Sequence[str], folder: Path) -> E
     try:
         scan = Scan(images, **{role: files[role] for role in OTHER_ROLES if role in files})
         if name:
-            entities = labels(name, {key: given[key] for key in ENTITIES if key in given})
+            entities = bids_labels(name, {key: given[key] for key in ENTITIES if key in given})
     except InputError as error:
         problems.append(str(error))
     if problems:
@@ -156,14 +155,14 @@ def _entry(cells: Mapping[str, str], channels: Sequence[str], folder: Path) -> E
 
 
 def _repeated(
-    lines: Sequence[int], entries: Sequence[Entry], told: Collection[int]
+    lines: Sequence[int], entries: Sequence[Entry], named: Collection[int]
 ) -> Iterator[tuple[int, str]]:
-    """Ids, and names of results, that were there before; by line.
+    """Yields each line whose id or results' names are those of an earlier line, with a message.
 
     Args:
         lines: of the entries.
         entries: of the table.
-        told: the lines whose subject the table tells.
+        named: the lines that have a subject.
     """
     for first, other in repeated(entry.id for entry in entries):
         if entries[first].id == entries[other].id:
@@ -172,7 +171,7 @@ def _repeated(
     for first, other in repeated(entry.stem for entry in entries):
         one, two = entries[first], entries[other]
         if one.id != two.id:
-            same = lines[first] in told and lines[other] in told
+            same = lines[first] in named and lines[other] in named
             columns = "'session' or 'run'" if same else "'subject', or 'session' or 'run'"
             yield (
                 lines[other],

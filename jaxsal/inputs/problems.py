@@ -1,4 +1,4 @@
-"""What is wrong with a cohort: told all at once."""
+"""What is wrong with a cohort, reported all at once."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Problem:
 
     Attributes:
         id: of the scan.
-        role: what the file is taken for: a channel, "reference", "instances" or "mask".
+        role: of the file: a channel, "reference", "instances" or "mask".
         message: what is wrong and what to do.
-        severity: "error" if the scan cannot be worked with, "warning" if it may be meant.
+        severity: "error" if the scan cannot be used, "warning" if it may be intended.
     """
 
     id: str
@@ -35,7 +35,7 @@ class Problem:
 
 
 def refuse(source: str, problems: Sequence[str]) -> None:
-    """Raises one InputError of all problems of a source, one line each; none if there are none."""
+    """Raises one InputError that lists all problems of a source, if there are any."""
     if not problems:
         return
     count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"

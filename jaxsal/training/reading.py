@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import closing
 from typing import TypeVar
 
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.problems import refuse
+from jaxsal.inputs.read_ahead import ReadAhead
 from jaxsal.inputs.scan import load_files, warn_of
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.store.records import Inputs, stamps
@@ -46,27 +46,19 @@ def read_all(
         if entry.scan.reference is None
     ]
     refuse(purpose, nameless)
-    found: list[T | InputError] = []
-    with ThreadPoolExecutor(min(_READERS, available_cores()), "scans") as pool:
-        for made in pool.map(partial(_tried, read), entries):
-            found.append(made)
-            on_scan(len(found))
-    wrong = [
-        f"{entry.id}: {' '.join(str(made).splitlines())}"
-        for entry, made in zip(entries, found, strict=True)
-        if isinstance(made, InputError)
-    ]
+    found: list[T] = []
+    wrong: list[str] = []
+    with closing(ReadAhead(read, entries, min(_READERS, available_cores()))) as scans:
+        for entry, reading in scans:
+            try:
+                found.append(reading.result())
+            except OutputError:
+                raise
+            except InputError as error:
+                wrong.append(f"{entry.id}: {' '.join(str(error).splitlines())}")
+            on_scan(len(found) + len(wrong))
     refuse(purpose, wrong)
-    return [made for made in found if not isinstance(made, InputError)]
-
-
-def _tried(read: Callable[[Entry], T], entry: Entry) -> T | InputError:
-    try:
-        return read(entry)
-    except OutputError:
-        raise
-    except InputError as error:
-        return error
+    return found
 
 
 def check_scans(

@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 
-from jaxsal.cohort.checking.mixture import warn_if_mixed
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.read import read_cohort, tells_subjects
+from jaxsal.inputs.mixture import warn_if_mixed
+from jaxsal.inputs.sources import has_subjects, read_cohort
 from jaxsal.model import Model
 from jaxsal.nets.training import TrainingFunction
 from jaxsal.scan.provenance import model_facts, software
@@ -179,7 +179,7 @@ def _tell_of_subjects(
     reports.say(", ".join(told))
     scans = [*training, *validation]
     alone = len({entry.entities["subject"] for entry in scans}) == len(scans)
-    if validation and alone and not tells_subjects(config.data.cohort):
+    if validation and alone and not has_subjects(config.data.cohort):
         warnings.warn(
             f"{config.data.cohort} has no column 'subject', so that a subject with several scans "
             "may be trained and validated on: add the column if there are such, and 'session' or "

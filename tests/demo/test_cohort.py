@@ -10,7 +10,7 @@ import pytest
 from jaxsal.demo.cohort import write_cohort
 from jaxsal.demo.phantom import field_of_view, make_phantom
 from jaxsal.errors import InputError
-from jaxsal.inputs.read import read_cohort, tells_subjects
+from jaxsal.inputs.sources import has_subjects, read_cohort
 from jaxsal.volumes import read_volume
 
 SHAPE, SPACING = field_of_view(4.0), 4.0
@@ -23,7 +23,7 @@ def test_the_table_lists_patients_as_cohorts_are_read(tmp_path: Path) -> None:
     assert [each.entities for each in (first, second)] == [
         {"subject": s.id} for s in (first, second)
     ]
-    assert tells_subjects(table)
+    assert has_subjects(table)
     expected = make_phantom(6, SHAPE, SPACING, 3)
     assert second.scan.reference is not None
     np.testing.assert_array_equal(read_volume(second.scan.images[1]).data, expected.t1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jaxsal.errors import InputError
-from jaxsal.inputs.read import read_cohort
+from jaxsal.inputs.sources import read_cohort
 
 pytest.importorskip("bids", reason="needs pybids")
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from jaxsal.experiments.regions import flair_and_t1
-from jaxsal.inputs.channel_names import is_named_after
-from jaxsal.inputs.scan import Scan, named_after_others
+from jaxsal.inputs.channel_names import is_named_after, named_after_others
 
 
 @pytest.mark.parametrize(
@@ -41,8 +40,8 @@ def test_a_channel_is_found_as_a_whole_word(text, channel, named):
     ],
 )
 def test_images_named_after_other_channels_are_found(names, channels):
-    scan = Scan(tuple(map(Path, names)))
-    assert [channel for channel, _ in named_after_others(scan, ("flair", "t1"))] == channels
+    images = tuple(map(Path, names))
+    assert [channel for channel, _ in named_after_others(images, ("flair", "t1"))] == channels
 
 
 def test_channels_of_a_model_are_found_by_words():

@@ -13,7 +13,7 @@ import jaxsal
 from jaxsal import load_model
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.inputs.read import read_cohort
+from jaxsal.inputs.sources import read_cohort
 from jaxsal.store.files import require_content, whole_file
 from jaxsal.training.tables import read_tables
 from jaxsal.volumes import read_grid, read_labels, read_mask, read_volume

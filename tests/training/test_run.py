@@ -25,7 +25,7 @@ from jaxsal.cli.main import main
 from jaxsal.errors import InputError, OutputError
 from jaxsal.evaluation.scans import evaluate
 from jaxsal.field.network import logits_on
-from jaxsal.inputs.read import read_cohort
+from jaxsal.inputs.sources import read_cohort
 from jaxsal.model import Model
 from jaxsal.preprocessing import Outputs
 from jaxsal.scan.defaults import for_model

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from jaxsal.cohort.checking.examine import Files, examine
-from jaxsal.cohort.checking.mixture import mixed_scans
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
+from jaxsal.inputs.channel_names import named_after_others
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.mixture import mixed_scans
 from jaxsal.inputs.problems import Problem
-from jaxsal.inputs.scan import named_after_others
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.processes import in_processes
 
@@ -68,7 +68,7 @@ def _files(entry: Entry, channels: Sequence[str]) -> Files:
 def _swaps(entry: Entry, channels: Sequence[str]) -> list[Problem]:
     return [
         Problem(entry.id, channel, message, "warning")
-        for channel, message in named_after_others(entry.scan, channels)
+        for channel, message in named_after_others(entry.scan.images, channels)
     ]
 
 

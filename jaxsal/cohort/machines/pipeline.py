@@ -21,11 +21,11 @@ from typing import Protocol
 import jax
 
 from jaxsal.cohort.job import Clock, Job, Keeper, explain_scan
-from jaxsal.cohort.machines.read_ahead import ReadAhead
 from jaxsal.cohort.storage.in_memory import Maps
 from jaxsal.devices import computes, computing_with
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.read_ahead import ReadAhead
 from jaxsal.inputs.scan import LoadedScan, load_scan
 from jaxsal.progress import Progress
 from jaxsal.store.records import Inputs, ScanRecord, stamps

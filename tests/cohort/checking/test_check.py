@@ -13,10 +13,9 @@ import pytest
 from helpers.tiny import CHANNELS, SHAPE, TinyScan, save
 
 from jaxsal.cohort.checking.check import check
-from jaxsal.cohort.checking.mixture import warn_if_mixed
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.labels import labels
+from jaxsal.inputs.entries import Entry, labels
+from jaxsal.inputs.mixture import warn_if_mixed
 from jaxsal.inputs.problems import Problem
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.processes import in_processes

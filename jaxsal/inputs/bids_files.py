@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from bids.layout import BIDSLayout
 
 PIPELINE = "pipeline"
-"""Beside BIDS's entities: the name of the folder below derivatives/ that an image lies in."""
+"""An entity of our own: the folder below derivatives/ that an image lies in."""
 
 _NOT_INDEXED = (
-    re.compile(r"^/(code|models|sourcedata|stimuli)(/|$)"),  # what pybids leaves out by itself
+    re.compile(r"^/(code|models|sourcedata|stimuli)(/|$)"),  # as pybids does by default
     re.compile(r"/\."),
     re.compile(r"\.(json|tsv|tsv\.gz|bval|bvec|html|svg|txt|gii|h5|mgz)$"),  # to be quicker
 )
@@ -36,20 +36,20 @@ class Image:
     entities: Mapping[str, str]
 
     def has(self, entities: Mapping[str, str]) -> bool:
-        """Whether these are its labels; an empty one stands for none."""
+        """Whether it has these labels; an empty one stands for none."""
         return all(self.entities.get(name, "") == label for name, label in entities.items())
 
 
 def find_images(folder: Path, pipeline: str, asked: Iterable[str]) -> list[Image]:
-    """All NIfTI files of subjects; neither they nor their sidecars are opened.
+    """Finds all NIfTI files of subjects, by their names alone.
 
     Args:
         folder: of the dataset, which need not be valid.
-        pipeline: a folder below its derivatives/ to search instead; empty: none.
-        asked: names of entities that must be known.
+        pipeline: a folder below derivatives/ to search instead; "": none.
+        asked: names of entities, which BIDS must have.
 
     Raises:
-        InputError: pybids is not installed, there is no such folder or no such entity.
+        InputError: pybids is not installed; there is no such folder or no such entity.
     """
     if pipeline:
         folder = folder / "derivatives" / pipeline

@@ -1,4 +1,4 @@
-"""A cohort from wherever it is described."""
+"""A cohort from its source: a table or a BIDS folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_cohort(
     select: Select | None = None,
     named_by: str = "the model",
 ) -> list[Entry]:
-    """Reads a cohort from a table, see `read_manifest`, or a BIDS folder, see `read_bids`.
+    """Reads a cohort from a table (`read_manifest`) or a BIDS folder (`read_bids`).
 
     Args:
         source: the file or the folder.
@@ -28,7 +28,7 @@ def read_cohort(
         named_by: what names the channels, for messages about a table.
 
     Raises:
-        InputError: there is nothing, or all that is wrong with it.
+        InputError: the source does not exist or has errors; the message lists them all.
     """
     source = Path(source).expanduser()
     require_content(source)
@@ -41,11 +41,11 @@ def read_cohort(
     return read_manifest(source, channels, named_by)
 
 
-def tells_subjects(source: str | os.PathLike[str]) -> bool:
-    """Whether a cohort that can be read tells whose each scan is; else each is its own subject's.
+def has_subjects(source: str | os.PathLike[str]) -> bool:
+    """Whether a cohort names the subject of each scan; else every scan has its own.
 
     Args:
-        source: the file or the folder.
+        source: the file or the folder, which can be read.
     """
     source = Path(source).expanduser()
     return source.is_dir() or "subject" in columns(source)

@@ -1,4 +1,4 @@
-"""Scans of different axes or voxel sizes, for a network that does not say which it takes."""
+"""Scans of different axes or voxel sizes, where the model does not say which it takes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from jaxsal.volumes import read_grid
 
 _SHOWN = 5  # scans of each kind
 
-Kinds = dict[str, list[str]]  # ids of scans by what they have in common, the most common first
+Kinds = dict[str, list[str]]  # ids of scans by their axes, or voxel size; the commonest first
 
 
 def warn_if_mixed(entries: Sequence[Entry], preprocessing: Preprocessing | None) -> None:
-    """Warns of scans of different axes or voxel sizes, unless the network says which it takes.
+    """Warns of scans of different axes or voxel sizes, unless the model says which it takes.
 
     Args:
-        entries: the scans, of whose first images the headers are read.
+        entries: the scans; the headers of their first images are read.
         preprocessing: of the model.
     """
     for what, option, kinds in _mixtures(entries, preprocessing):
-        told = "; ".join(f"{kind}: {_listed(ids)}" for kind, ids in kinds.items())
-        warnings.warn(  # of this line, whoever calls: Python shows it once in several runs
-            f"scans have different {what} ({told}), and the model does not say which it takes: "
+        listed = "; ".join(f"{kind}: {_listed(ids)}" for kind, ids in kinds.items())
+        warnings.warn(  # always at this line, so that Python shows it once for several runs
+            f"scans have different {what} ({listed}), and the model does not say which it takes: "
             f"convert it with `jaxsal convert ... {option}`",
             stacklevel=1,
         )
@@ -39,7 +39,7 @@ def warn_if_mixed(entries: Sequence[Entry], preprocessing: Preprocessing | None)
 def mixed_scans(
     entries: Sequence[Entry], channel: str, preprocessing: Preprocessing | None
 ) -> list[Problem]:
-    """A warning for each scan that is not like most, where `warn_if_mixed` warns.
+    """A warning for each scan that differs from most, where `warn_if_mixed` warns.
 
     Args:
         entries: the scans.
@@ -61,15 +61,15 @@ def mixed_scans(
 def _mixtures(
     entries: Sequence[Entry], preprocessing: Preprocessing | None
 ) -> Iterator[tuple[str, str, Kinds]]:
-    """What differs between scans, which option of `convert` states it, and the kinds there are."""
-    told = preprocessing or Preprocessing()
+    """Yields what differs between scans, the option of `convert` that states it, and the kinds."""
+    stated = preprocessing or Preprocessing()
     grids: dict[str, Grid] = {}
     for entry in entries:
-        with suppress(InputError, OSError, IndexError):  # told where the scan is read
+        with suppress(InputError, OSError, IndexError):  # reported where the scan is read
             grids[entry.id] = read_grid(entry.scan.images[0])
-    if told.orientation is None:
+    if stated.orientation is None:
         yield from _if_several("axes", "--orientation RAS", {i: g.axes for i, g in grids.items()})
-    if told.spacing is None:
+    if stated.spacing is None:
         sizes = _sizes({i: g.in_axes("RAS").spacing for i, g in grids.items()})
         yield from _if_several("voxel sizes", "--voxel-size 1 1 1", sizes)
 
@@ -86,7 +86,7 @@ def _if_several(
 
 
 def _sizes(spacings: dict[str, tuple[float, float, float]]) -> dict[str, str]:
-    """Each scan's voxel size in words, the same for sizes that differ by rounding."""
+    """The voxel size of each scan, as text; sizes that differ by rounding are the same."""
     known: list[tuple[float, float, float]] = []
     found = {}
     for scan, spacing in spacings.items():

@@ -1,10 +1,10 @@
-"""Scans are read before the lanes ask for them, and shared out between these."""
+"""Scans are read by threads before they are asked for."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -14,24 +14,26 @@ T = TypeVar("T")
 
 
 class ReadAhead(Generic[T]):
-    """Reads scans before they are asked for.
+    """Reads scans ahead, for one or several threads that take them; iterate over it, or `take`.
 
     Args:
         load: reads a scan.
         entries: the scans.
-        lanes: how many take from it.
+        readers: how many are read at once; one more is kept ready.
 
     Attributes:
-        taken: how many scans were taken, and not given back.
+        taken: how many scans were taken and not given back.
     """
 
-    def __init__(self, load: Callable[[Entry], T], entries: Sequence[Entry], lanes: int) -> None:
+    def __init__(
+        self, load: Callable[[Entry], T], entries: Sequence[Entry], readers: int = 1
+    ) -> None:
         self._load, self._left = load, deque(entries)
         self._ahead: deque[tuple[Entry, Future[T]]] = deque()
-        self._depth = lanes + 1
-        self._pool = ThreadPoolExecutor(lanes, "reader")
+        self._depth = readers + 1
+        self._pool = ThreadPoolExecutor(readers, "reader")
         self._changed = threading.Condition()
-        self._computed, self._is_ending = 0, False
+        self._in_work, self._is_ending = 0, False
         self.taken = 0
 
     @property
@@ -39,14 +41,20 @@ class ReadAhead(Generic[T]):
         """Whether all scans are taken."""
         return not self._ahead and not self._left
 
-    def take(self) -> tuple[Entry, Future[T]] | None:
-        """The next scan, of which `done` is to tell; None if there is none, nor will be.
+    def __iter__(self) -> Iterator[tuple[Entry, Future[T]]]:
+        while (scan := self.take()) is not None:
+            yield scan
+            self.done()
 
-        Waits while the last ones are computed, since these may be given back.
+    def take(self) -> tuple[Entry, Future[T]] | None:
+        """The next scan; None after the last one, and after `end`.
+
+        Call `done` for each. While others work on the last scans this waits, since
+        these may be given back.
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._is_ending or not self.is_exhausted or not self._computed
+                lambda: self._is_ending or not self.is_exhausted or not self._in_work
             )
             if self._is_ending:
                 return None
@@ -56,27 +64,27 @@ class ReadAhead(Generic[T]):
             if not self._ahead:
                 return None
             self.taken += 1
-            self._computed += 1
+            self._in_work += 1
             return self._ahead.popleft()
 
     def give_back(self, entry: Entry, loading: Future[T]) -> None:
-        """Leaves a scan to another lane; to be called before `done`."""
+        """Leaves a scan to another thread; call `done` afterwards."""
         with self._changed:
             self._ahead.appendleft((entry, loading))
             self.taken -= 1
 
     def done(self) -> None:
-        """A scan that was taken is not computed any more."""
+        """Ends the work on a scan that was taken."""
         with self._changed:
-            self._computed -= 1
+            self._in_work -= 1
             self._changed.notify_all()
 
     def end(self) -> None:
-        """There is no further scan for those who take."""
+        """Lets `take` return None from now on."""
         with self._changed:
             self._is_ending = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Reads no further."""
+        """Waits for what is being read, and reads no further."""
         self._pool.shutdown(cancel_futures=True)
