@@ -11,11 +11,11 @@ from scipy import stats
 
 from jaxsal.cohort.results import CohortResults
 from jaxsal.experiments.aggregation_figure import Example, draw
-from jaxsal.experiments.drawing import UNITS
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import AggregationSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, median_interval, rank_correlation
 from jaxsal.experiments.study import Study
+from jaxsal.figures.palette import UNITS
 from jaxsal.settings import Aggregate, SmoothGradSettings
 from jaxsal.tables import Row
 

@@ -10,11 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxsal.cohort.results import ScanResults
-from jaxsal.experiments.drawing import (
-    CHANNELS,
-    UNITS,
+from jaxsal.figures.charts import (
     colour_bar,
-    even_range,
     legend,
     map_panel,
     new_figure,
@@ -22,6 +19,7 @@ from jaxsal.experiments.drawing import (
     side_by_side,
     style,
 )
+from jaxsal.figures.palette import CHANNELS, UNITS, colours_to
 from jaxsal.figures.scene import make_scene
 from jaxsal.saliency.maps import Crop
 from jaxsal.tables import Row
@@ -76,7 +74,7 @@ def draw(examples: Sequence[Example], rows: Sequence[Row], channels: Sequence[st
     ]
     for column, (name, title) in enumerate(_TITLES.items()):
         planes = [scene[name].map_plane(_AXIAL, 0) for scene in scenes]
-        colours = even_range(max(float(np.abs(plane).max()) for plane in planes))
+        colours = colours_to(max(float(np.abs(plane).max()) for plane in planes))
         for line, (example, scene) in enumerate(zip(examples, scenes, strict=True)):
             values = example.maps[name].values[..., 0]
             peaks = f"{number(float(values.min()))} to {number(float(values.max()))}"

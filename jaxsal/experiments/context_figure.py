@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxsal.experiments.context_curve import Curve
-from jaxsal.experiments.drawing import colour_of, legend, new_figure, style
-from jaxsal.figures.distributions import INK
+from jaxsal.figures.charts import legend, new_figure, style
+from jaxsal.figures.palette import INK, colour_of
 from jaxsal.tables import Row
 from jaxsal.wording import counted
 

@@ -13,7 +13,7 @@ from jaxsal.experiments.settings import ContributionsSettings
 from jaxsal.experiments.statistics import median_interval
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.tally import SHELLS, SIGNS, Signed, Tally
-from jaxsal.figures.distributions import kinds_in_order
+from jaxsal.figures.palette import kinds_in_order
 from jaxsal.tables import Row
 
 COLUMNS = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxsal.experiments.drawing import add_footnote
+from jaxsal.figures.charts import add_footnote
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.tables import Row, write_table
 

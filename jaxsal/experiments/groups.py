@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
-from jaxsal.experiments.drawing import UNITS, new_figure, style
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.head_outline import head
 from jaxsal.experiments.randomness import generator_of
@@ -19,7 +18,9 @@ from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.settings import GroupsSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, difference, holm, median_interval
 from jaxsal.experiments.study import Derived, Study
+from jaxsal.figures.charts import new_figure, style
 from jaxsal.figures.distributions import draw_distribution
+from jaxsal.figures.palette import UNITS
 from jaxsal.inputs.entries import Entry
 from jaxsal.tables import Row
 from jaxsal.volumes import read_mask

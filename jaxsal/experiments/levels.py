@@ -12,13 +12,13 @@ from jaxsal.cohort.outline import Method
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
 from jaxsal.experiments.aggregation import exact
-from jaxsal.experiments.drawing import UNITS
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.levels_figure import LEVELS, Pair, draw
 from jaxsal.experiments.neighbours import Neighbour, nearest, values_at, voxels_of
 from jaxsal.experiments.settings import LevelsSettings
 from jaxsal.experiments.statistics import median_interval
 from jaxsal.experiments.study import Derived, Study
+from jaxsal.figures.palette import UNITS
 from jaxsal.saliency.maps import Crop
 from jaxsal.tables import Row
 

@@ -10,17 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxsal.cohort.results import ScanResults
-from jaxsal.experiments.drawing import (
-    CHANNELS,
-    UNITS,
-    colour_bar,
-    even_range,
-    legend,
-    map_panel,
-    new_figure,
-    side_by_side,
-    style,
-)
+from jaxsal.figures.charts import colour_bar, legend, map_panel, new_figure, side_by_side, style
+from jaxsal.figures.palette import CHANNELS, UNITS, colours_to
 from jaxsal.figures.scene import Scene, bounds, make_scene
 from jaxsal.saliency.maps import Crop
 from jaxsal.tables import Row
@@ -73,7 +64,7 @@ def draw(pair: Pair, rows: Sequence[Row], channels: Sequence[str]) -> Figure:
             (first, wholes[line], whole, ["class level (Eq. 1)"], scenes[:1]),
             (second, singles[line], max(both), [f"lesion {i}" for i in pair.labels], scenes[1:]),
         ):
-            colours = even_range(limit)
+            colours = colours_to(limit)
             for panel, name, scene in zip(panels, names, shown, strict=True):
                 map_panel(panel, scene, line, colours, f"{channel}, {name}", axis)
             colour_bar(part, panels, colours, UNITS)

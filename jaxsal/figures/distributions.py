@@ -6,7 +6,7 @@ Violins as in Fig. 11 of Spagnolo et al. 2026, one per kind of lesion.
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -16,29 +16,12 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from jaxsal.figures.palette import INK, LINE, colour_of, kinds_in_order
 from jaxsal.tables import Value
 from jaxsal.wording import number
 
-# In the order of the paper's figure; Okabe and Ito's colours, which the colour-blind tell apart.
-COLOURS = {
-    "TN": "#7f7f7f",
-    "FN": "#e69f00",
-    "FP": "#56b4e9",
-    "TP": "#009e73",
-    "predicted": "#0072b2",
-    "given": "#cc79a7",
-    "class": "#d55e00",
-}
-OTHER = "#7f7f7f"
 FEWEST_IN_VIOLIN = 5  # values that make a violin; of fewer, a density would be invented
-INK, LINE = "#16191d", "#dfe3e8"  # the page's, replaced by its variables
 _VARIABLES = {INK: "var(--ink)", LINE: "var(--line)"}
-
-
-def kinds_in_order(kinds: Collection[Any]) -> list[Any]:
-    """Kinds of lesions in the paper's order, others after them by name."""
-    known = list(COLOURS)
-    return sorted(kinds, key=lambda k: (known.index(k) if k in known else len(known), str(k)))
 
 
 def distribution_svg(rows: Sequence[Mapping[str, Value]], key: str, units: str) -> str:
@@ -86,7 +69,7 @@ def draw_distribution(axes: Axes, groups: Mapping[str, NDArray[Any]], units: str
         units: of the values.
     """
     for place, (kind, values) in enumerate(groups.items()):
-        _draw_kind(axes, place, values, COLOURS.get(kind, OTHER))
+        _draw_kind(axes, place, values, colour_of(kind))
     _style(axes, groups)
     axes.set_ylabel(units, size=9, color=INK, parse_math=False)
 

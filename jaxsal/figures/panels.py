@@ -5,25 +5,22 @@ Axis letters: X, Y, Z space, C channels.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from jaxsal.figures.drawing import (
-    FAINT,
-    INK,
-    PAPER,
-    Colours,
-    colour_map,
+from jaxsal.figures.canvas import Canvas
+from jaxsal.figures.palette import FAINT, UNITS, Colours, colours_to
+from jaxsal.figures.scene import Array, Scene, make_scene
+from jaxsal.figures.slices import (
+    dimmed,
     draw_image,
+    draw_map,
     draw_outlines,
     draw_ruler,
     frame,
@@ -33,7 +30,6 @@ from jaxsal.figures.drawing import (
     show,
     write,
 )
-from jaxsal.figures.scene import Array, Scene, make_scene
 from jaxsal.grid import Grid
 
 _AXIAL = 2
@@ -71,7 +67,7 @@ def panel_figure(
     channels: Sequence[str],
     title: str,
     half_mm: float = 24.0,
-    units: str = "logit per standard deviation",
+    units: str = UNITS,
 ) -> Figure:
     """Draws a row per domain: the image, its lesion probability if given, the map per channel.
 
@@ -92,15 +88,19 @@ def panel_figure(
         InputError: a domain is empty.
     """
     scenes = [_scene(row) for row in rows]
-    limit = max(largest(row.saliency) for row in rows) or 1.0
-    colours = Colours(Normalize(-limit, limit), colour_map("diverging"))
-    shown = rows[0].probability is not None
-    figure = _empty(len(rows), 1 + shown + len(channels))
-    _write_title(figure, title)
-    for place, (row, scene) in enumerate(zip(rows, scenes, strict=True)):
-        _draw_row(figure, place, row, scene, channels, colours, half_mm)
-    _draw_colour_bar(figure, colours, units)
-    return figure
+    colours = colours_to(max(largest(row.saliency) for row in rows))
+    columns = len(channels) + (1 if rows[0].probability is None else 2)
+    width = _LEFT + columns * (_PANEL + _GAP) + _RIGHT
+    canvas = Canvas(width, _TOP + len(rows) * (_PANEL + _TITLE) + _BOTTOM)
+    name, _, rest = title.partition("\n")
+    canvas.write(_LEFT, 0.28, name, size=12, weight="bold")
+    canvas.write(_LEFT, 0.48, rest, size=8, color=FAINT)
+    for number, (row, scene) in enumerate(zip(rows, scenes, strict=True), start=1):
+        _draw_row(canvas, number, row, scene, channels, colours, half_mm)
+    height = canvas.height - _TOP - _BOTTOM - _TITLE
+    place = width - _RIGHT + 0.08, _BOTTOM, 0.13, height
+    canvas.colour_bar(place, colours, units, size=8.5, pad=4)
+    return canvas.figure
 
 
 def _scene(row: PanelRow) -> Scene:
@@ -113,92 +113,36 @@ def _scene(row: PanelRow) -> Scene:
     return make_scene(extra, labels, 1, row.saliency, row.origin, row.grid)
 
 
-def _empty(rows: int, columns: int) -> Figure:
-    width = _LEFT + columns * (_PANEL + _GAP) + _RIGHT
-    height = _TOP + rows * (_PANEL + _TITLE) + _BOTTOM
-    figure = Figure(figsize=(width, height), dpi=150, facecolor=PAPER)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _write_title(figure: Figure, title: str) -> None:
-    across, down = figure.get_size_inches()
-    name, _, rest = title.partition("\n")
-    style: dict[str, Any] = {"family": "DejaVu Sans", "parse_math": False}
-    figure.text(_LEFT / across, 1 - 0.28 / down, name, size=12, weight="bold", color=INK, **style)
-    figure.text(_LEFT / across, 1 - 0.48 / down, rest, size=8, color=FAINT, **style)
-
-
 def _draw_row(
-    figure: Figure,
-    place: int,
+    canvas: Canvas,
+    number: int,
     row: PanelRow,
     scene: Scene,
     channels: Sequence[str],
     colours: Colours,
     half: float,
 ) -> None:
-    across, down = figure.get_size_inches()
-    bottom = down - _TOP - (place + 1) * (_PANEL + _TITLE)
-    figure.text(
-        _LEFT / across,
-        (bottom + _PANEL + 0.08) / down,
-        row.title,
-        size=9,
-        color=INK,
-        family="DejaVu Sans",
-        parse_math=False,
-    )
-    column = 0
+    bottom = canvas.height - _TOP - number * (_PANEL + _TITLE)
+    canvas.write(_LEFT, canvas.height - bottom - _PANEL - 0.08, row.title, size=9)
+    lefts = itertools.count(_LEFT, _PANEL + _GAP)
 
     def panel(heading: str) -> Axes:
-        nonlocal column
-        left = _LEFT + column * (_PANEL + _GAP)
-        column += 1
-        axes = figure.add_axes(
-            (left / across, bottom / down, _PANEL / across, _PANEL / down), facecolor="black"
-        )
-        axes.xaxis.set_visible(False)
-        axes.yaxis.set_visible(False)
-        axes.spines[:].set_visible(False)
+        axes = canvas.panel(next(lefts), bottom, _PANEL, _PANEL)
         write(axes, 0.03, 0.965, heading, size=7.5, va="top")
+        frame(axes, _AXIAL, scene.focus * scene.spacing, half)
         return axes
 
-    grey = grey_window(scene.plane(scene.image[..., 0], _AXIAL))
     axes = panel(channels[0])
-    draw_image(axes, scene, _AXIAL, 0, grey)
-    _finish(axes, scene, half)
+    draw_image(axes, scene, _AXIAL, 0, grey_window(scene.plane(scene.image[..., 0], _AXIAL)))
+    draw_outlines(axes, scene, _AXIAL)
     draw_ruler(axes, half)
     if row.probability is not None:
         axes = panel("probability")
-        show(
-            axes, scene, _AXIAL, scene.plane(scene.image[..., -1], _AXIAL), Normalize(0, 1), "magma"
-        )
-        _finish(axes, scene, half)
+        plane = scene.plane(scene.image[..., -1], _AXIAL)
+        show(axes, scene, _AXIAL, plane, Normalize(0, 1), "magma")
+        draw_outlines(axes, scene, _AXIAL)
     for c, name in enumerate(channels):
         axes = panel(f"saliency, {name}")
-        window = grey_window(scene.plane(scene.image[..., c], _AXIAL))
-        dimmed = window[0], window[0] + 1.7 * (window[1] - window[0])
-        draw_image(axes, scene, _AXIAL, c, dimmed)
-        show(axes, scene, _AXIAL, scene.map_plane(_AXIAL, c), *colours)
-        _finish(axes, scene, half)
+        window = dimmed(scene.plane(scene.image[..., c], _AXIAL))
+        draw_map(axes, scene, _AXIAL, c, window, colours)
         write(axes, 0.97, 0.035, peaks(scene.saliency[..., c]), size=7.5, ha="right")
-
-
-def _finish(axes: Axes, scene: Scene, half: float) -> None:
-    draw_outlines(axes, scene, _AXIAL)
-    frame(axes, _AXIAL, scene.focus * scene.spacing, half)
-
-
-def _draw_colour_bar(figure: Figure, colours: Colours, units: str) -> None:
-    across, down = figure.get_size_inches()
-    left = across - _RIGHT + 0.08
-    axes = figure.add_axes(
-        (left / across, _BOTTOM / down, 0.13 / across, (down - _TOP - _BOTTOM - _TITLE) / down),
-        facecolor="#5a5f68",
-    )
-    bar = figure.colorbar(ScalarMappable(*colours), cax=axes, ticks=MaxNLocator(6, symmetric=True))
-    bar.outline.set_visible(False)
-    axes.set_facecolor("#5a5f68")
-    axes.tick_params(colors=INK, labelsize=8, width=0.6, length=3)
-    axes.set_ylabel(units, color=INK, size=8.5, family="DejaVu Sans", labelpad=4, parse_math=False)

@@ -18,6 +18,7 @@ from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 
 Array = NDArray[Any]
+PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))  # the axis a plane is cut across
 
 
 @dataclass(frozen=True)

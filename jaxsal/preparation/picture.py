@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from nibabel.orientations import apply_orientation, io_orientation
 
-from jaxsal.figures.drawing import FAINT, HOT, INK, PAPER
-from jaxsal.figures.lesion import PLANES
-from jaxsal.figures.scene import cut
+from jaxsal.figures.canvas import Canvas
+from jaxsal.figures.palette import FAINT, HOT
+from jaxsal.figures.scene import PLANES, cut
 from jaxsal.grid import Grid
 
 TILE = 22.0
@@ -53,10 +52,9 @@ def check_picture(
     """
     rows = len(registered) + len(corrected)
     width, height = _LEFT + 6 * (_PANEL + _GAP) + 0.2, _TOP + rows * (_PANEL + _ROW) + 0.1
-    figure = Figure(figsize=(width, height), facecolor=PAPER)
-    FigureCanvasAgg(figure)
-    figure.text(_LEFT / width, 1 - 0.4 / height, title, color=INK, size=12, parse_math=False)
-    view = _View(figure, grid, fixed)
+    canvas = Canvas(width, height)
+    canvas.write(_LEFT, 0.4, title, size=12)
+    view = _View(canvas, grid, fixed)
     for row, (channel, pair) in enumerate(registered.items()):
         view.write(row, 0, f"{channel} (yellowish tiles), by the headers")
         view.write(row, 3, f"{channel}, registered")
@@ -69,14 +67,14 @@ def check_picture(
         view.write(row, 3, f"{channel}, corrected")
         view.draw_field(row, before, field)
         view.draw(row, 3, before / field)
-    return figure
+    return canvas.figure
 
 
 class _View:
     """Panels of a figure, and where to cut volumes for them."""
 
-    def __init__(self, figure: Figure, grid: Grid, fixed: np.ndarray) -> None:
-        self._figure = figure
+    def __init__(self, canvas: Canvas, grid: Grid, fixed: np.ndarray) -> None:
+        self._canvas = canvas
         self._turn = io_orientation(grid.affine_mm)
         order = np.argsort(self._turn[:, 0])
         self._spacing = np.asarray(grid.spacing)[order]
@@ -110,7 +108,7 @@ class _View:
         self.draw(row, 0, volume)
         logarithm = np.log(field)
         for offset, (_, axis) in enumerate(PLANES):
-            axes = self._figure.axes[offset - len(PLANES)]
+            axes = self._canvas.figure.axes[offset - len(PLANES)]
             plane = np.where(self._plane(volume, axis) != 0, self._plane(logarithm, axis), np.nan)
             levels = [v for v in _LEVELS if np.nanmin(plane) < v < np.nanmax(plane)]
             if levels:
@@ -120,9 +118,8 @@ class _View:
     def write(self, row: int, column: int, text: str) -> None:
         """Writes above a panel."""
         left, bottom = self._corner(row, column)
-        width, height = self._figure.get_size_inches()
-        place = left / width, (bottom + _PANEL + 0.06) / height
-        self._figure.text(*place, text, color=FAINT, size=8.5, parse_math=False)
+        above = self._canvas.height - bottom - _PANEL - 0.06
+        self._canvas.write(left, above, text, color=FAINT, size=8.5)
 
     def _ras(self, volume: np.ndarray) -> np.ndarray:
         turned: np.ndarray = apply_orientation(volume, self._turn)
@@ -139,14 +136,10 @@ class _View:
 
     def _corner(self, row: int, column: int) -> tuple[float, float]:
         left = _LEFT + column * (_PANEL + _GAP) + (0.2 if column > 2 else 0)
-        height = self._figure.get_size_inches()[1]
-        return left, height - _TOP - (row + 1) * (_PANEL + _ROW) + _ROW
+        return left, self._canvas.height - _TOP - (row + 1) * (_PANEL + _ROW) + _ROW
 
     def _panel(self, row: int, column: int) -> Axes:
-        left, bottom = self._corner(row, column)
-        width, height = self._figure.get_size_inches()
-        box = (left / width, bottom / height, _PANEL / width, _PANEL / height)
-        axes = self._figure.add_axes(box, facecolor="black", label=f"{row} {column}")
+        axes = self._canvas.panel(*self._corner(row, column), _PANEL, _PANEL, f"{row} {column}")
         axes.set_axis_off()
         return axes
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.figures.lesion import save_figure
+from jaxsal.figures.canvas import save_figure
 from jaxsal.preparation.bias import ITERATIONS, WORKING_VOXEL, bias_field
 from jaxsal.preparation.carry import carry_mask, require_grid
 from jaxsal.preparation.libraries import versions

@@ -14,8 +14,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from jaxsal.figures.approximated import banner
-from jaxsal.figures.distributions import distribution_svg, kinds_in_order
+from jaxsal.approximated import banner
+from jaxsal.figures.distributions import distribution_svg
+from jaxsal.figures.palette import kinds_in_order
 from jaxsal.report.glossary import glossary
 from jaxsal.report.page import heading_groups
 from jaxsal.report.template import fill

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from jaxsal.figures.approximated import banner, caption
+from jaxsal.approximated import banner, caption
 from jaxsal.report.glossary import glossary
 from jaxsal.report.template import fill
 from jaxsal.store.files import whole_file

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from jaxsal.approximated import is_approximated
 from jaxsal.devices import default_devices
-from jaxsal.figures.approximated import is_approximated
-from jaxsal.figures.lesion import save_figure
+from jaxsal.figures.canvas import save_figure
 from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.progress import OnProgress

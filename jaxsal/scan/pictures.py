@@ -8,8 +8,9 @@ import time
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxsal.figures.approximated import caption
-from jaxsal.figures.lesion import lesion_figure, write_figure
+from jaxsal.approximated import caption
+from jaxsal.figures.canvas import write_figure
+from jaxsal.figures.lesion import lesion_figure
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.methods import Appearance
 from jaxsal.scan.portions import Portions

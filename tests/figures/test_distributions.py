@@ -11,7 +11,8 @@ import pytest
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 
-from jaxsal.figures.distributions import distribution_figure, distribution_svg, kinds_in_order
+from jaxsal.figures.distributions import distribution_figure, distribution_svg
+from jaxsal.figures.palette import kinds_in_order
 
 
 def rows(**values: list[Any]) -> list[dict[str, Any]]:

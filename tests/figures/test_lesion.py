@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxsal.errors import InputError
-from jaxsal.figures.lesion import lesion_figure, save_figure
+from jaxsal.figures.canvas import save_figure
+from jaxsal.figures.lesion import lesion_figure
 from jaxsal.grid import Grid
 
 CHANNELS = ("FLAIR", "T1")

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from jaxsal.approximated import caption
 from jaxsal.cohort.outline import Method
 from jaxsal.cohort.results import read_map, unchanged_image
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
-from jaxsal.figures.approximated import caption
-from jaxsal.figures.lesion import lesion_figure, save_figure
+from jaxsal.figures.canvas import save_figure
+from jaxsal.figures.lesion import lesion_figure
 from jaxsal.processes import in_processes
 from jaxsal.store.inside import require_inside
 from jaxsal.store.records import ScanRecord, Stamp

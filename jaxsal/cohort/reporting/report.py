@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jaxsal.approximated import is_approximated
 from jaxsal.cohort.outline import Outline
 from jaxsal.cohort.reporting.facts import run_facts
 from jaxsal.cohort.reporting.pictures import Drawn, OnScan, draw_pictures, missing_pictures
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
-from jaxsal.figures.approximated import is_approximated
 from jaxsal.report.cohort_page import SHOWN, write_cohort_page
 from jaxsal.store.records import ScanRecord
 from jaxsal.tables import Column

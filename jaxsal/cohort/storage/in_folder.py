@@ -7,13 +7,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from jaxsal.approximated import is_approximated
 from jaxsal.cohort.columns import lesion_columns, map_row, scan_rows, with_seconds
 from jaxsal.cohort.job import Job, Portion, noted
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.work import Files, ScanWork
 from jaxsal.cohort.storage.writer import Writer
-from jaxsal.figures.approximated import is_approximated
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.saliency.maps import Crop

@@ -1,48 +1,26 @@
-"""How pictures of scans and maps are drawn: greys, colours, outlines, rulers, sides."""
+"""Slices of scans and maps, drawn into a panel: greys, colours, outlines, rulers, sides."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.patheffects import withStroke
 
-from jaxsal.figures.scene import Array, Scene
-from jaxsal.types import Scale
+from jaxsal.figures.palette import FAINT, LIGHT, OMEGA, PAPER, Colours
 
-PAPER, INK, FAINT, OMEGA, FRAME = "#0d1015", "#eceff4", "#98a2b3", "#ffffff", "#ffb000"
-COLD = ("#2f6fd0", "#3f9be8", "#86cdf6", "#dff3ff")  # from weak to strong
-HOT = ("#c8322b", "#ee6a38", "#fbb152", "#fff1c2")
+if TYPE_CHECKING:
+    from jaxsal.figures.scene import Array, Scene
+
 SIDES = {2: ("R", "L", "A"), 1: ("R", "L", "S"), 0: ("A", "P", "S")}  # left, right, top
-
-
-class Colours(NamedTuple):
-    """The range of values that all channels share, and its colours."""
-
-    norm: Normalize
-    colour_map: Colormap
-
-
-def colour_map(scale: Scale) -> Colormap:
-    """Colours that brighten with magnitude and fade out towards zero, for a dark picture."""
-    weak_to_strong = np.array([matplotlib.colors.to_rgba(colour) for colour in HOT])
-    if scale == "diverging":
-        cold = np.array([matplotlib.colors.to_rgba(colour) for colour in COLD])
-        weak_to_strong = np.concatenate([cold[::-1], weak_to_strong])
-    smooth = LinearSegmentedColormap.from_list("", weak_to_strong)
-    place = np.linspace(-1 if scale == "diverging" else 0, 1, 511)
-    table = smooth(np.linspace(0, 1, 511))
-    table[:, 3] = np.clip(np.abs(place) / 0.15, 0, 1)  # opaque from 15 % of the range on
-    return matplotlib.colors.ListedColormap(table)
 
 
 def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Write into a panel, in fractions of it, legibly on any image."""
-    style = {"color": INK, "size": 8, **style}
+    style = {"color": LIGHT, "size": 8, **style}
     axes.text(
         x,
         y,
@@ -74,6 +52,12 @@ def grey_window(plane: Array) -> tuple[float, float]:
     return float(low), max(float(high), float(low) + 1e-6)
 
 
+def dimmed(plane: Array) -> tuple[float, float]:
+    """The window of `grey_window` widened to darker greys, for colours to stand out."""
+    low, high = grey_window(plane)
+    return low, low + 1.7 * (high - low)
+
+
 def show(
     axes: Axes, scene: Scene, axis: int, plane: Array, norm: Normalize, colour_map: Colormap | str
 ) -> None:
@@ -98,6 +82,20 @@ def draw_image(
     plane = scene.plane(scene.image[..., channel], axis)
     greys = Normalize(*window, clip=True)
     show(axes, scene, axis, np.where(plane == 0, window[0], plane), greys, "gray")
+
+
+def draw_map(
+    axes: Axes,
+    scene: Scene,
+    axis: int,
+    channel: int,
+    window: tuple[float, float],
+    colours: Colours,
+) -> None:
+    """Draw the channel's map over its image, with the outlines of lesions."""
+    draw_image(axes, scene, axis, channel, window)
+    show(axes, scene, axis, scene.map_plane(axis, channel), *colours)
+    draw_outlines(axes, scene, axis)
 
 
 def frame(axes: Axes, axis: int, centre: Array, half: float) -> None:
@@ -145,5 +143,5 @@ def draw_ruler(axes: Axes, half: float) -> None:
     share = length / (2 * half)
     line = [0.04, 0.04 + share], [0.045, 0.045]
     halo = [withStroke(linewidth=3, foreground="#000000b0")]
-    axes.plot(*line, color=INK, linewidth=1.6, transform=axes.transAxes, path_effects=halo)
+    axes.plot(*line, color=LIGHT, linewidth=1.6, transform=axes.transAxes, path_effects=halo)
     write(axes, 0.04, 0.065, f"{length} mm", size=7)

@@ -1,38 +1,22 @@
-"""How the experiments' figures look: white paper, dark panels of maps, colours with meanings."""
+"""Charts on white paper, and maps in dark panels beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from jaxsal.figures.distributions import COLOURS, INK, LINE, OTHER
-from jaxsal.figures.drawing import (
-    COLD,
-    HOT,
-    Colours,
-    colour_map,
-    draw_image,
-    draw_outlines,
-    draw_ruler,
-    frame,
-    grey_window,
-    show,
-)
-from jaxsal.figures.scene import Scene
+from jaxsal.figures.palette import BEHIND, INK, LINE, WARNING, Colours
+from jaxsal.figures.slices import dimmed, draw_map, draw_ruler, frame
 
-POSITIVE, NEGATIVE = HOT[0], COLD[0]  # as maps are drawn
-CHANNELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f")
-UNITS = "logit per standard deviation"
-_WARNING = "#d98e04"
-_BEHIND = "#5a5f68"  # of a colour bar whose weak colours are transparent
+if TYPE_CHECKING:
+    from jaxsal.figures.scene import Scene
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
@@ -45,16 +29,11 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 
 def add_footnote(figure: Figure, text: str) -> None:
     """Writes what must not be overlooked below a figure; in a fixed layout, beside its subtitle."""
-    style: dict[str, Any] = {"size": 9, "weight": "bold", "color": _WARNING, "parse_math": False}
+    style: dict[str, Any] = {"size": 9, "weight": "bold", "color": WARNING, "parse_math": False}
     if figure.get_layout_engine() is not None:
         figure.supxlabel(text, **style)
     else:
         figure.text(0.995, 1 - 0.48 / figure.get_figheight(), text, ha="right", **style)
-
-
-def colour_of(kind: str) -> str:
-    """The colour of a kind of lesion."""
-    return COLOURS.get(kind, OTHER)
 
 
 def style(axes: Axes, title: str, across: str = "", up: str = "") -> None:
@@ -87,12 +66,6 @@ def side_by_side(figure: Figure, widths: Sequence[float]) -> list[SubFigure]:
     return [*parts[0]]
 
 
-def even_range(limit: float) -> Colours:
-    """Colours from minus a limit to plus the same; a limit of zero is of a map of zeros."""
-    limit = limit or 1.0
-    return Colours(Normalize(-limit, limit), colour_map("diverging"))
-
-
 def map_panel(
     axes: Axes,
     scene: Scene,
@@ -107,15 +80,13 @@ def map_panel(
         axes: what to draw in.
         scene: what to show.
         channel: whose map.
-        colours: from `even_range`.
+        colours: of its values.
         title: above it.
         axis: across which to cut; 2 is axial.
     """
     axes.set_facecolor("black")
-    low, high = grey_window(scene.plane(scene.image[..., channel], 2))
-    draw_image(axes, scene, axis, channel, (low, low + 1.7 * (high - low)))  # colours stand out
-    show(axes, scene, axis, scene.map_plane(axis, channel), *colours)
-    draw_outlines(axes, scene, axis)
+    window = dimmed(scene.plane(scene.image[..., channel], 2))
+    draw_map(axes, scene, axis, channel, window, colours)
     frame(axes, axis, scene.centre, scene.half)
     draw_ruler(axes, scene.half)
     axes.set_aspect("equal")
@@ -130,7 +101,7 @@ def colour_bar(figure: SubFigure, panels: Sequence[Axes], colours: Colours, text
     bar = figure.colorbar(
         ScalarMappable(*colours), ax=list(panels), ticks=MaxNLocator(5, symmetric=True), pad=0.01
     )
-    bar.ax.set_facecolor(_BEHIND)
+    bar.ax.set_facecolor(BEHIND)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, labelcolor=INK, color=LINE)
     bar.ax.set_ylabel(text, size=8, color=INK, parse_math=False)
