@@ -13,7 +13,7 @@ from helpers.tiny import CHANNELS, ROI, SHAPE, TinyScan, save
 from scipy import ndimage
 
 from jaxsal import run_cohort
-from jaxsal.cohort.checking.check import check
+from jaxsal.cohort.check import check
 from jaxsal.evaluation.scans import evaluate
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry

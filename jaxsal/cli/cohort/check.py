@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from jaxsal.checkpoints import load_inputs
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.cohort.checking.check import check
+    from jaxsal.cohort.check import check
 
     model = load_inputs(options.model)
     with ProgressBar() as bar:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from jaxsal.cohort.checking.examine import Files, examine
+from jaxsal.cohort.examine import Files, examine
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.inputs.channel_names import named_after_others

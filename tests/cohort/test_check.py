@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from helpers.tiny import CHANNELS, SHAPE, TinyScan, save
 
-from jaxsal.cohort.checking.check import check
+from jaxsal.cohort.check import check
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry, labels
+from jaxsal.inputs.entries import Entry, bids_labels
 from jaxsal.inputs.mixture import warn_if_mixed
 from jaxsal.inputs.problems import Problem
 from jaxsal.preprocessing import Normalisation, Preprocessing
@@ -44,7 +44,7 @@ def bad(tmp_path: Path, scan: TinyScan) -> Path:
 
 
 def entry(name: str, *images: Path, reference: Path | None = None, **others: Path) -> Entry:
-    return Entry(name, Scan(images, reference, **others), labels(name, {}))
+    return Entry(name, Scan(images, reference, **others), bids_labels(name, {}))
 
 
 def said(problems: list[Problem]) -> list[tuple[str, str, str]]:
@@ -269,7 +269,7 @@ def test_no_processes_are_refused(scan):
 
 
 def test_processes_that_read_do_not_import_jax():
-    code = "__import__('jaxsal.cohort.checking.examine') and 'jax' in __import__('sys').modules"
+    code = "__import__('jaxsal.cohort.examine') and 'jax' in __import__('sys').modules"
     with in_processes(eval, [code] * 2, 2) as results:
         assert list(results) == [False, False]
 

@@ -1,1 +1,0 @@
-"""Every file of a cohort is looked at before anything is computed."""
