@@ -24,8 +24,9 @@ from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.calibration import synthetic_scan
-from jaxsal.settings import EXACT, CohortSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import EXACT, CohortSettings, PredictSettings
 from jaxsal.store.records import ScanRecord, stamps
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume

@@ -17,41 +17,47 @@ if TYPE_CHECKING:
     from jaxsal.inputs.images import read_image, read_scan
     from jaxsal.inputs.sources import read_cohort
     from jaxsal.model import Model
+    from jaxsal.options import option
     from jaxsal.progress import Progress
     from jaxsal.quantus import quantus_explain
+    from jaxsal.registry import register_method
     from jaxsal.saliency.gradcam.gradcam import gradcam, gradcam_plus_plus
     from jaxsal.saliency.gradcam.maps import HeatMaps
-    from jaxsal.saliency.maps import SaliencyMaps
+    from jaxsal.saliency.maps import Crop, SaliencyMaps
+    from jaxsal.saliency.methods.appearance import Appearance
+    from jaxsal.saliency.methods.gradcam import GradCamSettings
+    from jaxsal.saliency.methods.method import Method
+    from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
     from jaxsal.saliency.smoothgrad import smoothgrad, smoothgrad_stream
-    from jaxsal.settings import (
-        CohortSettings,
-        GradCamSettings,
-        PredictSettings,
-        SmoothGradSettings,
-    )
+    from jaxsal.settings import CohortSettings, PredictSettings
     from jaxsal.volumes import read_labels, write_volume
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Appearance": "jaxsal.saliency.methods.appearance",
     "CohortSettings": "jaxsal.settings",
-    "GradCamSettings": "jaxsal.settings",
+    "Crop": "jaxsal.saliency.maps",
+    "GradCamSettings": "jaxsal.saliency.methods.gradcam",
     "HeatMaps": "jaxsal.saliency.gradcam.maps",
     "InputError": "jaxsal.errors",
+    "Method": "jaxsal.saliency.methods.method",
     "Model": "jaxsal.model",
     "PredictSettings": "jaxsal.settings",
     "Progress": "jaxsal.progress",
     "SaliencyMaps": "jaxsal.saliency.maps",
-    "SmoothGradSettings": "jaxsal.settings",
+    "SmoothGradSettings": "jaxsal.saliency.methods.smoothgrad",
     "gradcam": "jaxsal.saliency.gradcam.gradcam",
     "gradcam_plus_plus": "jaxsal.saliency.gradcam.gradcam",
     "keep_compiled_programs": "jaxsal.compilation",
     "load_model": "jaxsal.checkpoints",
+    "option": "jaxsal.options",
     "quantus_explain": "jaxsal.quantus",
     "read_cohort": "jaxsal.inputs.sources",
     "read_image": "jaxsal.inputs.images",
     "read_labels": "jaxsal.volumes",
     "read_scan": "jaxsal.inputs.images",
+    "register_method": "jaxsal.registry",
     "run_cohort": "jaxsal.cohort.run",
     "save_model": "jaxsal.checkpoints",
     "sliding_window": "jaxsal.field",
@@ -62,10 +68,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "Appearance",
     "CohortSettings",
+    "Crop",
     "GradCamSettings",
     "HeatMaps",
     "InputError",
+    "Method",
     "Model",
     "PredictSettings",
     "Progress",
@@ -76,11 +85,13 @@ __all__ = [
     "gradcam_plus_plus",
     "keep_compiled_programs",
     "load_model",
+    "option",
     "quantus_explain",
     "read_cohort",
     "read_image",
     "read_labels",
     "read_scan",
+    "register_method",
     "run_cohort",
     "save_model",
     "sliding_window",

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike
 
 from jaxsal.errors import InputError
 from jaxsal.field import LogitField
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad_stream
-from jaxsal.settings import SmoothGradSettings
 from jaxsal.voxels import OF_LABELS, whole_numbers
 
 ALL_LESIONS = 0

@@ -8,7 +8,9 @@ from typing import Literal
 import pytest
 
 from jaxsal.options import option, options_of
-from jaxsal.settings import ExplainSettings, GradCamSettings, PredictSettings, SmoothGradSettings
+from jaxsal.saliency.methods.gradcam import GradCamSettings
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from jaxsal.errors import InputError
-from jaxsal.settings import ExplainSettings, GradCamSettings, SmoothGradSettings
+from jaxsal.saliency.methods.gradcam import GradCamSettings
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+from jaxsal.settings import ExplainSettings
 
 
 def test_the_defaults_are_exact_and_the_papers() -> None:

@@ -7,19 +7,10 @@ from collections.abc import Sequence
 
 from jaxsal.cli import options as shared
 from jaxsal.errors import InputError
-from jaxsal.settings import (
-    AGGREGATES,
-    ALIGNMENTS,
-    DENOMINATORS,
-    DERIVATIVES,
-    LEVELS,
-    METHODS,
-    NOISE_SCALES,
-    OUTCOMES,
-    ExplainSettings,
-    GradCamSettings,
-    SmoothGradSettings,
-)
+from jaxsal.registry import METHODS
+from jaxsal.saliency.methods.gradcam import ALIGNMENTS, DENOMINATORS, DERIVATIVES, GradCamSettings
+from jaxsal.saliency.methods.smoothgrad import AGGREGATES, NOISE_SCALES, SmoothGradSettings
+from jaxsal.settings import LEVELS, OUTCOMES, ExplainSettings, MethodSettings
 
 # Names of the settings that belong to some methods only; None stands for an option not given.
 _OWN: dict[str, tuple[str, ...]] = {
@@ -50,7 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("saliency")
     group.add_argument(
         "--method",
-        choices=METHODS,
+        choices=tuple(METHODS),
         default="smoothgrad",
         help=f"{_METHODS_HELP}; default: %(default)s",
     )
@@ -88,7 +79,7 @@ def add_several(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--method",
         nargs="+",
-        choices=METHODS,
+        choices=tuple(METHODS),
         default=["smoothgrad"],
         help=f"one or more: {_METHODS_HELP}; default: smoothgrad",
     )
@@ -225,7 +216,7 @@ def _add_gradcam(group: argparse._ActionsContainer) -> None:
     )
 
 
-def settings(options: argparse.Namespace) -> SmoothGradSettings | GradCamSettings:
+def settings(options: argparse.Namespace) -> MethodSettings:
     """How the maps of one scan are computed.
 
     Raises:
@@ -239,7 +230,7 @@ def settings(options: argparse.Namespace) -> SmoothGradSettings | GradCamSetting
 
 def several_settings(
     options: argparse.Namespace,
-) -> tuple[SmoothGradSettings | GradCamSettings, ...]:
+) -> tuple[MethodSettings, ...]:
     """How maps are computed, by each of the methods.
 
     Raises:
@@ -249,12 +240,11 @@ def several_settings(
     return tuple(_settings_of(options, method) for method in options.method)
 
 
-def _settings_of(options: argparse.Namespace, method: str) -> SmoothGradSettings | GradCamSettings:
+def _settings_of(options: argparse.Namespace, method: str) -> MethodSettings:
     names = (*_OWN[method], *_COMMON)
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if method == "smoothgrad":
-        return SmoothGradSettings(**given)
-    return GradCamSettings(method=method, **given)  # type: ignore[arg-type]
+    settings: MethodSettings = METHODS[method].make(**given)
+    return settings
 
 
 def _check(options: argparse.Namespace, methods: Sequence[str]) -> None:

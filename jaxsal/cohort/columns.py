@@ -9,9 +9,9 @@ import numpy as np
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.methods import Appearance
+from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.results import APPROXIMATED, instance_columns, instance_row
-from jaxsal.scan.statistics import shell_sums, shells
+from jaxsal.scan.statistics import shell_sums, shells, statistics_row
 from jaxsal.tables import Column, Row
 
 _SCAN = (
@@ -28,7 +28,8 @@ def lesion_columns(methods: Sequence[Appearance]) -> list[Column]:
     return [
         *_SCAN,
         *instance_columns(),
-        *([_SAMPLES, APPROXIMATED] if any(shown.noisy for shown in methods) else []),
+        *([_SAMPLES] if any(shown.averaged for shown in methods) else []),
+        *([APPROXIMATED] if any(shown.approximation for shown in methods) else []),
         _SECONDS,
         *(column for shown in methods for column in _columns_of(shown)),
     ]
@@ -56,7 +57,7 @@ def map_row(
         domain: (X, Y, Z) bool, the lesion.
         spacing: voxel size in mm.
     """
-    row = shown.row(crop, domain)
+    row = statistics_row(shown, crop, domain)
     if shown.signed:
         for name, sums in zip(shown.maps, shell_sums(crop, domain, spacing), strict=True):
             row.update({f"{name}_{key}": value for key, value in sums.items()})

@@ -19,13 +19,14 @@ from jaxsal.lesions import Instance
 from jaxsal.model import Model
 from jaxsal.progress import OnProgress, Progress
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.defaults import completed
-from jaxsal.scan.explanations import Explanations, in_effect, maps_of, to_explain
-from jaxsal.scan.methods import Appearance, appearance
+from jaxsal.scan.explanations import Explanations, maps_of, to_explain
+from jaxsal.scan.methods import appearance, cost_of, in_effect
 from jaxsal.scan.portions import together
 from jaxsal.scan.predict import Prediction, find_lesions, notes_of
 from jaxsal.scan.provenance import model_facts, software
-from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.store.bids_names import camel_case
 
 
@@ -202,7 +203,7 @@ def portions(job: Job, instances: Sequence[Instance], wanted: Explanations) -> I
     voxels = {i.label: i.voxels for i in instances if i.label in wanted.maps}
     number = 0
     for index, method in enumerate(job.methods):
-        most = job.settings.portion if isinstance(method.saliency, SmoothGradSettings) else None
+        most = None if cost_of(method) is None else job.settings.portion
         for labels in together(voxels, most):
             yield Portion(number, index, labels)
             number += 1

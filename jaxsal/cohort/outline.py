@@ -13,7 +13,7 @@ from jaxsal.types import Scale
 
 @dataclass(frozen=True)
 class Method:
-    """A method, and how its maps appear; see `jaxsal.scan.methods.Appearance`.
+    """A method, and how its maps appear; see `jaxsal.Appearance`.
 
     Attributes:
         name: the method's.

@@ -10,10 +10,11 @@ from jaxsal.checkpoints import load_model
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.errors import InputError
 from jaxsal.progress import OnProgress
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan, explain
 from jaxsal.scan.following import OnNote
 from jaxsal.scan.predict import OnStage
-from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.output_folder import holds_results
 
 SEED, LESIONS = 2, 8  # of a head that the network was not trained on

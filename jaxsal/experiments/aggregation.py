@@ -16,7 +16,7 @@ from jaxsal.experiments.settings import AggregationSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, median_interval, rank_correlation
 from jaxsal.experiments.study import Study
 from jaxsal.figures.palette import UNITS
-from jaxsal.settings import Aggregate, SmoothGradSettings
+from jaxsal.saliency.methods.smoothgrad import Aggregate, SmoothGradSettings
 from jaxsal.tables import Row
 
 AGGREGATES = ("max", "mean")

@@ -32,10 +32,11 @@ from jaxsal.inputs.entries import Entry, distinct
 from jaxsal.inputs.one_by_one import one_by_one
 from jaxsal.inputs.scan import LoadedScan, Scan
 from jaxsal.model import Model
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.defaults import completed
 from jaxsal.scan.predict import Prediction, find_lesions, notes_of
 from jaxsal.scan.provenance import model_facts
-from jaxsal.settings import EXACT, CohortSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import EXACT, CohortSettings, PredictSettings
 from jaxsal.store.identity import OtherResultsError
 from jaxsal.tables import Row
 from jaxsal.volumes import write_volume

@@ -7,7 +7,7 @@ import numpy as np
 from jaxsal.field import LogitField
 from jaxsal.saliency.domains import labelled_domains
 from jaxsal.saliency.items import items_of, pull_backs, voxel_groups, window_groups
-from jaxsal.settings import SmoothGradSettings
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
 
 def gradients_of(

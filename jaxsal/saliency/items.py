@@ -14,8 +14,8 @@ import numpy as np
 
 from jaxsal.field import WindowPlan
 from jaxsal.saliency.domains import Domain
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.sampling import consecutive, stratified
-from jaxsal.settings import SmoothGradSettings
 
 
 def voxel_groups(domain: Domain, settings: SmoothGradSettings) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsal.errors import InputError
-from jaxsal.settings import NoiseScale, SmoothGradSettings
+from jaxsal.saliency.methods.smoothgrad import NoiseScale, SmoothGradSettings
 
 
 def standard_deviation(

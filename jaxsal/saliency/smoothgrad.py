@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from jax.typing import ArrayLike
 
 from jaxsal.display import Follower
 from jaxsal.field import LogitField
-from jaxsal.progress import Shown, Tracker
+from jaxsal.progress import OnProgress, Shown, Tracker
 from jaxsal.saliency.accumulation import LesionMap
 from jaxsal.saliency.domains import (
     Domain,
@@ -25,8 +26,9 @@ from jaxsal.saliency.engine import Work, engine_within_memory
 from jaxsal.saliency.items import items_of, voxel_groups
 from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
 from jaxsal.saliency.memory import default_budget
+from jaxsal.saliency.methods.smoothgrad import Aggregate, NoiseScale, SmoothGradSettings
 from jaxsal.saliency.noise import noisy_images
-from jaxsal.settings import Aggregate, DomainRule, NoiseScale, SmoothGradSettings
+from jaxsal.settings import DomainRule
 
 
 def smoothgrad(
@@ -164,6 +166,27 @@ def smoothgrad_stream(
         tracker.expect(lesions=len(domains))
         crops = _maps(work, domains, settings, tracker) if domains else iter(())
         return _followed(crops, follower)
+
+
+def maps_of_domains(
+    model: Any,
+    field: LogitField,
+    image: np.ndarray,
+    labels: np.ndarray,
+    settings: SmoothGradSettings,
+    *,
+    level: str,
+    on_progress: OnProgress | None,
+) -> Iterator[tuple[int, Crop]]:
+    """The maps of some domains; see `jaxsal.saliency.methods.method.Maps`."""
+    crops = smoothgrad_stream(field, image, labels, settings, on_progress=on_progress)
+    # A tolerance has the standard error computed unasked.
+    return crops if settings.standard_error else map(_without_error, crops)
+
+
+def _without_error(labelled: tuple[int, Crop]) -> tuple[int, Crop]:
+    label, crop = labelled
+    return label, replace(crop, standard_error=None)
 
 
 def _followed(crops: Iterator[tuple[int, Crop]], follower: Follower) -> Iterator[tuple[int, Crop]]:

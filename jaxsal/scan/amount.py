@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxsal.compilation import compiling_seconds
 from jaxsal.progress import Progress
-from jaxsal.settings import ExplainSettings, SmoothGradSettings
+from jaxsal.scan.methods import cost_of
+from jaxsal.settings import ExplainSettings
 from jaxsal.tables import Row
 from jaxsal.wording import counted, duration
 
@@ -25,7 +26,7 @@ class Amount:
     Attributes:
         settings: which maps.
         rows: of the lesions, by label.
-        gradients: of each lesion, by label; of heat maps nothing is known yet.
+        gradients: of each lesion, by label; empty where nothing is known yet.
         kept: lesions that an earlier run finished.
     """
 
@@ -47,17 +48,14 @@ class Amount:
         which = f"{counted(len(self.rows), 'lesion')} of {voxels}"
         if self.settings.level == "class":
             which = f"one map of {voxels}"
-        saliency = self.settings.saliency
-        if not isinstance(saliency, SmoothGradSettings):
+        cost = cost_of(self.settings)
+        if cost is None:
             return f"{kept}{which}"
-        most = "at most " if saliency.tolerance is not None else ""
-        images = counted(saliency.samples, "noisy image")
-        once = saliency.samples * sum(
-            saliency.gradients(row["voxels"]) for row in self.rows.values()
-        )
+        most = "at most " if cost.at_most else ""
+        images = counted(cost.images, "noisy image")
+        once = cost.images * sum(cost.gradients(row["voxels"]) for row in self.rows.values())
         if self.settings.level != "class" and self.total > 1.05 * once:
-            item = "voxel" if saliency.aggregate == "max" else "lesion"
-            images = f"{images}, {self.total / once:.1f} windows per {item}"
+            images = f"{images}, {self.total / once:.1f} windows per {cost.per}"
         gradients = f"{most}{counted(self.total, 'gradient')} ({images})"
         return f"{kept}{gradients} for {which}{self._largest()}"
 

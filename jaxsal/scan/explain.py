@@ -16,10 +16,10 @@ from jaxsal.progress import OnProgress
 from jaxsal.report.page import write_page
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.memory import default_budget
+from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.defaults import completed
-from jaxsal.scan.explanations import in_effect
 from jaxsal.scan.following import Following, OnNote, amount_of, compute_portions, kept_rows
-from jaxsal.scan.methods import Appearance, appearance
+from jaxsal.scan.methods import appearance, in_effect
 from jaxsal.scan.outcome import Outcome, outcomes
 from jaxsal.scan.pictures import lesion_picture
 from jaxsal.scan.portions import Portions, find_portions
@@ -33,6 +33,7 @@ from jaxsal.scan.results import (
     parts_of,
     write_maps,
 )
+from jaxsal.scan.statistics import statistics_row
 from jaxsal.scan.unfinished import Unfinished, identity_of
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.output_folder import OutputFolder
@@ -179,7 +180,7 @@ def _write_one(
     for ending, part in parts_of(crop):
         paths = [results.path(name) for name in outcome.maps(ending)]
         write_maps(paths, grid, part, full_grid=settings.full_grid)
-    row = outcome.row(shown.row(crop, labels == label))
+    row = outcome.row(statistics_row(shown, crop, labels == label))
     if outcome.picture:
         figure = lesion_picture(portions, label, crop, shown, row)
         save_figure(figure, results.path(outcome.picture))

@@ -15,7 +15,7 @@ from jaxsal.saliency.maps import Crop
 from jaxsal.scan.methods import compute_maps
 from jaxsal.scan.predict import Prediction, as_run, make_field
 from jaxsal.scan.results import class_row, instance_row
-from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.tables import Row
 from jaxsal.types import Box
 
@@ -57,19 +57,6 @@ class Explanations:
     def domains(self) -> np.ndarray:
         """(X, Y, Z) int32, the labels that are explained."""
         return np.where(np.isin(self.labels, list(self.maps)), self.labels, 0)
-
-
-def in_effect(
-    settings: ExplainSettings, prediction_settings: PredictSettings, model: Model
-) -> ExplainSettings:
-    """The settings as they take effect: with the prediction's target, and the layer's own name."""
-    target = model.lesion_output(prediction_settings.target)
-    saliency = replace(settings.saliency, target=target)
-    if not isinstance(saliency, SmoothGradSettings):
-        saliency = replace(saliency, layer=model.resolve_layer(saliency.layer))
-    elif settings.level == "class":
-        saliency = replace(saliency, aggregate="sum")
-    return replace(settings, saliency=saliency)
 
 
 def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanations:

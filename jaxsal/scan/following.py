@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from jaxsal.progress import InParts, OnProgress, Progress
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.amount import Amount, Duration, Pace
-from jaxsal.scan.methods import Appearance
 from jaxsal.scan.outcome import Outcomes
 from jaxsal.scan.pictures import picture_seconds
 from jaxsal.scan.portions import Portions

@@ -12,9 +12,8 @@ from jaxsal.progress import OnProgress
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.amount import Amount, Duration
 from jaxsal.scan.defaults import completed
-from jaxsal.scan.explanations import in_effect
 from jaxsal.scan.following import Following, Known, amount_of, compute_portions, kept_rows
-from jaxsal.scan.methods import appearance
+from jaxsal.scan.methods import appearance, in_effect
 from jaxsal.scan.outcome import outcomes
 from jaxsal.scan.portions import find_portions
 from jaxsal.scan.predict import OnStage

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.explanations import Explained
-from jaxsal.scan.methods import Appearance
 from jaxsal.scan.portions import Portions
-from jaxsal.settings import ExplainSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings
 from jaxsal.tables import Row
 
 
@@ -40,10 +40,8 @@ class Outcome:
     @property
     def files(self) -> list[str]:
         """Names of all files."""
-        saliency = self.settings.saliency
-        errors = isinstance(saliency, SmoothGradSettings) and saliency.standard_error
-        pictures = [self.picture] if self.picture else []
-        return [*self.maps(), *(self.maps("_se") if errors else []), *pictures]
+        errors = self.maps("_se") if self.shown.standard_error else []
+        return [*self.maps(), *errors, *([self.picture] if self.picture else [])]
 
     def row(self, statistics: Row) -> Row:
         """The row of the table with these statistics of the map."""

@@ -12,7 +12,7 @@ from jaxsal.approximated import caption
 from jaxsal.figures.canvas import write_figure
 from jaxsal.figures.lesion import lesion_figure
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.methods import Appearance
+from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.portions import Portions
 from jaxsal.tables import Row
 

@@ -14,9 +14,10 @@ from jaxsal.field import LogitField
 from jaxsal.inputs.scan import Scan, load_scan, warn_of
 from jaxsal.model import Model
 from jaxsal.progress import OnProgress
-from jaxsal.saliency.counting import gradients_of
+from jaxsal.registry import METHODS
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.explanations import Explanations, maps_of, to_explain
+from jaxsal.scan.methods import cost_of
 from jaxsal.scan.predict import (
     OnStage,
     Prediction,
@@ -25,7 +26,7 @@ from jaxsal.scan.predict import (
     make_field,
     notes_of,
 )
-from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
 
 
 def together(sizes: Mapping[int, int], most: int | None) -> Iterator[tuple[int, ...]]:
@@ -68,11 +69,11 @@ class Portions:
     @cached_property
     def all(self) -> list[tuple[int, ...]]:
         """The labels of each portion."""
-        saliency = self.settings.saliency
+        cost = cost_of(self.settings)
         voxels = {label: about.row["voxels"] for label, about in self.wanted.maps.items()}
-        if not isinstance(saliency, SmoothGradSettings):  # all share what is slow
+        if cost is None:  # all share what is slow
             return list(together(voxels, None))
-        sizes = {label: saliency.gradients(count) for label, count in voxels.items()}
+        sizes = {label: cost.gradients(count) for label, count in voxels.items()}
         return list(together(sizes, self.settings.portion))
 
     def maps(self, labels: Sequence[int], on_progress: OnProgress) -> Iterator[tuple[int, Crop]]:
@@ -83,12 +84,10 @@ class Portions:
         )
 
     def gradients(self, labels: Sequence[int]) -> dict[int, int]:
-        """How many gradients each map of a portion takes; empty for heat maps."""
-        saliency = self.settings.saliency
-        if not isinstance(saliency, SmoothGradSettings):
-            return {}
+        """How many gradients each map of a portion takes; empty where that is not known."""
         domains = self.wanted.part(labels).domains[self.prediction.scan.box]
-        return gradients_of(self._field, domains, saliency)
+        method = METHODS[self.settings.method]
+        return method.gradients(self._field, domains, self.settings.saliency)
 
     def within(self, memory: int) -> Portions:
         """The same, within so many bytes."""

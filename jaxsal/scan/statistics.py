@@ -6,21 +6,9 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.methods.appearance import Appearance
+from jaxsal.tables import Row
 from jaxsal.types import Box
-
-# Names and meanings, of maps with negative values, and of heat maps, which have none.
-SIGNED = {
-    "max": "largest value of the map",
-    "min": "smallest value of the map",
-    "mean_inside": "mean of the map over the lesion",
-    "positive_share": "positive part of the map's total magnitude, from 0 to 1",
-}
-POSITIVE = {
-    "max": SIGNED["max"],
-    "mean_inside": SIGNED["mean_inside"],
-    "inside_share": "part of the map's total that lies inside the lesion, from 0 to 1",
-}
-
 
 SHELLS_MM = (3.0, 6.0, 12.0, 24.0, 48.0)
 """Outer bounds of the shells around a lesion, in mm; the last shell is all that lies beyond."""
@@ -88,7 +76,7 @@ def box_of(crop: Crop) -> Box:
 
 
 def map_statistics(crop: Crop, domain: np.ndarray) -> list[dict[str, float]]:
-    """Statistics of a map, for each of its channels, by the names in `SIGNED` and `POSITIVE`.
+    """Statistics of a map, for each of its channels, by the names of `jaxsal.Appearance`.
 
     Args:
         crop: the map; the lesion may reach out of it, where it is zero.
@@ -96,6 +84,16 @@ def map_statistics(crop: Crop, domain: np.ndarray) -> list[dict[str, float]]:
     """
     inside, voxels = domain[box_of(crop)], int(np.count_nonzero(domain))
     return [_statistics(values, inside, voxels) for values in np.moveaxis(crop.values, -1, 0)]
+
+
+def statistics_row(shown: Appearance, crop: Crop, domain: np.ndarray) -> Row:
+    """A map's part of a row of the table; the domain is (X, Y, Z) bool."""
+    row: Row = {"samples": crop.samples} if shown.averaged else {}
+    if shown.approximation is not None:
+        row["approximated"] = shown.approximation(int(np.count_nonzero(domain)))
+    for name, values in zip(shown.maps, map_statistics(crop, domain), strict=True):
+        row.update({f"{name}_{key}": values[key] for key in shown.statistics})
+    return row
 
 
 def _statistics(values: np.ndarray, inside: np.ndarray, voxels: int) -> dict[str, float]:

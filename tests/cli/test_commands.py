@@ -23,14 +23,11 @@ from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
+from jaxsal.saliency.methods.gradcam import GradCamSettings
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan
 from jaxsal.scan.results import INSTANCE_COLUMNS
-from jaxsal.settings import (
-    ExplainSettings,
-    GradCamSettings,
-    PredictSettings,
-    SmoothGradSettings,
-)
+from jaxsal.settings import ExplainSettings, PredictSettings
 
 
 def scan_arguments(scan: TinyScan) -> list[str]:

@@ -15,7 +15,7 @@ from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import SETTINGS, ContextSettings, SanitySettings, Settings
 from jaxsal.experiments.study import Study
 from jaxsal.model import Model
-from jaxsal.settings import SmoothGradSettings
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.tables import Row
 
 SALIENCY = ("samples", "seed", "noise", "voxels_per_lesion", "memory", "field")

@@ -28,8 +28,10 @@ from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
 from jaxsal.progress import Progress
+from jaxsal.saliency.methods.gradcam import GradCamSettings
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan, explain
-from jaxsal.settings import CohortSettings, ExplainSettings, GradCamSettings, SmoothGradSettings
+from jaxsal.settings import CohortSettings, ExplainSettings
 from jaxsal.store.lock import Shard
 
 MAP = "sub-00/anat/sub-00_label-lesion0002_desc-t1SmoothgradMax_saliency"

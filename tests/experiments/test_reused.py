@@ -17,8 +17,9 @@ from jaxsal.errors import InputError
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan
-from jaxsal.settings import CohortSettings, SmoothGradSettings
+from jaxsal.settings import CohortSettings
 
 SALIENCY = SmoothGradSettings(samples=1, memory=2**30)
 

@@ -28,9 +28,10 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.images import read_image
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.model import Model
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan
 from jaxsal.scan.predict import Prediction, find_lesions
-from jaxsal.settings import PredictSettings, SmoothGradSettings
+from jaxsal.settings import PredictSettings
 
 SHAPE = (52, 28, 20)
 VOLUME = (5.0, 50.0)

@@ -9,7 +9,7 @@ from helpers.tiny import random_model
 
 from jaxsal import InputError, gradcam, gradcam_plus_plus, smoothgrad, whole_volume
 from jaxsal.saliency.gradcam.gradcam import heat_maps
-from jaxsal.settings import GradCamSettings
+from jaxsal.saliency.methods.gradcam import GradCamSettings
 
 SHAPE = (8, 4, 4)
 TARGET = 2

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from jaxsal.progress import Progress
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.amount import Amount, Duration, Pace
-from jaxsal.settings import ExplainSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings
 
 ROWS = {
     1: {"kind": "FP", "voxels": 10},

@@ -22,14 +22,10 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import load_scan
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Preprocessing
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan, explain, predict
 from jaxsal.scan.predict import find_lesions
-from jaxsal.settings import (
-    CohortSettings,
-    ExplainSettings,
-    PredictSettings,
-    SmoothGradSettings,
-)
+from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.volumes import read_grid, read_volume
 
 AXES = ("RAS", "LAS", "PSR", "LIP")

@@ -15,13 +15,10 @@ import jaxsal
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Preprocessing
+from jaxsal.saliency.methods.gradcam import GradCamSettings
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan, explain, predict
-from jaxsal.settings import (
-    ExplainSettings,
-    GradCamSettings,
-    PredictSettings,
-    SmoothGradSettings,
-)
+from jaxsal.settings import ExplainSettings, PredictSettings
 
 SMOOTHGRAD = SmoothGradSettings(samples=2, seed=5)
 SETTINGS = ExplainSettings(SMOOTHGRAD, pictures=False, full_grid=True)

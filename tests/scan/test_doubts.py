@@ -19,14 +19,10 @@ from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import load_scan
 from jaxsal.model import Model
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan, explain, predict
 from jaxsal.scan.predict import find_lesions
-from jaxsal.settings import (
-    CohortSettings,
-    ExplainSettings,
-    PredictSettings,
-    SmoothGradSettings,
-)
+from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 
 MOVED, OTHER = "does not seem to lie on flair.nii.gz", "check that it is of this scan"
 NONE_FOUND = "no voxel is segmented: the highest lesion probability is"

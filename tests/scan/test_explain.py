@@ -35,11 +35,12 @@ from jaxsal.lesions import label_lesions
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan, explain
 from jaxsal.scan.explanations import to_explain
 from jaxsal.scan.predict import Prediction
 from jaxsal.scan.results import for_reading
-from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
 
 FINDING = PredictSettings(roi=ROI)
 SMOOTHGRAD = SmoothGradSettings(samples=2, seed=5)
@@ -410,7 +411,7 @@ def test_standard_errors_lie_beside_the_maps_if_asked_for(
     def maps(*_: object, **__: object) -> Iterator[tuple[int, Crop]]:
         yield 3, Crop(-errors, origin, 2, standard_error=errors)
 
-    monkeypatch.setattr(sys.modules["jaxsal.scan.methods"], "smoothgrad_stream", maps)
+    monkeypatch.setattr(sys.modules["jaxsal.saliency.smoothgrad"], "smoothgrad_stream", maps)
     out = run(tiny_model, scan.images, tmp_path / "out", labels=(3,), standard_error=asked)
     assert len(list((out / "maps").iterdir())) == (4 if asked else 2)
     for c, channel in enumerate(CHANNELS):

@@ -27,9 +27,10 @@ from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.saliency.gradcam.gradcam import heat_maps
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.scan import Scan, explain
 from jaxsal.scan.statistics import map_statistics
-from jaxsal.settings import ExplainSettings, GradCamSettings, PredictSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
 
 LAYER = "encoder.0"
 SOURCE = "model.0"  # what the network that it was converted from calls the same layer

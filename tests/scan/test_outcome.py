@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.explanations import Explained
 from jaxsal.scan.methods import appearance
 from jaxsal.scan.outcome import Outcome, Outcomes
-from jaxsal.settings import ExplainSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings
 
 Rows = list[Any]
 SETTINGS = ExplainSettings(SmoothGradSettings(samples=2, standard_error=True))

@@ -19,9 +19,10 @@ from helpers.tiny import ROI, TinyScan, contents, load, save
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
 from jaxsal.progress import Progress
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan, explain, forecast, predict
 from jaxsal.scan.unfinished import Unfinished
-from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.files import file_checksum
 
 FINDING = PredictSettings(roi=ROI)
@@ -103,7 +104,8 @@ from pathlib import Path
 from jaxsal.checkpoints import load_model
 from jaxsal.devices import computing_on
 from jaxsal.scan import Scan, explain
-from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
 
 def kill(progress):
     if progress.lesions_done == 2:

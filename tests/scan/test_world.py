@@ -13,9 +13,10 @@ from helpers.tiny import ROI, TinyScan, load, oblique_affine, read_table, save
 
 from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan import Scan, explain
 from jaxsal.scan.results import write_maps
-from jaxsal.settings import ExplainSettings, PredictSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.volumes import read_volume
 
 SHAPE = (10, 12, 8)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,18 +18,21 @@ from jaxsal.cohort.job import Job, Portion, portions
 from jaxsal.compilation import compiling_seconds
 from jaxsal.devices import default_devices
 from jaxsal.progress import Progress
+from jaxsal.registry import METHODS
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.methods.method import Cost
 from jaxsal.scan.explanations import Explanations, maps_of
+from jaxsal.scan.methods import cost_of
 from jaxsal.scan.predict import Prediction
 from jaxsal.scan.results import parts_of, write_maps
-from jaxsal.settings import ExplainSettings, GradCamSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings
 from jaxsal.store.files import file_checksum
 from jaxsal.tables import Row
 
 T = TypeVar("T")
 _CALLS = 3  # at most, until next to nothing is compiled any more
 _NEGLIGIBLE = 0.02  # of a call's time
-_GROWTH = 16  # of the noise samples, at most, from one try to the next
+_GROWTH = 16  # of the noisy images, at most, from one try to the next
 _WRITTEN = 3  # maps
 
 
@@ -55,11 +58,9 @@ class Explained:
 
 
 def units_of(method: ExplainSettings, voxels: int) -> float:
-    """What a lesion's time goes by: gradients over all noise samples; of heat maps, the lesion."""
-    saliency = method.saliency
-    if not isinstance(saliency, SmoothGradSettings):
-        return 1
-    return saliency.samples * saliency.gradients(voxels)
+    """What a lesion's time goes by: its gradients; the lesion where these are not known."""
+    cost = cost_of(method)
+    return 1 if cost is None else cost.images * cost.gradients(voxels)
 
 
 def settled(compute: Callable[[], T]) -> tuple[T, float, float]:
@@ -113,10 +114,11 @@ class Attempt:
         """Computes about as much as takes so long, if there is as much, and writes some maps."""
         method = self._method()
         labels = self._portion().labels
-        if isinstance(method.saliency, SmoothGradSettings):
-            share, seconds = self._gradients(method, method.saliency, labels, least_seconds)
+        cost = cost_of(method)
+        if cost is None:
+            share, seconds = self._left_off(method, labels, least_seconds)
         else:
-            share, seconds = self._heat_maps(method, method.saliency, labels, least_seconds)
+            share, seconds = self._part_of_images(method, cost, labels, least_seconds)
         voxels = {i.label: i.voxels for i in self.prediction.instances}
         units = share * sum(units_of(method, voxels[label]) for label in labels)
         size = float(np.mean(self._sizes))
@@ -126,16 +128,10 @@ class Attempt:
     def _method(self) -> ExplainSettings:
         """The job's method, of large lesions with no more voxels than are wanted."""
         method = self.job.methods[self.index]
-        saliency = method.saliency
-        if (
-            self.most is None
-            or not isinstance(saliency, SmoothGradSettings)
-            or saliency.aggregate != "max"
-            or saliency.group_size > 1
-        ):
+        cost = cost_of(method)
+        if self.most is None or cost is None:
             return method
-        most = min(self.most, saliency.voxels_per_lesion or self.most)
-        return replace(method, saliency=replace(saliency, voxels_per_lesion=most))
+        return replace(method, saliency=cost.on_voxels(self.most))
 
     def _portion(self) -> Portion:
         """Of the scan's portions the one that comes closest to a full one."""
@@ -149,34 +145,28 @@ class Attempt:
         every = portions(job, self.prediction.instances, self.wanted)
         return min((p for p in every if p.method == self.index), key=lack)
 
-    def _gradients(
+    def _part_of_images(
         self,
         method: ExplainSettings,
-        saliency: SmoothGradSettings,
+        cost: Cost[Any],
         labels: Sequence[int],
         least_seconds: float,
     ) -> tuple[float, float]:
-        """Which part of the noise samples was computed, and how long it took."""
-        squares = saliency.standard_error or saliency.tolerance is not None
-        samples = min(saliency.samples, max(2, len(default_devices())))
+        """Which part of the noisy images was computed, and how long it took."""
+        images = min(cost.images, max(2, len(default_devices())))
         while True:
-            part = replace(saliency, samples=samples, tolerance=None, standard_error=squares)
-            compute = partial(self._compute, replace(method, saliency=part), labels)
-            _, seconds, compiling = settled(compute)
+            part = replace(method, saliency=cost.on_images(images))
+            _, seconds, compiling = settled(partial(self._compute, part, labels))
             self.compiling += compiling
-            if seconds >= least_seconds or samples == saliency.samples:
-                return samples / saliency.samples, seconds
-            wanted = math.ceil(1.2 * samples * least_seconds / max(seconds, 1e-3))
-            samples = min(saliency.samples, wanted, _GROWTH * samples)
+            if seconds >= least_seconds or images == cost.images:
+                return images / cost.images, seconds
+            wanted = math.ceil(1.2 * images * least_seconds / max(seconds, 1e-3))
+            images = min(cost.images, wanted, _GROWTH * images)
 
-    def _heat_maps(
-        self,
-        method: ExplainSettings,
-        saliency: GradCamSettings,
-        labels: Sequence[int],
-        least_seconds: float,
+    def _left_off(
+        self, method: ExplainSettings, labels: Sequence[int], least_seconds: float
     ) -> tuple[float, float]:
-        """Which part of the work on a scan's heat maps was done, and how long it took."""
+        """Which part of the work on a scan's maps was done, and how long it took."""
 
         def compute() -> float:
             began, share = time.perf_counter(), 1.0
@@ -196,7 +186,7 @@ class Attempt:
         share, seconds, compiling = settled(compute)
         self.compiling += compiling
         if not self._kept:  # maps of the same places, by the quickest way
-            quick = replace(saliency, derivatives="closed-form", denominator="paper")
+            quick = METHODS[method.method].quick(method.saliency)
             self._compute(replace(method, saliency=quick), labels[:_WRITTEN])
         return share, seconds
 

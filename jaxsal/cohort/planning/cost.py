@@ -18,8 +18,9 @@ from jaxsal.errors import InputError
 from jaxsal.field.plan import WindowPlan
 from jaxsal.inputs.entries import Entry
 from jaxsal.scan.calibration import LESION_VOXELS
+from jaxsal.scan.methods import cost_of
 from jaxsal.scan.predict import as_run, make_field
-from jaxsal.settings import ExplainSettings, SmoothGradSettings
+from jaxsal.settings import ExplainSettings
 from jaxsal.types import Triple
 from jaxsal.volumes import read_grid
 
@@ -78,16 +79,14 @@ class Work:
         return groups * effort.sample * scan
 
     def _method(self, job: Job, method: ExplainSettings, effort: Effort) -> float:
-        saliency = method.saliency
-        if not isinstance(saliency, SmoothGradSettings):  # heat maps are left off in time
+        cost = cost_of(method)
+        if cost is None:  # such a method is left off in time
             return _CALLS * effort.least_seconds
         voxels = job.settings.portion if effort.voxels is None else effort.voxels
         lesions = math.ceil(voxels / _AVERAGE_LESION)
-        gradients = voxels / saliency.group_size if saliency.aggregate == "max" else lesions
-        if saliency.voxels_per_lesion is not None:
-            gradients = min(gradients, lesions * saliency.voxels_per_lesion)
-        samples = min(saliency.samples, max(2, len(default_devices())))
-        once = samples * gradients * self.reached * self.seconds
+        gradients = lesions * cost.gradients(round(voxels / lesions))
+        images = min(cost.images, max(2, len(default_devices())))
+        once = images * gradients * self.reached * self.seconds
         return _CALLS * max(once, effort.least_seconds)
 
 

@@ -22,7 +22,8 @@ from jaxsal.cohort.planning.trial import Trial
 from jaxsal.cohort.storage.table import write_tables
 from jaxsal.cores import available_cores
 from jaxsal.saliency.memory import default_budget
-from jaxsal.settings import OUTPUTS, ExplainSettings, SmoothGradSettings
+from jaxsal.scan.methods import cost_of
+from jaxsal.settings import OUTPUTS, ExplainSettings
 
 _SCAN_FILES = 4  # label map with its sidecar, table and record, at every level
 _COHORT_FILES = 15  # tables, run.json, what describes the dataset, locks, the list of scans
@@ -130,7 +131,7 @@ class Forecast:
         gradients = [
             self._total(_units(method))
             for method in self.job.methods
-            if isinstance(method.saliency, SmoothGradSettings)
+            if cost_of(method) is not None
         ]
         return CohortPlan(
             self.scans,
@@ -217,10 +218,7 @@ class Forecast:
 
     def _notes(self) -> list[str]:
         notes = []
-        if any(
-            isinstance(method.saliency, SmoothGradSettings) and method.saliency.tolerance
-            for method in self.job.methods
-        ):
+        if any(cost is not None and cost.at_most for cost in map(cost_of, self.job.methods)):
             notes.append(
                 "the forecast is for all noisy images of every lesion, of which the tolerance may "
                 "spare a part"

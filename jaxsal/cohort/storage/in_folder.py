@@ -164,7 +164,7 @@ class FolderKeeper:
                 "Channel": channel,
                 "Units": shown.units,
                 "Settings": self._job.identity["settings"]["saliency"][method.name],
-                "Approximated": approximated if shown.noisy else {},
+                "Approximated": approximated if shown.approximation else {},
                 "Cropped": self._job.settings.output == "cropped",
                 "Sources": self._sources,
             }

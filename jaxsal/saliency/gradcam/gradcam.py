@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
@@ -29,8 +29,9 @@ from jaxsal.saliency.gradcam.jobs import Job, jobs_of
 from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
 from jaxsal.saliency.gradcam.sizes import sizes_on_devices
 from jaxsal.saliency.gradcam.window import PartMap, WindowMaps
-from jaxsal.saliency.maps import warn_unless_finite
-from jaxsal.settings import Alignment, Denominator, Derivation, DomainRule, GradCamSettings
+from jaxsal.saliency.maps import Crop, warn_unless_finite
+from jaxsal.saliency.methods.gradcam import Alignment, Denominator, Derivation, GradCamSettings
+from jaxsal.settings import DomainRule
 
 
 def gradcam_plus_plus(
@@ -219,6 +220,32 @@ def heat_maps(
         for label in maps.labels:
             warn_unless_finite(label, *(part.inside for part in maps.parts[label]))
         return maps
+
+
+def maps_of_domains(
+    model: Any,
+    field: LogitField,
+    image: np.ndarray,
+    labels: np.ndarray,
+    settings: GradCamSettings,
+    *,
+    level: str,
+    on_progress: OnProgress | None,
+) -> Iterator[tuple[int, Crop]]:
+    """The maps of some domains; see `jaxsal.saliency.methods.method.Maps`.
+
+    They are interpolated one after the other, for they take more memory than what they are made of.
+    """
+    maps = heat_maps(
+        model,
+        image,
+        labels,
+        settings,
+        pooled=level == "class",
+        field=field,
+        on_progress=on_progress,
+    )
+    return ((label, maps.crop(label)) for label in maps.labels)
 
 
 def _warn_of_empty(maps: HeatMaps, layer: str) -> None:

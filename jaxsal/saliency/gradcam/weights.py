@@ -22,7 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsal.settings import CamMethod, Denominator
+from jaxsal.saliency.methods.gradcam import CamMethod, Denominator
 
 _CANCELLED = 1e-3
 

@@ -31,7 +31,7 @@ from jaxsal.saliency.gradcam.weights import (
     instance_map,
     weighted_map,
 )
-from jaxsal.settings import CamMethod, Denominator, GradCamSettings
+from jaxsal.saliency.methods.gradcam import CamMethod, Denominator, GradCamSettings
 from jaxsal.types import Triple
 
 

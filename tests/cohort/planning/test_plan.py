@@ -23,14 +23,9 @@ from jaxsal.errors import InputError
 from jaxsal.field import sliding_window
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
-from jaxsal.settings import (
-    OUTPUTS,
-    CohortSettings,
-    ExplainSettings,
-    GradCamSettings,
-    PredictSettings,
-    SmoothGradSettings,
-)
+from jaxsal.saliency.methods.gradcam import GradCamSettings
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+from jaxsal.settings import OUTPUTS, CohortSettings, ExplainSettings, PredictSettings
 
 PREDICTION = PredictSettings(roi=tiny.ROI)
 MEMORY = 2**30

@@ -31,7 +31,7 @@ from jaxsal.figures.lesion import lesion_figure
 from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
 from jaxsal.processes import in_processes
-from jaxsal.settings import GradCamSettings
+from jaxsal.saliency.methods.gradcam import GradCamSettings
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,148 @@
+"""What a saliency method is to the rest of jaxsal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from jaxsal.options import Option, options_of
+from jaxsal.registry import load
+from jaxsal.saliency.methods.appearance import Appearance
+from jaxsal.settings import MethodSettings
+
+if TYPE_CHECKING:  # for annotations only: they import what is heavy
+    import numpy as np
+
+    from jaxsal.field import LogitField
+    from jaxsal.progress import OnProgress
+    from jaxsal.saliency.maps import Crop
+
+S = TypeVar("S", bound=MethodSettings)
+S_contra = TypeVar("S_contra", bound=MethodSettings, contravariant=True)
+
+
+class Maps(Protocol[S_contra]):
+    """Computes the maps of some domains."""
+
+    def __call__(
+        self,
+        model: Any,
+        field: LogitField,
+        image: np.ndarray,
+        labels: np.ndarray,
+        settings: S_contra,
+        *,
+        level: str,
+        on_progress: OnProgress | None,
+    ) -> Iterator[tuple[int, Crop]]:
+        """Yields each label with its map, as soon as that is known.
+
+        Args:
+            model: a `jaxsal.Model`.
+            field: the logits as a function of the image, by that model.
+            image: (X, Y, Z, C), normalised as the network expects.
+            labels: (X, Y, Z) int32, one domain per positive label; at class level a single one.
+            settings: which maps, as they take effect; see `Method.resolved`.
+            level: "instance" or "class".
+            on_progress: called as lesions are done.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Cost(Generic[S]):
+    """What the maps of some settings take, in gradients, known before any is computed.
+
+    Attributes:
+        gradients: from a lesion's number of voxels to its gradients of one image.
+        images: that gradients are computed of: the noisy ones.
+        per: what a gradient is of: "voxel" or "lesion".
+        at_most: whether a lesion may need fewer images.
+        on_images: the settings of the same work on so many images.
+        on_voxels: the settings for trying the method on large lesions: as far as the method allows
+            it, with no more than so many voxels of each.
+    """
+
+    gradients: Callable[[int], int]
+    images: int
+    per: str
+    at_most: bool
+    on_images: Callable[[int], S]
+    on_voxels: Callable[[int], S]
+
+
+def _as_given(settings: S, *_: Any) -> S:
+    return settings
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Method(Generic[S]):
+    """A saliency method: all that the command line, scans, cohorts and reports know of it.
+
+    Attributes:
+        name: by which users choose it, and its maps' files are named.
+        summary: what its maps are, for the command line's help.
+        settings: class of its settings.
+        maps: computes maps, or "module:name" of what does.
+        fixed: values of the settings that choosing this method decides.
+        options: names of the settings that users set; None: all made by `jaxsal.option`.
+        appearance: how maps of some settings and level look, for an image with these channels. By
+            default one per channel, of negative and positive values.
+        variant: from settings and level to the name in files and tables, where maps of the method
+            differ in kind; by default its name.
+        resolved: from settings, model and level to the settings as they take effect.
+        refuse: from settings, level and the names of the options that a user gave; raises
+            `jaxsal.InputError` if the settings do not go with the level, or a given one has no
+            effect.
+        cost: what can be forecast of them. None, the default: nothing can, and the maps of all of
+            a scan's lesions are computed together, since they share what is slow.
+        count: from a field, labels (X, Y, Z) and settings to the gradients that each label takes
+            in all, or "module:name" of it; required where there is a cost.
+        quick: settings of the same work at less cost, for maps whose size alone is of interest.
+    """
+
+    name: str
+    summary: str
+    settings: type[S]
+    maps: Maps[S] | str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    options: Sequence[str] | None = None
+    appearance: Callable[[S, str, Sequence[str]], Appearance] | None = None
+    variant: Callable[[S, str], str] = lambda settings, level: settings.method
+    resolved: Callable[[S, Any, str], S] = _as_given
+    refuse: Callable[[S, str, Collection[str]], None] = _nothing
+    cost: Callable[[S], Cost[S] | None] = _nothing
+    count: Callable[[LogitField, np.ndarray, S], dict[int, int]] | str | None = None
+    quick: Callable[[S], S] = _as_given
+
+    def offered(self) -> tuple[Option, ...]:
+        """The settings that users set, with their help."""
+        every = options_of(self.settings)
+        return tuple(each for each in every if self.options is None or each.name in self.options)
+
+    def make(self, **given: Any) -> S:
+        """The settings with these values, for the rest with their defaults."""
+        return self.settings(**self.fixed, **given)
+
+    def shown(self, settings: S, level: str, channels: Sequence[str]) -> Appearance:
+        """How maps of some settings and level look, for an image with these channels."""
+        if self.appearance is not None:
+            return self.appearance(settings, level, channels)
+        return Appearance.of_channels(self.variant(settings, level), channels)
+
+    def compute(self, *arguments: Any, **options: Any) -> Iterator[tuple[int, Crop]]:
+        """As `Maps`."""
+        found: Iterator[tuple[int, Crop]] = load(self.maps)(*arguments, **options)
+        return found
+
+    def gradients(self, field: LogitField, labels: np.ndarray, settings: S) -> dict[int, int]:
+        """How many gradients each label's map takes; empty where that is not known."""
+        if self.count is None:
+            return {}
+        found: dict[int, int] = load(self.count)(field, labels, settings)
+        return found
