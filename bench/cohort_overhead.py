@@ -22,8 +22,9 @@ from jaxsal.cohort.job import Job as CohortJob
 from jaxsal.cohort.run import run_cohort
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import LoadedScan, load_scan
-from jaxsal.scan.explanations import maps_of, to_explain
-from jaxsal.scan.predict import find_lesions
+from jaxsal.scan.explanations import to_explain
+from jaxsal.scan.portions import maps_of
+from jaxsal.scan.prediction import find_lesions
 
 _NETWORKS = ("toy", "demo")
 _PHANTOM, _WINDOW = (56, 64, 56), (48, 48, 48)

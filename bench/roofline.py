@@ -7,6 +7,7 @@ gradient reaches; the ceilings are those of a large matrix product and a large c
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from bench.case import make_field, make_model
 from bench.options import base_job, job_settings, timed
 from bench.receptive import Cost, pull_back_costs
 from bench.record import Result, Row
+from jaxsal.saliency.smoothgrad import smoothgrad
 from jaxsal.scan.calibration import measure_throughput
 
 _BYTES = {"float32": 4, "tf32": 4, "bfloat16": 2}
@@ -37,7 +39,9 @@ def run(options: argparse.Namespace) -> Result:
     traffic = copy_rate(2**20 if options.toy else 2**28)
     least = 0.0 if options.toy else 5.0
     field = make_field(model, job.field, job.roi)
-    speed = measure_throughput(field, job.shape, len(model.channels), least_seconds=least)
+    speed = measure_throughput(
+        partial(smoothgrad, field), job.shape, len(model.channels), least_seconds=least
+    )
     width = _BYTES[job.precision]
     rows = [
         _row(cost, options.batch, width, operations, traffic)

@@ -28,6 +28,8 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+OnStage = Callable[[str], None]  # called with what is being done
+OnNote = Callable[[str], None]  # called with a sentence
 Shown = OnProgress | Literal["auto"] | None  # "auto": a bar on a terminal and in notebooks
 
 

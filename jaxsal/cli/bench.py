@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,10 @@ def run(options: argparse.Namespace) -> None:
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.errors import InputError
+    from jaxsal.saliency.smoothgrad import smoothgrad
     from jaxsal.scan.calibration import measure_throughput
     from jaxsal.scan.defaults import for_model
-    from jaxsal.scan.predict import make_field
+    from jaxsal.scan.prediction import make_field
     from jaxsal.settings import PredictSettings
 
     if options.memory is not None and options.memory <= 0:
@@ -78,10 +80,9 @@ def run(options: argparse.Namespace) -> None:
         )
         bar.stage("measuring")
         speed = measure_throughput(
-            make_field(model, settings),
+            partial(smoothgrad, make_field(model, settings), memory=options.memory),
             tuple(options.shape),
             len(model.channels),
-            memory=options.memory,
         )
     size = " × ".join(map(str, speed.shape))
     print(f"{speed.device}, {options.precision}, {options.field} field, {size} voxels")

@@ -14,8 +14,8 @@ from jaxsal.settings import ExplainSettings, PredictSettings
 
 if TYPE_CHECKING:
     from jaxsal.cli.progress import ProgressBar
+    from jaxsal.inputs.scan import Scan
     from jaxsal.model import Model
-    from jaxsal.scan import Scan
 
     _Job = tuple[Model, Scan, Path, PredictSettings, ExplainSettings]
 
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _forecast(options: argparse.Namespace, bar: ProgressBar, *job: *_Job) -> list[str]:
-    from jaxsal.scan import forecast
+    from jaxsal.scan.explain import forecast
 
     amount, duration = forecast(
         *job, overwrite=options.overwrite, on_stage=bar.stage, on_progress=bar.update
@@ -92,7 +92,7 @@ def _forecast(options: argparse.Namespace, bar: ProgressBar, *job: *_Job) -> lis
 
 
 def _explain(options: argparse.Namespace, bar: ProgressBar, *job: *_Job) -> list[str]:
-    from jaxsal.scan import explain
+    from jaxsal.scan.explain import explain
 
     with keeping_lesions(options.out):
         rows = explain(

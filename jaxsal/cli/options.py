@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import jax
 
     from jaxsal.inputs.entries import Entry
+    from jaxsal.inputs.scan import Scan
     from jaxsal.model import Model
-    from jaxsal.scan import Scan
 
 _GIB = 2**30
 
@@ -251,7 +251,7 @@ def output_number_or_name(text: str) -> int | str:
 
 def scan_files(options: argparse.Namespace) -> Scan:
     """The scan given by the options."""
-    from jaxsal.scan import Scan
+    from jaxsal.inputs.scan import Scan
 
     return Scan(
         images=tuple(options.image),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxsal.cli import options as shared
 
 if TYPE_CHECKING:
-    from jaxsal.scan import Scan
+    from jaxsal.inputs.scan import Scan
     from jaxsal.tables import Row
 
 # The lesions' table, by the columns of instances.tsv.
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.scan import predict
+    from jaxsal.scan.predict import predict
 
     scan = shared.scan_files(options)
     with shared.computing(options), ProgressBar() as bar:
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
 def _show(rows: Sequence[Row], out: Path) -> None:
     """Prints the lesions, true ones first and by size; where they lie as the centroid in mm."""
     from jaxsal.cli.tables import make_table, print_table, rows_shown
-    from jaxsal.scan.results import for_reading
+    from jaxsal.scan.lesion_table import for_reading
 
     if not rows:
         return

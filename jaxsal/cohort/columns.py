@@ -10,7 +10,7 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.appearance import Appearance
-from jaxsal.scan.results import APPROXIMATED, instance_columns, instance_row
+from jaxsal.scan.lesion_table import APPROXIMATED, instance_columns, instance_row
 from jaxsal.scan.statistics import shell_sums, shells, statistics_row
 from jaxsal.tables import Column, Row
 

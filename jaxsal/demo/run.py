@@ -9,11 +9,10 @@ from pathlib import Path
 from jaxsal.checkpoints import load_model
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.errors import InputError
-from jaxsal.progress import OnProgress
+from jaxsal.inputs.scan import Scan
+from jaxsal.progress import OnNote, OnProgress, OnStage
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan, explain
-from jaxsal.scan.following import OnNote
-from jaxsal.scan.predict import OnStage
+from jaxsal.scan.explain import explain
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.output_folder import holds_results
 

@@ -13,8 +13,8 @@ from jaxsal.inputs.one_by_one import one_by_one
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.metrics import LesionCounts, dice, normalised_dice
 from jaxsal.model import Model
-from jaxsal.scan.defaults import completed
-from jaxsal.scan.predict import Prediction, lesions_at, notes_of, predict_voxels
+from jaxsal.scan.notes import notes_of
+from jaxsal.scan.prediction import Prediction, completed, lesions_at, predict_voxels
 from jaxsal.settings import PredictSettings
 
 

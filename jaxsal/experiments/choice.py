@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from jaxsal.lesions import Instance
-from jaxsal.scan.predict import Prediction
+from jaxsal.scan.prediction import Prediction
 
 FOUND = ("TP", "predicted", "given")
 """Kinds of lesions that the network found as far as is known; all of these without a reference."""

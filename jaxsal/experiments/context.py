@@ -17,7 +17,7 @@ from jaxsal.experiments.study import Study
 from jaxsal.experiments.surroundings import ContextScores, context_scores
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
-from jaxsal.scan.predict import Prediction, as_run, make_field
+from jaxsal.scan.prediction import Prediction, as_run, make_field
 from jaxsal.tables import Row
 from jaxsal.wording import counted
 

@@ -14,7 +14,7 @@ from jaxsal.experiments.regions import LESION_MARGIN, distance_mm, white_matter
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.images import read_brain
-from jaxsal.scan.predict import Prediction
+from jaxsal.scan.prediction import Prediction
 from jaxsal.volumes import read_mask, read_volume
 
 

@@ -15,7 +15,7 @@ from jaxsal.experiments.settings import SanitySettings, SyntheticSettings
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
-from jaxsal.scan.predict import Prediction
+from jaxsal.scan.prediction import Prediction
 from jaxsal.tables import Row
 
 Settings = SanitySettings | SyntheticSettings

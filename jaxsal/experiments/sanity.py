@@ -23,7 +23,7 @@ from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.predict import Prediction
+from jaxsal.scan.prediction import Prediction
 from jaxsal.scan.statistics import box_of
 from jaxsal.tables import Row
 

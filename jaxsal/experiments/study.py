@@ -33,8 +33,8 @@ from jaxsal.inputs.one_by_one import one_by_one
 from jaxsal.inputs.scan import LoadedScan, Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan.defaults import completed
-from jaxsal.scan.predict import Prediction, find_lesions, notes_of
+from jaxsal.scan.notes import notes_of
+from jaxsal.scan.prediction import Prediction, completed, find_lesions
 from jaxsal.scan.provenance import model_facts
 from jaxsal.settings import EXACT, CohortSettings, PredictSettings
 from jaxsal.store.identity import OtherResultsError

@@ -21,7 +21,7 @@ from jaxsal.experiments.transplant import Graft, grafted, placed, places
 from jaxsal.figures.panels import PanelRow, panel_figure
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
-from jaxsal.scan.predict import Prediction
+from jaxsal.scan.prediction import Prediction
 from jaxsal.tables import Row
 
 OUTSIDE = 5.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -11,8 +12,6 @@ from scipy import ndimage
 
 from jaxsal.devices import current_device, default_devices
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField
-from jaxsal.saliency.smoothgrad import smoothgrad
 from jaxsal.types import Triple
 
 LESION_VOXELS = 24  # a common size; the larger a lesion, the less its forward passes weigh
@@ -51,23 +50,22 @@ class Throughput:
 
 
 def measure_throughput(
-    field: LogitField,
+    maps: Callable[..., object],
     shape: Triple,
     channels: int,
     *,
     samples: int | None = None,
     least_seconds: float = 5.0,
-    memory: int | None = None,
 ) -> Throughput:
     """Times signed-maximum maps on a synthetic scan, of more lesions the faster the device is.
 
     Args:
-        field: the logits that are differentiated; it runs on the default device.
+        maps: computes them on the default device, of an image (X, Y, Z, C), labels (X, Y, Z) and
+            the keyword `samples`, as `jaxsal.smoothgrad` of some field does.
         shape: grid (X, Y, Z) of the scan.
         channels: C of the scan.
         samples: noisy images; by default two, or one for each of several devices.
         least_seconds: how long the measured call is to take at least.
-        memory: as for `jaxsal.smoothgrad`.
 
     Raises:
         InputError: the shape has no room for the lesions, or does not fit the field.
@@ -77,7 +75,7 @@ def measure_throughput(
     def timed(lesions: int) -> float:
         image, labels = synthetic_scan(shape, channels, (LESION_VOXELS,) * lesions)
         before = time.perf_counter()
-        smoothgrad(field, jnp.asarray(image), labels, samples=samples, memory=memory)
+        maps(jnp.asarray(image), labels, samples=samples)
         return time.perf_counter() - before
 
     lesions = _LESIONS

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
-from jaxsal.segmentation import require_classes
 from jaxsal.settings import PredictSettings, Windows
 from jaxsal.types import Triple
 
@@ -42,20 +41,3 @@ def for_model(
         windows=windows or (told.windows if model.preprocessing else settings.windows),
         target=model.lesion_output(settings.target if target is None else target),
     )
-
-
-def completed(settings: PredictSettings, model: Model) -> PredictSettings:
-    """The settings as they take effect, with the model's threshold and target where none is given.
-
-    The domain argmax has no threshold.
-
-    Raises:
-        InputError: there is no such output, it must be named, or the outputs are no classes, of
-            which the domain argmax takes the most probable one.
-    """
-    threshold = settings.threshold
-    if settings.domain == "argmax":
-        require_classes(model.config.out_channels, model.probability)
-    elif threshold is None:
-        threshold = model.threshold
-    return replace(settings, threshold=threshold, target=model.lesion_output(settings.target))

@@ -1,43 +1,33 @@
-"""The saliency maps of one scan's lesions."""
+"""Explains the lesions of one scan, and forecasts what that takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxsal.approximated import is_approximated
 from jaxsal.devices import default_devices
-from jaxsal.figures.canvas import save_figure
 from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
-from jaxsal.progress import OnProgress
-from jaxsal.report.page import write_page
+from jaxsal.progress import OnNote, OnProgress, OnStage
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.memory import default_budget
-from jaxsal.saliency.methods.appearance import Appearance
-from jaxsal.scan.defaults import completed
-from jaxsal.scan.following import Following, OnNote, amount_of, compute_portions, kept_rows
+from jaxsal.scan.amount import Amount, Duration
+from jaxsal.scan.following import Following, Known, amount_of, compute_portions, kept_rows
+from jaxsal.scan.lesion_results import results_of
 from jaxsal.scan.methods import appearance, in_effect
-from jaxsal.scan.outcome import Outcome, outcomes
-from jaxsal.scan.pictures import lesion_picture
 from jaxsal.scan.portions import Portions, find_portions
-from jaxsal.scan.predict import OnStage, Prediction, write_prediction
+from jaxsal.scan.prediction import completed, write_prediction
 from jaxsal.scan.provenance import RunRecord
-from jaxsal.scan.results import (
-    APPROXIMATED,
-    INSTANCE_COLUMNS,
-    for_reading,
-    instance_columns,
-    parts_of,
-    write_maps,
-)
-from jaxsal.scan.statistics import statistics_row
 from jaxsal.scan.unfinished import Unfinished, identity_of
+from jaxsal.scan.writing import facts_of, write_lesion, write_lesions_page, write_lesions_table
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.output_folder import OutputFolder
-from jaxsal.tables import Row, write_table
+from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.methods.appearance import Appearance
 
 
 def explain(
@@ -76,34 +66,97 @@ def explain(
     Raises:
         InputError: a file, the folder or a setting cannot be worked with.
     """
-    prediction_settings = completed(prediction_settings, model)
-    settings = in_effect(settings, prediction_settings, model)
-    shown = appearance(settings, model.channels)
+    call = _Call(model, scan, prediction_settings, settings)
     with OutputFolder(out, overwrite=overwrite) as results:
-        run = RunRecord("explain", model, scan.roles(model.channels))
+        run, identity = call.record()
         unfinished = Unfinished(out)
-        identity = identity_of(run, prediction_settings, settings)
         with unfinished.opened(identity, overwrite=overwrite):
-            portions = find_portions(model, scan, prediction_settings, settings, on_stage)
-            prediction = portions.prediction
-            run.saw(prediction.scan.backgrounds)
-            write_prediction(results, prediction)
-            asked = settings.saliency.memory
+            portions = call.find(on_stage)
+            run.saw(portions.prediction.scan.backgrounds)
+            write_prediction(results, portions.prediction)
+            asked = call.settings.saliency.memory
             now = asked or default_budget(default_devices())
             before = unfinished.go_on(portions.wanted.domains, now)
             on_stage("explaining")
             following = Following(on_progress, on_note)
             portions = portions.within(asked or before)
-            rows = _rows(portions, unfinished, results, following, shown)
-            columns = [*INSTANCE_COLUMNS, *shown.table_columns()]
-            write_table(results.path("instances.tsv"), columns, rows)
-            facts = _facts(prediction, prediction_settings, settings)
+            rows = _rows(portions, unfinished, results, following, call.shown)
+            write_lesions_table(results, rows, call.shown)
+            facts = facts_of(portions.prediction, call.finding, call.settings)
             record = run.finished(facts)
-            if settings.pictures:
-                _write_page(results, scan, run, facts, rows, shown, settings.level)
+            if call.settings.pictures:
+                write_lesions_page(results, scan, run, facts, rows, call.shown, call.settings.level)
             results.commit(record)
             unfinished.finish()
     return rows
+
+
+def forecast(
+    model: Model,
+    scan: Scan,
+    out: Path,
+    prediction_settings: PredictSettings,
+    settings: ExplainSettings,
+    *,
+    overwrite: bool = False,
+    on_stage: OnStage = lambda stage: None,
+    on_progress: OnProgress | None = None,
+) -> tuple[Amount, Duration | None]:
+    """Forecasts what `explain` with the same arguments takes; writes nothing.
+
+    Lesions are found, and the first batches of gradients computed, for some seconds.
+
+    Returns:
+        What is to be computed, and how long that takes; None if there is nothing.
+
+    Raises:
+        InputError: as `explain` does.
+    """
+    call = _Call(model, scan, prediction_settings, settings)
+    OutputFolder(out, overwrite=overwrite).check()
+    _, identity = call.record()
+    unfinished = Unfinished(out)
+    resumed = unfinished.is_of(identity, overwrite=overwrite)
+    portions = call.find(on_stage)
+    resumed = resumed and unfinished.is_of_lesions(portions.wanted.domains)
+    kept = kept_rows(results_of(portions, call.shown), unfinished) if resumed else {}
+    amount = amount_of(portions, kept)
+    on_stage("measuring")
+    following = Following(on_progress, lambda note: None, once=True)
+    with suppress(Known):
+        compute_portions(portions, kept, amount, following, call.shown, _computed)
+    return amount, following.duration
+
+
+class _Call:
+    """What `explain` or `forecast` was called with, as it takes effect.
+
+    Attributes:
+        finding: how lesions are found.
+        settings: which of them are explained, and how.
+        shown: how maps appear.
+
+    Raises:
+        InputError: the settings do not fit the model.
+    """
+
+    def __init__(
+        self, model: Model, scan: Scan, finding: PredictSettings, settings: ExplainSettings
+    ) -> None:
+        self._model, self._scan = model, scan
+        self.finding = completed(finding, model)
+        self.settings = in_effect(settings, self.finding, model)
+        self.shown = appearance(self.settings, model.channels)
+
+    def record(self) -> tuple[RunRecord, dict[str, Any]]:
+        """The run's record, and all that its results depend on."""
+        run = RunRecord("explain", self._model, self._scan.roles(self._model.channels))
+        return run, identity_of(run, self.finding, self.settings)
+
+    def find(self, on_stage: OnStage) -> Portions:
+        """The scan's lesions, and what is to be computed of them."""
+        on_stage("finding lesions")
+        return find_portions(self._model, self._scan, self.finding, self.settings)
 
 
 def _rows(
@@ -114,7 +167,7 @@ def _rows(
     shown: Appearance,
 ) -> list[Row]:
     """The rows of all lesions; their maps and pictures are among the results then."""
-    whole = outcomes(portions, shown)
+    whole = results_of(portions, shown)
     rows = kept_rows(whole, unfinished)
     amount = amount_of(portions, rows)
     if amount.rows or amount.kept:
@@ -124,64 +177,13 @@ def _rows(
 
     def finish(number: int, maps: Iterator[tuple[int, Crop]]) -> None:
         lesions = whole[number]
-        rows[number] = [_write_one(results, portions, lesions[at], at, crop) for at, crop in maps]
+        rows[number] = [write_lesion(results, portions, lesions[at], at, map_) for at, map_ in maps]
         unfinished.keep(number, rows[number], lesions.files, results)
 
     compute_portions(portions, dict(rows), amount, following, shown, finish)
     return [row for number in sorted(rows) for row in rows[number]]
 
 
-def _write_page(
-    results: OutputFolder,
-    scan: Scan,
-    run: RunRecord,
-    facts: dict[str, dict[str, Any]],
-    rows: list[Row],
-    shown: Appearance,
-    level: str,
-) -> None:
-    approximated = [APPROXIMATED] if any(map(is_approximated, rows)) else []
-    write_page(
-        results.path("index.html"),
-        f"Lesions of {_place(scan.images[0])}",
-        for_reading(rows),
-        [*instance_columns(), *approximated, *shown.page_columns()],
-        {
-            "Run": run.summary(),
-            "Files": run.files(),
-            "Prediction": facts["prediction"],
-            "Saliency": facts["saliency"],
-        },
-        scale=shown.scale,
-        level=level,
-    )
-
-
-def _place(path: Path) -> str:
-    """A file's name after its folder's, which tells patients apart."""
-    return "/".join(part for part in (path.parent.resolve().name, path.name) if part)
-
-
-def _facts(
-    prediction: Prediction, prediction_settings: PredictSettings, settings: ExplainSettings
-) -> dict[str, dict[str, Any]]:
-    """What took effect, one level deep."""
-    others = asdict(settings)
-    saliency = {**others.pop("saliency"), "method": settings.method, **others}
-    return {"prediction": prediction.facts(prediction_settings), "saliency": saliency}
-
-
-def _write_one(
-    results: OutputFolder, portions: Portions, outcome: Outcome, label: int, crop: Crop
-) -> Row:
-    """Writes one map and its picture; returns its row of the table."""
-    shown, settings = outcome.shown, portions.settings
-    grid, labels = portions.prediction.scan.grid, portions.wanted.labels
-    for ending, part in parts_of(crop):
-        paths = [results.path(name) for name in outcome.maps(ending)]
-        write_maps(paths, grid, part, full_grid=settings.full_grid)
-    row = outcome.row(statistics_row(shown, crop, labels == label))
-    if outcome.picture:
-        figure = lesion_picture(portions, label, crop, shown, row)
-        save_figure(figure, results.path(outcome.picture))
-    return row
+def _computed(number: int, maps: Iterator[tuple[int, Crop]]) -> None:
+    for _ in maps:
+        pass

@@ -1,23 +1,21 @@
-"""What is to be explained of a scan, and the maps of it."""
+"""What is to be explained of a scan."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.lesions import Instance, select
-from jaxsal.model import Model
-from jaxsal.progress import OnProgress
-from jaxsal.saliency.maps import Crop
-from jaxsal.scan.methods import compute_maps
-from jaxsal.scan.predict import Prediction, as_run, make_field
-from jaxsal.scan.results import class_row, instance_row
-from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.scan.lesion_table import class_row, instance_row
+from jaxsal.settings import ExplainSettings
 from jaxsal.tables import Row
-from jaxsal.types import Box
+
+if TYPE_CHECKING:
+    from jaxsal.scan.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -89,35 +87,6 @@ def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanation
         notes = (f"{reason}; left out",)
     seen = {i.label: _instance_level(i) for i in chosen if i.label not in unseen}
     return Explanations(prediction.labels, seen, notes)
-
-
-def maps_of(
-    model: Model,
-    prediction: Prediction,
-    wanted: Explanations,
-    prediction_settings: PredictSettings,
-    settings: ExplainSettings,
-    on_progress: OnProgress | None,
-) -> Iterator[tuple[int, Crop]]:
-    """Each wanted label with its map."""
-    field_settings = replace(prediction_settings, field=settings.field)
-    box = prediction.scan.box
-    model = as_run(model, field_settings)
-    crops = compute_maps(
-        model,
-        make_field(model, field_settings),
-        prediction.scan.image[box],
-        wanted.domains[box],
-        settings,
-        on_progress,
-    )
-    return ((label, _moved(crop, box)) for label, crop in crops)
-
-
-def _moved(crop: Crop, box: Box) -> Crop:
-    """A map of a part of the image as one of the image."""
-    x, y, z = (o + part.start for o, part in zip(crop.origin, box, strict=True))
-    return replace(crop, origin=(x, y, z))
 
 
 def _instance_level(instance: Instance) -> Explained:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from jaxsal.progress import InParts, OnProgress, Progress
-from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.methods.appearance import Appearance
+from jaxsal.progress import InParts, OnNote, OnProgress, Progress
 from jaxsal.scan.amount import Amount, Duration, Pace
-from jaxsal.scan.outcome import Outcomes
 from jaxsal.scan.pictures import picture_seconds
-from jaxsal.scan.portions import Portions
-from jaxsal.scan.unfinished import Unfinished
-from jaxsal.tables import Row
 
-OnNote = Callable[[str], None]  # is called with a sentence
+if TYPE_CHECKING:
+    from jaxsal.saliency.maps import Crop
+    from jaxsal.saliency.methods.appearance import Appearance
+    from jaxsal.scan.lesion_results import PortionResults
+    from jaxsal.scan.portions import Portions
+    from jaxsal.scan.unfinished import Unfinished
+    from jaxsal.tables import Row
 
 
 class Known(Exception):  # noqa: N818
@@ -44,7 +45,7 @@ class Following:
             self.on_note(f"forecast: {self.duration} in all")
 
 
-def kept_rows(whole: Sequence[Outcomes], unfinished: Unfinished) -> dict[int, list[Row]]:
+def kept_rows(whole: Sequence[PortionResults], unfinished: Unfinished) -> dict[int, list[Row]]:
     """The rows of the portions that are finished, by their numbers."""
     rows = {
         number: lesions.kept_rows(unfinished.rows(number, lesions.files))

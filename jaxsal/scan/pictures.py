@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from jaxsal.approximated import caption
 from jaxsal.figures.canvas import write_figure
 from jaxsal.figures.lesion import lesion_figure
 from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.methods.appearance import Appearance
-from jaxsal.scan.portions import Portions
-from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jaxsal.saliency.methods.appearance import Appearance
+    from jaxsal.scan.portions import Portions
+    from jaxsal.tables import Row
 
 
 def lesion_picture(

@@ -16,17 +16,12 @@ from jaxsal.model import Model
 from jaxsal.progress import OnProgress
 from jaxsal.registry import METHODS
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.explanations import Explanations, maps_of, to_explain
-from jaxsal.scan.methods import cost_of
-from jaxsal.scan.predict import (
-    OnStage,
-    Prediction,
-    as_run,
-    find_lesions,
-    make_field,
-    notes_of,
-)
+from jaxsal.scan.explanations import Explanations, to_explain
+from jaxsal.scan.methods import compute_maps, cost_of
+from jaxsal.scan.notes import notes_of
+from jaxsal.scan.prediction import Prediction, as_run, find_lesions, make_field
 from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.types import Box
 
 
 def together(sizes: Mapping[int, int], most: int | None) -> Iterator[tuple[int, ...]]:
@@ -46,6 +41,35 @@ def together(sizes: Mapping[int, int], most: int | None) -> Iterator[tuple[int, 
         total += size
     if labels:
         yield tuple(labels)
+
+
+def maps_of(
+    model: Model,
+    prediction: Prediction,
+    wanted: Explanations,
+    prediction_settings: PredictSettings,
+    settings: ExplainSettings,
+    on_progress: OnProgress | None,
+) -> Iterator[tuple[int, Crop]]:
+    """Each wanted label with its map."""
+    field_settings = replace(prediction_settings, field=settings.field)
+    box = prediction.scan.box
+    model = as_run(model, field_settings)
+    crops = compute_maps(
+        model,
+        make_field(model, field_settings),
+        prediction.scan.image[box],
+        wanted.domains[box],
+        settings,
+        on_progress,
+    )
+    return ((label, _moved(crop, box)) for label, crop in crops)
+
+
+def _moved(crop: Crop, box: Box) -> Crop:
+    """A map of a part of the image as one of the image."""
+    x, y, z = (o + part.start for o, part in zip(crop.origin, box, strict=True))
+    return replace(crop, origin=(x, y, z))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +129,6 @@ def find_portions(
     scan: Scan,
     finding: PredictSettings,
     settings: ExplainSettings,
-    on_stage: OnStage,
 ) -> Portions:
     """Finds a scan's lesions, and what is to be computed of them.
 
@@ -117,7 +140,6 @@ def find_portions(
             f"lesions of kind {', '.join(settings.kinds)} are known only with a mask of the true "
             "lesions; give one (--reference), or leave out the kind"
         )
-    on_stage("finding lesions")
     loaded = load_scan(scan, model)
     prediction = find_lesions(model, loaded, finding)
     wanted = to_explain(prediction, settings)

@@ -10,16 +10,18 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from jaxsal import __version__
 from jaxsal.devices import current_device
-from jaxsal.inputs.background import Background
 from jaxsal.model import Model
 from jaxsal.store.files import file_checksum
+
+if TYPE_CHECKING:
+    from jaxsal.inputs.background import Background
 
 _LIBRARIES = ("jaxlib", "flax", "numpy", "scipy", "nibabel", "orbax-checkpoint")
 

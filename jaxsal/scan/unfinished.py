@@ -14,18 +14,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.scan.provenance import RunRecord
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.files import file_checksum, write_json
 from jaxsal.store.identity import require_same
 from jaxsal.store.inside import require_no_links
 from jaxsal.store.output_folder import OutputFolder
 from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from jaxsal.scan.provenance import RunRecord
 
 _FOLDER, _RECORD = ".jaxsal-unfinished", "record.json"
 _HOLDS = "finished lesions of an interrupted run of other settings or files"

@@ -21,12 +21,12 @@ import jaxsal
 from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan
-from jaxsal.scan.results import INSTANCE_COLUMNS
+from jaxsal.scan.lesion_table import INSTANCE_COLUMNS
 from jaxsal.settings import ExplainSettings, PredictSettings
 
 
@@ -318,7 +318,7 @@ def test_an_interrupted_explanation_says_what_is_kept(
         (folder / "portion-00000.json").write_text(json.dumps({"rows": kept * [{}]}))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jaxsal.scan.explain", explain)
+    monkeypatch.setattr("jaxsal.scan.explain.explain", explain)
     command = ["explain", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
     assert main(command) == 130
     said = capsys.readouterr().err
@@ -473,7 +473,7 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
         return dict(seen)
 
     seen: dict[str, object] = {}
-    monkeypatch.setattr("jaxsal.scan.explain", explain)
+    monkeypatch.setattr("jaxsal.scan.explain.explain", explain)
     plain = run()
     expected = {
         **asdict(Scan((Path("x.nii"), Path("y.nii")))),

@@ -17,9 +17,9 @@ from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry, bids_labels
 from jaxsal.inputs.mixture import warn_if_mixed
 from jaxsal.inputs.problems import Problem
+from jaxsal.inputs.scan import Scan
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.processes import in_processes
-from jaxsal.scan import Scan
 
 HEADERS = pytest.mark.parametrize("headers_only", [False, True], ids=["voxels", "headers"])
 

@@ -31,9 +31,9 @@ from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import TABLES
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
-from jaxsal.scan import Scan
 from jaxsal.store.lock import Shard
 from jaxsal.store.records import Stamp
 

@@ -26,11 +26,12 @@ from jaxsal.cohort.status import cohort_status
 from jaxsal.devices import current_device
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan, explain
+from jaxsal.scan.explain import explain
 from jaxsal.settings import CohortSettings, ExplainSettings
 from jaxsal.store.lock import Shard
 

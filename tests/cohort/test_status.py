@@ -11,7 +11,7 @@ import pytest
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.inputs.entries import Entry
-from jaxsal.scan import Scan
+from jaxsal.inputs.scan import Scan
 from jaxsal.store.dataset import LAYOUT
 from jaxsal.store.files import write_json
 from jaxsal.store.lock import Owner

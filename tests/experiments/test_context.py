@@ -18,8 +18,8 @@ from jaxsal.experiments.context_figure import context_figure
 from jaxsal.experiments.settings import ContextSettings
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
-from jaxsal.scan import Scan
 from jaxsal.settings import PredictSettings
 
 ALL = (0.0, 1e6)

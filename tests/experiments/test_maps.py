@@ -29,9 +29,9 @@ from jaxsal.experiments.study import Study
 from jaxsal.experiments.tally import Tally
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan
 
 GROUPS = GroupsSettings(spheres=3, volume=12.0)
 BLIND = dataclasses.replace(PREDICTION, threshold=0.999999)  # nothing is a lesion

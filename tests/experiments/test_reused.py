@@ -16,9 +16,9 @@ from jaxsal.cohort.run import run_cohort
 from jaxsal.errors import InputError
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan
 from jaxsal.settings import CohortSettings
 
 SALIENCY = SmoothGradSettings(samples=1, memory=2**30)

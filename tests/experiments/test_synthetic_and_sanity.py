@@ -26,11 +26,10 @@ from jaxsal.field import sliding_window
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.images import read_image
-from jaxsal.inputs.scan import LoadedScan
+from jaxsal.inputs.scan import LoadedScan, Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan
-from jaxsal.scan.predict import Prediction, find_lesions
+from jaxsal.scan.prediction import Prediction, find_lesions
 from jaxsal.settings import PredictSettings
 
 SHAPE = (52, 28, 20)

@@ -14,9 +14,9 @@ from pyarrow import parquet
 
 from jaxsal.cohort.run import CohortRun, ScanResult, run_cohort
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan
 from jaxsal.settings import CohortSettings, PredictSettings
 
 SCANS = 4

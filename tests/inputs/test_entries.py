@@ -9,8 +9,8 @@ import pytest
 from jaxsal.cohort.run import run_cohort
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
-from jaxsal.scan import Scan
 
 
 @pytest.mark.parametrize(

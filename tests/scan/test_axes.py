@@ -19,12 +19,13 @@ from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import load_scan
+from jaxsal.inputs.scan import Scan, load_scan
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan, explain, predict
-from jaxsal.scan.predict import find_lesions
+from jaxsal.scan.explain import explain
+from jaxsal.scan.predict import predict
+from jaxsal.scan.prediction import find_lesions
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.volumes import read_grid, read_volume
 

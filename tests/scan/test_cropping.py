@@ -13,11 +13,13 @@ from scipy import special
 
 import jaxsal
 from jaxsal.errors import InputError
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan, explain, predict
+from jaxsal.scan.explain import explain
+from jaxsal.scan.predict import predict
 from jaxsal.settings import ExplainSettings, PredictSettings
 
 SMOOTHGRAD = SmoothGradSettings(samples=2, seed=5)

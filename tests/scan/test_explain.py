@@ -30,16 +30,16 @@ from helpers.tiny import (
 import jaxsal
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.inputs.scan import LoadedScan
+from jaxsal.inputs.scan import LoadedScan, Scan
 from jaxsal.lesions import label_lesions
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan, explain
+from jaxsal.scan.explain import explain
 from jaxsal.scan.explanations import to_explain
-from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import for_reading
+from jaxsal.scan.lesion_table import for_reading
+from jaxsal.scan.prediction import Prediction
 from jaxsal.settings import ExplainSettings, PredictSettings
 
 FINDING = PredictSettings(roi=ROI)

@@ -23,12 +23,13 @@ from helpers.tiny import (
 
 import jaxsal
 from jaxsal.errors import InputError
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.saliency.gradcam.gradcam import heat_maps
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.gradcam import GradCamSettings
-from jaxsal.scan import Scan, explain
+from jaxsal.scan.explain import explain
 from jaxsal.scan.statistics import map_statistics
 from jaxsal.settings import ExplainSettings, PredictSettings
 

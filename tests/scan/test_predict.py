@@ -14,9 +14,10 @@ from helpers.tiny import CHANNELS, MISSED, ROI, SHAPE, TinyScan, contents, load,
 from scipy import ndimage, special
 
 import jaxsal
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
-from jaxsal.scan import Scan, predict
-from jaxsal.scan.predict import Voxels
+from jaxsal.scan.predict import predict
+from jaxsal.scan.prediction import Voxels
 from jaxsal.settings import PredictSettings
 
 SETTINGS = PredictSettings(roi=ROI)

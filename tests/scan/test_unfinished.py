@@ -17,10 +17,12 @@ import pytest
 from helpers.tiny import ROI, TinyScan, contents, load, save
 
 from jaxsal.errors import InputError, OutputError
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan, explain, forecast, predict
+from jaxsal.scan.explain import explain, forecast
+from jaxsal.scan.predict import predict
 from jaxsal.scan.unfinished import Unfinished
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.files import file_checksum
@@ -103,7 +105,8 @@ import os, signal
 from pathlib import Path
 from jaxsal.checkpoints import load_model
 from jaxsal.devices import computing_on
-from jaxsal.scan import Scan, explain
+from jaxsal.inputs.scan import Scan
+from jaxsal.scan.explain import explain
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.settings import ExplainSettings, PredictSettings
 
@@ -131,7 +134,7 @@ def test_a_full_disk_ends_the_run_and_what_was_kept_stays(
     whole: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out, module = tmp_path / "out", sys.modules["jaxsal.scan.explain"]
+    out, module = tmp_path / "out", sys.modules["jaxsal.scan.writing"]
     write = module.write_maps
 
     def full(paths: list[Path], *rest: object, **others: object) -> None:

@@ -11,11 +11,12 @@ import pytest
 import SimpleITK  # ITK is what ITK-SNAP and 3D Slicer read with
 from helpers.tiny import ROI, TinyScan, load, oblique_affine, read_table, save
 
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan, explain
-from jaxsal.scan.results import write_maps
+from jaxsal.scan.explain import explain
+from jaxsal.scan.map_files import write_maps
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.volumes import read_volume
 

@@ -11,7 +11,7 @@ import pytest
 
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
-from jaxsal.scan import Scan
+from jaxsal.inputs.scan import Scan
 from jaxsal.store import records
 from jaxsal.store.records import ScanRecord, are_same, stamps
 

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.scan import Scan
 from jaxsal.preprocessing import Normalisation, Preprocessing
-from jaxsal.scan import Scan
 from jaxsal.training import scans as module
 from jaxsal.training.scans import open_scans
 

@@ -6,7 +6,7 @@ import pytest
 
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.scan import Scan
+from jaxsal.inputs.scan import Scan
 from jaxsal.training.splits import split
 
 

@@ -21,10 +21,11 @@ from jaxsal.progress import Progress
 from jaxsal.registry import METHODS
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.method import Cost
-from jaxsal.scan.explanations import Explanations, maps_of
+from jaxsal.scan.explanations import Explanations
+from jaxsal.scan.map_files import parts_of, write_maps
 from jaxsal.scan.methods import cost_of
-from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import parts_of, write_maps
+from jaxsal.scan.portions import maps_of
+from jaxsal.scan.prediction import Prediction
 from jaxsal.settings import ExplainSettings
 from jaxsal.store.files import file_checksum
 from jaxsal.tables import Row

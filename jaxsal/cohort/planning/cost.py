@@ -19,7 +19,7 @@ from jaxsal.field.plan import WindowPlan
 from jaxsal.inputs.entries import Entry
 from jaxsal.scan.calibration import LESION_VOXELS
 from jaxsal.scan.methods import cost_of
-from jaxsal.scan.predict import as_run, make_field
+from jaxsal.scan.prediction import as_run, make_field
 from jaxsal.settings import ExplainSettings
 from jaxsal.types import Triple
 from jaxsal.volumes import read_grid

@@ -20,7 +20,8 @@ from jaxsal.inputs.scan import load_scan, warn_of
 from jaxsal.lesions import Instance, given
 from jaxsal.scan.calibration import LESION_VOXELS, synthetic_scan
 from jaxsal.scan.explanations import to_explain
-from jaxsal.scan.predict import Prediction, find_lesions, notes_of
+from jaxsal.scan.notes import notes_of
+from jaxsal.scan.prediction import Prediction, find_lesions
 from jaxsal.store.records import stamps
 from jaxsal.tables import Row, write_table
 from jaxsal.types import Triple

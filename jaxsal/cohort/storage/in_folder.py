@@ -17,8 +17,8 @@ from jaxsal.cohort.storage.writer import Writer
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import parts_of, write_maps
+from jaxsal.scan.map_files import parts_of, write_maps
+from jaxsal.scan.prediction import Prediction
 from jaxsal.store.files import write_json
 from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row, write_table

@@ -13,8 +13,8 @@ from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.predict import Prediction
-from jaxsal.scan.results import in_file
+from jaxsal.scan.map_files import in_file
+from jaxsal.scan.prediction import Prediction
 from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row
 

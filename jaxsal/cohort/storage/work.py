@@ -22,7 +22,7 @@ from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import is_result_of
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.lesions import given
-from jaxsal.scan.predict import Prediction
+from jaxsal.scan.prediction import Prediction
 from jaxsal.store.files import file_checksum, write_json
 from jaxsal.store.inside import require_inside
 from jaxsal.store.records import Inputs, ScanRecord, require_sound

@@ -15,7 +15,7 @@ from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.machines.pipeline import Outcome, Pipeline
 from jaxsal.devices import computes, current_device
 from jaxsal.inputs.entries import Entry
-from jaxsal.scan import Scan
+from jaxsal.inputs.scan import Scan
 from jaxsal.store.records import ScanRecord
 
 Explain = Callable[[Entry], None]

@@ -16,7 +16,7 @@ from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.grid import Grid
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.lesions import label_lesions
-from jaxsal.scan.predict import Prediction
+from jaxsal.scan.prediction import Prediction
 from jaxsal.store.records import ScanRecord
 
 NAMES = (Names("sub-1").labels, Names("sub-1").table)

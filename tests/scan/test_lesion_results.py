@@ -9,8 +9,8 @@ import pytest
 
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.explanations import Explained
+from jaxsal.scan.lesion_results import LesionResults, PortionResults
 from jaxsal.scan.methods import appearance
-from jaxsal.scan.outcome import Outcome, Outcomes
 from jaxsal.settings import ExplainSettings
 
 Rows = list[Any]
@@ -18,21 +18,21 @@ SETTINGS = ExplainSettings(SmoothGradSettings(samples=2, standard_error=True))
 
 
 @pytest.fixture
-def lesions() -> Outcomes:
+def lesions() -> PortionResults:
     """Two lesions of a portion."""
     shown = appearance(SETTINGS, ["flair"])
     about = {label: Explained(f"lesion-{label}", "", {"label": label}) for label in (4, 7)}
-    return Outcomes({label: Outcome(each, shown, SETTINGS) for label, each in about.items()})
+    return PortionResults({label: LesionResults(each, shown, SETTINGS) for label, each in about.items()})
 
 
 @pytest.fixture
-def rows(lesions: Outcomes) -> Rows:
+def rows(lesions: PortionResults) -> Rows:
     """What a run keeps of them, the second one first."""
     statistics = dict.fromkeys(lesions[4].shown.table_columns(), 0.5)
     return [lesions[label].row(statistics) for label in (7, 4)]
 
 
-def test_a_lesion_has_maps_their_standard_errors_and_a_picture(lesions: Outcomes) -> None:
+def test_a_lesion_has_maps_their_standard_errors_and_a_picture(lesions: PortionResults) -> None:
     map_ = "lesion-4_flair_smoothgrad-max"
     assert lesions[4].files == [
         *(f"maps/{map_}.nii.gz", f"maps/{map_}_se.nii.gz", "pictures/lesion-4.png")
@@ -40,7 +40,7 @@ def test_a_lesion_has_maps_their_standard_errors_and_a_picture(lesions: Outcomes
 
 
 def test_rows_of_the_portions_lesions_are_believed_in_their_order(
-    lesions: Outcomes, rows: Rows
+    lesions: PortionResults, rows: Rows
 ) -> None:
     assert lesions.kept_rows(rows) == rows
     assert [row["label"] for row in rows] == [7, 4]
@@ -61,7 +61,7 @@ CHANGES: dict[str, Callable[[Rows], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_other_rows_are_not(
-    change: Callable[[Rows], object], lesions: Outcomes, rows: Rows
+    change: Callable[[Rows], object], lesions: PortionResults, rows: Rows
 ) -> None:
     change(rows)
     assert lesions.kept_rows(rows) is None

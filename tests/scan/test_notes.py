@@ -17,11 +17,12 @@ from jaxsal.cohort.check import check
 from jaxsal.evaluation.scans import evaluate
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import load_scan
+from jaxsal.inputs.scan import Scan, load_scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan import Scan, explain, predict
-from jaxsal.scan.predict import find_lesions
+from jaxsal.scan.explain import explain
+from jaxsal.scan.predict import predict
+from jaxsal.scan.prediction import find_lesions
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 
 MOVED, OTHER = "does not seem to lie on flair.nii.gz", "check that it is of this scan"

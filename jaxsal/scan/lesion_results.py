@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxsal.saliency.methods.appearance import Appearance
-from jaxsal.scan.explanations import Explained
-from jaxsal.scan.portions import Portions
 from jaxsal.settings import ExplainSettings
 from jaxsal.tables import Row
 
+if TYPE_CHECKING:
+    from jaxsal.saliency.methods.appearance import Appearance
+    from jaxsal.scan.explanations import Explained
+    from jaxsal.scan.portions import Portions
+
 
 @dataclass(frozen=True)
-class Outcome:
+class LesionResults:
     """What one map is written to.
 
     Attributes:
@@ -28,7 +30,7 @@ class Outcome:
     settings: ExplainSettings
 
     def maps(self, ending: str = "") -> list[str]:
-        """Names of the map's files, one per channel of it; see `results.parts_of` for endings."""
+        """Names of the map's files, one per channel of it; see `map_files.parts_of` for endings."""
         stem = self.explained.stem
         return [f"maps/{stem}_{name}{ending}.nii.gz" for name in self.shown.files]
 
@@ -60,26 +62,26 @@ class Outcome:
         return self.row(kept) if numbers else None
 
 
-class Outcomes(dict[int, Outcome]):
+class PortionResults(dict[int, LesionResults]):
     """What the lesions of one portion leave, by label."""
 
     @property
     def files(self) -> list[str]:
         """Names of all their files."""
-        return [name for outcome in self.values() for name in outcome.files]
+        return [name for lesion in self.values() for name in lesion.files]
 
     def kept_rows(self, kept: Sequence[Any]) -> list[Row] | None:
         """The rows that were kept, which may be anything; None unless each lesion has just one."""
-        tried = (outcome.kept_row(each) for each in kept for outcome in self.values())
+        tried = (lesion.kept_row(each) for each in kept for lesion in self.values())
         rows = [row for row in tried if row is not None]
         labels = {row["label"] for row in rows}
         return rows if len(labels) == len(rows) == len(kept) == len(self) else None
 
 
-def outcomes(portions: Portions, shown: Appearance) -> list[Outcomes]:
+def results_of(portions: Portions, shown: Appearance) -> list[PortionResults]:
     """What the lesions of each portion leave."""
     maps, settings = portions.wanted.maps, portions.settings
     return [
-        Outcomes({label: Outcome(maps[label], shown, settings) for label in labels})
+        PortionResults({label: LesionResults(maps[label], shown, settings) for label in labels})
         for labels in portions.all
     ]

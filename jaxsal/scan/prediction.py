@@ -1,0 +1,146 @@
+"""What a network says of a scan's voxels, and the lesions that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsal.field import LogitField, sliding_window, whole_volume
+from jaxsal.lesions import Instance, given, label_lesions, lesion_probability
+from jaxsal.model import Model
+from jaxsal.segmentation import most_probable, require_classes
+from jaxsal.settings import PredictSettings
+from jaxsal.volumes import write_volume
+
+if TYPE_CHECKING:
+    from jaxsal.inputs.scan import LoadedScan
+    from jaxsal.store.output_folder import OutputFolder
+
+
+@dataclass(frozen=True, eq=False)
+class Voxels:
+    """What a network says of each voxel of a scan.
+
+    Attributes:
+        probability: (X, Y, Z) float32, of lesion; 0 outside of the scan's box.
+        most_probable: (X, Y, Z) bool, where lesion is the most probable class; None unless the
+            settings' domain is "argmax".
+    """
+
+    probability: np.ndarray
+    most_probable: np.ndarray | None
+
+    def segmented(self, threshold: float | None) -> np.ndarray:
+        """Which are lesion at a threshold; at None, where lesion is the most probable class."""
+        if threshold is not None:
+            return self.probability >= threshold
+        assert self.most_probable is not None  # there is no threshold for the domain argmax alone
+        return self.most_probable
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A scan with its lesions.
+
+    Attributes:
+        scan: the scan.
+        probability: (X, Y, Z) float32, of lesion; 0 outside of the scan's box.
+        threshold: lesion probability at and above which a voxel is lesion; None: it is where
+            lesion is the most probable class.
+        segmented: (X, Y, Z) bool, the voxels that are lesion, also in components too small for one.
+        labels: (X, Y, Z) int32, 0 for background.
+        instances: the lesions.
+    """
+
+    scan: LoadedScan
+    probability: np.ndarray
+    threshold: float | None
+    segmented: np.ndarray
+    labels: np.ndarray
+    instances: list[Instance]
+
+    def facts(self, settings: PredictSettings) -> dict[str, Any]:
+        """The settings, completed by the model's, and the box, ready for JSON."""
+        box = self.scan.grid.box_in_file(self.scan.box)
+        return asdict(settings) | {"box": [[part.start, part.stop] for part in box]}
+
+
+def completed(settings: PredictSettings, model: Model) -> PredictSettings:
+    """The settings as they take effect, with the model's threshold and target where none is given.
+
+    The domain argmax has no threshold.
+
+    Raises:
+        InputError: there is no such output, it must be named, or the outputs are no classes, of
+            which the domain argmax takes the most probable one.
+    """
+    threshold = settings.threshold
+    if settings.domain == "argmax":
+        require_classes(model.config.out_channels, model.probability)
+    elif threshold is None:
+        threshold = model.threshold
+    return replace(settings, threshold=threshold, target=model.lesion_output(settings.target))
+
+
+def find_lesions(model: Model, loaded: LoadedScan, settings: PredictSettings) -> Prediction:
+    """Computes a scan's lesion probability and finds its lesions.
+
+    Raises:
+        InputError: the settings do not fit the model.
+    """
+    voxels = predict_voxels(model, loaded, settings)
+    return lesions_at(completed(settings, model).threshold, voxels, loaded, settings.minimum_volume)
+
+
+def lesions_at(
+    threshold: float | None, voxels: Voxels, loaded: LoadedScan, minimum_volume: float
+) -> Prediction:
+    """Finds a scan's lesions at a threshold; None: where lesion is the most probable class."""
+    segmented = voxels.segmented(threshold)
+    if loaded.labels is not None:
+        labels, instances = loaded.labels, given(loaded.labels, loaded.grid)
+    else:
+        labels, instances = label_lesions(segmented, loaded.grid, loaded.reference, minimum_volume)
+    return Prediction(loaded, voxels.probability, threshold, segmented, labels, instances)
+
+
+def predict_voxels(model: Model, loaded: LoadedScan, settings: PredictSettings) -> Voxels:
+    """Computes a scan's lesion probability and, for the domain argmax, its most probable class.
+
+    Raises:
+        InputError: the settings do not fit the model.
+    """
+    field = make_field(as_run(model, settings), settings)
+    logits = np.asarray(field(jnp.asarray(loaded.image[loaded.box])))
+    target = model.lesion_output(settings.target)
+    probability = np.zeros(loaded.grid.shape, np.float32)
+    probability[loaded.box] = lesion_probability(logits, target, field.probability)
+    if settings.domain == "threshold":
+        return Voxels(probability, None)
+    largest = np.zeros(loaded.grid.shape, bool)
+    largest[loaded.box] = most_probable(logits, target, field.probability)
+    return Voxels(probability, largest)
+
+
+def as_run(model: Model, settings: PredictSettings) -> Model:
+    """The model that the settings ask for, with mirroring or as it is."""
+    return model.with_mirroring() if settings.mirror else model
+
+
+def make_field(model: Model, settings: PredictSettings) -> LogitField:
+    """The logit field that the settings ask for, of a model from `as_run`."""
+    if settings.field == "whole":
+        return whole_volume(model)
+    return sliding_window(
+        model, roi=settings.roi, overlap=settings.overlap, windows=settings.windows
+    )
+
+
+def write_prediction(results: OutputFolder, prediction: Prediction) -> None:
+    """Writes the lesion probability and the label map."""
+    grid = prediction.scan.grid
+    write_volume(results.path("prediction.nii.gz"), prediction.probability, grid)
+    write_volume(results.path("instances.nii.gz"), prediction.labels, grid)

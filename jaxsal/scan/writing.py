@@ -1,0 +1,90 @@
+"""What `explain` writes: of each lesion maps, picture and row, and the page of all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxsal.approximated import is_approximated
+from jaxsal.figures.canvas import save_figure
+from jaxsal.report.page import write_page
+from jaxsal.scan.lesion_table import APPROXIMATED, INSTANCE_COLUMNS, for_reading, instance_columns
+from jaxsal.scan.map_files import parts_of, write_maps
+from jaxsal.scan.pictures import lesion_picture
+from jaxsal.scan.statistics import statistics_row
+from jaxsal.tables import Row, write_table
+
+if TYPE_CHECKING:
+    from jaxsal.inputs.scan import Scan
+    from jaxsal.saliency.maps import Crop
+    from jaxsal.saliency.methods.appearance import Appearance
+    from jaxsal.scan.lesion_results import LesionResults
+    from jaxsal.scan.portions import Portions
+    from jaxsal.scan.prediction import Prediction
+    from jaxsal.scan.provenance import RunRecord
+    from jaxsal.settings import ExplainSettings, PredictSettings
+    from jaxsal.store.output_folder import OutputFolder
+
+
+def write_lesion(
+    results: OutputFolder, portions: Portions, lesion: LesionResults, label: int, crop: Crop
+) -> Row:
+    """Writes one map and its picture; returns its row of the table."""
+    shown, settings = lesion.shown, portions.settings
+    grid, labels = portions.prediction.scan.grid, portions.wanted.labels
+    for ending, part in parts_of(crop):
+        paths = [results.path(name) for name in lesion.maps(ending)]
+        write_maps(paths, grid, part, full_grid=settings.full_grid)
+    row = lesion.row(statistics_row(shown, crop, labels == label))
+    if lesion.picture:
+        figure = lesion_picture(portions, label, crop, shown, row)
+        save_figure(figure, results.path(lesion.picture))
+    return row
+
+
+def write_lesions_table(results: OutputFolder, rows: list[Row], shown: Appearance) -> None:
+    """Writes the table of the explained lesions."""
+    columns = [*INSTANCE_COLUMNS, *shown.table_columns()]
+    write_table(results.path("instances.tsv"), columns, rows)
+
+
+def write_lesions_page(
+    results: OutputFolder,
+    scan: Scan,
+    run: RunRecord,
+    facts: dict[str, dict[str, Any]],
+    rows: list[Row],
+    shown: Appearance,
+    level: str,
+) -> None:
+    """Writes the page of the explained lesions."""
+    approximated = [APPROXIMATED] if any(map(is_approximated, rows)) else []
+    write_page(
+        results.path("index.html"),
+        f"Lesions of {_place(scan.images[0])}",
+        for_reading(rows),
+        [*instance_columns(), *approximated, *shown.page_columns()],
+        {
+            "Run": run.summary(),
+            "Files": run.files(),
+            "Prediction": facts["prediction"],
+            "Saliency": facts["saliency"],
+        },
+        scale=shown.scale,
+        level=level,
+    )
+
+
+def _place(path: Path) -> str:
+    """A file's name after its folder's, which tells patients apart."""
+    return "/".join(part for part in (path.parent.resolve().name, path.name) if part)
+
+
+def facts_of(
+    prediction: Prediction, finding: PredictSettings, settings: ExplainSettings
+) -> dict[str, dict[str, Any]]:
+    """What took effect, one level deep."""
+    others = asdict(settings)
+    saliency = {**others.pop("saliency"), "method": settings.method, **others}
+    return {"prediction": prediction.facts(finding), "saliency": saliency}
