@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import OTHER_ROLES, Scan
 from jaxsal.store.files import write_json
+from jaxsal.store.identity import digest
 from jaxsal.store.records import Stamp, are_same, stamps
 from jaxsal.tables import Row
 
@@ -47,8 +47,7 @@ class KeptRows:
         files: Callable[[Entry], Mapping[str, Path]] = lambda entry: {},
     ) -> None:
         self._folder, self._channels, self._files = folder, channels, files
-        text = json.dumps(identity, sort_keys=True)
-        self._identity = hashlib.sha256(text.encode()).hexdigest()
+        self._identity = digest(identity)
         folder.mkdir(parents=True, exist_ok=True)
 
     def made(self, entry: Entry) -> Made | None:

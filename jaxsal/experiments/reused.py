@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.store.identity import flat
+from jaxsal.store.identity import require_same
 from jaxsal.store.records import ScanRecord, are_same
 
 _ANY = ("settings.output", "settings.portion")  # what is kept, and what is recorded together
-_SHOWN = 5  # differences, or scans, that a message names
+_ADVICE = (
+    "Give the model and the options that its run was given, or leave out --maps to have maps "
+    "computed"
+)
+_SHOWN = 5  # scans that a message names
 
 
 class ReusedMaps(CohortResults):
@@ -37,7 +40,8 @@ class ReusedMaps(CohortResults):
 
     def __init__(self, root: Path, entries: Sequence[Entry], job: Job) -> None:
         super().__init__(root)
-        _check_identity(root, self.identity, json.loads(json.dumps(job.identity)))
+        now = json.loads(json.dumps(job.identity))
+        require_same(root, self.identity, now, "maps of {}", _ADVICE, _ANY)
         self._stems = {entry.stem for entry in entries}
         folder = CohortFolder(root)
         records = {e.stem: folder.record(e.stem) for e in entries}
@@ -67,31 +71,9 @@ class ReusedMaps(CohortResults):
             elif missing := record.missing(self.root):
                 wrong.append(f"{entry.id}: {missing[0]} is gone or has changed")
         if wrong:
+            more = "; and more" if len(wrong) > _SHOWN else ""
             raise InputError(
-                f"{self.root} has no maps of all scans: {_some(wrong)}. Run `jaxsal cohort run` "
-                "over them first, into that folder, or leave out --maps to have maps computed"
+                f"{self.root} has no maps of all scans: {'; '.join(wrong[:_SHOWN])}{more}. Run "
+                "`jaxsal cohort run` over them first, into that folder, or leave out --maps to "
+                "have maps computed"
             )
-
-
-def _check_identity(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    before, after = flat(earlier), flat(now)
-    model = "model.parameters_sha256"
-    if before.get(model) != after.get(model):
-        raise InputError(
-            f"{root} holds maps of another model: give the model that they are of, or leave out "
-            "--maps to have maps computed"
-        )
-    changed = [
-        f"{name} was {before.get(name, 'not there')}, is {after.get(name, 'not there')}"
-        for name in sorted({*before, *after} - {*_ANY})
-        if before.get(name) != after.get(name)
-    ]
-    if changed:
-        raise InputError(
-            f"{root} holds maps of other settings: {_some(changed)}. Give the options that its run "
-            "was given, or leave out --maps to have maps computed"
-        )
-
-
-def _some(things: Sequence[str]) -> str:
-    return "; ".join(things[:_SHOWN]) + ("; and more" if len(things) > _SHOWN else "")

@@ -6,9 +6,9 @@ of the prepared cohort; see `jaxsal.inputs.manifest`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ from jaxsal.preparation.readme import prepared
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.processes import in_processes
-from jaxsal.store.dataset import LAYOUT, describe, require_layout
+from jaxsal.store.dataset import LAYOUT, describe
 from jaxsal.store.files import write_json
 from jaxsal.store.inside import remove_inside
-from jaxsal.store.lock import Shard, locked
 from jaxsal.store.records import ScanRecord, are_same
+from jaxsal.store.run_folder import RunFolder
 from jaxsal.tables import write_table
 
 TABLE = "cohort.tsv"
@@ -69,11 +69,16 @@ def prepare_cohort(
     import_simpleitk()
     if settings.register:
         import_elastix()
-    _require_own(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(
-        out / ".jaxsal" / "locks", Shard(), lambda _: _begin(out, settings, overwrite=overwrite)
-    ):
+    folder = RunFolder(
+        out, "preprocess", key="settings", holds="scans prepared with {}", layout=LAYOUT
+    )
+
+    def begin(*_: object) -> Mapping[str, Any]:
+        for name in ("scans", "unfinished"):
+            (folder.state / name).mkdir(exist_ok=True)
+        return {"software": versions()}
+
+    with folder.opened(asdict(settings), begin, partial(_remove_all, out), overwrite=overwrite):
         return _run(entries, out, settings, processes or available_cores(), on_scan)
 
 
@@ -104,53 +109,12 @@ def _run(
     return found
 
 
-def _require_own(out: Path) -> None:
-    """Refuses folders with anything but prepared scans."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise InputError(f"{out} is a file: give a folder for the results")
-    if any(out.iterdir()) and _told(out).get("command") != "preprocess":
-        raise InputError(f"{out} holds other files: give a folder of its own for prepared scans")
-
-
-def _begin(out: Path, settings: PreparationSettings, *, overwrite: bool) -> None:
-    """Makes sure that all results of the folder are of the same settings."""
-    identity = json.loads(json.dumps(asdict(settings)))
-    told = _told(out)
-    before = told.get("settings")
-    if overwrite:
-        for path in record_path(out, "x").parent.glob("*.json"):
-            _remove(out, path)
-        for name in () if "layout" in told else _EARLIER:
-            (out / name).unlink(missing_ok=True)
-    elif before is not None:
-        require_layout(out, told)
-    if not overwrite and before not in (None, identity):
-        differing = ", ".join(
-            f"{name} {before.get(name)!r}, now {value!r}"
-            for name, value in identity.items()
-            if before.get(name) != value
-        )
-        raise InputError(
-            f"the scans in {out} were prepared otherwise ({differing}): choose another folder, or "
-            "--overwrite"
-        )
-    for name in ("scans", "unfinished"):
-        (out / ".jaxsal" / name).mkdir(parents=True, exist_ok=True)
-    begun = {"command": "preprocess", "layout": LAYOUT, "settings": identity}
-    write_json(out / "run.json", begun | {"software": versions()})
-
-
-def _told(out: Path) -> dict[str, Any]:
-    """What an earlier run left of itself."""
-    try:
-        told = json.loads((out / "run.json").read_bytes())
-    except (OSError, ValueError):
-        # One that was ended before it began has left nothing but its lock.
-        only_lock = [path.name for path in out.glob("*")] == [".jaxsal"]
-        return {"command": "preprocess"} if only_lock else {}
-    return told if isinstance(told, dict) else {}
+def _remove_all(out: Path, told: Mapping[str, Any]) -> None:
+    """Removes what earlier runs wrote, tables apart, which are written anew."""
+    for path in record_path(out, "x").parent.glob("*.json"):
+        _remove(out, path)
+    for name in () if "layout" in told else _EARLIER:
+        (out / name).unlink(missing_ok=True)
 
 
 def _finished(entry: Entry, out: Path, settings: PreparationSettings) -> ScanRecord | None:

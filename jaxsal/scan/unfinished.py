@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jaxsal.scan.provenance import RunRecord
 
 _FOLDER, _RECORD = ".jaxsal-unfinished", "record.json"
-_HOLDS = "finished lesions of an interrupted run of other settings or files"
+_HOLDS = "finished lesions of an interrupted run of {} or files"
 
 
 def identity_of(

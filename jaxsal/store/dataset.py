@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jaxsal import __version__
-from jaxsal.errors import InputError
 from jaxsal.store.dataset_description import (
     DESCRIPTION,
     SourceDataset,
@@ -79,24 +77,6 @@ def describe(folder: Path, dataset: Dataset, images: Iterable[Path]) -> None:
     there = _lines(folder / IGNORED)
     if not {*dataset.ignored} <= {*there}:
         _write(folder / IGNORED, [*there, *(p for p in dataset.ignored if p not in there)])
-
-
-def require_layout(folder: Path, told: Mapping[str, Any]) -> None:
-    """Refuses results that were written under other names than those of this version.
-
-    Args:
-        folder: of the results.
-        told: what its ``run.json`` holds.
-
-    Raises:
-        InputError: they were.
-    """
-    if told.get("layout") != LAYOUT:
-        raise InputError(
-            f"the results in {folder} were written by another version of jaxsal, under other "
-            "names than BIDS has for them: read them with that version, or write them anew, into "
-            "another folder or with --overwrite"
-        )
 
 
 def _authors(sources: Iterable[SourceDataset]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ _FETCH = {
     "git-annex": "get it with `datalad get {0}` or `git annex get {0}`",
     "git-lfs": "get it with `git lfs pull --include {0}`",
 }
+_PARTIAL = re.compile(r"\..+\.\d+-[0-9a-f]+\.part")  # see `whole_file`
 
 
 def require_content(path: str | os.PathLike[str]) -> None:
@@ -56,9 +58,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         OutputError: if the file cannot be written; an existing one is then unchanged.
     """
     path = Path(path)
-    partial = path.with_name(
-        f".{path.name}.{os.getpid()}-{token_hex(4)}.part"
-    )  # hosts may share it
+    # Hosts may share the folder.
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{token_hex(4)}.part")
     try:
         with open(partial, "wb") as file:
             yield file
@@ -74,6 +75,13 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes what writers of `whole_file` that were killed left half-written in a folder."""
+    for path in folder.glob(".*.part"):
+        if _PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError
 
-_SHOWN = 5  # changes
-
-_ADVICE = "Choose another folder, go on with what it was begun with, or begin anew with --overwrite"
+ADVICE = "Choose another folder, go on with what it was begun with, or begin anew with --overwrite"
+_MODEL = "model.parameters_sha256"
+_SHOWN = 5  # differences
 
 
 class OtherResultsError(InputError):
@@ -23,7 +23,7 @@ class OtherResultsError(InputError):
         advice: what to do, in a sentence without its full stop.
     """
 
-    def __init__(self, difference: str, advice: str = _ADVICE) -> None:
+    def __init__(self, difference: str, advice: str) -> None:
         super().__init__(difference, advice)
         self.difference, self.advice = difference, advice
 
@@ -32,7 +32,12 @@ class OtherResultsError(InputError):
 
 
 def require_same(
-    root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any], holds: str
+    root: Path,
+    earlier: Mapping[str, Any],
+    now: Mapping[str, Any],
+    holds: str,
+    advice: str = ADVICE,
+    ignored: Collection[str] = (),
 ) -> None:
     """Refuses to go on with anything else than before.
 
@@ -40,20 +45,26 @@ def require_same(
         root: the folder.
         earlier: identity of the run that began it, as JSON gives it back.
         now: identity of the run that is to go on, likewise.
-        holds: what the folder holds if they differ, for the message.
+        holds: what the folder holds if they differ, for the message: "results of {}", which
+            becomes "results of another model" or "results of other settings".
+        advice: what to do then.
+        ignored: what may differ, as `flat` names it.
 
     Raises:
-        OtherResultsError: they differ; it tells in what.
+        OtherResultsError: they differ; the message says in what.
     """
     before, after = flat(earlier), flat(now)
+    if before.get(_MODEL) != after.get(_MODEL):
+        raise OtherResultsError(f"{root} holds {holds.format('another model')}", advice)
     changed = [
         f"{name} was {before.get(name, 'not there')}, is {after.get(name, 'not there')}"
-        for name in sorted({*before, *after})
+        for name in sorted({*before, *after} - {*ignored})
         if before.get(name) != after.get(name)
     ]
     if changed:
         more = "; and more" if len(changed) > _SHOWN else ""
-        raise OtherResultsError(f"{root} holds {holds}: {'; '.join(changed[:_SHOWN])}{more}")
+        shown = f"{'; '.join(changed[:_SHOWN])}{more}"
+        raise OtherResultsError(f"{root} holds {holds.format('other settings')}: {shown}", advice)
 
 
 def flat(tree: Any, name: str = "") -> dict[str, Any]:

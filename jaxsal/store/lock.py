@@ -46,6 +46,9 @@ class Shard:
         return f"{self.part}-of-{self.parts}"
 
 
+WHOLE = Shard()
+
+
 @dataclass(frozen=True)
 class Owner:
     """Who runs, or ran: a process on a host, since when by that host's clock."""

@@ -254,7 +254,10 @@ def test_other_settings_are_refused_unless_all_is_done_again(
     arguments = ["preprocess", table, "--out", str(tmp_path / "out"), "--processes", "1"]
     assert main([*arguments, *BIAS_ONLY]) == 0
     assert main([*arguments, "--channels", "t1"]) == 2
-    assert "were prepared otherwise (register False, now True)" in capsys.readouterr().err
+    assert (
+        "scans prepared with other settings: register was False, is True."
+        in capsys.readouterr().err
+    )
     assert main([*arguments, "--channels", "t1", "--overwrite"]) == 0
     assert main(["preprocess", table, "--out", str(tmp_path), *BIAS_ONLY]) == 2
 

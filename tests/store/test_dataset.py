@@ -20,7 +20,7 @@ from jaxsal.cohort.storage.readme import RESULTS
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import ENTITIES, Entry
 from jaxsal.inputs.scan import Scan
-from jaxsal.store.dataset import LAYOUT, Dataset, describe, require_layout
+from jaxsal.store.dataset import LAYOUT, Dataset, describe
 from jaxsal.store.files import write_json
 from jaxsal.store.lock import Shard
 
@@ -73,13 +73,6 @@ def test_what_users_write_stays(tmp_path: Path) -> None:
     assert (tmp_path / "README.md").read_text() == "mine"
     assert not (tmp_path / "README").exists()
     assert (tmp_path / ".bidsignore").read_text() == "my_*.txt\ntwo.tsv\none.tsv\n"
-
-
-def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
-    require_layout(tmp_path, {"layout": LAYOUT})
-    for told in ({}, {"layout": LAYOUT + 1}):
-        with pytest.raises(InputError, match="another version of jaxsal"):
-            require_layout(tmp_path, told)
 
 
 @pytest.mark.parametrize("look", [cohort_status, write_report, CohortResults])

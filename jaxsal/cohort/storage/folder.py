@@ -18,16 +18,14 @@ from typing import Any
 from jaxsal.cohort.storage.names import TABLES, Names, is_result_of
 from jaxsal.errors import InputError
 from jaxsal.store.claims import withdraw_all
-from jaxsal.store.dataset import IGNORED, LAYOUT, README, require_layout
+from jaxsal.store.dataset import IGNORED, LAYOUT, README
 from jaxsal.store.dataset_description import DESCRIPTION
-from jaxsal.store.files import write_json
-from jaxsal.store.identity import OtherResultsError, flat, require_same
+from jaxsal.store.files import remove_partial, write_json
 from jaxsal.store.inside import remove_inside, require_inside
-from jaxsal.store.lock import Owner, Shard, exclusively, locked, owners
+from jaxsal.store.lock import Owner, Shard, exclusively, owners
 from jaxsal.store.records import ScanRecord
+from jaxsal.store.run_folder import RunFolder
 
-_COMMAND = "cohort run"
-_RUN = "run.json"
 _EARLIER = ("scans.tsv",)  # of the versions that noted no layout; else it is the user's
 
 
@@ -40,7 +38,14 @@ class CohortFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._state = root / ".jaxsal"
+        self._folder = RunFolder(
+            root,
+            "cohort run",
+            holds="results of {}, which are not mixed",
+            layout=LAYOUT,
+            harmless=(DESCRIPTION, README),
+        )
+        self._state = self._folder.state
 
     def record_path(self, stem: str) -> Path:
         """Where the record of a scan is."""
@@ -132,28 +137,13 @@ class CohortFolder:
         return owners(self._state / "locks")
 
     def told(self) -> dict[str, Any]:
-        """What ``run.json`` tells.
+        """What ``run.json`` says.
 
         Raises:
             InputError: there is no such file of a cohort's run, or of one of another version, which
                 gave files other names.
         """
-        told = self._told()
-        require_layout(self.root, told)
-        return told
-
-    def _told(self) -> dict[str, Any]:
-        path = self.root / _RUN
-        try:
-            told = json.loads(path.read_bytes())
-            if told["command"] == _COMMAND:
-                return dict(told)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        raise InputError(
-            f"{self.root} holds no results of `jaxsal {_COMMAND}`: there is no {path.name} of such "
-            "a run; give the folder that was its --out"
-        )
+        return self._folder.told()
 
     def memory(self) -> int | None:
         """The memory budget of the run that began the folder, in bytes, if there was one."""
@@ -190,68 +180,29 @@ class CohortFolder:
         """
         if overwrite and shard.parts > 1:
             raise InputError("a shard cannot begin anew, others may be at work: run without shards")
-        self._check_content()
 
-        def begin(others: bool) -> None:
-            self._begin(identity, facts, scans, overwrite=overwrite, others=others)
+        def begin(_: Mapping[str, Any] | None, others: bool) -> Mapping[str, Any]:
+            self._begin(scans, others=others)
+            return facts
 
-        try:
-            with locked(self._state / "locks", shard, begin) as killed:
-                yield killed
-        except OSError as error:
-            if error.filename is None or not str(error.filename).startswith(str(self.root)):
-                raise
-            raise InputError(
-                f"cannot write into {self.root}: {error.strerror}; choose another folder, or see "
-                "to its rights and space"
-            ) from error
+        with self._folder.opened(
+            identity, begin, self._remove_results, shard, overwrite=overwrite
+        ) as killed:
+            yield killed
 
-    def _check_content(self) -> None:
-        if self.root.exists() and not self.root.is_dir():
-            raise InputError(f"{self.root} is a file; give a folder for the results")
-        if not self.root.is_dir() or (self.root / _RUN).exists():
-            return
-        names = [path.name for path in self.root.iterdir() if not path.name.startswith(".")]
-        foreign = sorted(set(names) - {DESCRIPTION, README})  # a killed run may leave these
-        if foreign and not (self.root / _RUN).exists():  # another shard may have begun meanwhile
-            raise InputError(
-                f"{self.root} holds other files, such as {foreign[0]}; give a new or empty folder, "
-                "or one that a run of this cohort was begun in"
-            )
-
-    def _begin(
-        self,
-        identity: Mapping[str, Any],
-        facts: Mapping[str, Any],
-        scans: Mapping[str, str],
-        *,
-        overwrite: bool,
-        others: bool,
-    ) -> None:
-        for part in ("scans", "leaving", "work", "claims"):
-            (self._state / part).mkdir(exist_ok=True)
-        identity = json.loads(json.dumps(identity))  # as it is read back
-        if (self.root / _RUN).exists():
-            if overwrite:
-                self._remove_results(self._told())
-            else:
-                _require_same(self.root, self.told()["identity"], identity)
+    def _begin(self, scans: Mapping[str, str], *, others: bool) -> None:
+        parts = [self._state / part for part in ("scans", "leaving", "work", "claims")]
+        for part in parts:
+            part.mkdir(exist_ok=True)
         if others and self.scans() != scans:
             raise InputError(
                 f"another shard is at work in {self.root} on another list of scans; give all "
                 "shards the same, or wait for it"
             )
         if not others:
-            self._sweep()
+            for folder in (self.root, self._state, *parts):
+                remove_partial(folder)
         self.list_scans(scans)
-        begun = {"command": _COMMAND, "layout": LAYOUT, "identity": identity}
-        write_json(self.root / _RUN, begun | dict(facts))
-
-    def _sweep(self) -> None:
-        """Removes what writers that were killed left half-written."""
-        for folder in (self.root, self._state, self._state / "scans", self._state / "claims"):
-            for path in folder.glob(".*.part"):
-                path.unlink(missing_ok=True)
 
     def _remove_results(self, told: Mapping[str, Any]) -> None:
         """Removes what runs wrote, and nothing else; ``run.json`` last, by which it is known."""
@@ -262,22 +213,13 @@ class CohortFolder:
             self.forget(record)
         for path in self.record_paths():
             path.unlink()  # damaged: nobody knows its results
-        for path in (self._state / "work").iterdir():
+        for path in self._state.glob("work/*"):
             shutil.rmtree(path)
         for folder in sorted(self.root.glob("sub-*/**/"), reverse=True):
             with suppress(OSError, InputError):  # not empty, or elsewhere
                 require_inside(self.root, [self._name(folder)])
                 folder.rmdir()
         earlier = () if "layout" in told else _EARLIER
-        for name in (*TABLES, *earlier, "report.html", DESCRIPTION, IGNORED, _RUN):
+        for name in (*TABLES, *earlier, "report.html", DESCRIPTION, IGNORED):
             (self.root / name).unlink(missing_ok=True)
-
-
-def _require_same(root: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    model = "model.parameters_sha256"
-    if flat(earlier).get(model) != flat(now).get(model):
-        raise OtherResultsError(
-            f"{root} holds results of another model, which are not mixed",
-            "Choose another folder, go on with the earlier model, or begin anew with --overwrite",
-        )
-    require_same(root, earlier, now, "results of other settings, which are not mixed")
+        self._folder.record.unlink()
