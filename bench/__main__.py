@@ -66,7 +66,7 @@ def _prepare_jax() -> None:
 def _answer(question: str, arguments: Sequence[str]) -> None:
     from bench.options import add_common
     from bench.record import RESULTS
-    from jaxsal.errors import InputError
+    from jaxsal.errors import JaxsalError
 
     module = _module(question)
     parser = argparse.ArgumentParser(
@@ -78,7 +78,7 @@ def _answer(question: str, arguments: Sequence[str]) -> None:
     options, _ = parser.parse_known_args(arguments)
     try:
         result = module.run(options)
-    except InputError as error:
+    except JaxsalError as error:
         raise SystemExit(f"python -m bench {question}: error: {error}") from error
     result.show()
     path = result.write(options.out or (RESULTS / "toy" if options.toy else RESULTS))

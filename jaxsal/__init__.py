@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxsal.checkpoints import load_model, save_model
     from jaxsal.cohort.run import run_cohort
     from jaxsal.compilation import keep_compiled_programs
-    from jaxsal.errors import InputError
+    from jaxsal.errors import InputError, OutputError
     from jaxsal.field import sliding_window, whole_volume
     from jaxsal.inputs.images import read_image, read_scan
     from jaxsal.inputs.sources import read_cohort
@@ -43,6 +43,7 @@ _HOMES = {
     "InputError": "jaxsal.errors",
     "Method": "jaxsal.saliency.methods.method",
     "Model": "jaxsal.model",
+    "OutputError": "jaxsal.errors",
     "PredictSettings": "jaxsal.settings",
     "Progress": "jaxsal.progress",
     "SaliencyMaps": "jaxsal.saliency.maps",
@@ -76,6 +77,7 @@ __all__ = [
     "InputError",
     "Method",
     "Model",
+    "OutputError",
     "PredictSettings",
     "Progress",
     "SaliencyMaps",

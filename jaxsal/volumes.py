@@ -155,7 +155,8 @@ def write_volume(path: str | os.PathLike[str], data: np.ndarray, grid: Grid) -> 
     scaling; equal input gives equal bytes. An existing file is replaced.
 
     Raises:
-        InputError: if the name does not end in .nii.gz or the file cannot be written.
+        InputError: if the name does not end in .nii.gz.
+        OutputError: if the file cannot be written.
         ValueError: if data and grid differ in shape.
     """
     path = Path(path)

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, JaxsalError, OutputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.images import read_image
 from jaxsal.volumes import (
@@ -72,9 +72,9 @@ def _save(
     return path
 
 
-def _refused(*parts: object) -> pytest.RaisesExc[InputError]:
-    """An InputError whose message has all the parts, in this order."""
-    return pytest.raises(InputError, match="(?s)" + ".*".join(re.escape(str(p)) for p in parts))
+def _refused(*parts: object, kind: type[JaxsalError] = InputError) -> pytest.RaisesExc[JaxsalError]:
+    """An error whose message has all the parts, in this order."""
+    return pytest.raises(kind, match="(?s)" + ".*".join(re.escape(str(p)) for p in parts))
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "SCAN.NII.GZ"])
@@ -380,7 +380,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    with _refused(path, "No space left"):
+    with _refused(path, "No space left", kind=OutputError):
         write_volume(path, _values(), Grid(SHAPE, np.eye(4)))
     assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == [(path, b"precious")]
 
@@ -389,7 +389,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 def test_writing_where_there_is_no_folder_is_refused(tmp_path, folder):
     (tmp_path / "file").write_bytes(b"")
     path = tmp_path / folder / "out.nii.gz"
-    with _refused("Cannot write", path):
+    with _refused("Cannot write", path, kind=OutputError):
         write_volume(path, _values(), Grid(SHAPE, np.eye(4)))
 
 

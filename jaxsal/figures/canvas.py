@@ -91,7 +91,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         path: the PNG to write; replaced if it exists.
 
     Raises:
-        InputError: if the file cannot be written.
+        OutputError: if the file cannot be written.
     """
     with whole_file(path) as file:
         write_figure(figure, file)

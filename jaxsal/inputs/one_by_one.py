@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import TypeVar
 
-from jaxsal.errors import InputError, OutputError
+from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.read_ahead import ReadAhead
 from jaxsal.inputs.scan import LoadedScan, TakesImages, load_scan
@@ -32,8 +32,6 @@ def one_by_one(
         for entry, reading in scans:
             try:
                 made = work(entry, reading.result())
-            except OutputError:
-                raise
             except _BAD_SCAN as error:
                 yield entry, None, _reason(error)
             else:

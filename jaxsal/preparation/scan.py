@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsal.errors import InputError, OutputError
+from jaxsal.errors import InputError
 from jaxsal.figures.canvas import save_figure
 from jaxsal.preparation.bias import ITERATIONS, WORKING_VOXEL, bias_field
 from jaxsal.preparation.carry import carry_mask, require_grid
@@ -95,8 +95,6 @@ def prepare_scan(task: Task) -> ScanRecord:
         work = _Work(task, staging, inputs)
         row, note = work.run()
         files = _deliver(staging, task.out)
-    except OutputError:
-        raise
     except _BAD_SCAN as error:
         reason = str(error) if isinstance(error, InputError | OSError) else repr(error)
         return ScanRecord(task.id, task.names.stem, "failed", {}, reason)

@@ -75,7 +75,7 @@ def write_cohort_page(
         level: "instance", or "class" for maps of all segmented voxels of a scan.
 
     Raises:
-        InputError: if the file cannot be written.
+        OutputError: if the file cannot be written.
     """
     shown = _first_columns(columns) if shown is None else shown
     troubled = [scan for scan in scans if scan["status"] != "finished"]

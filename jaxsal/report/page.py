@@ -53,7 +53,7 @@ def write_page(
             as "all".
 
     Raises:
-        InputError: if the file cannot be written.
+        OutputError: if the file cannot be written.
     """
     if level == "class":
         rows = [{**row, "label": "all"} for row in rows]

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, JaxsalError
 from jaxsal.store.files import file_checksum, whole_file
 from jaxsal.store.inside import is_inside
 from jaxsal.store.staging import EARLIER, FRESH, keep_staging, open_staging, remove_staging
@@ -83,7 +83,7 @@ class OutputFolder:
         """
         try:
             retired = self._publish(record)
-        except (OSError, InputError) as error:
+        except (OSError, JaxsalError) as error:
             reason = str(error)
             if isinstance(error, OSError):
                 reason = f"cannot write {self.folder}: {error.strerror}"

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TypeVar
 
 from jaxsal.cores import available_cores
-from jaxsal.errors import InputError, OutputError
+from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.problems import refuse
 from jaxsal.inputs.read_ahead import ReadAhead
@@ -52,8 +52,6 @@ def read_all(
         for entry, reading in scans:
             try:
                 found.append(reading.result())
-            except OutputError:
-                raise
             except InputError as error:
                 wrong.append(f"{entry.id}: {' '.join(str(error).splitlines())}")
             on_scan(len(found) + len(wrong))

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.figures.canvas import save_figure
 from jaxsal.figures.lesion import lesion_figure
 from jaxsal.grid import Grid
@@ -272,7 +272,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError("no space left")
 
     monkeypatch.setattr(figure, "savefig", full_disk)
-    with pytest.raises(InputError, match="no space left"):
+    with pytest.raises(OutputError, match="no space left"):
         save_figure(figure, path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -11,7 +11,7 @@ import pytest
 
 import jaxsal
 from jaxsal import load_model
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.sources import read_cohort
 from jaxsal.store.files import require_content, whole_file
@@ -63,7 +63,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(InputError, match=r"table\.tsv: No space left"), whole_file(path) as file:
+    with pytest.raises(OutputError, match=r"table\.tsv: No space left"), whole_file(path) as file:
         file.write(b"new")
     assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == [(path, b"precious")]
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import tiny
 from scipy import ndimage
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
 from jaxsal.preprocessing import Normalisation, Preprocessing
@@ -160,5 +160,5 @@ def test_an_image_named_after_another_channel_is_warned_of(tmp_path: Path) -> No
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(InputError, match="cannot write the copies"):
+    with pytest.raises(OutputError, match="cannot write the copies"):
         opened(make_entry(tmp_path), tmp_path / "cache")

@@ -19,7 +19,7 @@ from jaxsal.cohort.machines.local import with_budget
 from jaxsal.cohort.machines.pipeline import Outcome, failure
 from jaxsal.cohort.machines.task import Order, UnableError, budget, explain_entry, version
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
 from jaxsal.scan.provenance import software
@@ -266,7 +266,7 @@ class _Tasks:
         inputs = stamps(entry.scan, self._job.model.channels)
         try:
             return Outcome(entry, record=failure(self._job, entry, inputs, error))
-        except (OSError, InputError) as fatal:
+        except (OSError, OutputError) as fatal:
             return Outcome(entry, fatal=fatal)
 
     def _see(self, record: ScanRecord | None) -> None:

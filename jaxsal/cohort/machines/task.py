@@ -26,7 +26,7 @@ from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.cohort.storage.writer import Writer
 from jaxsal.compilation import keep_compiled_programs
 from jaxsal.devices import computing_on, current_device, default_devices, split_cpu
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, JaxsalError
 from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
@@ -108,7 +108,7 @@ def explain_entry(order: Order, entry: Entry, root: str, run: str) -> Outcome:
             return Outcome(entry, record=_record(order, entry, folder, claim))
     except Withdrawn:
         return Outcome(entry)
-    except (InputError, ImportError, OSError) as error:  # those of the scan are in its record
+    except (JaxsalError, ImportError, OSError) as error:  # those of the scan are in its record
         raise UnableError(_address(), error) from error
 
 
