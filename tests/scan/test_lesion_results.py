@@ -22,7 +22,9 @@ def lesions() -> PortionResults:
     """Two lesions of a portion."""
     shown = appearance(SETTINGS, ["flair"])
     about = {label: Explained(f"lesion-{label}", "", {"label": label}) for label in (4, 7)}
-    return PortionResults({label: LesionResults(each, shown, SETTINGS) for label, each in about.items()})
+    return PortionResults(
+        {label: LesionResults(each, shown, SETTINGS) for label, each in about.items()}
+    )
 
 
 @pytest.fixture
