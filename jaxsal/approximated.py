@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxsal.settings import EXACT
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
 _SOME = (
     "where only some of a lesion’s voxels were differentiated, a map shows separate dots, and its "
@@ -39,3 +42,24 @@ def banner(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{len(hows):,} of {len(rows):,} maps are approximated (column “approximated”): "
         f"{_SUMS if sums else _SOME}."
     )
+
+
+def warning(settings: SmoothGradSettings) -> str:
+    """What maps of these settings must not be taken for; empty if they are exact."""
+    few, group = settings.voxels_per_lesion, settings.group_size
+    if settings.aggregate != "max" or (few is None and group == 1):
+        return ""
+    how = f"of {few} voxels of each" if few else f"of sums over {group} voxels each"
+    return (
+        f"the signed maximum over a lesion is approximated: it is that {how}, so peaks are not "
+        "those of Eq. 3, and depend on size in another way"
+    )
+
+
+def footnote(settings: SmoothGradSettings, some: int, all_of_them: int) -> str:
+    """What a figure says of which some maps are approximated; empty if none is."""
+    if not some:
+        return ""
+    few, group = settings.voxels_per_lesion, settings.group_size
+    how = f"{few} voxels of each differentiated" if few else f"by sums of {group} voxels"
+    return f"approximated: {some:,} of {all_of_them:,} maps, {how}"

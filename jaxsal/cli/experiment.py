@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     computed = _maps_settings(options, own)
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.experiments.catalogue import EXPERIMENTS
+    from jaxsal.experiments.catalogue import experiment
     from jaxsal.experiments.findings import write_findings
     from jaxsal.experiments.study import Study
 
@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
             **computed,
         )
         with study.opened():
-            findings = EXPERIMENTS[options.verb](study, own)
+            findings = experiment(options.verb)(study, own)
             facts = _facts(study, own)
             paths = write_findings(findings, options.out, options.verb, facts, study.footnote)
     _show(findings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
@@ -14,10 +15,12 @@ from jaxsal.experiments.aggregation_figure import Example, draw
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import AggregationSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, median_interval, rank_correlation
-from jaxsal.experiments.study import Study
 from jaxsal.figures.palette import UNITS
 from jaxsal.saliency.methods.smoothgrad import Aggregate, SmoothGradSettings
 from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
 
 AGGREGATES = ("max", "mean")
 _COLUMNS = {

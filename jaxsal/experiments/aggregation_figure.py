@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxsal.cohort.results import ScanResults
 from jaxsal.figures.charts import (
     colour_bar,
     legend,
@@ -24,6 +24,9 @@ from jaxsal.figures.scene import make_scene
 from jaxsal.saliency.maps import Crop
 from jaxsal.tables import Row
 from jaxsal.wording import counted, number
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.results import ScanResults
 
 _TITLES = {"mean": "mean (Eq. 2)", "max": "signed maximum (Eq. 3)"}
 _AXIAL = 2

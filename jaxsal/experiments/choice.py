@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxsal.lesions import Instance
-from jaxsal.scan.prediction import Prediction
+
+if TYPE_CHECKING:
+    from jaxsal.scan.prediction import Prediction
 
 FOUND = ("TP", "predicted", "given")
 """Kinds of lesions that the network found as far as is known; all of these without a reference."""

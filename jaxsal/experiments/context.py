@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxsal.experiments.choice import FOUND, another_range, none_of_volume, of_volume
 from jaxsal.experiments.context_curve import PLATEAU, Curve, curve_of
 from jaxsal.experiments.context_figure import context_figure
+from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import ContextSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP
-from jaxsal.experiments.study import Study
 from jaxsal.experiments.surroundings import ContextScores, context_scores
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.scan.prediction import Prediction, as_run, make_field
 from jaxsal.tables import Row
 from jaxsal.wording import counted
+
+if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
 
 COLUMNS = {
     "scan": "what the scan is called",
@@ -51,14 +55,7 @@ def context(study: Study, settings: ContextSettings) -> Findings:
     Source: Spagnolo et al. 2026, "Experiment on contextual information", Fig. 15.
     """
     compute = partial(_of_scan, study, settings)
-    rows = [
-        row
-        for _, of_scan in study.each_scan("context", {**asdict(settings), "batch": None}, compute)
-        for row in of_scan
-    ]
-    for row in rows:
-        if "note" in row:
-            study.note(row["note"])
+    rows = each_scan(study, "context", {**asdict(settings), "batch": None}, compute)
     volumes = [row["volume_mm3"] for row in rows if row["step"] is None and "note" not in row]
     rows = [row for row in rows if row["step"] is not None]
     if not rows:

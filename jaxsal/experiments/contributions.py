@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,10 +12,12 @@ from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.magnitudes import FEWEST_SUBJECTS, PRECISION, interval_over_subjects
 from jaxsal.experiments.settings import ContributionsSettings
 from jaxsal.experiments.statistics import median_interval
-from jaxsal.experiments.study import Study
 from jaxsal.experiments.tally import SHELLS, SIGNS, Signed, Tally
 from jaxsal.figures.palette import kinds_in_order
 from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
 
 COLUMNS = {
     "kind": "of the lesions: TP, FP or FN against the reference; predicted; given",

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
+from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.head_outline import head
 from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.settings import GroupsSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, difference, holm, median_interval
-from jaxsal.experiments.study import Derived, Study
 from jaxsal.figures.charts import new_figure, style
 from jaxsal.figures.distributions import draw_distribution
 from jaxsal.figures.palette import UNITS
@@ -25,6 +25,10 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.tables import Row
 from jaxsal.volumes import read_mask
 from jaxsal.wording import counted
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.results import CohortResults, ScanResults
+    from jaxsal.experiments.study import Study
 
 GROUPS = ("TN", "FN", "FP", "TP")
 EXTREMES = ("max", "min")
@@ -141,7 +145,7 @@ def _with_spheres(
             f"{entry.id}: there is room for {placed} of {settings.spheres} spheres of "
             f"{settings.volume:g} mm³ inside the head and off lesions"
         )
-    return study.derive("true-negatives", entry, scan.grid, [Derived("", labels)])
+    return derive(study, "true-negatives", entry, scan.grid, [Derived("", labels)])
 
 
 def _note(study: Study, settings: GroupsSettings, groups: Mapping[str, Sequence[Row]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,15 +13,18 @@ from jaxsal.cohort.outline import Method
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
 from jaxsal.experiments.aggregation import exact
+from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.levels_figure import LEVELS, Pair, draw
 from jaxsal.experiments.neighbours import Neighbour, nearest, values_at, voxels_of
 from jaxsal.experiments.settings import LevelsSettings
 from jaxsal.experiments.statistics import median_interval
-from jaxsal.experiments.study import Derived, Study
 from jaxsal.figures.palette import UNITS
 from jaxsal.saliency.maps import Crop
 from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
 
 CLASS = 1  # the label of all segmented voxels
 NEAR = 10.0  # mm
@@ -117,7 +121,7 @@ def _class_level(study: Study, instances: CohortResults) -> CohortResults | None
             study.note(f"{scan.id}: no class-level map: {error}")
             continue
         labels = np.where(domain > 0, CLASS, 0)
-        derived += study.derive("class-level", entry, scan.grid, [Derived("", labels)])
+        derived += derive(study, "class-level", entry, scan.grid, [Derived("", labels)])
     if not derived:
         return None
     return study.run("class-level", derived, exact(study.saliency, "sum"))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxsal.cohort.results import ScanResults
 from jaxsal.figures.charts import colour_bar, legend, map_panel, new_figure, side_by_side, style
 from jaxsal.figures.palette import CHANNELS, UNITS, colours_to
 from jaxsal.figures.scene import Scene, bounds, make_scene
 from jaxsal.saliency.maps import Crop
 from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.results import ScanResults
 
 LEVELS = ("instance", "class")
 _COLOURS = dict(zip(LEVELS, CHANNELS, strict=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from jaxsal.experiments.regions import LESION_MARGIN, distance_mm, white_matter
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.images import read_brain
-from jaxsal.scan.prediction import Prediction
 from jaxsal.volumes import read_mask, read_volume
+
+if TYPE_CHECKING:
+    from jaxsal.scan.prediction import Prediction
 
 
 def mask_path(folder: str, entry: Entry) -> Path:

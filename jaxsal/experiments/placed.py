@@ -6,17 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.experiments.choice import FOUND, clearest, none_of_volume, of_volume
+from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.kept import entry_of
 from jaxsal.experiments.originals import Original, mask_path
 from jaxsal.experiments.settings import SanitySettings, SyntheticSettings
-from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
-from jaxsal.scan.prediction import Prediction
 from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
+    from jaxsal.scan.prediction import Prediction
 
 Settings = SanitySettings | SyntheticSettings
 
@@ -71,10 +75,7 @@ def plans_of(
         return {} if folder is None else {"white matter": mask_path(folder, entry)}
 
     identity = {**asdict(settings), "seed": study.saliency.seed}
-    rows = [row for _, each in study.each_scan(name, identity, place, masks) for row in each]
-    for row in rows:
-        if "note" in row:
-            study.note(row["note"])
+    rows = each_scan(study, name, identity, place, masks)
     plans = [row for row in rows if "entry" in row]
     if all(row["label"] is None for row in plans):
         volumes = [row["volume_mm3"] for row in rows if row.get("found")]

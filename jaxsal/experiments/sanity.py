@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxsal.cohort.results import ScanResults
+from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.kept import told
 from jaxsal.experiments.originals import Original
@@ -18,14 +20,16 @@ from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.sanity_figure import sanity_figure
 from jaxsal.experiments.settings import SanitySettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP
-from jaxsal.experiments.study import Derived, Study
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.prediction import Prediction
 from jaxsal.scan.statistics import box_of
 from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
+    from jaxsal.scan.prediction import Prediction
 
 GROUPS = {
     "white": "healthy white matter",
@@ -112,7 +116,7 @@ def _of_scan(
         centre = middle_voxel(prediction.labels == instance.label, original.grid)
         voxels[tuple(centre)] = instance.label
     derived = [Derived("domains", domains), Derived("voxels", voxels)]
-    by_id = {scan.id: scan for scan in study.derive("sanity", entry, original.grid, derived)}
+    by_id = {scan.id: scan for scan in derive(study, "sanity", entry, original.grid, derived)}
     lesion_of = {
         domain: instance.label
         for domain, instance in zip(

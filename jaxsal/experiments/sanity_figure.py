@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxsal.cohort.results import ScanResults
 from jaxsal.figures.panels import PanelRow, panel_figure
 from jaxsal.saliency.maps import Crop
 from jaxsal.tables import Row
 from jaxsal.wording import number
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.results import ScanResults
 
 
 def sanity_figure(

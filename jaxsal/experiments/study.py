@@ -8,55 +8,30 @@ experiments of one folder.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxsal import __version__
+from jaxsal.approximated import footnote, warning
 from jaxsal.cohort.job import Job
 from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
 from jaxsal.experiments.folder import opened
-from jaxsal.experiments.kept import KeptRows, Made
-from jaxsal.experiments.monitor import Monitor, Silence
 from jaxsal.experiments.reused import ReusedMaps
-from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry, distinct
-from jaxsal.inputs.one_by_one import one_by_one
-from jaxsal.inputs.scan import LoadedScan, Scan
 from jaxsal.model import Model
+from jaxsal.monitor import Monitor, Silence
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan.notes import notes_of
-from jaxsal.scan.prediction import Prediction, completed, find_lesions
+from jaxsal.scan.prediction import completed
 from jaxsal.scan.provenance import model_facts
 from jaxsal.settings import EXACT, CohortSettings, PredictSettings
 from jaxsal.store.identity import OtherResultsError
-from jaxsal.tables import Row
-from jaxsal.volumes import write_volume
-
-
-@dataclass(frozen=True)
-class Derived:
-    """A scan made from one of the cohort's.
-
-    Attributes:
-        tag: what tells it from others of the same scan, letters and digits; "" if there are none.
-        labels: (X, Y, Z) int32, the domains to explain.
-        images: one (X, Y, Z) per channel, in the units of the files; None: the scan's own.
-        brain: (X, Y, Z) bool, outside of which everything is background; None: as of the scan.
-    """
-
-    tag: str
-    labels: np.ndarray
-    images: Sequence[np.ndarray] | None = None
-    brain: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +47,11 @@ class Study:
         portion: as in `jaxsal.settings.CohortSettings`.
         maps: folder of a run over the cohort whose maps are used rather than computed again; it is
             only read.
-        monitor: is told how far it is.
+        monitor: shows how far it is.
         notes: what could not be done, in sentences; grows.
         left_out: what scans that failed are called; grows.
-        field: what is differentiated, as in `jaxsal.settings.ExplainSettings`.
         counted: maps that were used, "all" and those that are "approximated"; grows.
+        field: what is differentiated, as in `jaxsal.settings.ExplainSettings`.
     """
 
     model: Model
@@ -128,6 +103,11 @@ class Study:
             )
         return threshold
 
+    @property
+    def footnote(self) -> str:
+        """What a figure says of approximated maps; empty if all that are used are exact."""
+        return footnote(self.saliency, self.counted["approximated"], self.counted["all"])
+
     def lesions(self) -> CohortResults:
         """The maps of all lesions of the cohort: Eq. 3, the signed maximum.
 
@@ -136,13 +116,13 @@ class Study:
         """
         saliency = replace(self.saliency, aggregate="max")
         if self.maps is None:
-            return self._run(self.out / "runs" / "lesions", self.entries, saliency)
-        self._tell_approximation(saliency)
+            return self.run("lesions", self.entries, saliency)
+        self.note(warning(saliency))
         settings = CohortSettings((saliency,), field=self.field)
         job = Job(self.model, self.prediction, settings)
         reused = ReusedMaps(self.maps, list(distinct(self.entries)), job)
         for scan, reason in reused.left_out.items():
-            self._leave_out(self.maps.name, scan, reason)
+            self.leave_out(self.maps.name, scan, reason)
         return self._count(reused, saliency)
 
     def run(
@@ -155,13 +135,9 @@ class Study:
             entries: the scans.
             saliency: how maps are computed; None: as the study's.
         """
-        return self._run(self.out / "runs" / name, entries, saliency or self.saliency)
-
-    def _run(
-        self, root: Path, entries: Sequence[Entry], saliency: SmoothGradSettings
-    ) -> CohortResults:
-        self.monitor.stage(root.name)
-        self._tell_approximation(saliency)
+        root, saliency = self.out / "runs" / name, saliency or self.saliency
+        self.monitor.stage(name)
+        self.note(warning(saliency))
         begun = _kept(root)
         run = run_cohort(
             self.model,
@@ -182,9 +158,9 @@ class Study:
             for done, result in enumerate(run, start=1):
                 self.monitor.count(done, len(run.entries), "scans")
                 if result.status == "failed":
-                    self._leave_out(root.name, result.id, result.reason)
+                    self.leave_out(name, result.id, result.reason)
                 elif result.reason:
-                    self.note(f"{root.name}: {result.id}: {result.reason}")
+                    self.note(f"{name}: {result.id}: {result.reason}")
         return self._count(CohortResults(root), saliency)
 
     def _count(self, results: CohortResults, saliency: SmoothGradSettings) -> CohortResults:
@@ -195,134 +171,22 @@ class Study:
             self.counted["approximated"] += sum(how != EXACT for how in hows)
         return results
 
-    @property
-    def footnote(self) -> str:
-        """What a figure says of approximated maps; empty if all that are used are exact."""
-        some = self.counted["approximated"]
-        if not some:
-            return ""
-        few, group = self.saliency.voxels_per_lesion, self.saliency.group_size
-        how = f"{few} voxels of each differentiated" if few else f"by sums of {group} voxels"
-        return f"approximated: {some:,} of {self.counted['all']:,} maps, {how}"
-
-    def _tell_approximation(self, saliency: SmoothGradSettings) -> None:
-        few, group = saliency.voxels_per_lesion, saliency.group_size
-        if saliency.aggregate == "max" and (few is not None or group != 1):
-            how = f"of {few} voxels of each" if few else f"of sums over {group} voxels each"
-            self.note(
-                f"the signed maximum over a lesion is approximated: it is that {how}, so peaks are "
-                "not those of Eq. 3, and depend on size in another way"
-            )
-
-    def _leave_out(self, where: str, scan: str, reason: str) -> None:
+    def leave_out(self, where: str, scan: str, reason: str) -> None:
+        """Keeps that a scan failed, and why."""
         self.left_out.add(scan)
         self.note(f"{where}: {scan} is left out: {reason}")
 
     def note(self, text: str) -> None:
-        """Keeps a sentence for the reader of the findings, once."""
+        """Keeps a sentence for the reader of the findings, once; an empty one is none."""
         text = " ".join(text.split())
-        if text not in self.notes:
+        if text and text not in self.notes:
             self.notes.append(text)
             self.monitor.say(text)
-
-    def derive(
-        self, name: str, entry: Entry, grid: Grid, derived: Sequence[Derived]
-    ) -> list[Entry]:
-        """Writes scans made from one of the cohort's, for a `run` over them.
-
-        Args:
-            name: of the run.
-            entry: the scan that they were made from.
-            grid: of its images.
-            derived: what was made.
-
-        Returns:
-            The scans; those without any domain are left out.
-        """
-        folder = self.out / "scans" / name
-        made = []
-        for scan in derived:
-            if not scan.labels.any():
-                continue
-            entities = dict(entry.entities)
-            if scan.tag:
-                entities["acquisition"] = entities.get("acquisition", "") + scan.tag
-            stem = Entry("", entry.scan, entities).stem
-            folder.mkdir(parents=True, exist_ok=True)
-            instances = folder / f"{stem}_dseg.nii.gz"
-            write_volume(instances, scan.labels.astype(np.int32), grid)
-            images, mask = entry.scan.images, entry.scan.mask
-            if scan.brain is not None:
-                mask = folder / f"{stem}_mask.nii.gz"
-                write_volume(mask, scan.brain, grid)
-            if scan.images is not None:
-                images = tuple(folder / f"{stem}_{c}.nii.gz" for c in self.model.channels)
-                for path, image in zip(images, scan.images, strict=True):
-                    write_volume(path, np.asarray(image, np.float32), grid)
-            name_of_scan = f"{entry.id} {scan.tag}".rstrip()
-            made.append(Entry(name_of_scan, Scan(images, instances=instances, mask=mask), entities))
-        return list(distinct(made)) if made else []
-
-    def each_scan(
-        self,
-        name: str,
-        settings: Mapping[str, Any],
-        compute: Callable[[Entry, Prediction], list[Row]],
-        files: Callable[[Entry], Mapping[str, Path]] = lambda entry: {},
-    ) -> Iterator[tuple[Entry, list[Row]]]:
-        """Rows of each scan; those of scans that were done before are not computed again.
-
-        Args:
-            name: of the experiment.
-            settings: what the rows depend on besides model, prediction and scan; for JSON.
-            compute: makes the rows of a scan, ready for JSON.
-            files: what else a scan's rows are made from, which may not be there.
-
-        Yields:
-            Each scan with its rows. One that cannot be worked with is noted.
-        """
-        self.monitor.stage(name)
-        identity = {key: self.facts[key] for key in ("jaxsal", "model", "prediction")}
-        kept = KeptRows(
-            self.out / ".jaxsal" / name,
-            self.model.channels,
-            {**identity, "settings": dict(settings)},
-            files,
-        )
-        found = {entry.stem: kept.made(entry) for entry in self.entries}
-        for entry in self.entries:
-            earlier = found[entry.stem]
-            self._pass_on(entry, earlier.notes if earlier else ())
-
-        def work(entry: Entry, loaded: LoadedScan) -> Made:
-            prediction = find_lesions(self.model, loaded, self.prediction)
-            notes = notes_of(self.model, prediction)
-            self._pass_on(entry, notes)
-            made = Made(compute(entry, prediction), notes)
-            kept.keep(entry, made)
-            return made
-
-        todo = [entry for entry in self.entries if found[entry.stem] is None]
-        for done, (entry, made, reason) in enumerate(
-            one_by_one(todo, self.model, work), start=len(self.entries) - len(todo) + 1
-        ):
-            found[entry.stem] = made
-            self.monitor.count(done, len(self.entries), "scans")
-            if reason:
-                self._leave_out(name, entry.id, reason)
-        for entry in self.entries:
-            result = found[entry.stem]
-            if result is not None:
-                yield entry, result.rows
-
-    def _pass_on(self, entry: Entry, notes: Sequence[str]) -> None:
-        for note in notes:
-            self.note(f"{entry.id}: {note}")
 
 
 @contextmanager
 def _without_overwriting() -> Iterator[None]:
-    """Experiments remove no earlier results, so nobody is to be told to have them removed."""
+    """Experiments remove no earlier results, so no message says to have them removed."""
     try:
         yield
     except OtherResultsError as error:

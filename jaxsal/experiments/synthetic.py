@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.kept import told
 from jaxsal.experiments.originals import Original
@@ -16,13 +17,15 @@ from jaxsal.experiments.placed import Opened, begin, explained, plans_of
 from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import distance_mm
 from jaxsal.experiments.settings import SyntheticSettings
-from jaxsal.experiments.study import Derived, Study
 from jaxsal.experiments.transplant import Graft, grafted, placed, places
 from jaxsal.figures.panels import PanelRow, panel_figure
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
-from jaxsal.scan.prediction import Prediction
 from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
+    from jaxsal.scan.prediction import Prediction
 
 OUTSIDE = 5.0
 """Distance in mm that what is copied out of the head keeps from it, at least."""
@@ -109,7 +112,7 @@ def _of_scan(
             if isinstance(derived, str):
                 rows.append({"note": f"{name} is left out: {derived}"})
                 continue
-            (scan,) = study.derive("synthetic", entry, original.grid, [derived])
+            (scan,) = derive(study, "synthetic", entry, original.grid, [derived])
             rows.append(
                 {
                     "scan": entry.id,

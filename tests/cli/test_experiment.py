@@ -11,6 +11,7 @@ from helpers.tiny import TinyScan
 import jaxsal.experiments.study as module
 from jaxsal.cli.experiment import _facts, add_parser
 from jaxsal.cli.main import main
+from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.settings import SETTINGS, ContextSettings, SanitySettings, Settings
 from jaxsal.experiments.study import Study
@@ -45,7 +46,7 @@ def test_facts_are_found_once(
     asked = []
     monkeypatch.setattr(module, "model_facts", lambda model: asked.append(model) or {})
     study = Study(tiny_model, [], tmp_path)
-    assert not list(study.each_scan("any", {}, lambda entry, prediction: []))
+    assert not each_scan(study, "any", {}, lambda entry, prediction: [])
     assert study.facts["scans"] == []
     assert asked == [tiny_model]
 
@@ -74,7 +75,7 @@ def test_the_exit_status_tells_of_scans_left_out_and_of_nothing_to_tell(
         study.left_out.update(left_out)
         return Findings({"n": ""}, rows, [], None)
 
-    monkeypatch.setattr("jaxsal.experiments.catalogue.EXPERIMENTS", {"groups": found})
+    monkeypatch.setattr("jaxsal.experiments.groups.groups", found)
     assert main(command) == status
 
 

@@ -20,7 +20,7 @@ from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.aggregation import _dependence
-from jaxsal.experiments.catalogue import EXPERIMENTS
+from jaxsal.experiments.catalogue import experiment
 from jaxsal.experiments.contributions_figure import _title
 from jaxsal.experiments.findings import Findings, write_findings
 from jaxsal.experiments.regions import sphere
@@ -47,7 +47,7 @@ def _on_the_default_device() -> Any:
 
 
 def ask(name: str, study: Study) -> Findings:
-    return EXPERIMENTS[name](study, OWN.get(name) or SETTINGS[name]())
+    return experiment(name)(study, OWN.get(name) or SETTINGS[name]())
 
 
 def study_of(model: Model, entries: list[Entry], out: Path, **changes: Any) -> Study:

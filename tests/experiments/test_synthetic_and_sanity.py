@@ -14,7 +14,7 @@ from helpers.tiny import ROI, load, save
 from scipy import ndimage, special
 
 import jaxsal.cohort.results as cohort_results
-import jaxsal.experiments.study as module
+import jaxsal.experiments.each_scan as module
 from jaxsal.cli.tables import print_rows
 from jaxsal.cohort.results import CohortResults
 from jaxsal.experiments.randomness import generator_of

@@ -15,6 +15,7 @@ from scipy import ndimage
 from jaxsal import run_cohort
 from jaxsal.cohort.check import check
 from jaxsal.evaluation.scans import evaluate
+from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan, load_scan
@@ -63,7 +64,7 @@ def of_experiment(model: Model, entry: Entry, finding: PredictSettings, out: Pat
     """By one that asks of each scan, and by the same when all is computed already."""
     first, again = (Study(model, [entry], out, finding) for _ in range(2))
     for study in (first, again):
-        assert [rows for _, rows in study.each_scan("any", {}, lambda *_: [{"found": 1}])]
+        assert each_scan(study, "any", {}, lambda *_: [{"found": 1}])
     assert again.notes == first.notes
     return "; ".join(again.notes)
 

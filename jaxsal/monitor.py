@@ -1,4 +1,4 @@
-"""Who is told how far a study is, such as a progress bar."""
+"""What shows how far a long job is, such as a progress bar."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import Protocol
 
 
 class Monitor(Protocol):
-    """Is told how far a study is."""
+    """Shows how far a job is."""
 
     def stage(self, name: str) -> None:
-        """What is being done."""
+        """Shows what is being done."""
         ...
 
     def say(self, line: str) -> None:
-        """Something that is worth a line."""
+        """Adds a line that stays."""
         ...
 
     def count(self, done: int, total: int, things: str) -> None:
-        """How many things are done."""
+        """Shows how many things are done."""
         ...
 
     def detail(self, text: str) -> None:
-        """What changes all the time."""
+        """Shows what changes all the time."""
         ...
 
 
 class Silence:
-    """A monitor that says nothing."""
+    """A monitor that shows nothing."""
 
     def stage(self, name: str) -> None: ...
 
