@@ -124,9 +124,8 @@ def attributions(
     for image, question, into in zip(inputs, questions, found, strict=True):
         array = image.detach().to("cpu", torch.float32).movedim(0, -1).numpy()
         for label, crop in maps(array, question):
-            box = (slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))
             part = np.moveaxis(crop.values, -1, 0)
-            into[(rows[label], slice(None), *box)] = torch.tensor(part, dtype=dtype)
+            into[rows[label], :, *crop.box.slices] = torch.tensor(part, dtype=dtype)
     found = found.to(inputs.device)
     return found[:, 0] if labels is None else found
 

@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 from nibabel import orientations
 
-from jaxsal.types import Box, Triple
+from jaxsal.box import Box
+from jaxsal.types import Triple
 
 GRID_TOLERANCE = 0.05
 """Volumes whose corners lie no further apart than this, in voxels, are on the same grid."""
@@ -93,13 +94,13 @@ class Grid:
 
     def box_in_file(self, box: Box) -> Box:
         """Where a part of this grid lies in the file."""
-        ends = zip(self.change, self.file.shape, strict=True)
-        parts = [(box[axis], flip, size) for (axis, flip), size in ends]
-        x, y, z = (
-            part if flip > 0 else slice(size - part.stop, size - part.start)
-            for part, flip, size in parts
-        )
-        return x, y, z
+        start, stop = [], []
+        for (axis, flip), size in zip(self.change, self.file.shape, strict=True):
+            ends = box.start[axis], box.stop[axis]
+            first, past = ends if flip > 0 else (size - ends[1], size - ends[0])
+            start.append(first)
+            stop.append(past)
+        return Box(start, stop)
 
     @property
     def affine_mm(self) -> np.ndarray:
@@ -170,25 +171,22 @@ class Grid:
         Raises:
             ValueError: if the box is empty or does not lie inside the grid.
         """
-        first, size = np.asarray(origin), np.asarray(shape)
-        if np.any(first < 0) or np.any(size < 1) or np.any(first + size > self.shape):
+        box = Box.at(origin, shape)
+        if box.is_empty or not box.lies_within(self.shape):
             raise ValueError(f"crop at {origin} of shape {shape} leaves the grid {self.shape}")
         if self.turned:
-            x, y, z = (slice(int(o), int(o + n)) for o, n in zip(first, size, strict=True))
-            part = self.box_in_file((x, y, z))
-            i, j, k = ((side.start, side.stop - side.start) for side in part)
-            own = self.turned.crop((i[0], j[0], k[0]), (i[1], j[1], k[1]))
+            part = self.box_in_file(box)
+            own = self.turned.crop(part.start, part.shape)
             return own._changed(self.change)
         header = _explicit_header(self)
         sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
         for axis, letter in enumerate("xyz"):
             if sform is not None:
-                header[f"srow_{letter}"][3] = sform[axis] @ [*first, 1]
+                header[f"srow_{letter}"][3] = sform[axis] @ [*box.start, 1]
             if qform is not None:
-                header[f"qoffset_{letter}"] = qform[axis] @ [*first, 1]
-        size_xyz = (int(shape[0]), int(shape[1]), int(shape[2]))
-        header.set_data_shape(size_xyz)
-        return Grid(size_xyz, header.get_best_affine(), header)
+                header[f"qoffset_{letter}"] = qform[axis] @ [*box.start, 1]
+        header.set_data_shape(box.shape)
+        return Grid(box.shape, header.get_best_affine(), header)
 
 
 def _explicit_header(grid: Grid) -> nib.Nifti1Header:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage, special
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 
@@ -32,7 +33,7 @@ class Instance:
         voxels: size of its domain.
         volume_mm3: its volume in mm³.
         centroid_mm: mean of its voxel centres in world coordinates (mm).
-        slices: its bounding box in the array, along X, Y, Z.
+        box: the smallest one that holds it, in the array.
     """
 
     label: int
@@ -40,7 +41,7 @@ class Instance:
     voxels: int
     volume_mm3: float
     centroid_mm: tuple[float, float, float]
-    slices: tuple[slice, slice, slice]
+    box: Box
 
 
 def components(
@@ -161,11 +162,7 @@ def _measure(labels: np.ndarray, kinds: Sequence[Kind] | None, grid: Grid) -> li
             voxels=int(sizes[i]),
             volume_mm3=float(sizes[i] * grid.voxel_volume),
             centroid_mm=_triple(centroids[i]),
-            slices=(
-                slice(int(low[i, 0]), int(high[i, 0])),
-                slice(int(low[i, 1]), int(high[i, 1])),
-                slice(int(low[i, 2]), int(high[i, 2])),
-            ),
+            box=Box(low[i], high[i]),
         )
         for i in range(len(names))
     ]

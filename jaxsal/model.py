@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxsal.box import Box
 from jaxsal.compilation import bound_programs
 from jaxsal.errors import InputError
 from jaxsal.lesions import output_channel
@@ -29,7 +30,7 @@ from jaxsal.nets.registry import (
 )
 from jaxsal.preprocessing import Outputs, Preprocessing, check_window
 from jaxsal.settings import PRECISIONS
-from jaxsal.types import Reach, Triple
+from jaxsal.types import Triple
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -182,11 +183,11 @@ class Model:
         """
         extents = []
         for position in range(max(self.divisor)):  # strides make it differ within a period
-            voxel = np.full(3, position)
-            reach = receptive_field(self.function, self.parameters, Reach(voxel, voxel))
+            voxel = Box.at(3 * (position,), (1, 1, 1))
+            reach = receptive_field(self.function, self.parameters, voxel)
             if reach is None:
                 return None
-            extents.append(reach.last - reach.first + 1)
+            extents.append(reach.shape)
         x, y, z = np.max(extents, axis=0).tolist()
         return x, y, z
 

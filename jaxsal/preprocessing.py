@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.inputs.background import bounds
 from jaxsal.settings import WINDOWS, Windows
-from jaxsal.types import Box, Triple
+from jaxsal.types import Triple
 
 SCHEMES = ("zscore", "ct", "rescale", "rgb", "none")
 PROBABILITIES = ("softmax", "sigmoid")
@@ -180,7 +181,7 @@ class Preprocessing:
                 f"normalisation is known; got an array of shape {image.shape}"
             )
         mask = ndimage.binary_fill_holes((image != 0).any(-1))
-        inside = bounds(mask)
+        inside = bounds(mask).slices
         result = np.zeros(image.shape, np.float32)
         for c, normalisation in enumerate(schemes):
             result[inside][..., c] = normalisation.apply(image[inside][..., c], mask[inside])

@@ -71,11 +71,8 @@ def quantus_explain(
         domains = lesions > 0 if of_all else np.where(np.isin(lesions, wanted[rows]), lesions, 0)
         image = np.moveaxis(images[rows[0]], 0, -1)
         for label, crop in smoothgrad_stream(field, image, domains, chosen):
-            x, y, z = (
-                slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False)
-            )
             into = [row for row in rows if of_all or wanted[row] == label]
-            maps[into, :, x, y, z] = np.moveaxis(crop.values, -1, 0)
+            maps[into, :, *crop.box.slices] = np.moveaxis(crop.values, -1, 0)
     return maps
 
 

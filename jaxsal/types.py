@@ -8,23 +8,13 @@ channels-last: image (X, Y, Z, C), labels (X, Y, Z) with 0 = background.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:  # what only reads files does without JAX, which takes long to import
     import jax
 
 Triple = tuple[int, int, int]
 Scale = Literal["diverging", "sequential"]  # colours of maps: from negative to positive, or from 0
-Box = tuple[slice, slice, slice]  # first and stop positions within a grid, never None
-
-
-class Reach(NamedTuple):
-    """A box of positions, first and last included, per spatial axis: two integer arrays (3,)."""
-
-    first: np.ndarray
-    last: np.ndarray
 
 
 class LogitFunction(Protocol):

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.lesions import components, given, label_lesions, select
@@ -174,7 +175,7 @@ def test_measures_are_in_mm_and_world_coordinates():
     assert lesion.volume_mm3 == 6.0
     # Centre of the voxels: index (2.5, 3, 5); x = 90 - 2 * 2.5, y = -126 + 3, z = -72 + 0.5 * 5.
     assert lesion.centroid_mm == (85.0, -123.0, -69.5)
-    assert lesion.slices == (slice(2, 4), slice(3, 4), slice(4, 7))
+    assert lesion.box == Box((2, 3, 4), (4, 4, 7))
     metres = nib.Nifti1Header()
     metres.set_xyzt_units("meter")
     (same,) = given(labels, Grid(SHAPE, np.diag([1e-3, 1e-3, 1e-3, 1]) @ grid.affine, metres))
@@ -190,7 +191,7 @@ def test_given_labels_are_kept_even_if_scattered():
     assert (first.label, first.kind, first.voxels) == (3, "given", 1)
     assert (second.label, second.kind, second.voxels) == (2_000_000_000, "given", 2)
     assert second.centroid_mm == (88.0, -125.0, -69.0)
-    assert second.slices == (slice(0, 5), slice(0, 3), slice(0, 7))
+    assert second.box == Box((0, 0, 0), (5, 3, 7))
 
 
 @pytest.mark.parametrize(

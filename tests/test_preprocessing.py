@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.preprocessing import Normalisation, Outputs, Preprocessing
 
@@ -69,8 +70,8 @@ def test_the_box_holds_all_that_is_not_zero_in_some_channel() -> None:
     image[1, 3, 3, 0] = -4
     image[5, 3, 6, 1] = 2
     cropping = replace(preparation(*[Normalisation("none")] * 2), crop=True)
-    assert cropping.box(image) == (slice(1, 7), slice(1, 6), slice(2, 7))
-    whole = tuple(slice(0, n) for n in image.shape[:3])
+    assert cropping.box(image) == Box((1, 1, 2), (7, 6, 7))
+    whole = Box.whole(image.shape[:3])
     assert replace(cropping, crop=False).box(image) == whole
     assert cropping.box(np.zeros_like(image)) == whole
 

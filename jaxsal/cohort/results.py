@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.cohort.outline import Method, Outline
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
@@ -183,7 +184,6 @@ def read_map(paths: Sequence[Path], grid: Grid) -> tuple[np.ndarray, np.ndarray]
     volumes = [read_volume(path) for path in paths]
     corner = volumes[0].grid.affine_mm[:, 3]
     origin = np.rint(np.linalg.solve(grid.affine_mm, corner)[:3]).astype(int)
-    last = origin + volumes[0].data.shape
-    if np.any(origin < 0) or np.any(last > grid.shape):
+    if not Box.at(origin, volumes[0].data.shape).lies_within(grid.shape):
         raise InputError(f"{paths[0]} does not lie within the image: it was changed")
     return np.stack([volume.data for volume in volumes], axis=-1), origin

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from jaxsal.box import Box
 from jaxsal.demo.anatomy import (
     BACKGROUND,
     CENTRE,
@@ -182,9 +183,9 @@ def _add_spots(
             taken.append((centre, radius))
             box, share = _blob(rng, tissue, centre, radius, spacing)
             for channel, gain in zip(channels, (family.flair, family.t1), strict=True):
-                channel[box] += np.float32(rng.uniform(*gain)) * share
+                channel[box.slices] += np.float32(rng.uniform(*gain)) * share
             if family.lesion:
-                labels[box][share > 0.5] = len(taken)
+                box.cut(labels)[share > 0.5] = len(taken)
     return labels
 
 
@@ -232,25 +233,24 @@ def _blob(
     centre: Array,
     radius: float,
     spacing: float,
-) -> tuple[tuple[slice, ...], Array]:
+) -> tuple[Box, Array]:
     """Draw an irregular ellipsoid in its centre's tissue: box in the volume, share per voxel."""
     half = int(np.ceil(1.4 * radius / spacing)) + 1
-    start = np.maximum(centre - half, 0)
-    box = tuple(slice(a, b) for a, b in zip(start, centre + half + 1, strict=True))
+    box = Box(centre - half, centre + half + 1).clip(tissue.shape)
     axes = [
-        (spacing * (np.arange(a, a + n) - c)).astype(np.float32)
-        for a, n, c in zip(start, tissue[box].shape, centre, strict=True)
+        (spacing * (np.arange(a, b) - c)).astype(np.float32)
+        for a, b, c in zip(box.start, box.stop, centre, strict=True)
     ]
     turn = Rotation.random(random_state=rng).as_matrix().astype(np.float32)
     x, y, z = np.einsum("ij,jxyz->ixyz", turn, np.stack(np.meshgrid(*axes, indexing="ij")))
     distance = ellipsoid((x, y, z), (0, 0, 0), tuple(radius * rng.uniform(0.65, 1.15, 3)))
     bumps = smooth_field(rng, axes, 1.8 * radius + 2)
-    distance += 0.22 * radius * np.clip(bumps - bumps[tuple(centre - start)], -1.1, 1.1)
+    distance += 0.22 * radius * np.clip(bumps - bumps[tuple(centre - box.start)], -1.1, 1.1)
     share = coverage(distance, spacing + rng.uniform(0, 0.8)) * (
-        tissue[box] == tissue[tuple(centre)]
+        box.cut(tissue) == tissue[tuple(centre)]
     )
     parts, _ = ndimage.label(share > 0.5)
-    return box, share * ((parts == parts[tuple(centre - start)]) | (share <= 0.5))
+    return box, share * ((parts == parts[tuple(centre - box.start)]) | (share <= 0.5))
 
 
 def _scan(rng: np.random.Generator, channel: Array, axes: list[Array]) -> Array:

@@ -20,6 +20,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxsal.box import Box
 from jaxsal.checkpoints import save_model
 from jaxsal.demo.phantom import make_phantom
 from jaxsal.field import sliding_window
@@ -82,8 +83,8 @@ def _draw_patch(
     if near_lesion and example.lesion.any():
         voxel = rng.choice(np.argwhere(example.lesion))
         start = np.clip(voxel - rng.integers(window // 6, window - window // 6, 3), 0, last)
-    box = tuple(slice(s, s + window) for s in start)
-    return Example(example.image[box], example.lesion[box])
+    box = Box.at(start, 3 * (window,))
+    return Example(box.cut(example.image), box.cut(example.lesion))
 
 
 def _augment(rng: np.random.Generator, patch: Example) -> Example:

@@ -27,8 +27,8 @@ def clearest(instances: Iterable[Instance], prediction: Prediction) -> list[Inst
     """Lesions by their mean probability, the highest first."""
 
     def mean(each: Instance) -> float:
-        inside = prediction.labels[each.slices] == each.label
-        return float(prediction.probability[each.slices][inside].mean())
+        inside = each.box.cut(prediction.labels) == each.label
+        return float(each.box.cut(prediction.probability)[inside].mean())
 
     return sorted(instances, key=mean, reverse=True)
 

@@ -88,8 +88,8 @@ def _of_scan(
             chosen.append(each)
     scores = context_scores(
         make_field(as_run(study.model, study.prediction), study.prediction),
-        loaded.image[loaded.box],
-        prediction.labels[loaded.box],
+        loaded.box.cut(loaded.image),
+        loaded.box.cut(prediction.labels),
         [each.label for each in chosen],
         steps=range(settings.steps + 1),
         window=None if settings.view == "field" else study.prediction.roi,
@@ -107,11 +107,9 @@ def _unfit(
     study: Study, settings: ContextSettings, instance: Instance, prediction: Prediction
 ) -> str:
     """Why a lesion cannot be asked about; empty if it can."""
-    pairs = zip(instance.slices, prediction.scan.box, strict=True)
-    if any(s.start < b.start or s.stop > b.stop for s, b in pairs):
+    if instance.box & prediction.scan.box != instance.box:
         return "it reaches beyond the part of the image that the network is given"
-    sizes = zip(instance.slices, study.prediction.roi, strict=True)
-    if settings.view == "centred" and any(s.stop - s.start > roi for s, roi in sizes):
+    if settings.view == "centred" and np.any(np.array(instance.box.shape) > study.prediction.roi):
         return "it is larger than a window; --view field takes it"
     return ""
 
@@ -134,8 +132,8 @@ def _step_rows(
     threshold: float,
     size: float,
 ) -> list[Row]:
-    inside = prediction.labels[instance.slices] == instance.label
-    own = float(prediction.probability[instance.slices][inside].mean())
+    inside = instance.box.cut(prediction.labels) == instance.label
+    own = float(instance.box.cut(prediction.probability)[inside].mean())
     return [
         {
             **_lesion_row(entry, instance),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.field import LogitField
 from jaxsal.types import Triple
@@ -96,10 +97,9 @@ class LesionWindows:
 
         The shortest ways to the lesion stay in that box: values are those in the whole image.
         """
-        first = np.maximum(np.minimum(self.voxels.min(0), self.starts.min(0)), 0)
-        stop = np.maximum(self.voxels.max(0) + 1, self.starts.max(0) + self.size)
-        box = tuple(map(slice, first, np.minimum(stop, labels.shape)))
-        return dilation_steps(labels[box] == self.label), first
+        windows = Box(self.starts.min(0), self.starts.max(0) + self.size)
+        box = (windows | Box.around(self.voxels)).clip(labels.shape)
+        return dilation_steps(box.cut(labels) == self.label), np.array(box.start)
 
 
 def _around(voxels: np.ndarray, window: Triple, shape: Sequence[int]) -> np.ndarray:
@@ -152,9 +152,5 @@ def window_passes(
 
 def _cut(volume: np.ndarray, start: np.ndarray, size: Triple, beyond: int) -> np.ndarray:
     """The window of a volume (X, Y, Z, ...), which may reach beyond it."""
-    first = np.maximum(start, 0)
-    stop = np.minimum(start + size, volume.shape[:3])
-    inside = volume[tuple(map(slice, first, stop))]
-    edges = np.stack([first - start, start + size - stop], axis=1)
-    rest = [(0, 0)] * (volume.ndim - 3)
-    return np.pad(inside, [*map(tuple, edges), *rest], constant_values=beyond)
+    inside = Box.at(start, size).clip(volume.shape[:3])
+    return inside.seen_from(start).place(inside.cut(volume), size, beyond)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.experiments.head_outline import otsu
 from jaxsal.grid import Grid
 from jaxsal.inputs.channel_names import is_named_after
-from jaxsal.types import Box
 
 TRUE_NEGATIVE_VOLUME = 93.0
 """Volume of a true negative in mm³: that of the paper's average lesion."""
@@ -91,20 +91,15 @@ def white_matter(
     """
     names = flair_and_t1(channels)
     result = np.zeros(inside.shape, bool)
-    box = _box(inside)
-    if box is not None:
+    where = Box.of(inside)  # in which it is soonest worked with
+    if where is not None:
+        box = where.slices
         flair, t1 = (image[box][..., c] for c in names)
         healthy = _healthy(flair, t1, inside[box])
         healthy &= distance_mm(lesions[box] != 0, grid) > LESION_MARGIN
         core = depth_mm(_without_specks(healthy), grid) > EDGE
         result[box] = _deep_parts(core, depth_mm(inside[box], grid), grid)
     return result
-
-
-def _box(mask: np.ndarray) -> Box | None:
-    """The smallest box of all voxels in a mask, in which it is soonest worked with."""
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    return found[0] if found else None
 
 
 def _healthy(flair: np.ndarray, t1: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -221,8 +216,8 @@ def place_spheres(
 
 def _centres(free: np.ndarray, radius: float, grid: Grid) -> np.ndarray:
     """Voxels (V, 3) around which all is free as far as a ball reaches."""
-    box = _box(free)
+    box = Box.of(free)
     if box is None:
         return np.zeros((0, 3), int)
-    found = np.argwhere(depth_mm(free[box], grid) > radius + 1e-6)  # the margin absorbs rounding
-    return found + [part.start for part in box]
+    depth = depth_mm(box.cut(free), grid)
+    return np.argwhere(depth > radius + 1e-6) + box.start  # the margin absorbs rounding

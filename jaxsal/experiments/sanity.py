@@ -24,7 +24,6 @@ from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.statistics import box_of
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:
@@ -228,7 +227,7 @@ def _share(crop: Crop, channel: int, lesion: np.ndarray | None) -> float | None:
     values = np.abs(crop.values[..., channel], dtype=np.float64)
     if lesion is None or not values.any():
         return None
-    return float(values[lesion[box_of(crop)]].sum() / values.sum())
+    return float(values[crop.box.cut(lesion)].sum() / values.sum())
 
 
 def _summary(rows: Sequence[Row], channels: Sequence[str]) -> list[Row]:

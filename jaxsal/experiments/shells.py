@@ -8,8 +8,9 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
+from jaxsal.box import Box
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.statistics import box_of, distances
+from jaxsal.scan.statistics import distances
 
 _ROUNDING = 1e-6  # of distances, in mm: what is 3 mm away belongs to the step from 2 to 3 mm
 
@@ -46,7 +47,7 @@ class Shells:
             domain: (X, Y, Z) bool, the lesion on the image's grid; not empty.
             spacing: voxel size in mm.
         """
-        depth = _depth(domain, spacing)[box_of(crop)]
+        depth = crop.box.cut(_depth(domain, spacing))
         outward = np.ceil(distances(crop, domain, spacing) - _ROUNDING) - 1
         inward = -np.ceil(depth - _ROUNDING)
         steps = np.where(depth > 0, np.maximum(inward, -self.inside), outward)
@@ -59,8 +60,7 @@ class Shells:
 
 def _depth(domain: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     """(X, Y, Z) mm from voxels of the lesion to the nearest one outside; 0 outside."""
-    box = ndimage.find_objects(domain.astype(np.uint8))[0]
-    depth = np.zeros(domain.shape, np.float32)
-    around = np.pad(domain[box], 1)  # beyond the image there is no lesion
-    depth[box] = ndimage.distance_transform_edt(around, sampling=spacing)[1:-1, 1:-1, 1:-1]
-    return depth
+    box = Box.around(np.argwhere(domain))
+    around = np.pad(box.cut(domain), 1)  # beyond the image there is no lesion
+    depth = ndimage.distance_transform_edt(around, sampling=spacing)[1:-1, 1:-1, 1:-1]
+    return box.place(depth.astype(np.float32), domain.shape)

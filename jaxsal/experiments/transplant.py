@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, signal
+from scipy import signal
 
+from jaxsal.box import Box
 from jaxsal.experiments.regions import distance_mm
 from jaxsal.grid import Grid
-from jaxsal.types import Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,8 @@ class Graft:
         part = omega
         if surroundings_mm > 0:
             part = distance_mm(omega, grid) <= surroundings_mm
-        (box,) = ndimage.find_objects(part.astype(np.uint8))
-        corner = np.array([side.start for side in box])
-        return cls(corner, part[box], omega[box])
+        box = Box.around(np.argwhere(part))
+        return cls(np.array(box.start), box.cut(part), box.cut(omega))
 
 
 def places(allowed: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -56,9 +55,7 @@ def places(allowed: np.ndarray, part: np.ndarray) -> np.ndarray:
 
 def placed(mask: np.ndarray, corner: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A mask (x, y, z) on a grid (X, Y, Z), its first voxel at a corner: bool."""
-    whole = np.zeros(shape, bool)
-    whole[_box(mask, corner)] = mask
-    return whole
+    return Box.at(corner, mask.shape).place(mask, shape)
 
 
 def grafted(images: np.ndarray, graft: Graft, corner: np.ndarray) -> np.ndarray:
@@ -70,12 +67,6 @@ def grafted(images: np.ndarray, graft: Graft, corner: np.ndarray) -> np.ndarray:
         corner: (3,) first voxel of its box at the new place.
     """
     result = images.copy()
-    result[_box(graft.part, corner)][graft.part] = images[_box(graft.part, graft.corner)][
-        graft.part
-    ]
+    own, there = (Box.at(at, graft.part.shape) for at in (graft.corner, corner))
+    there.cut(result)[graft.part] = own.cut(images)[graft.part]
     return result
-
-
-def _box(mask: np.ndarray, corner: np.ndarray) -> Box:
-    x, y, z = (slice(int(c), int(c) + n) for c, n in zip(corner, mask.shape, strict=True))
-    return x, y, z

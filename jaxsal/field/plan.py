@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.types import LogitFunction, Reach, Triple
+from jaxsal.box import Box
+from jaxsal.types import LogitFunction, Triple
 
 
 @dataclass(frozen=True)
@@ -36,31 +39,23 @@ class WindowPlan:
     size: Triple
     starts: np.ndarray
     weights: np.ndarray
-    reach: Callable[[Reach], Reach | None]
+    reach: Callable[[Box], Box | None]
 
-    def footprint(self, voxels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the gradient of these voxels' logits can be non-zero.
+    def footprint(self, voxels: np.ndarray, rows: np.ndarray) -> Box:
+        """Where in the image the gradient of these voxels' logits can be non-zero.
 
         Args:
             voxels: (V, 3) all voxels of the plan, in image positions.
             rows: which of them.
-
-        Returns:
-            First position and one past the last (3,) of a box within the image.
         """
         inside = np.asarray(voxels)[rows] + self.before
-        lows, highs = [], []
+        reached = []
         for window in np.flatnonzero(self.weights[rows].any(axis=0)):
             start = self.starts[window]
-            reached = inside[self.weights[rows, window] > 0] - start
-            box = self.reach(Reach(reached.min(0), reached.max(0)))
-            first = np.zeros(3, int) if box is None else np.maximum(box.first, 0)
-            stop = np.array(self.size) if box is None else np.minimum(box.last + 1, self.size)
-            lows.append(start + first)
-            highs.append(start + stop)
-        low = np.min(lows, axis=0) - self.before
-        high = np.max(highs, axis=0) - self.before
-        return np.maximum(low, 0), np.minimum(high, self.shape)
+            own = inside[self.weights[rows, window] > 0] - start
+            box = self.reach(Box.around(own)) or Box.whole(self.size)
+            reached.append(box.clip(self.size).shift(start))
+        return reduce(or_, reached).seen_from(self.before).clip(self.shape)
 
 
 class LogitField(Protocol):
@@ -127,7 +122,7 @@ def pad(image: jax.Array, before: Triple, padded: Triple) -> jax.Array:
 
 def unpad(logits: jax.Array, before: Triple, shape: Triple) -> jax.Array:
     """The part of padded logits that belongs to the image of this shape."""
-    return logits[tuple(slice(b, b + n) for b, n in zip(before, shape, strict=True))]
+    return logits[Box.at(before, shape).slices]
 
 
 def zeros_before(shape: Triple, padded: Triple) -> Triple:

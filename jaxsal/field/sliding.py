@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.field.network import image_shape, model_parts, window_logits
 from jaxsal.field.placement import axis_starts, gaussian_importance
@@ -117,9 +118,8 @@ class SlidingWindow:
         return self.plan(shape, voxels)
 
     def share(self, plan: WindowPlan, window: int) -> np.ndarray:
-        start = plan.starts[window]
-        box = tuple(slice(s, s + r) for s, r in zip(start, self.roi, strict=True))
-        share: np.ndarray = self.importance / self._count(plan.padded)[box]
+        box = Box.at(plan.starts[window], self.roi)
+        share: np.ndarray = self.importance / box.cut(self._count(plan.padded))
         return share
 
     @cached_property
@@ -147,9 +147,7 @@ class SlidingWindow:
         if count is None:
             count = np.zeros(padded, np.float32)
             for start in self.starts(padded):
-                count[tuple(slice(s, s + r) for s, r in zip(start, self.roi, strict=True))] += (
-                    self.importance
-                )
+                count[Box.at(start, self.roi).slices] += self.importance
             self._counts.clear()  # scans come one after the other, and of many shapes
             self._counts[padded] = count
         return count

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.field.network import image_shape, logits_on, model_parts
 from jaxsal.field.plan import WindowPlan, pad, unpad, zeros_before
 from jaxsal.locality import receptive_field
-from jaxsal.types import LogitFunction, Reach, Triple
+from jaxsal.types import LogitFunction, Triple
 
 
 def whole_volume(model: Any) -> WholeVolume:
@@ -69,16 +70,15 @@ class WholeVolume:
         x, y, z = (-(-n // d) * d for n, d in zip(shape, divisor, strict=True))
         return zeros_before(shape, (x, y, z)), (x, y, z)
 
-    def _reach(self, outputs: Reach) -> Reach | None:
+    def _reach(self, outputs: Box) -> Box | None:
         return receptive_field(self.function, self.parameters, outputs)
 
     @cached_property
-    def _single_reaches(self) -> list[Reach] | None:
+    def _single_reaches(self) -> list[Box] | None:
         """What the logit at (p, p, p) depends on, for p = 0 … D - 1; None if on everything."""
         reaches = []
         for position in range(max(self.function.divisor)):
-            voxel = np.full(3, position)
-            reach = self._reach(Reach(voxel, voxel))
+            reach = self._reach(Box.at(3 * (position,), (1, 1, 1)))
             if reach is None:
                 return None
             reaches.append(reach)
@@ -96,7 +96,7 @@ class WholeVolume:
             return None
         divisor = np.array(self.function.divisor)
         extents = [
-            -((reach.first // divisor * divisor - reach.last - 1) // divisor) * divisor
+            -((reach.start // divisor * divisor - reach.stop) // divisor) * divisor
             for reach in self._single_reaches
         ]
         x, y, z = (np.max(extents, axis=0) + divisor).tolist()
@@ -107,7 +107,7 @@ class WholeVolume:
         if self._single_reaches is None:
             return np.zeros_like(voxels)
         divisor = np.array(self.function.divisor)
-        firsts = np.array([reach.first for reach in self._single_reaches])
+        firsts = np.array([reach.start for reach in self._single_reaches])
         offset = voxels % divisor
         first = voxels - offset + firsts[offset, [0, 1, 2]]
         return np.clip(first // (2 * divisor) * (2 * divisor), 0, np.array(padded) - size)

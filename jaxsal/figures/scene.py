@@ -14,6 +14,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 
@@ -58,9 +59,10 @@ class Scene:
         ahead, size = self.focus - self.origin, self.saliency.shape[:3]
         plane = np.zeros(np.delete(self.omega.shape, axis), np.float32)
         if 0 <= ahead[axis] < size[axis]:
-            start, extent = np.delete(self.origin, axis), np.delete(size, axis)
-            window = tuple(slice(a, a + n) for a, n in zip(start, extent, strict=True))
-            plane[window] = cut(self.saliency[..., channel], axis, ahead[axis])
+            sides = Box.at(self.origin, size).slices
+            plane[sides[:axis] + sides[axis + 1 :]] = cut(
+                self.saliency[..., channel], axis, ahead[axis]
+            )
         return plane
 
 

@@ -111,8 +111,8 @@ class _Compared:
     @classmethod
     def of(cls, fixed: np.ndarray, moving: np.ndarray, spacing: Spacing) -> _Compared:
         box = bounds((fixed != 0) | (moving != 0))
-        start = [side.start for side in box]
-        within, around = _some(fixed[box] != 0) + start, _some(fixed[box] == 0) + start
+        head = box.cut(fixed) != 0
+        within, around = _some(head) + box.start, _some(~head) + box.start
         points = np.concatenate([within, around])
         middle, bins = within.mean(0), _bins(fixed)[tuple(points.T)]
         return cls(points - middle, middle, bins, _bins(moving), spacing)

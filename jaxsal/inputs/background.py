@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from jaxsal.types import Box
+from jaxsal.box import Box
 
 _NEARLY_ALL = 2 / 3  # of the border: a head that touches the border leaves tissue on it
 _LARGE = 0.1  # part of the volume; around a tightly cropped brain, half of it is background
@@ -54,7 +54,7 @@ def find_background(volume: np.ndarray) -> tuple[np.ndarray, Background]:
         (X, Y, Z) bool, True in the background; and its value and size.
     """
     zero = volume == 0
-    box = bounds(~zero)
+    box = bounds(~zero).slices
     found = None if zero.all() else _constant(volume[box])
     if found is not None:
         value, inside = found
@@ -68,9 +68,7 @@ def find_background(volume: np.ndarray) -> tuple[np.ndarray, Background]:
 
 def bounds(mask: np.ndarray) -> Box:
     """The smallest box that holds a mask; the whole grid for an empty mask."""
-    found = ndimage.find_objects(mask.astype(np.int8))
-    x, y, z = found[0] if found else (slice(0, n) for n in mask.shape)
-    return x, y, z
+    return Box.of(mask) or Box.whole(mask.shape)
 
 
 def fills_its_box(mask: np.ndarray) -> bool:
@@ -78,7 +76,7 @@ def fills_its_box(mask: np.ndarray) -> bool:
 
     It fills more than 90 % of its own box, or more than half of each of the box's six faces.
     """
-    within = mask[bounds(mask)]
+    within = bounds(mask).cut(mask)
     return bool(within.mean() > _FULL or min(face.mean() for face in faces(within)) > _FULL_FACE)
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.background import Background, find_background
 from jaxsal.inputs.background_notes import note, note_of_mask
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
-from jaxsal.types import Box
 from jaxsal.volumes import Volume, read_mask, read_volume, z_score
 
 Path = str | os.PathLike[str]
@@ -74,15 +74,15 @@ def read_scan(
     channels: Sequence[str],
     preprocessing: Preprocessing | None = None,
     mask: Path | None = None,
-) -> tuple[np.ndarray, Grid, Box]:
+) -> tuple[np.ndarray, Grid, tuple[slice, slice, slice]]:
     """As `read_image`, and the part of the image that the network is given.
 
     Returns:
         The image (X, Y, Z, C) and its grid as `read_image` gives them, and
-        `Preprocessing.box` of the image; the whole of it without `preprocessing`.
+        the slices of `Preprocessing.box` of the image; the whole of it without `preprocessing`.
     """
     read = read_images(paths, channels, preprocessing, mask)
-    return read.image, read.grid, read.box
+    return read.image, read.grid, read.box.slices
 
 
 def read_images(
@@ -101,11 +101,10 @@ def read_images(
         find_background(volume.data) if brain is None else _emptied(volume, ~brain)
         for volume in volumes
     ]
-    x, y, z = (slice(0, n) for n in grid.shape)
     if preprocessing.normalisation is None:
         inside = [~where for where, _ in found]
         scored = [z_score(v.data, str(v.path), own) for v, own in zip(volumes, inside, strict=True)]
-        image, box = np.stack(scored, axis=-1), (x, y, z)
+        image, box = np.stack(scored, axis=-1), Box.whole(grid.shape)
     else:
         raw = np.stack([volume.data for volume in volumes], axis=-1)
         image, box = preprocessing.apply(raw), preprocessing.box(raw)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.alignment import unregistered
@@ -17,7 +18,6 @@ from jaxsal.inputs.background import Background
 from jaxsal.inputs.channel_names import named_after_others
 from jaxsal.inputs.images import read_images
 from jaxsal.preprocessing import Preprocessing
-from jaxsal.types import Box
 from jaxsal.volumes import read_labels, read_mask
 
 OTHER_ROLES = ("reference", "instances", "mask")

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.locality.structure import Kernel, Node, Structure, structure_of
-from jaxsal.types import LogitFunction, Reach, Triple
+from jaxsal.types import LogitFunction, Triple
 
 
 def receptive_field(
-    function: LogitFunction, parameters: Any, outputs: Reach, layer: str | None = None
-) -> Reach | None:
+    function: LogitFunction, parameters: Any, outputs: Box, layer: str | None = None
+) -> Box | None:
     """The image positions that these output positions depend on, as if images had no edges.
 
     None if these are all positions, or if nothing is known about the network.
@@ -28,7 +29,7 @@ def receptive_field(
     Args:
         function: the network.
         parameters: its first argument.
-        outputs: box of output positions.
+        outputs: box of output positions, not empty.
         layer: positions of this layer, of a `jaxsal.types.LayeredFunction`, instead of the image.
     """
     if function.channels is None:
@@ -38,14 +39,12 @@ def receptive_field(
     if structure is None:
         return None
     node = structure.layer or 0
+    ends = zip(outputs.start, outputs.stop, strict=True)
     axes = [
-        _ranges(structure, axis, outputs.first[axis : axis + 1], outputs.last[axis : axis + 1])[
-            node
-        ]
-        for axis in range(3)
+        _ranges(structure, axis, np.array([start]), np.array([stop - 1]))[node]
+        for axis, (start, stop) in enumerate(ends)
     ]
-    first, last = zip(*axes, strict=True)
-    return Reach(np.concatenate(first), np.concatenate(last))
+    return Box([first[0] for first, _ in axes], [last[0] + 1 for _, last in axes])
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.saliency.aggregate import signed_maximum
 from jaxsal.saliency.programs import Programs
 from jaxsal.settings import FEWEST_SAMPLES
@@ -25,15 +26,14 @@ class LesionMap:
     """See the module.
 
     Args:
-        low: first position (3,) in the image of the frame that holds all gradient boxes.
-        high: one past the last.
+        box: of the image, holds the boxes of all gradients.
         channels: C.
         squares: whether to add up squares of deviations.
     """
 
-    def __init__(self, low: np.ndarray, high: np.ndarray, channels: int, *, squares: bool) -> None:
-        self.low, self._channels = low, channels
-        self.size = frame_size(low, high)
+    def __init__(self, box: Box, channels: int, *, squares: bool) -> None:
+        self.low, self._channels = box.start, channels
+        self.size = frame_size(box.shape)
         self.samples = 0
         self.is_complete = False  # before all samples, by the tolerance
         self._maxima: jax.Array | None = None
@@ -96,26 +96,26 @@ class LesionMap:
             return np.inf
         return float(_relative_error(self._total, self._squares, self.samples))
 
-    def mean(self, low: np.ndarray, high: np.ndarray, divisor: int) -> np.ndarray:
+    def mean(self, box: Box, divisor: int) -> np.ndarray:
         """The map (x, y, z, C) on a box of the image: the mean over samples / divisor."""
         assert self._total is not None
-        return self._crop(np.asarray(self._total), low, high) / np.float32(self.samples * divisor)
+        return self._crop(np.asarray(self._total), box) / np.float32(self.samples * divisor)
 
-    def standard_error(self, low: np.ndarray, high: np.ndarray, divisor: int) -> np.ndarray | None:
+    def standard_error(self, box: Box, divisor: int) -> np.ndarray | None:
         """The standard error of `mean`; None if squares were not added up or for one sample."""
         if self._squares is None or self.samples < 2:
             return None
         error = np.asarray(_standard_error(self._squares, self.samples))
-        return self._crop(error, low, high) / np.float32(divisor)
+        return self._crop(error, box) / np.float32(divisor)
 
-    def _crop(self, values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        box = tuple(slice(a, b) for a, b in zip(low - self.low, high - self.low, strict=True))
-        return values[box]
+    def _crop(self, values: np.ndarray, box: Box) -> np.ndarray:
+        part: np.ndarray = box.seen_from(self.low).cut(values)
+        return part
 
 
-def frame_size(low: np.ndarray, high: np.ndarray) -> Triple:
-    """The size of a frame that holds this box."""
-    x, y, z = (-(-(high - low) // _FRAME_STEP) * _FRAME_STEP).tolist()
+def frame_size(shape: Triple | np.ndarray) -> Triple:
+    """The size of a frame that holds a box of this shape."""
+    x, y, z = (int(-(-n // _FRAME_STEP) * _FRAME_STEP) for n in shape)
     return x, y, z
 
 

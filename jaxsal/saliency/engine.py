@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.field import LogitField, pad_image
 from jaxsal.locality import Shapes
@@ -154,7 +155,7 @@ class Engine:
         )
         self._programs = Programs(self._derivative, device_mesh(work.devices, work.noisy.count))
         self._samples = noise_batch * self._programs.sample_devices
-        self._frame, self._lows, self._highs = self._extents()
+        self._frame, self._boxes = self._extents()
         self._batch, self._keep, self._for_maps = self._portions()
 
     @property
@@ -194,13 +195,12 @@ class Engine:
 
     @cached_property
     def _pull_backs(self) -> np.ndarray:
-        return pull_backs(self._groups, len(self._lows))
+        return pull_backs(self._groups, len(self._boxes))
 
-    def footprint(self, lesion: int) -> tuple[np.ndarray, np.ndarray]:
-        """First position and one past the last (3,) of where a lesion's map can be non-zero."""
+    def footprint(self, lesion: int) -> Box:
+        """Where in the image a lesion's map can be non-zero."""
         rows = np.unique(self._items.rows[self._items.owners == lesion])
-        low, high = self._plan.footprint(self._voxels, rows[rows >= 0])
-        return np.maximum(low, self._lows[lesion]), np.minimum(high, self._highs[lesion])
+        return self._plan.footprint(self._voxels, rows[rows >= 0]) & self._boxes[lesion]
 
     def waves(self) -> Iterator[list[int]]:
         """Lesions to compute together: as many, in their order, as their maps fit the memory."""
@@ -219,16 +219,13 @@ class Engine:
         """What the map of each lesion takes while it is computed."""
         copies = 2 + self.noise_batch + self._work.squares
         each = 4 * copies * self._work.channels
-        frames = zip(self._lows, self._highs, strict=True)
-        return [each * math.prod(frame_size(low, high)) for low, high in frames]
+        return [each * math.prod(frame_size(box.shape)) for box in self._boxes]
 
     def maps(self, lesions: Sequence[int]) -> list[LesionMap]:
         """The signed maximum over each lesion's items, averaged over the noise samples."""
         work = self._work
         maps = {
-            lesion: LesionMap(
-                self._lows[lesion], self._highs[lesion], work.channels, squares=work.squares
-            )
+            lesion: LesionMap(self._boxes[lesion], work.channels, squares=work.squares)
             for lesion in lesions
         }
         active = dict(maps)
@@ -311,8 +308,8 @@ class Engine:
         origin = self._plan.starts[window] - np.array(self._plan.before)
         return origin + derivative.starts(points)
 
-    def _extents(self) -> tuple[Triple, np.ndarray, np.ndarray]:
-        """Size of the frames of items with several windows; bounds (L, 3) of lesions' frames."""
+    def _extents(self) -> tuple[Triple, list[Box]]:
+        """Size of the frames of items with several windows; the boxes that hold lesions' frames."""
         box = np.array(self._derivative.box)
         spans = []  # per group: owners, first positions (B, 3), positions past the last
         for group in self._groups:
@@ -326,7 +323,7 @@ class Engine:
             for group, (_, low, high) in zip(self._groups, spans, strict=True)
             if len(group.windows) > 1
         ]
-        frame = frame_size(np.zeros(3, int), np.max(several, axis=0) if several else box)
+        frame = frame_size(np.max(several, axis=0) if several else box)
         lesions = int(self._items.owners.max()) + 1
         lows = np.full((lesions, 3), np.iinfo(int).max)
         highs = np.full((lesions, 3), np.iinfo(int).min)
@@ -334,7 +331,7 @@ class Engine:
             size = frame if len(group.windows) > 1 else box
             np.minimum.at(lows, owners, low)
             np.maximum.at(highs, owners, low + size)
-        return frame, lows, highs
+        return frame, list(map(Box, lows, highs))
 
     def _points(self, items: Items, window: int) -> np.ndarray:
         return points_in_window(self._plan, self._voxels, items, window)[0]

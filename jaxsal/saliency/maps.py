@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.types import Triple
 
@@ -30,6 +31,11 @@ class Crop:
     origin: Triple
     samples: int
     standard_error: np.ndarray | None = None
+
+    @property
+    def box(self) -> Box:
+        """The part of the image that it covers."""
+        return Box.at(self.origin, self.values.shape)
 
     @property
     def variance(self) -> np.ndarray | None:
@@ -76,12 +82,7 @@ class SaliencyMaps:
             InputError: there is no map of this label.
         """
         crop = self.crop(label)
-        full = np.zeros((*self.shape, crop.values.shape[-1]), np.float32)
-        box = tuple(
-            slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape[:3], strict=True)
-        )
-        full[box] = crop.values
-        return full
+        return crop.box.place(crop.values, self.shape)
 
 
 def warn_unless_finite(label: int, *values: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxsal.box import Box
 from jaxsal.display import Follower
 from jaxsal.field import LogitField
 from jaxsal.progress import OnProgress, Shown, Tracker
@@ -241,17 +242,15 @@ def _maps(
             for lesion, lesion_map in zip(wave, maps, strict=True):
                 domain = domains[lesion]
                 divisor = len(domain.voxels) if settings.aggregate == "mean" else 1
-                low, high = engine.footprint(lesion)
-                yield domain.label, _crop(domain.label, lesion_map, low, high, divisor)
+                box = engine.footprint(lesion)
+                yield domain.label, _crop(domain.label, lesion_map, box, divisor)
             tracker.advance(lesions=len(wave))
 
     return crops()
 
 
-def _crop(
-    label: int, lesion_map: LesionMap, low: np.ndarray, high: np.ndarray, divisor: int
-) -> Crop:
-    values = lesion_map.mean(low, high, divisor)
+def _crop(label: int, lesion_map: LesionMap, box: Box, divisor: int) -> Crop:
+    values = lesion_map.mean(box, divisor)
     warn_unless_finite(label, values)
     if not values.any():
         warnings.warn(
@@ -259,6 +258,5 @@ def _crop(
             "change with the image, such as constant, rounded or saturated ones",
             stacklevel=2,
         )
-    error = lesion_map.standard_error(low, high, divisor)
-    x, y, z = low.tolist()
-    return Crop(values, (x, y, z), lesion_map.samples, error)
+    error = lesion_map.standard_error(box, divisor)
+    return Crop(values, box.start, lesion_map.samples, error)

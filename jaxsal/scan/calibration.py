@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
+from jaxsal.box import Box
 from jaxsal.devices import current_device, default_devices
 from jaxsal.errors import InputError
 from jaxsal.types import Triple
@@ -130,8 +131,8 @@ def _lesions(
         else:
             raise InputError(f"a volume of {shape} has no room for lesions of {list(sizes)} voxels")
         labels[tuple(voxels.T)] = label
-        low, high = voxels.min(0) - 1, voxels.max(0) + 2  # lesions do not touch
-        free[tuple(map(slice, np.maximum(low, 0), high))] = False
+        around = Box(voxels.min(0) - 1, voxels.max(0) + 2)  # lesions do not touch
+        free[around.clip(shape).slices] = False
     return labels
 
 

@@ -60,7 +60,7 @@ class Explanations:
 def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanations:
     """The lesions to explain; at class level all given ones, or all segmented voxels, as one."""
     inside = np.zeros(prediction.scan.grid.shape, bool)
-    inside[prediction.scan.box] = True
+    inside[prediction.scan.box.slices] = True
     if settings.level == "class":
         if prediction.scan.labels is not None:
             domain = prediction.labels > 0

@@ -15,14 +15,11 @@ from jaxsal.volumes import write_volume
 
 def in_file(crop: Crop, grid: Grid) -> Crop:
     """A map on a scan's grid as one on the grid of the scan's files."""
-    sides = zip(crop.origin, crop.values.shape, strict=False)
-    i, j, k = (slice(int(o), int(o + n)) for o, n in sides)
-    x, y, z = (part.start for part in grid.box_in_file((i, j, k)))
     error = crop.standard_error
     return replace(
         crop,
         values=grid.to_file(crop.values),
-        origin=(x, y, z),
+        origin=grid.box_in_file(crop.box).start,
         standard_error=None if error is None else grid.to_file(error),
     )
 
@@ -46,12 +43,8 @@ def write_maps(paths: Sequence[Path], grid: Grid, crop: Crop, *, full_grid: bool
     """
     values = crop.values
     if full_grid or not grid.is_placed:
-        edges = [
-            (o, g - o - n) for o, g, n in zip(crop.origin, grid.shape, values.shape, strict=False)
-        ]
-        values = np.pad(values, [*edges, (0, 0)])
+        values = crop.box.place(values, grid.shape)
     else:
-        x, y, z = values.shape[:3]
-        grid = grid.crop(crop.origin, (x, y, z))
+        grid = grid.crop(crop.origin, crop.box.shape)
     for channel, path in enumerate(paths):
         write_volume(path, np.ascontiguousarray(values[..., channel]), grid)

@@ -21,7 +21,6 @@ from jaxsal.scan.methods import compute_maps, cost_of
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.prediction import Prediction, as_run, find_lesions, make_field
 from jaxsal.settings import ExplainSettings, PredictSettings
-from jaxsal.types import Box
 
 
 def together(sizes: Mapping[int, int], most: int | None) -> Iterator[tuple[int, ...]]:
@@ -58,18 +57,13 @@ def maps_of(
     crops = compute_maps(
         model,
         make_field(model, field_settings),
-        prediction.scan.image[box],
-        wanted.domains[box],
+        box.cut(prediction.scan.image),
+        box.cut(wanted.domains),
         settings,
         on_progress,
     )
-    return ((label, _moved(crop, box)) for label, crop in crops)
-
-
-def _moved(crop: Crop, box: Box) -> Crop:
-    """A map of a part of the image as one of the image."""
-    x, y, z = (o + part.start for o, part in zip(crop.origin, box, strict=True))
-    return replace(crop, origin=(x, y, z))
+    # Maps of that part of the image, as maps of the image.
+    return ((n, replace(crop, origin=crop.box.shift(box.start).start)) for n, crop in crops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +103,7 @@ class Portions:
 
     def gradients(self, labels: Sequence[int]) -> dict[int, int]:
         """How many gradients each map of a portion takes; empty where that is not known."""
-        domains = self.wanted.part(labels).domains[self.prediction.scan.box]
+        domains = self.prediction.scan.box.cut(self.wanted.part(labels).domains)
         method = METHODS[self.settings.method]
         return method.gradients(self._field, domains, self.settings.saliency)
 

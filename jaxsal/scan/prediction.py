@@ -65,7 +65,7 @@ class Prediction:
     def facts(self, settings: PredictSettings) -> dict[str, Any]:
         """The settings, completed by the model's, and the box, ready for JSON."""
         box = self.scan.grid.box_in_file(self.scan.box)
-        return asdict(settings) | {"box": [[part.start, part.stop] for part in box]}
+        return asdict(settings) | {"box": np.transpose([box.start, box.stop]).tolist()}
 
 
 def completed(settings: PredictSettings, model: Model) -> PredictSettings:
@@ -114,14 +114,14 @@ def predict_voxels(model: Model, loaded: LoadedScan, settings: PredictSettings) 
         InputError: the settings do not fit the model.
     """
     field = make_field(as_run(model, settings), settings)
-    logits = np.asarray(field(jnp.asarray(loaded.image[loaded.box])))
+    logits = np.asarray(field(jnp.asarray(loaded.box.cut(loaded.image))))
     target = model.lesion_output(settings.target)
     probability = np.zeros(loaded.grid.shape, np.float32)
-    probability[loaded.box] = lesion_probability(logits, target, field.probability)
+    probability[loaded.box.slices] = lesion_probability(logits, target, field.probability)
     if settings.domain == "threshold":
         return Voxels(probability, None)
     largest = np.zeros(loaded.grid.shape, bool)
-    largest[loaded.box] = most_probable(logits, target, field.probability)
+    largest[loaded.box.slices] = most_probable(logits, target, field.probability)
     return Voxels(probability, largest)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from jaxsal.box import Box
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.tables import Row
-from jaxsal.types import Box
 
 SHELLS_MM = (3.0, 6.0, 12.0, 24.0, 48.0)
 """Outer bounds of the shells around a lesion, in mm; the last shell is all that lies beyond."""
@@ -45,7 +45,7 @@ def shell_sums(
         For each of the map's channels the sums by the names of `shells`.
     """
     shell = np.searchsorted(SHELLS_MM, distances(crop, domain, spacing)) + 1
-    shell[domain[box_of(crop)]] = 0
+    shell[crop.box.cut(domain)] = 0
     bins = shell.ravel()
     found: list[dict[str, float]] = []
     for values in np.moveaxis(crop.values, -1, 0).reshape(crop.values.shape[-1], -1):
@@ -59,20 +59,10 @@ def shell_sums(
 
 def distances(crop: Crop, domain: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     """(x, y, z) mm from each voxel of the crop to the lesion, which may reach out of the crop."""
-    voxels = np.argwhere(domain)
-    first = np.minimum(voxels.min(0), crop.origin)
-    stop = np.maximum(voxels.max(0) + 1, np.add(crop.origin, crop.values.shape[:3]))
-    whole = domain[tuple(map(slice, first, stop))]
-    found = ndimage.distance_transform_edt(~whole, sampling=spacing)
-    inner = crop.origin - first
-    part: np.ndarray = found[tuple(map(slice, inner, inner + crop.values.shape[:3]))]
+    whole = crop.box | Box.around(np.argwhere(domain))
+    found = ndimage.distance_transform_edt(~whole.cut(domain), sampling=spacing)
+    part: np.ndarray = crop.box.seen_from(whole.start).cut(found)
     return part
-
-
-def box_of(crop: Crop) -> Box:
-    """The part of the image that a crop covers."""
-    x, y, z = (slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))
-    return x, y, z
 
 
 def map_statistics(crop: Crop, domain: np.ndarray) -> list[dict[str, float]]:
@@ -82,7 +72,7 @@ def map_statistics(crop: Crop, domain: np.ndarray) -> list[dict[str, float]]:
         crop: the map; the lesion may reach out of it, where it is zero.
         domain: (X, Y, Z) bool, the lesion on the image's grid; not empty.
     """
-    inside, voxels = domain[box_of(crop)], int(np.count_nonzero(domain))
+    inside, voxels = crop.box.cut(domain), int(np.count_nonzero(domain))
     return [_statistics(values, inside, voxels) for values in np.moveaxis(crop.values, -1, 0)]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.training.scans import TrainingScan
 from jaxsal.types import Triple
@@ -170,11 +171,11 @@ def cut(scan: TrainingScan, first: np.ndarray, size: Triple) -> dict[str, np.nda
         first: its first voxel (3,); what lies beyond the scan is zero.
         size: in voxels.
     """
-    begin, end = np.maximum(first, 0), np.minimum(first + np.asarray(size), scan.shape)
-    image = scan.image[tuple(slice(int(a), int(b)) for a, b in zip(begin, end, strict=True))]
-    edges = list(zip((begin - first).tolist(), (first + size - end).tolist(), strict=True))
-    if np.any(edges):
-        image = np.pad(image, [*edges, (0, 0)])
+    box = Box.at(first, size)
+    inside = box.clip(scan.shape)
+    image = inside.cut(scan.image)
+    if inside != box:
+        image = inside.seen_from(box.start).place(image, size)
     return {"image": np.asarray(image), "labels": _labels(scan, first, size)}
 
 

@@ -160,9 +160,9 @@ def _arrays(
     loaded = load_files(entry.scan, channels, preprocessing)
     warn_of(f"{entry.id}: {note}" for note in loaded.notes)
     assert loaded.reference is not None  # as every entry has one
-    labels = components(loaded.reference[loaded.box], loaded.grid.voxel_volume, 0.0)
+    labels = components(loaded.box.cut(loaded.reference), loaded.grid.voxel_volume, 0.0)
     voxels, starts = lesion_voxels(labels)
-    return np.ascontiguousarray(loaded.image[loaded.box]), voxels, starts
+    return np.ascontiguousarray(loaded.box.cut(loaded.image)), voxels, starts
 
 
 def lesion_voxels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -188,9 +188,7 @@ def test_without_a_folder_maps_are_handed_over(
     assert result.maps is not None
     crop = result.maps.crops["smoothgrad-max"][2]
     found = np.zeros(result.maps.grid.shape, np.float32)
-    found[
-        tuple(slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape[:3], strict=True))
-    ] = crop.values[..., 1]
+    found[crop.box.slices] = crop.values[..., 1]
     np.testing.assert_array_equal(found, as_dense(finished / f"{MAP}.nii.gz", affine))
     assert [row["label"] for row in result.rows] == [1, 2, 3]
 

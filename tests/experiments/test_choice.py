@@ -7,13 +7,13 @@ import re
 
 import pytest
 
+from jaxsal.box import Box
 from jaxsal.experiments.choice import another_range, none_of_volume, of_volume
 from jaxsal.lesions import Instance, Kind
 
 
 def lesion(volume: float, kind: Kind = "TP") -> Instance:
-    box = (slice(0, 1), slice(0, 1), slice(0, 1))
-    return Instance(1, kind, 1, volume, (0, 0, 0), box)
+    return Instance(1, kind, 1, volume, (0, 0, 0), Box((0, 0, 0), (1, 1, 1)))
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,7 @@ def lesions(study: Study, found: dict[str, Findings]) -> list[Row]:
     for scan in results.scans():
         for row in scan.rows:
             crop = scan.map(row["label"], results.methods["smoothgrad-max"])
-            dense = np.zeros((*SHAPE, 2))
-            part = tuple(
-                slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape[:3], strict=True)
-            )
-            dense[part] = crop.values
+            dense = crop.box.place(crop.values, SHAPE).astype(float)
             told.append({**row, "domain": scan.labels == row["label"], "map": dense})
     assert {"FN", "FP"} <= {lesion["kind"] for lesion in told}
     return told

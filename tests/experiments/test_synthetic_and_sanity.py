@@ -341,8 +341,7 @@ def test_shares_are_those_of_the_maps(study: Study, sanity_settings: SanitySetti
         scan = scans["one voxels" if row["group"] == "voxel" else "one domains"]
         crop = scan.map(row["domain"], method)
         values = np.zeros((*SHAPE, 2))
-        box = tuple(slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))
-        values[box] = np.abs(crop.values)
+        values[crop.box.slices] = np.abs(crop.values)
         away = ndimage.distance_transform_edt(scan.labels != row["domain"])
         for c, channel in enumerate(("flair", "t1")):
             part, total = values[..., c], values[..., c].sum()

@@ -29,7 +29,7 @@ def test_the_standard_error_is_that_of_a_mean_of_independent_maps(aggregate):
     found = smoothgrad(
         field, IMAGE, LABELS, noise_samples=noise, standard_error=True, **settings
     ).crop(1)
-    box = tuple(slice(o, o + n) for o, n in zip(found.origin, found.values.shape, strict=False))
+    box = found.box.slices
     expected = np.std(each, axis=0, ddof=1)[box] / np.sqrt(6)
     np.testing.assert_allclose(found.standard_error, expected, atol=1e-4 * expected.max())
 

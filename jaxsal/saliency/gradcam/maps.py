@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.locality import Places
 from jaxsal.saliency.gradcam.diagonals import Diagonals
@@ -58,22 +61,19 @@ class WindowMap:
     @property
     def values(self) -> np.ndarray:
         """The map on the layer's grid: (x, y, z) float32."""
-        full = np.zeros(self.grid, np.float32)
-        box = zip(self.start, self.inside.shape, strict=True)
-        full[tuple(slice(s, s + n) for s, n in box)] = self.inside
-        return full
+        return Box.at(self.start, self.inside.shape).place(self.inside, self.grid)
 
-    def on_image(self, shape: Triple) -> tuple[np.ndarray, np.ndarray] | None:
+    def on_image(self, shape: Triple) -> tuple[np.ndarray, Box] | None:
         """Where the map is not zero, on the image's grid, by trilinear interpolation.
 
         Positions outside the places of the outermost cells take these cells' values, as in
         PyTorch's ``interpolate``. What a cell that is not finite takes part in is no number.
 
         Returns:
-            Values (x, y, z), times the window's share, and the position (3,) of the first one in
-            the image; None if the map is zero in the image.
+            Values (x, y, z), times the window's share, and the box of the image that they are of;
+            None if the map is zero in the image.
         """
-        box, low = [], []
+        box = []
         broken = ~np.isfinite(self.inside)
         values = np.where(broken, 0, self.inside)  # 0 · NaN would be NaN
         for axis, cells in enumerate(self.inside.shape):
@@ -86,12 +86,14 @@ class WindowMap:
                 return None
             rows = slice(int(reached[0]), int(reached[-1]) + 1)
             box.append(rows)
-            low.append(rows.start + self.origin[axis])
             values = _along(axis, weights[rows], values)
             if broken.any():
                 broken = _along(axis, weights[rows] > 0, broken)
         values = np.where(broken, np.float32(np.nan), values) if broken.any() else values
-        return values if self.share is None else values * self.share[tuple(box)], np.array(low)
+        if self.share is not None:
+            values = values * self.share[tuple(box)]
+        at = Box.at([rows.start for rows in box], values.shape)
+        return values, at.shift(self.origin)
 
     def _interpolation(self, axis: int) -> np.ndarray:
         size, cells = self.size[axis], self.grid[axis]
@@ -175,10 +177,7 @@ class HeatMaps:
             InputError: there is no map of this label.
         """
         crop = self.crop(label)
-        full = np.zeros(self.shape, np.float32)
-        box = tuple(slice(o, o + n) for o, n in zip(crop.origin, crop.values.shape, strict=False))
-        full[box] = crop.values[..., 0]
-        return full
+        return crop.box.place(crop.values[..., 0], self.shape)
 
     def crop(self, label: int = CLASS_LEVEL) -> Crop:
         """The map on the image's grid where it is not zero, as a single channel.
@@ -192,10 +191,8 @@ class HeatMaps:
         parts = [part for part in found if part is not None]
         if not parts:
             return Crop(np.zeros((1, 1, 1, 1), np.float32), (0, 0, 0), 1)
-        low = np.min([at for _, at in parts], axis=0)
-        high = np.max([at + values.shape for values, at in parts], axis=0)
-        total = np.zeros(high - low, np.float32)
-        for values, at in parts:
-            total[tuple(map(slice, at - low, at - low + values.shape))] += values
-        x, y, z = low.tolist()
-        return Crop(total[..., None], (x, y, z), 1)
+        hull = reduce(or_, (box for _, box in parts))
+        total = np.zeros(hull.shape, np.float32)
+        for values, box in parts:
+            total[box.seen_from(hull.start).slices] += values
+        return Crop(total[..., None], hull.start, 1)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsal.box import Box
 from jaxsal.saliency.gradcam.diagonals import (
     Diagonals,
     Report,
@@ -22,7 +23,7 @@ from jaxsal.saliency.gradcam.diagonals import (
 from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.gradcam.jobs import Part
 from jaxsal.saliency.gradcam.maps import LayerDerivatives
-from jaxsal.saliency.gradcam.sharing import LayerBox, apart, box_of
+from jaxsal.saliency.gradcam.sharing import apart, box_of, frame_of
 from jaxsal.saliency.gradcam.sizes import Sizes, takes_diagonals
 from jaxsal.saliency.gradcam.weights import (
     Derivatives,
@@ -116,7 +117,7 @@ class WindowMaps:
         at: WindowHead,
         linearised: Any,
         domains: np.ndarray,
-        boxes: list[list[LayerBox]],
+        boxes: list[list[Box]],
         report: Report,
     ) -> Iterator[tuple[jax.Array, Diagonals | None]]:
         """Of each group of domains, over the whole layer."""
@@ -137,7 +138,7 @@ class WindowMaps:
             found = exact(at, domains, self._wanted(gathered, boxes), batch, report)
             yield from zip(map(jnp.asarray, gathered), found, strict=True)
 
-    def _wanted(self, firsts: np.ndarray, boxes: list[list[LayerBox]]) -> np.ndarray:
+    def _wanted(self, firsts: np.ndarray, boxes: list[list[Box]]) -> np.ndarray:
         """Unit vectors whose derivatives can make a difference to the maps (B, x, y, z, K)."""
         wanted = np.zeros(firsts.shape, bool)
         for mask, own in zip(wanted, boxes, strict=True):
@@ -151,20 +152,20 @@ class WindowMaps:
         self,
         activations: jax.Array,
         sums: jax.Array,
-        box: LayerBox,
+        box: Box,
         first: jax.Array,
         diagonals: Diagonals | None,
     ) -> tuple[np.ndarray, Triple]:
         """The map in a box of the layer, and where the box begins."""
         x, y, z, _ = activations.shape
-        frame = box.within((x, y, z))
+        frame = frame_of(box, (x, y, z))
         higher = diagonals.trusted() if diagonals else ()
         arguments = (
             Derivatives(first, *higher),
             activations,
             sums,
-            jnp.array([frame.start, box.start, box.size]),
-            frame.size,
+            jnp.array([frame.start, box.start, box.shape]),
+            frame.shape,
         )
         denominator = self.settings.denominator
         if self.pooled:
@@ -172,7 +173,7 @@ class WindowMaps:
         return np.asarray(_instance_map(*arguments, denominator)), frame.start
 
     def _kept(
-        self, box: LayerBox, first: jax.Array, diagonals: Diagonals | None
+        self, box: Box, first: jax.Array, diagonals: Diagonals | None
     ) -> LayerDerivatives | None:
         if not self.settings.keep_derivatives:
             return None

@@ -9,9 +9,10 @@ from helpers.peers import ROI, converted
 from helpers.small_networks import AttentionFunction, attention_parameters
 
 from jaxsal import InputError, gradcam, gradcam_plus_plus, sliding_window, whole_volume
+from jaxsal.box import Box
 from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
-from jaxsal.saliency.gradcam.sharing import LayerBox, apart, box_of
+from jaxsal.saliency.gradcam.sharing import apart, box_of, frame_of
 
 SHAPE = (20, 16, 16)
 LAYER = "decoder.0.joined"
@@ -50,16 +51,16 @@ def test_only_lesions_that_lie_apart_share():
 
 def test_boxes_that_meet_are_kept_apart():
     boxes = [
-        LayerBox((0, 0, 0), (2, 2, 2)),
-        LayerBox((1, 1, 1), (2, 2, 2)),
-        LayerBox((2, 0, 0), (1, 1, 1)),
+        Box.at((0, 0, 0), (2, 2, 2)),
+        Box.at((1, 1, 1), (2, 2, 2)),
+        Box.at((2, 0, 0), (1, 1, 1)),
     ]
     assert apart(boxes) == [[0, 2], [1]]
 
 
 def test_frames_hold_their_boxes_and_have_few_sizes():
-    assert LayerBox((4, 0, 2), (3, 1, 2)).within((8, 8, 8)) == LayerBox((4, 0, 2), (4, 4, 4))
-    assert LayerBox((7, 7, 0), (1, 1, 5)).within((8, 8, 6)) == LayerBox((0, 0, 0), (8, 8, 6))
+    assert frame_of(Box.at((4, 0, 2), (3, 1, 2)), (8, 8, 8)) == Box.at((4, 0, 2), (4, 4, 4))
+    assert frame_of(Box.at((7, 7, 0), (1, 1, 5)), (8, 8, 6)) == Box.whole((8, 8, 6))
 
 
 def test_maps_do_not_depend_on_labels_numbers():
