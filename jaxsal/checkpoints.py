@@ -6,8 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from jaxsal.model import Model, Shapes, check_threshold, describe_mismatch
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 from jaxsal.preprocessing import Outputs, Preprocessing
 from jaxsal.store.files import require_content, whole_file
+from jaxsal.store.whole_folder import whole_folder
 
 _FORMAT = "jaxsal-model"
 _FORMAT_VERSION = 1
@@ -45,18 +44,14 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
     """
     folder = Path(folder).resolve()
     check_target(folder, overwrite)
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
-        partial.mkdir(parents=True)
-        _write_parameters(partial / _PARAMETERS, model.parameters)
-        files = _files_checksum(partial / _PARAMETERS)
-        text = _as_text(_record(model, files))
-        (partial / _RECORD).write_text(text, encoding="utf-8")
-        _move_into_place(partial, folder)
+        with whole_folder(folder) as partial:
+            _write_parameters(partial / _PARAMETERS, model.parameters)
+            files = _files_checksum(partial / _PARAMETERS)
+            text = _as_text(_record(model, files))
+            (partial / _RECORD).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write the model directory {folder}: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_model(folder: str | os.PathLike[str], precision: str = "float32") -> Model:
@@ -215,21 +210,6 @@ def _is_record(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(record, dict) and record.get("format") == _FORMAT
-
-
-def _move_into_place(partial: Path, folder: Path) -> None:
-    """Renames ``partial`` to ``folder``; what was there is put back if that fails."""
-    previous = partial.with_name(partial.name + ".previous")
-    existed = folder.exists()
-    if existed:
-        folder.rename(previous)
-    try:
-        partial.rename(folder)
-    except BaseException:
-        if existed:
-            previous.rename(folder)
-        raise
-    shutil.rmtree(previous, ignore_errors=True)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.preparation.skull import is_skull_stripped
 from jaxsal.preparation.spatial import corner_displacement
 from jaxsal.same_grid import require_same_grid
-from jaxsal.store.files import file_checksum, whole_file, write_json
+from jaxsal.store.file_list import Files, list_files
+from jaxsal.store.files import whole_file, write_json
 from jaxsal.store.inside import require_inside
 from jaxsal.store.records import Inputs, ScanRecord, Stamp
 from jaxsal.volumes import read_volume, write_volume
@@ -257,20 +258,18 @@ def _inputs(task: Task) -> Inputs:
     return {role: Stamp.of(path) for role, path in {**task.images, **task.masks}.items()}
 
 
-def _deliver(staging: Path, out: Path) -> dict[str, dict[str, Any]]:
+def _deliver(staging: Path, out: Path) -> Files:
     """Moves what was written to where it belongs; returns each file's size and checksum.
 
     Raises:
         InputError: that is outside of the folder, through a link.
     """
-    files = {}
     paths = sorted(path for path in staging.rglob("*") if path.is_file())
-    names = [path.relative_to(staging).as_posix() for path in paths]
-    require_inside(out, names)
-    for path, name in zip(paths, names, strict=True):
-        files[name] = {"bytes": path.stat().st_size, "sha256": file_checksum(path)}
+    files = list_files(staging, [path.relative_to(staging).as_posix() for path in paths])
+    require_inside(out, files)
+    for name in files:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, out / name)
+        os.replace(staging / name, out / name)
     return files
 
 

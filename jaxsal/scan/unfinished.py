@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,12 @@ import numpy as np
 
 from jaxsal.errors import InputError, OutputError
 from jaxsal.settings import ExplainSettings, PredictSettings
-from jaxsal.store.files import file_checksum, write_json
+from jaxsal.store.file_list import damaged, list_files
+from jaxsal.store.files import read_json, write_json
 from jaxsal.store.identity import require_same
 from jaxsal.store.inside import require_no_links
 from jaxsal.store.output_folder import OutputFolder
+from jaxsal.store.portions import FILES, keep_portion, kept_portion, portion_records
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:
@@ -56,13 +58,13 @@ class Unfinished:
     def __init__(self, out: str | os.PathLike[str]) -> None:
         self._out = Path(out)
         self._root = self._out / _FOLDER
-        self._files = self._root / "files"
+        self._files = self._root / FILES
         self._record: dict[str, Any] = {}  # of what this run goes on with
 
     @property
     def lesions(self) -> int:
         """How many lesions are kept."""
-        rows = (_read(path).get("rows") for path in self._root.glob("portion-*.json"))
+        rows = (_mapping(path).get("rows") for path in portion_records(self._root))
         return sum(len(told) for told in rows if isinstance(told, list))
 
     @contextmanager
@@ -82,7 +84,7 @@ class Unfinished:
             self.discard()
             self._files.mkdir(parents=True)
             write_json(self._root / _RECORD, {"identity": identity})
-        self._record = _read(self._root / _RECORD)
+        self._record = _mapping(self._root / _RECORD)
         try:
             yield
         finally:
@@ -92,7 +94,7 @@ class Unfinished:
     def is_of(self, identity: Mapping[str, Any], *, overwrite: bool) -> bool:
         """Whether lesions are kept of the run with this identity; see `opened`."""
         require_no_links(self._root)
-        earlier = _read(self._root / _RECORD).get("identity")
+        earlier = _mapping(self._root / _RECORD).get("identity")
         if earlier is None:
             return False
         now = json.loads(json.dumps(identity))
@@ -102,7 +104,7 @@ class Unfinished:
 
     def is_of_lesions(self, domains: np.ndarray) -> bool:
         """Whether what is kept is of just these lesions; see `go_on`."""
-        return _read(self._root / _RECORD).get("domains") == _checksum(domains)
+        return _mapping(self._root / _RECORD).get("domains") == _checksum(domains)
 
     def go_on(self, domains: np.ndarray, memory: int) -> int:
         """Keeps nothing of other lesions than these.
@@ -116,17 +118,17 @@ class Unfinished:
             there are far fewer now.
         """
         if not self.is_of_lesions(domains):
-            for path in self._root.glob("portion-*.json"):
+            for path in portion_records(self._root):
                 path.unlink()
             shutil.rmtree(self._files, ignore_errors=True)
             record = {**self._record, "domains": _checksum(domains), "memory": memory}
             write_json(self._root / _RECORD, record)
-        self._record = _read(self._root / _RECORD)
+        self._record = _mapping(self._root / _RECORD)
         first = self._record.get("memory")
         return first if isinstance(first, int) and 0 < first <= 2 * memory else memory
 
     def keep(
-        self, number: int, rows: Sequence[Row], names: Iterable[str], results: OutputFolder
+        self, number: int, rows: Sequence[Row], names: Collection[str], results: OutputFolder
     ) -> None:
         """A portion is finished: these are its rows, and these of the results are its files.
 
@@ -142,12 +144,12 @@ class Unfinished:
             for name in names:
                 (self._files / name).unlink(missing_ok=True)  # of a portion that is not believed
                 _same_file(results.path(name), self._files / name)
-            files = {name: file_checksum(self._files / name) for name in names}
+            files = list_files(self._files, names)
         except OSError as error:
             raise OutputError(
                 f"Cannot write {self._files}: {error.strerror}. Check folder, rights and space."
             ) from error
-        write_json(self._portion(number), {"rows": rows, "files": files})
+        keep_portion(self._root, number, rows, files)
 
     def rows(self, number: int, names: Collection[str]) -> list[Any]:
         """What a portion has for rows; none unless its files are there as they were written.
@@ -156,13 +158,11 @@ class Unfinished:
             number: of the portion.
             names: of the files that it has when it is finished; it may have no other.
         """
-        told = _read(self._portion(number))
-        rows, files = told.get("rows"), told.get("files")
-        if not isinstance(rows, list) or not isinstance(files, dict) or files.keys() != set(names):
+        kept = kept_portion(self._root, number, names.__contains__)
+        if kept is None or not isinstance(kept[0], list):
             return []
-        paths = {self._files / name: checksum for name, checksum in files.items()}
-        whole = all(path.is_file() and file_checksum(path) == paths[path] for path in paths)
-        return rows if whole else []
+        rows, files = kept
+        return rows if len(files) == len(names) and not damaged(self._files, files) else []
 
     def hand_over(self, names: Iterable[str], results: OutputFolder) -> None:
         """Adds files of finished portions to the results; they stay here, too, to go on with."""
@@ -196,10 +196,7 @@ class Unfinished:
 
     def _is_own(self) -> bool:
         """Whether no other run has removed what is kept, or put something else there."""
-        return bool(self._record) and _read(self._root / _RECORD) == self._record
-
-    def _portion(self, number: int) -> Path:
-        return self._root / f"portion-{number:05d}.json"
+        return bool(self._record) and _mapping(self._root / _RECORD) == self._record
 
 
 def _checksum(domains: np.ndarray) -> str:
@@ -217,9 +214,6 @@ def _same_file(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        told = json.loads(path.read_bytes())
-        if isinstance(told, dict):
-            return told
-    return {}
+def _mapping(path: Path) -> dict[str, Any]:
+    told = read_json(path)
+    return told if isinstance(told, dict) else {}

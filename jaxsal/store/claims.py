@@ -17,6 +17,7 @@ import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -25,9 +26,23 @@ from filelock import FileLock, Timeout
 from jaxsal.errors import InputError
 from jaxsal.store.files import whole_file
 
-_LOOK_SECONDS = 1.0  # between looks at the note
-_FIND_SECONDS = 20.0  # that a note may take to be seen by other machines
-_PATIENCE = 300.0  # seconds that an earlier attempt may take to its next look
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, in seconds.
+
+    Attributes:
+        look: between looks at a note.
+        find: until a note is seen by other machines.
+        end: until an earlier attempt has noticed that it lost the right.
+    """
+
+    look: float = 1.0
+    find: float = 20.0
+    end: float = 300.0
+
+
+_USUAL = Patience()
 
 
 class Withdrawn(Exception):  # noqa: N818
@@ -50,11 +65,12 @@ def withdraw(lock: Path) -> None:
         os.truncate(_note(lock), 0)  # which a full disk allows, unlike a new file
 
 
-def take_back(locks: Iterable[Path]) -> None:
+def take_back(locks: Iterable[Path], patience: Patience = _USUAL) -> None:
     """Takes the rights to scans from whoever has them, and waits until nobody works on them.
 
     Args:
         locks: the scans'.
+        patience: how long to wait.
 
     Raises:
         InputError: whoever works on one of them does not notice.
@@ -62,7 +78,7 @@ def take_back(locks: Iterable[Path]) -> None:
     given = [lock for lock in locks if _note(lock).exists()]
     for lock in given:
         withdraw(lock)
-    end = monotonic() + _PATIENCE
+    end = monotonic() + patience.end
     for lock in given:
         try:
             # Who holds it later looks for the right before anything else, and has none.
@@ -70,7 +86,7 @@ def take_back(locks: Iterable[Path]) -> None:
         except Timeout as error:
             raise InputError(
                 f"a worker of an earlier run still works on {lock.stem} in {lock.parents[2]}; it "
-                f"was asked to stop, and did not within {_PATIENCE:g} s: end it, and run again"
+                f"was asked to stop, and did not within {patience.end:g} s: end it, and run again"
             ) from error
 
 
@@ -85,25 +101,27 @@ class Claim:
     Args:
         lock: the scan's.
         run: the run that the attempt is made for.
+        patience: how long to wait.
 
     Raises:
         InputError: nobody was ever given a right, as far as this machine sees after a while.
         Withdrawn: the run has none.
     """
 
-    def __init__(self, lock: Path, run: str) -> None:
-        self._lock, self._run, self._looked = lock, run, monotonic()
+    def __init__(self, lock: Path, run: str, patience: Patience = _USUAL) -> None:
+        self._lock, self._run, self._patience = lock, run, patience
+        self._looked = monotonic()
         self._mine = f"{run} {uuid.uuid4().hex}"
-        told, end = _read(_note(lock)), monotonic() + _FIND_SECONDS
-        while told is None and monotonic() < end:
-            sleep(_LOOK_SECONDS)
-            told = _read(_note(lock))
-        if told is None:
+        given, end = _read(_note(lock)), monotonic() + patience.find
+        while given is None and monotonic() < end:
+            sleep(patience.look)
+            given = _read(_note(lock))
+        if given is None:
             raise InputError(
                 f"{socket.gethostname()} does not find what the run wrote into {lock.parents[2]}: "
                 "give a folder that all machines share, under the same path"
             )
-        if told != run:
+        if given != run:
             raise Withdrawn
         _write(_attempt(lock), self._mine)
 
@@ -117,7 +135,7 @@ class Claim:
             Withdrawn: it is not.
         """
         now = monotonic()
-        if not at_once and now - self._looked < _LOOK_SECONDS:
+        if not at_once and now - self._looked < self._patience.look:
             return
         self._looked = now
         for note, own in ((_note(self._lock), self._run), (_attempt(self._lock), self._mine)):
@@ -134,16 +152,16 @@ class Claim:
             Withdrawn: the right was taken back meanwhile.
             RuntimeError: the earlier attempt goes on.
         """
-        lock, end = FileLock(self._lock), monotonic() + _PATIENCE
+        lock, end = FileLock(self._lock), monotonic() + self._patience.end
         while not lock.is_locked:
             self.check()
             try:
-                lock.acquire(timeout=_LOOK_SECONDS)
+                lock.acquire(timeout=self._patience.look)
             except Timeout as error:
                 if monotonic() > end:
                     raise RuntimeError(
                         f"an earlier attempt still holds {self._lock}; it did not end within "
-                        f"{_PATIENCE:g} s"
+                        f"{self._patience.end:g} s"
                     ) from error
         try:
             self.check(at_once=True)

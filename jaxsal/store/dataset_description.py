@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from jaxsal.store.files import read_json
 
 DESCRIPTION = "dataset_description.json"
 
@@ -49,10 +50,7 @@ def source_datasets(images: Iterable[Path]) -> list[SourceDataset]:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """What a dataset's description says; empty if there is none that can be read."""
-    try:
-        told = json.loads((folder / DESCRIPTION).read_bytes())
-    except (OSError, ValueError):
-        return {}
+    told = read_json(folder / DESCRIPTION)
     return told if isinstance(told, dict) else {}
 
 

@@ -90,6 +90,14 @@ def write_json(path: Path, content: Any) -> None:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None if it is not there, or cannot be read."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
 def sync_folder(folder: Path) -> None:
     """Has the names in a folder written to the disk; not every system can."""
     with suppress(OSError):

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from jaxsal.errors import InputError
+from jaxsal.store.file_list import Files, damaged, missing, require_sound
 from jaxsal.store.files import file_checksum, write_json
-from jaxsal.store.inside import require_inside
 
 if TYPE_CHECKING:
     from jaxsal.inputs.scan import Scan
@@ -130,7 +130,7 @@ class ScanRecord:
     inputs: Inputs
     reason: str = ""
     rows: list[Row] = field(default_factory=list)
-    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: Files = field(default_factory=dict)
     seconds: float = 0.0
     ran: Mapping[str, Any] = field(default_factory=dict)
 
@@ -179,42 +179,8 @@ class ScanRecord:
 
     def missing(self, folder: Path) -> list[str]:
         """Results that are not in the cohort's folder any more, or have another size."""
-        return [name for name, told in self.files.items() if _size(folder / name) != told["bytes"]]
+        return missing(folder, self.files)
 
     def damaged(self, folder: Path) -> list[str]:
         """Results that are not there, or have another content."""
-        return [
-            name
-            for name, told in self.files.items()
-            if _size(folder / name) != told["bytes"]
-            or file_checksum(folder / name) != told["sha256"]
-        ]
-
-
-def require_sound(
-    root: Path, files: Mapping[str, Mapping[str, Any]], is_own: Callable[[str], bool]
-) -> None:
-    """Refuses a list of results that cannot be one.
-
-    Args:
-        root: the folder that their names are relative to.
-        files: size and SHA-256 by name.
-        is_own: which names they can have.
-
-    Raises:
-        InputError: one has another name or is not inside the folder, or its size or checksum is
-            not there.
-    """
-    require_inside(root, files)
-    for name, told in files.items():
-        if not is_own(name):
-            raise InputError(f"{name!r} is no name of this scan's results")
-        if not (isinstance(told.get("bytes"), int) and isinstance(told.get("sha256"), str)):
-            raise InputError(f"{name!r} is without its size or checksum")
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
+        return damaged(folder, self.files)

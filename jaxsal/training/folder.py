@@ -18,6 +18,7 @@ from jaxsal.store.files import write_json
 from jaxsal.store.identity import ADVICE, require_same
 from jaxsal.store.lock import Owner
 from jaxsal.store.run_folder import RunFolder
+from jaxsal.store.whole_folder import mend_folder
 
 _FILES = "files"  # what those of each scan hold
 MODELS = ("best", "last")
@@ -58,9 +59,10 @@ class TrainingFolder:
         """
 
         def begin(earlier: Mapping[str, Any] | None, _: bool) -> Mapping[str, Any]:
+            for name in MODELS:
+                mend_folder(self.root / name)
             if earlier is None:
                 self._remove_results()  # hidden ones may be left of a run that was killed
-            self._mend()
             kept = {_FILES: earlier[_FILES]} if earlier and _FILES in earlier else {}
             return {**facts, **kept}
 
@@ -104,18 +106,8 @@ class TrainingFolder:
 
     def _remove_results(self) -> None:
         """Removes what a run wrote, and nothing else; the copies of scans stay right."""
-        hidden = [path for name in MODELS for path in self.root.glob(f".{name}.*")]
-        for path in (self.checkpoints, *hidden, *(self.root / name for name in _RESULTS)):
+        for path in (self.checkpoints, *(self.root / name for name in _RESULTS)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-
-    def _mend(self) -> None:
-        """Puts back a model that a kill caught between two names; removes half-written ones."""
-        for name in MODELS:
-            for previous in self.root.glob(f".{name}.*.previous"):
-                if not (self.root / name).exists():
-                    previous.rename(self.root / name)
-            for partial in self.root.glob(f".{name}.*"):
-                shutil.rmtree(partial, ignore_errors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from time import sleep
 from typing import NoReturn
@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from jaxsal.errors import InputError, OutputError
 from jaxsal.store import claims
-from jaxsal.store.claims import Claim, Withdrawn, grant, take_back, withdraw, withdraw_all
+from jaxsal.store.claims import Claim, Patience, Withdrawn, grant, take_back, withdraw, withdraw_all
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def test_a_right_that_is_lost_while_an_attempt_signs_stays_lost(
     grant(lock, "monday")
 
     def told(note: Path) -> str:
-        text = note.read_text()
         monkeypatch.undo()
+        text = note.read_text()
         change(lock)  # between the attempt's look and its signature
         return text
 
-    monkeypatch.setattr(claims, "_read", told)
+    monkeypatch.setattr(Path, "read_text", told)
     claim = Claim(lock, "monday")
     with pytest.raises(Withdrawn):
         claim.check(at_once=True)
@@ -114,14 +114,13 @@ def test_an_attempt_that_waited_for_the_lock_does_not_work_without_a_right(lock:
         pytest.fail("it works")
 
 
-def test_a_worker_that_does_not_notice_is_told(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "_PATIENCE", 0.0)
+def test_a_worker_that_does_not_notice_is_reported(lock: Path) -> None:
     grant(lock, "monday")
     with (
         Claim(lock, "monday").locked(),
         pytest.raises(InputError, match=r"works on sub-1 in .*/out; it was asked to stop"),
     ):
-        take_back([lock])
+        take_back([lock], Patience(end=0.0))
 
 
 def test_nothing_is_taken_back_where_nothing_was_given(lock: Path) -> None:
@@ -129,42 +128,35 @@ def test_nothing_is_taken_back_where_nothing_was_given(lock: Path) -> None:
     assert not list(lock.parent.iterdir())
 
 
-def test_nothing_is_looked_up_again_and_again(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("look", "looks"), [(1e9, False), (0.0, True)])
+def test_nothing_is_looked_up_again_and_again(look: float, looks: bool, lock: Path) -> None:
     grant(lock, "monday")
-    claim = Claim(lock, "monday")
+    claim = Claim(lock, "monday", Patience(look=look))
     withdraw(lock)
-    monkeypatch.setattr(claims, "monotonic", lambda: claim._looked + 0.5)
-    claim.check()
-    monkeypatch.setattr(claims, "monotonic", lambda: claim._looked + 1.5)
-    with pytest.raises(Withdrawn):
+    with pytest.raises(Withdrawn) if looks else nullcontext():
         claim.check()
 
 
-def test_a_lock_that_an_earlier_attempt_does_not_give_back_is_told(
-    lock: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(claims, "_PATIENCE", 0.0)
-    monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.01)
+def test_a_lock_that_an_earlier_attempt_does_not_give_back_is_reported(lock: Path) -> None:
     grant(lock, "monday")
     with (
         FileLock(lock),
         pytest.raises(RuntimeError, match="an earlier attempt still holds"),
-        Claim(lock, "monday").locked(),
+        Claim(lock, "monday", Patience(look=0.01, end=0.0)).locked(),
     ):
         pass
 
 
-def test_a_note_that_is_seen_late_is_waited_for(
-    lock: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_note_that_is_seen_late_is_waited_for(lock: Path) -> None:
     grant(lock, "monday")
     note = lock.with_suffix(".note")
-    note.rename(note.with_suffix(".elsewhere"))
-    monkeypatch.setattr(claims, "sleep", lambda _: note.with_suffix(".elsewhere").rename(note))
-    Claim(lock, "monday").check(at_once=True)
+    elsewhere = note.rename(note.with_suffix(".elsewhere"))
+    later = threading.Timer(0.05, elsewhere.rename, [note])
+    later.start()
+    Claim(lock, "monday", Patience(look=0.01)).check(at_once=True)
+    later.join()
 
 
-def test_a_folder_that_is_not_shared_is_told(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "_FIND_SECONDS", 0.0)
+def test_a_folder_that_is_not_shared_is_reported(lock: Path) -> None:
     with pytest.raises(InputError, match=r"does not find what the run wrote into .*/out: "):
-        Claim(lock, "monday")
+        Claim(lock, "monday", Patience(find=0.0))

@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,13 +22,13 @@ from jaxsal.cohort.storage.names import is_result_of
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.lesions import given
 from jaxsal.scan.prediction import Prediction
-from jaxsal.store.files import file_checksum, write_json
+from jaxsal.store.file_list import Files, list_files
+from jaxsal.store.files import read_json, write_json
 from jaxsal.store.inside import require_inside
-from jaxsal.store.records import Inputs, ScanRecord, require_sound
+from jaxsal.store.portions import FILES, keep_portion, kept_portion
+from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row
 from jaxsal.volumes import read_labels, read_mask, read_volume, write_volume
-
-Files = dict[str, dict[str, Any]]  # size and SHA-256 by name
 
 
 class ScanWork:
@@ -47,24 +46,20 @@ class ScanWork:
     def begin(self, inputs: Inputs) -> None:
         """Goes on with what an earlier run left if it was of the same files, else begins anew."""
         told = json.loads(json.dumps({role: s and s.sha256 for role, s in inputs.items()}))
-        if self._path.exists() and _read(self._path / "inputs.json") != told:
+        if self._path.exists() and read_json(self._path / "inputs.json") != told:
             shutil.rmtree(self._path)  # what stayed would be taken for the new files'
         self._path.mkdir(parents=True, exist_ok=True)
         write_json(self._path / "inputs.json", told)
 
     def path(self, name: str) -> Path:
         """Where to write a result of this final name, for now."""
-        path = self._path / "files" / name
+        path = self._path / FILES / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def files(self, names: list[str]) -> Files:
         """Size and checksum of results that were written."""
-        return {
-            name: {"bytes": path.stat().st_size, "sha256": file_checksum(path)}
-            for name in names
-            for path in [self.path(name)]
-        }
+        return list_files(self._path / FILES, names)
 
     def save_lesions(self, prediction: Prediction) -> None:
         """Saves the lesions that were found, to go on with."""
@@ -77,7 +72,7 @@ class ScanWork:
 
     def lesions(self, loaded: LoadedScan) -> Prediction | None:
         """The lesions that an earlier run found."""
-        told = _read(self._path / "lesions.json")
+        told = read_json(self._path / "lesions.json")
         try:
             kinds = {int(label): kind for label, kind in told["kinds"].items()}
             kept = read_volume(self._path / "probability.nii.gz").data
@@ -97,21 +92,18 @@ class ScanWork:
 
     def save_portion(self, number: int, rows: Mapping[int, Row], files: Files) -> None:
         """Records that a portion is done: its rows by label, and its files."""
-        write_json(self._portion_path(number), {"rows": rows, "files": files})
+        keep_portion(self._path, number, rows, files)
 
     def portion(self, number: int, labels: Collection[int]) -> tuple[dict[int, Row], Files] | None:
         """The rows and files of a portion that is done, if it is of the lesions of these labels."""
-        told = _read(self._portion_path(number))
+        kept = kept_portion(self._path, number, partial(is_result_of, self._stem))
         try:
-            rows = {int(label): row for label, row in told["rows"].items()}
-            files = told["files"]
-            require_sound(self._path / "files", files, partial(is_result_of, self._stem))
-            require_inside(self._folder.root, files)
-            there = all(self.path(name).stat().st_size == f["bytes"] for name, f in files.items())
+            rows = {int(label): row for label, row in kept[0].items()} if kept else {}
+            require_inside(self._folder.root, kept[1] if kept else ())
             timed = all(isinstance(row["seconds"], float | int) for row in rows.values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        return (rows, files) if there and timed and set(rows) == set(labels) else None
+        return (rows, kept[1]) if kept and timed and set(rows) == set(labels) else None
 
     def publish(self, record: ScanRecord) -> None:
         """Makes the results appear.
@@ -134,7 +126,7 @@ class ScanWork:
                 self.discard()
             return
         for name in record.files:
-            staged, final = self._path / "files" / name, self._folder.root / name
+            staged, final = self._path / FILES / name, self._folder.root / name
             if not staged.exists():
                 continue  # moved before
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -150,13 +142,3 @@ class ScanWork:
     def discard(self) -> None:
         """Removes them."""
         shutil.rmtree(self._path, ignore_errors=True)
-
-    def _portion_path(self, number: int) -> Path:
-        return self._path / f"portion-{number:05d}.json"
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -26,7 +27,7 @@ from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
-from jaxsal.store import claims
+from jaxsal.store.claims import Claim, Patience
 
 distributed = pytest.importorskip("distributed")
 
@@ -204,7 +205,7 @@ def test_a_worker_that_cannot_do_what_is_ordered_leaves_it_to_others(
 def test_a_folder_that_is_not_shared_is_told(
     entries: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "_FIND_SECONDS", 0.0)
+    monkeypatch.setattr(task, "Claim", partial(Claim, patience=Patience(find=0.0)))
     monkeypatch.setattr(task, "_address", lambda: "tcp://here:1")
     order = Order("model", "float32", PREDICTION, SETTINGS, "{}")
     with pytest.raises(UnableError, match="give a folder that all machines share") as raised:
