@@ -35,8 +35,8 @@ class Appearance:
         files: the same in the names of files.
         statistics: names and meanings of the table's columns for each of these, of `SIGNED` and
             `POSITIVE`.
-        scale: of the pictures' colours.
         units: of the map.
+        scale: of the pictures' colours.
         subtitle: what a picture's title says after the lesion.
         averaged: whether maps are means over noisy images, which the table counts.
         approximation: from a lesion's number of voxels to what of it is approximated, for the
@@ -47,8 +47,8 @@ class Appearance:
     maps: tuple[str, ...]
     files: tuple[str, ...]
     statistics: Mapping[str, str]
-    scale: Scale
     units: str
+    scale: Scale = "diverging"
     subtitle: str = ""
     averaged: bool = False
     approximation: Callable[[int], str] | None = None
@@ -62,14 +62,17 @@ class Appearance:
         units: str = "logit per standard deviation",
         **more: Any,
     ) -> Appearance:
-        """Of maps with one channel per channel of the image, of negative and positive values."""
+        """Of maps with one channel per channel of the image, of negative and positive values.
+
+        Columns begin as the files do, such as "t1_name_max".
+        """
         files = tuple(f"{channel}_{name}" for channel in channels)
-        return cls(tuple(channels), files, SIGNED, "diverging", units, **more)
+        return cls(**{"maps": files, "files": files, "statistics": SIGNED, "units": units, **more})
 
     @classmethod
     def of_heat(cls, name: str, units: str, subtitle: str = "") -> Appearance:
         """Of maps with a single channel, zero or positive."""
-        return cls((name,), (name,), POSITIVE, "sequential", units, subtitle)
+        return cls((name,), (name,), POSITIVE, units, "sequential", subtitle)
 
     @property
     def signed(self) -> bool:

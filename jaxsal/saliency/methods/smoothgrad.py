@@ -151,6 +151,7 @@ def _appearance(settings: SmoothGradSettings, level: str, channels: Sequence[str
     return Appearance.of_channels(
         _variant(settings, level),
         channels,
+        maps=tuple(channels),
         averaged=True,
         approximation=settings.approximation,
         standard_error=settings.standard_error,
