@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.devices import default_devices
-from jaxsal.inputs.scan import Scan
+from jaxsal.errors import InputError
+from jaxsal.inputs.scan import Scan, load_scan, warn_of
 from jaxsal.model import Model
 from jaxsal.progress import OnNote, OnProgress, OnStage
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.amount import Amount, Duration
+from jaxsal.scan.explanations import to_explain
 from jaxsal.scan.following import Following, Known, amount_of, compute_portions, kept_rows
 from jaxsal.scan.lesion_results import results_of
 from jaxsal.scan.methods import appearance, in_effect
-from jaxsal.scan.portions import Portions, find_portions
-from jaxsal.scan.prediction import completed, write_prediction
-from jaxsal.scan.provenance import RunRecord
-from jaxsal.scan.unfinished import Unfinished, identity_of
+from jaxsal.scan.notes import notes_of
+from jaxsal.scan.portions import Portions
+from jaxsal.scan.prediction import completed, find_lesions, write_prediction
+from jaxsal.scan.provenance import RunRecord, identity_of, without_memory
+from jaxsal.scan.unfinished import Unfinished
 from jaxsal.scan.writing import facts_of, write_lesion, write_lesions_page, write_lesions_table
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.output_folder import OutputFolder
@@ -151,12 +155,28 @@ class _Call:
     def record(self) -> tuple[RunRecord, dict[str, Any]]:
         """The run's record, and all that its results depend on."""
         run = RunRecord("explain", self._model, self._scan.roles(self._model.channels))
-        return run, identity_of(run, self.finding, self.settings)
+        asked = {
+            **asdict(self.settings),
+            "saliency": without_memory(self.settings.saliency),
+            "method": self.settings.method,
+        }
+        identity = identity_of(self._model, self.finding, asked)
+        return run, {**identity, "inputs": run.checksums()}
 
     def find(self, on_stage: OnStage) -> Portions:
         """The scan's lesions, and what is to be computed of them."""
+        kinds = self.settings.kinds
+        if kinds is not None and self._scan.reference is None:
+            raise InputError(
+                f"lesions of kind {', '.join(kinds)} are known only with a mask of the true "
+                "lesions; give one (--reference), or leave out the kind"
+            )
         on_stage("finding lesions")
-        return find_portions(self._model, self._scan, self.finding, self.settings)
+        loaded = load_scan(self._scan, self._model)
+        prediction = find_lesions(self._model, loaded, self.finding)
+        wanted = to_explain(prediction, self.settings)
+        warn_of((*notes_of(self._model, prediction), *wanted.notes))
+        return Portions(self._model, prediction, wanted, self.finding, self.settings)
 
 
 def _rows(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from jaxsal.field import LogitField
-from jaxsal.model import Model
-from jaxsal.progress import OnProgress
 from jaxsal.registry import METHODS
-from jaxsal.saliency.maps import Crop
-from jaxsal.saliency.methods.appearance import Appearance
-from jaxsal.saliency.methods.method import Cost
 from jaxsal.settings import ExplainSettings, MethodSettings, PredictSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxsal.field import LogitField
+    from jaxsal.model import Model
+    from jaxsal.progress import OnProgress
+    from jaxsal.saliency.maps import Crop
+    from jaxsal.saliency.methods.appearance import Appearance
+    from jaxsal.saliency.methods.method import Cost
 
 
 def in_effect(

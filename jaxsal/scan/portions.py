@@ -9,17 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from jaxsal.errors import InputError
 from jaxsal.field import LogitField
-from jaxsal.inputs.scan import Scan, load_scan, warn_of
 from jaxsal.model import Model
 from jaxsal.progress import OnProgress
 from jaxsal.registry import METHODS
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.explanations import Explanations, to_explain
+from jaxsal.scan.explanations import Explanations
 from jaxsal.scan.methods import compute_maps, cost_of
-from jaxsal.scan.notes import notes_of
-from jaxsal.scan.prediction import Prediction, as_run, find_lesions, make_field
+from jaxsal.scan.prediction import Prediction, as_run, make_field
 from jaxsal.settings import ExplainSettings, PredictSettings
 
 
@@ -116,26 +113,3 @@ class Portions:
     def _field(self) -> LogitField:
         finding = replace(self.finding, field=self.settings.field)
         return make_field(as_run(self.model, finding), finding)
-
-
-def find_portions(
-    model: Model,
-    scan: Scan,
-    finding: PredictSettings,
-    settings: ExplainSettings,
-) -> Portions:
-    """Finds a scan's lesions, and what is to be computed of them.
-
-    Raises:
-        InputError: a file or a setting cannot be worked with.
-    """
-    if settings.kinds is not None and scan.reference is None:
-        raise InputError(
-            f"lesions of kind {', '.join(settings.kinds)} are known only with a mask of the true "
-            "lesions; give one (--reference), or leave out the kind"
-        )
-    loaded = load_scan(scan, model)
-    prediction = find_lesions(model, loaded, finding)
-    wanted = to_explain(prediction, settings)
-    warn_of((*notes_of(model, prediction), *wanted.notes))
-    return Portions(model, prediction, wanted, finding, settings)

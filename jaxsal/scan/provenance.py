@@ -22,6 +22,7 @@ from jaxsal.store.files import file_checksum
 
 if TYPE_CHECKING:
     from jaxsal.inputs.background import Background
+    from jaxsal.settings import MethodSettings, PredictSettings
 
 _LIBRARIES = ("jaxlib", "flax", "numpy", "scipy", "nibabel", "orbax-checkpoint")
 
@@ -64,14 +65,9 @@ class RunRecord:
         """The input files, by what each is taken for."""
         return {role: entry["file"] for role, entry in self._inputs.items()}
 
-    def identity(self) -> dict[str, Any]:
-        """What results depend on besides settings, ready for JSON: wherever the files lie."""
-        return {
-            "jaxsal": __version__,
-            "precision": self._model.precision,
-            "model": model_facts(self._model),
-            "inputs": {role: entry["sha256"] for role, entry in self._inputs.items()},
-        }
+    def checksums(self) -> dict[str, str]:
+        """The input files' content, by what each is taken for: results depend on it alone."""
+        return {role: entry["sha256"] for role, entry in self._inputs.items()}
 
     def finished(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The whole record, ready for JSON."""
@@ -92,6 +88,30 @@ def software() -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in _LIBRARIES},
     }
+
+
+def identity_of(
+    model: Model, finding: PredictSettings, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that results depend on besides the input files, ready for JSON.
+
+    Args:
+        model: the network.
+        finding: how lesions are found, as it takes effect.
+        settings: of all else, ready for JSON.
+    """
+    return {
+        "jaxsal": __version__,
+        "precision": model.precision,
+        "model": model_facts(model),
+        "prediction": asdict(finding),
+        "settings": dict(settings),
+    }
+
+
+def without_memory(saliency: MethodSettings) -> dict[str, Any]:
+    """A method's settings, ready for JSON, but for its memory: maps depend on it by rounding."""
+    return {name: value for name, value in asdict(saliency).items() if name != "memory"}
 
 
 def model_facts(model: Model) -> dict[str, Any]:

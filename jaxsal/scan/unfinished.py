@@ -12,14 +12,12 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.file_list import damaged, list_files
 from jaxsal.store.files import read_json, write_json
 from jaxsal.store.identity import require_same
@@ -28,24 +26,8 @@ from jaxsal.store.output_folder import OutputFolder
 from jaxsal.store.portions import FILES, keep_portion, kept_portion, portion_records
 from jaxsal.tables import Row
 
-if TYPE_CHECKING:
-    from jaxsal.scan.provenance import RunRecord
-
 _FOLDER, _RECORD = ".jaxsal-unfinished", "record.json"
 _HOLDS = "finished lesions of an interrupted run of {} or files"
-
-
-def identity_of(
-    run: RunRecord, finding: PredictSettings, settings: ExplainSettings
-) -> dict[str, Any]:
-    """All that results depend on, ready for JSON; the settings are those in effect."""
-    asked = asdict(settings)
-    del asked["saliency"]["memory"]  # on which results depend by rounding only
-    return {
-        **run.identity(),
-        "prediction": asdict(finding),
-        "settings": {**asked, "method": settings.method},
-    }
 
 
 class Unfinished:
