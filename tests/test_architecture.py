@@ -48,7 +48,7 @@ FORBIDDEN = {
         *EDGE,
         *FILES,
     ),
-    "jaxsal.intervals": ("jax", "jaxsal."),
+    "jaxsal.evaluation.intervals": ("jax", "jaxsal."),
     "jaxsal.report": (
         *("jaxsal.saliency", "jaxsal.nets", "jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation"),
         "jaxsal.cli",

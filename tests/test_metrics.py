@@ -15,8 +15,8 @@ from monai.metrics import DiceMetric
 from sklearn.metrics import f1_score as sklearn_f1
 
 from jaxsal.errors import InputError
+from jaxsal.evaluation.intervals import FEWEST_SCANS, mean_over_scans, rate_over_scans
 from jaxsal.grid import Grid
-from jaxsal.intervals import FEWEST_SCANS, mean_over_scans, rate_over_scans
 from jaxsal.metrics import (
     LESION_RATES,
     LesionCounts,

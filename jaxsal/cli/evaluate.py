@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.evaluation.cohort import thresholds_between
     from jaxsal.evaluation.scans import evaluate, with_reference
+    from jaxsal.evaluation.thresholds import thresholds_between
 
     thresholds = options.tune_threshold and thresholds_between(*options.tune_threshold)
     with shared.computing(options), ProgressBar() as bar:
@@ -128,7 +128,7 @@ def _deliver(
         scans: their number, those without a reference included.
         tried: the thresholds to choose from; none if it is not to be chosen.
     """
-    from jaxsal.evaluation.cohort import best_threshold, tuning_curve
+    from jaxsal.evaluation.thresholds import best_threshold, tuning_curve
 
     good = [each for each in done if each.scores]
     if not good:
@@ -173,7 +173,7 @@ def _store(model: Path, threshold: float) -> None:
 
 def _print_notes(scans: int, threshold: float | None, tried: Sequence[float]) -> None:
     """How the figures are to be read."""
-    from jaxsal.intervals import FEWEST_SCANS
+    from jaxsal.evaluation.intervals import FEWEST_SCANS
 
     if scans < FEWEST_SCANS:
         print(f"no confidence intervals: they need {FEWEST_SCANS} scans or more")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jaxsal.cli.tables import make_table, print_table
 
 if TYPE_CHECKING:
+    from jaxsal.evaluation.intervals import IntervalEstimate
     from jaxsal.evaluation.scans import Evaluation
-    from jaxsal.intervals import Estimate
 
 Row = dict[str, Any]
 
@@ -60,7 +60,9 @@ def _defined(figures: Mapping[str, float]) -> Row:
     return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
-def cohort_rows(averages: Mapping[str, Estimate], pooled: Mapping[str, Estimate]) -> list[Row]:
+def cohort_rows(
+    averages: Mapping[str, IntervalEstimate], pooled: Mapping[str, IntervalEstimate]
+) -> list[Row]:
     """A row per figure, first their means over scans, then those of all lesions together."""
     return [
         _estimate_row(name, over, estimate)
@@ -69,7 +71,7 @@ def cohort_rows(averages: Mapping[str, Estimate], pooled: Mapping[str, Estimate]
     ]
 
 
-def _estimate_row(name: str, over: str, estimate: Estimate) -> Row:
+def _estimate_row(name: str, over: str, estimate: IntervalEstimate) -> Row:
     row = {"figure": name, "over": over, "scans": estimate.scans}
     row |= _defined({"value": estimate.value})
     if estimate.interval is not None:
@@ -121,7 +123,9 @@ def show_curve(rows: Sequence[Row], best: float) -> None:
     print_table(table)
 
 
-def show_cohort(averages: Mapping[str, Estimate], pooled: Mapping[str, Estimate]) -> None:
+def show_cohort(
+    averages: Mapping[str, IntervalEstimate], pooled: Mapping[str, IntervalEstimate]
+) -> None:
     """Prints the cohort's figures."""
     titles = ("mean over scans [95 % CI]", "all lesions together [95 % CI]")
     table = make_table("", *titles, justify="left")
@@ -132,9 +136,9 @@ def show_cohort(averages: Mapping[str, Estimate], pooled: Mapping[str, Estimate]
     print_table(table)
 
 
-def _estimate(estimate: Estimate, most: int) -> str:
+def _estimate(estimate: IntervalEstimate, most: int) -> str:
     """A figure with its interval, and of how many scans if not of all of them."""
-    from jaxsal.intervals import FEWEST_SCANS
+    from jaxsal.evaluation.intervals import FEWEST_SCANS
 
     text = _number(estimate.value)
     if estimate.interval is not None:

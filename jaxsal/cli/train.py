@@ -11,7 +11,6 @@ from jaxsal.errors import InputError
 from jaxsal.wording import counted
 
 if TYPE_CHECKING:
-    from jaxsal.cli.progress import ProgressBar
     from jaxsal.training.run import Trained
 
 EXAMPLES = ("unet", "nnunet", "swin-unetr", "phantom")
@@ -72,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
             options.out,
             devices=devices,
             overwrite=options.overwrite,
-            reports=_reports(bar),
+            monitor=bar,
         )
     _tell(trained)
 
@@ -85,31 +84,6 @@ def _example(options: argparse.Namespace) -> str:
         raise InputError("--example prints a configuration and takes nothing else")
     folder = files("jaxsal.training") / "configurations"
     return (folder / f"{options.example}.toml").read_text(encoding="utf-8")
-
-
-def _reports(bar: ProgressBar) -> Any:
-    """What the bar shows of a training."""
-    from jaxsal.training.loop import Reports
-
-    def steps(done: int, total: int, figures: dict[str, float]) -> None:
-        bar.count(done, total, _shown(figures))
-
-    def scans(done: int, total: int) -> None:
-        bar.count(done, total, "scans")
-
-    return Reports(bar.stage, steps, bar.say, scans)
-
-
-def _shown(figures: dict[str, float]) -> str:
-    """Figures of the table's last row, in a few words."""
-    parts = ["steps"]
-    if "loss" in figures:
-        parts.append(f"loss {figures['loss']:.4g}")
-    if "patches_per_second" in figures:
-        parts.append(f"{figures['patches_per_second']:.3g} patches/s")
-    if figures.get("waited_share", 0) >= 0.05:
-        parts.append(f"{figures['waited_share']:.0%} waiting for data")
-    return ", ".join(parts)
 
 
 def _tell(trained: Trained) -> None:

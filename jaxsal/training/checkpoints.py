@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -151,14 +150,4 @@ def _by_name(state: TrainingState) -> dict[str, np.ndarray]:
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.array(value)
         for path, value in leaves
-    }
-
-
-def models_source(progress: Progress, told: dict[str, Any]) -> dict[str, Any]:
-    """Where a model's parameters come from, as its directory tells."""
-    return {
-        "trainer": "jaxsal train",
-        "step": progress.step,
-        "best_validation": dict(progress.best),
-        **told,
     }

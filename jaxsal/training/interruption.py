@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -24,30 +24,32 @@ class Interruption:
 
     def __init__(self, on_signal: Callable[[], None] = lambda: None) -> None:
         self._on_signal = on_signal
-        self._watch: _Watch | None = None
         self._received: int | None = None
         self._before: dict[int, Any] = {}
 
     @property
     def requested(self) -> bool:
-        """Whether the program was told to end."""
+        """Whether a signal asked the program to end."""
         return self._received is not None
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._watch = _Watch(self._on_signal)
+            # The interpreter's C handler wakes a thread, which the main one cannot hold up.
+            self._read, self._write = socket.socketpair()
+            self._write.setblocking(False)
+            self._wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
             self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._restore()
-        if self._watch is not None:
-            self._watch.end()
+    def __exit__(self, *error: object) -> None:
+        if self._before:
+            self._restore()
+            signal.set_wakeup_fd(self._wakeup)
+            self._write.close()
+            self._thread.join()
+            self._read.close()
 
     def end(self, message: str) -> NoReturn:
         """Ends the program as the signal would have.
@@ -72,26 +74,7 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-
-class _Watch:
-    """Has the interpreter's C handler wake a thread, which the main one cannot hold up."""
-
-    def __init__(self, on_signal: Callable[[], None]) -> None:
-        self._on_signal = on_signal
-        self._read, self._write = socket.socketpair()
-        self._write.setblocking(False)
-        self._before = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-        self._thread = threading.Thread(target=self._wait, daemon=True)
-        self._thread.start()
-
-    def end(self) -> None:
-        signal.set_wakeup_fd(self._before)
-        self._write.close()
-        self._thread.join()
-        self._read.close()
-
-    def _wait(self) -> None:
+    def _watch(self) -> None:
         while received := self._read.recv(1):  # number of any signal that Python handles
             if received[0] in _SIGNALS:
-                self._on_signal()
-                return
+                return self._on_signal()

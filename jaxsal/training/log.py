@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,11 @@ from typing import Any
 from jaxsal.errors import InputError, OutputError
 from jaxsal.store.files import whole_file
 
-_BEFORE = ("step", "loss")
 _AFTER = (
     *("rate", "gradient_norm", "patches_per_second", "waited_share"),
     *("validation_dice", "validation_ndsc", "validation_tpr", "validation_fdr", "threshold"),
     "seconds",
 )
-_NOT_DRAWN = ("step", "seconds")
-
-
-def columns(parts: Sequence[str]) -> tuple[str, ...]:
-    """Names of the table's columns.
-
-    Args:
-        parts: names of the losses that the loss is the sum of.
-    """
-    return (*_BEFORE, *(f"loss_{part}" for part in parts), *_AFTER)
 
 
 class TrainingLog:
@@ -36,7 +26,7 @@ class TrainingLog:
 
     Args:
         folder: of the run.
-        names: of the columns.
+        parts: names of the losses that the loss is the sum of; a column each.
         step: of the last row that the checkpoint knows of; 0 for none.
         tensorboard: whether to write for TensorBoard.
 
@@ -45,10 +35,14 @@ class TrainingLog:
     """
 
     def __init__(
-        self, folder: Path, names: Sequence[str], step: int = 0, *, tensorboard: bool = False
+        self, folder: Path, parts: Sequence[str], step: int = 0, *, tensorboard: bool = False
     ) -> None:
-        self._path, self._names = folder / "log.tsv", tuple(names)
-        self._board = _summary_writer(folder / "tensorboard", step) if tensorboard else None
+        self._path = folder / "log.tsv"
+        self._names = ("step", "loss", *(f"loss_{part}" for part in parts), *_AFTER)
+        self._board: Any = None
+        if tensorboard:
+            board = str(folder / "tensorboard")
+            self._board = require_tensorboard()(board, purge_step=step + 1)
         kept = [line for line in self._lines() if int(line.split("\t")[0]) <= step]
         with whole_file(self._path) as file:
             file.write("".join(["\t".join(self._names) + "\n", *kept]).encode())
@@ -64,9 +58,11 @@ class TrainingLog:
         except OSError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
         if self._board is not None:
-            for name in self._names:
-                if name not in _NOT_DRAWN and row.get(name) is not None:
-                    self._board.add_scalar(_board_name(name), row[name], row["step"])
+            for name in self._names[1:-1]:
+                if row.get(name) is not None:
+                    # With its group before a slash.
+                    place = re.sub("^(loss|validation)_", r"\1/", name)
+                    self._board.add_scalar(place, row[name], row["step"])
             self._board.flush()
 
     def close(self) -> None:
@@ -96,16 +92,6 @@ def require_tensorboard() -> Any:
             "`pip install 'jaxsal[tensorboard]'`, or leave it out"
         ) from error
     return SummaryWriter
-
-
-def _summary_writer(folder: Path, step: int) -> Any:
-    return require_tensorboard()(str(folder), purge_step=step + 1)
-
-
-def _board_name(name: str) -> str:
-    """With its group before a slash."""
-    group, _, rest = name.partition("_")
-    return f"{group}/{rest}" if group in ("loss", "validation") and rest else name
 
 
 def _cell(value: Any) -> str:

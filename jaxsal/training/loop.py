@@ -4,49 +4,37 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 import numpy as np
 import optax
 
 from jaxsal.errors import OutputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.model import Model
-from jaxsal.training.checkpoints import Checkpoints, Progress, models_source
-from jaxsal.training.config import TrainingConfig
-from jaxsal.training.folder import TrainingFolder
 from jaxsal.training.interruption import Interruption
-from jaxsal.training.log import TrainingLog
 from jaxsal.training.pace import Pace
-from jaxsal.training.step import Placement, TrainingState, Update
-from jaxsal.training.validation import Figures, validate
+
+if TYPE_CHECKING:
+    from jaxsal.evaluation.scans import Evaluation
+    from jaxsal.model import Model
+    from jaxsal.monitor import Monitor
+    from jaxsal.training.checkpoints import Checkpoints, Progress
+    from jaxsal.training.config import TrainingConfig
+    from jaxsal.training.folder import TrainingFolder
+    from jaxsal.training.log import TrainingLog
+    from jaxsal.training.step import Placement, TrainingState, Update
+    from jaxsal.training.validation import Figures
 
 Batches = Iterator[dict[str, np.ndarray]]
-
-
-@dataclass
-class Reports:
-    """Whom a training tells how far it is.
-
-    Attributes:
-        stage: of what is being done.
-        steps: of the number of batches so far, of all, and of figures of the last row.
-        say: of what should stay on the screen.
-        scans: of the number of scans that were read, and of all.
-    """
-
-    stage: Callable[[str], None] = lambda stage: None
-    steps: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None
-    say: Callable[[str], None] = lambda line: None
-    scans: Callable[[int, int], None] = lambda done, total: None
+OnScan = Callable[["Evaluation", int], None]  # what became of a scan, and how many are done
+Validate = Callable[["Model", OnScan], "Figures"]
 
 
 class _InterruptedError(Exception):
-    """Validation was told to end."""
+    """A signal asked validation to end."""
 
 
 @dataclass
@@ -62,9 +50,9 @@ class Loop:
         update: the step.
         placement: of states and batches.
         schedule: the learning rate.
-        validation: scans to validate on; there may be none.
-        told: where the models come from, for their directories.
-        reports: whom to tell.
+        validate: validates a model; None if there is no scan to validate on.
+        source: where the models come from, for their directories.
+        monitor: shows how far it is.
         state: as it is now, on the devices.
         progress: likewise.
     """
@@ -77,16 +65,16 @@ class Loop:
     update: Update
     placement: Placement
     schedule: optax.Schedule
-    validation: Sequence[Entry]
-    told: dict[str, Any]
-    reports: Reports
+    validate: Validate | None
+    source: dict[str, Any]
+    monitor: Monitor
     state: TrainingState
     progress: Progress
 
     def __post_init__(self) -> None:
         self._pending: list[dict[str, jax.Array]] = []
-        self._pace = Pace()
-        self._shown: dict[str, float] = {}
+        self._pace = Pace(self.config.patches.batch)
+        self._shown = "steps"
         self._compiled = False
 
     def run(self, batches: Batches) -> None:
@@ -100,8 +88,8 @@ class Loop:
             OutputError: the loss is not finite, or something cannot be written.
         """
         self._clock = time.perf_counter()
-        self.reports.stage("training")
-        with closing(self._pace), Interruption(self._tell_of_signal) as self._interruption:
+        self.monitor.stage("training")
+        with closing(self._pace), Interruption(self._on_signal) as self._interruption:
             ahead = None
             while True:
                 self._do_what_is_due()
@@ -111,13 +99,13 @@ class Loop:
                 if self._interruption.requested:
                     self._end_early()
 
-    def _tell_of_signal(self) -> None:
-        self.reports.say("interrupted: stopping after this step (once more: at once, unsaved)")
+    def _on_signal(self) -> None:
+        self.monitor.say("interrupted: stopping after this step (once more: at once, unsaved)")
 
     @property
     def patches_per_second(self) -> float | None:
         """Mean over this run, without compiling, validating and saving; None without steps."""
-        return self._pace.overall(self.config.patches.batch)
+        return self._pace.overall
 
     def _next(self, batches: Batches) -> tuple[jax.Array, jax.Array]:
         return self.placement.put_batch(next(batches))
@@ -134,10 +122,10 @@ class Loop:
         ahead = self._next(batches)
         if not self._compiled:  # which would be measured, too
             self._collect()
-            self._pace.begin_anew(counted=False)
+            self._pace.discard()
             self._compiled = True
-            self.reports.stage("training")
-        self.reports.steps(self.progress.step, self.config.run.steps, self._shown)
+            self.monitor.stage("training")
+        self.monitor.count(self.progress.step, self.config.run.steps, self._shown)
         return ahead
 
     def _collect(self) -> None:
@@ -153,10 +141,10 @@ class Loop:
             self.progress.summed += 1
 
     def _not_finite(self, step: int, figures: dict[str, Any]) -> str:
-        told = ", ".join(f"{name} {float(value):g}" for name, value in figures.items())
+        found = ", ".join(f"{name} {float(value):g}" for name, value in figures.items())
         kept = [str(self.folder.root / name) for name in ("last", "best")]
         return (
-            f"training came apart at step {step}: {told}. The models in {' and '.join(kept)}, if "
+            f"training came apart at step {step}: {found}. The models in {' and '.join(kept)}, if "
             "training came so far, are from before. Begin anew in another folder, with a lower "
             "[optimiser] rate, a longer warm_up, a smaller clip or [run] precision float32; "
             "[network] from = a model directory begins from its weights"
@@ -168,26 +156,26 @@ class Loop:
         step, is_last = progress.step, progress.step >= run.steps
         if step == progress.logged and not (is_last and not progress.ended):
             return
-        validates = bool(self.validation) and (step % run.validate_every == 0 or is_last)
+        validate = self.validate if step % run.validate_every == 0 or is_last else None
         is_logged = step != progress.logged
-        if is_logged and (validates or is_last or step % run.log_every == 0):
+        if is_logged and (validate or is_last or step % run.log_every == 0):
             self._collect()
-            if validates:
+            if validate:
                 self._save()  # lest the steps since the last checkpoint are lost by its failure
-            self._write_row(self._validated() if validates else None)
+            self._write_row(self._validated(validate) if validate else None)
         if is_last and not progress.ended:
             progress.ended = f"all {run.steps} steps are done"
-        if validates or progress.ended or step % run.save_every == 0:
+        if validate or progress.ended or step % run.save_every == 0:
             self._save()
 
-    def _validated(self) -> Figures:
+    def _validated(self, validate: Validate) -> Figures:
         """Figures of the network as it is now; the best one's is written as a model."""
-        self.reports.stage("validating")
+        self.monitor.stage("validating")
         try:
-            figures = validate(self._model(), self.validation, self.config, self._on_scan)
+            figures = validate(self._model(), self._on_scan)
         except _InterruptedError:
             self._end_early()
-        self.reports.stage("training")
+        self.monitor.stage("training")
         progress, patience = self.progress, self.config.run.patience
         progress.threshold = figures.threshold
         progress.waiting += 1
@@ -201,9 +189,9 @@ class Loop:
             )
         return figures
 
-    def _on_scan(self, evaluation: Any, done: int) -> None:
+    def _on_scan(self, evaluation: Evaluation, done: int) -> None:
         if evaluation.reason:
-            self.reports.say(f"{evaluation.entry.id} cannot be evaluated: {evaluation.reason}")
+            self.monitor.say(f"{evaluation.entry.id} cannot be evaluated: {evaluation.reason}")
         if self._interruption.requested:
             raise _InterruptedError
 
@@ -214,16 +202,15 @@ class Loop:
             **{name: total / progress.summed for name, total in progress.sums.items()},
             "step": progress.step,
             "rate": float(self.schedule(update)),
-            **self._pace.measured(self.config.patches.batch),
+            **self._pace.row(),
             **(figures.row() if figures else {}),
             "seconds": self._seconds(),
         }
         self.log.write(row)
-        self._shown = row
+        self._shown = _in_brief(row)
         progress.logged, progress.sums, progress.summed = progress.step, {}, 0
-        self._pace.begin_anew()
         if figures:
-            self.reports.say(
+            self.monitor.say(
                 f"step {progress.step}: loss {row['loss']:.4g}, normalised Dice "
                 f"{figures.ndsc:.3f} at the threshold {figures.threshold:g} "
                 f"(Dice {figures.dice:.3f}, TPR {figures.tpr:.2f}, FDR {figures.fdr:.2f})"
@@ -248,7 +235,12 @@ class Loop:
             self.start,
             parameters=self.state.parameters,
             threshold=self.start.threshold if threshold is None else threshold,
-            source=models_source(self.progress, self.told),
+            source={
+                "trainer": "jaxsal train",
+                "step": self.progress.step,
+                "best_validation": dict(self.progress.best),
+                **self.source,
+            },
             roi=self.config.patches.size,
             overlap=self.config.run.overlap,
             precision=self.config.run.precision,
@@ -260,3 +252,13 @@ class Loop:
             f"interrupted at step {self.progress.step} of {self.config.run.steps}; all is saved, "
             "and the same command goes on from there"
         )
+
+
+def _in_brief(row: dict[str, Any]) -> str:
+    """What is counted, with figures of the table's last row."""
+    parts = ["steps", f"loss {row['loss']:.4g}"]
+    if "patches_per_second" in row:
+        parts.append(f"{row['patches_per_second']:.3g} patches/s")
+    if row.get("waited_share", 0) >= 0.05:
+        parts.append(f"{row['waited_share']:.0%} waiting for data")
+    return ", ".join(parts)

@@ -13,13 +13,14 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.errors import InputError
-from jaxsal.training.scans import TrainingScan
 from jaxsal.types import Triple
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     import grain
+
+    from jaxsal.training.scans import TrainingScan
 
 Batch = dict[str, np.ndarray]
 """`image` (B, X, Y, Z, C) float32 and `labels` (B, X, Y, Z) int32."""

@@ -18,6 +18,7 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.mixture import warn_if_mixed
 from jaxsal.inputs.sources import has_subjects, read_cohort
 from jaxsal.model import Model
+from jaxsal.monitor import Monitor, Silence
 from jaxsal.nets.training import TrainingFunction
 from jaxsal.scan.provenance import model_facts, software
 from jaxsal.store.identity import digest
@@ -25,8 +26,8 @@ from jaxsal.training.augmentation import augment
 from jaxsal.training.checkpoints import Checkpoints, Progress
 from jaxsal.training.config import TrainingConfig
 from jaxsal.training.folder import TrainingFolder
-from jaxsal.training.log import TrainingLog, columns, require_tensorboard
-from jaxsal.training.loop import Loop, Reports
+from jaxsal.training.log import TrainingLog, require_tensorboard
+from jaxsal.training.loop import Loop, OnScan
 from jaxsal.training.optimiser import learning_rate, make_optimiser
 from jaxsal.training.patches import patch_batches, require_grain
 from jaxsal.training.reading import check_scans
@@ -34,6 +35,7 @@ from jaxsal.training.scans import open_scans
 from jaxsal.training.splits import split
 from jaxsal.training.start import starting_model
 from jaxsal.training.step import Placement, initial_state, make_update
+from jaxsal.training.validation import Figures, validate
 from jaxsal.wording import counted
 
 
@@ -71,7 +73,7 @@ def train(
     *,
     devices: Sequence[jax.Device] | None = None,
     overwrite: bool = False,
-    reports: Reports | None = None,
+    monitor: Monitor | None = None,
 ) -> Trained:
     """Trains a network, or goes on with a training that was begun in the folder.
 
@@ -83,15 +85,15 @@ def train(
         out: the folder; see `jaxsal.training.folder`.
         devices: that share each batch; by default those chosen, else as `default_devices` says.
         overwrite: begin anew where there are results of an earlier training.
-        reports: whom to tell how far it is.
+        monitor: shows how far it is.
 
     Raises:
         InputError: the configuration, the scans or the folder cannot be worked with.
         OutputError: the loss is not finite, or something cannot be written.
         KeyboardInterrupt: Ctrl-C or SIGTERM; all is saved.
     """
-    reports = reports or Reports()
-    reports.stage("reading the scans")
+    monitor = monitor or Silence()
+    monitor.stage("reading the scans")
     require_grain()  # before anything is read or written
     if config.run.tensorboard:
         require_tensorboard()
@@ -102,8 +104,8 @@ def train(
     warn_if_mixed(entries, start.preprocessing)
     training, validation = split(entries, config.data.validation, config.run.seed)
     _check_validation(config, validation)
-    _tell_of_subjects(config, training, validation, reports)
-    placement = _placement(config, devices or default_devices(), reports)
+    _tell_of_subjects(config, training, validation, monitor)
+    placement = _placement(config, devices or default_devices(), monitor)
     identity = config.identity() | _identity(config, start, training, validation)
     facts = {**software(), "devices": [str(device) for device in placement.devices]}
     with folder.opened(identity, facts, overwrite=overwrite), ExitStack() as open_until_the_end:
@@ -113,22 +115,22 @@ def train(
             validation,
             channels,
             start.preprocessing,
-            lambda done: reports.scans(done, total),
+            lambda done: monitor.count(done, total, "scans"),
         )
         scans = open_scans(
             training,
             channels,
             start.preprocessing,
             config.data.cache or folder.scans,
-            lambda done: reports.scans(len(validation) + done, total),
+            lambda done: monitor.count(len(validation) + done, total, "scans"),
         )
         files = {scan.id: scan.files for scan in scans}
         files |= {entry.id: files for entry, files in zip(validation, held, strict=True)}
         folder.require_same_scans(files)
         identity["files"] = digest(files)
-        told = {"training": identity, "start": dict(start.source)}
+        source = {"training": identity, "start": dict(start.source)}
         lesions = max(scan.lesions for scan in scans)
-        loop = _loop(config, start, folder, placement, validation, lesions, told, reports)
+        loop = _loop(config, start, folder, placement, validation, lesions, source, monitor)
         open_until_the_end.enter_context(closing(loop.checkpoints))
         open_until_the_end.enter_context(closing(loop.log))
         if not loop.progress.ended:
@@ -168,7 +170,7 @@ def _tell_of_subjects(
     config: TrainingConfig,
     training: Sequence[Entry],
     validation: Sequence[Entry],
-    reports: Reports,
+    monitor: Monitor,
 ) -> None:
     """Says how the scans are split, and warns if it cannot be told which are of one subject."""
     told = [
@@ -176,7 +178,7 @@ def _tell_of_subjects(
         f"{counted(len({entry.entities['subject'] for entry in entries}), 'subject')} to {use}"
         for use, entries in (("train on", training), ("validate on", validation))
     ]
-    reports.say(", ".join(told))
+    monitor.say(", ".join(told))
     scans = [*training, *validation]
     alone = len({entry.entities["subject"] for entry in scans}) == len(scans)
     if validation and alone and not has_subjects(config.data.cohort):
@@ -189,13 +191,13 @@ def _tell_of_subjects(
 
 
 def _placement(
-    config: TrainingConfig, devices: Sequence[jax.Device], reports: Reports
+    config: TrainingConfig, devices: Sequence[jax.Device], monitor: Monitor
 ) -> Placement:
     batch = config.patches.batch
     placement = Placement(devices, batch)
     used = len(placement.devices)
     if used < len(devices):
-        reports.say(
+        monitor.say(
             f"{used} of {len(devices)} devices are used, as many as divide the [patches] batch of "
             f"{batch}: make it a multiple of {len(devices)} to use all"
         )
@@ -233,8 +235,8 @@ def _loop(
     placement: Placement,
     validation: Sequence[Entry],
     lesions: int,
-    told: dict[str, Any],
-    reports: Reports,
+    source: dict[str, Any],
+    monitor: Monitor,
 ) -> Loop:
     """All that a training needs, where the last run left it."""
     run = config.run
@@ -252,22 +254,26 @@ def _loop(
         maximum_instances=max(lesions, 1),  # of a scan, and so of a patch
     )
     checkpoints = Checkpoints(folder.checkpoints, run.keep)
-    training = digest(told["training"])
+    training = digest(source["training"])
     found = checkpoints.restore(state, training)
     state, progress = found or (state, Progress(training=training))
     parts = [name for name, weight in loss.weights.items() if weight]
+
+    def check(model: Model, on_scan: OnScan) -> Figures:
+        return validate(model, validation, config, on_scan)
+
     return Loop(
         config=config,
         start=start,
         folder=folder,
         checkpoints=checkpoints,
-        log=TrainingLog(folder.root, columns(parts), progress.logged, tensorboard=run.tensorboard),
+        log=TrainingLog(folder.root, parts, progress.logged, tensorboard=run.tensorboard),
         update=make_update(network, loss, optimiser, placement, seed=run.seed, augment=change),
         placement=placement,
         schedule=schedule,
-        validation=validation,
-        told=told,
-        reports=reports,
+        validate=check if validation else None,
+        source=source,
+        monitor=monitor,
         state=placement.put_state(state),
         progress=progress,
     )

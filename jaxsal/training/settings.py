@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError
-from jaxsal.evaluation.cohort import thresholds_between
+from jaxsal.evaluation.thresholds import thresholds_between
 from jaxsal.settings import PRECISIONS
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from jaxsal.errors import InputError
-from jaxsal.evaluation.cohort import best_threshold, thresholds_between, tuning_curve
 from jaxsal.evaluation.scans import Evaluation, evaluate
+from jaxsal.evaluation.thresholds import best_threshold, thresholds_between, tuning_curve
 from jaxsal.inputs.entries import Entry
 from jaxsal.model import Model
 from jaxsal.settings import PredictSettings

@@ -18,8 +18,8 @@ from jaxsal.checkpoints import load_model, store_threshold
 from jaxsal.cli.evaluation_tables import show_cohort
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
-from jaxsal.evaluation.cohort import best_threshold, thresholds_between
-from jaxsal.intervals import Estimate
+from jaxsal.evaluation.intervals import IntervalEstimate
+from jaxsal.evaluation.thresholds import best_threshold, thresholds_between
 
 OPTIONS = ["--roi", str(ROI[0])]
 
@@ -205,9 +205,9 @@ def test_a_threshold_is_stored_only_where_it_belongs(model: Path, tmp_path: Path
 
 
 def test_figures_without_an_interval_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    means = {"dice": Estimate(0.5, (0.25, 1.0), 4), "tpr": Estimate(0.5, None, 2)}
-    means |= {"fdr": Estimate(math.nan, None, 0)}
-    show_cohort(means, {"tpr": Estimate(0.25, None, 4)})
+    means = {"dice": IntervalEstimate(0.5, (0.25, 1.0), 4), "tpr": IntervalEstimate(0.5, None, 2)}
+    means |= {"fdr": IntervalEstimate(math.nan, None, 0)}
+    show_cohort(means, {"tpr": IntervalEstimate(0.25, None, 4)})
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
     assert lines == [
         "Dice 0.500 [0.250, 1.000]",

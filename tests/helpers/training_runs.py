@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import numpy as np
 from helpers.tiny import SHAPE, make_scan, oblique_affine, save
 
 from jaxsal.model import Model
+from jaxsal.monitor import Silence
 from jaxsal.training.config import read_config
-from jaxsal.training.loop import Reports
 from jaxsal.training.run import Trained, train
 
-__all__ = ["CONFIG", "Model", "Reports", "Trained", "train"]
+__all__ = ["CONFIG", "Model", "Trained", "train"]
 
 CONFIG = """
 [data]
@@ -84,6 +85,36 @@ def write_config(folder: Path, changes: dict[str, str] | None = None, more: str 
     return path
 
 
+class Watched(Silence):
+    """A monitor that calls functions instead of showing.
+
+    Args:
+        step: called with the number of batches so far.
+        stage: with what is being done.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[int], object] = lambda done: None,
+        stage: Callable[[str], object] = lambda name: None,
+    ) -> None:
+        self._step, self._stage = step, stage
+        self.said: list[str] = []
+        self.read: list[tuple[int, int]] = []
+
+    def stage(self, name: str) -> None:
+        self._stage(name)
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+    def count(self, done: int, total: int, things: str) -> None:
+        if things == "scans":
+            self.read.append((done, total))
+        else:
+            self._step(done)
+
+
 def run(config: Path, out: Path, **options: Any) -> Trained:
     """A training on one device."""
     return train(read_config(config), out, devices=jax.devices()[:1], **options)
@@ -93,8 +124,8 @@ if __name__ == "__main__":  # python runs.py CONFIG OUT STEP: killed when it com
     import os
     import signal
 
-    def die(done: int, total: int, figures: Any) -> None:
+    def die(done: int) -> None:
         if done == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run(Path(sys.argv[1]), Path(sys.argv[2]), reports=Reports(steps=die))
+    run(Path(sys.argv[1]), Path(sys.argv[2]), monitor=Watched(die))

@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_the_device_waits_from_the_end_of_a_step_to_the_next(clock: list[float]) -> None:
-    found = Pace()
+    found = Pace(5)
     found._pool = Immediately()
     # handed over at 0, 10 and 14, done at 4, 13 and 20: idle from 4 to 10 and from 13 to 14
     for begin, end in ((0.0, 4.0), (10.0, 13.0), (14.0, 20.0)):
@@ -45,20 +45,17 @@ def test_the_device_waits_from_the_end_of_a_step_to_the_next(clock: list[float])
         found.before()
         found.after(Result(end))
     found.pause()
-    measured = found.measured(batch=5)
-    assert measured == {"patches_per_second": 3 * 5 / 20, "waited_share": 7 / 20}
+    assert found.row() == {"patches_per_second": 3 * 5 / 20, "waited_share": 7 / 20}
     clock[0] = 100.0  # after a validation, which is not waited for
-    found.begin_anew()
     found.before()
     found.after(Result(102.0))
     found.pause()
-    assert found.measured(5) == {"patches_per_second": 5 / 2, "waited_share": 0.0}
-    found.begin_anew()
-    assert found.overall(5) == pytest.approx(4 * 5 / 22)
+    assert found.row() == {"patches_per_second": 5 / 2, "waited_share": 0.0}
+    assert found.overall == pytest.approx(4 * 5 / 22)
 
 
 def test_nothing_is_told_of_nothing() -> None:
-    found = Pace()
-    assert found.measured(2) == {}
-    assert found.overall(2) is None
+    found = Pace(2)
+    assert found.row() == {}
+    assert found.overall is None
     found.close()

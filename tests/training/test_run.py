@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from helpers import training_runs as runs
 from helpers.tiny import SHAPE, oblique_affine, read_table, save
-from helpers.training_runs import make_cohort, run, train, write_config
+from helpers.training_runs import Watched, make_cohort, run, train, write_config
 from jax.experimental.compilation_cache import compilation_cache
 
 from jaxsal.checkpoints import load_model, save_model
@@ -30,10 +30,9 @@ from jaxsal.model import Model
 from jaxsal.preprocessing import Outputs
 from jaxsal.scan.defaults import for_model
 from jaxsal.settings import PredictSettings
-from jaxsal.training import loop, validation
 from jaxsal.training import run as run_module
+from jaxsal.training import validation
 from jaxsal.training.config import read_config
-from jaxsal.training.loop import Reports
 from jaxsal.training.patches import patch_batches
 from jaxsal.training.validation import Figures
 
@@ -147,13 +146,13 @@ def test_told_to_end_it_saves_and_goes_on_later(
     def interrupt(*_: Any) -> None:
         os.kill(os.getpid(), number)
 
-    reports = Reports(
-        steps=lambda done, *_: interrupt() if (done, when) == (5, "stepping") else None,
-        stage=lambda stage: interrupt() if stage == when else None,
+    monitor = Watched(
+        lambda done: interrupt() if (done, when) == (5, "stepping") else None,
+        lambda stage: interrupt() if stage == when else None,
     )
     step = 5 if when == "stepping" else 3
     with pytest.raises(KeyboardInterrupt, match=f"interrupted at step {step} of 6; all is saved"):
-        run(config, tmp_path / "out", reports=reports)
+        run(config, tmp_path / "out", monitor=monitor)
     run(config, tmp_path / "out")
     assert_same_training(tmp_path / "out", finished)
 
@@ -225,7 +224,7 @@ def test_a_folder_is_of_one_training(
         with pytest.raises(InputError, match="another run is working in"):
             run(config, out)
 
-    run(config, out, overwrite=True, reports=Reports(steps=again))
+    run(config, out, overwrite=True, monitor=Watched(again))
     assert_same_training(out, finished)
 
 
@@ -328,15 +327,15 @@ def test_what_is_worked_with_is_told_at_the_start(tmp_path: Path) -> None:
     for row in rows:
         del row[1]  # whose each scan is
     table.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-    config, said, read = read_config(write_config(tmp_path)), [], []
-    reports = Reports(say=said.append, scans=lambda *counts: read.append(counts))
+    config, monitor = read_config(write_config(tmp_path)), Watched()
     devices = jax.devices()[:3]
     with pytest.raises(MadeError), pytest.warns(UserWarning, match=r"has no column 'subject'"):
-        train(config, tmp_path / "out", devices=devices, reports=reports)
-    assert said[0] == "2 scans of 2 subjects to train on, 1 scan of 1 subject to validate on"
-    assert read == [(1, 3), (2, 3), (3, 3)]
+        train(config, tmp_path / "out", devices=devices, monitor=monitor)
+    split, *more = monitor.said
+    assert split == "2 scans of 2 subjects to train on, 1 scan of 1 subject to validate on"
+    assert monitor.read == [(1, 3), (2, 3), (3, 3)]
     if len(devices) == 3:
-        assert said[1].startswith("2 of 3 devices are used, as many as divide the [patches] batch")
+        assert more[0].startswith("2 of 3 devices are used, as many as divide the [patches] batch")
 
 
 def test_a_validation_that_fails_costs_no_steps(
@@ -348,10 +347,10 @@ def test_a_validation_that_fails_costs_no_steps(
     changes = {"save_every = 3": "save_every = 100", '"scans.tsv"': f'"{cohort}/scans.tsv"'}
     config, out, steps = write_config(tmp_path, changes), tmp_path / "out", []
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "validate", failing)
+        patch.setattr(run_module, "validate", failing)
         with pytest.raises(InputError, match="none can be evaluated"):
             run(config, out)
-    run(config, out, reports=Reports(steps=lambda done, *_: steps.append(done)))
+    run(config, out, monitor=Watched(steps.append))
     assert steps == [4, 5, 6]
     assert_same_training(out, finished)
     before = (out / "last" / "model.json").stat().st_mtime_ns
@@ -383,7 +382,7 @@ def test_validation_that_gets_no_better_ends_training(
     def figures(*_: Any) -> Figures:
         return Figures(0.1, next(scores), 1.0, 0.0, 0.3, 1)
 
-    monkeypatch.setattr(loop, "validate", figures)
+    monkeypatch.setattr(run_module, "validate", figures)
     changes = {"validate_every = 3": "validate_every = 1\npatience = 2"}
     config = write_config(tmp_path, changes | {'"scans.tsv"': f'"{cohort}/scans.tsv"'})
     trained = run(config, tmp_path / "out")

@@ -19,7 +19,7 @@ _SEED = 0  # the same figures give the same interval
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A figure of a sample of scans.
 
     Attributes:
@@ -34,7 +34,7 @@ class Estimate:
     scans: int
 
 
-def mean_over_scans(values: Sequence[float]) -> Estimate:
+def mean_over_scans(values: Sequence[float]) -> IntervalEstimate:
     """Mean of a figure of each scan; scans of which it is NaN, that is not defined, are left out.
 
     The interval is the bootstrap's percentile interval (Efron 1979), resampling scans.
@@ -42,11 +42,13 @@ def mean_over_scans(values: Sequence[float]) -> Estimate:
     defined = np.asarray(values, np.float64)
     defined = defined[~np.isnan(defined)]
     if not len(defined):
-        return Estimate(np.nan, None, 0)
-    return Estimate(float(defined.mean()), _interval((defined,), np.mean), len(defined))
+        return IntervalEstimate(np.nan, None, 0)
+    return IntervalEstimate(float(defined.mean()), _interval((defined,), np.mean), len(defined))
 
 
-def rate_over_scans(rate: Callable[..., np.ndarray], counts: Sequence[Sequence[int]]) -> Estimate:
+def rate_over_scans(
+    rate: Callable[..., np.ndarray], counts: Sequence[Sequence[int]]
+) -> IntervalEstimate:
     """Rate of all scans' lesions taken together, in which scans count by their lesions.
 
     The interval is the bootstrap's percentile interval, resampling scans, not lesions: those of
@@ -61,7 +63,7 @@ def rate_over_scans(rate: Callable[..., np.ndarray], counts: Sequence[Sequence[i
     def pooled(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
         return rate(*(sample.sum(axis=axis) for sample in samples))
 
-    return Estimate(float(pooled(*columns)), _interval(columns, pooled), len(counts))
+    return IntervalEstimate(float(pooled(*columns)), _interval(columns, pooled), len(counts))
 
 
 def _interval(
