@@ -13,8 +13,9 @@ import numpy as np
 from bench.case import CHANNELS, TOY, Job
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.job import Job as CohortJob
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines.local import Local
+from jaxsal.cohort.machines.memory import with_budget
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.work import ScanWork
@@ -79,7 +80,7 @@ def cohort_job(model: Model, job: Job, output: str = "cropped") -> CohortJob:
     machine = Local(default_devices(), lambda entry, progress: None)
     settings = CohortSettings((SmoothGradSettings(samples=job.samples),), output=output)
     prediction = PredictSettings(roi=job.roi)
-    return CohortJob(model, prediction, machine.within_memory(settings, None))
+    return CohortJob(model, prediction, with_budget(settings, machine.memory()))
 
 
 def _copied(entry: Entry, folder: Path) -> Entry:

@@ -14,7 +14,7 @@ from bench.cohort import cohort_job, repeated, synthetic_entries
 from bench.growth import SETTLING, distinct_shapes, growth_row
 from bench.options import job_settings
 from bench.record import Result
-from jaxsal.cohort.job import Job as CohortJob
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.run import run_cohort
 from jaxsal.inputs.entries import Entry
 

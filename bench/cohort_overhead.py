@@ -18,7 +18,7 @@ from bench.case import TOY, Job, make_model
 from bench.cohort import SMALL, cohort_job, demo_model, phantom_entries, synthetic_entries
 from bench.options import job_settings
 from bench.record import Result, Row
-from jaxsal.cohort.job import Job as CohortJob
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.run import run_cohort
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import LoadedScan, load_scan

@@ -11,7 +11,7 @@ from bench.case import TOY, make_model
 from bench.cohort import RECORDED, cohort_job, record_all, to_be_recorded
 from bench.options import job_settings, timed
 from bench.record import Result, Row
-from jaxsal.cohort.job import Job as CohortJob
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.run import run_cohort
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.inputs.entries import Entry

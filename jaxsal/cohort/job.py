@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from jaxsal import __version__
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.outline import Method, Outline
+from jaxsal.cohort.parts import Clock, Keeper, Portion
 from jaxsal.devices import current_device
-from jaxsal.errors import InputError
-from jaxsal.inputs.entries import repeated
-from jaxsal.inputs.scan import LoadedScan
+from jaxsal.errors import InputError, OutputError
+from jaxsal.inputs.entries import Entry, repeated
+from jaxsal.inputs.scan import LoadedScan, load_scan
 from jaxsal.lesions import Instance
 from jaxsal.model import Model
 from jaxsal.progress import OnProgress, Progress
@@ -28,25 +29,13 @@ from jaxsal.scan.prediction import Prediction, completed, find_lesions
 from jaxsal.scan.provenance import model_facts, software
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.store.bids_names import camel_case
+from jaxsal.store.records import Inputs, ScanRecord, stamps
 
-
-@dataclass(frozen=True)
-class Portion:
-    """Lesions of a scan whose maps are computed and recorded together.
-
-    Attributes:
-        number: its place among the scan's portions.
-        method: which of the methods.
-        labels: of the lesions.
-    """
-
-    number: int
-    method: int
-    labels: tuple[int, ...]
+Loaded = tuple[Inputs, LoadedScan | Exception]
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class CohortJob:
     """What every scan of a run is put through.
 
     Attributes:
@@ -119,110 +108,97 @@ class Job:
             "settings": settings,
         }
 
+    def stamps(self, entry: Entry) -> Inputs:
+        """A scan's files as they are."""
+        return stamps(entry.scan, self.model.channels)
 
-class Clock:
-    """Adds up the seconds of the blocks that it is the context of."""
+    def load(self, entry: Entry) -> Loaded:
+        """A scan's files as they are, and their contents; or why it is a bad scan, an error."""
+        inputs = self.stamps(entry)
+        try:
+            return inputs, load_scan(entry.scan, self.model)
+        except OSError as error:
+            return inputs, InputError(f"the scan's files cannot be read: {error}")
+        except Exception as error:
+            return inputs, error
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    def explain(
+        self,
+        loaded: LoadedScan,
+        keeper: Keeper,
+        clock: Clock,
+        on_progress: OnProgress = lambda progress: None,
+    ) -> None:
+        """Finds and explains a scan's lesions; what is kept already is not computed again.
 
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
+        Args:
+            loaded: the scan.
+            keeper: takes the results.
+            clock: measures the time of computing alone.
+            on_progress: called with how far the scan is, in maps done of all maps; what it raises
+                ends the work on the scan.
 
-    def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._began
+        Raises:
+            InputError: the scan does not fit the model or the settings.
+        """
+        prediction = keeper.restored(loaded)
+        if prediction is None:
+            with clock:
+                prediction = find_lesions(self.model, loaded, self.prediction)
+            keeper.keep_prediction(prediction)
+        wanted = to_explain(prediction, self.methods[0])
+        progress = _ScanProgress(len(wanted.maps) * len(self.methods), on_progress)
+        for portion in self.portions(prediction.instances, wanted):
+            progress.begin(portion)
+            if not keeper.has(portion):
+                before = clock.seconds
+                for label, crop in _timed(self._maps(prediction, wanted, portion, progress), clock):
+                    keeper.keep_map(portion, label, crop)
+                keeper.finish_portion(portion, clock.seconds - before)
 
+    def portions(self, instances: Sequence[Instance], wanted: Explanations) -> Iterator[Portion]:
+        """The lesions that are computed together: always the same ones, so that results are."""
+        voxels = {i.label: i.voxels for i in instances if i.label in wanted.maps}
+        number = 0
+        for index, method in enumerate(self.methods):
+            most = None if cost_of(method) is None else self.settings.portion
+            for labels in together(voxels, most):
+                yield Portion(number, index, labels)
+                number += 1
 
-class Keeper(Protocol):
-    """Where the results of a scan go, and what an earlier run left of them."""
+    def noted(self, prediction: Prediction) -> str:
+        """Warnings of a scan, beside its results; "" if there are none."""
+        others = to_explain(prediction, self.methods[0]).notes
+        return "; ".join([*notes_of(self.model, prediction), *others])
 
-    def restored(self, loaded: LoadedScan) -> Prediction | None:
-        """The scan's lesions, if they were found before."""
-        ...
+    def failure(self, entry: Entry, inputs: Inputs, error: BaseException) -> ScanRecord:
+        """The record of a bad scan.
 
-    def keep_prediction(self, prediction: Prediction) -> None:
-        """Keeps the scan's lesions."""
-        ...
+        Raises:
+            OSError, OutputError: the error itself, if results cannot be written; no scan is bad.
+        """
+        if isinstance(error, OSError | OutputError):
+            raise error
+        if isinstance(error, InputError):
+            reason, ran = str(error), self.ran
+        else:
+            reason = f"{type(error).__name__}: {error}"
+            ran = {**self.ran, "traceback": "".join(traceback.format_exception(error))}
+        return ScanRecord(entry.id, entry.stem, "failed", inputs, reason=reason, ran=ran)
 
-    def has(self, portion: Portion) -> bool:
-        """Whether a portion was kept before."""
-        ...
-
-    def keep_map(self, portion: Portion, label: int, crop: Crop) -> None:
-        """Keeps a lesion's map."""
-        ...
-
-    def finish_portion(self, portion: Portion, seconds: float) -> None:
-        """All maps of a portion were handed over, and took so long to compute."""
-        ...
-
-
-def explain_scan(
-    job: Job,
-    loaded: LoadedScan,
-    keeper: Keeper,
-    clock: Clock,
-    on_progress: OnProgress = lambda progress: None,
-) -> None:
-    """Finds and explains a scan's lesions; what is kept already is not computed again.
-
-    Args:
-        job: what to do.
-        loaded: the scan.
-        keeper: where results go.
-        clock: measures the time of computing alone.
-        on_progress: told how far the scan is; what it raises ends the work on the scan.
-
-    Raises:
-        InputError: the scan does not fit the model or the settings.
-    """
-    prediction = keeper.restored(loaded)
-    if prediction is None:
-        with clock:
-            prediction = find_lesions(job.model, loaded, job.prediction)
-        keeper.keep_prediction(prediction)
-    wanted = to_explain(prediction, job.methods[0])
-    progress = _ScanProgress(wanted, job, on_progress)
-    for portion in portions(job, prediction.instances, wanted):
-        progress.begin(portion)
-        if not keeper.has(portion):
-            before = clock.seconds
-            for label, crop in _timed(_maps(job, prediction, wanted, portion, progress), clock):
-                keeper.keep_map(portion, label, crop)
-            keeper.finish_portion(portion, clock.seconds - before)
-
-
-def noted(job: Job, prediction: Prediction) -> str:
-    """What is to be known of a scan beside its results; empty if there is nothing."""
-    others = to_explain(prediction, job.methods[0]).notes
-    return "; ".join([*notes_of(job.model, prediction), *others])
-
-
-def portions(job: Job, instances: Sequence[Instance], wanted: Explanations) -> Iterator[Portion]:
-    """What is computed together: always the same of the same lesions, so that results are."""
-    voxels = {i.label: i.voxels for i in instances if i.label in wanted.maps}
-    number = 0
-    for index, method in enumerate(job.methods):
-        most = None if cost_of(method) is None else job.settings.portion
-        for labels in together(voxels, most):
-            yield Portion(number, index, labels)
-            number += 1
-
-
-def _maps(
-    job: Job,
-    prediction: Prediction,
-    wanted: Explanations,
-    portion: Portion,
-    on_progress: OnProgress,
-) -> Iterator[tuple[int, Crop]]:
-    part = wanted.part(portion.labels)
-    method = job.methods[portion.method]
-    yield from maps_of(job.model, prediction, part, job.prediction, method, on_progress)
+    def _maps(
+        self,
+        prediction: Prediction,
+        wanted: Explanations,
+        portion: Portion,
+        on_progress: OnProgress,
+    ) -> Iterator[tuple[int, Crop]]:
+        part, method = wanted.part(portion.labels), self.methods[portion.method]
+        yield from maps_of(self.model, prediction, part, self.prediction, method, on_progress)
 
 
 def _timed(maps: Iterator[tuple[int, Crop]], clock: Clock) -> Iterator[tuple[int, Crop]]:
-    """The maps, of which only the computing is timed, not what becomes of them."""
+    """The maps; only computing them is timed, not what is done with them."""
     while True:
         with clock:
             found = next(maps, None)
@@ -232,11 +208,16 @@ def _timed(maps: Iterator[tuple[int, Crop]], clock: Clock) -> Iterator[tuple[int
 
 
 class _ScanProgress:
-    """Makes the progress of portions that of the scan, in maps done of maps wanted."""
+    """Turns the progress of portions, in gradients, into that of the scan, in maps.
 
-    def __init__(self, wanted: Explanations, job: Job, tell: OnProgress) -> None:
-        self._all = len(wanted.maps) * len(job.methods)
-        self._tell, self._before, self._current = tell, 0, 0
+    Args:
+        maps: of the scan, in all.
+        on_progress: called with the progress of the scan.
+    """
+
+    def __init__(self, maps: int, on_progress: OnProgress) -> None:
+        self._maps, self._on_progress = maps, on_progress
+        self._before = self._current = 0
 
     def begin(self, portion: Portion) -> None:
         self._before += self._current
@@ -244,12 +225,6 @@ class _ScanProgress:
         self(Progress(0, self._current, 0, 0))
 
     def __call__(self, progress: Progress) -> None:
-        share = progress.gradients_done / max(progress.gradients, 1)
-        self._tell(
-            Progress(
-                self._before + int(share * self._current),
-                self._all,
-                progress.gradients_done,
-                progress.gradients,
-            )
-        )
+        done, gradients = progress.gradients_done, progress.gradients
+        maps = self._before + int(done / max(gradients, 1) * self._current)
+        self._on_progress(Progress(maps, self._maps, done, gradients))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jaxsal.cohort.job import Job
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
@@ -38,7 +38,7 @@ class ReusedMaps(CohortResults):
             not do some of the scans as they are now.
     """
 
-    def __init__(self, root: Path, entries: Sequence[Entry], job: Job) -> None:
+    def __init__(self, root: Path, entries: Sequence[Entry], job: CohortJob) -> None:
         super().__init__(root)
         now = json.loads(json.dumps(job.identity))
         require_same(root, self.identity, now, "maps of {}", _ADVICE, _ANY)

@@ -17,7 +17,7 @@ from typing import Any
 
 from jaxsal import __version__
 from jaxsal.approximated import footnote, warning
-from jaxsal.cohort.job import Job
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
 from jaxsal.cohort.storage.folder import CohortFolder
@@ -119,7 +119,7 @@ class Study:
             return self.run("lesions", self.entries, saliency)
         self.note(warning(saliency))
         settings = CohortSettings((saliency,), field=self.field)
-        job = Job(self.model, self.prediction, settings)
+        job = CohortJob(self.model, self.prediction, settings)
         reused = ReusedMaps(self.maps, list(distinct(self.entries)), job)
         for scan, reason in reused.left_out.items():
             self.leave_out(self.maps.name, scan, reason)

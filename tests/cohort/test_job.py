@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jaxsal.cohort.job import Job
+from jaxsal.cohort.job import CohortJob
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.unet_config import UNetConfig
@@ -23,8 +23,8 @@ def make_model(*channels: str) -> Model:
     return Model.initialise(config, channels)
 
 
-def make_job(model: Model, settings: CohortSettings | None = None) -> Job:
-    return Job(model, PredictSettings(), settings or CohortSettings(), {})
+def make_job(model: Model, settings: CohortSettings | None = None) -> CohortJob:
+    return CohortJob(model, PredictSettings(), settings or CohortSettings(), {})
 
 
 @pytest.mark.parametrize(

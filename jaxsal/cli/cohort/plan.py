@@ -46,16 +46,17 @@ def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     settings = cohort_settings.settings(options)
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.cohort.job import Job
+    from jaxsal.cohort.job import CohortJob
     from jaxsal.cohort.machines.local import Local
+    from jaxsal.cohort.machines.memory import with_budget
     from jaxsal.cohort.planning.plan import plan_cohort
 
     with shared.computing(options, everywhere=True) as devices, ProgressBar() as bar:
         bar.stage("reading")
         model = cohort_settings.load(options)
         entries = shared.model_entries(options, model)
-        limited = Local(tuple(devices)).within_memory(settings, None)
-        job = Job(model, shared.prediction_settings(options, model), limited)
+        limited = with_budget(settings, Local(tuple(devices)).memory())
+        job = CohortJob(model, shared.prediction_settings(options, model), limited)
         plan = plan_cohort(
             job,
             entries,

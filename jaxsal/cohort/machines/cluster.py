@@ -6,7 +6,7 @@ import os
 import re
 import uuid
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,82 +14,86 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from jaxsal.cohort.job import Job
-from jaxsal.cohort.machines.local import with_budget
-from jaxsal.cohort.machines.pipeline import Outcome, failure
-from jaxsal.cohort.machines.task import Order, UnableError, budget, explain_entry, version
+from jaxsal.cohort.machines.order import Order, UnableError, version
+from jaxsal.cohort.parts import ScanOutcome
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
 from jaxsal.scan.provenance import software
-from jaxsal.settings import CohortSettings
 from jaxsal.store.claims import grant, withdraw
-from jaxsal.store.records import ScanRecord, stamps
+from jaxsal.store.records import ScanRecord
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+    from jaxsal.cohort.job import CohortJob
+
 _ADDRESS = re.compile(r"(\w+://)?\S+:\d+")
-_POLL_SECONDS = 1.0  # between looks for workers that have come or gone
+Explain = Callable[[Order, Entry, str, str], ScanOutcome]
 _RETRIES = 2  # of tasks that fail for another reason than the scan
-_STOP_SECONDS = 60.0  # that tasks may take to finish their batches and tell
 
 
 @dataclass
 class Cluster:
-    """The workers of a Dask cluster; see `jaxsal.cohort.run.Machines`.
+    """The workers of a Dask cluster; see `jaxsal.cohort.parts.Machines`.
 
-    Each worker computes on the default devices of its process. Workers may come and go while the
-    run lasts: scans of those that are lost are given to others, which go on where they were. Those
-    that cannot do what is ordered are left out; the run ends if there are others no more.
+    Each worker computes on the default devices of its process. Workers may come and go during the
+    run: the scans of a lost worker are given to others, which go on where it was. Workers that
+    cannot carry out the order get no further scans; the run ends if there are no others.
 
     Attributes:
         scheduler: its address.
         model: directory of the model, which all machines see.
+        explain: explains a scan and writes its results, on a worker; see
+            `jaxsal.cohort.machines.task.explain_entry`.
+        budget: returns the bytes for computing maps that a worker has, on that worker.
         patience: seconds to wait for the scheduler, and for a first worker.
-        busy_share: not known.
+        stopping: seconds that tasks may take, when the run ends, to finish their batches.
+        busy_share: None, unknown.
     """
 
     scheduler: str
     model: Path
+    explain: Explain
+    budget: Callable[[], int]
     patience: float = 60.0
+    stopping: float = 60.0
     busy_share: float | None = None
 
     @property
     def ran(self) -> dict[str, Any]:
-        """What computes, but for what each worker's records tell."""
+        """Scheduler and software; the records of scans name the workers' devices."""
         return {"scheduler": self.scheduler, **software()}
 
     def outcomes(
-        self, job: Job, entries: Sequence[Entry], folder: CohortFolder | None
-    ) -> Generator[Outcome]:
+        self, job: CohortJob, entries: Sequence[Entry], folder: CohortFolder | None
+    ) -> Generator[ScanOutcome]:
         assert folder is not None  # `run_cohort` sees to that
         with self._connected() as client:
-            tasks = _Tasks(client, job, Order.of(job, self.model), folder)
+            order = Order.of(job, self.model)
+            tasks = Tasks(client, job, order, folder, self.explain, stopping=self.stopping)
             try:
                 yield from tasks.outcomes(entries)
             finally:
                 tasks.stop()
 
-    def within_memory(
-        self, settings: CohortSettings, folder: CohortFolder | None
-    ) -> CohortSettings:
-        """The settings with a memory budget that each of the workers has.
+    def memory(self) -> int:
+        """Bytes for computing maps that each of the workers has.
 
         Raises:
             InputError: there is no scheduler, no worker, or none with jaxsal.
         """
         with self._connected() as client:
-            told = client.run(budget, on_error="return").values()
-        budgets = [value for value in told if isinstance(value, int)]
+            answers = client.run(self.budget, on_error="return").values()
+        budgets = [value for value in answers if isinstance(value, int)]
         if not budgets:
-            reason = next(map(repr, told), "they are gone")
+            reason = next(map(repr, answers), "they are gone")
             raise InputError(
                 f"no worker at {self.scheduler} can compute ({reason}): install the same "
                 "jaxsal for them as here"
             )
-        return with_budget(settings, folder, min(budgets))
+        return min(budgets)
 
     @contextmanager
     def _connected(self) -> Iterator[Client]:
@@ -124,14 +128,14 @@ class Cluster:
 
 @dataclass(frozen=True)
 class _Task:
-    """A scan that is with a worker, but not with those that were known to be unable."""
+    """A scan that is with a worker, none of those that were known to be unable."""
 
     entry: Entry
     future: Future
     without: frozenset[str]
 
 
-class _Tasks:
+class Tasks:
     """The scans that are with the workers.
 
     Args:
@@ -139,42 +143,59 @@ class _Tasks:
         job: what is done.
         order: the same for workers.
         folder: the cohort's.
+        explain: done by a worker; see `Cluster`.
+        polling: seconds between looks for workers that have come or gone.
+        stopping: seconds that tasks may take to finish their batches when the run ends.
+
+    Attributes:
+        run: the run's name, by which claims to scans are granted.
     """
 
-    def __init__(self, client: Client, job: Job, order: Order, folder: CohortFolder) -> None:
+    def __init__(
+        self,
+        client: Client,
+        job: CohortJob,
+        order: Order,
+        folder: CohortFolder,
+        explain: Explain,
+        *,
+        polling: float = 1.0,
+        stopping: float = 60.0,
+    ) -> None:
         self._client, self._job, self._order, self._folder = client, job, order, folder
-        self._run = uuid.uuid4().hex[:12]
+        self._explain, self._polling, self._stopping = explain, polling, stopping
+        self.run = uuid.uuid4().hex[:12]
         self._submitted = 0
         self._unable: dict[str, Exception] = {}  # by the worker's address
         self._given: dict[str, _Task] = {}
         self._ended: SimpleQueue[str] = SimpleQueue()
 
-    def outcomes(self, entries: Sequence[Entry]) -> Iterator[Outcome]:
-        """Gives out scans, a few more than are computed; yields what becomes of each."""
+    def outcomes(self, entries: Sequence[Entry]) -> Iterator[ScanOutcome]:
+        """Gives out scans, a few more than are computed; yields the outcome of each."""
         left = deque(_everywhere(entry) for entry in entries)
         while left or self._given:
             room = self._room() - len(self._given)
             for _ in range(min(room, len(left))):
-                self._submit(left.popleft())
+                self.submit(left.popleft())
             try:
-                task = self._given.pop(self._ended.get(timeout=_POLL_SECONDS))
+                task = self._given.pop(self._ended.get(timeout=self._polling))
             except Empty:
                 continue
             outcome = self._outcome(task)
             if outcome.record is None and outcome.fatal is None:
-                left.appendleft(task.entry)  # its worker cannot, or two attempts stopped each other
+                left.appendleft(task.entry)  # its worker is unable, or attempts stopped each other
                 continue
             yield outcome
 
     def stop(self) -> None:
-        """Has workers stop after the batches that they are computing, those that it can reach."""
+        """Stops the workers that can be reached, after the batches that they are computing."""
         for task in self._given.values():
-            with suppress(OSError):  # what ended the run is to be told, and others are to stop
+            with suppress(OSError):  # the others are stopped, and the run's own error raised
                 withdraw(self._folder.claim_path(task.entry.stem))
-        end = monotonic() + _STOP_SECONDS
+        end = monotonic() + self._stopping
         while self._given and self._is_connected and monotonic() < end:
             try:
-                self._given.pop(self._ended.get(timeout=_POLL_SECONDS))
+                self._given.pop(self._ended.get(timeout=self._polling))
             except Empty:
                 continue
         if self._is_connected:
@@ -185,11 +206,11 @@ class _Tasks:
         return bool(self._client.status == "running")
 
     def _room(self) -> int:
-        """How many scans may be given out: so many that no worker waits, whoever comes."""
+        """How many scans may be given out: enough that no worker waits, even a new one."""
         return 2 * sum(self._able().values()) + 2
 
     def _able(self) -> dict[str, int]:
-        """How many threads each worker has, of those that can do what is ordered."""
+        """The number of threads of each worker that can carry out the order."""
         if not self._is_connected:
             raise _lost()
         try:
@@ -198,14 +219,15 @@ class _Tasks:
             raise _lost() from error
         return {worker: n for worker, n in threads.items() if worker not in self._unable}
 
-    def _submit(self, entry: Entry) -> None:
-        grant(self._folder.claim_path(entry.stem), self._run)
+    def submit(self, entry: Entry) -> None:
+        """Gives a scan to a worker."""
+        grant(self._folder.claim_path(entry.stem), self.run)
         self._submitted += 1
-        key = f"explain-{entry.stem}-{self._run}-{self._submitted}"
+        key = f"explain-{entry.stem}-{self.run}-{self._submitted}"
         root = os.path.abspath(self._folder.root)
         able = list(self._able()) if self._unable else None
         future = self._client.submit(
-            *(explain_entry, self._order, entry, root, self._run),
+            *(self._explain, self._order, entry, root, self.run),
             key=key,
             pure=False,
             retries=_RETRIES,
@@ -215,12 +237,12 @@ class _Tasks:
         self._given[key] = _Task(entry, future, frozenset(self._unable))
         future.add_done_callback(lambda ended: self._ended.put(ended.key))
 
-    def _outcome(self, task: _Task) -> Outcome:
+    def _outcome(self, task: _Task) -> ScanOutcome:
         from distributed import CancelledError, KilledWorker
 
         entry = task.entry
         try:
-            outcome: Outcome = task.future.result()
+            outcome: ScanOutcome = task.future.result()
         except CancelledError as error:
             raise _lost() from error
         except KilledWorker as error:
@@ -237,40 +259,40 @@ class _Tasks:
         self._see(outcome.record)
         return outcome
 
-    def _left_to_others(self, entry: Entry, unable: Mapping[str, Exception]) -> Outcome:
-        """No outcome yet, but for the run if no worker that is there can do what is ordered."""
+    def _left_to_others(self, entry: Entry, unable: Mapping[str, Exception]) -> ScanOutcome:
+        """An outcome without a record; with a fatal error if no worker can carry out the order."""
         self._unable.update(unable)
         if self._able() or not self._client.nthreads():
-            return Outcome(entry)
+            return ScanOutcome(entry)
         worker, reason = list(self._unable.items())[-1]
-        return Outcome(
+        return ScanOutcome(
             entry, fatal=InputError(f"no worker can compute, the last one, {worker}: {reason}")
         )
 
     def _strangers(self) -> dict[str, Exception]:
-        """Workers that cannot even tell what they lack: without jaxsal, or with another one."""
-        told = self._client.run(version, on_error="return")
+        """Workers without jaxsal, or with another version, which fail before they can say so."""
+        answers = self._client.run(version, on_error="return")
         lacking = {
             worker: InputError(f"it lacks what jaxsal needs: {answer}")
-            for worker, answer in told.items()
+            for worker, answer in answers.items()
             if isinstance(answer, ImportError)
         }
         others = {
             worker: InputError(f"it has jaxsal {answer}, the run {version()}: install the same")
-            for worker, answer in told.items()
+            for worker, answer in answers.items()
             if isinstance(answer, str) and answer != version()
         }
         return {**lacking, **others}
 
-    def _failed(self, entry: Entry, error: Exception) -> Outcome:
-        inputs = stamps(entry.scan, self._job.model.channels)
+    def _failed(self, entry: Entry, error: Exception) -> ScanOutcome:
+        inputs = self._job.stamps(entry)
         try:
-            return Outcome(entry, record=failure(self._job, entry, inputs, error))
+            return ScanOutcome(entry, record=self._job.failure(entry, inputs, error))
         except (OSError, OutputError) as fatal:
-            return Outcome(entry, fatal=fatal)
+            return ScanOutcome(entry, fatal=fatal)
 
     def _see(self, record: ScanRecord | None) -> None:
-        """Writes the record once more, if this machine goes on missing what a worker wrote."""
+        """Writes a record again that a worker wrote, if this machine does not see it."""
         if record is None or record.status == "failed":
             return
         if self._folder.record(record.stem) is None:
@@ -285,7 +307,7 @@ def _lost() -> ConnectionError:
 
 
 def _everywhere(entry: Entry) -> Entry:
-    """The scan with paths that mean the same in every process, and entities that can be sent."""
+    """The scan with absolute paths, and entities that can be sent."""
     scan = entry.scan
     absolute = Scan(
         tuple(path.absolute() for path in scan.images),

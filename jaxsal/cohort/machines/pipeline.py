@@ -1,14 +1,13 @@
 """Many scans through one machine: read ahead, compute on every device, write behind.
 
 Each lane is a thread with devices of its own. While it computes a scan, other threads read the next
-ones and write the last one's results, so that the devices need not wait. A lane whose device is
-lost leaves its scan to the others.
+ones and write the results of the last one, so that the devices need not wait. A lane whose device
+fails leaves its scan to the others.
 """
 
 from __future__ import annotations
 
 import threading
-import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
@@ -16,77 +15,43 @@ from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import jax
 
-from jaxsal.cohort.job import Clock, Job, Keeper, explain_scan
-from jaxsal.cohort.storage.in_memory import Maps
+from jaxsal.cohort.parts import Clock, Keeper, OnScan, ScanOutcome, Stopped
 from jaxsal.devices import computes, computing_with
-from jaxsal.errors import InputError, OutputError
+from jaxsal.errors import JaxsalError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.read_ahead import ReadAhead
-from jaxsal.inputs.scan import LoadedScan, load_scan
 from jaxsal.progress import Progress
-from jaxsal.store.records import Inputs, ScanRecord, stamps
+from jaxsal.store.records import Inputs, ScanRecord
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.job import CohortJob, Loaded
 
 _POLL_SECONDS = 0.2  # between looks for a signal, which only the main thread is given
 _SCANS_PER_LANE = 3  # begun at most: one is computed, one written, one looked at by the consumer
 
 
 class _DeviceLost(Exception):  # noqa: N818
-    """A device computes no more, in this process at least; the cause tells why."""
+    """A device computes no more, at least in this process; the cause is the device's error."""
 
 
-class Stopped(Exception):  # noqa: N818
-    """The run is to end; what is unfinished is left as it is."""
-
-
-class FinishingKeeper(Keeper, Protocol):
-    """A keeper that can tell when all is kept."""
-
-    @property
-    def maps(self) -> Maps | None:
-        """The maps, if they are kept in memory."""
-        ...
-
-    def finish(self, seconds: float) -> Future[ScanRecord]:
-        """Makes the results appear; all portions were handed over."""
-        ...
-
-
-KeeperOf = Callable[[Entry, Inputs], FinishingKeeper]
-OnScan = Callable[[Entry, Progress], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a scan.
-
-    Attributes:
-        entry: the scan.
-        maps: the scan's, if they are kept in memory.
-        record: of its results or its failure; None if the run was stopped before its end.
-        fatal: why no further scan can be done.
-    """
-
-    entry: Entry
-    maps: Maps | None = None
-    record: ScanRecord | None = None
-    fatal: BaseException | None = None
+KeeperOf = Callable[[Entry, Inputs], Keeper]
 
 
 @dataclass(frozen=True)
 class _Ended:
-    """A lane has ended; `lost` if its device was."""
+    """The end of a lane, with the reason if its device was lost."""
 
     lost: _DeviceLost | None
 
 
 def lanes_of(devices: Sequence[jax.Device]) -> list[tuple[jax.Device, ...]]:
-    """The devices by scan: each accelerator computes one of its own, the CPU's cores one together.
+    """The devices of each lane: an accelerator by itself, or all cores of the CPU together.
 
-    Cores share a memory, which one scan may fill; and nothing is saved by computing several.
+    Cores share one memory, which a single scan may fill; and several scans at once save no time.
     """
     if devices[0].platform == "cpu":
         return [tuple(devices)]
@@ -95,18 +60,18 @@ def lanes_of(devices: Sequence[jax.Device]) -> list[tuple[jax.Device, ...]]:
 
 @dataclass
 class Pipeline:
-    """See the module; `run` it once.
+    """Puts many scans through the lanes of one machine; `run` it once.
 
     Attributes:
         job: what is done with each scan.
         lanes: the devices of each lane.
-        keeper_of: makes what keeps a scan's results.
-        on_scan: told how far a scan is.
+        keeper_of: makes the keeper of a scan's results.
+        on_scan: called with how far a scan is.
         busy_seconds: that lanes have computed so far.
         lane_seconds: that they have existed.
     """
 
-    job: Job
+    job: CohortJob
     lanes: Sequence[Sequence[jax.Device]]
     keeper_of: KeeperOf
     on_scan: OnScan = lambda entry, progress: None
@@ -114,21 +79,21 @@ class Pipeline:
     lane_seconds: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _outcomes: SimpleQueue[Outcome | _Ended] = field(default_factory=SimpleQueue)
+    _outcomes: SimpleQueue[ScanOutcome | _Ended] = field(default_factory=SimpleQueue)
     _left: set[str] = field(default_factory=set)  # scans on which a device was lost, by stem
     _slots: threading.Semaphore = field(init=False)  # one for each scan that is begun
 
     def __post_init__(self) -> None:
         self._slots = threading.Semaphore(_SCANS_PER_LANE * len(self.lanes))
 
-    def run(self, entries: Sequence[Entry]) -> Generator[Outcome]:
-        """Explains these scans; yields what becomes of each, in the order in which they end.
+    def run(self, entries: Sequence[Entry]) -> Generator[ScanOutcome]:
+        """Explains these scans; yields the outcome of each, in the order in which they end.
 
-        While nobody asks for what became of scans, no more than a few are begun: they take memory.
-        When the iterator is closed, or an exception is raised in it, lanes stop after the batch
-        that they are computing, and what is handed over is still written.
+        Only a few scans are begun before their outcomes are asked for, since they take memory. When
+        the iterator is closed, or an exception is raised in it, lanes stop after the batch that
+        they are computing, and the results that they handed over are still written.
         """
-        reader = ReadAhead(partial(load, self.job), entries, len(self.lanes))
+        reader = ReadAhead(self.job.load, entries, len(self.lanes))
         threads = [
             threading.Thread(target=self._lane, args=(devices, reader), name=f"lane-{index}")
             for index, devices in enumerate(self.lanes)
@@ -143,7 +108,7 @@ class Pipeline:
                 thread.join()
             reader.close()
 
-    def _until(self, lanes: int, reader: ReadAhead[Loaded]) -> Iterator[Outcome]:
+    def _until(self, lanes: int, reader: ReadAhead[Loaded]) -> Iterator[ScanOutcome]:
         given = 0
         while lanes or given < reader.taken:
             try:
@@ -162,7 +127,7 @@ class Pipeline:
             self._slots.release()
 
     def _see(self, lost: _DeviceLost | None, lanes: int, reader: ReadAhead[Loaded]) -> None:
-        """Tells of a lost device; raises if there is no other for the scans that are left."""
+        """Warns of a lost device; raises if there is no other for the scans that are left."""
         if lost is not None:
             warnings.warn(str(lost), stacklevel=2)
         if lost is not None and not (lanes or reader.is_exhausted or self._stop.is_set()):
@@ -192,7 +157,7 @@ class Pipeline:
             self._outcomes.put(_Ended(lost))
 
     def _next(self, devices: Sequence[jax.Device], reader: ReadAhead[Loaded], clock: Clock) -> bool:
-        """Explains a scan; false if there is none, or none is to be begun."""
+        """Explains a scan; False if there is none, or the run is to end."""
         self._slots.acquire()
         taken = None if self._stop.is_set() else reader.take()
         if taken is None:
@@ -234,9 +199,9 @@ class Pipeline:
             if isinstance(loaded, Exception):
                 raise loaded
             keeper = self.keeper_of(entry, inputs)
-            explain_scan(self.job, loaded, keeper, clock, partial(self._advance, entry))
+            self.job.explain(loaded, keeper, clock, partial(self._advance, entry))
         except Stopped:
-            self._outcomes.put(Outcome(entry))
+            self._outcomes.put(ScanOutcome(entry))
         except BaseException as error:
             _require_devices(devices, error)
             self._fail(entry, inputs, error)
@@ -244,20 +209,18 @@ class Pipeline:
             kept = keeper.finish(clock.seconds - before)
             kept.add_done_callback(partial(self._kept, entry, keeper, inputs))
 
-    def _kept(
-        self, entry: Entry, keeper: FinishingKeeper, inputs: Inputs, kept: Future[ScanRecord]
-    ) -> None:
+    def _kept(self, entry: Entry, keeper: Keeper, inputs: Inputs, kept: Future[ScanRecord]) -> None:
         error = kept.exception()
         if error is None:
-            self._outcomes.put(Outcome(entry, keeper.maps, kept.result()))
+            self._outcomes.put(ScanOutcome(entry, keeper.maps, kept.result()))
         else:
             self._fail(entry, inputs, error)
 
     def _fail(self, entry: Entry, inputs: Inputs, error: BaseException) -> None:
         try:
-            outcome = Outcome(entry, record=failure(self.job, entry, inputs, error))
+            outcome = ScanOutcome(entry, record=self.job.failure(entry, inputs, error))
         except Exception as fatal:
-            outcome = Outcome(entry, fatal=fatal)
+            outcome = ScanOutcome(entry, fatal=fatal)
         self._outcomes.put(outcome)
 
     def _advance(self, entry: Entry, progress: Progress) -> None:
@@ -267,43 +230,13 @@ class Pipeline:
 
 
 def _require_devices(devices: Sequence[jax.Device], error: BaseException) -> None:
-    """Looks whether an error is the devices' rather than the scan's.
+    """Checks whether an error is the devices' rather than the scan's.
 
     Raises:
         _DeviceLost: one of them computes nothing any more.
     """
-    if isinstance(error, InputError | OSError):
+    if isinstance(error, JaxsalError | OSError):
         return
     for device in devices:
         if not computes(device):
             raise _DeviceLost(f"{device} computes no more ({error})") from error
-
-
-def failure(job: Job, entry: Entry, inputs: Inputs, error: BaseException) -> ScanRecord:
-    """The record of a bad scan.
-
-    Raises:
-        OSError, OutputError: the error is that results cannot be written, of no scan.
-    """
-    if isinstance(error, OSError | OutputError):
-        raise error
-    if isinstance(error, InputError):
-        reason, ran = str(error), job.ran
-    else:
-        reason = f"{type(error).__name__}: {error}"
-        ran = {**job.ran, "traceback": "".join(traceback.format_exception(error))}
-    return ScanRecord(entry.id, entry.stem, "failed", inputs, reason=reason, ran=ran)
-
-
-Loaded = tuple[Inputs, LoadedScan | Exception]
-
-
-def load(job: Job, entry: Entry) -> Loaded:
-    """A scan's files as they are, and what they hold or why they cannot be worked with."""
-    inputs = stamps(entry.scan, job.model.channels)
-    try:
-        return inputs, load_scan(entry.scan, job.model)
-    except OSError as error:
-        return inputs, InputError(f"the scan's files cannot be read: {error}")
-    except Exception as error:
-        return inputs, error

@@ -6,20 +6,18 @@ computed; they take turns at the device.
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
-from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from jaxsal import __version__
 from jaxsal.checkpoints import load_model
-from jaxsal.cohort.job import Clock, Job, explain_scan
-from jaxsal.cohort.machines.pipeline import Outcome, failure, load
+from jaxsal.cohort.job import CohortJob
+from jaxsal.cohort.machines.memory import at_most
+from jaxsal.cohort.machines.order import Order, UnableError
+from jaxsal.cohort.parts import Clock, ScanOutcome
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.in_folder import FolderKeeper
 from jaxsal.cohort.storage.work import ScanWork
@@ -30,7 +28,6 @@ from jaxsal.errors import InputError, JaxsalError
 from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
-from jaxsal.settings import CohortSettings, PredictSettings
 from jaxsal.store.claims import Claim, Withdrawn
 from jaxsal.store.records import ScanRecord, are_same
 
@@ -41,50 +38,7 @@ _computing = threading.Lock()  # held by the task whose turn it is
 _loading = threading.Lock()
 
 
-class UnableError(Exception):
-    """A worker cannot do what is ordered, whatever the scan; another one may.
-
-    Args:
-        worker: its address.
-        reason: why.
-    """
-
-    def __init__(self, worker: str, reason: Exception) -> None:
-        super().__init__(worker, reason)  # both are sent
-        self.worker, self.reason = worker, reason
-
-
-@dataclass(frozen=True)
-class Order:
-    """What workers need to make the job that they are to do.
-
-    Attributes:
-        model: its directory.
-        precision: arithmetic.
-        prediction: how lesions are found.
-        settings: how they are explained.
-        identity: that of the job, as JSON; the workers' must be the same.
-    """
-
-    model: str
-    precision: str
-    prediction: PredictSettings
-    settings: CohortSettings
-    identity: str
-
-    @classmethod
-    def of(cls, job: Job, model: Path) -> Order:
-        """The order to do this job with the model of this directory."""
-        return cls(
-            str(model.absolute()),
-            job.model.precision,
-            job.prediction,
-            job.settings,
-            _as_json(job.identity),
-        )
-
-
-def explain_entry(order: Order, entry: Entry, root: str, run: str) -> Outcome:
+def explain_entry(order: Order, entry: Entry, root: str, run: str) -> ScanOutcome:
     """Explains a scan and makes its results appear; a task.
 
     Args:
@@ -105,16 +59,11 @@ def explain_entry(order: Order, entry: Entry, root: str, run: str) -> Outcome:
     try:
         claim = Claim(folder.claim_path(entry.stem), run)
         with claim.locked():
-            return Outcome(entry, record=_record(order, entry, folder, claim))
+            return ScanOutcome(entry, record=_record(order, entry, folder, claim))
     except Withdrawn:
-        return Outcome(entry)
+        return ScanOutcome(entry)
     except (JaxsalError, ImportError, OSError) as error:  # those of the scan are in its record
-        raise UnableError(_address(), error) from error
-
-
-def version() -> str:
-    """The worker's version of jaxsal; a worker without it cannot tell."""
-    return __version__
+        raise UnableError(worker_address(), error) from error
 
 
 def budget(dask_worker: Any = None) -> int:
@@ -142,18 +91,19 @@ def _budget(limit: int | None) -> int:
     return min(now, int(limit * _CPU_SHARE))  # a worker that exceeds its limit is killed
 
 
-def _address() -> str:
+def worker_address() -> str:
+    """The address of the worker that runs this task."""
     from distributed import get_worker
 
     return str(get_worker().address)
 
 
 def _record(order: Order, entry: Entry, folder: CohortFolder, claim: Claim) -> ScanRecord:
-    job = _job(order, budget())
+    job = ordered_job(order, budget())
     done = _published(entry, folder)
     if done is not None and are_same(done.inputs, entry.scan, job.model.channels):
         return done
-    inputs, loaded = load(job, entry)
+    inputs, loaded = job.load(entry)
     try:
         if isinstance(loaded, Exception):
             raise loaded
@@ -161,11 +111,11 @@ def _record(order: Order, entry: Entry, folder: CohortFolder, claim: Claim) -> S
             clock, keeper = Clock(), FolderKeeper(job, entry, folder, inputs, writer)
             with _computing, computing_on(None, order.precision):
                 claim.check(at_once=True)
-                explain_scan(job, loaded, keeper, clock, lambda progress: claim.check())
+                job.explain(loaded, keeper, clock, lambda progress: claim.check())
             claim.check(at_once=True)
             return keeper.finish(clock.seconds).result()
     except InputError as error:  # of the scan; others may be the worker's
-        return failure(job, entry, inputs, error)
+        return job.failure(entry, inputs, error)
 
 
 def _published(entry: Entry, folder: CohortFolder) -> ScanRecord | None:
@@ -175,7 +125,12 @@ def _published(entry: Entry, folder: CohortFolder) -> ScanRecord | None:
     return record if record is not None and record.status == "finished" else None
 
 
-def _job(order: Order, memory: int) -> Job:
+def ordered_job(order: Order, memory: int) -> CohortJob:
+    """The job of an order, made once and kept.
+
+    Raises:
+        InputError: the model cannot be loaded, or the job is another one than was ordered.
+    """
     with _loading:
         try:
             return _made(order, memory)
@@ -184,39 +139,12 @@ def _job(order: Order, memory: int) -> Job:
 
 
 @lru_cache(maxsize=1)
-def _made(order: Order, memory: int) -> Job:
+def _made(order: Order, memory: int) -> CohortJob:
     with computing_on(None, order.precision):
         model = load_model(order.model, order.precision)
         ran = {"host": socket.gethostname(), "device": current_device().device_kind, **software()}
-    job = Job(model, order.prediction, _within(order.settings, memory), ran)
-    _require_same(json.loads(order.identity), json.loads(_as_json(job.identity)))
+    # A worker that came late may have less memory than the run's budget: its results then differ by
+    # rounding.
+    job = CohortJob(model, order.prediction, at_most(order.settings, memory), ran)
+    order.require_same(job.identity)
     return job
-
-
-def _within(settings: CohortSettings, memory: int) -> CohortSettings:
-    """The settings with no more memory than this worker has.
-
-    The run's budget fits the workers that it found, so that all compute the same together. One
-    that came later may have less; it could not do the same, and its results differ by rounding.
-    """
-    return replace(
-        settings,
-        saliency=tuple(
-            replace(method, memory=min(method.memory or memory, memory))
-            for method in settings.saliency
-        ),
-    )
-
-
-def _require_same(ordered: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    differing = [name for name in ordered if ordered[name] != here.get(name)]
-    if differing:
-        raise InputError(
-            f"this worker has another {' and '.join(differing)} than the run was begun with: "
-            "install the same jaxsal everywhere, give a model directory that all machines see, and "
-            "restart the workers"
-        )
-
-
-def _as_json(identity: Mapping[str, Any]) -> str:
-    return json.dumps(identity, sort_keys=True)

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jaxsal.cohort.columns import map_row
-from jaxsal.cohort.job import Job, Portion, portions
+from jaxsal.cohort.job import CohortJob
+from jaxsal.cohort.parts import Portion
 from jaxsal.compilation import compiling_seconds
 from jaxsal.devices import default_devices
 from jaxsal.progress import Progress
@@ -101,7 +102,7 @@ class Attempt:
         row: what a map contributes to its lesion's row.
     """
 
-    job: Job
+    job: CohortJob
     prediction: Prediction
     wanted: Explanations
     index: int
@@ -143,7 +144,7 @@ class Attempt:
         def lack(portion: Portion) -> int:
             return abs(sum(voxels[label] for label in portion.labels) - most)
 
-        every = portions(job, self.prediction.instances, self.wanted)
+        every = job.portions(self.prediction.instances, self.wanted)
         return min((p for p in every if p.method == self.index), key=lack)
 
     def _part_of_images(

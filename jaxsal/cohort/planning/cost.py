@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.cohort.job import Job
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.planning.attempt import settled
 from jaxsal.cohort.planning.counting import spread_over
 from jaxsal.devices import default_devices
@@ -66,7 +66,7 @@ class Work:
     windows: int
     reached: float
 
-    def planning(self, job: Job, effort: Effort, groups: int = 1) -> float:
+    def planning(self, job: CohortJob, effort: Effort, groups: int = 1) -> float:
         """Seconds that planning will take, about, without compiling.
 
         Args:
@@ -78,7 +78,7 @@ class Work:
         scan += sum(self._method(job, method, effort) for method in job.methods)
         return groups * effort.sample * scan
 
-    def _method(self, job: Job, method: ExplainSettings, effort: Effort) -> float:
+    def _method(self, job: CohortJob, method: ExplainSettings, effort: Effort) -> float:
         cost = cost_of(method)
         if cost is None:  # such a method is left off in time
             return _CALLS * effort.least_seconds
@@ -90,7 +90,7 @@ class Work:
         return _CALLS * max(once, effort.least_seconds)
 
 
-def work_of(job: Job, entries: Sequence[Entry]) -> Work | None:
+def work_of(job: CohortJob, entries: Sequence[Entry]) -> Work | None:
     """Times the network on one window; None if no scan tells how many there are.
 
     Raises:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.job import Job
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines.local import WRITERS_PER_LANE
 from jaxsal.cohort.planning.attempt import units_of
 from jaxsal.cohort.planning.counting import Amount, Estimate, Group
@@ -113,7 +113,7 @@ class Forecast:
         lesions: of theirs that are explained.
     """
 
-    job: Job
+    job: CohortJob
     groups: Sequence[Group]
     trials: Sequence[Trial]
     lanes: Sequence[Sequence[jax.Device]]
@@ -237,7 +237,7 @@ class Forecast:
         return notes
 
 
-def _cohort_bytes(job: Job) -> int:
+def _cohort_bytes(job: CohortJob) -> int:
     """What the tables over a cohort and the record of the run take without any lesion."""
     with tempfile.TemporaryDirectory() as folder:
         write_tables(Path(folder), lesion_columns(job.shown), ())
@@ -259,7 +259,7 @@ def _scaled(
     return amount.times(mean, error / mean if mean else 0.0)
 
 
-def _outputs(job: Job) -> int:
+def _outputs(job: CohortJob) -> int:
     """Number of the network's output channels."""
     window = jax.ShapeDtypeStruct((1, *job.prediction.roi, len(job.model.channels)), jnp.float32)
     logits = jax.eval_shape(job.model.function, job.model.parameters, window)

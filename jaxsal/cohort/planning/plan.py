@@ -8,7 +8,7 @@ from dataclasses import replace
 import jax
 import psutil
 
-from jaxsal.cohort.job import Job
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines.pipeline import lanes_of
 from jaxsal.cohort.planning.cost import FULL, QUICK, Effort, work_of
 from jaxsal.cohort.planning.counting import done_with_some, groups_of
@@ -23,7 +23,7 @@ OnTrial = Callable[[Entry], None]
 
 
 def plan_cohort(
-    job: Job,
+    job: CohortJob,
     entries: Sequence[Entry],
     devices: Sequence[jax.Device] | None = None,
     *,

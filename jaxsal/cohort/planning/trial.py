@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxsal.cohort.columns import scan_rows, with_seconds
-from jaxsal.cohort.job import Job
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.planning.attempt import Attempt, Explained, settled
 from jaxsal.cohort.planning.counting import Sizes, component_sizes
 from jaxsal.cohort.storage.names import Names
@@ -59,7 +59,9 @@ class Trial:
     row: float
 
 
-def try_scan(job: Job, entry: Entry, least_seconds: float, most_voxels: int | None = None) -> Trial:
+def try_scan(
+    job: CohortJob, entry: Entry, least_seconds: float, most_voxels: int | None = None
+) -> Trial:
     """Puts a scan through what a run does with it, but of each method only a part.
 
     Args:
@@ -121,7 +123,7 @@ def with_synthetic_lesions(prediction: Prediction) -> Prediction:
     raise InputError(f"a scan of {grid.shape} voxels is too small to be explained")
 
 
-def _others(job: Job, prediction: Prediction) -> tuple[dict[str, float], float]:
+def _others(job: CohortJob, prediction: Prediction) -> tuple[dict[str, float], float]:
     """Bytes of a scan's files that are no maps, by level; seconds that they take."""
     grid = prediction.scan.grid
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +137,9 @@ def _others(job: Job, prediction: Prediction) -> tuple[dict[str, float], float]:
     return {"table": table, "cropped": maps, "full": maps}, seconds
 
 
-def _row_bytes(job: Job, entry: Entry, instances: Sequence[Instance], rows: Sequence[Row]) -> float:
+def _row_bytes(
+    job: CohortJob, entry: Entry, instances: Sequence[Instance], rows: Sequence[Row]
+) -> float:
     """What a lesion takes in its scan's record and table, and in the tables over the cohort."""
     label, voxels = instances[0].label, {instance.label: instance.voxels for instance in instances}
     merged = {key: value for row in rows for key, value in row.items()}

@@ -15,7 +15,7 @@ from jaxsal.cohort.outline import Method
 from jaxsal.cohort.results import read_map, unchanged_image
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cores import available_cores
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, JaxsalError
 from jaxsal.figures.canvas import save_figure
 from jaxsal.figures.lesion import lesion_figure
 from jaxsal.processes import in_processes
@@ -171,5 +171,5 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
 
 
 def _told(error: Exception) -> str:
-    own = isinstance(error, InputError | OSError)
+    own = isinstance(error, JaxsalError | OSError)
     return str(error) if own else f"{type(error).__name__}: {error}"

@@ -1,15 +1,15 @@
-"""The results of a scan go into the cohort's folder while it is computed."""
+"""The results of a scan are written into the cohort's folder while it is computed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxsal.approximated import is_approximated
 from jaxsal.cohort.columns import lesion_columns, map_row, scan_rows, with_seconds
-from jaxsal.cohort.job import Job, Portion, noted
+from jaxsal.cohort.parts import Portion
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.work import Files, ScanWork
@@ -23,6 +23,9 @@ from jaxsal.store.files import write_json
 from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row, write_table
 from jaxsal.volumes import write_volume
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.job import CohortJob
 
 
 class FolderKeeper:
@@ -39,7 +42,7 @@ class FolderKeeper:
     maps = None  # they are in the folder
 
     def __init__(
-        self, job: Job, entry: Entry, folder: CohortFolder, inputs: Inputs, writer: Writer
+        self, job: CohortJob, entry: Entry, folder: CohortFolder, inputs: Inputs, writer: Writer
     ) -> None:
         self._job, self._entry, self._inputs, self._writer = job, entry, inputs, writer
         self._names = Names(entry.stem)
@@ -121,7 +124,7 @@ class FolderKeeper:
             self._entry.stem,
             "finished",
             self._inputs,
-            reason=noted(self._job, self._prediction),
+            reason=self._job.noted(self._prediction),
             rows=rows,
             files={**files, **self._work.files(self._write_others(rows))},
             seconds=self._earlier_seconds + seconds,

@@ -1,15 +1,12 @@
-"""The results of a scan stay in memory, for another program."""
+"""The results of a scan are kept in memory, for the calling program."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from jaxsal.cohort.columns import map_row, scan_rows, with_seconds
-from jaxsal.cohort.job import Job, Portion, noted
-from jaxsal.grid import Grid
+from jaxsal.cohort.parts import Maps, Portion
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import LoadedScan
 from jaxsal.saliency.maps import Crop
@@ -18,20 +15,8 @@ from jaxsal.scan.prediction import Prediction
 from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row
 
-
-@dataclass(frozen=True, eq=False)
-class Maps:
-    """The maps of a scan, kept in memory.
-
-    Attributes:
-        grid: of the scan's files.
-        labels: (X, Y, Z) int32, the lesions.
-        crops: the maps by method, such as "smoothgrad-max", and label.
-    """
-
-    grid: Grid
-    labels: np.ndarray
-    crops: dict[str, dict[int, Crop]]
+if TYPE_CHECKING:
+    from jaxsal.cohort.job import CohortJob
 
 
 class MemoryKeeper:
@@ -43,7 +28,7 @@ class MemoryKeeper:
         inputs: the scan's files as they are.
     """
 
-    def __init__(self, job: Job, entry: Entry, inputs: Inputs) -> None:
+    def __init__(self, job: CohortJob, entry: Entry, inputs: Inputs) -> None:
         self._job, self._entry, self._inputs = job, entry, inputs
         self._rows: dict[int, Row] = {}
         self._portions: list[dict[int, Row]] = []
@@ -91,7 +76,7 @@ class MemoryKeeper:
                 self._entry.stem,
                 "finished",
                 self._inputs,
-                reason=noted(self._job, self._prediction),
+                reason=self._job.noted(self._prediction),
                 rows=rows,
                 seconds=seconds,
                 ran=self._job.ran,

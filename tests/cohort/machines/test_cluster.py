@@ -21,7 +21,8 @@ from helpers.cohorts import PREDICTION, SETTINGS, begin, results, run
 from jaxsal.checkpoints import save_model
 from jaxsal.cohort.machines import task
 from jaxsal.cohort.machines.cluster import Cluster
-from jaxsal.cohort.machines.task import Order, UnableError, explain_entry
+from jaxsal.cohort.machines.order import Order, UnableError
+from jaxsal.cohort.machines.task import budget, explain_entry
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
@@ -187,12 +188,12 @@ def test_a_worker_that_cannot_do_what_is_ordered_leaves_it_to_others(
         def unable(*_: Any) -> None:
             raise InputError("the model directory is not there")
 
-        there.job_before, there._job = there._job, unable
+        there.job_before, there.ordered_job = there.ordered_job, unable
 
     def mend() -> None:
         from jaxsal.cohort.machines import task as there
 
-        there._job = there.job_before
+        there.ordered_job = there.job_before
 
     with distributed.Client(scheduler, set_as_default=False) as client:
         workers = sorted(client.nthreads())[:1]
@@ -206,7 +207,7 @@ def test_a_folder_that_is_not_shared_is_told(
     entries: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(task, "Claim", partial(Claim, patience=Patience(find=0.0)))
-    monkeypatch.setattr(task, "_address", lambda: "tcp://here:1")
+    monkeypatch.setattr(task, "worker_address", lambda: "tcp://here:1")
     order = Order("model", "float32", PREDICTION, SETTINGS, "{}")
     with pytest.raises(UnableError, match="give a folder that all machines share") as raised:
         explain_entry(order, entries[0], str(tmp_path / "another disk"), "run")
@@ -214,16 +215,17 @@ def test_a_folder_that_is_not_shared_is_told(
 
 
 def test_a_wrong_address_is_told(model_folder: Path) -> None:
-    cluster = Cluster(NOWHERE, model_folder, patience=0.5)
+    cluster = Cluster(NOWHERE, model_folder, explain_entry, budget, patience=0.5)
     with pytest.raises(InputError, match=f"no Dask scheduler answers at '{NOWHERE}'"):
-        cluster.within_memory(SETTINGS, None)
+        cluster.memory()
 
 
 def test_a_scheduler_without_workers_is_told(model_folder: Path) -> None:
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty:
-        cluster = Cluster(empty.scheduler_address, model_folder, patience=0.5)
+        address = empty.scheduler_address
+        cluster = Cluster(address, model_folder, explain_entry, budget, patience=0.5)
         with pytest.raises(InputError, match="has no workers"):
-            cluster.within_memory(SETTINGS, None)
+            cluster.memory()
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,21 @@ import jax
 import pytest
 
 from jaxsal.cohort.machines import pipeline
-from jaxsal.cohort.machines.pipeline import Outcome, Pipeline
+from jaxsal.cohort.machines.pipeline import Pipeline
+from jaxsal.cohort.parts import ScanOutcome
 from jaxsal.devices import computes, current_device
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
 from jaxsal.store.records import ScanRecord
 
 Explain = Callable[[Entry], None]
-JOB: Any = SimpleNamespace(ran={})
+
+
+def failed(entry: Entry, inputs: Any, error: BaseException) -> ScanRecord:
+    """The record of a bad scan."""
+    if isinstance(error, OSError):
+        raise error
+    return ScanRecord(entry.id, entry.stem, "failed", inputs, reason=str(error))
 
 
 class Keeper:
@@ -39,21 +46,24 @@ def make_entries(count: int) -> list[Entry]:
 
 
 @pytest.fixture
-def outcomes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Outcome]]:
+def outcomes() -> Callable[..., Iterator[ScanOutcome]]:
     """Runs some scans on lanes of one device each; `explain` is done with each scan."""
 
-    def begin(explain: Explain, scans: int, lanes: int = 1) -> Iterator[Outcome]:
-        monkeypatch.setattr(pipeline, "load", lambda job, entry: ({}, entry))
-        monkeypatch.setattr(pipeline, "explain_scan", lambda job, loaded, *_: explain(loaded))
+    def begin(explain: Explain, scans: int, lanes: int = 1) -> Iterator[ScanOutcome]:
+        job: Any = SimpleNamespace(
+            load=lambda entry: ({}, entry),
+            explain=lambda loaded, *_: explain(loaded),
+            failure=failed,
+        )
         each = [(device,) for device in jax.local_devices()[:lanes]]
-        run = Pipeline(JOB, each, lambda entry, inputs: Keeper(entry))  # type: ignore[arg-type,return-value]
+        run = Pipeline(job, each, lambda entry, inputs: Keeper(entry))  # type: ignore[arg-type,return-value]
         return run.run(make_entries(scans))
 
     return begin
 
 
 def test_scans_wait_until_somebody_asks_for_what_became_of_the_others(
-    outcomes: Callable[..., Iterator[Outcome]],
+    outcomes: Callable[..., Iterator[ScanOutcome]],
 ) -> None:
     begun: list[str] = []
     seen = threading.Event()
@@ -91,7 +101,7 @@ def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Explain]:
 
 
 def test_scans_of_a_lost_device_are_left_to_the_others(
-    losing: Callable[[int], Explain], outcomes: Callable[..., Iterator[Outcome]]
+    losing: Callable[[int], Explain], outcomes: Callable[..., Iterator[ScanOutcome]]
 ) -> None:
     with pytest.warns(UserWarning, match="computes no more"):
         found = list(outcomes(losing(1), 12, lanes=2))
@@ -100,7 +110,7 @@ def test_scans_of_a_lost_device_are_left_to_the_others(
 
 
 def test_without_any_device_left_the_run_ends_and_no_scan_is_called_bad(
-    losing: Callable[[int], Explain], outcomes: Callable[..., Iterator[Outcome]]
+    losing: Callable[[int], Explain], outcomes: Callable[..., Iterator[ScanOutcome]]
 ) -> None:
     found = outcomes(losing(1), 12)
     with (
@@ -111,7 +121,7 @@ def test_without_any_device_left_the_run_ends_and_no_scan_is_called_bad(
 
 
 def test_a_scan_on_which_two_devices_are_lost_is_a_bad_one(
-    outcomes: Callable[..., Iterator[Outcome]], monkeypatch: pytest.MonkeyPatch
+    outcomes: Callable[..., Iterator[ScanOutcome]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead: set[jax.Device] = set()
     monkeypatch.setattr(pipeline, "computes", lambda device: device not in dead)

@@ -12,9 +12,10 @@ import pytest
 
 from jaxsal import __version__
 from jaxsal.cohort.machines import cluster
-from jaxsal.cohort.machines.cluster import _Tasks
-from jaxsal.cohort.machines.pipeline import Outcome
-from jaxsal.cohort.machines.task import Order, UnableError
+from jaxsal.cohort.machines.cluster import Tasks
+from jaxsal.cohort.machines.order import Order, UnableError
+from jaxsal.cohort.machines.task import explain_entry
+from jaxsal.cohort.parts import ScanOutcome
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
@@ -27,18 +28,18 @@ pytest.importorskip("distributed")
 
 ORDER = Order("model", "float32", PredictSettings(), CohortSettings(), "{}")
 ENTRIES = [Entry(f"{i}", Scan((Path(f"{i}.nii"),)), {"subject": f"{i}"}) for i in range(3)]
-Compute = Callable[[str, Entry], Outcome]
+Compute = Callable[[str, Entry], ScanOutcome]
 
 
-def done(worker: str, entry: Entry) -> Outcome:
+def done(worker: str, entry: Entry) -> ScanOutcome:
     """A worker's answer; the record tells who gave it."""
-    return Outcome(entry, record=ScanRecord(entry.id, entry.stem, "failed", {}, reason=worker))
+    return ScanOutcome(entry, record=ScanRecord(entry.id, entry.stem, "failed", {}, reason=worker))
 
 
 class Task:
     """A future; its task ends when it is asked for the result."""
 
-    def __init__(self, key: str, result: Callable[[], Outcome]) -> None:
+    def __init__(self, key: str, result: Callable[[], ScanOutcome]) -> None:
         self.key, self.result = key, result
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
@@ -75,11 +76,16 @@ def folder(tmp_path: Path) -> CohortFolder:
     return CohortFolder(tmp_path)
 
 
-def tasks_of(dask: Dask, folder: CohortFolder) -> _Tasks:
+def tasks_of(dask: Dask, folder: CohortFolder) -> Tasks:
     """Tasks, of a job that is not looked at."""
     client: Any = dask
-    job: Any = SimpleNamespace(model=SimpleNamespace(channels=()))
-    return _Tasks(client, job, ORDER, folder)
+    job: Any = SimpleNamespace(stamps=lambda entry: {}, failure=failure)
+    return Tasks(client, job, ORDER, folder, explain_entry, polling=0.01, stopping=0.0)
+
+
+def failure(entry: Entry, inputs: Any, error: BaseException) -> ScanRecord:
+    """The record of a bad scan."""
+    return ScanRecord(entry.id, entry.stem, "failed", inputs, reason=str(error))
 
 
 def test_a_claim_that_cannot_be_withdrawn_keeps_no_other_from_it(
@@ -92,15 +98,14 @@ def test_a_claim_that_cannot_be_withdrawn_keeps_no_other_from_it(
 
     locks = [folder.claim_path(entry.stem) for entry in ENTRIES]
     monkeypatch.setattr(cluster, "withdraw", withdraw_unless_first)
-    monkeypatch.setattr(cluster, "_STOP_SECONDS", 0.0)
     dask = Dask()
     tasks = tasks_of(dask, folder)
     for entry in ENTRIES:
-        tasks._submit(entry)
+        tasks.submit(entry)
     tasks.stop()
     for lock in locks[1:]:
         with pytest.raises(Withdrawn):
-            Claim(lock, tasks._run)
+            Claim(lock, tasks.run)
     assert dask.cancelled == len(ENTRIES)
 
 
@@ -131,7 +136,7 @@ NO_JAXSAL = ModuleNotFoundError("No module named 'jaxsal'")
 def test_a_worker_that_cannot_do_what_is_ordered_leaves_it_to_others(
     error: Exception, version: Any, folder: CohortFolder
 ) -> None:
-    def compute(worker: str, entry: Entry) -> Outcome:
+    def compute(worker: str, entry: Entry) -> ScanOutcome:
         if worker == "a":
             raise pickle.loads(pickle.dumps(error))
         return done(worker, entry)
@@ -144,7 +149,7 @@ def test_a_worker_that_cannot_do_what_is_ordered_leaves_it_to_others(
 def test_the_run_ends_where_no_worker_can_do_what_is_ordered(folder: CohortFolder) -> None:
     tried = []
 
-    def compute(worker: str, entry: Entry) -> Outcome:
+    def compute(worker: str, entry: Entry) -> ScanOutcome:
         tried.append(worker)
         raise UnableError(worker, NO_MODEL)
 
@@ -154,20 +159,15 @@ def test_the_run_ends_where_no_worker_can_do_what_is_ordered(folder: CohortFolde
 
 
 def test_an_error_that_is_the_scans_is_recorded_though_a_worker_is_unable(
-    folder: CohortFolder, monkeypatch: pytest.MonkeyPatch
+    folder: CohortFolder,
 ) -> None:
-    def compute(worker: str, entry: Entry) -> Outcome:
+    def compute(worker: str, entry: Entry) -> ScanOutcome:
         if worker == "a":
             raise NO_JAXSAL
         if entry.id == "1":
             raise RuntimeError("a bad scan")
         return done(worker, entry)
 
-    def recorded(job: Any, entry: Entry, inputs: Any, error: Exception) -> ScanRecord:
-        return ScanRecord(entry.id, entry.stem, "failed", inputs, reason=str(error))
-
-    monkeypatch.setattr(cluster, "failure", recorded)
-    monkeypatch.setattr(cluster, "stamps", lambda scan, channels: {})
     dask = Dask(compute)
     dask.versions["a"] = NO_JAXSAL
     assert reasons(dask, folder) == {"0": "b", "1": "a bad scan", "2": "b"}

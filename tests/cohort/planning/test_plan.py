@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import tiny
 
-from jaxsal.cohort.job import Job
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.planning.attempt import Explained, units_of
 from jaxsal.cohort.planning.cost import QUICK, Effort, Work, work_of
 from jaxsal.cohort.planning.counting import Estimate, Group
@@ -61,7 +61,7 @@ def planned(tiny_model, tmp_path_factory) -> Planned:
     entries = [given_scan(folder / f"p{i}", 7 + i, sizes) for i, sizes in enumerate(LESIONS)]
     tried: list[str] = []
     plan = plan_cohort(
-        Job(tiny_model, PREDICTION, BOTH),
+        CohortJob(tiny_model, PREDICTION, BOTH),
         entries,
         effort=SHORT,
         on_trial=lambda entry: tried.append(entry.id),
@@ -112,7 +112,7 @@ def test_disk_is_forecast_as_a_run_takes_it(planned, tiny_model, tmp_path, outpu
 def test_scans_in_which_nothing_is_found_are_tried_with_synthetic_lesions(tiny_model, tmp_path):
     entry = given_scan(tmp_path / "p0", 7, ())
     settings = CohortSettings((replace(SMOOTHGRAD, samples=1),))
-    plan = plan_cohort(Job(tiny_model, PREDICTION, settings), [entry], effort=SHORT)
+    plan = plan_cohort(CohortJob(tiny_model, PREDICTION, settings), [entry], effort=SHORT)
     assert plan.lesions.value == 0
     assert plan.shares["smoothgrad-max"].value == 0
     assert any("synthetic" in note for note in plan.notes)
@@ -121,7 +121,7 @@ def test_scans_in_which_nothing_is_found_are_tried_with_synthetic_lesions(tiny_m
 def test_planning_says_what_it_will_cost_before_it_begins(planned, tiny_model):
     events = []
     plan = plan_cohort(
-        Job(tiny_model, PREDICTION, BOTH),
+        CohortJob(tiny_model, PREDICTION, BOTH),
         planned.entries,
         effort=QUICK,
         on_cost=lambda seconds, quick: events.append((seconds, quick)),
@@ -140,14 +140,14 @@ def test_a_quick_trial_explains_about_as_many_voxels_as_are_wanted(
     planned, tiny_model, most, voxels
 ):
     """Of the lesions of 2, 5 and 6 voxels; of larger ones than wanted only a part."""
-    job = Job(tiny_model, PREDICTION, CohortSettings((SMOOTHGRAD,)))
+    job = CohortJob(tiny_model, PREDICTION, CohortSettings((SMOOTHGRAD,)))
     trial = try_scan(job, planned.entries[1], 0.0, most)
     computed = min(voxels, most) if most == 4 else voxels
     assert trial.methods[0].units == SMOOTHGRAD.samples * computed
 
 
 def test_the_windows_of_a_scan_are_counted_and_those_that_reach_a_voxel(planned, tiny_model):
-    job = Job(tiny_model, replace(PREDICTION, overlap=0.5), CohortSettings((SMOOTHGRAD,)))
+    job = CohortJob(tiny_model, replace(PREDICTION, overlap=0.5), CohortSettings((SMOOTHGRAD,)))
     work = work_of(job, planned.entries)
     field = sliding_window(tiny_model, roi=tiny.ROI, overlap=0.5)
     every = field.plan(tiny.SHAPE, np.argwhere(np.ones(tiny.SHAPE)))
@@ -159,13 +159,13 @@ def test_the_windows_of_a_scan_are_counted_and_those_that_reach_a_voxel(planned,
 
 
 def test_no_cost_is_said_where_no_scan_can_be_read(tiny_model):
-    job = Job(tiny_model, PREDICTION, CohortSettings((SMOOTHGRAD,)))
+    job = CohortJob(tiny_model, PREDICTION, CohortSettings((SMOOTHGRAD,)))
     assert work_of(job, [Entry("p", Scan((Path("missing.nii.gz"),)), {"subject": "p"})]) is None
 
 
 def test_the_cost_of_planning_goes_by_windows_scans_and_gradients(tiny_model):
     settings = CohortSettings((replace(SMOOTHGRAD, samples=50),), portion=100)
-    job = Job(tiny_model, PREDICTION, settings)
+    job = CohortJob(tiny_model, PREDICTION, settings)
     work = Work(seconds=2.0, compiling=9.0, windows=30, reached=1.5)
     samples = max(2, len(jax.local_devices()))
     gradients = 2 * samples * 100 * 1.5 * 2.0  # each method is computed twice
@@ -173,7 +173,7 @@ def test_the_cost_of_planning_goes_by_windows_scans_and_gradients(tiny_model):
     assert work.planning(job, Effort(sample=3), groups=2) == pytest.approx(6 * (60 + gradients))
     few = work.planning(job, Effort(sample=1, least_seconds=0.0, voxels=10))
     assert few == pytest.approx(60 + gradients / 10)
-    heat_maps = Job(tiny_model, PREDICTION, CohortSettings((GradCamSettings("bottleneck"),)))
+    heat_maps = CohortJob(tiny_model, PREDICTION, CohortSettings((GradCamSettings("bottleneck"),)))
     assert work.planning(heat_maps, Effort(sample=1)) == pytest.approx(60 + 2 * 5.0)
 
 
@@ -200,7 +200,7 @@ def made_up(seconds: float) -> Trial:
 
 
 def test_trials_are_scaled_up_by_scans_and_gradients(tiny_model):
-    job = Job(tiny_model, PREDICTION, CohortSettings((SMOOTHGRAD,)))
+    job = CohortJob(tiny_model, PREDICTION, CohortSettings((SMOOTHGRAD,)))
     entry = Entry("p", Scan((Path("x.nii.gz"),)), {"subject": "p"})
     group = Group("prediction", [entry] * 8, found=[(10,), (10,)])
     lanes = [jax.local_devices()]
@@ -225,4 +225,4 @@ def test_trials_are_scaled_up_by_scans_and_gradients(tiny_model):
 def test_a_plan_needs_something_to_go_by(tiny_model, wrong):
     entry = Entry("p", Scan((Path("x.nii.gz"),)), {"subject": "p"})
     with pytest.raises(InputError, match="at least one scan"):
-        plan_cohort(Job(tiny_model, PREDICTION, BOTH), [entry], **wrong)
+        plan_cohort(CohortJob(tiny_model, PREDICTION, BOTH), [entry], **wrong)
