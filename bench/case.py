@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsal
-from jaxsal.field import LogitField
+from jaxsal.field.plan import LogitField
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig, config_from_arguments, parameter_shapes
 from jaxsal.scan.calibration import synthetic_scan

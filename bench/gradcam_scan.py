@@ -22,7 +22,7 @@ from bench.nets import UNET
 from bench.options import base_job, job_settings, timed
 from bench.patient import patient_case
 from bench.record import Result, Row
-from jaxsal.field import LogitField
+from jaxsal.field.plan import LogitField
 from jaxsal.saliency.domains import Domain
 from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.gradcam.jobs import jobs_of

@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsal
-from jaxsal.devices import available_cores, current_device
+from jaxsal.current_device import current_device
+from jaxsal.devices import available_cores
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "monai", "captum")

@@ -67,7 +67,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     import jaxsal
     from bench.case import make_field, make_model
     from bench.options import timed
-    from jaxsal.devices import current_device
+    from jaxsal.current_device import current_device
     from jaxsal.scan.calibration import synthetic_scan
 
     job = Job.from_json(request["job"])

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from jaxsal.cohort.run import run_cohort
     from jaxsal.compilation import keep_compiled_programs
     from jaxsal.errors import InputError, OutputError
-    from jaxsal.field import sliding_window, whole_volume
+    from jaxsal.field.sliding import sliding_window
+    from jaxsal.field.whole import whole_volume
     from jaxsal.inputs.images import read_image, read_scan
     from jaxsal.inputs.sources import read_cohort
     from jaxsal.model import Model
     from jaxsal.options import option
     from jaxsal.progress import Progress
     from jaxsal.quantus import quantus_explain
-    from jaxsal.registry import register_method
+    from jaxsal.registry import register_method, register_network
     from jaxsal.saliency.gradcam.gradcam import gradcam, gradcam_plus_plus
     from jaxsal.saliency.gradcam.maps import HeatMaps
     from jaxsal.saliency.maps import Crop, SaliencyMaps
@@ -59,12 +60,13 @@ _HOMES = {
     "read_labels": "jaxsal.volumes",
     "read_scan": "jaxsal.inputs.images",
     "register_method": "jaxsal.registry",
+    "register_network": "jaxsal.registry",
     "run_cohort": "jaxsal.cohort.run",
     "save_model": "jaxsal.checkpoints",
-    "sliding_window": "jaxsal.field",
+    "sliding_window": "jaxsal.field.sliding",
     "smoothgrad": "jaxsal.saliency.smoothgrad",
     "smoothgrad_stream": "jaxsal.saliency.smoothgrad",
-    "whole_volume": "jaxsal.field",
+    "whole_volume": "jaxsal.field.whole",
     "write_volume": "jaxsal.volumes",
 }
 
@@ -94,6 +96,7 @@ __all__ = [
     "read_labels",
     "read_scan",
     "register_method",
+    "register_network",
     "run_cohort",
     "save_model",
     "sliding_window",

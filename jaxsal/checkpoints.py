@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.errors import InputError
-from jaxsal.model import Model, Shapes, check_threshold, describe_mismatch
+from jaxsal.model import Model, NamedShapes, check_threshold, describe_mismatch
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 from jaxsal.preprocessing import Outputs, Preprocessing
 from jaxsal.store.files import require_content, whole_file
@@ -276,7 +276,7 @@ def _check_files(folder: Path, expected: str) -> None:
         )
 
 
-def _read_parameters(folder: Path, shapes: Shapes) -> dict[str, jax.Array]:
+def _read_parameters(folder: Path, shapes: NamedShapes) -> dict[str, jax.Array]:
     import orbax.checkpoint as ocp
 
     folder = folder.resolve()

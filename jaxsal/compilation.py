@@ -18,7 +18,7 @@ import jax.monitoring
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from jaxsal.devices import current_device
+from jaxsal.current_device import current_device
 
 VARIABLE = "JAXSAL_CACHE"  # a folder, or "off"
 _WORTH_KEEPING = 0.1  # seconds of compilation; to fetch a program takes a hundredth

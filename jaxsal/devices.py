@@ -11,16 +11,8 @@ import jax
 import numpy as np
 
 from jaxsal.cores import available_cores
+from jaxsal.current_device import current_device
 from jaxsal.errors import InputError
-
-
-def current_device() -> jax.Device:
-    """The default device; also while a function is being traced."""
-    chosen: jax.Device | str | None = jax.config.jax_default_device  # type: ignore[attr-defined]
-    if isinstance(chosen, jax.Device):
-        return chosen
-    return jax.local_devices(backend=chosen)[0]
-
 
 _chosen: ContextVar[tuple[jax.Device, ...]] = ContextVar("chosen", default=())
 _GPU = (

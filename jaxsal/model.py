@@ -18,21 +18,21 @@ from jaxsal.box import Box
 from jaxsal.compilation import bound_programs
 from jaxsal.errors import InputError
 from jaxsal.lesions import output_channel
-from jaxsal.locality import receptive_field
+from jaxsal.locality.boxes import receptive_field
 from jaxsal.nets.registry import (
-    REMATERIALISING,
     NetworkConfig,
     NetworkFunction,
     build,
     layer_names,
     parameter_shapes,
+    require_rematerialising,
     split,
 )
 from jaxsal.preprocessing import Outputs, Preprocessing, check_window
 from jaxsal.settings import PRECISIONS
 from jaxsal.types import Triple
 
-Shapes = Mapping[str, tuple[int, ...]]
+NamedShapes = Mapping[str, tuple[int, ...]]
 
 _STATISTICS = ("mean", "var")  # parameters that are measured rather than learnt
 _SHOWN = 3  # names listed per kind of mismatch
@@ -257,10 +257,7 @@ class Model:
         Raises:
             InputError: networks of this kind keep too little for that to make a difference.
         """
-        if self.config.kind not in REMATERIALISING:
-            raise InputError(
-                f"rematerialisation is for {', '.join(REMATERIALISING)}; this is {self.config.kind}"
-            )
+        require_rematerialising(self.config.kind, "rematerialisation")
         return replace(self, rematerialise=True)
 
     def with_mirroring(self) -> Model:
@@ -317,7 +314,7 @@ def _logits_and_activations(
     return function.with_activations(parameters, batch)
 
 
-def describe_mismatch(expected: Shapes, found: Shapes) -> str:
+def describe_mismatch(expected: NamedShapes, found: NamedShapes) -> str:
     """What distinguishes two sets of named shapes: the first names of each kind and their number.
 
     Returns:

@@ -12,7 +12,6 @@ from scipy import ndimage
 
 from jaxsal.box import Box
 from jaxsal.errors import InputError
-from jaxsal.inputs.background import bounds
 from jaxsal.settings import WINDOWS, Windows
 from jaxsal.types import Triple
 
@@ -181,7 +180,7 @@ class Preprocessing:
                 f"normalisation is known; got an array of shape {image.shape}"
             )
         mask = ndimage.binary_fill_holes((image != 0).any(-1))
-        inside = bounds(mask).slices
+        inside = (Box.of(mask) or Box.whole(mask.shape)).slices
         result = np.zeros(image.shape, np.float32)
         for c, normalisation in enumerate(schemes):
             result[inside][..., c] = normalisation.apply(image[inside][..., c], mask[inside])
@@ -193,8 +192,8 @@ class Preprocessing:
         With ``crop``, the smallest box of all voxels that are not 0 in all channels, as nnU-Net
         v2's ``crop_to_nonzero`` cuts it out; else, and without such voxels, the whole image.
         """
-        every = np.ones(image.shape[:3], bool)
-        return bounds((image != 0).any(-1) if self.crop else every)
+        found = Box.of((image != 0).any(-1)) if self.crop else None
+        return found or Box.whole(image.shape[:3])
 
     def check_spacing(self, spacing: Sequence[float]) -> None:
         """Raises InputError unless voxels have the size of the training's, in mm."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField
+from jaxsal.field.plan import LogitField
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad_stream
 from jaxsal.voxels import OF_LABELS, whole_numbers

@@ -1,4 +1,4 @@
-"""What is known by name and can be added from outside: saliency methods.
+"""What is known by name and can be added from outside: saliency methods and networks.
 
 A registry names modules by strings and imports one when it is asked for, so that listing the names
 costs nothing. Another package adds to it in either of two ways:
@@ -8,7 +8,10 @@ costs nothing. Another package adds to it in either of two ways:
     [project.entry-points."jaxsal.methods"]
     input-gradient = "my_package.input_gradient:METHOD"
 
-- a call of `register_method`, known to this process only.
+    [project.entry-points."jaxsal.networks"]
+    my-net = "my_package.my_net:MyNet"
+
+- a call of `register_method` or `register_network`, known to this process only.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from jaxsal.errors import InputError
 
 if TYPE_CHECKING:
+    from jaxsal.nets.registry import NetworkClass
     from jaxsal.saliency.methods.method import Method
 
 T = TypeVar("T")
@@ -92,6 +96,17 @@ METHODS: Registry[Method[Any]] = Registry(
     },
 )
 
+NETWORKS: Registry[NetworkClass] = Registry(
+    "network",
+    "jaxsal.networks",
+    {
+        "unet": "jaxsal.nets.unet:UNet",
+        "dynunet": "jaxsal.nets.dynunet:DynUNet",
+        "nnunet": "jaxsal.nets.nnunet:NNUNet",
+        "swin-unetr": "jaxsal.nets.swin_unetr:SwinUNETR",
+    },
+)
+
 
 def register_method(method: Method[Any]) -> None:
     """Adds a saliency method to those of the command line, of cohorts and of reports.
@@ -103,3 +118,16 @@ def register_method(method: Method[Any]) -> None:
         InputError: its name is taken.
     """
     METHODS.register(method.name, method)
+
+
+def register_network(network: NetworkClass) -> None:
+    """Adds a network to those that models are made of: built, trained, saved and loaded.
+
+    Args:
+        network: a Flax module whose attribute ``Config`` is the class of its architecture; it is
+            known by ``Config.kind`` from now on, in this process.
+
+    Raises:
+        InputError: its name is taken.
+    """
+    NETWORKS.register(network.Config.kind, network)

@@ -11,14 +11,16 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from jaxsal.devices import best_kind, computing_on, computing_with, current_device, every_device
+from jaxsal.current_device import current_device
+from jaxsal.devices import best_kind, computing_on, computing_with, every_device
 from jaxsal.errors import InputError
 
 # Tells the devices by number, and which of them is the default, by name.
 PROGRAM = """
 import json, sys
 import jax, jax.numpy as jnp
-from jaxsal.devices import computing_on, current_device
+from jaxsal.current_device import current_device
+from jaxsal.devices import computing_on
 
 found = {}
 for name in sys.argv[1:]:

@@ -10,7 +10,7 @@ from helpers.peers import aggregated, autograd_rows, converted
 
 import jaxsal
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField
+from jaxsal.field.plan import LogitField
 
 pytestmark = pytest.mark.usefixtures("xla_convolutions")
 

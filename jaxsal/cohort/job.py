@@ -12,7 +12,7 @@ from jaxsal import __version__
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.outline import Method, Outline
 from jaxsal.cohort.parts import Clock, Keeper, Portion
-from jaxsal.devices import current_device
+from jaxsal.current_device import current_device
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry, repeated
 from jaxsal.inputs.scan import LoadedScan, load_scan

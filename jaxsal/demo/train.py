@@ -23,7 +23,7 @@ from flax import nnx
 from jaxsal.box import Box
 from jaxsal.checkpoints import save_model
 from jaxsal.demo.phantom import make_phantom
-from jaxsal.field import sliding_window
+from jaxsal.field.sliding import sliding_window
 from jaxsal.lesions import lesion_probability
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig, build, config_from_arguments, split

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from jaxsal.box import Box
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField
+from jaxsal.field.plan import LogitField
 from jaxsal.types import Triple
 
 MOST_STEPS = 254

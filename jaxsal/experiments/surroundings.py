@@ -20,7 +20,7 @@ from jaxsal.experiments.context_windows import (
     WindowPass,
     window_passes,
 )
-from jaxsal.field import LogitField
+from jaxsal.field.plan import LogitField
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.domains import wanted_target
 from jaxsal.types import LogitFunction, Triple

@@ -5,20 +5,3 @@ blended. It also knows which windows a voxel's logit comes from, and with which 
 That is all that saliency needs in order to differentiate a single voxel's logit exactly without
 running the network on anything else.
 """
-
-from jaxsal.field.network import cut_window, image_shape
-from jaxsal.field.plan import LogitField, WindowPlan, pad_image
-from jaxsal.field.sliding import SlidingWindow, sliding_window
-from jaxsal.field.whole import WholeVolume, whole_volume
-
-__all__ = [
-    "LogitField",
-    "SlidingWindow",
-    "WholeVolume",
-    "WindowPlan",
-    "cut_window",
-    "image_shape",
-    "pad_image",
-    "sliding_window",
-    "whole_volume",
-]

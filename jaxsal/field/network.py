@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsal.compilation import bound_programs
 from jaxsal.errors import InputError
+from jaxsal.field.plan import cut_window
 from jaxsal.types import LogitFunction, Triple
 
 
@@ -110,24 +110,6 @@ def model_parts(model: Any) -> ModelParts:
     return ModelParts(CallableFunction(model), ())
 
 
-def image_shape(function: LogitFunction, image: jax.Array) -> Triple:
-    """The grid (X, Y, Z) of an image (X, Y, Z, C) that the network is to run on.
-
-    Raises:
-        InputError: the array has other axes, no voxels, or not the network's channels.
-    """
-    if image.ndim != 4 or 0 in image.shape:
-        raise InputError(f"an image has axes (X, Y, Z, C), got an array of shape {image.shape}")
-    if function.channels not in (None, image.shape[-1]):
-        raise InputError(
-            f"the network takes {function.channels} channels, the last axis of an image; got an "
-            f"array of shape {image.shape}"
-        )
-    bound_programs(function, image)
-    x, y, z, _ = image.shape
-    return x, y, z
-
-
 def window_logits(
     function: LogitFunction, parameters: Any, image: jax.Array, start: Triple, size: Triple
 ) -> jax.Array:
@@ -142,10 +124,3 @@ def window_logits(
 def logits_on(function: LogitFunction, parameters: Any, window: jax.Array) -> jax.Array:
     """Logits (x, y, z, K) on a window (x, y, z, C)."""
     return function(parameters, window[None])[0]
-
-
-@partial(jax.jit, static_argnames="size")
-def cut_window(image: jax.Array, start: Triple | jax.Array, size: Triple) -> jax.Array:
-    """The window (x, y, z, C) of an image (X, Y, Z, C); one compilation serves all starts."""
-    corner = (start[0], start[1], start[2], 0)
-    return jax.lax.dynamic_slice(image, corner, (*size, image.shape[-1]))

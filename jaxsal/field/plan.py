@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import Any, Protocol
 
@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.box import Box
+from jaxsal.compilation import bound_programs
+from jaxsal.errors import InputError
 from jaxsal.types import LogitFunction, Triple
 
 
@@ -109,6 +111,24 @@ class LogitField(Protocol):
         ...
 
 
+def image_shape(function: LogitFunction, image: jax.Array) -> Triple:
+    """The grid (X, Y, Z) of an image (X, Y, Z, C) that the network is to run on.
+
+    Raises:
+        InputError: the array has other axes, no voxels, or not the network's channels.
+    """
+    if image.ndim != 4 or 0 in image.shape:
+        raise InputError(f"an image has axes (X, Y, Z, C), got an array of shape {image.shape}")
+    if function.channels not in (None, image.shape[-1]):
+        raise InputError(
+            f"the network takes {function.channels} channels, the last axis of an image; got an "
+            f"array of shape {image.shape}"
+        )
+    bound_programs(function, image)
+    x, y, z, _ = image.shape
+    return x, y, z
+
+
 def pad_image(image: jax.Array, plan: WindowPlan) -> jax.Array:
     """The image (X, Y, Z, C) on the plan's padded grid."""
     return pad(image, plan.before, plan.padded)
@@ -129,3 +149,10 @@ def zeros_before(shape: Triple, padded: Triple) -> Triple:
     """Zeros before each axis when a grid is padded on both sides alike."""
     x, y, z = ((p - n) // 2 for n, p in zip(shape, padded, strict=True))
     return x, y, z
+
+
+@partial(jax.jit, static_argnames="size")
+def cut_window(image: jax.Array, start: Triple | jax.Array, size: Triple) -> jax.Array:
+    """The window (x, y, z, C) of an image (X, Y, Z, C); one compilation serves all starts."""
+    corner = (start[0], start[1], start[2], 0)
+    return jax.lax.dynamic_slice(image, corner, (*size, image.shape[-1]))

@@ -13,10 +13,10 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.errors import InputError
-from jaxsal.field.network import image_shape, model_parts, window_logits
+from jaxsal.field.network import model_parts, window_logits
 from jaxsal.field.placement import axis_starts, gaussian_importance
-from jaxsal.field.plan import WindowPlan, pad, unpad, zeros_before
-from jaxsal.locality import receptive_field
+from jaxsal.field.plan import WindowPlan, image_shape, pad, unpad, zeros_before
+from jaxsal.locality.boxes import receptive_field
 from jaxsal.settings import WINDOWS, Windows
 from jaxsal.types import LogitFunction, Triple
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.field.network import image_shape, logits_on, model_parts
-from jaxsal.field.plan import WindowPlan, pad, unpad, zeros_before
-from jaxsal.locality import receptive_field
+from jaxsal.field.network import logits_on, model_parts
+from jaxsal.field.plan import WindowPlan, image_shape, pad, unpad, zeros_before
+from jaxsal.locality.boxes import receptive_field
 from jaxsal.types import LogitFunction, Triple
 
 

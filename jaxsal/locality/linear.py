@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,13 @@ import numpy as np
 from jax import lax
 from jax.extend.core import Literal, Var
 
-from jaxsal.devices import current_device
-from jaxsal.locality.boxes import Boxes, Extraction
+from jaxsal.current_device import current_device
 from jaxsal.locality.structure import Kernel, Node, Source, Structure, bind
 from jaxsal.nets.convolution import convolution, forward_form, transposed_convolution
 from jaxsal.types import Triple
+
+if TYPE_CHECKING:
+    from jaxsal.locality.boxes import Boxes, Extraction
 
 Kernels = tuple[Any, ...]
 Slopes = tuple[jax.Array, ...]

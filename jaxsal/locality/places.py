@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from jaxsal.locality.structure import CHANNELS_LAST, Shapes, traced
+from jaxsal.locality.structure import CHANNELS_LAST, traced
+from jaxsal.shapes import Shapes
 from jaxsal.types import LayeredFunction
 
 _SPATIAL = slice(1, 4)  # axes of an array (B, X, Y, Z, C)

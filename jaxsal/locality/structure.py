@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from jaxsal.nets.convolution import as_traced
+from jaxsal.shapes import Shapes
 from jaxsal.types import LogitFunction, Triple
 
 CHANNELS_LAST = (0, 4, 1, 2, 3)  # batch, channels, spatial axes: where each is
@@ -138,23 +139,6 @@ def structure_of(
         None if the network is not local.
     """
     return _structure_of(function, Shapes.of(parameters), tuple(shape), layer)
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """What is known of a pytree of arrays before they are; hashable."""
-
-    tree: Any
-    leaves: tuple[tuple[tuple[int, ...], Any], ...]
-
-    @classmethod
-    def of(cls, arrays: Any) -> Shapes:
-        leaves, tree = jax.tree.flatten(arrays)
-        return cls(tree, tuple((tuple(x.shape), jnp.dtype(x.dtype)) for x in leaves))
-
-    def structs(self) -> Any:
-        """The pytree with `jax.ShapeDtypeStruct` for arrays."""
-        return jax.tree.unflatten(self.tree, [jax.ShapeDtypeStruct(*x) for x in self.leaves])
 
 
 def traced(

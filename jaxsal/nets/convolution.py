@@ -37,7 +37,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsal.devices import current_device
+from jaxsal.current_device import current_device
 from jaxsal.types import Triple
 
 Form = Literal["columns", "separable", "rows", "xla"]

@@ -102,6 +102,8 @@ class DynUNet(nnx.Module):
         rngs: for the initial weights.
     """
 
+    Config = DynUNetConfig
+
     def __init__(self, config: DynUNetConfig, rngs: nnx.Rngs) -> None:
         widths = (config.in_channels, *config.filters)
         blocks = [

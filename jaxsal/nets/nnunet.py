@@ -155,6 +155,8 @@ class NNUNet(nnx.Module):
         rngs: for the initial weights.
     """
 
+    Config = NNUNetConfig
+
     def __init__(self, config: NNUNetConfig, rngs: nnx.Rngs) -> None:
         entry = config.stem_channels if config.is_residual else config.in_channels
         widths = (entry, *config.features_per_stage)

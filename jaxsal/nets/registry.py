@@ -1,4 +1,4 @@
-"""Configuration <-> network: the one place that lists the networks, in the table `NETWORKS`.
+"""Configuration <-> network, by the networks of `jaxsal.registry.NETWORKS`.
 
 A `NetworkFunction` is what the rest of jaxsal sees of a network: a pure function of parameters and
 a batch of images, hashable, so that everything compiled for it is shared between models of one
@@ -18,14 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsal.errors import InputError
-from jaxsal.nets.dynunet import DynUNet
-from jaxsal.nets.dynunet_config import DynUNetConfig
-from jaxsal.nets.nnunet import NNUNet
-from jaxsal.nets.nnunet_config import NNUNetConfig
-from jaxsal.nets.swin_unetr import SwinUNETR
-from jaxsal.nets.swin_unetr_config import SwinUNETRConfig
-from jaxsal.nets.unet import UNet
-from jaxsal.nets.unet_config import UNetConfig
+from jaxsal.registry import NETWORKS
 from jaxsal.settings import PRECISIONS
 from jaxsal.types import Triple
 
@@ -35,7 +28,7 @@ Parameters = Mapping[str, jax.Array]
 class NetworkConfig(Protocol):
     """The architecture of a network, hashable: what every configuration offers."""
 
-    kind: ClassVar[str]  # its key in `NETWORKS`
+    kind: ClassVar[str]  # its name in `jaxsal.registry.NETWORKS`
 
     @property
     def in_channels(self) -> int:
@@ -69,17 +62,21 @@ class NetworkConfig(Protocol):
     def __hash__(self) -> int: ...
 
 
-# kind -> class of the configuration, class of the network: ``Network(config, rngs)``, and then
-# ``network(batch, perturbations)`` gives logits and activations by name
-NETWORKS: dict[str, tuple[type[NetworkConfig], Callable[[Any, nnx.Rngs], Any]]] = {
-    UNetConfig.kind: (UNetConfig, UNet),
-    DynUNetConfig.kind: (DynUNetConfig, DynUNet),
-    NNUNetConfig.kind: (NNUNetConfig, NNUNet),
-    SwinUNETRConfig.kind: (SwinUNETRConfig, SwinUNETR),
-}
+class NetworkClass(Protocol):
+    """A Flax module as the registry lists it.
 
-# Networks that can compute activations again rather than keep them for their derivatives.
-REMATERIALISING = frozenset({SwinUNETRConfig.kind})
+    ``network(batch, perturbations)`` gives logits (B, X, Y, Z, K) and the activations by name; see
+    `jaxsal.nets.blocks.Tap`. A class may have ``rematerialises = True``: its networks then take
+    the keyword ``rematerialise``, to compute activations again rather than keep them for
+    derivatives.
+    """
+
+    Config: type[NetworkConfig]
+
+    def __call__(self, config: Any, rngs: nnx.Rngs) -> Any:
+        """The network of this architecture, freshly initialised."""
+        ...
+
 
 # Arithmetic of every matrix product and convolution, by name.
 MATMUL_PRECISION = dict(zip(PRECISIONS, ("highest", "tensorfloat32", "bfloat16"), strict=True))
@@ -91,14 +88,24 @@ def config_from_arguments(kind: str, arguments: Mapping[str, Any]) -> NetworkCon
     Raises:
         InputError: the kind is unknown or an argument is not supported.
     """
-    if kind not in NETWORKS:
-        raise InputError(f"unknown network {kind!r}; known: {', '.join(NETWORKS)}")
-    return NETWORKS[kind][0].from_arguments(arguments)
+    return NETWORKS[kind].Config.from_arguments(arguments)
 
 
 def build(config: NetworkConfig, rngs: nnx.Rngs) -> Any:
     """The network of this architecture, freshly initialised."""
-    return NETWORKS[config.kind][1](config, rngs)
+    return NETWORKS[config.kind](config, rngs)
+
+
+def require_rematerialising(kind: str, asked_by: str) -> None:
+    """Raises InputError unless networks of this kind can compute activations again.
+
+    Args:
+        kind: of the network.
+        asked_by: begins the message.
+    """
+    able = [name for name in NETWORKS if getattr(NETWORKS[name], "rematerialises", False)]
+    if kind not in able:
+        raise InputError(f"{asked_by} is for {', '.join(able)} only; this network is {kind}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class NetworkFunction:
         precision: arithmetic, one of `jaxsal.settings.PRECISIONS`; logits are float32 in any case.
         members: number of networks; 1 for a single one, whose parameters have no leading axis.
         rematerialise: compute activations again rather than keep them for derivatives; for
-            networks in `REMATERIALISING`.
+            networks that `require_rematerialising` accepts.
         mirror_axes: spatial axes, 0 … 2, each of which images are mirrored along or not.
     """
 

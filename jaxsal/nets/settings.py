@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jaxsal.errors import InputError
-from jaxsal.nets.blocks import ACTIVATIONS
+from jaxsal.nets.activations import ACTIVATIONS
 from jaxsal.types import Triple
 
 # A layer's name with its keyword arguments, in a form that can be hashed and written as JSON.

@@ -19,7 +19,8 @@ from itertools import pairwise
 import jax
 from flax import nnx
 
-from jaxsal.nets.blocks import ACTIVATIONS, Convolution, Tap
+from jaxsal.nets.activations import ACTIVATIONS
+from jaxsal.nets.blocks import Convolution, Tap
 from jaxsal.nets.settings import Setting
 from jaxsal.nets.swin_transformer import (
     Merging,
@@ -116,6 +117,9 @@ class SwinUNETR(nnx.Module):
         config: the architecture.
         rngs: for the initial weights.
     """
+
+    Config = SwinUNETRConfig
+    rematerialises = True
 
     def __init__(self, config: SwinUNETRConfig, rngs: nnx.Rngs) -> None:
         width, norm = config.feature_size, config.norm_name

@@ -152,6 +152,8 @@ class UNet(nnx.Module):
         rngs: for the initial weights.
     """
 
+    Config = UNetConfig
+
     def __init__(self, config: UNetConfig, rngs: nnx.Rngs) -> None:
         self.config = config
         widths = (config.in_channels, *config.channels)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxsal.nets.blocks import Convolution, Tap, make_activation, make_norm
-from jaxsal.nets.settings import Setting
 from jaxsal.types import Triple
+
+if TYPE_CHECKING:
+    from jaxsal.nets.settings import Setting
 
 
 class ConvolutionUnit(nnx.Module):

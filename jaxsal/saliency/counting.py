@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxsal.field import LogitField
+from jaxsal.field.plan import LogitField
 from jaxsal.saliency.domains import labelled_domains
 from jaxsal.saliency.items import items_of, pull_backs, voxel_groups, window_groups
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings

@@ -18,14 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.locality import (
-    Boxes,
-    Structure,
-    kernels_of,
-    linearise,
-    pull_back,
-    structure_of,
-)
+from jaxsal.locality.boxes import Boxes
+from jaxsal.locality.linear import kernels_of, linearise, pull_back
+from jaxsal.locality.structure import Structure, structure_of
 from jaxsal.types import LogitFunction, Triple
 
 

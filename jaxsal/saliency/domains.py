@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField, image_shape
+from jaxsal.field.plan import LogitField, image_shape
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.maps import CLASS_LEVEL
 from jaxsal.segmentation import most_probable, nothing_segmented

@@ -21,8 +21,7 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField, pad_image
-from jaxsal.locality import Shapes
+from jaxsal.field.plan import LogitField, pad_image
 from jaxsal.saliency.accumulation import LesionMap, frame_size
 from jaxsal.saliency.derivative import Derivative, derivative_of
 from jaxsal.saliency.items import Items, points_in_window, pull_backs, window_groups
@@ -30,6 +29,7 @@ from jaxsal.saliency.memory import GIB, array_bytes, needs_of
 from jaxsal.saliency.portions import power_of_two_within, samples_at_once
 from jaxsal.saliency.programs import Programs, device_mesh
 from jaxsal.settings import FEWEST_SAMPLES
+from jaxsal.shapes import Shapes
 from jaxsal.types import Triple
 
 MAPS_SHARE = 0.3  # of the memory budget, at most, for the maps of lesions computed together

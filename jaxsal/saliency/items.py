@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxsal.field import WindowPlan
+from jaxsal.field.plan import WindowPlan
 from jaxsal.saliency.domains import Domain
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.sampling import consecutive, stratified

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import psutil
 from jax.extend.core import Literal
 
-from jaxsal.locality import Shapes
 from jaxsal.saliency.derivative import Derivative
+from jaxsal.shapes import Shapes
 
 GIB = 2**30
 _CPU_SHARE = 0.5  # of the memory that is free now: other programs need some too

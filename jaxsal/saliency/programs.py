@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxsal.field import cut_window
+from jaxsal.field.plan import cut_window
 from jaxsal.saliency.aggregate import add_at, signed_maximum_at
 from jaxsal.saliency.derivative import Derivative
 from jaxsal.types import Triple

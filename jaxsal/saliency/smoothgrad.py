@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from jaxsal.box import Box
 from jaxsal.display import Follower
-from jaxsal.field import LogitField
+from jaxsal.field.plan import LogitField
 from jaxsal.progress import OnProgress, Shown, Tracker
 from jaxsal.saliency.accumulation import LesionMap
 from jaxsal.saliency.domains import (

@@ -11,7 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.box import Box
-from jaxsal.devices import current_device, default_devices
+from jaxsal.current_device import current_device
+from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
 from jaxsal.types import Triple
 

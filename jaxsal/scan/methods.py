@@ -12,7 +12,7 @@ from jaxsal.settings import ExplainSettings, MethodSettings, PredictSettings
 if TYPE_CHECKING:
     import numpy as np
 
-    from jaxsal.field import LogitField
+    from jaxsal.field.plan import LogitField
     from jaxsal.model import Model
     from jaxsal.progress import OnProgress
     from jaxsal.saliency.maps import Crop

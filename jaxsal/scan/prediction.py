@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.field import LogitField, sliding_window, whole_volume
+from jaxsal.field.plan import LogitField
+from jaxsal.field.sliding import sliding_window
+from jaxsal.field.whole import whole_volume
 from jaxsal.lesions import Instance, given, label_lesions, lesion_probability
 from jaxsal.model import Model
 from jaxsal.segmentation import most_probable, require_classes

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxsal import __version__
-from jaxsal.devices import current_device
+from jaxsal.current_device import current_device
 from jaxsal.model import Model
 from jaxsal.store.files import file_checksum
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from jaxsal.errors import InputError
 from jaxsal.losses import DICE_AND_BLOB, DICE_AND_FOCAL, WeightedLoss
-from jaxsal.nets.registry import NETWORKS, NetworkConfig, config_from_arguments
+from jaxsal.nets.registry import NetworkConfig, config_from_arguments
+from jaxsal.registry import NETWORKS
 from jaxsal.training.augmentation import AugmentationSettings
 from jaxsal.training.optimiser import OptimiserSettings
 from jaxsal.training.patches import PatchSettings

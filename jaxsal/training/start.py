@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxsal.checkpoints import load_model
 from jaxsal.errors import InputError
 from jaxsal.model import Model
-from jaxsal.nets.registry import REMATERIALISING
+from jaxsal.nets.registry import require_rematerialising
 from jaxsal.training.config import TrainingConfig, check_size
 from jaxsal.training.tables import told_in
 
@@ -25,8 +25,8 @@ def starting_model(config: TrainingConfig) -> Model:
         model = Model.initialise(config.network, config.data.channels, seed=run.seed)
     else:
         model = _loaded(config.start, config)
-    if run.rematerialise and model.config.kind not in REMATERIALISING:
-        raise InputError(f"[run] rematerialise is for {', '.join(REMATERIALISING)} alone")
+    if run.rematerialise:
+        require_rematerialising(model.config.kind, "[run] rematerialise")
     return replace(model, rematerialise=run.rematerialise)
 
 

@@ -23,7 +23,7 @@ from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.status import cohort_status
-from jaxsal.devices import current_device
+from jaxsal.current_device import current_device
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan

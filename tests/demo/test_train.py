@@ -27,7 +27,7 @@ from jaxsal.demo.train import (
     loss,
     train,
 )
-from jaxsal.field import sliding_window
+from jaxsal.field.sliding import sliding_window
 from jaxsal.lesions import label_lesions, lesion_probability
 from jaxsal.model import Model
 from jaxsal.nets.registry import build, config_from_arguments, split

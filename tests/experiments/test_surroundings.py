@@ -17,7 +17,7 @@ import jaxsal.experiments.surroundings as module
 from jaxsal.errors import InputError
 from jaxsal.experiments.context_windows import dilation_steps
 from jaxsal.experiments.surroundings import context_scores
-from jaxsal.field import SlidingWindow, sliding_window
+from jaxsal.field.sliding import SlidingWindow, sliding_window
 from jaxsal.grid import Grid
 from jaxsal.lesions import label_lesions
 from jaxsal.model import Model

@@ -22,7 +22,7 @@ from jaxsal.experiments.sanity import middle_voxel, sanity
 from jaxsal.experiments.settings import SanitySettings, SyntheticSettings
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.synthetic import SITUATIONS, synthetic
-from jaxsal.field import sliding_window
+from jaxsal.field.sliding import sliding_window
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.images import read_image

@@ -12,7 +12,7 @@ from monai.inferers import sliding_window_inference
 from monai.inferers.utils import _get_scan_interval
 
 from jaxsal import InputError, sliding_window, smoothgrad, whole_volume
-from jaxsal.field import pad_image
+from jaxsal.field.plan import pad_image
 
 SHAPE = (21, 18, 13)  # several windows along X and Y, and smaller than a window along Z
 

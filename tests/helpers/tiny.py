@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 
-from jaxsal.field import sliding_window
+from jaxsal.field.sliding import sliding_window
 from jaxsal.model import Model
 from jaxsal.nets.registry import parameter_shapes
 from jaxsal.nets.unet_config import UNetConfig

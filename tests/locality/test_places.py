@@ -13,7 +13,7 @@ import pytest
 import torch
 from jax import lax
 
-from jaxsal.locality import places_of
+from jaxsal.locality.places import places_of
 from jaxsal.nets.convolution import convolution, transposed_convolution
 from jaxsal.nets.nnunet_config import PLAIN, RESIDUAL
 from jaxsal.nets.registry import NetworkFunction, config_from_arguments, parameter_shapes

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsal import Model
-from jaxsal.locality import Boxes, kernels_of, linearise, pull_back, structure_of
+from jaxsal.locality.boxes import Boxes
+from jaxsal.locality.linear import kernels_of, linearise, pull_back
+from jaxsal.locality.structure import structure_of
 from jaxsal.nets.registry import config_from_arguments
 
 PLAIN = {"in_channels": 2, "out_channels": 2, "channels": (3, 4, 5), "strides": (2, 2)}

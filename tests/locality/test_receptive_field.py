@@ -11,7 +11,9 @@ import pytest
 
 from jaxsal import Model
 from jaxsal.box import Box
-from jaxsal.locality import Boxes, linearise, pull_back, receptive_field, structure_of
+from jaxsal.locality.boxes import Boxes, receptive_field
+from jaxsal.locality.linear import linearise, pull_back
+from jaxsal.locality.structure import structure_of
 from jaxsal.nets.registry import NetworkFunction, config_from_arguments
 
 PLAIN = {"in_channels": 2, "out_channels": 2, "channels": (2, 2, 2), "strides": (2, 2)}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxsal.field import sliding_window
+from jaxsal.field.sliding import sliding_window
 from jaxsal.saliency.aggregate import signed_maximum
 from jaxsal.saliency.domains import Domain
 from jaxsal.saliency.engine import Batch, Linearisations

@@ -23,7 +23,8 @@ from jaxsal.cohort.storage.in_folder import FolderKeeper
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.cohort.storage.writer import Writer
 from jaxsal.compilation import keep_compiled_programs
-from jaxsal.devices import computing_on, current_device, default_devices, split_cpu
+from jaxsal.current_device import current_device
+from jaxsal.devices import computing_on, default_devices, split_cpu
 from jaxsal.errors import InputError, JaxsalError
 from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget

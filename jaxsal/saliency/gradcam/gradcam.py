@@ -14,8 +14,9 @@ from jax.typing import ArrayLike
 
 from jaxsal.display import Follower
 from jaxsal.errors import InputError
-from jaxsal.field import LogitField, WindowPlan, cut_window, pad_image, whole_volume
-from jaxsal.locality import Places, places_of
+from jaxsal.field.plan import LogitField, WindowPlan, cut_window, pad_image
+from jaxsal.field.whole import whole_volume
+from jaxsal.locality.places import Places, places_of
 from jaxsal.progress import OnProgress, Shown, Tracker
 from jaxsal.saliency.domains import (
     checked_devices,

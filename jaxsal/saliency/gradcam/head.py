@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from jaxsal.errors import InputError
-from jaxsal.locality import Shapes
+from jaxsal.shapes import Shapes
 from jaxsal.types import LayeredFunction, Triple
 
 

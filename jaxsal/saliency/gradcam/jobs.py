@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsal.field import WindowPlan
+from jaxsal.field.plan import WindowPlan
 from jaxsal.saliency.domains import Domain
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.errors import InputError
-from jaxsal.locality import Places
+from jaxsal.locality.places import Places
 from jaxsal.saliency.gradcam.diagonals import Diagonals
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop
 from jaxsal.types import Triple

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.locality import receptive_field
+from jaxsal.locality.boxes import receptive_field
 from jaxsal.saliency.gradcam.head import Head
 from jaxsal.types import Triple
 

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxsal.errors import InputError
-from jaxsal.locality import Shapes
 from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.memory import (
     GIB,
@@ -20,6 +19,7 @@ from jaxsal.saliency.memory import (
 )
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.saliency.portions import power_of_two_within
+from jaxsal.shapes import Shapes
 
 _MOST_ON_CPU, _MOST_ELSEWHERE = 1, 32  # domains or directions at once that pay
 

@@ -14,7 +14,7 @@ from jaxsal.settings import MethodSettings
 if TYPE_CHECKING:  # for annotations only: they import what is heavy
     import numpy as np
 
-    from jaxsal.field import LogitField
+    from jaxsal.field.plan import LogitField
     from jaxsal.progress import OnProgress
     from jaxsal.saliency.maps import Crop
 

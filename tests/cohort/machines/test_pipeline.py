@@ -14,7 +14,8 @@ import pytest
 from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.machines.pipeline import Pipeline
 from jaxsal.cohort.parts import ScanOutcome
-from jaxsal.devices import computes, current_device
+from jaxsal.current_device import current_device
+from jaxsal.devices import computes
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
 from jaxsal.store.records import ScanRecord

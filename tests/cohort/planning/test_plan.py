@@ -20,7 +20,7 @@ from jaxsal.cohort.planning.plan import plan_cohort
 from jaxsal.cohort.planning.trial import Trial, try_scan
 from jaxsal.cohort.run import run_cohort
 from jaxsal.errors import InputError
-from jaxsal.field import sliding_window
+from jaxsal.field.sliding import sliding_window
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
 from jaxsal.saliency.methods.gradcam import GradCamSettings

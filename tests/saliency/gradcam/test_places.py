@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxsal import Model, gradcam
-from jaxsal.locality import Places, places_of
+from jaxsal.locality.places import Places, places_of
 from jaxsal.nets.registry import config_from_arguments
 from jaxsal.saliency.gradcam.maps import WindowMap
 
