@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Union
 
 _SECTION = re.compile(r"^Attributes:\n((?: +.*\n|\n)+)", re.MULTILINE)
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.MULTILINE)
@@ -29,6 +31,7 @@ def option(
     shown: str = "",
     parse: Callable[[str], Any] | None = None,
     positional: bool = False,
+    repeated: bool = False,
     exclusive: str = "",
 ) -> Any:
     """A setting that is offered as an option.
@@ -43,6 +46,7 @@ def option(
             docstring says of ``None``.
         parse: from a text to the value; raises a `ValueError` that names the rule.
         positional: given by its place rather than by its name.
+        repeated: may be given several times, once for each value of a tuple.
         exclusive: of the options with the same word here only one may be given.
     """
     metadata = {name: value for name, value in locals().items() if name != "default"}
@@ -69,6 +73,7 @@ class Option:
     shown: str
     parse: Callable[[str], Any] | None
     positional: bool
+    repeated: bool
     exclusive: str
 
 
@@ -109,3 +114,26 @@ def documented(settings: type) -> dict[str, str]:
         for name, text in _ATTRIBUTE.findall(section[1]) if section else ():
             texts[name] = " ".join(text.split())
     return texts
+
+
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text in quotes",
+    Path: "a path in quotes",
+}
+
+
+def described(hint: Any) -> str:
+    """What a value of a type is, in words."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(described(a) for a in arguments if a is not type(None))
+    if typing.get_origin(hint) is dict:
+        return "a table"
+    if typing.get_origin(hint) is not tuple:
+        return _WORDS[hint]
+    kind = _WORDS[arguments[0]].split(maxsplit=1)[1].replace(" in quotes", "") + "s"
+    count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+    return f"a list of {count}{kind}"

@@ -11,11 +11,11 @@ from jaxsal.errors import InputError
 from jaxsal.losses import DICE_AND_BLOB, DICE_AND_FOCAL, WeightedLoss
 from jaxsal.nets.registry import NetworkConfig, config_from_arguments
 from jaxsal.registry import NETWORKS
+from jaxsal.toml import as_type, check_known, read_tables, settings_from, told_in
 from jaxsal.training.augmentation import AugmentationSettings
 from jaxsal.training.optimiser import OptimiserSettings
 from jaxsal.training.patches import PatchSettings
 from jaxsal.training.settings import DataSettings, RunSettings
-from jaxsal.training.tables import as_type, check_known, read_tables, settings_from, told_in
 from jaxsal.types import Triple
 
 PRESETS = {"dice-and-blob": DICE_AND_BLOB, "dice-and-focal": DICE_AND_FOCAL}

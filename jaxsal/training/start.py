@@ -9,8 +9,8 @@ from jaxsal.checkpoints import load_model
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.registry import require_rematerialising
+from jaxsal.toml import told_in
 from jaxsal.training.config import TrainingConfig, check_size
-from jaxsal.training.tables import told_in
 
 
 def starting_model(config: TrainingConfig) -> Model:

@@ -15,7 +15,7 @@ from jaxsal.errors import InputError, OutputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.sources import read_cohort
 from jaxsal.store.files import require_content, whole_file
-from jaxsal.training.tables import read_tables
+from jaxsal.toml import read_tables
 from jaxsal.volumes import read_grid, read_labels, read_mask, read_volume
 from jaxsal_converters.checkpoint_file import read_checkpoint
 from jaxsal_converters.config_file import read_mapping

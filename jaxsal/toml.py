@@ -12,9 +12,26 @@ from pathlib import Path
 from typing import Any, TypeVar, Union
 
 from jaxsal.errors import InputError
+from jaxsal.options import described
 from jaxsal.store.files import require_content
 
 Settings = TypeVar("Settings")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    require_content(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise InputError(f"{path} cannot be read: {reason}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is no valid TOML: {error}") from error
 
 
 def read_tables(path: Path, known: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -23,14 +40,7 @@ def read_tables(path: Path, known: Iterable[str]) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: the file cannot be read, or holds something else.
     """
-    require_content(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise InputError(f"{path} cannot be read: {reason}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is no valid TOML: {error}") from error
+    content = read_toml(path)
     check_known(str(path), content, known, "section")
     for name, table in content.items():
         if not isinstance(table, dict):
@@ -104,7 +114,7 @@ def as_type(hint: Any, value: Any, place: str) -> Any:
     try:
         return _converted(hint, value)
     except TypeError as error:
-        raise InputError(f"{place} must be {_described(hint)}; got {value!r}") from error
+        raise InputError(f"{place} must be {described(hint)}; got {value!r}") from error
 
 
 def _converted(hint: Any, value: Any) -> Any:
@@ -143,25 +153,3 @@ def _as_tuple(hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list) or len(value) != len(hints):
         raise TypeError
     return tuple(_converted(hint, inner) for hint, inner in zip(hints, value, strict=True))
-
-
-_WORDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text in quotes",
-    Path: "a path in quotes",
-}
-
-
-def _described(hint: Any) -> str:
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_described(a) for a in arguments if a is not type(None))
-    if typing.get_origin(hint) is dict:
-        return "a table"
-    if typing.get_origin(hint) is not tuple:
-        return _WORDS[hint]
-    kind = _WORDS[arguments[0]].split(maxsplit=1)[1].replace(" in quotes", "") + "s"
-    count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
-    return f"a list of {count}{kind}"
