@@ -2,107 +2,98 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from jaxsal.cli import options as shared
+from jaxsal.cli.command import Command, Given, group
+from jaxsal.errors import InputError
+from jaxsal.options import option
+from jaxsal.settings import PredictSettings, memory_option
 from jaxsal.wording import duration
 
-_SHAPE = (192, 224, 192)
+
+@dataclass(frozen=True)
+class _Measured:
+    """What is measured.
+
+    Attributes:
+        shape: size of the scan in voxels, one number or one per axis.
+    """
+
+    shape: tuple[int, int, int] = option((192, 224, 192), "N")
+    memory: int | None = memory_option()
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and self.memory <= 0:
+            raise InputError(f"memory must be more than zero, got {self.memory} bytes")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise InputError(
+                f"shape must be three sizes of at least 1 voxel, got {list(self.shape)}"
+            )
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "bench",
-        help="measure a model's speed on this device, and forecast what a scan takes",
-        description="Measures single-voxel gradients per second on a synthetic scan, after "
-        "compilation, and forecasts the time of signed-maximum maps for a whole scan.",
-    )
-    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="a converted model")
-    shared.add_field(parser, "what is differentiated: windows, or the whole volume at once")
-    parser.add_argument(
-        "--shape",
-        type=int,
-        nargs=3,
-        default=list(_SHAPE),
-        metavar="N",
-        help=f"the scan's size in voxels; default: {' '.join(map(str, _SHAPE))}",
-    )
-    shared.add_roi(parser)
-    shared.add_memory(parser)
-    _add_scan(parser)
-    shared.add_device(parser)
-    parser.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Forecast:
+    """The scan to forecast.
+
+    Attributes:
+        lesions: number of lesions.
+        voxels: voxels per lesion.
+        samples: number of noisy images.
+    """
+
+    lesions: int = option(48, "N")
+    voxels: int = option(93, "N")
+    samples: int = option(50, "N")
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise InputError(f"--{name} must be a whole number of at least 1, got {value}")
 
 
-def _add_scan(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the scan to forecast")
-    for name, default, meaning in (
-        ("lesions", 48, "lesions"),
-        ("voxels", 93, "voxels per lesion"),
-        ("samples", 50, "noisy images"),
-    ):
-        group.add_argument(
-            f"--{name}",
-            type=_count,
-            default=default,
-            metavar="N",
-            help=f"{meaning}; default: %(default)s",
-        )
-
-
-def run(options: argparse.Namespace) -> None:
+def run(given: Given) -> None:
     """Runs the command."""
-    from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.errors import InputError
     from jaxsal.saliency.smoothgrad import smoothgrad
     from jaxsal.scan.calibration import measure_throughput
-    from jaxsal.scan.defaults import for_model
     from jaxsal.scan.prediction import make_field
-    from jaxsal.settings import PredictSettings
 
-    if options.memory is not None and options.memory <= 0:
-        raise InputError(f"memory must be more than zero, got {options.memory} bytes")
-    if min(options.shape) < 1:
-        raise InputError(f"shape must be three sizes of at least 1 voxel, got {options.shape}")
-    with shared.computing(options), ProgressBar() as bar:
-        model = load_model(options.model, options.precision)
-        settings = for_model(
-            PredictSettings(field=options.field),
-            model,
-            roi=shared.window_size(options),
-            overlap=None,
-            target=0,
-        )
+    measured, forecast = given.of(_Measured), given.of(_Forecast)
+    with shared.computing(given), ProgressBar() as bar:
+        model = shared.load_model(given)
+        field = given.get("field", "sliding")
+        settings = shared.prediction_settings(Given(given, target=0), model, field)
         bar.stage("measuring")
         speed = measure_throughput(
-            partial(smoothgrad, make_field(model, settings), memory=options.memory),
-            tuple(options.shape),
+            partial(smoothgrad, make_field(model, settings), memory=measured.memory),
+            measured.shape,
             len(model.channels),
         )
     size = " × ".join(map(str, speed.shape))
-    print(f"{speed.device}, {options.precision}, {options.field} field, {size} voxels")
+    print(f"{speed.device}, {model.precision}, {field} field, {size} voxels")
     print(
         f"{speed.gradients_per_second:.3g} voxel gradients per second; the first call took "
         f"{speed.first_call:.0f} s, compilation included"
     )
-    voxels = options.lesions * options.voxels
+    voxels = forecast.lesions * forecast.voxels
     print(
-        f"forecast for a scan of {options.lesions} lesions × {options.voxels} voxels × "
-        f"{options.samples} samples = {voxels * options.samples:,} gradients: "
-        f"{duration(speed.forecast(voxels, options.samples))}"
+        f"forecast for a scan of {forecast.lesions} lesions × {forecast.voxels} voxels × "
+        f"{forecast.samples} samples = {voxels * forecast.samples:,} gradients: "
+        f"{duration(speed.forecast(voxels, forecast.samples))}"
     )
 
 
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return value
+COMMAND = Command(
+    "Measures single-voxel gradients per second on a synthetic scan, after compilation, and "
+    "forecasts the time of signed-maximum maps for a whole scan.",
+    (
+        shared.MODEL,
+        group(PredictSettings, only=("field", "roi")),
+        group(_Measured),
+        group(_Forecast, "the scan to forecast"),
+        shared.COMPUTING,
+    ),
+    run,
+)

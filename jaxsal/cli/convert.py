@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
+from jaxsal.cli.command import Command, Commands, Given, group
 from jaxsal.errors import InputError
+from jaxsal.options import option
+from jaxsal.settings import output_option
 
 if TYPE_CHECKING:
     from jaxsal.model import Model
@@ -18,128 +22,75 @@ if TYPE_CHECKING:
 _MONAI = {"unet": "UNet", "dynunet": "DynUNet", "swin-unetr": "SwinUNETR"}
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "convert",
-        help="convert a PyTorch checkpoint (needs the extra: jaxsal[convert])",
-        description="Reads tensors only; nothing in a checkpoint is ever executed.",
-    )
-    networks = parser.add_subparsers(dest="network", metavar="NETWORK", required=True)
-    for name, class_name in _MONAI.items():
-        _add_monai(networks, name, class_name)
-    _add_nnunet(networks)
+@dataclass(frozen=True)
+class _FromMonai:
+    """A checkpoint of MONAI's.
+
+    Attributes:
+        source: file that torch.save wrote, or the folder of a MONAI bundle.
+        config: arguments of the class's constructor that the checkpoint's shapes do not show, in
+            JSON or YAML; or a configuration of a MONAI bundle, such as inference.json.
+        verify: with MONAI installed: print the largest difference of logits on random input.
+        weights: which ones, where a file holds averages over training (EMA) beside the raw
+            weights. None: those that the program which wrote it reads.
+        outputs: a name per output of the network, such as background lesion.
+    """
+
+    source: Path = option(metavar="SOURCE", positional=True)
+    config: Path | None = option(None, "FILE")
+    verify: bool = option(False)
+    weights: str | None = option(None, choices=("raw", "ema"))
+    outputs: tuple[str, ...] | None = option(None, "NAME")
 
 
-def _add_monai(networks: Any, name: str, class_name: str) -> None:
-    parser = networks.add_parser(name, help=f"MONAI's {class_name}")
-    parser.add_argument(
-        "source",
-        type=Path,
-        metavar="SOURCE",
-        help="file that torch.save wrote, or the folder of a MONAI bundle",
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help=f"arguments of monai.networks.nets.{class_name} that the checkpoint's shapes do not "
-        "show, in JSON or YAML; or a configuration of a MONAI bundle, such as inference.json",
-    )
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="with MONAI installed: print the largest difference of logits on random input",
-    )
-    parser.add_argument(
-        "--weights",
-        choices=("raw", "ema"),
-        help="which ones, where a file holds averages over training (EMA) beside the raw weights; "
-        "default: those that the program which wrote it reads",
-    )
-    parser.add_argument(
-        "--outputs",
-        nargs="+",
-        metavar="NAME",
-        help="a name per output of the network, such as background lesion",
-    )
-    _add_model(parser)
-    parser.set_defaults(run=run_monai)
+@dataclass(frozen=True)
+class _FromNnunet:
+    """A results folder of nnU-Net's.
+
+    Attributes:
+        source: folder with plans.json, dataset.json and fold_0, … as nnU-Net leaves it.
+        fold: numbers of folds, which make an ensemble; all; or fold_all, the network trained on
+            all cases. None: all.
+        checkpoint: which file of each fold, checkpoint_final.pth, …. None: the first of these that
+            there is.
+        configuration: name such as 3d_fullres. None: the checkpoint's.
+        verify: with dynamic-network-architectures installed: print the largest difference of
+            logits on random input.
+    """
+
+    source: Path = option(metavar="RESULTS_FOLDER", positional=True)
+    fold: tuple[str, ...] | None = option(None, "K")
+    checkpoint: str | None = option(None, choices=("final", "best", "latest"))
+    configuration: str | None = option(None, "NAME")
+    verify: bool = option(False)
 
 
-def _add_nnunet(networks: Any) -> None:
-    parser = networks.add_parser("nnunet", help="a network or ensemble trained by nnU-Net v2")
-    parser.add_argument(
-        "source",
-        type=Path,
-        metavar="RESULTS_FOLDER",
-        help="folder with plans.json, dataset.json and fold_0, … as nnU-Net leaves it",
-    )
-    parser.add_argument(
-        "--fold",
-        nargs="+",
-        metavar="K",
-        help="numbers of folds, which make an ensemble; all; or fold_all, the network trained on "
-        "all cases; default: all",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        choices=("final", "best", "latest"),
-        help="which file of each fold, checkpoint_final.pth, …; default: the first of these that "
-        "there is",
-    )
-    parser.add_argument(
-        "--configuration", metavar="NAME", help="such as 3d_fullres; default: the checkpoint's"
-    )
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="with dynamic-network-architectures installed: print the largest difference of logits "
-        "on random input",
-    )
-    _add_model(parser)
-    parser.set_defaults(run=run_nnunet)
+@dataclass(frozen=True)
+class _Converted:
+    """The model.
+
+    Attributes:
+        out: folder for the model.
+        threshold: lesion probability at and above which a voxel is lesion. None: 0.5.
+        channels: a name per input channel, such as flair mprage; used in file names.
+        orientation: where the array axes of the training's images run to, such as RAS, if the
+            source does not say: images in other axes are then brought to these, and results back.
+        voxel_size: voxel size of the training's images, one number or one per axis, such as 1 1 1,
+            if the source does not say: others are then refused.
+        target: the lesion's output, by name or number, which all commands then find and explain.
+            None: 1, or the only one.
+    """
+
+    out: Path = option(metavar="MODEL_DIR")
+    threshold: float | None = option(None, "T")
+    channels: tuple[str, ...] | None = option(None, "NAME")
+    orientation: str | None = option(None, "AXES")
+    voxel_size: tuple[float, float, float] | None = option(None, "MM")
+    target: int | None = output_option()
+    overwrite: bool = shared.overwrite_option()
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR")
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        metavar="T",
-        help="lesion probability at and above which a voxel is lesion; default: 0.5",
-    )
-    parser.add_argument(
-        "--channels",
-        nargs="+",
-        metavar="NAME",
-        help="a name per input channel, such as flair mprage; used in file names",
-    )
-    parser.add_argument(
-        "--orientation",
-        metavar="AXES",
-        help="where the array axes of the training's images run to, such as RAS, if the source "
-        "does not say: images in other axes are then brought to these, and results back",
-    )
-    parser.add_argument(
-        "--voxel-size",
-        type=float,
-        nargs="+",
-        metavar="MM",
-        help="of the training's images, one number or one per axis, such as 1 1 1, if the source "
-        "does not say: others are then refused",
-    )
-    parser.add_argument(
-        "--target",
-        type=shared.output_number_or_name,
-        metavar="NAME|INDEX",
-        help="the lesion's output, by name or number, which all commands then find and explain; "
-        "default: 1, or the only one",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a model of that name")
-
-
-def run_monai(options: argparse.Namespace) -> None:
+def run_monai(name: str, given: Given) -> None:
     """Converts a network of MONAI's."""
     try:
         from jaxsal_converters.monai import (
@@ -150,60 +101,56 @@ def run_monai(options: argparse.Namespace) -> None:
         from jaxsal_converters.networks import MONAI_NETWORKS
     except ModuleNotFoundError as error:
         raise _not_installed(error) from error
-    if options.verify:
+    source, network = given.of(_FromMonai), MONAI_NETWORKS[name]
+    if source.verify:
         require_monai()
-    geometry = _checked(options)
-    network = MONAI_NETWORKS[options.network]
+    geometry, wanted = _checked(given), given.of(_Converted)
     model, assumptions = convert_checkpoint(
         network,
-        options.source,
-        options.config,
-        threshold=options.threshold,
-        channels=options.channels,
-        outputs=options.outputs,
-        target=options.target,
-        weights=options.weights,
+        source.source,
+        source.config,
+        threshold=wanted.threshold,
+        channels=wanted.channels,
+        outputs=source.outputs,
+        target=wanted.target,
+        weights=source.weights,
     )
     model = _with_geometry(model, geometry)
-    _say_assumptions(assumptions)
-    if options.verify:
-        difference = verify_checkpoint(network, model, options.source, options.weights)
-        print(f"largest difference of logits to MONAI's, relative to the largest: {difference:.2e}")
-    _save(model, options)
+    _print_assumptions(assumptions)
+    if source.verify:
+        _print_difference("MONAI", verify_checkpoint(network, model, source.source, source.weights))
+    _save(model, wanted)
 
 
-def run_nnunet(options: argparse.Namespace) -> None:
+def run_nnunet(given: Given) -> None:
     """Converts what nnU-Net trained."""
     try:
         from jaxsal_converters.nnunet import convert_nnunet
         from jaxsal_converters.nnunet_source import require_networks, verify_nnunet
     except ModuleNotFoundError as error:
         raise _not_installed(error) from error
-    if options.verify:
+    source = given.of(_FromNnunet)
+    if source.verify:
         require_networks()
-    geometry = _checked(options)
+    geometry, wanted = _checked(given), given.of(_Converted)
     model, assumptions = convert_nnunet(
-        options.source,
-        options.fold,
-        options.configuration,
-        checkpoint=options.checkpoint,
-        threshold=options.threshold,
-        channels=options.channels,
-        target=options.target,
+        source.source,
+        source.fold,
+        source.configuration,
+        checkpoint=source.checkpoint,
+        threshold=wanted.threshold,
+        channels=wanted.channels,
+        target=wanted.target,
     )
     model = _with_geometry(model, geometry)
-    _say_assumptions(assumptions)
-    if options.verify:
-        difference = verify_nnunet(
-            model, options.source, options.fold, options.configuration, options.checkpoint
-        )
-        print(
-            f"largest difference of logits to nnU-Net's, relative to the largest: {difference:.2e}"
-        )
-    _save(model, options)
+    _print_assumptions(assumptions)
+    if source.verify:
+        chosen = (source.source, source.fold, source.configuration, source.checkpoint)
+        _print_difference("nnU-Net", verify_nnunet(model, *chosen))
+    _save(model, wanted)
 
 
-def _checked(options: argparse.Namespace) -> Preprocessing:
+def _checked(given: Given) -> Preprocessing:
     """The axes and the voxel size that the options give, before anything is read.
 
     Raises:
@@ -212,10 +159,9 @@ def _checked(options: argparse.Namespace) -> Preprocessing:
     from jaxsal.checkpoints import check_target
     from jaxsal.preprocessing import Preprocessing
 
-    sizes = options.voxel_size
-    spacing = sizes and tuple(sizes * 3 if len(sizes) == 1 else sizes)
-    geometry = Preprocessing(orientation=options.orientation, spacing=spacing)
-    check_target(options.out, options.overwrite)
+    wanted = given.of(_Converted)
+    geometry = Preprocessing(orientation=wanted.orientation, spacing=wanted.voxel_size)
+    check_target(wanted.out, wanted.overwrite)
     return geometry
 
 
@@ -225,8 +171,8 @@ def _with_geometry(model: Model, geometry: Preprocessing) -> Model:
 
     if geometry == Preprocessing():
         return model
-    told = model.preprocessing or geometry
-    return replace(model, preprocessing=told.completed(geometry.orientation, geometry.spacing))
+    known = model.preprocessing or geometry
+    return replace(model, preprocessing=known.completed(geometry.orientation, geometry.spacing))
 
 
 def _not_installed(error: ModuleNotFoundError) -> InputError:
@@ -235,18 +181,22 @@ def _not_installed(error: ModuleNotFoundError) -> InputError:
     )
 
 
-def _say_assumptions(assumptions: list[str]) -> None:
+def _print_assumptions(assumptions: list[str]) -> None:
     for assumption in assumptions:
         print(f"note: {assumption}")
 
 
-def _save(model: Model, options: argparse.Namespace) -> None:
+def _print_difference(peer: str, difference: float) -> None:
+    print(f"largest difference of logits to {peer}'s, relative to the largest: {difference:.2e}")
+
+
+def _save(model: Model, wanted: _Converted) -> None:
     from jaxsal.checkpoints import save_model
 
-    save_model(model, options.out, overwrite=options.overwrite)
+    save_model(model, wanted.out, overwrite=wanted.overwrite)
     print(
         f"{model.parameter_count:,} parameters, channels {', '.join(model.channels)}, target "
-        f"{_target(model)}, threshold {model.threshold}; model in {options.out}"
+        f"{_target(model)}, threshold {model.threshold}; model in {wanted.out}"
     )
 
 
@@ -254,3 +204,25 @@ def _target(model: Model) -> str:
     assert model.outputs is not None  # all converters give them
     lesion = model.outputs.lesion
     return "to be given" if lesion is None else model.outputs.names[lesion]
+
+
+def _command(run: Callable[[Given], None], source: type) -> Command:
+    description = "Reads tensors only; nothing in a checkpoint is ever executed."
+    return Command(description, (group(source), group(_Converted)), run, configurable=False)
+
+
+COMMAND = Commands(
+    "Converts a PyTorch checkpoint into a model directory. Reads tensors only; nothing in a "
+    "checkpoint is ever executed.",
+    {
+        **{
+            name: (f"MONAI's {of}", _command(partial(run_monai, name), _FromMonai))
+            for name, of in _MONAI.items()
+        },
+        "nnunet": (
+            "a network or ensemble trained by nnU-Net v2",
+            _command(run_nnunet, _FromNnunet),
+        ),
+    },
+    metavar="NETWORK",
+)

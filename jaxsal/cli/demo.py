@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jaxsal.cli import options as shared
+from jaxsal.cli.command import Command, Given, group
 from jaxsal.cli.explain import keeping_lesions
+from jaxsal.options import option
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "demo",
-        help="the whole job on a bundled model and a synthetic brain; needs no file",
-        description="Writes a synthetic FLAIR and T1 scan with its true lesions under DIR/scan, "
-        "and explains it with a small bundled network into DIR/results.",
-    )
-    parser.add_argument("--out", type=Path, default=Path("jaxsal-demo"), metavar="DIR")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
-    shared.add_device(parser)
-    parser.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Demo:
+    """Where it goes.
+
+    Attributes:
+        out: folder for the scan and its results.
+    """
+
+    out: Path = option(Path("jaxsal-demo"), "DIR")
+    overwrite: bool = shared.overwrite_option()
 
 
-def run(options: argparse.Namespace) -> None:
+def run(given: Given) -> None:
     """Runs the command."""
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.demo.run import run_demo
 
+    demo = given.of(_Demo)
     with (
-        shared.computing(options),
+        shared.computing(given),
         ProgressBar() as bar,
-        keeping_lesions(options.out / "results"),
+        keeping_lesions(demo.out / "results"),
     ):
         results = run_demo(
-            options.out,
-            precision=options.precision,
-            overwrite=options.overwrite,
+            demo.out,
+            precision=given.of(shared.Computing).precision,
+            overwrite=demo.overwrite,
             on_stage=bar.stage,
             on_progress=bar.update,
             on_note=bar.say,
         )
     print(f"Open {results / 'index.html'} in a browser; the maps are under {results / 'maps'}.")
+
+
+COMMAND = Command(
+    "Writes a synthetic FLAIR and T1 scan with its true lesions under DIR/scan, and explains it "
+    "with a small bundled network into DIR/results.",
+    (group(_Demo), shared.COMPUTING),
+    run,
+    configurable=False,
+)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import evaluation_tables as tables
 from jaxsal.cli import options as shared
+from jaxsal.cli.command import Command, Given, group
 from jaxsal.errors import InputError
+from jaxsal.options import option
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.evaluation.scans import Evaluation, Scores
@@ -18,66 +21,61 @@ if TYPE_CHECKING:
 _FAILED_SCANS, _NO_SCAN = 3, 1  # exit status: all is done but some scans; nothing is
 _STEP = 0.05
 
-Span = tuple[float, float, float]
+
+def _span(text: str) -> tuple[float, ...]:
+    full = text if text.count(":") > 1 else f"{text}:{_STEP}"
+    try:
+        low, high, step = map(float, full.split(":"))
+    except ValueError as error:
+        raise ValueError("must be like 0.1:0.5 or 0.1:0.5:0.02") from error
+    return low, high, step
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure how good a network is, and choose its threshold",
-        description="Compares predicted lesions with the scans' references: Dice, normalised Dice "
-        "and lesion-wise rates per scan and over the cohort, with 95 % confidence intervals by the "
-        "bootstrap over scans. Scans without a reference are left out. A scan that cannot be "
-        "worked with is named and left out; the exit status is then 3.",
-    )
-    shared.add_cohort(parser)
-    group = parser.add_argument_group("choosing the threshold")
-    group.add_argument(
-        "--tune-threshold",
-        type=_span,
-        metavar="LOW:HIGH[:STEP]",
-        help="find the threshold with the best mean normalised Dice, such as 0.1:0.5; "
-        f"default step: {_STEP}",
-    )
-    group.add_argument(
-        "--store", action="store_true", help="write that threshold into the model directory"
-    )
-    group = parser.add_argument_group("results")
-    group.add_argument(
-        "--out",
-        type=Path,
-        metavar="TABLE.tsv",
-        help="write the scans' figures into this table, and those of the cohort (and of the "
-        "thresholds) into TABLE-cohort.tsv (TABLE-thresholds.tsv) beside it",
-    )
-    group.add_argument(
-        "--overwrite", action="store_true", help="replace the tables if they are there already"
-    )
-    shared.add_field(parser, "windows, or the whole volume at once")
-    shared.add_prediction(parser)
-    shared.add_device(parser)
-    parser.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Threshold:
+    """The choice of the threshold.
+
+    Attributes:
+        tune_threshold: find the threshold with the best mean normalised Dice, such as 0.1:0.5, in
+            steps of 0.05 if no other is given.
+        store: write that threshold into the model directory.
+    """
+
+    tune_threshold: tuple[float, ...] | None = option(None, "LOW:HIGH[:STEP]", parse=_span)
+    store: bool = option(False)
 
 
-def run(options: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class _Tables:
+    """Results.
+
+    Attributes:
+        out: write the scans' figures into this table, and those of the cohort (and of the
+            thresholds) into TABLE-cohort.tsv (TABLE-thresholds.tsv) beside it.
+    """
+
+    out: Path | None = option(None, "TABLE.tsv")
+    overwrite: bool = shared.overwrite_option()
+
+
+def run(given: Given) -> int:
     """Runs the command; returns the exit status."""
-    _check(options)
-    from jaxsal.checkpoints import load_model
+    _check(given)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.evaluation.scans import evaluate, with_reference
     from jaxsal.evaluation.thresholds import thresholds_between
 
-    thresholds = options.tune_threshold and thresholds_between(*options.tune_threshold)
-    with shared.computing(options), ProgressBar() as bar:
+    tuned = given.get("tune_threshold")
+    thresholds = thresholds_between(*tuned) if tuned else None
+    with shared.computing(given), ProgressBar() as bar:
         bar.stage("starting")
-        model = load_model(options.model, options.precision)
-        everything = shared.model_entries(options, model)
+        model = shared.load_model(given)
+        everything = shared.model_entries(given, model)
         entries = with_reference(everything)
         for entry in everything:
             if entry.scan.reference is None:
                 bar.say(f"{entry.id}: left out, it has no reference")
-        settings = shared.prediction_settings(options, model, options.field)
+        settings = shared.prediction_settings(given, model, given.get("field", "sliding"))
         bar.stage("evaluating")
         done: list[Evaluation] = []
         for evaluation in evaluate(model, entries, settings, thresholds):
@@ -87,43 +85,43 @@ def run(options: argparse.Namespace) -> int:
             for note in evaluation.notes:
                 bar.say(f"{evaluation.entry.id}: {note}")
             bar.count(len(done), len(entries), "scans")
-    return _deliver(options, done, len(everything), thresholds or [])
+    return _deliver(given, done, len(everything), thresholds or [])
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(given: Given) -> None:
     """What would be in vain otherwise is refused before anything is computed."""
-    if options.store and not options.tune_threshold:
+    asked, model = given.of(_Threshold), given["model"]
+    tuned = asked.tune_threshold is not None
+    if asked.store and not tuned:
         raise InputError("--store writes what --tune-threshold finds: give both")
-    if options.tune_threshold and options.threshold is not None:
+    if tuned and "threshold" in given:
         raise InputError("give --threshold or --tune-threshold, not both")
-    if options.tune_threshold and options.domain == "argmax":
+    if tuned and given.get("domain") == "argmax":
         raise InputError("--domain argmax has no threshold: leave it or --tune-threshold out")
-    if options.store and options.model.is_dir() and not os.access(options.model, os.W_OK):
-        raise InputError(f"{options.model} cannot be written to: leave out --store")
-    if options.out is None:
-        return
-    _check_tables(tables.paths(options.out, tuned=bool(options.tune_threshold)), options)
+    if asked.store and model.is_dir() and not os.access(model, os.W_OK):
+        raise InputError(f"{model} cannot be written to: leave out --store")
+    results = given.of(_Tables)
+    if results.out is not None:
+        _check_tables(results.out, tuned, results.overwrite, given["cohort"])
 
 
-def _check_tables(paths: Sequence[Path], options: argparse.Namespace) -> None:
-    if options.out.suffix.lower() != ".tsv":
-        raise InputError(f"the table's name must end in .tsv, got {options.out}")
-    if not options.out.parent.is_dir():
-        raise InputError(f"there is no folder {options.out.parent} for the table: make it first")
-    for path in paths:
-        if path.resolve() == options.cohort.resolve():
+def _check_tables(out: Path, tuned: bool, overwrite: bool, cohort: Path) -> None:
+    if out.suffix.lower() != ".tsv":
+        raise InputError(f"the table's name must end in .tsv, got {out}")
+    if not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent} for the table: make it first")
+    for path in tables.paths(out, tuned=tuned):
+        if path.resolve() == cohort.resolve():
             raise InputError(f"{path} lists the scans: give another name for the results")
-        if path.is_dir() or (path.exists() and not options.overwrite):
+        if path.is_dir() or (path.exists() and not overwrite):
             raise InputError(f"{path} exists: give another name, or a table's with --overwrite")
 
 
-def _deliver(
-    options: argparse.Namespace, done: Sequence[Evaluation], scans: int, tried: Sequence[float]
-) -> int:
+def _deliver(given: Given, done: Sequence[Evaluation], scans: int, tried: Sequence[float]) -> int:
     """Prints, writes and stores what was found; returns the exit status.
 
     Args:
-        options: of the command.
+        given: the options.
         done: what became of each scan.
         scans: their number, those without a reference included.
         tried: the thresholds to choose from; none if it is not to be chosen.
@@ -144,14 +142,14 @@ def _deliver(
     rows = tables.scan_rows(done, used)
     tables.show_scans(rows)
     rule = "domain argmax" if used is None else f"threshold {used:g}"
-    print(f"\n{len(good)} of {scans} scan{'' if scans == 1 else 's'}, {rule}")
+    print(f"\n{len(good)} of {counted(scans, 'scan')}, {rule}")
     cohort = _show_cohort([each.scores[used] for each in good])
     _print_notes(len(good), best, tried)
-    if options.out is not None:
-        written = tables.write(options.out, rows, cohort, thresholds)
+    if "out" in given:
+        written = tables.write(given["out"], rows, cohort, thresholds)
         print(f"tables: {', '.join(map(str, written))}")
-    if options.store and best is not None:
-        _store(options.model, best)
+    if given.get("store") and best is not None:
+        _store(given["model"], best)
     return _FAILED_SCANS if len(good) < len(done) else 0
 
 
@@ -187,12 +185,15 @@ def _print_notes(scans: int, threshold: float | None, tried: Sequence[float]) ->
         print("it is at the end of the range: a wider one may have a better one")
 
 
-def _span(text: str) -> Span:
-    full = text if text.count(":") > 1 else f"{text}:{_STEP}"
-    try:
-        low, high, step = map(float, full.split(":"))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"must be like 0.1:0.5 or 0.1:0.5:0.02, got {text!r}"
-        ) from error
-    return low, high, step
+COMMAND = Command(
+    "Compares predicted lesions with the scans' references: Dice, normalised Dice and lesion-wise "
+    "rates per scan and over the cohort, with 95 % confidence intervals by the bootstrap over "
+    "scans. Scans without a reference are left out. Scans that fail are named and skipped; the "
+    "exit status is then 3.",
+    (
+        *(shared.MODEL, shared.COHORT, group(_Tables)),
+        group(_Threshold, "choosing the threshold"),
+        *(shared.FINDING_WITH_FIELD, shared.COMPUTING),
+    ),
+    run,
+)

@@ -2,121 +2,109 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import Field, asdict, fields
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxsal.cli import methods
 from jaxsal.cli import options as shared
-from jaxsal.cli import saliency_options
+from jaxsal.cli.command import Command, Commands, Given, group
 from jaxsal.experiments.settings import SETTINGS, Settings
+from jaxsal.options import option
+from jaxsal.registry import METHODS
+from jaxsal.settings import PredictSettings
 
 if TYPE_CHECKING:
     from jaxsal.experiments.findings import Findings
     from jaxsal.experiments.study import Study
 
+_METHOD = "smoothgrad"  # by the aggregates that each experiment chooses
 _NOTHING, _FAILED_SCANS = 1, 3  # exit status: nothing to report; all is done but some scans
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser, and those of its verbs, the experiments."""
-    parser = commands.add_parser(
-        "experiment",
-        help="ask the paper's questions of a network and scans: a table and a figure each",
-        description="Each experiment writes NAME.tsv, NAME.png and NAME.json (the figures in "
-        "brief, with sample sizes, notes and settings) into a folder. Maps are computed as by "
-        "`jaxsal cohort run`, recorded as they are done, and shared by the experiments of a "
-        "folder: the same command goes on where it ended. A scan that cannot be worked with is "
-        "named and left out; the exit status is then 3. It is 1 if there is nothing to report.",
-    )
-    verbs = parser.add_subparsers(dest="verb", metavar="NAME", required=True)
-    for name, settings in SETTINGS.items():
-        summary = (settings.__doc__ or "").splitlines()[0]
-        verb = verbs.add_parser(name, help=summary.rstrip("."), description=summary)
-        shared.add_cohort(verb)
-        verb.add_argument(
-            "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
-        )
-        if settings.uses_maps:
-            _add_maps(verb)
-        if fields(settings):
-            _add_own(verb.add_argument_group("this experiment"), settings)
-        if settings.uses_saliency:
-            saliency_options.add_smoothgrad(verb)
-            shared.add_memory(verb)
-        shared.add_prediction(verb, domains=False)
-        shared.add_device(verb)
-        verb.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Results:
+    """Results.
+
+    Attributes:
+        out: folder for the results.
+    """
+
+    out: Path = option(metavar="DIR")
 
 
-def _add_maps(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--maps",
-        type=Path,
-        metavar="DIR",
-        help="folder of a `jaxsal cohort run` of the same model and options over these scans, and "
-        "perhaps others, whose maps are used rather than computed again; nothing is written there",
-    )
+@dataclass(frozen=True)
+class _Maps:
+    """Maps that are there.
+
+    Attributes:
+        maps: folder of a `jaxsal cohort run` of the same model and options over these scans, and
+            perhaps others, whose maps are used rather than computed again; nothing is written
+            there.
+    """
+
+    maps: Path | None = option(None, "DIR")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status."""
+def run(name: str, given: Given) -> int:
+    """Runs an experiment; returns the exit status."""
     try:
-        return _run(options)
+        return _run(name, given)
     except KeyboardInterrupt as interrupt:
         message = "interrupted; what is recorded stays, the same command goes on from there"
         raise type(interrupt)(message) from interrupt
 
 
-def _run(options: argparse.Namespace) -> int:
-    own = _own_settings(options)
-    computed = _maps_settings(options, own)
-    from jaxsal.checkpoints import load_model
+def _run(name: str, given: Given) -> int:
+    own, out = given.of(SETTINGS[name]), given["out"]
+    computed = _maps_settings(given, own)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.experiments.catalogue import experiment
     from jaxsal.experiments.findings import write_findings
     from jaxsal.experiments.study import Study
 
-    with shared.computing(options, everywhere=True), ProgressBar() as bar:
+    with shared.computing(given, everywhere=True), ProgressBar() as bar:
         bar.stage("starting")
-        model = load_model(options.model, options.precision)
+        model = shared.load_model(given)
         study = Study(
             model,
-            shared.model_entries(options, model),
-            options.out,
-            shared.prediction_settings(options, model),
+            shared.model_entries(given, model),
+            out,
+            shared.prediction_settings(given, model),
             monitor=bar,
             **computed,
         )
         with study.opened():
-            findings = experiment(options.verb)(study, own)
-            facts = _facts(study, own)
-            paths = write_findings(findings, options.out, options.verb, facts, study.footnote)
-    _show(findings)
+            findings = experiment(name)(study, own)
+            facts = facts_of(study, own)
+            paths = write_findings(findings, out, name, facts, study.footnote)
+    show_findings(findings)
     print(f"results: {', '.join(map(str, paths))}")
     if not findings.rows:
         return _NOTHING
     return _FAILED_SCANS if study.left_out else 0
 
 
-def _maps_settings(options: argparse.Namespace, own: Settings) -> dict[str, Any]:
+def _maps_settings(given: Given, own: Settings) -> dict[str, Any]:
     """What of a study the experiment's options set, of maps."""
-    given: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     if own.uses_saliency:
-        given |= {"saliency": saliency_options.smoothgrad(options), "field": options.field}
+        settings["saliency"] = given.of(METHODS[_METHOD].settings)
+        settings["field"] = given.get("field", "sliding")
     if own.uses_maps:
-        given["maps"] = options.maps
-    return given
+        settings["maps"] = given.get("maps")
+    return settings
 
 
-def _facts(study: Study, own: Settings) -> dict[str, Any]:
+def facts_of(study: Study, own: Settings) -> dict[str, Any]:
     """What the findings depend on."""
     unused = set() if own.uses_saliency else {"saliency"}
     facts = {name: fact for name, fact in study.facts.items() if name not in unused}
     return {"settings": asdict(own), **facts}
 
 
-def _show(findings: Findings) -> None:
+def show_findings(findings: Findings) -> None:
     """Prints what was found in brief: rows of the same names as one table."""
     from itertools import groupby
 
@@ -129,42 +117,30 @@ def _show(findings: Findings) -> None:
         print(f"note: {note}")
 
 
-def _add_own(group: argparse._ActionsContainer, settings: type[Settings]) -> None:
-    for setting in fields(settings):
-        group.add_argument(
-            f"--{setting.name.replace('_', '-')}",
-            dest=f"own_{setting.name}",
-            type=_parser_of(setting),
-            default=setting.default,
-            metavar=setting.metadata["metavar"],
-            choices=setting.metadata["choices"],
-            help=f"{setting.metadata['help']}{_shown(setting.default)}",
-        )
+def _command(name: str, settings: type[Settings]) -> Command:
+    groups = [shared.MODEL, shared.COHORT, group(_Results)]
+    groups += [group(_Maps)] if settings.uses_maps else []
+    groups += [group(settings, "this experiment")]
+    if settings.uses_saliency:
+        groups += methods.of_method(_METHOD, without=("aggregate", "standard_error"))
+    groups += [group(PredictSettings, "finding lesions", without=("field", "domain"))]
+    groups += [shared.COMPUTING]
+    return Command(_summary(settings), tuple(groups), partial(run, name))
 
 
-def _shown(default: Any) -> str:
-    if default is None:
-        return ""
-    text = ":".join(f"{part:g}" for part in default) if isinstance(default, tuple) else default
-    return f"; default: {text}"
+def _summary(settings: type[Settings]) -> str:
+    return (settings.__doc__ or "").splitlines()[0]
 
 
-def _parser_of(setting: Field[Any]) -> Any:
-    if isinstance(setting.default, tuple):
-        return _pair
-    return str if setting.default is None else type(setting.default)
-
-
-def _pair(text: str) -> tuple[float, float]:
-    try:
-        low, high = map(float, text.split(":"))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"must be two numbers with a colon between, such as 90:120; got {text!r}"
-        ) from error
-    return low, high
-
-
-def _own_settings(options: argparse.Namespace) -> Settings:
-    kind = SETTINGS[options.verb]
-    return kind(**{f.name: getattr(options, f"own_{f.name}") for f in fields(kind)})
+COMMAND = Commands(
+    "Each experiment writes NAME.tsv, NAME.png and NAME.json (the figures in brief, with sample "
+    "sizes, notes and settings) into a folder. Maps are computed as by `jaxsal cohort run`, "
+    "recorded as they are done, and shared by the experiments of a folder: the same command goes "
+    "on where it ended. Scans that fail are named and skipped; the exit status is then 3. It is 1 "
+    "if there is nothing to report.",
+    {
+        name: (_summary(settings).rstrip("."), _command(name, settings))
+        for name, settings in SETTINGS.items()
+    },
+    metavar="NAME",
+)

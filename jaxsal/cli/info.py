@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from jaxsal.cli import options as shared
+from jaxsal.cli.command import Command, Given
 
 if TYPE_CHECKING:
     from jaxsal.model import Model
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "info",
-        help="show a model's architecture, channels, threshold, receptive field and layers",
-    )
-    parser.add_argument("model", type=Path, metavar="MODEL_DIR")
-    parser.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> None:
+def run(given: Given) -> None:
     """Runs the command."""
     from jaxsal.checkpoints import load_model
 
-    model = load_model(options.model)
+    model = load_model(given["model"])
     field = model.receptive_field
     facts = {
         "network": model.config.kind,
@@ -82,3 +73,11 @@ def _print_layers(model: Model) -> None:
         size = " × ".join(map(str, shape))
         others = [source for source, ours in model.aliases.items() if ours == layer]
         print(f"  {layer:{width}}  {size:20}  {', '.join(others)}".rstrip())
+
+
+COMMAND = Command(
+    "Shows a model's architecture, channels, threshold, receptive field and layers.",
+    (shared.MODEL,),
+    run,
+    configurable=False,
+)

@@ -9,41 +9,69 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType, ModuleType
+from types import FrameType
 
 from jaxsal import __version__
-from jaxsal.cli import (
-    bench,
-    cohort,
-    convert,
-    demo,
-    evaluate,
-    experiment,
-    explain,
-    info,
-    phantoms,
-    predict,
-    preprocess,
-    report,
-    train,
-)
+from jaxsal.cli.building import build
+from jaxsal.cli.command import Commands
+from jaxsal.cli.completion import Completion
 from jaxsal.cli.parser import Parser
 from jaxsal.errors import InputError, OutputError
 
-_COMMANDS: tuple[ModuleType, ...] = (
-    demo,
-    convert,
-    info,
-    preprocess,
-    predict,
-    explain,
-    cohort,
-    report,
-    evaluate,
-    experiment,
-    train,
-    phantoms,
-    bench,
+COMMAND = Commands(
+    description="Instance-level, quantitative saliency for 3D lesion segmentation.",
+    commands={
+        "demo": (
+            "the whole job on a bundled model and a synthetic brain; needs no file",
+            "jaxsal.cli.demo",
+        ),
+        "convert": (
+            "convert a PyTorch checkpoint (needs the extra: jaxsal[convert])",
+            "jaxsal.cli.convert",
+        ),
+        "info": (
+            "show a model's architecture, channels, threshold, receptive field and layers",
+            "jaxsal.cli.info",
+        ),
+        "preprocess": (
+            "register a cohort's images to each other and remove bias fields",
+            "jaxsal.cli.preprocess",
+        ),
+        "predict": ("find the lesions of a scan", "jaxsal.cli.predict"),
+        "explain": (
+            "find the lesions of a scan and map what each of them rests on",
+            "jaxsal.cli.explain",
+        ),
+        "cohort": (
+            "work on many scans: check, plan, run, look how far a run is",
+            "jaxsal.cli.cohort",
+        ),
+        "report": (
+            "make a page of a cohort's results, to read in a browser",
+            "jaxsal.cli.report",
+        ),
+        "evaluate": (
+            "measure how good a network is, and choose its threshold",
+            "jaxsal.cli.evaluate",
+        ),
+        "experiment": (
+            "ask the paper's questions of a network and scans: a table and a figure each",
+            "jaxsal.cli.experiment",
+        ),
+        "train": (
+            "train a network on a cohort with references (needs the extra: jaxsal[train])",
+            "jaxsal.cli.train",
+        ),
+        "phantoms": (
+            "write synthetic patients, to train on or to try commands with",
+            "jaxsal.cli.phantoms",
+        ),
+        "bench": (
+            "measure a model's speed on this device, and forecast what a scan takes",
+            "jaxsal.cli.bench",
+        ),
+    },
+    epilog="`jaxsal COMMAND --help` describes a command. Begin with `jaxsal demo`.",
 )
 _MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143
 _NO_MEMORY = "out of memory; use smaller windows (--roi) or give explain a smaller --memory"
@@ -58,15 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0, 2 for a user's mistake, 1 for a failure, or what the command itself returns.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    name = " ".join([parser.prog, options.command, *filter(None, [getattr(options, "verb", "")])])
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        options = _parser(words).parse_args(words)
+    except InputError as error:  # a saliency method of another package
+        return _say("jaxsal", str(error), _MISTAKE)
+    name = options.prog
     warnings.showwarning = lambda message, *_, **__: print(
         f"{name}: warning: {message}", file=sys.stderr
     )
     try:
         with _terminable():
-            status: int | None = options.run(options)
+            status: int | None = options.command.run_with(options)
         sys.stdout.flush()
     except OutputError as error:
         return _say(name, str(error), _FAILURE)
@@ -117,14 +148,9 @@ def _say(name: str, message: str, status: int) -> int:
     return status
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="jaxsal",
-        description="Instance-level, quantitative saliency for 3D lesion segmentation.",
-        epilog="`jaxsal COMMAND --help` describes a command. Begin with `jaxsal demo`.",
-    )
+def _parser(words: Sequence[str]) -> Parser:
+    parser = Parser(prog="jaxsal")
     parser.add_argument("--version", action="version", version=f"jaxsal {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in _COMMANDS:
-        module.add_parser(commands)
+    parser.add_argument("--print-completion", action=Completion, command=COMMAND)
+    build(parser, COMMAND, words)
     return parser

@@ -1,15 +1,17 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what is made of them."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxsal.cli.command import Given, group
 from jaxsal.errors import InputError
-from jaxsal.settings import DOMAIN_RULES, FIELDS, PRECISIONS, WINDOWS, PredictSettings
+from jaxsal.options import option
+from jaxsal.settings import PRECISIONS, PredictSettings
 
 if TYPE_CHECKING:
     import jax
@@ -18,188 +20,116 @@ if TYPE_CHECKING:
     from jaxsal.inputs.scan import Scan
     from jaxsal.model import Model
 
-_GIB = 2**30
+REFERENCE = "true lesions: sets the kinds TP, FP and FN"
+FINDING = group(PredictSettings, "finding lesions", without=("field",))
+FINDING_WITH_FIELD = group(PredictSettings, "finding lesions")
 
 
-def add_scan(parser: argparse.ArgumentParser) -> None:
-    """The model, the scan's files and the output folder."""
-    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="a converted model")
-    parser.add_argument(
-        "--image",
-        type=Path,
-        action="append",
-        required=True,
-        metavar="NIFTI",
-        help="the images, one per channel of the model and in its order (`jaxsal info`): "
-        "--image FLAIR T1, or --image FLAIR --image T1",
-    )
-    parser.add_argument(
-        "--mask",
-        type=Path,
-        metavar="MASK",
-        help="the brain: all outside of it is background; default: what is 0, or holds the "
-        "border's constant value",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace the results of an earlier run in that folder",
-    )
+def overwrite_option(included: str = "") -> Any:
+    """One meaning in all commands; see `jaxsal.store`."""
+    what = f"all that earlier runs wrote there{included and f', {included} included'}"
+    return option(False, help=f"begin anew: replace {what}; other files stay")
 
 
-def add_cohort(parser: argparse.ArgumentParser) -> None:
-    """The model and the cohort, see `cohort_entries`."""
-    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="a converted model")
-    add_cohort_source(parser)
+def processes_option(what: str) -> Any:
+    """How many scans are worked on at once."""
+    return option(None, "N", help=f"how many scans are {what} at once", shown="one per CPU core")
 
 
-def add_cohort_source(parser: argparse.ArgumentParser) -> None:
-    """The cohort, see `cohort_entries`."""
-    parser.add_argument(
-        "cohort",
-        type=Path,
-        metavar="COHORT",
-        help="a table (.tsv, .csv) with the columns scan, one per channel, and "
-        "perhaps reference, instances, mask, subject, session and run; or a BIDS folder",
-    )
-    parser.add_argument(
-        "--select",
-        type=_selection,
-        action="append",
-        default=[],
-        metavar="CHANNEL=ENTITY:LABEL,...",
-        help="of a BIDS folder: the images that are a channel's, or the reference, instances or "
-        "mask (of the brain), by their BIDS entities, such as t1=suffix:T1w,desc:preproc; once per "
-        "channel",
-    )
+def _selection(text: str) -> tuple[str, dict[str, str]]:
+    """A role and its images' entities."""
+    role, _, listed = text.partition("=")
+    pairs = [pair.partition(":") for pair in listed.split(",")]
+    if not role or not all(name and colon for name, colon, _ in pairs):
+        raise ValueError("must be like t1=suffix:T1w,desc:preproc")
+    return role, {name: label for name, _, label in pairs}
 
 
-def add_prediction(parser: argparse.ArgumentParser, *, domains: bool = True) -> None:
-    """How lesions are found.
+@dataclass(frozen=True)
+class ModelFolder:
+    """A network.
 
-    Args:
-        parser: gets the options.
-        domains: whether they can be found by another rule than a threshold.
+    Attributes:
+        model: a converted model.
     """
-    defaults = PredictSettings()
-    group = parser.add_argument_group("finding lesions")
-    group.add_argument(
-        "--threshold",
-        type=float,
-        metavar="T",
-        help="lesion probability at and above which a voxel is lesion; default: the model's",
-    )
-    if domains:
-        group.add_argument(
-            "--domain",
-            choices=DOMAIN_RULES,
-            default=defaults.domain,
-            help="which voxels are lesion: those whose probability reaches the threshold, or, of a "
-            "network with several classes, those where lesion is the most probable one; default: "
-            "%(default)s",
-        )
-    group.add_argument(
-        "--target",
-        type=output_number_or_name,
-        metavar="K",
-        help="output channel of the lesion class, by number or name (`jaxsal info`); default: the "
-        "model's, else 1",
-    )
-    group.add_argument(
-        "--minimum-volume",
-        type=float,
-        default=defaults.minimum_volume,
-        metavar="MM3",
-        help="lesions must be larger than this; default: %(default)s",
-    )
-    add_roi(group)
-    group.add_argument(
-        "--overlap",
-        type=float,
-        metavar="SHARE",
-        help="share of a window that the next one covers again; default: the model's, else "
-        f"{defaults.overlap}",
-    )
-    group.add_argument(
-        "--windows",
-        choices=WINDOWS,
-        help="whose rules place and weight the windows; default: the model's, else "
-        f"{defaults.windows}",
-    )
-    group.add_argument(
-        "--mirror",
-        action=argparse.BooleanOptionalAction,
-        default=defaults.mirror,
-        help="average logits over mirrored windows, which takes up to eight times as long; nnU-Net "
-        "does so by default; default here: no",
+
+    model: Path = option(metavar="MODEL_DIR", positional=True)
+
+
+@dataclass(frozen=True)
+class ScanFiles:
+    """The files of a scan, and of its results.
+
+    Attributes:
+        image: the images, one per channel of the model and in its order (`jaxsal info`):
+            --image FLAIR T1, or --image FLAIR --image T1.
+        out: folder for the results.
+        mask: the brain: all outside of it is background. None: what is 0, or holds the border's
+            constant value.
+    """
+
+    image: tuple[Path, ...] = option(metavar="NIFTI", repeated=True)
+    out: Path = option(metavar="DIR")
+    mask: Path | None = option(None, "MASK")
+    overwrite: bool = overwrite_option("maps and pictures")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Many scans.
+
+    Attributes:
+        cohort: a table (.tsv, .csv) with the columns scan, one per channel, and perhaps reference,
+            instances, mask, subject, session and run; or a BIDS folder.
+        select: of a BIDS folder: the images that are a channel's, or the reference, instances or
+            mask (of the brain), by their BIDS entities, such as t1=suffix:T1w,desc:preproc; once
+            per channel.
+    """
+
+    cohort: Path = option(metavar="COHORT", positional=True)
+    select: tuple[tuple[str, dict[str, str]], ...] = option(
+        (), "CHANNEL=ENTITY:LABEL,...", parse=_selection, repeated=True
     )
 
 
-def add_roi(parser: argparse._ActionsContainer) -> None:
-    """Size of the sliding window, see `window_size`."""
-    parser.add_argument(
-        "--roi",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="window size in voxels, one number or one per axis; default: the model's, else 96",
-    )
+@dataclass(frozen=True)
+class Computing:
+    """Where and how precisely to compute.
+
+    Attributes:
+        device: cpu, gpu or tpu for all of this machine, or one of them as gpu:1. None: the best.
+        precision: arithmetic of the network.
+    """
+
+    device: str | None = option(None, "NAME")
+    precision: str = option("float32", choices=PRECISIONS)
 
 
-def add_memory(parser: argparse._ActionsContainer) -> None:
-    """Memory to stay within, in bytes."""
-    parser.add_argument(
-        "--memory",
-        type=_gibibytes,
-        metavar="GiB",
-        help="memory to stay within; default: a share of what is free",
-    )
+@dataclass(frozen=True)
+class Rematerialise:
+    """Time for memory.
+
+    Attributes:
+        rematerialise: for Swin UNETR: compute activations again instead of keeping them, which
+            takes less memory per window and more time.
+    """
+
+    rematerialise: bool = option(False)
 
 
-def add_rematerialise(parser: argparse._ActionsContainer) -> None:
-    """Time for memory."""
-    parser.add_argument(
-        "--rematerialise",
-        action="store_true",
-        help="for Swin UNETR: compute activations again instead of keeping them, which takes less "
-        "memory per window and more time",
-    )
-
-
-def add_field(parser: argparse._ActionsContainer, purpose: str) -> None:
-    """Sliding window or whole volume."""
-    parser.add_argument(
-        "--field", choices=FIELDS, default="sliding", help=f"{purpose}; default: %(default)s"
-    )
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where and how precisely to compute."""
-    group = parser.add_argument_group("computing")
-    group.add_argument(
-        "--device",
-        metavar="NAME",
-        help="cpu, gpu or tpu for all of this machine, or one of them as gpu:1; default: the best",
-    )
-    group.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="arithmetic of the network; default: %(default)s",
-    )
+MODEL = group(ModelFolder)
+SCAN = group(ScanFiles)
+COHORT = group(Cohort)
+COMPUTING = group(Computing, "computing")
+REMATERIALISE = group(Rematerialise, "computing")
 
 
 @contextmanager
-def computing(
-    options: argparse.Namespace, *, everywhere: bool = False
-) -> Iterator[list[jax.Device]]:
+def computing(given: Given, *, everywhere: bool = False) -> Iterator[list[jax.Device]]:
     """Computes on the devices asked for, which it yields; compiled programs serve later runs.
 
     Args:
-        options: those of `add_device`.
+        given: with the options of `Computing`.
         everywhere: if none is asked for, compute on all of the best kind, not on one of them.
     """
     from jaxsal.compilation import keep_compiled_programs
@@ -207,78 +137,55 @@ def computing(
 
     split_cpu()
     keep_compiled_programs()
-    name = options.device or (best_kind() if everywhere else None)
-    with computing_on(name, options.precision) as devices:
+    asked = given.of(Computing)
+    name = asked.device or (best_kind() if everywhere else None)
+    with computing_on(name, asked.precision) as devices:
         yield devices
 
 
-def prediction_settings(
-    options: argparse.Namespace, model: Model, field: str = "sliding"
-) -> PredictSettings:
-    """The settings given by the options of `add_prediction`, and else by the model."""
+def load_model(given: Given) -> Model:
+    """The model, as the options ask for it."""
+    from jaxsal.checkpoints import load_model
+
+    model = load_model(given["model"], given.of(Computing).precision)
+    return model.with_rematerialisation() if given.get("rematerialise") else model
+
+
+def prediction_settings(given: Given, model: Model, field: str = "sliding") -> PredictSettings:
+    """How lesions are found, as the options say, and else the model."""
     from jaxsal.scan.defaults import for_model
 
-    settings = PredictSettings(
-        field=field,
-        threshold=options.threshold,
-        domain=getattr(options, "domain", PredictSettings.domain),
-        minimum_volume=options.minimum_volume,
-        mirror=options.mirror,
-    )
-    return for_model(
-        settings,
-        model,
-        roi=window_size(options),
-        overlap=options.overlap,
-        target=options.target,
-        windows=options.windows,
-    )
+    of_model = {name: given.get(name) for name in ("roi", "overlap", "target", "windows")}
+    return for_model(given.of(PredictSettings, field=field), model, **of_model)
 
 
-def window_size(options: argparse.Namespace) -> Any:
-    """The option of `add_roi`, a size per axis; None if it is not given.
-
-    Whether there are three of them is checked where the window is made.
-    """
-    sizes = options.roi
-    return sizes and tuple(sizes * 3 if len(sizes) == 1 else sizes)
-
-
-def output_number_or_name(text: str) -> int | str:
-    """Which of a network's outputs is meant."""
-    return int(text) if text.lstrip("-").isdigit() else text
-
-
-def scan_files(options: argparse.Namespace) -> Scan:
+def scan_files(given: Given) -> Scan:
     """The scan given by the options."""
     from jaxsal.inputs.scan import Scan
 
-    return Scan(
-        images=tuple(options.image),
-        reference=options.reference,
-        instances=getattr(options, "instances", None),
-        mask=options.mask,
-    )
+    files = {name: given.get(name) for name in ("reference", "instances", "mask")}
+    return Scan(images=given["image"], **files)
 
 
 def cohort_entries(
-    options: argparse.Namespace, channels: Sequence[str], named_by: str = "the model"
+    given: Given, channels: Sequence[str], named_by: str = "the model"
 ) -> list[Entry]:
-    """The cohort given by the options of `add_cohort`; of what names the channels, for messages."""
+    """The cohort given by the options of `Cohort`; of what names the channels, for messages."""
     from jaxsal.inputs.sources import read_cohort
 
-    roles = [role for role, _ in options.select]
+    cohort = given.of(Cohort)
+    roles = [role for role, _ in cohort.select]
     twice = {role for role in roles if roles.count(role) > 1}
     if twice:
         raise InputError(f"--select {min(twice)}=... is given twice: put all its entities in one")
-    return read_cohort(options.cohort, channels, dict(options.select), named_by)
+    return read_cohort(cohort.cohort, channels, dict(cohort.select), named_by)
 
 
-def model_entries(options: argparse.Namespace, model: Model) -> list[Entry]:
-    """The cohort given by the options of `add_cohort`; warns if its scans are of several kinds."""
+def model_entries(given: Given, model: Model) -> list[Entry]:
+    """The cohort given by the options of `Cohort`; warns if its scans are of several kinds."""
     from jaxsal.inputs.mixture import warn_if_mixed
 
-    entries = cohort_entries(options, model.channels)
+    entries = cohort_entries(given, model.channels)
     warn_if_mixed(entries, model.preprocessing)
     return entries
 
@@ -287,20 +194,3 @@ def channel_files(scan: Scan, channels: Sequence[str]) -> str:
     """Which file is taken for which channel."""
     pairs = zip(channels, scan.images, strict=False)
     return ", ".join(f"{channel}: {path.name}" for channel, path in pairs)
-
-
-def _selection(text: str) -> tuple[str, dict[str, str]]:
-    """A role and its images' entities."""
-    role, _, listed = text.partition("=")
-    pairs = [pair.partition(":") for pair in listed.split(",")]
-    if not role or not all(name and colon for name, colon, _ in pairs):
-        raise argparse.ArgumentTypeError(f"must be like t1=suffix:T1w,desc:preproc, got {text!r}")
-    return role, {name: label for name, _, label in pairs}
-
-
-def _gibibytes(text: str) -> int:
-    """Bytes from a number of GiB."""
-    try:
-        return int(float(text) * _GIB)
-    except (ValueError, OverflowError) as error:  # NaN, infinity
-        raise argparse.ArgumentTypeError(f"must be a number of GiB, got {text!r}") from error

@@ -8,28 +8,92 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+from jaxsal.cli.config import with_file
+from jaxsal.errors import InputError
+from jaxsal.options import Option
 
 _OPTION = re.compile(r"--?[a-zA-Z][^=\s]*(?=$|=)")  # no number, and no sentence
 _UNLIMITED = ("*", "+", argparse.REMAINDER)
+
+
+class Switch(argparse.Action):
+    """``--NAME`` and ``--no-NAME``; the help shows the one that changes the default."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **settings: Any) -> None:
+        (self.shown,) = option_strings
+        name = self.shown.removeprefix("--").removeprefix("no-")
+        super().__init__([f"--{name}", f"--no-{name}"], dest, nargs=0, **settings)
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        """Stores what is asked for."""
+        setattr(namespace, self.dest, not option.startswith("--no-"))
+
+
+class Repeated(argparse._AppendAction):
+    """An option that may be given several times; stores the values as a tuple."""
+
+    def __call__(self, parser: Any, namespace: Any, value: Any, option: Any = None) -> None:
+        """Stores one more value."""
+        setattr(namespace, self.dest, (*(getattr(namespace, self.dest, None) or ()), value))
+
+
+class Several(argparse.Action):
+    """An option with several values, stored as a tuple: one number stands for that many.
+
+    Args:
+        parts: types of the values, which end in an ellipsis if there may be any number of them.
+        settings: of the action.
+    """
+
+    def __init__(self, *, parts: tuple[Any, ...], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._count = 1 if parts[-1] is Ellipsis else len(parts)
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        """Stores the values; whether their number is right is checked by the settings."""
+        count = self._count if len(values) == 1 else 1
+        setattr(namespace, self.dest, tuple(values) * count)
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Switches in one word."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if isinstance(action, Switch):
+            return action.shown
+        return super()._format_action_invocation(action)
 
 
 class Parser(argparse.ArgumentParser):
     """A parser of a command, as those of its own commands are.
 
     Options are not abbreviated, since a new one may change what an abbreviation means. What is not
-    known is answered with the usage of the command that it was given to, and the nearest name.
-    Where an option may be repeated, its values may also follow each other: `--image A B`.
+    known is answered with the nearest name. Where an option may be repeated, its values may also
+    follow each other: `--image A B`.
+
+    Attributes:
+        in_file: options that may also stand in a file, by flag; see `jaxsal.cli.config`.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **settings})
+        super().__init__(
+            *args, **{"allow_abbrev": False, "formatter_class": _Formatter, **settings}
+        )
+        self._positionals.title = "arguments"
+        self.in_file: dict[str, Option] = {}
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with what is wrong, and where to read on."""
+        text = f"{self.prog}: error: {message}\n`{self.prog} --help` describes the options\n"
+        self.exit(2, text)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As in `argparse`, but nothing stays unknown."""
         if args is None:
             args = sys.argv[1:]
-        words = list(args)
+        words = self._completed(args)
         known = self._option_string_actions
         for option in self._options_in(words):
             if option not in known:
@@ -38,6 +102,12 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"not expected: {' '.join(unknown)}")
         return found, unknown
+
+    def _completed(self, words: Sequence[str]) -> list[str]:
+        try:
+            return with_file(words, self.in_file) if self.in_file else list(words)
+        except InputError as error:
+            self.error(str(error))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -88,7 +158,7 @@ class Parser(argparse.ArgumentParser):
         return math.inf if nargs in _UNLIMITED else 1
 
     def _may_be_repeated(self, option: str) -> bool:
-        return isinstance(self._option_string_actions.get(option), argparse._AppendAction)
+        return isinstance(self._option_string_actions.get(option), Repeated)
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -2,59 +2,58 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from jaxsal.cli.command import Command, Given, group
+from jaxsal.options import option
+from jaxsal.wording import counted
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "phantoms",
-        help="write synthetic patients, to train on or to try commands with",
-        description="Writes synthetic heads with lesions, FLAIR and T1 with the true lesions of "
-        "each, and scans.tsv, a table of them as the other commands take it.",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder, new or empty"
-    )
-    parser.add_argument(
-        "--scans", type=int, default=4, metavar="N", help="patients; default: %(default)s"
-    )
-    parser.add_argument(
-        "--lesions", type=int, default=12, metavar="N", help="of each; default: %(default)s"
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of the first patient, the others take the next numbers; default: %(default)s",
-    )
-    parser.add_argument(
-        "--spacing",
-        type=float,
-        default=1.5,
-        metavar="MM",
-        help="voxel size, from 1 to 4; default: %(default)s",
-    )
-    parser.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Phantoms:
+    """Patients.
+
+    Attributes:
+        out: folder, new or empty.
+        scans: number of patients.
+        lesions: lesions of each.
+        seed: of the first patient; the others take the next numbers.
+        spacing: voxel size in mm, from 1 to 4.
+    """
+
+    out: Path = option(metavar="DIR")
+    scans: int = option(4, "N")
+    lesions: int = option(12, "N")
+    seed: int = option(0, "N")
+    spacing: float = option(1.5, "MM")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(given: Given) -> None:
     """Runs the command."""
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.demo.cohort import write_cohort
     from jaxsal.demo.phantom import field_of_view
 
+    wanted = given.of(_Phantoms)
     with ProgressBar() as bar:
         bar.stage("drawing")
         table = write_cohort(
-            options.out,
-            options.scans,
-            lesions=options.lesions,
-            seed=options.seed,
-            shape=field_of_view(options.spacing),
-            spacing=options.spacing,
-            on_scan=lambda done: bar.count(done, options.scans, "patients"),
+            wanted.out,
+            wanted.scans,
+            lesions=wanted.lesions,
+            seed=wanted.seed,
+            shape=field_of_view(wanted.spacing),
+            spacing=wanted.spacing,
+            on_scan=lambda done: bar.count(done, wanted.scans, "patients"),
         )
-    print(f"{options.scans} patient{'' if options.scans == 1 else 's'} in {table}")
+    print(f"{counted(wanted.scans, 'patient')} in {table}")
+
+
+COMMAND = Command(
+    "Writes synthetic heads with lesions, FLAIR and T1 with the true lesions of each, and "
+    "scans.tsv, a table of them as the other commands take it.",
+    (group(_Phantoms),),
+    run,
+    configurable=False,
+)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
+from jaxsal.cli.command import Command, Given, group
+from jaxsal.options import option
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.inputs.scan import Scan
@@ -20,40 +23,26 @@ _COLUMNS = {
 }
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "predict",
-        help="find the lesions of a scan",
-        description="Writes prediction.nii.gz (lesion probability), instances.nii.gz (labels), "
-        "instances.tsv and run.json.",
-    )
-    shared.add_scan(parser)
-    parser.add_argument(
-        "--reference", type=Path, metavar="MASK", help="true lesions: sets the kinds TP, FP and FN"
-    )
-    shared.add_field(parser, "windows, or the whole volume at once")
-    shared.add_prediction(parser)
-    shared.add_device(parser)
-    parser.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Reference:
+    reference: Path | None = option(None, "MASK", help=shared.REFERENCE)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(given: Given) -> None:
     """Runs the command."""
-    from jaxsal.checkpoints import load_model
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.scan.predict import predict
 
-    scan = shared.scan_files(options)
-    with shared.computing(options), ProgressBar() as bar:
-        model = load_model(options.model, options.precision)
-        settings = shared.prediction_settings(options, model, options.field)
+    files, scan = given.of(shared.ScanFiles), shared.scan_files(given)
+    with shared.computing(given), ProgressBar() as bar:
+        model = shared.load_model(given)
+        settings = shared.prediction_settings(given, model, given.get("field", "sliding"))
         rows = predict(
-            model, scan, options.out, settings, overwrite=options.overwrite, on_stage=bar.stage
+            model, scan, files.out, settings, overwrite=files.overwrite, on_stage=bar.stage
         )
     print(shared.channel_files(scan, model.channels))
-    _show(rows, options.out)
-    print(f"{_found([row['kind'] for row in rows], scan)}; results in {options.out}")
+    _show(rows, files.out)
+    print(f"{_found([row['kind'] for row in rows], scan)}; results in {files.out}")
 
 
 def _show(rows: Sequence[Row], out: Path) -> None:
@@ -74,6 +63,14 @@ def _show(rows: Sequence[Row], out: Path) -> None:
 
 def _found(kinds: list[str], scan: Scan) -> str:
     if scan.reference is None:
-        return f"{len(kinds)} lesion{'' if len(kinds) == 1 else 's'} found"
+        return f"{counted(len(kinds), 'lesion')} found"
     true, false, missed = (kinds.count(kind) for kind in ("TP", "FP", "FN"))
     return f"{true + false} found: {true} TP, {false} FP; {missed} missed (FN)"
+
+
+COMMAND = Command(
+    "Writes prediction.nii.gz (lesion probability), instances.nii.gz (labels), instances.tsv and "
+    "run.json.",
+    (shared.MODEL, shared.SCAN, group(_Reference), shared.FINDING_WITH_FIELD, shared.COMPUTING),
+    run,
+)

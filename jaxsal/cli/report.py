@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from jaxsal.cli import options as shared
+from jaxsal.cli.command import Command, Given, group
+from jaxsal.options import option
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.cohort.reporting.report import Report
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "report",
-        help="make a page of a cohort's results, to read in a browser",
-        description="Writes report.html into the folder of a cohort's run, which need not have "
-        "ended: a table of all lesions, a picture of each, distributions, and how it all came "
-        "about. Needs no network and no accelerator. Pictures that are there are not drawn again.",
-    )
-    parser.add_argument("out", type=Path, metavar="DIR", help="the folder of `jaxsal cohort run`")
-    parser.add_argument(
-        "--pictures",
-        choices=("all", "none"),
-        default="all",
-        help="draw a picture of every lesion whose maps were kept, or no further ones; default: "
-        "%(default)s",
-    )
-    parser.add_argument(
-        "--processes",
-        type=int,
-        metavar="N",
-        help="how many scans are drawn at once; default: one per CPU core",
-    )
-    parser.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Options:
+    """The page.
+
+    Attributes:
+        out: the folder of `jaxsal cohort run`.
+        pictures: draw a picture of every lesion whose maps were kept ("all"), or no further ones
+            ("none").
+    """
+
+    out: Path = option(metavar="DIR", positional=True)
+    pictures: str = option("all", choices=("all", "none"))
+    processes: int | None = shared.processes_option("drawn")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(given: Given) -> None:
     """Runs the command."""
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.reporting.report import write_report
 
+    options = given.of(_Options)
     try:
         with ProgressBar() as bar:
             bar.stage("drawing")
@@ -62,7 +57,16 @@ def run(options: argparse.Namespace) -> None:
 def _summary(report: Report) -> str:
     scans = sum(report.statuses.values())
     parts = [f"{number} {status}" for status, number in sorted(report.statuses.items())]
-    lesions = f"{report.lesions} lesion{'' if report.lesions == 1 else 's'}"
-    pictures = f"{report.pictures} picture{'' if report.pictures == 1 else 's'} drawn"
-    of = f"{scans} scan{'' if scans == 1 else 's'} ({', '.join(parts)})"
-    return f"{lesions} in {of}; {pictures}; open {report.path}"
+    lesions, drawn = counted(report.lesions, "lesion"), counted(report.pictures, "picture")
+    of = f"{counted(scans, 'scan')} ({', '.join(parts)})"
+    return f"{lesions} in {of}; {drawn} drawn; open {report.path}"
+
+
+COMMAND = Command(
+    "Writes report.html into the folder of a cohort's run, which need not have ended: a table of "
+    "all lesions, a picture of each, distributions, and how it all came about. Needs no network "
+    "and no accelerator. Pictures that are there are not drawn again.",
+    (group(_Options),),
+    run,
+    configurable=False,
+)

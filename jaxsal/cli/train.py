@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
+from jaxsal.cli.command import Command, Given, group
 from jaxsal.errors import InputError
+from jaxsal.options import option
 from jaxsal.wording import counted
 
 if TYPE_CHECKING:
@@ -16,77 +18,68 @@ if TYPE_CHECKING:
 EXAMPLES = ("unet", "nnunet", "swin-unetr", "phantom")
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "train",
-        help="train a network on a cohort with references (needs the extra: jaxsal[train])",
-        description="Trains a network as a TOML file says, and validates it on whole scans. DIR "
-        "then holds the model directories best and last, and log.tsv. The same command goes on "
-        "with a training that was interrupted or killed. Begin with `jaxsal train --example unet > "
-        "train.toml`.",
-    )
-    parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG", help="the TOML file")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
-    parser.add_argument(
-        "--example",
-        choices=EXAMPLES,
-        help="print a configuration of one of the paper's networks, ready to be adapted, or of a "
-        "small one for synthetic patients",
-    )
-    parser.add_argument("--steps", type=int, metavar="N", help="instead of the file's [run] steps")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="begin anew, in place of an earlier training"
-    )
-    parser.add_argument(
-        "--device",
-        metavar="NAME",
-        help="cpu, gpu or tpu for all of this machine, which share each batch, or one of them as "
-        "gpu:1; default: all of the best kind",
-    )
-    parser.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Training:
+    """A training.
+
+    Attributes:
+        config: the TOML file.
+        out: folder for the results.
+        example: print a configuration of one of the paper's networks, ready to be adapted, or of a
+            small one for synthetic patients.
+        steps: number of batches, instead of the file's [run] steps.
+        device: cpu, gpu or tpu for all of this machine, which share each batch, or one of them as
+            gpu:1. None: all of the best kind.
+    """
+
+    config: Path | None = option(None, "CONFIG", positional=True)
+    out: Path | None = option(None, "DIR")
+    example: str | None = option(None, choices=EXAMPLES)
+    steps: int | None = option(None, "N")
+    overwrite: bool = shared.overwrite_option()
+    device: str | None = option(None, "NAME")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(given: Given) -> None:
     """Runs the command."""
-    if options.example:
-        print(_example(options), end="")
+    asked = given.of(_Training)
+    if asked.example:
+        if len(given.keys() & {"config", "out", "steps", "overwrite", "device"}):
+            raise InputError("--example prints a configuration and takes nothing else")
+        print(_example(asked.example), end="")
         return
-    if options.config is None or options.out is None:
+    if asked.config is None or asked.out is None:
         raise InputError(
             "give a configuration and --out DIR, or --example NAME for a configuration"
         )
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.training.config import read_config
 
-    config = read_config(options.config)
-    if options.steps is not None:
-        config = config.with_steps(options.steps)
-    options.precision = config.run.precision
-    with shared.computing(options, everywhere=True) as devices, ProgressBar() as bar:
+    config = read_config(asked.config)
+    if asked.steps is not None:
+        config = config.with_steps(asked.steps)
+    computing = Given(given, precision=config.run.precision)
+    with shared.computing(computing, everywhere=True) as devices, ProgressBar() as bar:
         from jaxsal.training.run import train
 
         trained = train(
             config,
-            options.out,
+            asked.out,
             devices=devices,
-            overwrite=options.overwrite,
+            overwrite=asked.overwrite,
             monitor=bar,
         )
-    _tell(trained)
+    _print_end(trained)
 
 
-def _example(options: argparse.Namespace) -> str:
+def _example(name: str) -> str:
     from importlib.resources import files
 
-    given = (options.config, options.out, options.device, options.steps)
-    if options.overwrite or any(each is not None for each in given):
-        raise InputError("--example prints a configuration and takes nothing else")
     folder = files("jaxsal.training") / "configurations"
-    return (folder / f"{options.example}.toml").read_text(encoding="utf-8")
+    return (folder / f"{name}.toml").read_text(encoding="utf-8")
 
 
-def _tell(trained: Trained) -> None:
+def _print_end(trained: Trained) -> None:
     """Prints how it ended."""
     print(
         f"{trained.ended}; {counted(trained.training, 'scan')} to train on, {trained.validation} "
@@ -104,3 +97,13 @@ def _tell(trained: Trained) -> None:
         )
     for name, path in trained.models.items():
         print(f"{name}: {path}")
+
+
+COMMAND = Command(
+    "Trains a network as a TOML file says, and validates it on whole scans. DIR then holds the "
+    "model directories best and last, and log.tsv. The same command goes on with a training that "
+    "was interrupted or killed. Begin with `jaxsal train --example unet > train.toml`.",
+    (group(_Training),),
+    run,
+    configurable=False,
+)

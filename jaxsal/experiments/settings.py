@@ -1,48 +1,36 @@
-"""Settings of the experiments, with their defaults. Imports nothing heavy.
-
-What a field's metadata tells becomes the help of the command line's option of its name.
-"""
+"""Settings of the experiments, with their defaults; see `jaxsal.options`. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jaxsal.errors import InputError
+from jaxsal.options import option
 
 VIEWS = ("centred", "field")
 
 
-def option(default: Any, text: str, metavar: str | None, choices: tuple[str, ...] = ()) -> Any:
-    """A setting that the command line offers as an option.
-
-    Args:
-        default: of the type that the option has; a pair is given as LOW:HIGH.
-        text: the option's help.
-        metavar: what stands for its value; None: the choices.
-        choices: the values that it may have; none: any of its type.
-    """
-    metadata = {"help": text, "metavar": metavar, "choices": choices or None}
-    return field(default=default, metadata=metadata)
+def _pair(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError as error:
+        raise ValueError("must be two numbers with a colon between, such as 90:120") from error
+    return low, high
 
 
 def _volume() -> Any:
-    return option((90.0, 120.0), "smallest and largest lesion", "MM3:MM3")
+    return option((90.0, 120.0), "MM3:MM3", parse=_pair, shown="90:120")
 
 
 def _white_matter() -> Any:
-    return option(
-        None,
-        "folder of masks of white matter, named such as sub-01.nii.gz; default: found by a rule on "
-        "FLAIR and T1",
-        "DIR",
-    )
+    return option(None, "DIR")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line has to know of an experiment.
+    """What the command line needs of an experiment.
 
     Attributes:
         uses_saliency: whether maps are computed.
@@ -72,7 +60,7 @@ class ContributionsSettings(Settings):
         least_value: magnitude below which values do not count, in logits per standard deviation.
     """
 
-    least_value: float = option(0.1, "magnitude below which values do not count", "T")
+    least_value: float = option(0.1, "T")
 
     def __post_init__(self) -> None:
         if not 0 <= self.least_value < math.inf:
@@ -84,12 +72,12 @@ class GroupsSettings(Settings):
     """Peaks of the maps of found, false and missed lesions and of none (Fig. 11).
 
     Attributes:
-        spheres: per scan, of tissue that is no lesion.
-        volume: of a sphere, in mm³.
+        spheres: spheres per scan of tissue that is no lesion (TN).
+        volume: volume of a sphere, in mm³.
     """
 
-    spheres: int = option(10, "spheres per scan of what is no lesion (TN)", "N")
-    volume: float = option(93.0, "volume of a sphere", "MM3")
+    spheres: int = option(10, "N")
+    volume: float = option(93.0, "MM3")
 
     def __post_init__(self) -> None:
         if self.spheres < 0:
@@ -108,21 +96,16 @@ class ContextSettings(Settings):
         view: what the network is run on. "centred": one window around each lesion; "field": all
             windows that reach it, blended as where lesions are found, which takes as many times as
             long.
-        batch: windows that are computed at once.
+        batch: windows that are computed at once; more take more memory.
     """
 
     uses_saliency: ClassVar[bool] = False
     uses_maps: ClassVar[bool] = False
 
     volume: tuple[float, float] = _volume()
-    steps: int = option(35, "largest number of dilations by one voxel", "N")
-    view: str = option(
-        "centred",
-        "run on one window around each lesion, or on its whole field: all windows that reach it",
-        None,
-        VIEWS,
-    )
-    batch: int = option(4, "windows at once; the more, the more memory", "N")
+    steps: int = option(35, "N")
+    view: str = option("centred", choices=VIEWS)
+    batch: int = option(4, "N")
 
     def __post_init__(self) -> None:
         _check_range("volume", self.volume)
@@ -140,17 +123,17 @@ class SyntheticSettings(Settings):
 
     Attributes:
         volume: smallest and largest lesion, in mm³, both included.
-        lesions: per scan at most, those first that are seen most clearly.
+        lesions: lesions per scan at most, those first that are seen most clearly.
         surroundings: mm around a lesion that are copied along, in one of the situations.
         white_matter: folder of masks of white matter, one per scan, named after the scan as its
-            results are, such as sub-01.nii.gz; None: a rule on FLAIR and T1 finds it.
+            results are, such as sub-01.nii.gz. None: a rule on FLAIR and T1 finds it.
     """
 
     uses_maps: ClassVar[bool] = False
 
     volume: tuple[float, float] = _volume()
-    lesions: int = option(1, "lesions per scan, at most", "N")
-    surroundings: float = option(3.0, "what is copied along around a lesion", "MM")
+    lesions: int = option(1, "N")
+    surroundings: float = option(3.0, "MM")
     white_matter: str | None = _white_matter()
 
     def __post_init__(self) -> None:
@@ -169,18 +152,19 @@ class SanitySettings(Settings):
 
     Attributes:
         volume: smallest and largest lesion to compare with, in mm³, both included.
-        lesions: per scan at most, those first that are seen most clearly.
-        spheres: of white matter per scan, and as many of what is no lesion (TN).
-        sphere_volume: in mm³.
-        white_matter: as in `SyntheticSettings`.
+        lesions: lesions per scan to compare with at most, those first that are seen most clearly.
+        spheres: spheres per scan of white matter, and as many of what is no lesion (TN).
+        sphere_volume: volume of a sphere, in mm³.
+        white_matter: folder of masks of white matter, one per scan, named after the scan as its
+            results are, such as sub-01.nii.gz. None: a rule on FLAIR and T1 finds it.
     """
 
     uses_maps: ClassVar[bool] = False
 
     volume: tuple[float, float] = _volume()
-    lesions: int = option(3, "lesions per scan to compare with, at most", "N")
-    spheres: int = option(3, "spheres per scan of white matter, and of what is no lesion", "N")
-    sphere_volume: float = option(93.0, "volume of a sphere", "MM3")
+    lesions: int = option(3, "N")
+    spheres: int = option(3, "N")
+    sphere_volume: float = option(93.0, "MM3")
     white_matter: str | None = _white_matter()
 
     def __post_init__(self) -> None:

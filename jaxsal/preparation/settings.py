@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from jaxsal.errors import InputError
+from jaxsal.options import option
 
 TransformKind = Literal["rigid", "affine"]
 
@@ -15,23 +16,24 @@ class PreparationSettings:
     """How scans are prepared.
 
     Attributes:
-        channels: names of the images of a scan.
-        fixed: the channel that the others are registered to.
-        transform: rigid for the images of one session; affine allows for scaling and shearing.
+        channels: names of the images of a scan, such as the columns of a cohort's table.
+        fixed: the image that the others are registered to, whose grid the results have.
+        transform: "rigid", for the images of one session; "affine" allows for scaling and shearing.
         register: whether channels are registered; else all must lie on one grid.
         correct_bias: whether bias fields are removed.
-        mask_on: the channel that the masks were drawn on; None: the fixed one.
+        mask_on: the image that references or instances were drawn on; they are resampled with it.
+            None: the fixed one.
 
     Raises:
         InputError: one of them is not such, or there would be nothing to do.
     """
 
-    channels: tuple[str, ...] = ("flair", "t1")
-    fixed: str = "t1"
-    transform: TransformKind = "rigid"
+    channels: tuple[str, ...] = option(("flair", "t1"), "CHANNEL")
+    fixed: str = option("t1", "CHANNEL")
+    transform: TransformKind = option("rigid")
     register: bool = True
     correct_bias: bool = True
-    mask_on: str | None = None
+    mask_on: str | None = option(None, "CHANNEL")
 
     def __post_init__(self) -> None:
         names = [channel.casefold() for channel in self.channels]

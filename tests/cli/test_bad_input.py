@@ -125,7 +125,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "error of one sample": (f"{EXPLAIN} --standard-error", ("2 samples or more", "got 1")),
     "heat maps of no layer": (
         HEAT_MAPS,
-        ("gradcam++ needs --layer", "`jaxsal info ", "lists the layers"),
+        ("gradcam++ needs --layer NAME: ", "its name in `jaxsal info`"),
     ),
     "heat maps of an unknown layer": (
         f"{HEAT_MAPS} --layer encoder.0.con",

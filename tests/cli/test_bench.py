@@ -35,8 +35,8 @@ def test_it_tells_the_speed_and_the_forecast_for_a_scan(
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ("--samples 0", ("--samples", "at least 1", "'0'")),
-        ("--lesions many", ("--lesions", "at least 1", "'many'")),
+        ("--samples 0", ("--samples", "at least 1", "got 0")),
+        ("--lesions many", ("--lesions", "must be a whole number", "'many'")),
         ("--memory -1", ("memory must be more than zero",)),
         ("--shape 0 8 8", ("shape", "at least 1 voxel", "[0, 8, 8]")),
         ("--shape 4 4 4", ("(4, 4, 4)", "no room for lesions")),

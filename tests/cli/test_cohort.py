@@ -152,7 +152,7 @@ def test_images_of_a_bids_folder_are_selected(
         ("{model} {table} --processes 0", "processes must be at least 1, got 0"),
         ("{model} {table} --select t1=desc:x", "is a table"),
         ("{model} {table} --select t1=desc:x --select t1=run:1", "t1=... is given twice"),
-        ("{model} {table} --select t1", "must be like t1=suffix:T1w,desc:preproc, got 't1'"),
+        ("{model} {table} --select t1", "must be like t1=suffix:T1w,desc:preproc; got 't1'"),
         ("{model} {table} --select =desc:x", "must be like"),
         ("{model} {table} --select t1=desc", "must be like"),
         ("{model}", "COHORT"),

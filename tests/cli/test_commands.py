@@ -600,8 +600,9 @@ def test_reading_volumes_takes_no_jax() -> None:
 def test_the_program_ends_with_the_status_of_an_interruption() -> None:
     interrupt = (
         "import sys; from jaxsal.cli import info, main; sys.argv = ['jaxsal', 'info', 'x']\n"
+        "from dataclasses import replace\n"
         "def run(_): import os, signal; os.kill(os.getpid(), signal.SIGTERM)\n"
-        "info.run = run; main.main()"
+        "info.COMMAND = replace(info.COMMAND, run=run); main.main()"
     )
     result = python("-c", interrupt)
     assert result.returncode == 143

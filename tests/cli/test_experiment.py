@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from helpers.tiny import TinyScan
 
 import jaxsal.experiments.study as module
-from jaxsal.cli.experiment import _facts, add_parser
+from jaxsal.cli.experiment import facts_of
 from jaxsal.cli.main import main
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
@@ -19,25 +20,30 @@ from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.tables import Row
 
-SALIENCY = ("samples", "seed", "noise", "voxels_per_lesion", "memory", "field")
+SALIENCY = ("--samples", "--seed", "--noise", "--voxels-per-lesion", "--memory", "--field")
 USES_NO_MAPS_OF_THE_COHORT = {"sanity", "synthetic", "context"}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_an_experiment_has_the_options_that_it_uses(name: str) -> None:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    options = vars(parser.parse_args(["experiment", name, "model", "scans.tsv", "--out", "out"]))
-    assert ("maps" in options) == (name not in USES_NO_MAPS_OF_THE_COHORT)
+def test_an_experiment_has_the_options_that_it_uses(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["experiment", name, "--help"])
+    assert end.value.code == 0
+    options = re.findall(r"^  (--\S+)", capsys.readouterr().out, re.MULTILINE)
+    own = [f"--{field.name.replace('_', '-')}" for field in fields(SETTINGS[name])]
+    assert set(own) <= set(options)
+    assert ("--maps" in options) == (name not in USES_NO_MAPS_OF_THE_COHORT)
     assert [option in options for option in SALIENCY] == [name != "context"] * len(SALIENCY)
 
 
 def test_what_an_experiment_does_not_use_is_not_told(tiny_model: Model, tmp_path: Path) -> None:
     study = Study(tiny_model, [], tmp_path, saliency=SmoothGradSettings(samples=3))
-    told = _facts(study, ContextSettings(steps=7))
+    told = facts_of(study, ContextSettings(steps=7))
     assert "saliency" not in told
     assert told["settings"]["steps"] == 7
-    assert _facts(study, SanitySettings())["saliency"]["samples"] == 3
+    assert facts_of(study, SanitySettings())["saliency"]["samples"] == 3
 
 
 def test_facts_are_found_once(
@@ -80,7 +86,7 @@ def test_the_exit_status_tells_of_scans_left_out_and_of_nothing_to_tell(
 
 
 @pytest.mark.parametrize(
-    "where", ["jaxsal.checkpoints.load_model", "jaxsal.experiments.folder.locked"]
+    "where", ["jaxsal.checkpoints.load_model", "jaxsal.store.run_folder.locked"]
 )
 def test_whenever_it_is_interrupted_what_is_recorded_stays(
     where: str,

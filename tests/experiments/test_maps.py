@@ -15,7 +15,7 @@ from helpers.tiny import CHANNELS, MISSED, ROI, SHAPE, load, oblique_affine, rea
 from matplotlib.figure import Figure
 from scipy import ndimage, stats
 
-from jaxsal.cli.experiment import _show
+from jaxsal.cli.experiment import show_findings
 from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
@@ -130,7 +130,7 @@ def test_figures_of_approximated_maps_say_so(
 def test_summaries_of_contributions_fit_a_terminal(
     found: dict[str, Findings], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _show(Findings({}, [], found["contributions"].summary, None))
+    show_findings(Findings({}, [], found["contributions"].summary, None))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > len(found["contributions"].summary)
     assert max(len(line.rstrip()) for line in lines) <= 100

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any
+from jaxsal.cli.command import Commands
 
-from jaxsal.cli.cohort import check, plan, run, status
-
-_VERBS: tuple[ModuleType, ...] = (check, plan, run, status)
-
-
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "cohort",
-        help="work on many scans: check, plan, run, look how far a run is",
-        description="Works on many scans, listed in a table or found in a BIDS folder.",
-        epilog="`jaxsal cohort VERB --help` describes a verb. Begin with check.",
-    )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for module in _VERBS:
-        module.add_parser(verbs)
+COMMAND = Commands(
+    "Works on many scans, listed in a table or found in a BIDS folder.",
+    {
+        "check": (
+            "read every file of a cohort and list all that is wrong",
+            "jaxsal.cli.cohort.check",
+        ),
+        "plan": ("forecast a run's lesions, time, memory and disk", "jaxsal.cli.cohort.plan"),
+        "run": ("find and explain the lesions of every scan", "jaxsal.cli.cohort.run"),
+        "status": ("show how far a run is, also while it runs", "jaxsal.cli.cohort.status"),
+    },
+    metavar="VERB",
+    epilog="`jaxsal cohort VERB --help` describes a verb. Begin with check.",
+)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
+from jaxsal.cli.command import Command, Given, group
+from jaxsal.options import option
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.inputs.problems import Problem
@@ -15,49 +18,38 @@ if TYPE_CHECKING:
 _PROBLEMS = 1  # exit status
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "check",
-        help="read every file of a cohort and list all that is wrong",
-        description="Reads every file and lists all that is wrong with them, one line each on the "
-        "error stream. The exit status is 1 if a scan cannot be worked with; warnings do not "
-        "change it.",
-    )
-    shared.add_cohort(parser)
-    parser.add_argument(
-        "--headers-only",
-        action="store_true",
-        help="read no voxels: quick, but blind to damage behind headers, voxels that are not "
-        "numbers, backgrounds that are not 0 and empty masks",
-    )
-    parser.add_argument(
-        "--processes",
-        type=int,
-        metavar="N",
-        help="how many scans are read at once; default: one per CPU core",
-    )
-    parser.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Check:
+    """How thoroughly.
+
+    Attributes:
+        headers_only: read no voxels: quick, but blind to damage behind headers, voxels that are not
+            numbers, backgrounds that are not 0 and empty masks.
+    """
+
+    headers_only: bool = option(False)
+    processes: int | None = shared.processes_option("read")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(given: Given) -> int:
     """Runs the command; returns the exit status."""
     from jaxsal.checkpoints import load_inputs
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.check import check
 
-    model = load_inputs(options.model)
+    asked = given.of(_Check)
+    model = load_inputs(given["model"])
     with ProgressBar() as bar:
         bar.stage("finding scans")
-        entries = shared.cohort_entries(options, model.channels)
+        entries = shared.cohort_entries(given, model.channels)
         bar.stage("checking")
         problems = check(
             entries,
             model.channels,
             model.preprocessing,
-            options.processes,
+            asked.processes,
             lambda done: bar.count(done, len(entries), "scans"),
-            headers_only=options.headers_only,
+            headers_only=asked.headers_only,
         )
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -72,4 +64,13 @@ def _summary(scans: int, problems: Sequence[Problem]) -> str:
         f"{scans - len(bad)} ready" + (f" ({len(doubtful)} with warnings)" if doubtful else "")
     ]
     parts += [f"{len(bad)} with problems"] if bad else []
-    return f"{scans} scan{'' if scans == 1 else 's'}: {', '.join(parts)}"
+    return f"{counted(scans, 'scan')}: {', '.join(parts)}"
+
+
+COMMAND = Command(
+    "Reads every file and lists all that is wrong with them, one line each on the error stream. "
+    "The exit status is 1 if a scan cannot be worked with; warnings do not change it.",
+    (shared.MODEL, shared.COHORT, group(_Check)),
+    run,
+    configurable=False,
+)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
-from jaxsal.cli.cohort import settings as cohort_settings
+from jaxsal.cli.cohort.settings import groups, settings_of
+from jaxsal.cli.command import Command, Given, group
+from jaxsal.options import option
 from jaxsal.wording import counted, duration
 
 if TYPE_CHECKING:
@@ -17,62 +18,51 @@ if TYPE_CHECKING:
     from jaxsal.cohort.planning.forecast import CohortPlan
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "plan",
-        help="forecast a run's lesions, time, memory and disk",
-        description="Puts some scans through a part of the work and forecasts what "
-        "`jaxsal cohort run` with the same options takes on this machine. Writes nothing.",
-    )
-    shared.add_cohort(parser)
-    cohort_settings.add(parser)
-    parser.add_argument(
-        "--sample",
-        type=int,
-        metavar="N",
-        help="how many scans are tried, spread over the cohort; default: 2, with --quick 1",
-    )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="explain some voxels of the scans that are tried, not as many as a run does at once: "
-        "a rougher forecast in a fraction of the time",
-    )
-    parser.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Sample:
+    """How thoroughly.
+
+    Attributes:
+        sample: how many scans are tried, spread over the cohort. None: 2, with --quick 1.
+        quick: explain some voxels of the scans that are tried, not as many as a run does at once:
+            a rougher forecast in a fraction of the time.
+    """
+
+    sample: int | None = option(None, "N")
+    quick: bool = option(False)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(given: Given) -> None:
     """Runs the command."""
-    settings = cohort_settings.settings(options)
+    settings, sample = settings_of(given), given.of(_Sample)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.job import CohortJob
     from jaxsal.cohort.machines.local import Local
     from jaxsal.cohort.machines.memory import with_budget
     from jaxsal.cohort.planning.plan import plan_cohort
 
-    with shared.computing(options, everywhere=True) as devices, ProgressBar() as bar:
+    with shared.computing(given, everywhere=True) as devices, ProgressBar() as bar:
         bar.stage("reading")
-        model = cohort_settings.load(options)
-        entries = shared.model_entries(options, model)
+        model = shared.load_model(given)
+        entries = shared.model_entries(given, model)
         limited = with_budget(settings, Local(tuple(devices)).memory())
-        job = CohortJob(model, shared.prediction_settings(options, model), limited)
+        job = CohortJob(model, shared.prediction_settings(given, model), limited)
         plan = plan_cohort(
             job,
             entries,
             devices,
-            effort=_effort(options),
-            on_cost=lambda *seconds: bar.say(_cost(*seconds, quick=options.quick)),
+            effort=_effort(sample),
+            on_cost=lambda *seconds: bar.say(_cost(*seconds, quick=sample.quick)),
             on_trial=lambda entry: bar.stage(f"trying {entry.id}"),
         )
     print("\n".join(_lines(plan)))
 
 
-def _effort(options: argparse.Namespace) -> Effort:
+def _effort(asked: _Sample) -> Effort:
     from jaxsal.cohort.planning.cost import FULL, QUICK
 
-    effort = QUICK if options.quick else FULL
-    return effort if options.sample is None else replace(effort, sample=options.sample)
+    effort = QUICK if asked.quick else FULL
+    return effort if asked.sample is None else replace(effort, sample=asked.sample)
 
 
 def _cost(seconds: float, with_quick: float, *, quick: bool) -> str:
@@ -117,3 +107,11 @@ def _bytes(size: float) -> str:
         if size >= scale:
             return f"{size / scale:.3g} {unit}"
     return f"{size / 1e3:.0f} kB"
+
+
+COMMAND = Command(
+    "Puts some scans through a part of the work and forecasts what `jaxsal cohort run` with the "
+    "same options takes on this machine. Writes nothing.",
+    lambda: (shared.MODEL, shared.COHORT, group(_Sample), *groups()),
+    run,
+)

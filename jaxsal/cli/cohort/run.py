@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
-from jaxsal.cli.cohort import settings as cohort_settings
+from jaxsal.cli.cohort.settings import groups, settings_of
+from jaxsal.cli.command import Command, Given, group
 from jaxsal.errors import InputError
+from jaxsal.options import option
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.cli.progress import ProgressBar
@@ -18,85 +21,81 @@ if TYPE_CHECKING:
 _FAILED_SCANS = 3  # exit status: all is done but these
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "run",
-        help="find and explain the lesions of every scan",
-        description="Writes BIDS derivatives and one table over all lesions. Whatever ends it, the "
-        "same command goes on where it ended; Ctrl-C and SIGTERM end it in good order. A scan that "
-        "cannot be worked with is recorded and left out; the exit status is then 3.",
-    )
-    shared.add_cohort(parser)
-    cohort_settings.add(parser)
-    group = parser.add_argument_group("results")
-    group.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
-    )
-    group.add_argument(
-        "--retry-failed", action="store_true", help="do those scans again that failed before"
-    )
-    group.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="begin anew: remove the results that earlier runs wrote into that folder",
-    )
-    machines = parser.add_argument_group("several machines")
-    which = machines.add_mutually_exclusive_group()
-    which.add_argument(
-        "--shard",
-        type=_shard,
-        default=(1, 1),
-        metavar="I/N",
-        help="do the I-th of N parts of the scans only, as in a job array; all write into one "
-        "folder",
-    )
-    which.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="of a dask.distributed cluster, whose workers do the scans",
-    )
-    parser.set_defaults(run=run)
+def _shard(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    try:
+        return int(part), int(parts)
+    except ValueError as error:
+        raise ValueError(
+            "must be the number of a part and how many there are, such as 1/8"
+        ) from error
 
 
-def run(options: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class _Results:
+    """Results.
+
+    Attributes:
+        out: folder for the results.
+        retry_failed: do those scans again that failed before.
+    """
+
+    out: Path = option(metavar="DIR")
+    retry_failed: bool = option(False)
+    overwrite: bool = shared.overwrite_option()
+
+
+@dataclass(frozen=True)
+class _Machines:
+    """Several machines.
+
+    Attributes:
+        shard: do the I-th of N parts of the scans only, as in a job array; all write into one
+            folder.
+        scheduler: address of a dask.distributed cluster, whose workers do the scans.
+    """
+
+    shard: tuple[int, int] = option((1, 1), "I/N", parse=_shard, shown="1/1", exclusive="machines")
+    scheduler: str | None = option(None, "ADDRESS", exclusive="machines")
+
+
+def run(given: Given) -> int:
     """Runs the command; returns the exit status."""
-    _check(options)
-    settings = cohort_settings.settings(options)
+    results, machines = given.of(_Results), given.of(_Machines)
+    _check(given)
+    settings = settings_of(given)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.run import run_cohort
     from jaxsal.store.lock import Shard
 
-    with shared.computing(options, everywhere=True), ProgressBar() as bar:
+    with shared.computing(given, everywhere=True), ProgressBar() as bar:
         bar.stage("starting")
-        model = cohort_settings.load(options)
+        model = shared.load_model(given)
         cohort = run_cohort(
-            options.model if options.scheduler else model,
-            shared.cohort_entries(options, model.channels),
-            options.out,
-            prediction=shared.prediction_settings(options, model),
+            given["model"] if machines.scheduler else model,
+            shared.cohort_entries(given, model.channels),
+            results.out,
+            prediction=shared.prediction_settings(given, model),
             settings=settings,
-            shard=Shard(*options.shard),
-            retry_failed=options.retry_failed,
-            overwrite=options.overwrite,
-            scheduler=options.scheduler,
-            precision=options.precision,
+            shard=Shard(*machines.shard),
+            retry_failed=results.retry_failed,
+            overwrite=results.overwrite,
+            scheduler=machines.scheduler,
+            precision=given.of(shared.Computing).precision,
             on_scan=lambda entry, progress: bar.detail(
                 f"{entry.id}: {progress.lesions_done}/{progress.lesions} maps"
             ),
         )
         with cohort:
             counts = _follow(cohort, bar)
-    print(_summary(cohort, counts, options.out))
+    print(_summary(cohort, counts, results.out))
     return _FAILED_SCANS if counts["failed"] else 0
 
 
-def _check(options: argparse.Namespace) -> None:
-    if options.scheduler is None:
-        return
-    for flag, given in (("--device", options.device), ("--rematerialise", options.rematerialise)):
-        if given:
-            raise InputError(f"{flag} is for this machine; workers of a scheduler do not heed it")
+def _check(given: Given) -> None:
+    for name in ("device", "rematerialise"):
+        if given.get("scheduler") and given.get(name):
+            raise InputError(f"--{name} is for this machine; workers of a scheduler do not heed it")
 
 
 def _follow(cohort: CohortRun, bar: ProgressBar) -> Counter[str]:
@@ -125,16 +124,14 @@ def _line(result: ScanResult) -> str:
         return f"{result.id} failed before: {' '.join(result.reason.split())}"
     if result.status == "failed":
         return f"{result.id} FAILED: {' '.join(result.reason.split())}"
-    lesions = f"{len(result.rows)} lesion{'' if len(result.rows) == 1 else 's'}"
     noted = f"; {' '.join(result.reason.split())}" if result.reason else ""
-    return f"{result.id}: {lesions}, {result.seconds:.1f} s{noted}"
+    return f"{result.id}: {counted(len(result.rows), 'lesion')}, {result.seconds:.1f} s{noted}"
 
 
 def _summary(cohort: CohortRun, counts: Counter[str], out: Path) -> str:
     scans = len(cohort.entries)
     parts = [
-        f"{scans} scan{'' if scans == 1 else 's'}, {counts['new']} of them now: "
-        f"{counts['finished']} finished"
+        f"{counted(scans, 'scan')}, {counts['new']} of them now: {counts['finished']} finished"
     ]
     if counts["failed"]:
         parts.append(
@@ -146,11 +143,13 @@ def _summary(cohort: CohortRun, counts: Counter[str], out: Path) -> str:
     return f"{'; '.join(parts)}; results in {out}"
 
 
-def _shard(text: str) -> tuple[int, int]:
-    part, _, parts = text.partition("/")
-    try:
-        return int(part), int(parts)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"must be the number of a part and how many there are, such as 1/8; got {text!r}"
-        ) from error
+COMMAND = Command(
+    "Writes BIDS derivatives and one table over all lesions. Whatever ends it, the same command "
+    "goes on where it ended; Ctrl-C and SIGTERM end it in good order. Scans that fail are reported "
+    "and skipped; the exit status is then 3.",
+    lambda: (
+        *(shared.MODEL, shared.COHORT, group(_Results, "results")),
+        *(*groups(), group(_Machines, "several machines")),
+    ),
+    run,
+)

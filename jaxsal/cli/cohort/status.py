@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxsal.wording import duration
+from jaxsal.cli.command import Command, Given, group
+from jaxsal.options import option
+from jaxsal.wording import counted, duration
 
 if TYPE_CHECKING:
     from jaxsal.cohort.status import CohortStatus
@@ -17,30 +18,29 @@ _DAMAGED = 1  # exit status
 _MOST_SHOWN = 20
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command's parser."""
-    parser = commands.add_parser(
-        "status",
-        help="show how far a run is, also while it runs",
-        description="Prints how many scans are finished, failed or begun, and who is at work.",
-    )
-    parser.add_argument("out", type=Path, metavar="DIR", help="the folder of `jaxsal cohort run`")
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="read every result and compare it with its recorded checksum; the exit status is 1 if "
-        "one is missing or differs",
-    )
-    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
-    parser.set_defaults(run=run)
+@dataclass(frozen=True)
+class _Status:
+    """What is shown.
+
+    Attributes:
+        out: the folder of `jaxsal cohort run`.
+        verify: read every result and compare it with its recorded checksum; the exit status is 1
+            if one is missing or differs.
+        json: print all of it as JSON.
+    """
+
+    out: Path = option(metavar="DIR", positional=True)
+    verify: bool = option(False)
+    json: bool = option(False)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(given: Given) -> int:
     """Runs the command; returns the exit status."""
     from jaxsal.cohort.status import cohort_status
 
-    status = cohort_status(options.out, verify=options.verify)
-    if options.json:
+    asked = given.of(_Status)
+    status = cohort_status(asked.out, verify=asked.verify)
+    if asked.json:
         print(json.dumps(asdict(status), indent=2))
     else:
         print("\n".join(_lines(status)))
@@ -60,7 +60,7 @@ def _lines(status: CohortStatus) -> list[str]:
     if status.seconds_left is not None:
         lines.append(f"about {duration(status.seconds_left)} left")
     lines += _shown(
-        f"begun: {stem}, {portions} portion{'' if portions == 1 else 's'} recorded"
+        f"begun: {stem}, {counted(portions, 'portion')} recorded"
         for stem, portions in status.begun.items()
     )
     lines += _shown(
@@ -76,3 +76,11 @@ def _shown(lines: Any) -> list[str]:
     lines = list(lines)
     more = len(lines) - _MOST_SHOWN
     return lines[:_MOST_SHOWN] + ([f"... and {more} more, see --json"] if more > 0 else [])
+
+
+COMMAND = Command(
+    "Prints how many scans are finished, failed or begun, and who is at work.",
+    (group(_Status),),
+    run,
+    configurable=False,
+)

@@ -1,0 +1,98 @@
+"""From options, as dataclasses declare them, to those of a parser."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+from jaxsal.cli.command import Group
+from jaxsal.cli.parser import Parser, Repeated, Several, Switch
+from jaxsal.options import Option, described
+
+Container = argparse._ActionsContainer
+
+
+def add_groups(parser: Parser, groups: tuple[Group, ...]) -> list[Option]:
+    """Adds options, which it returns; those that a user does not give leave nothing behind."""
+    exclusive: dict[str, Container] = {}
+    titled: dict[str, Container] = {"options": parser}
+    added = []
+    for title, options in groups:
+        for option in options:
+            if title not in titled:
+                titled[title] = parser.add_argument_group(title)
+            place = titled[title]
+            if option.exclusive:
+                if option.exclusive not in exclusive:
+                    exclusive[option.exclusive] = place.add_mutually_exclusive_group()
+                place = exclusive[option.exclusive]
+            _add(place, option)
+            added.append(option)
+    return added
+
+
+def usage(options: Iterable[Option]) -> Iterator[str]:
+    """What must be given, in words."""
+    for option in options:
+        if option.default is MISSING and option.positional:
+            yield option.metavar or option.name
+        elif option.default is MISSING:
+            yield f"--{option.flag} {option.metavar}"
+
+
+def _add(place: Container, option: Option) -> None:
+    required = option.default is MISSING
+    settings: dict[str, Any] = {"help": _help(option), "default": argparse.SUPPRESS}
+    if option.kind is bool:
+        flag = f"--{'no-' if option.default else ''}{option.flag}"
+        place.add_argument(flag, dest=option.name, action=Switch, **settings)
+        return
+    settings |= {"metavar": option.metavar, "type": _reader(option)}
+    settings["choices"] = option.choices or None
+    if option.repeated:
+        settings["action"] = Repeated
+    elif option.parse is None and typing.get_origin(option.kind) is tuple:
+        settings |= {"nargs": "+", "action": Several, "parts": typing.get_args(option.kind)}
+    if not option.positional:
+        place.add_argument(f"--{option.flag}", dest=option.name, required=required, **settings)
+    elif required:
+        place.add_argument(option.name, **settings)
+    else:
+        settings["default"] = None  # argparse would read its own mark of what is suppressed
+        place.add_argument(option.name, nargs="?", **settings)
+
+
+def _help(option: Option) -> str:
+    shown = option.shown
+    if not shown and option.kind is not bool and option.default not in (None, MISSING, ()):
+        shown = _written(option.default)
+    text = f"{option.help}; default: {shown}" if shown else option.help
+    return text.replace("``", "").replace("%", "%%")
+
+
+def _written(default: Any) -> str:
+    parts = default if isinstance(default, tuple) else (default,)
+    return " ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in parts)
+
+
+def _reader(option: Option) -> Callable[[str], Any]:
+    """From a word to a value."""
+    kind = option.kind
+    if typing.get_origin(kind) is tuple:
+        kind = typing.get_args(kind)[0]
+    parse = option.parse or (str if typing.get_origin(kind) is typing.Literal else kind)
+    if parse in (str, Path):
+        return parse
+    rule = None if option.parse else f"must be {described(kind)}"
+
+    def read(word: str) -> Any:
+        try:
+            return parse(word)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{rule or error}; got {word!r}") from error
+
+    return read

@@ -1,0 +1,132 @@
+"""Options of the saliency methods, and the refusal of those that do not go with the chosen ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, replace
+from typing import Any
+
+from jaxsal.cli.command import Given, Group, group
+from jaxsal.errors import InputError
+from jaxsal.options import Option, option, options_of
+from jaxsal.registry import METHODS
+from jaxsal.settings import ExplainSettings, MethodSettings
+
+DEFAULT = "smoothgrad"
+
+
+@dataclass(frozen=True)
+class OneMethod:
+    """A method, of those in the registry."""
+
+    method: str = option(DEFAULT)
+
+
+@dataclass(frozen=True)
+class SeveralMethods:
+    """Methods, of those in the registry."""
+
+    method: tuple[str, ...] = option((DEFAULT,))
+
+
+def of_method(name: str, without: Sequence[str] = ()) -> tuple[Group, ...]:
+    """The options of a single method."""
+    offered = (each for each in METHODS[name].offered() if each.name not in without)
+    return (Group("saliency", tuple(offered)), group(ExplainSettings, "saliency", only=("field",)))
+
+
+def of_methods(choice: type) -> tuple[Group, ...]:
+    """The choice of one or more methods, and the options of all of them."""
+    families = _families()
+    several = _of_several(list(families.values()))
+    return (
+        Group("saliency", tuple(map(_described, options_of(choice)))),
+        group(ExplainSettings, "saliency", only=("field",)),
+        Group("saliency", tuple(several.values())),
+        *(
+            Group(
+                f"for --method {names}",
+                tuple(_of_one(each) for each in family.values() if each.name not in several),
+            )
+            for names, family in families.items()
+        ),
+    )
+
+
+def _described(choice: Option) -> Option:
+    meanings = "; ".join(f"{name}: {METHODS[name].summary}" for name in METHODS)
+    number = "one or more: " if choice.default == (DEFAULT,) else ""
+    return replace(choice, choices=tuple(METHODS), help=f"{number}{meanings}")
+
+
+def _families() -> dict[str, dict[str, Option]]:
+    """The options of the methods that share their settings, by name; by the methods' names."""
+    names: dict[type, list[str]] = {}
+    for name in METHODS:
+        names.setdefault(METHODS[name].settings, []).append(name)
+    return {
+        " and ".join(family): {each.name: each for n in family for each in METHODS[n].offered()}
+        for family in names.values()
+    }
+
+
+def _of_several(families: Sequence[dict[str, Option]]) -> dict[str, Option]:
+    """The options that several families have, by name."""
+    found: dict[str, Option] = {}
+    for name in {name: None for family in families for name in family}:
+        alike = [family[name] for family in families if name in family]
+        if len({each.kind for each in alike}) > 1:
+            raise InputError(f"methods declare --{alike[0].flag} with different types; rename one")
+        if len(alike) > 1:
+            same = len({each.default for each in alike}) == 1
+            found[name] = alike[0] if same else replace(alike[0], shown="the method's own")
+    return found
+
+
+def _of_one(declared: Option) -> Option:
+    """An option of a method that may not be chosen: it need not be given."""
+    if declared.default is not MISSING:
+        return declared
+    return replace(declared, default=None, help=f"{declared.help}; required")
+
+
+def settings(
+    given: Given, methods: Sequence[str], level: str = "instance"
+) -> tuple[MethodSettings, ...]:
+    """How maps are computed, by each of the methods.
+
+    Raises:
+        InputError: an option does not go with another one, or one is missing.
+    """
+    offered = {name: {each.name for each in METHODS[name].offered()} for name in METHODS}
+    _refuse_others(given, methods, offered)
+    return tuple(_settings(given, name, methods, level, offered) for name in methods)
+
+
+def _refuse_others(given: Given, methods: Sequence[str], offered: dict[str, set[str]]) -> None:
+    """Options of methods that are not chosen have no effect."""
+    taken = {option for name in methods for option in offered[name]}
+    for family in _families().values():
+        for each in family.values():
+            if each.name in given and each.name not in taken:
+                takers = " and ".join(name for name in METHODS if each.name in offered[name])
+                raise InputError(
+                    f"--{each.flag} is for {takers}; it does not go with --method "
+                    f"{' '.join(methods)}"
+                )
+
+
+def _settings(
+    given: Given, name: str, methods: Sequence[str], level: str, offered: dict[str, set[str]]
+) -> MethodSettings:
+    method = METHODS[name]
+    for each in method.offered():
+        if each.default is MISSING and each.name not in given:
+            raise InputError(
+                f"--method {name} needs --{each.flag} {each.metavar or 'VALUE'}: {each.help}"
+            )
+    own: dict[str, Any] = {option: given[option] for option in offered[name] & given.keys()}
+    found: MethodSettings = method.make(**own)
+    others = {option for other in methods if other != name for option in offered[other]}
+    method.refuse(found, level, own.keys() - others)
+    return found
