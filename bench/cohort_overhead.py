@@ -21,7 +21,7 @@ from bench.record import Result, Row
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.run import run_cohort
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import LoadedScan, load_scan
+from jaxsal.inputs.loading import LoadedScan, load_scan
 from jaxsal.scan.explanations import to_explain
 from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import find_lesions

@@ -15,7 +15,7 @@ from jaxsal.cohort.parts import Clock, Keeper, Portion
 from jaxsal.current_device import current_device
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry, repeated
-from jaxsal.inputs.scan import LoadedScan, load_scan
+from jaxsal.inputs.loading import LoadedScan, load_scan
 from jaxsal.lesions import Instance
 from jaxsal.model import Model
 from jaxsal.progress import OnProgress, Progress

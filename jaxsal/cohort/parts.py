@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # for annotations only
     from jaxsal.cohort.storage.folder import CohortFolder
     from jaxsal.grid import Grid
     from jaxsal.inputs.entries import Entry
-    from jaxsal.inputs.scan import LoadedScan
+    from jaxsal.inputs.loading import LoadedScan
     from jaxsal.progress import Progress
     from jaxsal.saliency.maps import Crop
     from jaxsal.scan.prediction import Prediction

@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.loading import LoadedScan, load_scan
 from jaxsal.inputs.one_by_one import one_by_one
-from jaxsal.inputs.scan import LoadedScan
 from jaxsal.metrics import LesionCounts, dice, normalised_dice
 from jaxsal.model import Model
 from jaxsal.scan.notes import notes_of
@@ -98,7 +98,10 @@ def evaluate(
     def evaluated(entry: Entry, loaded: LoadedScan) -> Evaluation:
         return _evaluated(entry, model, loaded, settings, asked)
 
-    for entry, found, reason in one_by_one(entries, model, evaluated):
+    def load(entry: Entry) -> LoadedScan:
+        return load_scan(entry.scan, model)
+
+    for entry, found, reason in one_by_one(entries, load, evaluated):
         yield found or Evaluation(entry, reason=reason)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.experiments.kept import KeptRows, Made
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.loading import LoadedScan, load_scan
 from jaxsal.inputs.one_by_one import one_by_one
-from jaxsal.inputs.scan import LoadedScan
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.prediction import Prediction, find_lesions
 from jaxsal.tables import Row
@@ -50,6 +50,9 @@ def each_scan(
         earlier = found[entry.stem]
         _pass_on(study, entry, earlier.notes if earlier else ())
 
+    def load(entry: Entry) -> LoadedScan:
+        return load_scan(entry.scan, study.model)
+
     def work(entry: Entry, loaded: LoadedScan) -> Made:
         prediction = find_lesions(study.model, loaded, study.prediction)
         notes = notes_of(study.model, prediction)
@@ -60,7 +63,7 @@ def each_scan(
 
     todo = [entry for entry in study.entries if found[entry.stem] is None]
     done = len(study.entries) - len(todo)
-    for number, (entry, made, reason) in enumerate(one_by_one(todo, study.model, work), done + 1):
+    for number, (entry, made, reason) in enumerate(one_by_one(todo, load, work), done + 1):
         found[entry.stem] = made
         study.monitor.count(number, len(study.entries), "scans")
         if reason:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from jaxsal.inputs.background import Background, commonest, fills_its_box
-from jaxsal.preprocessing import Normalisation
-from jaxsal.volumes import Volume
+
+if TYPE_CHECKING:
+    from jaxsal.preprocessing import Normalisation
+    from jaxsal.volumes import Volume
 
 _LARGEST_HEAD = 8e6  # mm³, with the neck; the box around a head has more
 _EVEN = 0.1  # part of the head's voxels; no tissue has one value in so many

@@ -9,26 +9,31 @@ from typing import TypeVar
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.read_ahead import ReadAhead
-from jaxsal.inputs.scan import LoadedScan, TakesImages, load_scan
 
 _BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # XLA raises the last without memory
 
+L = TypeVar("L")
 T = TypeVar("T")
 
 
 def one_by_one(
-    entries: Sequence[Entry], network: TakesImages, work: Callable[[Entry, LoadedScan], T]
+    entries: Sequence[Entry], load: Callable[[Entry], L], work: Callable[[Entry, L], T]
 ) -> Iterator[tuple[Entry, T | None, str]]:
-    """Calls a function with every scan; the next scan is read meanwhile.
+    """Works with every scan; the next one is read meanwhile.
+
+    Args:
+        entries: the scans.
+        load: reads a scan.
+        work: called with a scan and what was read.
 
     Yields:
-        Each scan in turn, with what the function returned and "". Where a scan cannot be read or
-        the function fails for it: None, and the reason.
+        Each scan in turn, with the result of `work` and "". Where a scan cannot be read or `work`
+        fails for it: None, and the reason.
 
     Raises:
         OutputError: results cannot be written.
     """
-    with closing(ReadAhead(lambda entry: load_scan(entry.scan, network), entries)) as scans:
+    with closing(ReadAhead(load, entries)) as scans:
         for entry, reading in scans:
             try:
                 made = work(entry, reading.result())

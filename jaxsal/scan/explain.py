@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
-from jaxsal.inputs.scan import Scan, load_scan, warn_of
+from jaxsal.inputs.loading import load_scan, warn_of
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.progress import OnNote, OnProgress, OnStage
 from jaxsal.saliency.maps import Crop

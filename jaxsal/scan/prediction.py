@@ -18,7 +18,7 @@ from jaxsal.settings import PredictSettings
 from jaxsal.volumes import write_volume
 
 if TYPE_CHECKING:
-    from jaxsal.inputs.scan import LoadedScan
+    from jaxsal.inputs.loading import LoadedScan
     from jaxsal.store.output_folder import OutputFolder
 
 

@@ -9,9 +9,9 @@ from typing import TypeVar
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.loading import load_files, warn_of
 from jaxsal.inputs.problems import refuse
 from jaxsal.inputs.read_ahead import ReadAhead
-from jaxsal.inputs.scan import load_files, warn_of
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.store.records import Inputs, stamps
 

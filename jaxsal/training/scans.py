@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxsal.errors import OutputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import load_files, warn_of
+from jaxsal.inputs.loading import load_files, warn_of
 from jaxsal.lesions import components
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.store.files import whole_file, write_json

@@ -26,7 +26,8 @@ from jaxsal.field.sliding import sliding_window
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.images import read_image
-from jaxsal.inputs.scan import LoadedScan, Scan
+from jaxsal.inputs.loading import LoadedScan
+from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.prediction import Prediction, find_lesions

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.inputs import one_by_one as module
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.one_by_one import one_by_one
 from jaxsal.inputs.read_ahead import ReadAhead
@@ -17,9 +16,8 @@ from jaxsal.inputs.scan import Scan
 ENTRIES = [Entry(name, Scan((Path(name),)), {"subject": name}) for name in "abcd"]
 
 
-@pytest.fixture(autouse=True)
-def _files_that_hold_their_name(monkeypatch):
-    monkeypatch.setattr(module, "load_scan", lambda scan, network: scan.images[0].name)
+def load(entry: Entry) -> str:
+    return entry.scan.images[0].name
 
 
 def test_bad_scans_are_reported_in_their_place():
@@ -29,7 +27,7 @@ def test_bad_scans_are_reported_in_their_place():
             raise errors[entry.id]
         return 2 * loaded
 
-    found = [(entry.id, made, why) for entry, made, why in one_by_one(ENTRIES, None, work)]
+    found = [(entry.id, made, why) for entry, made, why in one_by_one(ENTRIES, load, work)]
     assert found == [
         ("a", "aa", ""),
         ("b", None, "no lesion"),
@@ -43,7 +41,7 @@ def test_results_that_cannot_be_written_end_it():
         raise OutputError("disk full")
 
     with pytest.raises(OutputError, match="disk full"):
-        list(one_by_one(ENTRIES, None, work))
+        list(one_by_one(ENTRIES, load, work))
 
 
 def test_the_next_scan_is_read_while_one_is_worked_with_and_no_other():

@@ -30,7 +30,8 @@ from helpers.tiny import (
 import jaxsal
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.inputs.scan import LoadedScan, Scan
+from jaxsal.inputs.loading import LoadedScan
+from jaxsal.inputs.scan import Scan
 from jaxsal.lesions import label_lesions
 from jaxsal.model import Model
 from jaxsal.progress import Progress

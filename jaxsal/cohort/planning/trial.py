@@ -16,7 +16,7 @@ from jaxsal.cohort.planning.counting import Sizes, component_sizes
 from jaxsal.cohort.storage.names import Names
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import load_scan, warn_of
+from jaxsal.inputs.loading import load_scan, warn_of
 from jaxsal.lesions import Instance, given
 from jaxsal.scan.calibration import LESION_VOXELS, synthetic_scan
 from jaxsal.scan.explanations import to_explain

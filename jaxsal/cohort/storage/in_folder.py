@@ -15,7 +15,7 @@ from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.work import Files, ScanWork
 from jaxsal.cohort.storage.writer import Writer
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import LoadedScan
+from jaxsal.inputs.loading import LoadedScan
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.map_files import parts_of, write_maps
 from jaxsal.scan.prediction import Prediction

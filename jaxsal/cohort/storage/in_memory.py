@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jaxsal.cohort.columns import map_row, scan_rows, with_seconds
 from jaxsal.cohort.parts import Maps, Portion
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import LoadedScan
+from jaxsal.inputs.loading import LoadedScan
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.map_files import in_file
 from jaxsal.scan.prediction import Prediction

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import is_result_of
-from jaxsal.inputs.scan import LoadedScan
+from jaxsal.inputs.loading import LoadedScan
 from jaxsal.lesions import given
 from jaxsal.scan.prediction import Prediction
 from jaxsal.store.file_list import Files, list_files
