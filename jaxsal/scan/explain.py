@@ -19,7 +19,6 @@ from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.amount import Amount, Duration
 from jaxsal.scan.explanations import to_explain
 from jaxsal.scan.following import Following, Known, amount_of, compute_portions, kept_rows
-from jaxsal.scan.lesion_results import results_of
 from jaxsal.scan.methods import appearance, in_effect
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import Portions
@@ -32,7 +31,7 @@ from jaxsal.store.output_folder import OutputFolder
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:
-    from jaxsal.saliency.methods.appearance import Appearance
+    pass
 
 
 def explain(
@@ -85,12 +84,12 @@ def explain(
             on_stage("explaining")
             following = Following(on_progress, on_note)
             portions = portions.within(asked or before)
-            rows = _rows(portions, unfinished, results, following, call.shown)
-            write_lesions_table(results, rows, call.shown)
+            rows = _rows(portions, unfinished, results, following)
+            write_lesions_table(results, rows, portions.shown)
             facts = facts_of(portions.prediction, call.finding, call.settings)
             record = run.finished(facts)
             if call.settings.pictures:
-                write_lesions_page(results, scan, run, facts, rows, call.shown, call.settings.level)
+                write_lesions_page(results, portions, scan, run, facts, rows)
             results.commit(record)
             unfinished.finish()
     return rows
@@ -124,12 +123,12 @@ def forecast(
     resumed = unfinished.is_of(identity, overwrite=overwrite)
     portions = call.find(on_stage)
     resumed = resumed and unfinished.is_of_lesions(portions.wanted.domains)
-    kept = kept_rows(results_of(portions, call.shown), unfinished) if resumed else {}
+    kept = kept_rows(portions, unfinished) if resumed else {}
     amount = amount_of(portions, kept)
     on_stage("measuring")
     following = Following(on_progress, lambda note: None, once=True)
     with suppress(Known):
-        compute_portions(portions, kept, amount, following, call.shown, _computed)
+        compute_portions(portions, kept, amount, following, _computed)
     return amount, following.duration
 
 
@@ -139,7 +138,6 @@ class _Call:
     Attributes:
         finding: how lesions are found.
         settings: which of them are explained, and how.
-        shown: how maps appear.
 
     Raises:
         InputError: the settings do not fit the model.
@@ -151,7 +149,7 @@ class _Call:
         self._model, self._scan = model, scan
         self.finding = completed(finding, model)
         self.settings = in_effect(settings, self.finding, model)
-        self.shown = appearance(self.settings, model.channels)
+        self._shown = appearance(self.settings, model.channels)
 
     def record(self) -> tuple[RunRecord, dict[str, Any]]:
         """The run's record, and all that its results depend on."""
@@ -177,7 +175,7 @@ class _Call:
         prediction = find_lesions(self._model, loaded, self.finding)
         wanted = to_explain(prediction, self.settings)
         warn_of((*notes_of(self._model, prediction), *wanted.notes))
-        return Portions(self._model, prediction, wanted, self.finding, self.settings)
+        return Portions(self._model, prediction, wanted, self.finding, self.settings, self._shown)
 
 
 def _rows(
@@ -185,11 +183,10 @@ def _rows(
     unfinished: Unfinished,
     results: OutputFolder,
     following: Following,
-    shown: Appearance,
 ) -> list[Row]:
     """The rows of all lesions; their maps and pictures are among the results then."""
-    whole = results_of(portions, shown)
-    rows = kept_rows(whole, unfinished)
+    whole = portions.results
+    rows = kept_rows(portions, unfinished)
     amount = amount_of(portions, rows)
     if amount.rows or amount.kept:
         following.on_note(str(amount))
@@ -201,7 +198,7 @@ def _rows(
         rows[number] = [write_lesion(results, portions, lesions[at], at, map_) for at, map_ in maps]
         unfinished.keep(number, rows[number], lesions.files, results)
 
-    compute_portions(portions, dict(rows), amount, following, shown, finish)
+    compute_portions(portions, dict(rows), amount, following, finish)
     return [row for number in sorted(rows) for row in rows[number]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ class Explanations:
     maps: dict[int, Explained]
     notes: tuple[str, ...] = ()
 
-    def part(self, labels: Sequence[int]) -> Explanations:
+    def part(self, labels: Iterable[int]) -> Explanations:
         """Only these labels of it."""
         return Explanations(self.labels, {label: self.maps[label] for label in labels})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from jaxsal.progress import InParts, OnNote, OnProgress, Progress
@@ -11,8 +11,6 @@ from jaxsal.scan.pictures import picture_seconds
 
 if TYPE_CHECKING:
     from jaxsal.saliency.maps import Crop
-    from jaxsal.saliency.methods.appearance import Appearance
-    from jaxsal.scan.lesion_results import PortionResults
     from jaxsal.scan.portions import Portions
     from jaxsal.scan.unfinished import Unfinished
     from jaxsal.tables import Row
@@ -45,21 +43,20 @@ class Following:
             self.on_note(f"forecast: {self.duration} in all")
 
 
-def kept_rows(whole: Sequence[PortionResults], unfinished: Unfinished) -> dict[int, list[Row]]:
+def kept_rows(portions: Portions, unfinished: Unfinished) -> dict[int, list[Row]]:
     """The rows of the portions that are finished, by their numbers."""
     rows = {
         number: lesions.kept_rows(unfinished.rows(number, lesions.files))
-        for number, lesions in enumerate(whole)
+        for number, lesions in enumerate(portions.results)
     }
     return {number: kept for number, kept in rows.items() if kept is not None}
 
 
 def amount_of(portions: Portions, kept: Mapping[int, list[Row]]) -> Amount:
     """What is left to be computed."""
-    todo = [labels for number, labels in enumerate(portions.all) if number not in kept]
-    gradients = {label: n for labels in todo for label, n in portions.gradients(labels).items()}
-    maps = portions.wanted.maps
-    rows = {label: maps[label].row for labels in todo for label in labels}
+    todo = [lesions for number, lesions in enumerate(portions.results) if number not in kept]
+    gradients = {label: n for lesions in todo for label, n in portions.gradients(lesions).items()}
+    rows = {label: each.explained.row for lesions in todo for label, each in lesions.items()}
     return Amount(portions.settings, rows, gradients, sum(map(len, kept.values())))
 
 
@@ -68,14 +65,13 @@ def compute_portions(
     kept: Mapping[int, list[Row]],
     amount: Amount,
     following: Following,
-    shown: Appearance,
     finish: Callable[[int, Iterator[tuple[int, Crop]]], None],
 ) -> None:
-    """Computes the portions that are not kept."""
+    """Computes the portions that are not kept, and has each finished with its maps by label."""
     if portions.settings.pictures and amount.rows:
-        following.pace.beside = len(amount.rows) * picture_seconds(portions, shown)
+        following.pace.beside = len(amount.rows) * picture_seconds(portions)
     progress = InParts(len(amount.rows), amount.total, following)
-    for number, labels in enumerate(portions.all):
+    for number, lesions in enumerate(portions.results):
         if number not in kept:
             progress.begin()
-            finish(number, portions.maps(labels, progress))
+            finish(number, portions.maps(lesions, progress))

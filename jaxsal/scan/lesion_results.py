@@ -12,7 +12,6 @@ from jaxsal.tables import Row
 if TYPE_CHECKING:
     from jaxsal.saliency.methods.appearance import Appearance
     from jaxsal.scan.explanations import Explained
-    from jaxsal.scan.portions import Portions
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class LesionResults:
     settings: ExplainSettings
 
     def maps(self, ending: str = "") -> list[str]:
-        """Names of the map's files, one per channel of it; see `map_files.parts_of` for endings."""
+        """Names of the map's files, one per channel of it; see `parts_of` for endings."""
         stem = self.explained.stem
         return [f"maps/{stem}_{name}{ending}.nii.gz" for name in self.shown.files]
 
@@ -76,12 +75,3 @@ class PortionResults(dict[int, LesionResults]):
         rows = [row for row in tried if row is not None]
         labels = {row["label"] for row in rows}
         return rows if len(labels) == len(rows) == len(kept) == len(self) else None
-
-
-def results_of(portions: Portions, shown: Appearance) -> list[PortionResults]:
-    """What the lesions of each portion leave."""
-    maps, settings = portions.wanted.maps, portions.settings
-    return [
-        PortionResults({label: LesionResults(maps[label], shown, settings) for label in labels})
-        for labels in portions.all
-    ]

@@ -16,24 +16,21 @@ from jaxsal.saliency.maps import Crop
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from jaxsal.saliency.methods.appearance import Appearance
     from jaxsal.scan.portions import Portions
     from jaxsal.tables import Row
 
 
-def lesion_picture(
-    portions: Portions, label: int, crop: Crop, shown: Appearance, row: Row
-) -> Figure:
+def lesion_picture(portions: Portions, label: int, crop: Crop, row: Row) -> Figure:
     """Draws a lesion's map.
 
     Args:
         portions: the scan and what is explained of it.
         label: of the lesion.
         crop: its map.
-        shown: how maps appear.
         row: the lesion's, of the table.
     """
     explained, scan = portions.wanted.maps[label], portions.prediction.scan
+    shown = portions.shown
     return lesion_figure(
         scan.image,
         portions.wanted.labels,
@@ -49,10 +46,10 @@ def lesion_picture(
     )
 
 
-def picture_seconds(portions: Portions, shown: Appearance) -> float:
+def picture_seconds(portions: Portions) -> float:
     """How long a picture takes: that of a lesion with an empty map, drawn and thrown away."""
     label = next(iter(portions.wanted.maps))
-    empty = Crop(np.zeros((1, 1, 1, len(shown.maps)), np.float32), (0, 0, 0), 0)
+    empty = Crop(np.zeros((1, 1, 1, len(portions.shown.maps)), np.float32), (0, 0, 0), 0)
     began = time.perf_counter()
-    write_figure(lesion_picture(portions, label, empty, shown, {}), io.BytesIO())
+    write_figure(lesion_picture(portions, label, empty, {}), io.BytesIO())
     return time.perf_counter() - began

@@ -5,7 +5,7 @@ What is computed together shares linearisations and batches, on which results de
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,7 +14,9 @@ from jaxsal.model import Model
 from jaxsal.progress import OnProgress
 from jaxsal.registry import METHODS
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.explanations import Explanations
+from jaxsal.scan.lesion_results import LesionResults, PortionResults
 from jaxsal.scan.methods import compute_maps, cost_of
 from jaxsal.scan.prediction import Prediction, as_run, make_field
 from jaxsal.settings import ExplainSettings, PredictSettings
@@ -73,6 +75,7 @@ class Portions:
         wanted: what is explained of it.
         finding: how lesions were found.
         settings: which maps.
+        shown: how they appear.
     """
 
     model: Model
@@ -80,25 +83,33 @@ class Portions:
     wanted: Explanations
     finding: PredictSettings
     settings: ExplainSettings
+    shown: Appearance
 
     @cached_property
-    def all(self) -> list[tuple[int, ...]]:
-        """The labels of each portion."""
+    def results(self) -> list[PortionResults]:
+        """What each portion leaves."""
+        results = {
+            label: LesionResults(about, self.shown, self.settings)
+            for label, about in self.wanted.maps.items()
+        }
+        return [PortionResults({at: results[at] for at in labels}) for labels in self._labels()]
+
+    def _labels(self) -> Iterator[tuple[int, ...]]:
         cost = cost_of(self.settings)
         voxels = {label: about.row["voxels"] for label, about in self.wanted.maps.items()}
         if cost is None:  # all share what is slow
-            return list(together(voxels, None))
+            return together(voxels, None)
         sizes = {label: cost.gradients(count) for label, count in voxels.items()}
-        return list(together(sizes, self.settings.portion))
+        return together(sizes, self.settings.portion)
 
-    def maps(self, labels: Sequence[int], on_progress: OnProgress) -> Iterator[tuple[int, Crop]]:
+    def maps(self, labels: Iterable[int], on_progress: OnProgress) -> Iterator[tuple[int, Crop]]:
         """Each label of a portion with its map."""
         part = self.wanted.part(labels)
         yield from maps_of(
             self.model, self.prediction, part, self.finding, self.settings, on_progress
         )
 
-    def gradients(self, labels: Sequence[int]) -> dict[int, int]:
+    def gradients(self, labels: Iterable[int]) -> dict[int, int]:
         """How many gradients each map of a portion takes; empty where that is not known."""
         domains = self.prediction.scan.box.cut(self.wanted.part(labels).domains)
         method = METHODS[self.settings.method]

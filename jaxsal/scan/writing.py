@@ -31,14 +31,14 @@ def write_lesion(
     results: OutputFolder, portions: Portions, lesion: LesionResults, label: int, crop: Crop
 ) -> Row:
     """Writes one map and its picture; returns its row of the table."""
-    shown, settings = lesion.shown, portions.settings
+    settings = portions.settings
     grid, labels = portions.prediction.scan.grid, portions.wanted.labels
     for ending, part in parts_of(crop):
         paths = [results.path(name) for name in lesion.maps(ending)]
         write_maps(paths, grid, part, full_grid=settings.full_grid)
-    row = lesion.row(statistics_row(shown, crop, labels == label))
+    row = lesion.row(statistics_row(lesion.shown, crop, labels == label))
     if lesion.picture:
-        figure = lesion_picture(portions, label, crop, shown, row)
+        figure = lesion_picture(portions, label, crop, row)
         save_figure(figure, results.path(lesion.picture))
     return row
 
@@ -51,12 +51,11 @@ def write_lesions_table(results: OutputFolder, rows: list[Row], shown: Appearanc
 
 def write_lesions_page(
     results: OutputFolder,
+    portions: Portions,
     scan: Scan,
     run: RunRecord,
     facts: dict[str, dict[str, Any]],
     rows: list[Row],
-    shown: Appearance,
-    level: str,
 ) -> None:
     """Writes the page of the explained lesions."""
     approximated = [APPROXIMATED] if any(map(is_approximated, rows)) else []
@@ -64,15 +63,15 @@ def write_lesions_page(
         results.path("index.html"),
         f"Lesions of {_place(scan.images[0])}",
         for_reading(rows),
-        [*instance_columns(), *approximated, *shown.page_columns()],
+        [*instance_columns(), *approximated, *portions.shown.page_columns()],
         {
             "Run": run.summary(),
             "Files": run.files(),
             "Prediction": facts["prediction"],
             "Saliency": facts["saliency"],
         },
-        scale=shown.scale,
-        level=level,
+        scale=portions.shown.scale,
+        level=portions.settings.level,
     )
 
 
