@@ -205,7 +205,7 @@ def _load(path: Path) -> tuple[np.ndarray, Grid]:
 
 
 def _grid(path: Path, header: nib.Nifti1Header, affine: np.ndarray) -> Grid:
-    """What a header tells, if it is one of a 3D volume of real numbers."""
+    """The grid of a header, if it is one of a 3D volume of real numbers."""
     shape = _spatial_shape(path, header.get_data_shape())
     if header.get_data_dtype().kind not in "iuf":
         kind = header.get_value_label("datatype")

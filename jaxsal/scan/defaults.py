@@ -22,8 +22,8 @@ def for_model(
     """The settings with windows, overlap and target as given or, where None, as the model's are.
 
     Args:
-        settings: for all the rest, and where the model tells nothing.
-        model: the network with what its source told.
+        settings: for all the rest, and where the model has none.
+        model: the network with what is known from its source.
         roi: window size in voxels.
         overlap: share of a window that the next one covers again.
         target: output of the lesion class, by number or, where the model names them, by name.
@@ -32,12 +32,12 @@ def for_model(
     Raises:
         InputError: there is no such output, or it must be named.
     """
-    told = model.preprocessing or Preprocessing()
-    overlaps = (overlap, model.overlap, told.overlap, settings.overlap)
+    known = model.preprocessing or Preprocessing()
+    overlaps = (overlap, model.overlap, known.overlap, settings.overlap)
     return replace(
         settings,
-        roi=roi or model.roi or told.roi or settings.roi,
+        roi=roi or model.roi or known.roi or settings.roi,
         overlap=next(each for each in overlaps if each is not None),
-        windows=windows or (told.windows if model.preprocessing else settings.windows),
+        windows=windows or (known.windows if model.preprocessing else settings.windows),
         target=model.lesion_output(settings.target if target is None else target),
     )

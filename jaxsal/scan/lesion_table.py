@@ -53,7 +53,7 @@ def _row(label: int, kind: str, voxels: int, volume: float, centroid: Sequence[f
 
 
 def instance_columns() -> list[Column]:
-    """The page's columns for what a row tells without statistics of the map."""
+    """The page's columns for what a row holds beside the map's statistics."""
     return [
         Column(key, key.replace("_mm3", " (mm³)").replace("_mm", " (mm)"), text, digits)
         for key, (text, digits) in INSTANCE_COLUMNS.items()

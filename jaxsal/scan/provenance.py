@@ -115,7 +115,7 @@ def without_memory(saliency: MethodSettings) -> dict[str, Any]:
 
 
 def model_facts(model: Model) -> dict[str, Any]:
-    """What tells a model from others, ready for JSON."""
+    """What distinguishes a model from others, ready for JSON."""
     return {
         "network": model.config.kind,
         "architecture": model.config.to_arguments(),

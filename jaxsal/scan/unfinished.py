@@ -46,8 +46,8 @@ class Unfinished:
     @property
     def lesions(self) -> int:
         """How many lesions are kept."""
-        rows = (_mapping(path).get("rows") for path in portion_records(self._root))
-        return sum(len(told) for told in rows if isinstance(told, list))
+        rows = (read_json(path).get("rows") for path in portion_records(self._root))
+        return sum(len(each) for each in rows if isinstance(each, list))
 
     @contextmanager
     def opened(self, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
@@ -66,7 +66,7 @@ class Unfinished:
             self.discard()
             self._files.mkdir(parents=True)
             write_json(self._root / _RECORD, {"identity": identity})
-        self._record = _mapping(self._root / _RECORD)
+        self._record = read_json(self._root / _RECORD)
         try:
             yield
         finally:
@@ -76,7 +76,7 @@ class Unfinished:
     def is_of(self, identity: Mapping[str, Any], *, overwrite: bool) -> bool:
         """Whether lesions are kept of the run with this identity; see `opened`."""
         require_no_links(self._root)
-        earlier = _mapping(self._root / _RECORD).get("identity")
+        earlier = read_json(self._root / _RECORD).get("identity")
         if earlier is None:
             return False
         now = json.loads(json.dumps(identity))
@@ -86,7 +86,7 @@ class Unfinished:
 
     def is_of_lesions(self, domains: np.ndarray) -> bool:
         """Whether what is kept is of just these lesions; see `go_on`."""
-        return _mapping(self._root / _RECORD).get("domains") == _checksum(domains)
+        return read_json(self._root / _RECORD).get("domains") == _checksum(domains)
 
     def go_on(self, domains: np.ndarray, memory: int) -> int:
         """Keeps nothing of other lesions than these.
@@ -105,7 +105,7 @@ class Unfinished:
             shutil.rmtree(self._files, ignore_errors=True)
             record = {**self._record, "domains": _checksum(domains), "memory": memory}
             write_json(self._root / _RECORD, record)
-        self._record = _mapping(self._root / _RECORD)
+        self._record = read_json(self._root / _RECORD)
         first = self._record.get("memory")
         return first if isinstance(first, int) and 0 < first <= 2 * memory else memory
 
@@ -178,7 +178,7 @@ class Unfinished:
 
     def _is_own(self) -> bool:
         """Whether no other run has removed what is kept, or put something else there."""
-        return bool(self._record) and _mapping(self._root / _RECORD) == self._record
+        return bool(self._record) and read_json(self._root / _RECORD) == self._record
 
 
 def _checksum(domains: np.ndarray) -> str:
@@ -194,8 +194,3 @@ def _same_file(source: Path, target: Path) -> None:
         raise
     except OSError:  # a file system without links
         shutil.copyfile(source, target)
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    told = read_json(path)
-    return told if isinstance(told, dict) else {}

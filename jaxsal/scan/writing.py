@@ -76,7 +76,7 @@ def write_lesions_page(
 
 
 def _place(path: Path) -> str:
-    """A file's name after its folder's, which tells patients apart."""
+    """A file's name after its folder's, which differs between patients."""
     return "/".join(part for part in (path.parent.resolve().name, path.name) if part)
 
 

@@ -28,8 +28,8 @@ class SourceDataset:
     @property
     def authors(self) -> list[str]:
         """Who made it, as far as it says so."""
-        told = self.description.get("Authors")
-        return [str(name) for name in told] if isinstance(told, list) else []
+        names = self.description.get("Authors")
+        return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def source_datasets(images: Iterable[Path]) -> list[SourceDataset]:
@@ -50,8 +50,7 @@ def source_datasets(images: Iterable[Path]) -> list[SourceDataset]:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """What a dataset's description says; empty if there is none that can be read."""
-    told = read_json(folder / DESCRIPTION)
-    return told if isinstance(told, dict) else {}
+    return read_json(folder / DESCRIPTION)
 
 
 def _root(folder: Path, known: dict[Path, Path | None]) -> Path | None:

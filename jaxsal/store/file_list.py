@@ -38,16 +38,16 @@ def require_sound(folder: Path, files: Files, is_own: Callable[[str], bool]) -> 
             not there.
     """
     require_inside(folder, files)
-    for name, told in files.items():
+    for name, facts in files.items():
         if not is_own(name):
             raise InputError(f"{name!r} is no name of this scan's results")
-        if not (isinstance(told.get("bytes"), int) and isinstance(told.get("sha256"), str)):
+        if not (isinstance(facts.get("bytes"), int) and isinstance(facts.get("sha256"), str)):
             raise InputError(f"{name!r} is without its size or checksum")
 
 
 def missing(folder: Path, files: Files) -> list[str]:
     """Files that are not there any more, or have another size."""
-    return [name for name, told in files.items() if _size(folder / name) != told["bytes"]]
+    return [name for name, facts in files.items() if _size(folder / name) != facts["bytes"]]
 
 
 def damaged(folder: Path, files: Files) -> list[str]:
@@ -55,8 +55,8 @@ def damaged(folder: Path, files: Files) -> list[str]:
     gone = missing(folder, files)
     return [
         name
-        for name, told in files.items()
-        if name in gone or file_checksum(folder / name) != told["sha256"]
+        for name, facts in files.items()
+        if name in gone or file_checksum(folder / name) != facts["sha256"]
     ]
 
 

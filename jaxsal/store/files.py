@@ -90,12 +90,13 @@ def write_json(path: Path, content: Any) -> None:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; None if it is not there, or cannot be read."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; empty if it is not there, or holds anything else."""
     try:
-        return json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def sync_folder(folder: Path) -> None:

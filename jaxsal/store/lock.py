@@ -6,7 +6,6 @@ lies a note of who took it: whom to name to a second run, and whether the last o
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from jaxsal.errors import InputError
-from jaxsal.store.files import whole_file
+from jaxsal.store.files import read_json, write_json
 from jaxsal.store.inside import require_no_links
 
 _GATE = "gate.lock"
@@ -68,8 +67,8 @@ def locked(folder: Path, shard: Shard, begin: Callable[[bool], None]) -> Iterato
     Args:
         folder: of the locks.
         shard: of the scans.
-        begin: called once the lock is held, while no other run can begin; it is told whether other
-            shards are at work. If it raises, the lock is released.
+        begin: called once the lock is held, while no other run can begin; with whether other shards
+            are at work. If it raises, the lock is released.
 
     Yields:
         Who held it last, if that run was killed.
@@ -109,7 +108,7 @@ def exclusively(folder: Path, what: str) -> Iterator[None]:
 def owners(folder: Path) -> dict[str, Owner]:
     """Who runs now, by shard, such as "1/1".
 
-    Whether a run was killed can only be told where one may write; else it is among them.
+    Runs that were killed are left out where the folder can be written; elsewhere it is not known.
 
     Raises:
         InputError: there are links among the locks.
@@ -150,16 +149,11 @@ def _in_use(folder: Path, owner: Owner | None) -> InputError:
 
 def _sign(note: Path) -> None:
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    with whole_file(note) as file:
-        file.write(
-            json.dumps(
-                {"host": socket.gethostname(), "process": os.getpid(), "since": now}
-            ).encode()
-        )
+    write_json(note, {"host": socket.gethostname(), "process": os.getpid(), "since": now})
 
 
 def _owner(note: Path) -> Owner | None:
     try:
-        return Owner(**json.loads(note.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return Owner(**read_json(note))
+    except TypeError:  # there is no note, or a damaged one
         return None

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from jaxsal.errors import InputError, JaxsalError
-from jaxsal.store.files import file_checksum, whole_file
+from jaxsal.store.files import file_checksum, read_json, whole_file
 from jaxsal.store.inside import is_inside
 from jaxsal.store.staging import EARLIER, FRESH, keep_staging, open_staging, remove_staging
 
@@ -204,12 +204,11 @@ def _recorded(folder: Path) -> dict[str, Any]:
 
     Names of anything but files inside the folder, which no run writes, are left out.
     """
-    try:
-        record = json.loads((folder / RECORD).read_bytes())
-        told = dict(record["files"]) if {"jaxsal", "command"} <= set(record) else {}
-    except (OSError, ValueError, KeyError, TypeError):
+    record = read_json(folder / RECORD)
+    files = record.get("files") if {"jaxsal", "command"} <= record.keys() else None
+    if not isinstance(files, dict):
         return {}
-    return {name: checksum for name, checksum in told.items() if is_inside(folder, name)}
+    return {name: checksum for name, checksum in files.items() if is_inside(folder, name)}
 
 
 def _move(moves: Sequence[tuple[Path, Path]]) -> None:

@@ -38,9 +38,9 @@ def kept_portion(
         number: of the portion.
         is_own: which names its files can have.
     """
-    told = read_json(_path(folder, number))
+    record = read_json(_path(folder, number))
     try:
-        rows, files = told["rows"], told["files"]
+        rows, files = record["rows"], record["files"]
         require_sound(folder / FILES, files, is_own)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stamp:
-    """A file as it was: by its size and time a change is suspected, by its checksum told.
+    """A file as it was: by its size and time a change is suspected, by its checksum known.
 
     The time is only ever compared for being the same, never for being later: clocks go back.
     """
@@ -152,9 +152,9 @@ class ScanRecord:
             is_own: which names the scan's results can have.
         """
         try:
-            told = json.loads(path.read_bytes())
-            inputs = {role: stamp and Stamp(**stamp) for role, stamp in told["inputs"].items()}
-            record = cls(**{**told, "inputs": inputs})
+            found = json.loads(path.read_bytes())
+            inputs = {role: stamp and Stamp(**stamp) for role, stamp in found["inputs"].items()}
+            record = cls(**{**found, "inputs": inputs})
             record._require_sound(root, stem, is_own)
         except FileNotFoundError:
             return None

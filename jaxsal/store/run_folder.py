@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError
-from jaxsal.store.files import write_json
+from jaxsal.store.files import read_json, write_json
 from jaxsal.store.identity import ADVICE, require_same
 from jaxsal.store.lock import WHOLE, Owner, Shard, locked
 
-Told = dict[str, Any]  # what a record says
+Recorded = dict[str, Any]  # what a record says
 
 
 class RunFolder:
@@ -54,34 +54,31 @@ class RunFolder:
         self._command, self._key, self._holds = command, key, holds
         self._layout, self._harmless = layout, harmless
 
-    def told(self) -> Told:
+    def recorded(self) -> Recorded:
         """What the record says.
 
         Raises:
             InputError: there is no record of the command; or another version wrote it, which gave
                 files other names.
         """
-        told = self._told()
-        if self._layout is not None and told.get("layout") != self._layout:
+        recorded = self._of_any_version()
+        if self._layout is not None and recorded.get("layout") != self._layout:
             raise InputError(
                 f"the results in {self.root} were written by another version of jaxsal, under "
                 "other names than BIDS has for them: read them with that version, or write them "
                 "anew, into another folder or with --overwrite"
             )
-        if not isinstance(told.get(self._key), dict):
+        if not isinstance(recorded.get(self._key), dict):
             raise InputError(
                 f"{self.record} is damaged, it does not say what the results depend on: choose "
                 "another folder, or begin anew with --overwrite"
             )
-        return told
+        return recorded
 
-    def _told(self) -> Told:
-        try:
-            told = json.loads(self.record.read_bytes())
-            if told["command"] == self._command:
-                return dict(told)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+    def _of_any_version(self) -> Recorded:
+        recorded = read_json(self.record)
+        if recorded.get("command") == self._command:
+            return recorded
         raise InputError(
             f"{self.root} holds no results of `jaxsal {self._command}`: there is no "
             f"{self.record.name} of such a run; give the folder that was its --out, or a new one"
@@ -119,8 +116,8 @@ class RunFolder:
     def opened(
         self,
         identity: Mapping[str, Any],
-        begin: Callable[[Told | None, bool], Mapping[str, Any]],
-        remove: Callable[[Told], None],
+        begin: Callable[[Recorded | None, bool], Mapping[str, Any]],
+        remove: Callable[[Recorded], None],
         shard: Shard = WHOLE,
         *,
         overwrite: bool,
@@ -149,12 +146,12 @@ class RunFolder:
         now = json.loads(json.dumps(identity))  # as it is read back
 
         def begun(others: bool) -> None:
-            earlier = self._told() if self.record.exists() else None
+            earlier = self._of_any_version() if self.record.exists() else None
             if earlier is not None and overwrite:
                 remove(earlier)
                 earlier = None
             elif earlier is not None:
-                require_same(self.root, self.told()[self._key], now, self._holds, advice)
+                require_same(self.root, self.recorded()[self._key], now, self._holds, advice)
             facts = begin(earlier, others)
             layout = {} if self._layout is None else {"layout": self._layout}
             write_json(self.record, {"command": self._command, **layout, self._key: now, **facts})

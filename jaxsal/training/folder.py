@@ -84,7 +84,7 @@ class TrainingFolder:
         Raises:
             InputError: it was begun with others.
         """
-        told = self._folder.told()
+        told = self._folder.recorded()
         if _FILES in told:
             before, now = {_FILES: told[_FILES]}, {_FILES: files}
             require_same(self.root, before, now, _HOLDS, self._advice)

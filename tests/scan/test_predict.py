@@ -57,7 +57,7 @@ def test_volumes_lie_on_the_grid_of_the_images(predicted: Path, scan: TinyScan) 
 def test_the_prediction_is_the_softmax_of_the_logits(
     tmp_path: Path, scan: TinyScan, tiny_model: Model, field: str
 ) -> None:
-    predict(tiny_model, Scan(scan.images), tmp_path / "out", PredictSettings(field, ROI))
+    predict(tiny_model, Scan(scan.images), tmp_path / "out", PredictSettings(field=field, roi=ROI))
     fields = {
         "sliding": jaxsal.sliding_window(tiny_model, roi=ROI),
         "whole": jaxsal.whole_volume(tiny_model),

@@ -44,7 +44,7 @@ def test_a_run_of_the_same_goes_on_and_one_of_other_things_is_refused(tmp_path: 
     with pytest.raises(OtherResultsError, match=r"sizes was \[1, 2\], is \[2\]\..*--overwrite"):
         run(folder, {"sizes": [2]})
     assert run(folder, {"sizes": [2]}, overwrite=True) == ([None], [begun])
-    assert folder.told()["identity"] == {"sizes": [2]}
+    assert folder.recorded()["identity"] == {"sizes": [2]}
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -67,7 +67,7 @@ def test_results_of_another_version_are_begun_anew_or_not_at_all(
     told = {"command": "toy", **layout, "identity": {}}
     (tmp_path / "run.json").write_text(json.dumps(told))
     folder = folder_in(tmp_path, layout=3)
-    for look in (folder.told, lambda: run(folder, {})):
+    for look in (folder.recorded, lambda: run(folder, {})):
         with pytest.raises(InputError, match=r"another version of jaxsal.*--overwrite"):
             look()
     assert run(folder, {}, overwrite=True) == ([None], [told])

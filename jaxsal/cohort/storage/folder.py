@@ -7,7 +7,6 @@ the locks.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from jaxsal.errors import InputError
 from jaxsal.store.claims import withdraw_all
 from jaxsal.store.dataset import IGNORED, LAYOUT, README
 from jaxsal.store.dataset_description import DESCRIPTION
-from jaxsal.store.files import remove_partial, write_json
+from jaxsal.store.files import read_json, remove_partial, write_json
 from jaxsal.store.inside import remove_inside, require_inside
 from jaxsal.store.lock import Owner, Shard, exclusively, owners
 from jaxsal.store.records import ScanRecord
@@ -119,10 +118,7 @@ class CohortFolder:
 
     def scans(self) -> dict[str, str]:
         """What `list_scans` kept; empty if nothing."""
-        try:
-            return dict(json.loads((self._state / "cohort.json").read_bytes()))
-        except (OSError, ValueError):
-            return {}
+        return read_json(self._state / "cohort.json")
 
     def unfinished(self) -> dict[str, int]:
         """Stems of the scans that were begun, with how many portions of each are recorded."""
@@ -143,7 +139,7 @@ class CohortFolder:
             InputError: there is no such file of a cohort's run, or of one of another version, which
                 gave files other names.
         """
-        return self._folder.told()
+        return self._folder.recorded()
 
     def memory(self) -> int | None:
         """The memory budget of the run that began the folder, in bytes, if there was one."""
