@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 # Read when JAX is imported. Compiling is most of the tests' time, and optimising most of that; the
 # numbers are the same. Four devices to share work between, of which the first is the default.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=4"
-)
+_FLAGS = ["--xla_backend_optimization_level=0", "--xla_force_host_platform_device_count=4"]
+if version("jaxlib").startswith("0.10."):  # newer ones can do no other
+    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")  # which take twice as long to compile
+os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 
 import jax
 import pytest

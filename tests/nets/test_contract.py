@@ -20,6 +20,7 @@ import pytest
 import torch
 from helpers.network_cases import CASES
 from helpers.network_cases.case import Case, arrays_of, randomised
+from helpers.thorough import thorough_except
 
 from jaxsal.checkpoints import load_model, save_model
 from jaxsal.model import Model
@@ -29,12 +30,15 @@ from jaxsal.nets.registry import NetworkFunction, config_from_arguments, layer_n
 LOGITS = 3e-5  # float32
 ACTIVATIONS = {"float32": LOGITS, "float64": 1e-10}
 GRADIENTS = {"float32": 1e-4, "float64": 1e-9}
-FAST_COMPILATION = {"xla_backend_optimization_level": 0}  # compiling is most of a test's time
 
 
 pytestmark = pytest.mark.usefixtures("xla_convolutions")
+DOUBLE = [name for name, case in CASES.items() if case.dtype == "float64"]
+SINGLE = [name for name in CASES if name not in DOUBLE]
 # One case after the other: the activations of all of them would not fit into memory.
-every_case = pytest.mark.parametrize("name", CASES, scope="module")
+# A Swin UNETR in float64 takes as long as all others: quick are its logits in float32, below, and
+# the derivatives of its blocks (test_swin_unetr.py).
+every_case = pytest.mark.parametrize("name", thorough_except(CASES, *SINGLE), scope="module")
 
 
 @lru_cache(maxsize=1)
@@ -100,7 +104,7 @@ def our_results(
     function = NetworkFunction(config)
     layers = layer_names(config)
 
-    @partial(jax.jit, compiler_options=FAST_COMPILATION)
+    @jax.jit
     def evaluate(parameters, batch, tangent, cotangent):
         shapes = jax.eval_shape(function.with_activations, parameters, batch)[1]
         zeros = {name: jnp.zeros(shapes[name].shape, batch.dtype) for name in layers}
@@ -140,13 +144,13 @@ def test_logits_equal_the_source(name: str) -> None:
     assert_close(ours["logits"], theirs["logits"], LOGITS)
 
 
-@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.dtype != "float32"])
+@pytest.mark.parametrize("name", thorough_except(DOUBLE, DOUBLE[0]))
 def test_logits_equal_the_source_in_float32(name: str) -> None:
     case = CASES[name]
     network = source_of(case)
     batch = np.random.default_rng(1).standard_normal((1, *case.size, case.in_channels), "f4")
     config, parameters = case.convert(arrays_of(network))
-    function = jax.jit(NetworkFunction(config), compiler_options=FAST_COMPILATION)
+    function = jax.jit(NetworkFunction(config))
     with torch.no_grad():
         expected = case.from_torch(network(case.to_torch(batch)))
     assert_close(function(parameters, batch), expected, LOGITS)

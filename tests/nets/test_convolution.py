@@ -23,7 +23,6 @@ CASES = [
     ((5, 6, 4), (1, 1, 1), (1, 1, 1), (0, 0, 0)),
 ]
 FORMS = ["columns", "separable", "rows", "xla"]
-FAST_COMPILATION = {"xla_backend_optimization_level": 0}  # compiling is most of the time
 TOLERANCE = 2e-5  # float32 sums of at most 45 * 3 products of standard normal numbers
 
 
@@ -68,9 +67,7 @@ def test_convolution_equals_xla_with_its_jvp_and_vjp(case, form):
         return reference(x, kernel, stride, padding)
 
     found, expected = (
-        jax.jit(partial(derivatives, function), compiler_options=FAST_COMPILATION)(
-            x, kernel, tangents, cotangent
-        )
+        jax.jit(partial(derivatives, function))(x, kernel, tangents, cotangent)
         for function in (ours, theirs)
     )
     for a, b in zip(found, expected, strict=True):
@@ -100,7 +97,7 @@ def test_slabs_equal_xla_with_second_derivatives(monkeypatch, size, kernel, padd
             second = jax.jvp(lambda x: gradients(x, w), (x,), (tangent,))
             return function(x, w), batched, second
 
-        return jax.tree.leaves(jax.jit(evaluate, compiler_options=FAST_COMPILATION)(x, w))
+        return jax.tree.leaves(jax.jit(evaluate)(x, w))
 
     found = results(partial(convolution, padding=padding, form="rows"))
     expected = results(lambda x, w: reference(x, w, (1, 1, 1), padding))
@@ -112,7 +109,7 @@ def test_slabs_equal_xla_with_second_derivatives(monkeypatch, size, kernel, padd
 def test_batched_pull_backs_equal_single_ones(form):
     x, kernel = normal(0, (2, 6, 5, 4, 3)), normal(1, (3, 3, 3, 3, 4))
 
-    @partial(jax.jit, compiler_options=FAST_COMPILATION)
+    @jax.jit
     def pull_backs(cotangents):
         _, pull = jax.vjp(
             lambda x: convolution(x, kernel, stride=(2, 2, 2), padding=(1, 1, 1), form=form), x
@@ -148,7 +145,7 @@ def test_transposed_convolution_equals_pytorch_with_its_derivatives(
     expected = torch.nn.functional.conv_transpose3d(torch_y, torch_w, **settings)
     expected.backward(torch.cos(expected.detach()))
 
-    @partial(jax.jit, compiler_options=FAST_COMPILATION)
+    @jax.jit
     def value_and_gradients(y, w):
         value, pull = jax.vjp(apply, y, w)
         return value, jax.jvp(apply, (y, w), (y, w))[1], *pull(jnp.cos(value))

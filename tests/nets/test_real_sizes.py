@@ -1,11 +1,10 @@
 """The paper's networks and the model zoo's equal MONAI's at their own widths, on whole windows.
 
-A minute and gigabytes each, so only with JAXSAL_THOROUGH=1 in the environment.
+A minute and gigabytes each.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -18,7 +17,7 @@ from helpers.network_cases.case import Case, arrays_of, randomised
 
 from jaxsal.nets.registry import NetworkFunction, Parameters
 
-pytestmark = pytest.mark.skipif("JAXSAL_THOROUGH" not in os.environ, reason="takes minutes")
+pytestmark = pytest.mark.thorough
 
 LOGITS = 3e-5  # float32 rounding, as a fraction of the largest magnitude
 # Of a logit's gradient. A leaky ReLU whose input is zero within rounding has either slope.

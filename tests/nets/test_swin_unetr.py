@@ -26,7 +26,6 @@ from jaxsal.nets.swin_unetr import SwinUNETR
 from jaxsal.nets.swin_unetr_config import SwinUNETRConfig
 from jaxsal.nets.unet_config import UNetConfig
 
-FAST_COMPILATION = {"xla_backend_optimization_level": 0}  # compiling is most of a test's time
 PLAIN: dict[str, Any] = {"in_channels": 1, "out_channels": 2, "feature_size": 12}
 Size = tuple[int, int, int]
 
@@ -119,7 +118,7 @@ def test_blocks_equal_monai(case: dict[str, Any]) -> None:
     cotangent = torch.randn_like(expected)
     expected.backward(cotangent)
 
-    @partial(jax.jit, compiler_options=FAST_COMPILATION)
+    @jax.jit
     def evaluate(x: jax.Array, cotangent: jax.Array) -> Any:
         def run(x: jax.Array) -> Any:
             tap = Tap()
@@ -194,7 +193,7 @@ def test_rematerialised_blocks_keep_less_and_give_the_same() -> None:
         y = run_block(block, x, tap.under("block"), rematerialise=rematerialise)
         return y, tap.activations
 
-    @partial(jax.jit, static_argnums=2, compiler_options=FAST_COMPILATION)
+    @partial(jax.jit, static_argnums=2)
     def evaluate(x: jax.Array, extra: jax.Array, rematerialise: bool) -> Any:
         forward = partial(run, rematerialise=rematerialise)
         y, pull, activations = jax.vjp(forward, x, extra, has_aux=True)

@@ -6,7 +6,6 @@ PyTorch's instance norm refuses the single voxel that is left of 32 in the bottl
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
@@ -101,7 +100,6 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], Size]] = {
         (64, 32, 32),
     ),
 }
-QUICK = list(ARGUMENTS)[:1]  # compiling one of them takes as long as all U-Nets
 
 
 def make_case(changes: dict[str, Any], size: Size) -> Case:
@@ -124,8 +122,4 @@ def make_case(changes: dict[str, Any], size: Size) -> Case:
     )
 
 
-def _chosen() -> list[str]:
-    return list(ARGUMENTS) if os.environ.get("JAXSAL_THOROUGH") else QUICK
-
-
-SWIN_UNETR = {f"swin-unetr, {name}": make_case(*ARGUMENTS[name]) for name in _chosen()}
+SWIN_UNETR = {f"swin-unetr, {name}": make_case(*case) for name, case in ARGUMENTS.items()}
