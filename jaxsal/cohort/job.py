@@ -21,10 +21,11 @@ from jaxsal.model import Model
 from jaxsal.progress import OnProgress, Progress
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.appearance import Appearance
+from jaxsal.saliency.together import together
 from jaxsal.scan.explanations import Explanations, to_explain
 from jaxsal.scan.methods import appearance, cost_of, in_effect
 from jaxsal.scan.notes import notes_of
-from jaxsal.scan.portions import maps_of, together
+from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import Prediction, completed, find_lesions
 from jaxsal.scan.provenance import model_facts, software
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings

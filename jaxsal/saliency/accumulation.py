@@ -8,6 +8,7 @@ at once. Where the standard error is wanted, squares of deviations are added up,
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,11 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.saliency.aggregate import signed_maximum
-from jaxsal.saliency.programs import Programs
+from jaxsal.saliency.geometry import frame_size
 from jaxsal.settings import FEWEST_SAMPLES
-from jaxsal.types import Triple
 
-_FRAME_STEP = 16  # frames are multiples of this, so that lesions share compiled programs
+if TYPE_CHECKING:
+    from jaxsal.saliency.programs import Programs
 
 
 class LesionMap:
@@ -111,12 +112,6 @@ class LesionMap:
     def _crop(self, values: np.ndarray, box: Box) -> np.ndarray:
         part: np.ndarray = box.seen_from(self.low).cut(values)
         return part
-
-
-def frame_size(shape: Triple | np.ndarray) -> Triple:
-    """The size of a frame that holds a box of this shape."""
-    x, y, z = (int(-(-n // _FRAME_STEP) * _FRAME_STEP) for n in shape)
-    return x, y, z
 
 
 @partial(jax.jit, donate_argnums=(0, 1))

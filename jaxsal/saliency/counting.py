@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from jaxsal.field.plan import LogitField
 from jaxsal.saliency.domains import labelled_domains
 from jaxsal.saliency.items import items_of, pull_backs, voxel_groups, window_groups
-from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+
+if TYPE_CHECKING:
+    from jaxsal.field.plan import LogitField
+    from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
 
 def gradients_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,15 @@ from jax.typing import ArrayLike
 
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
-from jaxsal.field.plan import LogitField, image_shape
+from jaxsal.field.plan import image_shape
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.maps import CLASS_LEVEL
 from jaxsal.segmentation import most_probable, nothing_segmented
 from jaxsal.settings import DOMAIN_RULES, DomainRule
 from jaxsal.voxels import OF_LABELS, whole_numbers
+
+if TYPE_CHECKING:
+    from jaxsal.field.plan import LogitField
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsal.field.plan import WindowPlan
-from jaxsal.saliency.domains import Domain
-from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.sampling import consecutive, stratified
+
+if TYPE_CHECKING:
+    from jaxsal.field.plan import WindowPlan
+    from jaxsal.saliency.domains import Domain
+    from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
 
 def voxel_groups(domain: Domain, settings: SmoothGradSettings) -> list[np.ndarray]:

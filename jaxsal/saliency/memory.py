@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import psutil
 from jax.extend.core import Literal
 
-from jaxsal.saliency.derivative import Derivative
-from jaxsal.shapes import Shapes
+if TYPE_CHECKING:
+    from jaxsal.saliency.derivative import Derivative
+    from jaxsal.shapes import Shapes
 
 GIB = 2**30
 _CPU_SHARE = 0.5  # of the memory that is free now: other programs need some too

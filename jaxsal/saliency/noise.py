@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsal.errors import InputError
-from jaxsal.saliency.methods.smoothgrad import NoiseScale, SmoothGradSettings
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.methods.smoothgrad import NoiseScale, SmoothGradSettings
 
 
 def standard_deviation(

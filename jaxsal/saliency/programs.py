@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,10 @@ from jax.sharding import PartitionSpec as P
 
 from jaxsal.field.plan import cut_window
 from jaxsal.saliency.aggregate import add_at, signed_maximum_at
-from jaxsal.saliency.derivative import Derivative
-from jaxsal.types import Triple
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.derivative import Derivative
+    from jaxsal.types import Triple
 
 SAMPLES, ITEMS = "samples", "items"
 

@@ -23,8 +23,9 @@ from jaxsal.saliency.domains import (
     checked_target,
     domains_of,
 )
-from jaxsal.saliency.engine import Work, engine_within_memory
+from jaxsal.saliency.engine import engine_within_memory
 from jaxsal.saliency.items import items_of, voxel_groups
+from jaxsal.saliency.layout import Work
 from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
 from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.methods.smoothgrad import Aggregate, NoiseScale, SmoothGradSettings
@@ -236,7 +237,7 @@ def _maps(
     tracker.expect(gradients=work.noisy.count * engine.pull_backs)
 
     def crops() -> Iterator[tuple[int, Crop]]:
-        for wave in engine.waves():
+        for wave in engine.waves:
             with jax.default_device(work.devices[0]):
                 maps = engine.maps(wave)
             for lesion, lesion_map in zip(wave, maps, strict=True):

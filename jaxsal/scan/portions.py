@@ -5,7 +5,7 @@ What is computed together shares linearisations and batches, on which results de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,30 +15,12 @@ from jaxsal.progress import OnProgress
 from jaxsal.registry import METHODS
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.appearance import Appearance
+from jaxsal.saliency.together import together
 from jaxsal.scan.explanations import Explanations
 from jaxsal.scan.lesion_results import LesionResults, PortionResults
 from jaxsal.scan.methods import compute_maps, cost_of
 from jaxsal.scan.prediction import Prediction, as_run, make_field
 from jaxsal.settings import ExplainSettings, PredictSettings
-
-
-def together(sizes: Mapping[int, int], most: int | None) -> Iterator[tuple[int, ...]]:
-    """The labels of lesions to compute together, in their order.
-
-    Args:
-        sizes: of each label.
-        most: sum of the sizes in a portion, unless a single lesion is larger; None: any.
-    """
-    labels: list[int] = []
-    total = 0
-    for label, size in sizes.items():
-        if labels and most is not None and total + size > most:
-            yield tuple(labels)
-            labels, total = [], 0
-        labels.append(label)
-        total += size
-    if labels:
-        yield tuple(labels)
 
 
 def maps_of(

@@ -17,8 +17,8 @@ from jaxsal.saliency.memory import (
     linearising_bytes,
     working_bytes,
 )
+from jaxsal.saliency.memory_plan import power_of_two_within
 from jaxsal.saliency.methods.gradcam import GradCamSettings
-from jaxsal.saliency.portions import power_of_two_within
 from jaxsal.shapes import Shapes
 
 _MOST_ON_CPU, _MOST_ELSEWHERE = 1, 32  # domains or directions at once that pay

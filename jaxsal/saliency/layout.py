@@ -1,0 +1,225 @@
+"""How an engine is laid out: on which devices, how many noisy images, items and lesions at once.
+
+Nothing is computed or compiled for it. Larger layouts are tried first; what the memory suffices for
+follows from shapes alone (`jaxsal.saliency.memory_plan`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from jaxsal.errors import InputError
+from jaxsal.saliency.derivative import Derivative, derivative_of
+from jaxsal.saliency.geometry import Geometry, ItemWindows, frame_size
+from jaxsal.saliency.items import Items
+from jaxsal.saliency.memory import array_bytes, needs_of
+from jaxsal.saliency.memory_plan import (
+    GIB,
+    Demand,
+    MemoryPlan,
+    fit,
+    halvings,
+    on_devices,
+    samples_at_once,
+)
+from jaxsal.saliency.programs import Programs, device_mesh
+from jaxsal.settings import FEWEST_SAMPLES
+from jaxsal.shapes import Shapes
+
+if TYPE_CHECKING:
+    import jax
+
+    from jaxsal.field.plan import LogitField
+    from jaxsal.types import Triple
+
+_LARGEST_BATCH = 32  # gradients at once per GPU or TPU, which is full by then
+
+
+class NoisyImages(Protocol):
+    """Where the noisy images come from."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
+
+    def __call__(self, first: int, count: int) -> jax.Array:
+        """(N, X, Y, Z, C): ``count`` noisy images, beginning with number ``first``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to differentiate, on what, and within which limits.
+
+    Attributes:
+        field: the logits as a function of the image.
+        target: output channel.
+        noisy: the noisy images.
+        shape: the image's grid (X, Y, Z).
+        channels: C.
+        devices: to share the work between.
+        budget: bytes to stay within on each of them, or on all together if they share a memory.
+        item_batch: items per pull-back and device; None: the largest number that fits the memory
+            and still lowers the time per gradient.
+        noise_batch: noisy images at once and device; None: likewise.
+        squares: whether standard errors are wanted.
+        tolerance: relative standard error at which a lesion needs no more images; or None.
+        report: called with the number of gradients, items × images, that were computed.
+    """
+
+    field: LogitField
+    target: int
+    noisy: NoisyImages
+    shape: Triple
+    channels: int
+    devices: tuple[jax.Device, ...]
+    budget: int
+    item_batch: int | None
+    noise_batch: int | None
+    squares: bool
+    tolerance: float | None
+    report: Callable[[int], None] = lambda count: None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an engine runs on some devices, at so many noisy images at once.
+
+    Attributes:
+        work: what to do, on which devices and within which budget of each.
+        windows: which items come from which windows.
+        noise_batch: noisy images at once and device.
+    """
+
+    work: Work
+    windows: ItemWindows
+    noise_batch: int
+
+    @cached_property
+    def derivative(self) -> Derivative:
+        """Of the logits on a window, at a device's noisy images."""
+        field, single = self.work.field, self.windows.items.rows.shape[1] == 1
+        return derivative_of(
+            field.function, field.parameters, self.work.target, self._shape, single=single
+        )
+
+    @cached_property
+    def programs(self) -> Programs:
+        """What the devices run."""
+        return Programs(self.derivative, device_mesh(self.work.devices, self.work.noisy.count))
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Where the gradients lie."""
+        return Geometry(self.windows, self.derivative)
+
+    @cached_property
+    def memory(self) -> MemoryPlan | None:
+        """How the memory is shared out; None if it does not suffice."""
+        width = self.width // self.noise_batch
+        return fit(self.demand, self.work.budget, width, self.work.item_batch)
+
+    @property
+    def width(self) -> int:
+        """Gradients at once and device, noisy images times items, that make full use of it."""
+        on_cpu = self.work.devices[0].platform == "cpu"
+        return self.derivative.largest_cpu_batch if on_cpu else _LARGEST_BATCH
+
+    @property
+    def samples_that_pay(self) -> int:
+        """How many noisy images at once and device need the fewest gradients; may not fit."""
+        mesh = self.programs.sample_devices, self.programs.item_devices
+        samples = self.work.noisy.count
+        if self.work.tolerance is not None:  # a lesion may not need more
+            samples = min(samples, FEWEST_SAMPLES)
+        return samples_at_once(self.windows.groups, samples, self.width, mesh)
+
+    @cached_property
+    def demand(self) -> Demand:
+        """Bytes that each step takes."""
+        work, plan = self.work, self.windows.plan
+        image = 4 * self.noise_batch * work.channels  # bytes per position
+        length = self.windows.items.rows.shape[1]
+        needs = needs_of(self.derivative, Shapes.of(work.field.parameters), self._shape, length)
+        frames = image * math.prod(self.geometry.frame) if self.windows.most > 1 else 0
+        copies = 3 * self.programs.sample_devices + 1  # noisy ones are made on one device
+        parameters = array_bytes(work.field.parameters) + needs.prepared
+        return Demand(
+            fixed=copies * image * math.prod(plan.padded) + parameters,
+            linearise=needs.linearise,
+            linearised=needs.linearised,
+            item=needs.pull_back + frames,
+            maps=self._map_bytes(),
+            windows=self.windows.most,
+        )
+
+    def _map_bytes(self) -> list[int]:
+        copies = 2 + self.noise_batch + self.work.squares
+        each = 4 * copies * self.work.channels
+        return [each * math.prod(frame_size(box.shape)) for box in self.geometry.boxes]
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (self.noise_batch, *self.windows.plan.size, self.work.channels)
+
+
+def layout_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Layout:
+    """The layout on as many of the devices as the memory suffices for.
+
+    Args:
+        work: what to do; its budget is for all devices together if they share a memory.
+        voxels: (V, 3) positions of all lesions' voxels in the image.
+        items: of all lesions.
+
+    Raises:
+        InputError: the memory does not suffice for one device.
+    """
+    windows = ItemWindows(work.field.plan(work.shape, voxels), voxels, items)
+    shared = work.devices[0].platform == "cpu"
+
+    def attempt(devices: tuple[jax.Device, ...], budget: int) -> Layout | None:
+        return _on(replace(work, devices=devices, budget=budget), windows)
+
+    def suffices(layout: Layout) -> bool:
+        return not shared or _plan_of(layout).keeps_enough
+
+    found = on_devices(work.devices, work.budget, attempt, suffices)
+    if found is None:
+        single = Layout(replace(work, devices=work.devices[:1]), windows, work.noise_batch or 1)
+        raise InputError(
+            f"a memory budget of {work.budget / GIB:.3g} GiB is too small for one voxel at a "
+            f"time on windows of {windows.plan.size}: it takes about "
+            f"{single.demand.least / GIB:.3g} GiB; allow more memory"
+        )
+    return found
+
+
+def _on(work: Work, windows: ItemWindows) -> Layout | None:
+    """The layout with as many noisy images at once as are asked for, or as pay and fit."""
+    layout = Layout(work, windows, work.noise_batch or 1)
+    if layout.memory is None:
+        return None
+    if work.noise_batch is not None or work.item_batch is not None:
+        return layout
+    for count in halvings(layout.samples_that_pay):
+        larger = Layout(work, windows, count)
+        if count > 1 and _is_better(larger.memory, layout.memory):
+            return larger
+    return layout
+
+
+def _is_better(larger: MemoryPlan | None, plan: MemoryPlan) -> bool:
+    """Whether more noisy images at once fit, without windows being linearised more often."""
+    return larger is not None and larger.keeps_enough and len(larger.waves) <= len(plan.waves)
+
+
+def _plan_of(layout: Layout) -> MemoryPlan:
+    assert layout.memory is not None  # tried before
+    return layout.memory
