@@ -92,3 +92,13 @@ class InParts:
             max(self._gradients, done - part.gradients_done + part.gradients),
         )
         self._tell(self._now)
+
+
+def by_share(lesions: int, on_progress: OnProgress) -> OnProgress:
+    """Counts lesions that are completed together by the share of their gradients that is done."""
+
+    def advance(part: Progress) -> None:
+        share = part.gradients_done / max(part.gradients, 1)
+        on_progress(replace(part, lesions_done=int(share * lesions), lesions=lesions))
+
+    return advance

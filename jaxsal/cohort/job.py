@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from jaxsal import __version__
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.outline import Method, Outline
 from jaxsal.cohort.parts import Clock, Keeper, Portion
@@ -18,7 +17,7 @@ from jaxsal.inputs.entries import Entry, repeated
 from jaxsal.inputs.loading import LoadedScan, load_scan
 from jaxsal.lesions import Instance
 from jaxsal.model import Model
-from jaxsal.progress import OnProgress, Progress
+from jaxsal.progress import InParts, OnProgress, Progress, by_share
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.saliency.together import together
@@ -27,7 +26,7 @@ from jaxsal.scan.methods import appearance, cost_of, in_effect
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import Prediction, completed, find_lesions
-from jaxsal.scan.provenance import model_facts, software
+from jaxsal.scan.provenance import identity_of, software, without_memory
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.store.bids_names import camel_case
 from jaxsal.store.records import Inputs, ScanRecord, stamps
@@ -96,18 +95,9 @@ class CohortJob:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that results depend on but the scans, ready for JSON."""
-        settings = {**asdict(self.settings), "saliency": {}}
-        for method in self.methods:
-            saliency = asdict(method.saliency)
-            del saliency["memory"]  # on which results depend by rounding only
-            settings["saliency"][method.name] = saliency
-        return {
-            "jaxsal": __version__,
-            "precision": self.model.precision,
-            "model": model_facts(self.model),
-            "prediction": asdict(completed(self.prediction, self.model)),
-            "settings": settings,
-        }
+        saliency = {method.name: without_memory(method.saliency) for method in self.methods}
+        settings = {**asdict(self.settings), "saliency": saliency}
+        return identity_of(self.model, completed(self.prediction, self.model), settings)
 
     def stamps(self, entry: Entry) -> Inputs:
         """A scan's files as they are."""
@@ -148,11 +138,14 @@ class CohortJob:
                 prediction = find_lesions(self.model, loaded, self.prediction)
             keeper.keep_prediction(prediction)
         wanted = to_explain(prediction, self.methods[0])
-        progress = _ScanProgress(len(wanted.maps) * len(self.methods), on_progress)
+        whole = InParts(len(wanted.maps) * len(self.methods), 0, on_progress)
         for portion in self.portions(prediction.instances, wanted):
-            progress.begin(portion)
-            if not keeper.has(portion):
-                before = clock.seconds
+            whole.begin()
+            if keeper.has(portion):
+                whole(Progress(len(portion.labels), len(portion.labels), 0, 0))
+            else:
+                before, progress = clock.seconds, by_share(len(portion.labels), whole)
+                progress(Progress(0, 0, 0, 0))  # may end the work
                 for label, crop in _timed(self._maps(prediction, wanted, portion, progress), clock):
                     keeper.keep_map(portion, label, crop)
                 keeper.finish_portion(portion, clock.seconds - before)
@@ -206,26 +199,3 @@ def _timed(maps: Iterator[tuple[int, Crop]], clock: Clock) -> Iterator[tuple[int
         if found is None:
             return
         yield found
-
-
-class _ScanProgress:
-    """Turns the progress of portions, in gradients, into that of the scan, in maps.
-
-    Args:
-        maps: of the scan, in all.
-        on_progress: called with the progress of the scan.
-    """
-
-    def __init__(self, maps: int, on_progress: OnProgress) -> None:
-        self._maps, self._on_progress = maps, on_progress
-        self._before = self._current = 0
-
-    def begin(self, portion: Portion) -> None:
-        self._before += self._current
-        self._current = len(portion.labels)
-        self(Progress(0, self._current, 0, 0))
-
-    def __call__(self, progress: Progress) -> None:
-        done, gradients = progress.gradients_done, progress.gradients
-        maps = self._before + int(done / max(gradients, 1) * self._current)
-        self._on_progress(Progress(maps, self._maps, done, gradients))

@@ -11,7 +11,8 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.loading import LoadedScan, load_scan
 from jaxsal.inputs.one_by_one import one_by_one
 from jaxsal.scan.notes import notes_of
-from jaxsal.scan.prediction import Prediction, find_lesions
+from jaxsal.scan.prediction import Prediction, completed, find_lesions
+from jaxsal.scan.provenance import identity_of
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:
@@ -38,13 +39,9 @@ def each_scan(
         The rows in the order of the scans.
     """
     study.monitor.stage(name)
-    identity = {key: study.facts[key] for key in ("jaxsal", "model", "prediction")}
-    kept = KeptRows(
-        study.out / ".jaxsal" / name,
-        study.model.channels,
-        {**identity, "settings": dict(settings)},
-        files,
-    )
+    finding = completed(study.prediction, study.model)
+    identity = identity_of(study.model, finding, settings)
+    kept = KeptRows(study.out / ".jaxsal" / name, study.model.channels, identity, files)
     found = {entry.stem: kept.made(entry) for entry in study.entries}
     for entry in study.entries:
         earlier = found[entry.stem]

@@ -28,6 +28,7 @@ from helpers.tiny import (
 )
 
 import jaxsal
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.loading import LoadedScan
@@ -305,8 +306,8 @@ def test_lesions_are_chosen_by_kind_and_size(choice: dict[str, Any], labels: lis
     probability[10:12, 10:12, 10:12] = 1  # 8 voxels, a false alarm
     reference[15:17, 15:17, 15:17] = True  # 8 voxels, missed
     found = label_lesions(probability >= 0.5, grid, reference)
-    x, y, z = (slice(0, n) for n in SHAPE)
-    scan = LoadedScan(np.ones((*SHAPE, 2), np.float32), grid, (x, y, z), reference)
+    box = Box.whole(SHAPE)
+    scan = LoadedScan(np.ones((*SHAPE, 2), np.float32), grid, box, reference)
     prediction = Prediction(scan, probability, 0.5, probability >= 0.5, *found)
     wanted = to_explain(prediction, changed(**choice))
     assert list(wanted.maps) == labels
