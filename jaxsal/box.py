@@ -112,12 +112,19 @@ class Box:
         x, y, z = _triple(position)
         return self.shift((-x, -y, -z))
 
-    def cut(self, array: Any) -> Any:
+    def cut(self, array: Any, beyond: float | None = None) -> Any:
         """What an array (X, Y, Z, ...) holds in it: (x, y, z, ...), of NumPy's arrays a view.
 
+        Args:
+            array: the array.
+            beyond: value at positions that the array does not have; None: there must be none.
+
         Raises:
-            ValueError: if it does not lie within the array.
+            ValueError: if it does not lie within the array, and `beyond` is None.
         """
+        inside = self.clip(array.shape[:3])
+        if beyond is not None and inside != self:
+            return inside.seen_from(self.start).place(array[inside.slices], self.shape, beyond)
         self._require_within(array.shape[:3])
         return array[self.slices]
 

@@ -20,3 +20,19 @@ class OutputError(JaxsalError):
 
     The disk is full, for instance, or memory runs out. The command line exits with status 1.
     """
+
+
+def require(valid: bool, name: str, rule: str, received: object) -> None:
+    """Refuses a value that breaks a rule.
+
+    Args:
+        valid: whether it keeps the rule.
+        name: of the setting or argument.
+        rule: what it must be, such as "1 or more".
+        received: the value.
+
+    Raises:
+        InputError: it is not valid.
+    """
+    if not valid:
+        raise InputError(f"{name} must be {rule}; got {received!r}")

@@ -19,8 +19,8 @@ Kind = Literal["TP", "FP", "FN", "predicted", "given"]
 MINIMUM_VOLUME = 5.0
 """Components must be larger than this, in mm³: more than 5 voxels at 1 mm, as in the reference."""
 
-# Voxels that touch by a face or an edge belong together; those that touch by a corner do not.
-_CONNECTIVITY_18 = ndimage.generate_binary_structure(3, 2)
+TOUCHING = ndimage.generate_binary_structure(3, 2)
+"""18-connectivity: voxels of a lesion touch by a face or an edge; a corner is not enough."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def components(
     Returns:
         Labels (X, Y, Z) int32: 0 outside, 1, 2, ... in the order of the components' first voxels.
     """
-    labels, count = ndimage.label(mask, structure=_CONNECTIVITY_18)
+    labels, count = ndimage.label(mask, structure=TOUCHING)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     # The margin absorbs the rounding of float32 affines: 5 voxels of 1.0000001 mm³ are 5 mm³.
     kept = sizes * voxel_volume > minimum_volume * (1 + 1e-5)

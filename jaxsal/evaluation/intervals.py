@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 FEWEST_SCANS = 3
-"""Scans that an interval needs: of fewer, resampling tells nothing."""
+"""Scans that an interval needs: resampling fewer is of no use."""
 
 _CONFIDENCE = 0.95
 _RESAMPLES = 9999

@@ -1,4 +1,4 @@
-"""A network's lesions on scans whose true lesions are known, compared."""
+"""A network's lesions compared with the reference, scan by scan."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def evaluate(
         thresholds: at which lesions are found; None: as the settings, or the model, say.
 
     Yields:
-        What became of each scan, in their order. A scan that cannot be worked with is no error.
+        What became of each scan, in their order. A scan that fails raises no error.
     """
     asked = [completed(settings, model).threshold] if thresholds is None else thresholds
 

@@ -38,7 +38,7 @@ def thresholds_between(low: float, high: float, step: float = 0.05) -> list[floa
 def tuning_curve(
     evaluations: Sequence[Evaluation], thresholds: Sequence[float]
 ) -> dict[float, dict[str, float]]:
-    """What each threshold comes to, of the scans that did not fail.
+    """The figures at each threshold, over the scans that did not fail.
 
     Args:
         evaluations: of the scans, at these thresholds.

@@ -67,7 +67,7 @@ def aggregation(study: Study, settings: AggregationSettings) -> Findings:
     return Findings(
         _COLUMNS,
         rows,
-        [_dependence(rows, *each) for each in product(AGGREGATES, channels, ("max", "min"))],
+        [dependence(rows, *each) for each in product(AGGREGATES, channels, ("max", "min"))],
         draw(examples, rows, channels) if examples else None,
         tuple(study.notes),
         _SUMMARY_COLUMNS,
@@ -123,7 +123,7 @@ def _example(results: dict[str, CohortResults], row: Row) -> Example:
     return Example(f"{row['kind']} lesion, {row['volume_mm3']:.0f} mm³", scan, row["label"], maps)
 
 
-def _dependence(rows: Sequence[Row], aggregate: str, channel: str, extreme: str) -> Row:
+def dependence(rows: Sequence[Row], aggregate: str, channel: str, extreme: str) -> Row:
     """How a peak depends on volume."""
     own = [row for row in rows if (row["aggregate"], row["channel"]) == (aggregate, channel)]
     volumes = np.array([row["volume_mm3"] for row in own])

@@ -1,4 +1,4 @@
-"""Which lesions an experiment takes, and what to say where there are none."""
+"""Which lesions an experiment takes, and what it notes if there are none."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from jaxsal.scan.prediction import Prediction
 
 FOUND = ("TP", "predicted", "given")
-"""Kinds of lesions that the network found as far as is known; all of these without a reference."""
+"""Kinds of lesions that the network found, as far as is known: without a reference, all."""
 
 _ROUNDING = 1e-5  # of volumes, since affines are rounded
 
 
 def of_volume(instances: Iterable[Instance], volume: tuple[float, float]) -> list[Instance]:
-    """Lesions that were found and are from so large to so large, in mm³, both included."""
+    """Lesions that the network found whose volume in mm³ lies in a range, ends included."""
     return [e for e in instances if e.kind in FOUND and _is_within(e.volume_mm3, volume)]
 
 
@@ -34,18 +34,19 @@ def clearest(instances: Iterable[Instance], prediction: Prediction) -> list[Inst
 
 
 def none_of_volume(volumes: Sequence[float], wanted: tuple[float, float]) -> str:
-    """Says that no lesion is of a volume, and proposes another range.
+    """A note that no lesion has a volume in a range, with another range to try.
 
     Args:
         volumes: of the lesions that were found, in mm³.
         wanted: smallest and largest.
     """
-    told = f"no lesion that was found has {wanted[0]:g} to {wanted[1]:g} mm³"
-    return told + (f"; {advice}" if (advice := another_range(volumes, wanted)) else "")
+    advice = another_range(volumes, wanted)
+    none = f"no lesion that was found has {wanted[0]:g} to {wanted[1]:g} mm³"
+    return f"{none}; {advice}" if advice else none
 
 
 def another_range(volumes: Sequence[float], wanted: tuple[float, float]) -> str:
-    """Proposes a range of volumes in mm³ that takes all lesions; "" if the wanted one does.
+    """Advises a range of volumes in mm³ that takes all lesions; "" if the wanted one does.
 
     Args:
         volumes: of the lesions that were found, in mm³.

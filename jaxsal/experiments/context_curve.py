@@ -1,4 +1,4 @@
-"""Scores over lesions by how much of their surroundings is seen, and what is read off them."""
+"""The curve of scores over lesions by how much is shown around them, and what is read off it."""
 
 from __future__ import annotations
 

@@ -49,13 +49,13 @@ def _draw_scores(axes: Axes, rows: Sequence[Row], curve: Curve, threshold: float
     axes.plot(curve.mm, curve.mean, color=_MEAN, linewidth=2.2, label="mean")
     axes.axhline(curve.scan_score, color=INK, linewidth=0.9, linestyle=":", label="whole scan")
     axes.axhline(threshold, color=_MARK, linewidth=0.9, linestyle="--", label="threshold")
-    told = "no plateau"
+    plateau = "no plateau"
     if curve.plateau is not None:
         place = curve.mm[curve.plateau]
         axes.plot(place, curve.mean[curve.plateau], "o", color=_MEAN, markersize=7)
-        told = f"plateau from {place:.3g} mm on"
+        plateau = f"plateau from {place:.3g} mm on"
     axes.set_ylim(-0.03, 1.03)
-    style(axes, f"Score: {told} (n = {curve.lesions})", _ACROSS, _SCORE)
+    style(axes, f"Score: {plateau} (n = {curve.lesions})", _ACROSS, _SCORE)
     legend(axes, loc="lower right")
 
 
@@ -67,8 +67,8 @@ def _draw_detections(axes: Axes, curve: Curve) -> None:
     axes.axhline(curve.lesions, color=INK, linewidth=0.9, linestyle=":")
     axes.set_ylim(-0.03 * curve.lesions, 1.06 * curve.lesions)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    told = f"Detected: {_when_all(curve)} (n = {curve.lesions})"
-    style(axes, told, _ACROSS, "lesions detected")
+    title = f"Detected: {_when_all(curve)} (n = {curve.lesions})"
+    style(axes, title, _ACROSS, "lesions detected")
 
 
 def _when_all(curve: Curve) -> str:

@@ -1,4 +1,4 @@
-"""The windows that lesions are looked at through, with so much of their surroundings."""
+"""Windows around lesions in which all beyond so many dilations is hidden."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from scipy import ndimage
 from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.field.plan import LogitField
+from jaxsal.lesions import TOUCHING
 from jaxsal.types import Triple
 
 MOST_STEPS = 254
-"""Dilations: distances fit a byte."""
-
-_STRUCTURE = ndimage.generate_binary_structure(3, 2)  # that of the published script
+"""Largest number of dilations: distances fit into a byte."""
 
 
 def dilation_steps(omega: np.ndarray) -> np.ndarray:
@@ -34,13 +33,13 @@ def dilation_steps(omega: np.ndarray) -> np.ndarray:
     Returns:
         (X, Y, Z) uint8, 0 inside; 255 also where it is more than that.
     """
-    steps = ndimage.distance_transform_cdt(~omega, metric=_STRUCTURE)
+    steps = ndimage.distance_transform_cdt(~omega, metric=TOUCHING)
     return np.minimum(steps, MOST_STEPS + 1).astype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
 class LesionWindows:
-    """A lesion and the windows that it is looked at through.
+    """A lesion and the windows that hold it.
 
     Attributes:
         label: of the lesion.
@@ -64,7 +63,7 @@ class LesionWindows:
         label: int,
         window: Triple | None,
     ) -> LesionWindows:
-        """Those of a lesion.
+        """The windows of a lesion.
 
         Args:
             field: how the network is run.
@@ -140,17 +139,12 @@ def window_passes(
     for number, lesion in enumerate(lesions):
         distances, first = lesion.distances(labels)
         for window, start in enumerate(lesion.starts):
-            seen = jnp.asarray(_cut(image, start, lesion.size, 0))
-            away = jnp.asarray(_cut(distances, start - first, lesion.size, MOST_STEPS + 1))
+            place = Box.at(start, lesion.size)
+            seen = jnp.asarray(place.cut(image, beyond=0))
+            away = jnp.asarray(place.seen_from(first).cut(distances, beyond=MOST_STEPS + 1))
             # Voxels beyond this window have no weight in it: any position serves.
             inside = np.clip(lesion.voxels - start, 0, np.array(lesion.size) - 1)
             voxels = np.zeros((room, 3), np.int32)
             voxels[: len(inside)] = inside
             for step, dilations in enumerate(steps):
                 yield WindowPass(number, window, step, seen, away, int(dilations), voxels)
-
-
-def _cut(volume: np.ndarray, start: np.ndarray, size: Triple, beyond: int) -> np.ndarray:
-    """The window of a volume (X, Y, Z, ...), which may reach beyond it."""
-    inside = Box.at(start, size).clip(volume.shape[:3])
-    return inside.seen_from(start).place(inside.cut(volume), size, beyond)

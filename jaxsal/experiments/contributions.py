@@ -64,8 +64,8 @@ SUMMARY_COLUMNS = {
 def contributions(study: Study, settings: ContributionsSettings) -> Findings:
     """Distributions of values by kind, channel and sign, and where they lie.
 
-    Maps are read one after the other; of their values only counts stay, so that medians are told
-    to a relative error of 0.05 % however many there are.
+    Maps are read one after the other and only counts of their values are kept. Medians have a
+    relative error of at most 0.05 %, however many maps there are.
 
     Raises:
         InputError: the study's folder holds something else.

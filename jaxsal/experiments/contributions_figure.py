@@ -27,7 +27,7 @@ def draw(tally: Tally, kinds: Sequence[str], shown: str, channels: Sequence[str]
         shown: whose distribution and amounts are drawn.
         channels: names of the channels.
     """
-    figure = new_figure(5.6 * len(channels), 9.0, _title(tally, shown))
+    figure = new_figure(5.6 * len(channels), 9.0, title_of(tally, shown))
     axes = figure.subplots(3, len(channels), squeeze=False, sharex="row", sharey="row")
     for column, channel in enumerate(channels):
         _distribution(axes[0, column], tally, shown, channel, _largest(tally, shown, channels))
@@ -38,7 +38,8 @@ def draw(tally: Tally, kinds: Sequence[str], shown: str, channels: Sequence[str]
     return figure
 
 
-def _title(tally: Tally, shown: str) -> str:
+def title_of(tally: Tally, shown: str) -> str:
+    """The figure's title, with the number of lesions that are drawn."""
     lesions = counted(tally.lesions[shown], f"{shown} lesion")
     return f"Contributions to {lesions} of {counted(tally.scans[shown], 'scan')}"
 

@@ -1,4 +1,4 @@
-"""What an experiment found, and the files that tell it: a table, a figure, and how to read them."""
+"""What an experiment found, and its files: a table, a figure, and how to read them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from matplotlib.figure import Figure
 from jaxsal.figures.charts import add_footnote
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.tables import Row, write_table
-
-DPI = 150
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,12 @@ class Findings:
 
 
 def write_findings(
-    findings: Findings, out: Path, name: str, facts: Mapping[str, Any], footnote: str = ""
+    findings: Findings,
+    out: Path,
+    name: str,
+    facts: Mapping[str, Any],
+    footnote: str = "",
+    dpi: int = 150,
 ) -> list[Path]:
     """Writes NAME.tsv, NAME.json (summary, notes, columns of both, facts) and NAME.png, each whole.
 
@@ -49,6 +52,7 @@ def write_findings(
         name: of the experiment.
         facts: what the findings depend on, ready for JSON.
         footnote: written into the figure; empty: nothing is.
+        dpi: pixels per inch of the figure.
 
     Returns:
         The files.
@@ -56,10 +60,10 @@ def write_findings(
     Raises:
         OutputError: they cannot be written.
     """
-    table, told, picture = (out / f"{name}.{ending}" for ending in ("tsv", "json", "png"))
+    table, summary, picture = (out / f"{name}.{ending}" for ending in ("tsv", "json", "png"))
     write_table(table, list(findings.columns), findings.rows)
     write_json(
-        told,
+        summary,
         {
             "experiment": name,
             "summary": list(findings.summary),
@@ -71,9 +75,9 @@ def write_findings(
     )
     if findings.figure is None:
         picture.unlink(missing_ok=True)  # an earlier one, of other findings
-        return [table, told]
+        return [table, summary]
     if footnote:
         add_footnote(findings.figure, footnote)
     with whole_file(picture) as file:
-        findings.figure.savefig(file, format="png", dpi=DPI, metadata={"Software": "jaxsal"})
-    return [table, told, picture]
+        findings.figure.savefig(file, format="png", dpi=dpi, metadata={"Software": "jaxsal"})
+    return [table, summary, picture]

@@ -163,11 +163,11 @@ def _note(study: Study, settings: GroupsSettings, groups: Mapping[str, Sequence[
     sizes = {
         kind: np.median([r["volume_mm3"] for r in rows]) for kind, rows in groups.items() if rows
     }
-    told = ", ".join(f"{kind} {size:.0f}" for kind, size in sizes.items())
+    medians = ", ".join(f"{kind} {size:.0f}" for kind, size in sizes.items())
     spheres = _sphere_volumes([row["volume_mm3"] for row in groups["TN"]], settings.volume)
     study.note(
-        f"{spheres}median volumes in mm³: {told}. Larger domains have more gradients to take the "
-        "maximum of, so part of a difference, or of its absence, may be one of size"
+        f"{spheres}median volumes in mm³: {medians}. Larger domains have more gradients to take "
+        "the maximum of, so part of a difference, or of its absence, may be one of size"
     )
     study.note(
         "tests and intervals take lesions for independent, which those of one scan are not wholly; "
@@ -180,9 +180,9 @@ def _sphere_volumes(volumes: Sequence[float], wanted: float) -> str:
     if not volumes:
         return ""
     least, most = (f"{volume:.4g}" for volume in (min(volumes), max(volumes)))
-    told = least if least == most else f"{least} to {most}"
-    nearest = "" if told == f"{wanted:.4g}" else f", the whole voxels nearest to {wanted:g} mm³"
-    return f"TN are spheres of {told} mm³{nearest}; "
+    volume = least if least == most else f"{least} to {most}"
+    nearest = "" if volume == f"{wanted:.4g}" else f", the whole voxels nearest to {wanted:g} mm³"
+    return f"TN are spheres of {volume} mm³{nearest}; "
 
 
 def _values(rows: Sequence[Row], channel: str, extreme: str) -> np.ndarray:

@@ -6,10 +6,10 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.inputs.background import faces, fills_its_box, find_background
+from jaxsal.lesions import TOUCHING
 
 _AIR_ON_FACES = 2 / 3  # of all faces' voxels, at least: else no background is in the image
 _BINS = 128
-_TOUCHING = ndimage.generate_binary_structure(3, 2)  # by a face or an edge, as lesions' voxels
 
 
 def head(image: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ def _filled_in_slices(mask: np.ndarray) -> np.ndarray:
 
 def _largest(mask: np.ndarray) -> np.ndarray:
     """Its largest piece; empty if it is."""
-    labels, count = ndimage.label(mask, structure=_TOUCHING)
+    labels, count = ndimage.label(mask, structure=TOUCHING)
     if count == 0:
         return mask
     largest: np.ndarray = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))

@@ -1,4 +1,4 @@
-"""Rows and notes of scans, kept lest an experiment that was ended computes them again."""
+"""Rows and notes of scans on disk, so that a later call does not compute them again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import OTHER_ROLES, Scan
 from jaxsal.store.files import write_json
 from jaxsal.store.identity import digest
-from jaxsal.store.records import Stamp, are_same, stamps
+from jaxsal.store.records import Stamp, are_same, from_json, stamps, to_json
 from jaxsal.tables import Row
 
 
@@ -35,8 +35,9 @@ class KeptRows:
     Args:
         folder: for the files; made if it is not there.
         channels: of the model.
-        identity: what rows depend on but the scans, ready for JSON; rows of another are not used.
-        files: what else rows depend on, by what a file is taken for; they may not be there.
+        identity: what rows depend on besides the scans, ready for JSON; rows of another identity
+            are not used.
+        files: what else the rows of a scan depend on, by role; files may be missing.
     """
 
     def __init__(
@@ -51,39 +52,35 @@ class KeptRows:
         folder.mkdir(parents=True, exist_ok=True)
 
     def made(self, entry: Entry) -> Made | None:
-        """Those of a scan, if they are there, and all files are that they are of or tell of."""
+        """Those of a scan; None if there are none, or a file has changed that they depend on."""
         try:
-            told = json.loads(self._path(entry).read_bytes())
-            inputs, others = (
-                {role: stamp and Stamp(**stamp) for role, stamp in told[kind].items()}
-                for kind in ("inputs", "others")
-            )
+            content = json.loads(self._path(entry).read_bytes())
+            inputs, others = (from_json(content[kind]) for kind in ("inputs", "others"))
             if (
-                told["identity"] == self._identity
+                content["identity"] == self._identity
                 and are_same(inputs, entry.scan, self._channels)
                 and _unchanged(others, self._files(entry))
-                and all(_is_there(row["entry"]) for row in told["rows"] if "entry" in row)
+                and all(_is_there(row["entry"]) for row in content["rows"] if "entry" in row)
             ):
-                return Made(list(told["rows"]), tuple(map(str, told["notes"])))
+                return Made(list(content["rows"]), tuple(map(str, content["notes"])))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # none, or none that can be read
         return None
 
     def keep(self, entry: Entry, made: Made) -> None:
-        """Keeps those of a scan.
+        """Writes those of a scan.
 
         Raises:
             OutputError: they cannot be written.
         """
-        inputs = stamps(entry.scan, self._channels).items()
         others = {role: _stamp(path) for role, path in self._files(entry).items()}
-        told = {
+        content = {
             "identity": self._identity,
-            "inputs": {role: stamp and asdict(stamp) for role, stamp in inputs},
-            "others": {role: stamp and asdict(stamp) for role, stamp in others.items()},
+            "inputs": to_json(stamps(entry.scan, self._channels)),
+            "others": to_json(others),
             **asdict(made),
         }
-        write_json(self._path(entry), told)
+        write_json(self._path(entry), content)
 
     def _path(self, entry: Entry) -> Path:
         return self._folder / f"{entry.stem}.json"
@@ -97,20 +94,20 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 def _unchanged(stamps: Mapping[str, Stamp | None], files: Mapping[str, Path]) -> bool:
-    """Whether files have this content, and those are not there that were not."""
+    """Whether files still have this content, and those that were missing still are."""
     if set(stamps) != set(files):
         return False
     pairs = [(stamp, files[role]) for role, stamp in stamps.items()]
     return all(stamp.is_same(path) if stamp else not path.exists() for stamp, path in pairs)
 
 
-def _is_there(told: Mapping[str, Any]) -> bool:
-    """Whether all files are there of a scan that is kept in a row."""
-    scan = entry_of(told).scan
+def _is_there(entry: Mapping[str, Any]) -> bool:
+    """Whether the files of a scan that is kept in a row are all there."""
+    scan = entry_from_json(entry).scan
     return all(path.exists() for path in (*scan.images, *scan.others.values()))
 
 
-def told(entry: Entry) -> dict[str, Any]:
+def entry_to_json(entry: Entry) -> dict[str, Any]:
     """A scan, ready for JSON, to be kept in a row."""
     scan = entry.scan
     return {
@@ -121,7 +118,8 @@ def told(entry: Entry) -> dict[str, Any]:
     }
 
 
-def entry_of(told: Mapping[str, Any]) -> Entry:
-    """The inverse of `told`."""
-    others = {role: Path(told[role]) for role in OTHER_ROLES if told.get(role)}
-    return Entry(told["id"], Scan(tuple(map(Path, told["images"])), **others), told["entities"])
+def entry_from_json(content: Mapping[str, Any]) -> Entry:
+    """The inverse of `entry_to_json`."""
+    others = {role: Path(content[role]) for role in OTHER_ROLES if content.get(role)}
+    scan = Scan(tuple(map(Path, content["images"])), **others)
+    return Entry(content["id"], scan, content["entities"])

@@ -17,7 +17,7 @@ _BATCH = 200
 _SEED = 0  # the same values give the same interval
 
 PRECISION = 2.0 ** (_FINE - 24)
-"""Largest relative error of a magnitude that is told of a class: half of its width."""
+"""Largest relative error of a magnitude: half the width of its class."""
 
 FEWEST_SUBJECTS = 6
 """For an interval: even from the smallest to the largest of n values, it covers 1 - 2^(1-n)."""

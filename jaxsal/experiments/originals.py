@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def mask_path(folder: str, entry: Entry) -> Path:
-    """Where the user's mask of a scan's white matter is to be."""
+    """Where the user's mask of a scan's white matter belongs."""
     return Path(folder).expanduser() / f"{entry.stem}.nii.gz"
 
 

@@ -1,4 +1,4 @@
-"""What experiments share that place lesion domains in scans, and explain those."""
+"""Lesion domains placed in scans, and their maps: what the sanity checks and `synthetic` share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.experiments.choice import FOUND, clearest, none_of_volume, of_volume
 from jaxsal.experiments.each_scan import each_scan
-from jaxsal.experiments.kept import entry_of
+from jaxsal.experiments.kept import entry_from_json
 from jaxsal.experiments.originals import Original, mask_path
 from jaxsal.experiments.settings import SanitySettings, SyntheticSettings
 from jaxsal.inputs.entries import Entry
@@ -31,7 +31,7 @@ class Begun:
 
     Attributes:
         original: the scan.
-        chosen: lesions of the wanted volumes, those first that are seen most clearly.
+        chosen: lesions of the wanted volumes, the most probable first.
         rows: one for every lesion that was found, to propose other volumes by.
     """
 
@@ -56,7 +56,7 @@ def plans_of(
     settings: Settings,
     place: Callable[[Entry, Prediction], list[Row]],
 ) -> list[Row]:
-    """What is placed in all scans; what is to be known of it is noted.
+    """What is placed in all scans.
 
     Args:
         study: the scans.
@@ -85,14 +85,14 @@ def plans_of(
 
 def explained(study: Study, name: str, plans: Sequence[Row]) -> CohortResults:
     """The maps of what is placed, by the signed maximum."""
-    entries = {row["entry"]["id"]: entry_of(row["entry"]) for row in plans}
+    entries = {row["entry"]["id"]: entry_from_json(row["entry"]) for row in plans}
     return study.run(name, list(entries.values()), replace(study.saliency, aggregate="max"))
 
 
 class Opened:
-    """The finished scans of a run, each opened when it is asked for, and not kept.
+    """The finished scans of a run, opened on demand and not kept in memory.
 
-    What is read of a scan stays with the `ScanResults` that it was asked of.
+    What is read of a scan is cached by the `ScanResults` that is returned, and goes with it.
     """
 
     def __init__(self, results: CohortResults) -> None:

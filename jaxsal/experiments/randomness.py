@@ -1,4 +1,4 @@
-"""Random places that are each scan's own, and the same in every run."""
+"""Random generators: one per scan, the same in every run."""
 
 from __future__ import annotations
 

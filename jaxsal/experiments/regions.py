@@ -12,19 +12,13 @@ from jaxsal.errors import InputError
 from jaxsal.experiments.head_outline import otsu
 from jaxsal.grid import Grid
 from jaxsal.inputs.channel_names import is_named_after
-
-TRUE_NEGATIVE_VOLUME = 93.0
-"""Volume of a true negative in mm³: that of the paper's average lesion."""
-
-TRUE_NEGATIVES = 10
-"""True negatives per scan."""
+from jaxsal.lesions import TOUCHING
 
 LESION_MARGIN = 5.0  # mm of white matter around lesions that is not taken for healthy
 EDGE = 2.0  # mm of white matter beside other tissue that is left out
 _FLAIR_DEVIATIONS = 2.5  # of healthy white matter, around its median
 _SMALLEST_PART = 500.0  # mm³ of white matter in one piece
 _LEAST_DEPTH = 8.0  # mm of a piece on average below the head's surface; skin and fat lie higher
-_TOUCHING = ndimage.generate_binary_structure(3, 2)  # by a face or an edge, as lesions' voxels
 
 _FLAIR_NAMES = ("flair",)
 _T1_NAMES = ("t1", "mprage")
@@ -78,7 +72,7 @@ def white_matter(
 
     Args:
         image: (X, Y, Z, C), each channel in any linear units.
-        channels: C names, of which one tells FLAIR and one T1.
+        channels: C names, one of which means FLAIR and one T1.
         inside: (X, Y, Z) bool, from `jaxsal.experiments.head_outline.head`.
         lesions: (X, Y, Z), not zero inside; predicted ones as well as the reference.
         grid: of all.
@@ -124,7 +118,7 @@ def _without_specks(mask: np.ndarray) -> np.ndarray:
 
 def _deep_parts(mask: np.ndarray, depth: np.ndarray, grid: Grid) -> np.ndarray:
     """The pieces of a mask that are neither small nor, on average, near the head's surface."""
-    labels, count = ndimage.label(mask, structure=_TOUCHING)
+    labels, count = ndimage.label(mask, structure=TOUCHING)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     depths = np.bincount(labels.ravel(), depth.ravel(), count + 1) / np.maximum(sizes, 1)
     kept = (sizes * grid.voxel_volume >= _SMALLEST_PART) & (depths >= _LEAST_DEPTH)
@@ -201,7 +195,7 @@ def place_spheres(
     ball = sphere((0, 0, 0), volume_mm3, grid)
     spacing = np.array(grid.spacing)
     radius = float(np.sqrt(((ball * spacing) ** 2).sum(1).max()))
-    free = allowed & ~ndimage.binary_dilation(forbidden != 0, _TOUCHING)
+    free = allowed & ~ndimage.binary_dilation(forbidden != 0, TOUCHING)
     centres = _centres(free, radius, grid)
     apart = 2 * radius + float(np.sqrt(np.sort(spacing**2)[1:].sum())) + 1e-6
     labels = np.zeros(allowed.shape, np.int32)

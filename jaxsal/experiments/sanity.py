@@ -12,7 +12,7 @@ import numpy as np
 from jaxsal.cohort.results import ScanResults
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.kept import told
+from jaxsal.experiments.kept import entry_to_json
 from jaxsal.experiments.originals import Original
 from jaxsal.experiments.placed import Opened, begin, explained, plans_of
 from jaxsal.experiments.randomness import generator_of
@@ -124,10 +124,10 @@ def _of_scan(
     }
     for domain, group in groups.items():
         row = {"group": group, "domain": domain, "label": lesion_of.get(domain)}
-        rows.append({"scan": entry.id, **row, "entry": told(by_id[f"{entry.id} domains"])})
+        rows.append({"scan": entry.id, **row, "entry": entry_to_json(by_id[f"{entry.id} domains"])})
     for domain, label in lesion_of.items():
         row = {"group": "voxel", "domain": label, "label": label, "lesion_domain": domain}
-        rows.append({"scan": entry.id, **row, "entry": told(by_id[f"{entry.id} voxels"])})
+        rows.append({"scan": entry.id, **row, "entry": entry_to_json(by_id[f"{entry.id} voxels"])})
     return rows
 
 
@@ -165,7 +165,7 @@ def _measured(study: Study, plans: Sequence[Row], opened: Opened) -> Iterator[tu
         lesions = _lesions(scan, own_plans[0], opened)
         for plan in own_plans:
             own = next((row for row in scan.rows if row["label"] == plan["domain"]), None)
-            if own is None:  # it has no map, which a note of the run tells
+            if own is None:  # it has no map; the run's notes say why
                 continue
             row = {key: own[key] for key in COLUMNS if key in own} | {
                 key: plan[key] for key in COLUMNS if key in plan

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 FEWEST_IN_GROUP = 5
-"""Values in each group that a test, or a correlation, needs here; of fewer none is told."""
+"""Values that a group needs for a test or a correlation; of fewer there is none."""
 
 Interval = tuple[float, float]
 
@@ -20,7 +20,7 @@ def median_interval(values: Sequence[float] | np.ndarray) -> Interval | None:
     By order statistics, which holds for any distribution (`scipy.stats.quantile_test`).
 
     Returns:
-        None of fewer than six values, of which there is no such interval.
+        None for fewer than six values: there is no such interval.
     """
     if not len(values):
         return None
@@ -75,7 +75,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's; None of fewer than `FEWEST_IN_GROUP` pairs, or if all values of one are alike."""
+    """Spearman's; None for fewer than `FEWEST_IN_GROUP` pairs, or if one has equal values only."""
     if len(first) < FEWEST_IN_GROUP or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(stats.spearmanr(first, second).statistic)

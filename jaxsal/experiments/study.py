@@ -1,7 +1,7 @@
 """A network, a cohort and a folder: what experiments ask their questions of.
 
 Maps come from runs over the cohort, or over scans derived from it, each in a folder of its own
-under ``runs``: they are recorded lesion by lesion, gone on with after a kill, and shared by the
+under ``runs``: they are recorded lesion by lesion, resumed after a kill, and shared by the
 experiments of one folder.
 """
 
@@ -69,7 +69,7 @@ class Study:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """The folder in use by one experiment at a time.
+        """Holds the folder: one experiment works in it at a time.
 
         Raises:
             InputError: another one is at work in it, it cannot be made, or others wrote into it.
@@ -195,7 +195,7 @@ def _without_overwriting() -> Iterator[None]:
 
 
 def _kept(root: Path) -> dict[str, Any]:
-    """What a run that began a folder keeps of its maps, and in which portions."""
+    """The settings of the run that began a folder; {} if there is none."""
     try:
         return dict(CohortFolder(root).told()["identity"]["settings"])
     except (InputError, KeyError):

@@ -1,4 +1,4 @@
-"""What a network makes of a lesion of whose surroundings it sees only so much."""
+"""Scores of lesions in images that show only part of their surroundings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FEWEST_VOXELS = 128  # for which the program is compiled, so that small lesions
 
 @dataclass(frozen=True, eq=False)
 class ContextScores:
-    """Scores of one lesion, by how much of its surroundings the network saw.
+    """Scores of one lesion, by how much of its surroundings the network sees.
 
     Attributes:
         label: of the lesion.
@@ -73,7 +73,7 @@ def context_scores(
         batch: windows per pass, halved if the device runs out of memory; scores do not depend on
             it but for rounding.
         target: output channel of the lesion class; by default the model's.
-        on_pass: told how many windows are done, of how many.
+        on_pass: called with how many windows are done, of how many.
 
     Returns:
         Scores in the order of `chosen`.
@@ -131,7 +131,7 @@ def _computed(
         part = waiting[:batch]
         padded = part + [part[-1]] * (batch - len(part))  # the program is for whole batches
         try:
-            logits = _logits_in_context(field.function, field.parameters, *_stacked(padded))
+            logits = logits_in_context(field.function, field.parameters, *_stacked(padded))
             found = np.asarray(logits)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
@@ -167,7 +167,7 @@ def _stacked(part: Sequence[WindowPass]) -> tuple[Any, ...]:
 
 
 @partial(jax.jit, static_argnames="function")
-def _logits_in_context(
+def logits_in_context(
     function: LogitFunction,
     parameters: Any,
     images: tuple[jax.Array, ...],

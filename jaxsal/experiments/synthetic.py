@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.kept import told
+from jaxsal.experiments.kept import entry_to_json
 from jaxsal.experiments.originals import Original
 from jaxsal.experiments.placed import Opened, begin, explained, plans_of
 from jaxsal.experiments.randomness import generator_of
@@ -120,7 +120,7 @@ def _of_scan(
                     "kind": instance.kind,
                     "volume_mm3": instance.volume_mm3,
                     "situation": situation,
-                    "entry": told(scan),
+                    "entry": entry_to_json(scan),
                 }
             )
     return rows

@@ -1,4 +1,4 @@
-"""What is counted of the maps of a cohort, which are gone through one by one."""
+"""Counts over the maps of a cohort, which are read one after the other."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Signed:
 
 @dataclass
 class Tally:
-    """What is counted of all maps, one after the other.
+    """Counts over all maps, by kind of lesion, channel and sign.
 
     Attributes:
-        least: magnitude below which values do not count, but in amounts.
+        least: magnitude below which values do not count; amounts are of all values.
         signed: by kind, channel and sign.
         lesions: number of them by kind.
         scans: number of those that have any, by kind.

@@ -24,7 +24,7 @@ INK, LINE = "#16191d", "#dfe3e8"  # the pages' as well, which replace them by th
 WARNING = "#d98e04"
 POSITIVE, NEGATIVE = HOT[0], COLD[0]  # as maps are drawn
 CHANNELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f")
-# In the order of the paper's figure; Okabe and Ito's colours, which the colour-blind tell apart.
+# In the order of the paper's figure; Okabe and Ito's colours, for colour-blind readers.
 KINDS = {
     "TN": "#7f7f7f",
     "FN": "#e69f00",

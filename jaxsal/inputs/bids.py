@@ -6,11 +6,11 @@ import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from jaxsal.errors import InputError
 from jaxsal.inputs.bids_files import PIPELINE, Image, find_images
 from jaxsal.inputs.bids_scans import Entities, Images, described, make_entry, split
+from jaxsal.inputs.channel_names import usual_suffix
 from jaxsal.inputs.entries import ENTITIES, Entry, repeated
 from jaxsal.inputs.problems import refuse
 from jaxsal.inputs.scan import OTHER_ROLES
@@ -20,12 +20,6 @@ Select = Mapping[str, Entities]
 _LONG = {short: name for name, short in ENTITIES.items()} | {"ce": "ceagent", "seg": "segmentation"}
 
 # Suffix of a channel's images by the beginning of the channel's name, longer ones first.
-_SUFFIXES = MappingProxyType(
-    {
-        **{"flair": "FLAIR", "mprage": "T1w", "t1": "T1w"},
-        **{"t2star": "T2starw", "t2": "T2w", "pd": "PDw"},
-    }
-)
 
 
 def read_bids(folder: Path, channels: Sequence[str], select: Select | None = None) -> list[Entry]:
@@ -87,12 +81,6 @@ def _wanted(channels: Sequence[str], select: Select) -> dict[str, dict[str, str]
             f"{unclear[0]}=suffix:FLAIR"
         )
     return wanted
-
-
-def usual_suffix(channel: str) -> str:
-    """BIDS's suffix for the images of a channel, by the beginning of its name; "" if unknown."""
-    name = channel.lower()
-    return next((suffix for begin, suffix in _SUFFIXES.items() if name.startswith(begin)), "")
 
 
 def _usual(channel: str) -> dict[str, str]:

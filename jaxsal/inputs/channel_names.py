@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 # A word ends where letters meet digits, so that T1w and FLAIR2 hold "t1" and "flair".
 _WORDS = re.compile(r"[23]d|[a-z]+|\d+|[^a-z\d]+")
+_SUFFIXES = MappingProxyType(
+    {
+        **{"flair": "FLAIR", "mprage": "T1w", "t1": "T1w"},
+        **{"t2star": "T2starw", "t2": "T2w", "pd": "PDw"},
+    }
+)
 
 
 def is_named_after(text: str, channel: str) -> bool:
@@ -32,3 +39,9 @@ def named_after_others(
                 f"{path.name} is taken for the channel {channel}, but is named after {others[0]}; "
                 f"give the images in the model's order: {', '.join(channels)}",
             )
+
+
+def usual_suffix(channel: str) -> str:
+    """BIDS's suffix for the images of a channel, by the beginning of its name; "" if unknown."""
+    name = channel.lower()
+    return next((suffix for begin, suffix in _SUFFIXES.items() if name.startswith(begin)), "")

@@ -1,1 +1,1 @@
-"""Scans as scanners give them made ready for a network: registered and freed from bias fields."""
+"""Scans prepared for a network: registered, and corrected for bias fields."""

@@ -1,4 +1,4 @@
-"""Slow changes of brightness over a scan, which come from coils and not from tissue, removed by N4.
+"""Bias fields, slow changes of brightness that come from coils and not from tissue, and N4.
 
 Tustison et al., "N4ITK: improved N3 bias correction", IEEE Transactions on Medical Imaging 29
 (2010).

@@ -1,4 +1,4 @@
-"""Masks and label maps carried along with the image that they were drawn on."""
+"""Masks and label maps, resampled with the image that they were drawn on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.errors import InputError
+from jaxsal.lesions import TOUCHING
 from jaxsal.preparation.resample import resample_labels
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.same_grid import difference
 from jaxsal.volumes import Volume, read_grid, read_labels, read_mask
 from jaxsal.wording import counted
-
-_TOUCHING = ndimage.generate_binary_structure(3, 2)  # by a face or an edge, as lesions' voxels
 
 
 def carry_mask(
@@ -31,11 +30,11 @@ def carry_mask(
         role: "reference" or "mask", which are masks, or "instances", a label map.
         path: of the mask.
         volumes: the scan's images as they were given, by channel.
-        settings: which tell the image that the mask was drawn on.
+        settings: with the image that the mask was drawn on.
         matrix: that image's transform; see `spatial`.
 
     Returns:
-        (X, Y, Z) bool or int32, and what is to be known of it, or "".
+        (X, Y, Z) bool or int32, and a note on lost lesions, or "".
 
     Raises:
         InputError: the file cannot be used, or does not lie on that image's grid.
@@ -51,14 +50,14 @@ def carry_mask(
     if lost.size:
         which = "" if is_mask else f" (labels {', '.join(map(str, lost))})"
         thing = "piece" if role == "mask" else "lesion"
-        told = f"{lost.size} of {counted(before.size, thing)} in {path.name}{which}"
-        note = f"{told} vanished between the voxels of {fixed.path.name}"
+        lost_ones = f"{lost.size} of {counted(before.size, thing)} in {path.name}{which}"
+        note = f"{lost_ones} vanished between the voxels of {fixed.path.name}"
     return carried > 0 if is_mask else carried, note
 
 
 def _lesions(mask: np.ndarray) -> np.ndarray:
     """(X, Y, Z) int32, the lesions of a mask, so that each can be looked for afterwards."""
-    labels: np.ndarray = ndimage.label(mask, structure=_TOUCHING)[0]
+    labels: np.ndarray = ndimage.label(mask, structure=TOUCHING)[0]
     return labels
 
 
@@ -68,7 +67,7 @@ def require_grid(path: Path, volumes: Mapping[str, Volume], settings: Preparatio
     Args:
         path: of the mask.
         volumes: the scan's images as they were given, by channel.
-        settings: which tell that image.
+        settings: with that image.
     """
     grid, own = read_grid(path), volumes[settings.masks_on]
     if grid.matches(own.grid):

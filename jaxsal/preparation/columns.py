@@ -1,4 +1,4 @@
-"""What the columns of the table of prepared scans mean, as BIDS has it told beside a table."""
+"""What the columns of the table of prepared scans mean, for BIDS's sidecar of the table."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def described(columns: Iterable[str], settings: PreparationSettings) -> dict[str
     for channel in settings.channels:
         meanings[channel] = f"the prepared image of {channel}, relative to this table"
         for figure, text in _OF_A_CHANNEL.items():
-            told = text.format(channel=channel, fixed=settings.fixed)
-            meanings[f"{channel}_{figure}"] = told
+            meaning = text.format(channel=channel, fixed=settings.fixed)
+            meanings[f"{channel}_{figure}"] = meaning
     return {column: {"Description": meanings[column]} for column in columns}

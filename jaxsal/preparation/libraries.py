@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import platform
 import warnings
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from jaxsal import __version__
-from jaxsal.errors import InputError
+from jaxsal.extras import import_extra
 
 _DISTRIBUTIONS = ("itk", "itk-elastix", "SimpleITK", "nibabel", "numpy")
 
@@ -62,16 +61,6 @@ def versions() -> dict[str, str]:
 
 
 def _import(module: str, distribution: str) -> Any:
-    try:
-        with warnings.catch_warnings():  # of how SWIG makes its types
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return import_module(module)
-    except ImportError as error:
-        raise _missing(distribution) from error
-
-
-def _missing(distribution: str) -> InputError:
-    return InputError(
-        f"preparing scans needs {distribution}, which is not installed: "
-        "pip install 'jaxsal[preprocess]'"
-    )
+    with warnings.catch_warnings():  # of how SWIG makes its types
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return import_extra(module, "preprocess", "preparing scans", distribution)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from jaxsal.inputs.bids import usual_suffix
+from jaxsal.inputs.channel_names import usual_suffix
 from jaxsal.store.bids_names import camel_case, ending_of, name_of
 
 _MASKS = MappingProxyType(
@@ -42,7 +42,7 @@ class PreparedNames:
         return self._image(channel, "nii.gz")
 
     def sidecar(self, channel: str) -> str:
-        """What tells how the channel's image came about."""
+        """The sidecar that says how the channel's image came about."""
         return self._image(channel, "json")
 
     def transform(self, channel: str, fixed: str) -> str:
@@ -66,8 +66,8 @@ class PreparedNames:
     def _image(self, channel: str, extension: str) -> str:
         suffix = self.suffixes[channel]
         alike = list(self.suffixes.values()).count(suffix) > 1
-        told = camel_case(f"{channel} preproc") if alike else "preproc"
-        return name_of(self.stem, f"desc-{told}_{suffix}.{extension}")
+        name = camel_case(f"{channel} preproc") if alike else "preproc"
+        return name_of(self.stem, f"desc-{name}_{suffix}.{extension}")
 
 
 def is_prepared_of(stem: str, name: str) -> bool:

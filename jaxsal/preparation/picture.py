@@ -62,8 +62,8 @@ def check_picture(
             view.draw_tiles(row, 3 * half, fixed, moving)
     for row, (channel, (before, field)) in enumerate(corrected.items(), len(registered)):
         spread = np.percentile(field[before != 0], (1, 99)) if before.any() else (1.0, 1.0)
-        told = f"its bias field, {spread[0]:.2f} to {spread[1]:.2f}, a line per 5 %, dashed below 1"
-        view.write(row, 0, f"{channel} and {told}")
+        lines = f"{spread[0]:.2f} to {spread[1]:.2f}, a line per 5 %, dashed below 1"
+        view.write(row, 0, f"{channel} and its bias field, {lines}")
         view.write(row, 3, f"{channel}, corrected")
         view.draw_field(row, before, field)
         view.draw(row, 3, before / field)

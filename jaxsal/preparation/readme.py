@@ -1,8 +1,8 @@
-"""What a reader finds among prepared scans, and which files BIDS has no names for."""
+"""The README of a dataset of prepared scans, and its files that BIDS has no names for."""
 
 from __future__ import annotations
 
-from jaxsal.inputs.bids import usual_suffix
+from jaxsal.inputs.channel_names import usual_suffix
 from jaxsal.preparation.names import suffixes_of
 from jaxsal.store.dataset import Dataset
 

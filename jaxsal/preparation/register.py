@@ -42,7 +42,7 @@ class Registration:
         after: likewise, by the transform.
         information_before: mutual information with the fixed image, where that is not zero; nats.
         information_after: likewise.
-        note: what is to be known of it, or "".
+        note: why the image was left where it is, or "".
     """
 
     matrix: np.ndarray
@@ -130,5 +130,6 @@ def _matrix_of(transform: Any) -> np.ndarray:
 def _reason(error: RuntimeError) -> str:
     """The sentence of an error of ITK's, without its places in the source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line.partition("Description:")[2].strip() for line in lines if "Description:" in line]
-    return (told or lines or [type(error).__name__])[-1].rstrip(".")
+    mark = "Description:"
+    reasons = [line.partition(mark)[2].strip() for line in lines if mark in line]
+    return (reasons or lines or [type(error).__name__])[-1].rstrip(".")

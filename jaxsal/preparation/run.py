@@ -53,7 +53,7 @@ def prepare_cohort(
         settings: how scans are prepared.
         processes: how many scans are prepared at once; None: one per CPU core. Results do not
             depend on it.
-        on_scan: is told of every scan.
+        on_scan: called with every scan's record.
         overwrite: whether to prepare all of them again.
 
     Returns:
@@ -109,11 +109,11 @@ def _run(
     return found
 
 
-def _remove_all(out: Path, told: Mapping[str, Any]) -> None:
+def _remove_all(out: Path, record: Mapping[str, Any]) -> None:
     """Removes what earlier runs wrote, tables apart, which are written anew."""
     for path in record_path(out, "x").parent.glob("*.json"):
         _remove(out, path)
-    for name in () if "layout" in told else _EARLIER:
+    for name in () if "layout" in record else _EARLIER:
         (out / name).unlink(missing_ok=True)
 
 

@@ -192,7 +192,7 @@ class _Work:
         return path
 
     def _sidecar(self, channel: str) -> dict[str, Any]:
-        told: dict[str, Any] = {
+        content: dict[str, Any] = {
             "Description": "prepared for a network: registered and corrected as given here",
             "Sources": [self._uri(channel)],
             "SpatialReference": self._uri(self._settings.fixed),
@@ -202,7 +202,7 @@ class _Work:
         }
         if channel in self._registered:
             found = self._registered[channel]
-            told["Registration"] = {
+            content["Registration"] = {
                 "Method": "elastix, mutual information, cubic B-splines",
                 "Transform": self._settings.transform,
                 "MatrixRASmm": found.matrix.tolist(),
@@ -211,13 +211,13 @@ class _Work:
                 "Note": found.note,
             }
         if channel in self._fields:
-            told["BiasCorrection"] = {
+            content["BiasCorrection"] = {
                 "Method": "N4",
                 "Iterations": ITERATIONS,
                 "WorkingVoxelMm": WORKING_VOXEL,
                 "FieldPercentiles1And99": _spread(self._images[channel], self._fields[channel]),
             }
-        return told
+        return content
 
     def _mask_sidecar(self, role: str) -> dict[str, Any]:
         shows, kind = _SHOWN[role]

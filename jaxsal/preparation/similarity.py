@@ -1,4 +1,4 @@
-"""How much two images of one head tell of each other, whatever their contrasts."""
+"""How alike two images of one head are, whatever their contrasts."""
 
 from __future__ import annotations
 

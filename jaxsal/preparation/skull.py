@@ -19,18 +19,18 @@ def is_skull_stripped(volume: Volume) -> bool:
         volume: the image as it was given. All that differs from its first voxel, at a corner,
             counts as its content.
     """
-    told = _told(volume.path)
-    if told is not None:
-        return told
+    stated = _stated(volume.path)
+    if stated is not None:
+        return stated
     content = np.count_nonzero(volume.data != volume.data[0, 0, 0])
     return bool(content * volume.grid.voxel_volume / 1000 <= LARGEST_BRAIN)
 
 
-def _told(image: Path) -> bool | None:
+def _stated(image: Path) -> bool | None:
     """What BIDS's sidecar of an image says, if there is one that does."""
     name = image.name.removesuffix(".gz").removesuffix(".nii")
     try:
-        told = json.loads(image.with_name(f"{name}.json").read_bytes())["SkullStripped"]
+        stated = json.loads(image.with_name(f"{name}.json").read_bytes())["SkullStripped"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return told if isinstance(told, bool) else None
+    return stated if isinstance(stated, bool) else None

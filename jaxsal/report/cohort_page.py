@@ -28,7 +28,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _SIGNED: Mapping[str, Scale] = MappingProxyType({"": "diverging"})
-SHOWN = 4  # columns of a group, unless told: of up to fifty, nobody reads all at once
+SHOWN = 4  # columns of a group, unless given: of up to fifty, nobody reads all at once
 
 
 def write_cohort_page(

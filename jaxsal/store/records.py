@@ -100,6 +100,16 @@ def are_same(inputs: Inputs, scan: Scan, channels: tuple[str, ...]) -> bool:
     return all(_is_same(inputs[role], path) for role, path in roles.items())
 
 
+def to_json(inputs: Inputs) -> dict[str, Any]:
+    """Stamps, ready for JSON."""
+    return {role: stamp and asdict(stamp) for role, stamp in inputs.items()}
+
+
+def from_json(content: Mapping[str, Any]) -> Inputs:
+    """The inverse of `to_json`."""
+    return {role: stamp and Stamp(**stamp) for role, stamp in content.items()}
+
+
 def _is_same(stamp: Stamp | None, path: Path) -> bool:
     try:
         path.stat()
@@ -153,8 +163,7 @@ class ScanRecord:
         """
         try:
             found = json.loads(path.read_bytes())
-            inputs = {role: stamp and Stamp(**stamp) for role, stamp in found["inputs"].items()}
-            record = cls(**{**found, "inputs": inputs})
+            record = cls(**{**found, "inputs": from_json(found["inputs"])})
             record._require_sound(root, stem, is_own)
         except FileNotFoundError:
             return None

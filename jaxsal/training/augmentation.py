@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import require
 from jaxsal.training.resampling import interpolate, nearest
 
 Range = tuple[float, float]
@@ -68,18 +68,18 @@ class AugmentationSettings:
         for name in (field.name for field in fields(self)):
             value = getattr(self, name)
             if name.endswith("_probability"):
-                _require(0 <= value <= 1, name, "from 0 to 1", value)
+                require(0 <= value <= 1, name, "from 0 to 1", value)
             elif name in ("scale", "gain", "gamma"):
                 low, high = value if len(value) == 2 else (0, 0)
                 rule = "a range of two finite numbers above 0, the smaller first"
-                _require(0 < low <= high and isfinite(high), name, rule, value)
+                require(0 < low <= high and isfinite(high), name, rule, value)
                 object.__setattr__(self, name, (float(low), float(high)))
             elif name not in ("flips", "rotations"):
-                _require(value >= 0 and isfinite(value), name, "0 or more, and finite", value)
-        _require(
+                require(value >= 0 and isfinite(value), name, "0 or more, and finite", value)
+        require(
             self.rotation_degrees <= 180, "rotation_degrees", "at most 180", self.rotation_degrees
         )
-        _require(self.shear <= 0.5, "shear", "at most 0.5", self.shear)
+        require(self.shear <= 0.5, "shear", "at most 0.5", self.shear)
 
 
 def augment(
@@ -237,8 +237,3 @@ def _drawn(numbers: jax.Array, probability: float, limits: Range, otherwise: flo
 def _between(limits: Range, numbers: jax.Array) -> jax.Array:
     low, high = limits
     return low + (high - low) * numbers
-
-
-def _require(valid: bool, name: str, rule: str, received: object) -> None:
-    if not valid:
-        raise InputError(f"{name} of an augmentation must be {rule}, got {received}")

@@ -125,8 +125,8 @@ class Checkpoints:
                 f"the one before it, or begin anew ({str(error).splitlines()[0]})"
             ) from error
         later = self._later(step)
-        told = json.loads(later.read_bytes()) if later.exists() else found["progress"]
-        progress = Progress(**told)
+        content = json.loads(later.read_bytes()) if later.exists() else found["progress"]
+        progress = Progress(**content)
         if progress.training != training:
             raise InputError(
                 f"the checkpoints in {self._folder} are of another training than this one: choose "

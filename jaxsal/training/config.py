@@ -1,4 +1,4 @@
-"""What a training is: read from a TOML file, checked before anything is computed."""
+"""The configuration of a training: read from a TOML file and checked before anything runs."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class TrainingConfig:
         start: a model directory to begin from, for fine-tuning; None for fresh weights.
         patches: how patches are cut.
         augmentation: how they are changed; None for not at all.
-        loss: what is made small.
-        optimiser: how.
-        run: for how long, and what is done meanwhile.
+        loss: what is minimised.
+        optimiser: how weights follow their gradients.
+        run: how long training takes, and what is written on the way.
 
     Raises:
         InputError: the rate would not come to its peak.
@@ -91,7 +91,7 @@ class TrainingConfig:
 
     def identity(self) -> dict[str, Any]:
         """All that the numbers depend on but scans and initial weights, ready for JSON."""
-        told: dict[str, Any] = {
+        identity: dict[str, Any] = {
             "data": asdict(self.data),
             "network": self.network and {"kind": self.network.kind, **self.network.to_arguments()},
             "patches": asdict(self.patches),
@@ -102,8 +102,8 @@ class TrainingConfig:
         }
         for section, names in _FREE.items():
             for name in names:
-                told[section].pop(name)
-        return told
+                identity[section].pop(name)
+        return identity
 
 
 def read_config(path: Path) -> TrainingConfig:

@@ -1,6 +1,6 @@
 """The folder of a training: one run at a time, of one configuration.
 
-``best`` and ``last`` are model directories, ``log.tsv`` is the table of losses, ``run.json`` tells
+``best`` and ``last`` are model directories, ``log.tsv`` is the table of losses, ``run.json`` holds
 all that these depend on; the hidden folder ``.jaxsal`` holds checkpoints, locks and scans' copies.
 """
 
@@ -84,12 +84,12 @@ class TrainingFolder:
         Raises:
             InputError: it was begun with others.
         """
-        told = self._folder.recorded()
-        if _FILES in told:
-            before, now = {_FILES: told[_FILES]}, {_FILES: files}
+        record = self._folder.recorded()
+        if _FILES in record:
+            before, now = {_FILES: record[_FILES]}, {_FILES: files}
             require_same(self.root, before, now, _HOLDS, self._advice)
         else:
-            write_json(self._folder.record, {**told, _FILES: files})
+            write_json(self._folder.record, {**record, _FILES: files})
 
     @property
     def _advice(self) -> str:

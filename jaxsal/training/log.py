@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsal.errors import InputError, OutputError
+from jaxsal.errors import OutputError
+from jaxsal.extras import import_extra
 from jaxsal.store.files import whole_file
 
 _AFTER = (
@@ -84,14 +85,7 @@ def require_tensorboard() -> Any:
     Raises:
         InputError: tensorboardX is not installed.
     """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise InputError(
-            "[run] tensorboard = true needs tensorboardX, which is not installed: "
-            "`pip install 'jaxsal[tensorboard]'`, or leave it out"
-        ) from error
-    return SummaryWriter
+    return import_extra("tensorboardX", "tensorboard", "[run] tensorboard = true").SummaryWriter
 
 
 def _cell(value: Any) -> str:

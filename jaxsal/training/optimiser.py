@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import optax
 
-from jaxsal.errors import InputError
+from jaxsal.errors import require
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class OptimiserSettings:
     momentum: float = 0.98
 
     def __post_init__(self) -> None:
-        _require(0 < self.rate < math.inf, "rate", "more than 0", self.rate)
-        _require(self.warm_up >= 0, "warm_up", "0 or more", self.warm_up)
-        _require(0 <= self.weight_decay < 1, "weight_decay", "in [0, 1)", self.weight_decay)
-        _require(0 <= self.clip < math.inf, "clip", "0 (none) or more", self.clip)
-        _require(self.accumulate >= 1, "accumulate", "1 or more", self.accumulate)
-        _require(0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
+        require(0 < self.rate < math.inf, "rate", "more than 0", self.rate)
+        require(self.warm_up >= 0, "warm_up", "0 or more", self.warm_up)
+        require(0 <= self.weight_decay < 1, "weight_decay", "in [0, 1)", self.weight_decay)
+        require(0 <= self.clip < math.inf, "clip", "0 (none) or more", self.clip)
+        require(self.accumulate >= 1, "accumulate", "1 or more", self.accumulate)
+        require(0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
 
     @property
     def momentum_per_batch(self) -> float:
@@ -70,8 +70,3 @@ def make_optimiser(
         return whole
     several = optax.MultiSteps(whole, settings.accumulate)
     return optax.GradientTransformation(several.init, several.update)
-
-
-def _require(valid: bool, name: str, rule: str, received: float) -> None:
-    if not valid:
-        raise InputError(f"{name} must be {rule}, got {received}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import jax
@@ -16,10 +16,11 @@ class Pace:
 
     Args:
         batch: number of patches per step.
+        pool: of the thread that waits for the device.
     """
 
-    def __init__(self, batch: int) -> None:
-        self._batch, self._pool = batch, ThreadPoolExecutor(1, "pace")
+    def __init__(self, batch: int, pool: Executor | None = None) -> None:
+        self._batch, self._pool = batch, pool or ThreadPoolExecutor(1, "pace")
         self._ends: list[Future[float]] = []
         self._since: float | None = None
         self._all = [0, 0.0]  # steps and seconds of all rows

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require
+from jaxsal.extras import import_extra
 from jaxsal.types import Triple
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import grain
 
     from jaxsal.training.scans import TrainingScan
@@ -50,14 +49,13 @@ class PatchSettings:
 
     def __post_init__(self) -> None:
         size = tuple(self.size)
-        if len(size) != 3 or not all(_is_whole(n) and n > 0 for n in size):
-            raise InputError(f"size of patches must be three numbers of voxels, got {self.size}")
-        if not _is_whole(self.batch) or self.batch < 1:
-            raise InputError(f"batch must be a number of patches, 1 or more; got {self.batch}")
-        if not 0 <= self.lesion_share <= 1:
-            raise InputError(f"lesion_share must be from 0 to 1, got {self.lesion_share}")
-        if not _is_whole(self.workers) or self.workers < 0:
-            raise InputError(f"workers must be a number of threads, 0 or more; got {self.workers}")
+        whole = len(size) == 3 and all(_is_whole(n) and n > 0 for n in size)
+        require(whole, "size of patches", "three numbers of voxels", self.size)
+        is_number = _is_whole(self.batch) and self.batch >= 1
+        require(is_number, "batch", "a number of patches, 1 or more", self.batch)
+        require(0 <= self.lesion_share <= 1, "lesion_share", "from 0 to 1", self.lesion_share)
+        is_number = _is_whole(self.workers) and self.workers >= 0
+        require(is_number, "workers", "a number of threads, 0 or more", self.workers)
         object.__setattr__(self, "size", size)
 
 
@@ -101,20 +99,13 @@ def patch_batches(
     return iter(dataset.batch(settings.batch).to_iter_dataset(reading))
 
 
-def require_grain() -> ModuleType:
+def require_grain() -> Any:
     """The library that cuts patches ahead.
 
     Raises:
         InputError: it is not installed.
     """
-    try:
-        import grain
-    except ImportError as error:
-        raise InputError(
-            "training needs grain, which is not installed: `pip install 'jaxsal[train]'`"
-        ) from error
-    module: ModuleType = grain
-    return module
+    return import_extra("grain", "train", "training")
 
 
 def _warn_of_small(scans: Sequence[TrainingScan], size: Triple) -> None:
@@ -172,11 +163,7 @@ def cut(scan: TrainingScan, first: np.ndarray, size: Triple) -> dict[str, np.nda
         first: its first voxel (3,); what lies beyond the scan is zero.
         size: in voxels.
     """
-    box = Box.at(first, size)
-    inside = box.clip(scan.shape)
-    image = inside.cut(scan.image)
-    if inside != box:
-        image = inside.seen_from(box.start).place(image, size)
+    image = Box.at(first, size).cut(scan.image, beyond=0)
     return {"image": np.asarray(image), "labels": _labels(scan, first, size)}
 
 

@@ -1,4 +1,4 @@
-"""Reading all scans before training begins: every problem is told at once, and early."""
+"""Reading all scans before training begins: all problems are raised together, and early."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_all(
         on_scan: called after each scan, with how many are done.
 
     Raises:
-        InputError: scans have no reference or cannot be read, all told at once.
+        InputError: scans have no reference or cannot be read; one error names them all.
     """
     nameless = [
         f"{entry.id}: no mask of the true lesions: give it in a column 'reference', or select it "

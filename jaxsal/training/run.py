@@ -104,7 +104,7 @@ def train(
     warn_if_mixed(entries, start.preprocessing)
     training, validation = split(entries, config.data.validation, config.run.seed)
     _check_validation(config, validation)
-    _tell_of_subjects(config, training, validation, monitor)
+    _say_subjects(config, training, validation, monitor)
     placement = _placement(config, devices or default_devices(), monitor)
     identity = config.identity() | _identity(config, start, training, validation)
     facts = {**software(), "devices": [str(device) for device in placement.devices]}
@@ -136,7 +136,7 @@ def train(
         if not loop.progress.ended:
             batches = patch_batches(scans, config.patches, config.run.seed, loop.progress.step)
             open_until_the_end.enter_context(closing(batches))
-            with _out_of_memory_told():
+            with _memory_errors():
                 loop.run(batches)
     progress = loop.progress
     return Trained(
@@ -153,8 +153,8 @@ def train(
 
 
 @contextmanager
-def _out_of_memory_told() -> Iterator[None]:
-    """Has a lack of memory told with what helps in training."""
+def _memory_errors() -> Iterator[None]:
+    """Raises a lack of memory with what helps in training."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -166,19 +166,19 @@ def _out_of_memory_told() -> Iterator[None]:
         ) from error
 
 
-def _tell_of_subjects(
+def _say_subjects(
     config: TrainingConfig,
     training: Sequence[Entry],
     validation: Sequence[Entry],
     monitor: Monitor,
 ) -> None:
-    """Says how the scans are split, and warns if it cannot be told which are of one subject."""
-    told = [
+    """Says how the scans are split, and warns if it is unknown which are of one subject."""
+    parts = [
         f"{counted(len(entries), 'scan')} of "
         f"{counted(len({entry.entities['subject'] for entry in entries}), 'subject')} to {use}"
         for use, entries in (("train on", training), ("validate on", validation))
     ]
-    monitor.say(", ".join(told))
+    monitor.say(", ".join(parts))
     scans = [*training, *validation]
     alone = len({entry.entities["subject"] for entry in scans}) == len(scans)
     if validation and alone and not has_subjects(config.data.cohort):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from jaxsal.inputs.loading import load_files, warn_of
 from jaxsal.lesions import components
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.store.files import whole_file, write_json
-from jaxsal.store.records import Stamp, stamps
+from jaxsal.store.identity import digest
+from jaxsal.store.records import from_json, stamps, to_json
 from jaxsal.training.reading import Contents, contents, read_all
 from jaxsal.types import Triple
 
@@ -85,7 +85,7 @@ def open_scans(
         The scans in the order of the entries, cropped to the box that the network is given.
 
     Raises:
-        InputError: scans have no reference or files that cannot be used, all told at once.
+        InputError: scans have no reference or files that cannot be used; one error names them all.
         OutputError: the cache cannot be written.
     """
     opened = partial(_opened, channels=tuple(channels), preprocessing=preprocessing, cache=cache)
@@ -102,15 +102,13 @@ def _opened(
         "files": {role: str(p.absolute()) for role, p in entry.scan.roles(channels).items()},
     }
     made = json.loads(json.dumps(made))  # tuples and lists are alike then
-    key = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:12]
-    folder = cache / f"{entry.stem}-{key}"
+    folder = cache / f"{entry.stem}-{digest(made)[:12]}"
     if not _is_current(folder, made, entry, channels):
         _copy(folder, made, entry, channels, preprocessing)
     image = np.load(folder / "image.npy", mmap_mode="r")
     voxels, starts = (np.load(folder / f"{name}.npy") for name in _ARRAYS[1:])
-    told = json.loads((folder / "scan.json").read_bytes())
-    files = contents({role: stamp and Stamp(**stamp) for role, stamp in told["inputs"].items()})
-    return TrainingScan(entry.id, image, voxels, starts, files)
+    record = json.loads((folder / "scan.json").read_bytes())
+    return TrainingScan(entry.id, image, voxels, starts, contents(from_json(record["inputs"])))
 
 
 def _is_current(
@@ -118,12 +116,13 @@ def _is_current(
 ) -> bool:
     """Whether there is a whole copy of the scan's files as they are."""
     try:
-        told = json.loads((folder / "scan.json").read_bytes())
+        record = json.loads((folder / "scan.json").read_bytes())
         if not all((folder / f"{name}.npy").is_file() for name in _ARRAYS):
             return False
-        inputs = {role: Stamp(**stamp) for role, stamp in told["inputs"].items()}
-        files = entry.scan.roles(channels)
-        return told["made"] == made and all(inputs[r].is_same(p) for r, p in files.items())
+        inputs, files = from_json(record["inputs"]), entry.scan.roles(channels)
+        pairs = [(inputs[role], path) for role, path in files.items()]
+        same = all(stamp is not None and stamp.is_same(path) for stamp, path in pairs)
+        return record["made"] == made and same
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -149,8 +148,7 @@ def _copy(
     for name, array in zip(_ARRAYS, arrays, strict=True):
         with whole_file(folder / f"{name}.npy") as file:
             np.save(file, array)
-    inputs = {role: stamp and asdict(stamp) for role, stamp in before.items()}
-    write_json(folder / "scan.json", {"made": made, "inputs": inputs})
+    write_json(folder / "scan.json", {"made": made, "inputs": to_json(before)})
 
 
 def _arrays(

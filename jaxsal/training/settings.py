@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require
 from jaxsal.evaluation.thresholds import thresholds_between
 from jaxsal.settings import PRECISIONS
 
@@ -76,16 +75,11 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "save_every", "validate_every", "keep"):
-            _require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
-        _require(self.patience >= 0, "patience", "0 (never) or more", self.patience)
-        _require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
+            require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        require(self.patience >= 0, "patience", "0 (never) or more", self.patience)
+        require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
         known = ", ".join(PRECISIONS)
-        _require(self.precision in PRECISIONS, "precision", f"one of {known}", self.precision)
-        _require(0 <= self.overlap < 1, "overlap", "in [0, 1)", self.overlap)
-        _require(self.minimum_volume >= 0, "minimum_volume", "0 or more", self.minimum_volume)
+        require(self.precision in PRECISIONS, "precision", f"one of {known}", self.precision)
+        require(0 <= self.overlap < 1, "overlap", "in [0, 1)", self.overlap)
+        require(self.minimum_volume >= 0, "minimum_volume", "0 or more", self.minimum_volume)
         thresholds_between(*self.thresholds)
-
-
-def _require(valid: bool, name: str, rule: str, received: Any) -> None:
-    if not valid:
-        raise InputError(f"{name} must be {rule}; got {received!r}")

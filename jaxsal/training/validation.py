@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from jaxsal.errors import InputError
 from jaxsal.evaluation.scans import Evaluation, evaluate
@@ -36,9 +36,9 @@ class Figures:
 
     def row(self) -> dict[str, float]:
         """The columns of the table of the training."""
-        told = asdict(self)
         names = ("dice", "ndsc", "tpr", "fdr")
-        return {f"validation_{name}": told[name] for name in names} | {"threshold": self.threshold}
+        row = {f"validation_{name}": getattr(self, name) for name in names}
+        return row | {"threshold": self.threshold}
 
 
 def validate(
@@ -60,12 +60,12 @@ def validate(
     Raises:
         InputError: none of the scans can be evaluated.
     """
-    told = model.preprocessing
+    preprocessing = model.preprocessing
     settings = PredictSettings(
         roi=config.patches.size,
         overlap=config.run.overlap,
         minimum_volume=config.run.minimum_volume,
-        windows=told.windows if told else "monai",
+        windows=preprocessing.windows if preprocessing else "monai",
     )
     thresholds = thresholds_between(*config.run.thresholds)
     done: list[Evaluation] = []

@@ -19,9 +19,9 @@ from jaxsal.cli.experiment import show_findings
 from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
-from jaxsal.experiments.aggregation import _dependence
+from jaxsal.experiments.aggregation import dependence
 from jaxsal.experiments.catalogue import experiment
-from jaxsal.experiments.contributions_figure import _title
+from jaxsal.experiments.contributions_figure import title_of
 from jaxsal.experiments.findings import Findings, write_findings
 from jaxsal.experiments.regions import sphere
 from jaxsal.experiments.settings import SETTINGS, ContributionsSettings, GroupsSettings
@@ -95,13 +95,10 @@ def lesions(study: Study, found: dict[str, Findings]) -> list[Row]:
     return told
 
 
-def test_files_of_all_experiments(
-    found: dict[str, Findings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("jaxsal.experiments.findings.DPI", 20)  # drawing takes longest
+def test_files_of_all_experiments(found: dict[str, Findings], tmp_path: Path) -> None:
     for name, findings in found.items():
         assert set().union(*findings.rows) <= set(findings.columns)
-        paths = write_findings(findings, tmp_path, name, {})
+        paths = write_findings(findings, tmp_path, name, {}, dpi=20)  # drawing takes longest
         assert [path.name for path in paths] == [f"{name}.{end}" for end in ("tsv", "json", "png")]
         assert findings.figure is not None
         assert findings.figure.get_facecolor() == (1, 1, 1, 1)
@@ -110,20 +107,19 @@ def test_files_of_all_experiments(
 
 
 def test_figures_of_approximated_maps_say_so(
-    study: Study, found: dict[str, Findings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: Study, found: dict[str, Findings], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("jaxsal.experiments.findings.DPI", 20)
     assert found
     assert study.counted["all"] > 0
     assert study.footnote == ""
     few = dataclasses.replace(study.saliency, voxels_per_lesion=8)
     other = dataclasses.replace(study, saliency=few, counted=Counter(all=5, approximated=2))
     figure = Figure(layout="constrained")
-    write_findings(Findings({}, [], [], figure), tmp_path, "groups", {}, other.footnote)
+    write_findings(Findings({}, [], [], figure), tmp_path, "groups", {}, other.footnote, dpi=20)
     text = "approximated: 2 of 5 maps, 8 voxels of each differentiated"
     assert figure.get_supxlabel() == text
     fixed = Figure()
-    write_findings(Findings({}, [], [], fixed), tmp_path, "sanity", {}, other.footnote)
+    write_findings(Findings({}, [], [], fixed), tmp_path, "sanity", {}, other.footnote, dpi=20)
     assert [written.get_text() for written in fixed.texts] == [text]
 
 
@@ -170,7 +166,7 @@ def test_titles_count_what_is_shown(found: dict[str, Findings]) -> None:
     tally.lesions.update(TP=1, FP=1200)
     tally.scans.update(TP=1, FP=7)
     for kind, title in (("TP", "1 TP lesion of 1 scan"), ("FP", "1,200 FP lesions of 7 scans")):
-        assert _title(tally, kind) == f"Contributions to {title}"
+        assert title_of(tally, kind) == f"Contributions to {title}"
     assert found["aggregation"].figure is not None
     number = len(found["aggregation"].rows) // 4
     assert found["aggregation"].figure.get_suptitle().endswith(f", {number} lesions")
@@ -284,7 +280,7 @@ def test_no_correlation_and_no_ratio_are_told_as_zero() -> None:
             {**own, "volume_mm3": volume, "max": peak}
             for volume, peak in zip(volumes, peaks, strict=True)
         ]
-        return _dependence(rows, "max", "t1", "max")
+        return dependence(rows, "max", "t1", "max")
 
     uncorrelated = told([1, 2, 3, 4, 5], [1, 5, 4, 3, 2])
     found = stats.spearmanr([1, 2, 3, 4, 5], [1, 5, 4, 3, 2])

@@ -14,6 +14,7 @@ from scipy import ndimage, special
 
 import jaxsal.experiments.context_windows as windows
 import jaxsal.experiments.surroundings as module
+from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.experiments.context_windows import dilation_steps
 from jaxsal.experiments.surroundings import context_scores
@@ -83,7 +84,7 @@ def test_distances_are_taken_beside_a_lesion_only_and_are_those_of_the_image(
     everywhere = [dilation_steps(labels == lesion.label) for lesion in lesions]
     for each in found:
         start = lesions[each.lesion].starts[each.window]
-        expected = windows._cut(everywhere[each.lesion], start, ROI, 255)
+        expected = Box.at(start, ROI).cut(everywhere[each.lesion], beyond=255)
         np.testing.assert_array_equal(each.distances, expected)
 
 
@@ -172,8 +173,8 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
             return real(function, parameters, images, *others)
 
-        real = module._logits_in_context
-        monkeypatch.setattr(module, "_logits_in_context", compute)
+        real = module.logits_in_context
+        monkeypatch.setattr(module, "logits_in_context", compute)
         return asked
 
     return of

@@ -68,7 +68,7 @@ def test_what_may_be_left_out_or_replaced(tmp_path: Path) -> None:
         ("size = 16", "size = 1.5", r"\[patches\] size must be a list of 3 whole numbers; got 1.5"),
         ("size = 16", "size = [16, 16]", r"size must be a list of 3 whole numbers"),
         ("size = 16", "size = 15", r"\[patches\] size must be a multiple of .*stride \[2, 2, 2\]"),
-        ("size = 16", "lesion_share = 2", r"\[patches\] lesion_share must be from 0 to 1, got 2"),
+        ("size = 16", "lesion_share = 2", r"\[patches\] lesion_share must be from 0 to 1; got 2"),
         ('cohort = "scans.tsv"', "", r"\[data\] needs the key cohort"),
         ('cohort = "scans.tsv"', "cohort = 3", r"\[data\] cohort must be a path in quotes; got 3"),
         ('channels = ["flair", "t1"]', "", r"\[data\] needs the key channels"),
@@ -129,7 +129,7 @@ def test_what_may_be_left_out_or_replaced(tmp_path: Path) -> None:
         (
             "[patches]",
             "[augmentation]\nscale = [2, 1]\n[patches]",
-            r"\[augmentation\] scale of an augmentation must be a range",
+            r"\[augmentation\] scale must be a range",
         ),
     ],
 )

@@ -37,8 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_the_device_waits_from_the_end_of_a_step_to_the_next(clock: list[float]) -> None:
-    found = Pace(5)
-    found._pool = Immediately()
+    found = Pace(5, Immediately())
     # handed over at 0, 10 and 14, done at 4, 13 and 20: idle from 4 to 10 and from 13 to 14
     for begin, end in ((0.0, 4.0), (10.0, 13.0), (14.0, 20.0)):
         clock[0] = begin
