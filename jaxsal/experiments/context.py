@@ -153,20 +153,20 @@ def summary(curve: Curve) -> list[Row]:
     last = len(curve.steps) - 1
     shown = [d for d in (0, 1, 3, 7, 12, 15, 24) if d < last]
     rows = [
-        _told(curve, f"score after {counted(int(curve.steps[d]), 'step')}", d)
+        _point(curve, f"score after {counted(int(curve.steps[d]), 'step')}", d)
         for d in [*shown, last]
     ]
-    whole = _told(curve, "score in the scans as they are", None)
+    whole = _point(curve, "score in the scans as they are", None)
     rows.append({**whole, "mean": curve.scan_score})
     for what, place in (
         (f"plateau (within {PLATEAU:.0%} of the range of the last)", curve.plateau),
         ("all detected from here on", curve.all_detected),
     ):
-        rows.append(_told(curve, what if place is not None else f"{what}: none", place))
+        rows.append(_point(curve, what if place is not None else f"{what}: none", place))
     return rows
 
 
-def _told(curve: Curve, what: str, place: int | None) -> Row:
+def _point(curve: Curve, what: str, place: int | None) -> Row:
     """A row of one place of the curve; of none, all but the number of lesions is empty."""
     row: Row = {"what": what, "mm": None, "mean": None, "std": None, "detected": None}
     if place is not None:
