@@ -16,54 +16,46 @@ import jaxsal
 ROOT = Path(jaxsal.__file__).parents[1]
 FOLDERS = {"jaxsal": "jaxsal", "jaxsal_converters": "converters"}
 
-# Parts of the package, and what none of their modules may import, anywhere.
-WHOLES = ("jaxsal.preparation", "jaxsal.training", "jaxsal.experiments")  # each by itself
-EDGE = (
-    *("jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation", *WHOLES, "jaxsal.cli"),
-    *("jaxsal.report", "jaxsal.demo", "jaxsal_converters"),
-)
-ABOVE = ("jaxsal.cli", "jaxsal.demo", "jaxsal_converters", "rich")
-FILES = ("jaxsal.volumes", "jaxsal.store.files", "jaxsal.checkpoints", "nibabel", "orbax")
-FORBIDDEN = {
-    "jaxsal.types": ("jaxsal.",),
-    "jaxsal.errors": ("jaxsal.",),
-    "jaxsal.voxels": ("jax", "nibabel", "jaxsal.volumes", "jaxsal.grid"),
-    "jaxsal.settings": ("jax", "numpy", *EDGE, *FILES),
-    "jaxsal.nets": (
-        *("jaxsal.saliency", "jaxsal.field", "jaxsal.lesions", "jaxsal.model"),
-        *EDGE,
-        *FILES,
-    ),
-    "jaxsal.locality": ("jaxsal.saliency", "jaxsal.field", "jaxsal.model", "flax", *EDGE, *FILES),
-    "jaxsal.field": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.model", *EDGE, *FILES),
-    "jaxsal.saliency": ("jaxsal.nets", "jaxsal.model", "flax", *EDGE, *FILES),
-    "jaxsal.model": ("jaxsal.saliency", "jaxsal.field", *EDGE, *FILES),
-    "jaxsal.grid": ("jaxsal.volumes", "jaxsal.saliency", "jaxsal.nets", *EDGE),
-    "jaxsal.same_grid": ("jaxsal.volumes", "jaxsal.saliency", "jaxsal.nets", *EDGE),
-    "jaxsal.volumes": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.field", "jaxsal.model", *EDGE),
-    "jaxsal.lesions": ("jaxsal.saliency", "jaxsal.nets", "jaxsal.field", "jaxsal.model", *EDGE),
-    "jaxsal.metrics": ("jax", "jaxsal.saliency", "jaxsal.nets", "jaxsal.model", *EDGE, *FILES),
-    "jaxsal.losses": (
-        *("jaxsal.saliency", "jaxsal.field", "jaxsal.nets", "jaxsal.model", "flax", "optax"),
-        *EDGE,
-        *FILES,
-    ),
-    "jaxsal.evaluation.intervals": ("jax", "jaxsal."),
-    "jaxsal.report": (
-        *("jaxsal.saliency", "jaxsal.nets", "jaxsal.scan", "jaxsal.cohort", "jaxsal.evaluation"),
-        "jaxsal.cli",
-    ),
-    "jaxsal.scan": ("jaxsal.cohort", "jaxsal.evaluation", *WHOLES, *ABOVE),
-    "jaxsal.cohort": ("jaxsal.evaluation", *WHOLES, *ABOVE),
-    "jaxsal.evaluation": (*WHOLES, *ABOVE),
-    "jaxsal.preparation": (
-        *("jax", "jaxsal.saliency", "jaxsal.field", "jaxsal.nets", "jaxsal.model"),
-        *("jaxsal.evaluation", "jaxsal.training", "jaxsal.experiments", *ABOVE),
-    ),
-    "jaxsal.training": ("jaxsal.preparation", "jaxsal.experiments", *ABOVE),
-    "jaxsal.experiments": ("jaxsal.preparation", "jaxsal.training", *ABOVE),
+# The rooms of the house, from the ground up: each imports from floors below its own, never from
+# a sibling. A room is a module of the package or a folder in it.
+FLOORS = [
+    floor.split()
+    for floor in (
+        "box cores current_device errors monitor options progress shapes types wording",
+        "checks compilation devices display extras grid processes registry store",
+        "lesions same_grid segmentation settings tables toml voxels",
+        "approximated figures metrics nets preprocessing volumes",
+        "inputs locality losses report",
+        "field model",
+        "checkpoints saliency",
+        "quantus scan",
+        "converters evaluation preparation",
+        "cohort demo training",
+        "experiments",
+        "cli",
+        "__main__",
+    )
+]
+LONGEST_CHAIN = 13  # modules
+
+# What rooms do without, besides what lies above them.
+WITHOUT = {
     "jaxsal": ("torch", "monai"),
-    "jaxsal_converters": ("jaxsal.scan", "jaxsal.cli", "jaxsal.saliency", "jaxsal.field"),
+    "jaxsal.settings": ("jax", "numpy"),
+    "jaxsal.saliency.methods": ("jax", "numpy"),
+    "jaxsal.options": ("jax", "numpy"),
+    "jaxsal.registry": ("jax", "numpy"),
+    "jaxsal.voxels": ("jax", "nibabel"),
+    "jaxsal.metrics": ("jax",),
+    "jaxsal.preparation": ("jax",),
+    "jaxsal.nets": ("nibabel", "orbax"),
+    "jaxsal.locality": ("flax", "nibabel", "orbax"),
+    "jaxsal.field": ("flax", "nibabel", "orbax", "jaxsal.nets"),
+    "jaxsal.saliency": ("flax", "nibabel", "orbax", "jaxsal.nets", "jaxsal.model"),
+    "jaxsal.losses": ("flax", "optax", "nibabel", "orbax"),
+    "jaxsal.cohort": ("rich",),
+    "jaxsal.scan": ("rich",),
+    "jaxsal_converters": ("jaxsal.scan", "jaxsal.inputs"),
 }
 
 
@@ -103,34 +95,73 @@ def test_all_modules_are_seen() -> None:
     )
 
 
-@pytest.mark.parametrize("part", FORBIDDEN)
-def test_imports_point_downward(part: str) -> None:
+def room(name: str) -> str:
+    """The room that a module of the two packages is in; empty for the package itself."""
+    package, _, inside = name.partition(".")
+    return "converters" if package == "jaxsal_converters" else inside.partition(".")[0]
+
+
+@cache
+def arrows() -> dict[str, set[str]]:
+    """The modules that each module imports, by name."""
+    found = {}
+    for name, tree in modules().items():
+        wanted = [i for i in imports(tree) if i.partition(".")[0] in FOLDERS]
+        # "package.module.name": the longest part of it that is a module
+        targets = {i if i in modules() else i.rpartition(".")[0] for i in wanted}
+        found[name] = targets - {name, "jaxsal"}  # the package loads its parts on first use
+        assert found[name] <= set(modules()), name
+    return found
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = [each for floor in FLOORS for each in floor]
+    assert sorted(rooms) == sorted({room(name) for name in modules()} - {""})
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_point_downward(name: str) -> None:
+    height = {each: number for number, floor in enumerate(FLOORS) for each in floor}
+    own = room(name)
+    wrong = [
+        target
+        for target in arrows()[name]
+        if own and room(target) != own and height[room(target)] >= height[own]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("part", WITHOUT)
+def test_rooms_do_without_what_they_need_not_know(part: str) -> None:
     inside = {name: tree for name, tree in modules().items() if is_within(name, part)}
     assert inside
     wrong = [
         f"{name} imports {imported}"
         for name, tree in inside.items()
         for imported in imports(tree)
-        for forbidden in FORBIDDEN[part]
-        if is_within(imported, forbidden)
+        for without in WITHOUT[part]
+        if is_within(imported, without)
     ]
     assert wrong == []
 
 
 def test_there_are_no_import_cycles() -> None:
-    edges: dict[str, set[str]] = {}
-    for name, tree in modules().items():
-        wanted = [i for i in imports(tree) if i.partition(".")[0] in FOLDERS]
-        # "package.module.name": the longest part of it that is a module
-        found = {i if i in modules() else i.rpartition(".")[0] for i in wanted}
-        edges[name] = found - {name, "jaxsal"}  # the package itself loads its parts on first use
-        assert edges[name] <= set(modules()), name
+    edges = dict(arrows())
     while True:
         leaves = {name for name, targets in edges.items() if not targets & set(edges)}
         if not leaves:
             break
         edges = {name: targets for name, targets in edges.items() if name not in leaves}
     assert edges == {}
+
+
+def test_no_chain_of_imports_is_long() -> None:
+    @cache
+    def chain(name: str) -> list[str]:
+        return [name, *max((chain(target) for target in arrows()[name]), key=len, default=[])]
+
+    longest = max((chain(name) for name in modules()), key=len)
+    assert len(longest) <= LONGEST_CHAIN, " -> ".join(longest)
 
 
 def test_the_command_line_imports_nothing_heavy_at_its_top() -> None:
