@@ -124,6 +124,12 @@ class Pace:
         rest, error = self._rest(left)
         return Duration(elapsed + rest, elapsed + rest - error, elapsed + rest + error)
 
+    def seconds_of(self, gradients: int) -> float | None:
+        """Seconds of so many gradients, by the batches that count; None without any."""
+        if not self._gradients:
+            return None
+        return gradients * sum(self._seconds) / sum(self._gradients)
+
     def _rest(self, left: int) -> tuple[float, float]:
         """Seconds of so many gradients, and two standard errors of them (of a ratio)."""
         seconds, gradients = np.array(self._seconds), np.array(self._gradients)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jaxsal.registry import METHODS
-from jaxsal.settings import ExplainSettings, MethodSettings, PredictSettings
+from jaxsal.settings import ExplainSettings, PredictSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ def appearance(settings: ExplainSettings, channels: Sequence[str]) -> Appearance
     return METHODS[settings.method].shown(settings.saliency, settings.level, channels)
 
 
-def cost_of(settings: ExplainSettings) -> Cost[MethodSettings] | None:
+def cost_of(settings: ExplainSettings) -> Cost | None:
     """What can be forecast of the maps of these settings; None if nothing can."""
     return METHODS[settings.method].cost(settings.saliency)
 

@@ -13,9 +13,9 @@ from jaxsal.options import option
 from jaxsal.wording import counted, duration
 
 if TYPE_CHECKING:
-    from jaxsal.cohort.planning.cost import Effort
-    from jaxsal.cohort.planning.counting import Estimate
+    from jaxsal.cohort.planning.counting import Uncertain
     from jaxsal.cohort.planning.forecast import CohortPlan
+    from jaxsal.cohort.planning.plan import Effort
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class _Sample:
 
     Attributes:
         sample: how many scans are tried, spread over the cohort. None: 2, with --quick 1.
-        quick: explain some voxels of the scans that are tried, not as many as a run does at once:
-            a rougher forecast in a fraction of the time.
+        quick: try fewer scans, and each method for a few batches only: a rougher forecast in a
+            fraction of the time.
     """
 
     sample: int | None = option(None, "N")
@@ -59,9 +59,9 @@ def run(given: Given) -> None:
 
 
 def _effort(asked: _Sample) -> Effort:
-    from jaxsal.cohort.planning.cost import FULL, QUICK
+    from jaxsal.cohort.planning.plan import QUICK, Effort
 
-    effort = QUICK if asked.quick else FULL
+    effort = QUICK if asked.quick else Effort()
     return effort if asked.sample is None else replace(effort, sample=asked.sample)
 
 
@@ -89,16 +89,16 @@ def _lines(plan: CohortPlan) -> Iterator[str]:
     yield from (f"note: {note}" for note in plan.notes)
 
 
-def _number(estimate: Estimate) -> str:
-    return _ranged(estimate, lambda value: f"{value:,.0f}")
+def _number(number: Uncertain) -> str:
+    return _ranged(number, lambda value: f"{value:,.0f}")
 
 
-def _ranged(estimate: Estimate, show: Callable[[float], str]) -> str:
-    """An estimate, with the range of two standard errors if it has one."""
-    middle = show(estimate.value)
-    if not estimate.error:
+def _ranged(number: Uncertain, show: Callable[[float], str]) -> str:
+    """A number, with the range of two standard errors if it has one."""
+    middle = show(number.value)
+    if not number.error:
         return middle
-    low, high = (max(estimate.value + side * estimate.error, 0) for side in (-2, 2))
+    low, high = (max(number.value + side * number.error, 0) for side in (-2, 2))
     return f"about {middle} ({show(low)} to {show(high)})"
 
 

@@ -1,9 +1,9 @@
-"""How many lesions the scans of a cohort have, from what there is of them: masks, or a sample."""
+"""How many lesions the scans of a cohort have: counted in masks, or estimated from a sample."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeVar
@@ -14,28 +14,35 @@ from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import components, given
 from jaxsal.volumes import read_grid, read_labels, read_mask
+from jaxsal.wording import counted
 
 T = TypeVar("T")
 _MOST_BAD = 3  # scans, in place of which others are looked at
 Sizes = tuple[int, ...]  # voxels of each lesion of a scan
-Amount = Callable[[Sizes], float]  # what is asked of a scan, such as the number of its lesions
+PerScan = Callable[[Sizes], float]  # what is summed over scans, such as the number of lesions
 Source = Literal["instances", "reference", "prediction"]
+_MASKS: tuple[Source, ...] = ("instances", "reference")
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A number, and its standard error by how much the scans differ; 0 where it is exact."""
+class Uncertain:
+    """A number and its standard error, by how much scans differ; 0 where it is exact."""
 
     value: float
     error: float = 0.0
 
-    def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(self.value + other.value, math.hypot(self.error, other.error))
+    def __add__(self, other: Uncertain) -> Uncertain:
+        return Uncertain(self.value + other.value, math.hypot(self.error, other.error))
 
-    def times(self, factor: float, spread: float = 0.0) -> Estimate:
+    @classmethod
+    def sum(cls, numbers: Iterable[Uncertain]) -> Uncertain:
+        """The sum of some numbers; 0 without any."""
+        return sum(numbers, cls(0.0))
+
+    def times(self, factor: float, spread: float = 0.0) -> Uncertain:
         """Its multiple by a factor of this relative standard error."""
         error = math.hypot(factor * self.error, factor * self.value * spread)
-        return Estimate(factor * self.value, error)
+        return Uncertain(factor * self.value, error)
 
 
 @dataclass
@@ -63,32 +70,32 @@ class Group:
             count = partial(mask_sizes, minimum_volume=minimum_volume)
             self.masks = list(done_with_some(self.entries, most, count, notes))
 
-    def total(self, amount: Amount) -> Estimate:
+    def total(self, of: PerScan) -> Uncertain:
         """The sum of an amount over all scans."""
         scans = len(self.entries)
         if self.source == "instances":
-            return _extrapolated([amount(sizes) for sizes in self.masks], scans)
-        found = [amount(sizes) for sizes in self.found]
-        beside = sum(amount(sizes) for sizes in self.beside)
+            return _extrapolated([of(sizes) for sizes in self.masks], scans)
+        found = [of(sizes) for sizes in self.found]
+        beside = sum(of(sizes) for sizes in self.beside)
         if self.source == "prediction" or not beside:
             return _extrapolated(found, scans)
         ratio = sum(found) / beside
-        total = _extrapolated([amount(sizes) for sizes in self.masks], scans)
-        return total.times(ratio, self._spread_of_ratio(amount, ratio))
+        total = _extrapolated([of(sizes) for sizes in self.masks], scans)
+        return total.times(ratio, self._spread_of_ratio(of, ratio))
 
-    def _spread_of_ratio(self, amount: Amount, ratio: float) -> float:
+    def _spread_of_ratio(self, of: PerScan, ratio: float) -> float:
         """Relative standard error of the ratio of what is found to what masks hold."""
         if ratio == 0:
             return 0.0
         pairs = zip(self.found, self.beside, strict=True)
-        rest = [amount(found) - ratio * amount(beside) for found, beside in pairs]
-        mean = sum(amount(sizes) for sizes in self.found) / len(self.found)
+        rest = [of(found) - ratio * of(beside) for found, beside in pairs]
+        mean = sum(of(sizes) for sizes in self.found) / len(self.found)
         return _standard_error(rest, len(self.entries), alone=mean) / mean
 
-    def told(self) -> str:
-        """How its lesions were counted."""
+    def counted(self) -> str:
+        """How its lesions were counted, in words."""
         scans, read, tried = len(self.entries), len(self.masks), len(self.found)
-        many = f"{scans} scan{'' if scans == 1 else 's'}"
+        many = counted(scans, "scan")
         if self.source == "instances":
             part = "all of them" if read == scans else f"{read} of them"
             return f"{many} with label maps: counted in {part}"
@@ -101,16 +108,11 @@ class Group:
 
 
 def groups_of(entries: Sequence[Entry]) -> list[Group]:
-    """The scans by what their lesions are known from."""
+    """The scans by the source that their lesions are known from."""
     groups: dict[Source, Group] = {}
     for entry in entries:
-        source: Source = (
-            "instances"
-            if entry.scan.instances
-            else "reference"
-            if entry.scan.reference
-            else "prediction"
-        )
+        known: list[Source] = [role for role in _MASKS if getattr(entry.scan, role)]
+        source = known[0] if known else "prediction"
         groups.setdefault(source, Group(source, [])).entries.append(entry)
     return list(groups.values())
 
@@ -124,16 +126,18 @@ def spread_over(items: Sequence[T], count: int) -> list[T]:
 def done_with_some(
     entries: Sequence[Entry], count: int, work: Callable[[Entry], T], notes: list[str]
 ) -> Iterator[T]:
-    """What comes of so many scans, spread over all; of the next one in place of a bad one.
+    """Yields the results of work on so many scans, spread over all.
+
+    In place of a bad scan the next one is taken.
 
     Args:
         entries: the scans.
         count: how many to take.
-        work: done with each.
-        notes: are added to, for each bad scan.
+        work: called with each.
+        notes: gets a sentence for each bad scan.
 
     Raises:
-        InputError: of too many scans, or of all.
+        InputError: too many scans are bad, or all.
     """
     tried: set[int] = set()
     bad = 0
@@ -176,10 +180,10 @@ def component_sizes(mask: np.ndarray, voxel_volume: float, minimum_volume: float
     return tuple(np.bincount(labels[labels > 0])[1:].tolist())
 
 
-def _extrapolated(values: Sequence[float], scans: int) -> Estimate:
+def _extrapolated(values: Sequence[float], scans: int) -> Uncertain:
     """The sum over so many scans, from the values of some or all of them."""
     mean = sum(values) / len(values)
-    return Estimate(scans * mean, scans * _standard_error(values, scans, alone=mean))
+    return Uncertain(scans * mean, scans * _standard_error(values, scans, alone=mean))
 
 
 def _standard_error(values: Sequence[float], scans: int, alone: float) -> float:

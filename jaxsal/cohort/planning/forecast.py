@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jax
@@ -16,18 +16,15 @@ import numpy as np
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines.local import WRITERS_PER_LANE
-from jaxsal.cohort.planning.attempt import units_of
-from jaxsal.cohort.planning.counting import Amount, Estimate, Group
-from jaxsal.cohort.planning.trial import Trial
+from jaxsal.cohort.planning.counting import Group, PerScan, Uncertain
+from jaxsal.cohort.planning.trial import Trial, units_of
 from jaxsal.cohort.storage.table import write_tables
 from jaxsal.cores import available_cores
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.methods import cost_of
-from jaxsal.settings import OUTPUTS, ExplainSettings
+from jaxsal.settings import ExplainSettings
 
-_SCAN_FILES = 4  # label map with its sidecar, table and record, at every level
 _COHORT_FILES = 15  # tables, run.json, what describes the dataset, locks, the list of scans
-_SCAN_BYTES = 2000  # of a scan's record and sidecars without its lesions
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,8 @@ class Disk:
         files: their number.
     """
 
-    size: Estimate
-    files: Estimate
+    size: Uncertain
+    files: Uncertain
 
 
 @dataclass(frozen=True)
@@ -71,170 +68,154 @@ class CohortPlan:
 
     Attributes:
         scans: their number.
-        tried: of them were put through a part of the work.
+        tried: number of the scans that were tried.
         counted: how lesions were counted, a sentence for each kind of source.
         lesions: to explain.
         voxels: of these lesions.
-        gradients: voxels (or groups of them) × noise samples; 0 for heat maps alone.
+        gradients: voxels (or groups of them) × noisy images; 0 for heat maps alone.
         seconds: of the whole run, without compiling.
         shares: seconds that each part of the work takes by itself: "reading", "prediction", each
             method, "writing". They overlap.
         compiling: seconds, once.
         memory: that it needs.
         disk: by output level.
-        notes: what else is to be known.
+        notes: warnings, in sentences.
     """
 
     scans: int
     tried: int
     counted: tuple[str, ...]
-    lesions: Estimate
-    voxels: Estimate
-    gradients: Estimate
-    seconds: Estimate
-    shares: Mapping[str, Estimate]
+    lesions: Uncertain
+    voxels: Uncertain
+    gradients: Uncertain
+    seconds: Uncertain
+    shares: Mapping[str, Uncertain]
     compiling: float
     memory: Memory
     disk: Mapping[str, Disk]
     notes: tuple[str, ...] = ()
 
 
-@dataclass
-class Forecast:
-    """See the module.
+def forecast_run(
+    job: CohortJob,
+    groups: Sequence[Group],
+    trials: Sequence[Trial],
+    lanes: Sequence[Sequence[jax.Device]],
+    program: int,
+) -> CohortPlan:
+    """Scales trials up to a run.
 
-    Attributes:
-        job: what every scan is put through.
-        groups: the scans, with those of their lesions that were counted.
+    Args:
+        job: of the run.
+        groups: the scans, with the lesions that were counted.
         trials: of some scans.
         lanes: the devices of each lane.
         program: bytes of the host that the program takes.
-        scans: how many there are.
-        lesions: of theirs that are explained.
     """
+    scans, lesions = sum(len(group.entries) for group in groups), _total(groups, len)
+    shares = _shares(job, groups, trials)
+    costly = [method for method in job.methods if cost_of(method) is not None]
+    return CohortPlan(
+        scans,
+        len(trials),
+        tuple(group.counted() for group in groups),
+        lesions,
+        _total(groups, sum),
+        Uncertain.sum(_total(groups, _units(method)) for method in costly),
+        _seconds(shares, lanes),
+        shares,
+        trials[0].compiling,
+        _memory(job, trials, lanes, program),
+        {level: _disk(job, scans, lesions, trials, level) for level in trials[0].scans},
+        tuple(_notes(job, groups, trials)),
+    )
 
-    job: CohortJob
-    groups: Sequence[Group]
-    trials: Sequence[Trial]
-    lanes: Sequence[Sequence[jax.Device]]
-    program: int
-    scans: int = field(init=False)
-    lesions: Estimate = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.scans = sum(len(group.entries) for group in self.groups)
-        self.lesions = self._total(len)
+def _total(groups: Iterable[Group], of: PerScan) -> Uncertain:
+    return Uncertain.sum(group.total(of) for group in groups)
 
-    def plan(self) -> CohortPlan:
-        """What the run will take."""
-        shares = self._shares()
-        gradients = [
-            self._total(_units(method))
-            for method in self.job.methods
-            if cost_of(method) is not None
-        ]
-        return CohortPlan(
-            self.scans,
-            len(self.trials),
-            tuple(group.told() for group in self.groups),
-            self.lesions,
-            self._total(sum),
-            sum(gradients, Estimate(0.0)),
-            self._seconds(shares),
-            shares,
-            self.trials[0].compiling,
-            self._memory(),
-            {level: self._disk(level) for level in OUTPUTS},
-            tuple(self._notes()),
-        )
 
-    def _total(self, amount: Amount) -> Estimate:
-        return sum((group.total(amount) for group in self.groups), Estimate(0.0))
+def _units(method: ExplainSettings) -> PerScan:
+    """What the time of a scan's lesions goes by."""
+    return lambda sizes: sum(units_of(method, voxels) for voxels in sizes)
 
-    def _shares(self) -> dict[str, Estimate]:
-        scans = Estimate(self.scans)
-        writing = [sum(method.writing for method in trial.methods) for trial in self.trials]
-        shares = {
-            "reading": _scaled(scans, [trial.reading for trial in self.trials]),
-            "prediction": _scaled(scans, [trial.prediction for trial in self.trials]),
-        }
-        for index, method in enumerate(self.job.methods):
-            units = self._total(_units(method))
-            tried = [trial.methods[index] for trial in self.trials]
-            rates = [one.seconds / one.units for one in tried]
-            shares[method.name] = _scaled(units, rates, [one.units for one in tried])
-        others = _scaled(scans, [trial.writing for trial in self.trials])
-        return {**shares, "writing": _scaled(self.lesions, writing) + others}
 
-    def _seconds(self, shares: Mapping[str, Estimate]) -> Estimate:
-        """Of the whole; a CPU's cores compute, read and write, else these go on side by side."""
-        aside = [shares["reading"], shares["writing"]]
-        computing = sum(
-            (share for name, share in shares.items() if name not in ("reading", "writing")),
-            Estimate(0.0),
-        )
-        if self.lanes[0][0].platform == "cpu":
-            return computing + sum(aside, Estimate(0.0)).times(1 / available_cores())
-        count = len(self.lanes)
-        sides = [computing, aside[0], aside[1].times(1 / WRITERS_PER_LANE)]
-        return max(sides, key=lambda side: side.value).times(1 / count)
+def _scaled(amount: Uncertain, rates: Sequence[float]) -> Uncertain:
+    """An amount times the mean of rates, with the error of both."""
+    mean = float(np.mean(rates))
+    error = float(np.std(rates, ddof=1)) / math.sqrt(len(rates)) if len(rates) > 1 else 0.0
+    return amount.times(mean, error / mean if mean else 0.0)
 
-    def _memory(self) -> Memory:
-        """By the arrays of scans that are held: computed, being written, and read ahead."""
-        channels, lanes = len(self.job.model.channels), len(self.lanes)
-        voxels = max(math.prod(trial.shape) for trial in self.trials)
-        image, found = 4 * channels, 4 + 4 + 4  # mask or label map, probability, labels
-        held = lanes * (2 * (image + found) + image) + image  # (lanes + 1) ahead
-        reading = lanes * (2 * image + 16)  # files, and their values in float64
-        logits = lanes * 3 * 4 * _outputs(self.job) if self._of_host else 0
-        whole = 4 * (channels + 2) if self.job.settings.output == "full" else 0
-        crop = max(method.voxels for trial in self.trials for method in trial.methods)
-        writers = WRITERS_PER_LANE * lanes
-        queue = (3 * writers + 2) * 4 * channels * crop + writers * whole * voxels
-        budget = self.job.memory or default_budget(self.lanes[0])
-        scans = int(voxels * (held + reading + logits) + queue)
-        return Memory(budget, scans, self.program, self._of_host)
 
-    @property
-    def _of_host(self) -> bool:
-        return self.lanes[0][0].platform == "cpu"
+def _shares(
+    job: CohortJob, groups: Sequence[Group], trials: Sequence[Trial]
+) -> dict[str, Uncertain]:
+    scans = Uncertain(sum(len(group.entries) for group in groups))
+    output = job.settings.output
+    writing = [
+        _scaled(_total(groups, len), [trial.lesions[output].seconds for trial in trials]),
+        _scaled(scans, [trial.scans[output].seconds for trial in trials]),
+    ]
+    methods = {
+        method.name: _scaled(_total(groups, _units(method)), [t.rates[index] for t in trials])
+        for index, method in enumerate(job.methods)
+    }
+    return {
+        "reading": _scaled(scans, [trial.reading for trial in trials]),
+        "prediction": _scaled(scans, [trial.prediction for trial in trials]),
+        **methods,
+        "writing": Uncertain.sum(writing),
+    }
 
-    def _disk(self, level: str) -> Disk:
-        per_lesion = [
-            trial.row + sum(method.written[level] for method in trial.methods)
-            for trial in self.trials
-        ]
-        per_scan = [trial.written[level] + _SCAN_BYTES for trial in self.trials]
-        size = _scaled(self.lesions, per_lesion) + _scaled(Estimate(self.scans), per_scan)
-        size += Estimate(_cohort_bytes(self.job))
-        files = Estimate(_SCAN_FILES * self.scans + _COHORT_FILES)
-        if level != "table":
-            maps = sum(method.files for method in self.trials[0].methods)
-            sidecars = sum(len(shown.files) for shown in self.job.shown)
-            files += self.lesions.times(maps) + Estimate(
-                self.scans * (2 + sidecars)
-            )  # the probability
-        return Disk(size, files)
 
-    def _notes(self) -> list[str]:
-        notes = []
-        if any(cost is not None and cost.at_most for cost in map(cost_of, self.job.methods)):
-            notes.append(
-                "the forecast is for all noisy images of every lesion, of which the tolerance may "
-                "spare a part"
-            )
-        if len(self.trials) < self.scans and any(
-            len(group.found) == 1 < len(group.entries) for group in self.groups
-        ):
-            notes.append("a single scan was tried, which does not show how much scans differ")
-        if not any(trial.found for trial in self.trials):
-            notes.append(
-                "no lesion was found in the scans that were tried: the time of a lesion is that of "
-                "synthetic ones"
-            )
-        if len({trial.shape for trial in self.trials}) > 1:
-            notes.append("scans have different grids: programs may be compiled for each of them")
-        return notes
+def _seconds(shares: Mapping[str, Uncertain], lanes: Sequence[Sequence[jax.Device]]) -> Uncertain:
+    """Of the whole; a CPU's cores compute, read and write, else these go on side by side."""
+    aside = [shares["reading"], shares["writing"]]
+    computing = Uncertain.sum(shares[name] for name in shares if name not in ("reading", "writing"))
+    if lanes[0][0].platform == "cpu":
+        return computing + Uncertain.sum(aside).times(1 / available_cores())
+    sides = [computing, aside[0], aside[1].times(1 / WRITERS_PER_LANE)]
+    return max(sides, key=lambda side: side.value).times(1 / len(lanes))
+
+
+def _memory(
+    job: CohortJob,
+    trials: Sequence[Trial],
+    lanes: Sequence[Sequence[jax.Device]],
+    program: int,
+) -> Memory:
+    """By the arrays of scans that are held: computed, being written, and read ahead."""
+    of_host = lanes[0][0].platform == "cpu"
+    channels, count = len(job.model.channels), len(lanes)
+    voxels = max(math.prod(trial.shape) for trial in trials)
+    image, found = 4 * channels, 4 + 4 + 4  # mask or label map, probability, labels
+    held = count * (2 * (image + found) + image) + image  # (lanes + 1) ahead
+    reading = count * (2 * image + 16)  # files, and their values in float64
+    logits = count * 3 * 4 * _outputs(job) if of_host else 0
+    whole = 4 * (channels + 2) if job.settings.output == "full" else 0
+    writers = WRITERS_PER_LANE * count
+    crop = max(trial.voxels for trial in trials)
+    queue = (3 * writers + 2) * 4 * channels * crop + writers * whole * voxels
+    budget = job.memory or default_budget(lanes[0])
+    return Memory(budget, int(voxels * (held + reading + logits) + queue), program, of_host)
+
+
+def _outputs(job: CohortJob) -> int:
+    """Number of the network's output channels."""
+    window = jax.ShapeDtypeStruct((1, *job.prediction.roi, len(job.model.channels)), jnp.float32)
+    logits = jax.eval_shape(job.model.function, job.model.parameters, window)
+    return int(logits.shape[-1])
+
+
+def _disk(
+    job: CohortJob, scans: int, lesions: Uncertain, trials: Sequence[Trial], level: str
+) -> Disk:
+    per_lesion = [trial.lesions[level] for trial in trials]
+    per_scan = [trial.scans[level] for trial in trials]
+    size = _scaled(lesions, [written.size for written in per_lesion])
+    size += _scaled(Uncertain(scans), [written.size for written in per_scan])
+    files = lesions.times(per_lesion[0].files) + Uncertain(scans * per_scan[0].files)
+    return Disk(size + Uncertain(_cohort_bytes(job)), files + Uncertain(_COHORT_FILES))
 
 
 def _cohort_bytes(job: CohortJob) -> int:
@@ -245,22 +226,19 @@ def _cohort_bytes(job: CohortJob) -> int:
     return tables + len(json.dumps([job.identity, asdict(job.outline)], indent=1))
 
 
-def _units(method: ExplainSettings) -> Amount:
-    """What the time of a scan's lesions goes by."""
-    return lambda sizes: sum(units_of(method, voxels) for voxels in sizes)
-
-
-def _scaled(
-    amount: Estimate, rates: Sequence[float], weights: Sequence[float] | None = None
-) -> Estimate:
-    """An amount times the mean of rates, with the error of both."""
-    mean = float(np.average(rates, weights=weights))
-    error = float(np.std(rates, ddof=1)) / math.sqrt(len(rates)) if len(rates) > 1 else 0.0
-    return amount.times(mean, error / mean if mean else 0.0)
-
-
-def _outputs(job: CohortJob) -> int:
-    """Number of the network's output channels."""
-    window = jax.ShapeDtypeStruct((1, *job.prediction.roi, len(job.model.channels)), jnp.float32)
-    logits = jax.eval_shape(job.model.function, job.model.parameters, window)
-    return int(logits.shape[-1])
+def _notes(job: CohortJob, groups: Sequence[Group], trials: Sequence[Trial]) -> Iterable[str]:
+    if any(cost is not None and cost.at_most for cost in map(cost_of, job.methods)):
+        yield (
+            "the forecast is for all noisy images of every lesion, of which the tolerance may "
+            "spare a part"
+        )
+    scans = sum(len(group.entries) for group in groups)
+    if len(trials) < scans and any(len(g.found) == 1 < len(g.entries) for g in groups):
+        yield "a single scan was tried, which does not show how much scans differ"
+    if not any(trial.found for trial in trials):
+        yield (
+            "no lesion was found in the scans that were tried: the time of a lesion is that of "
+            "synthetic ones"
+        )
+    if len({trial.shape for trial in trials}) > 1:
+        yield "scans have different grids: programs may be compiled for each of them"

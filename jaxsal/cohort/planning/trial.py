@@ -2,32 +2,69 @@
 
 from __future__ import annotations
 
-import json
+import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from jaxsal.cohort.columns import scan_rows, with_seconds
 from jaxsal.cohort.job import CohortJob
-from jaxsal.cohort.planning.attempt import Attempt, Explained, settled
-from jaxsal.cohort.planning.counting import Sizes, component_sizes
+from jaxsal.cohort.parts import Portion
+from jaxsal.cohort.planning.counting import Sizes, component_sizes, spread_over
+from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.in_folder import FolderKeeper
 from jaxsal.cohort.storage.names import Names
+from jaxsal.cohort.storage.writer import AtOnce
+from jaxsal.compilation import compiling_seconds
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.loading import load_scan, warn_of
-from jaxsal.lesions import Instance, given
+from jaxsal.inputs.loading import warn_of
+from jaxsal.lesions import given
+from jaxsal.progress import OnProgress, Progress
+from jaxsal.registry import METHODS
+from jaxsal.saliency.maps import Crop
+from jaxsal.scan.amount import Pace
 from jaxsal.scan.calibration import LESION_VOXELS, synthetic_scan
-from jaxsal.scan.explanations import to_explain
+from jaxsal.scan.explanations import Explanations, to_explain
+from jaxsal.scan.following import Known
+from jaxsal.scan.methods import cost_of
 from jaxsal.scan.notes import notes_of
+from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import Prediction, find_lesions
-from jaxsal.store.records import stamps
-from jaxsal.tables import Row, write_table
+from jaxsal.settings import OUTPUTS, ExplainSettings
+from jaxsal.store.records import Inputs
 from jaxsal.types import Triple
-from jaxsal.volumes import write_volume
 
-_PARQUET_BYTES = 8  # of a value
+T = TypeVar("T")
+_CALLS = 3  # at most, until next to nothing is compiled any more
+_NEGLIGIBLE = 0.02  # of a call's time
+_WRITTEN = 3  # maps
+
+
+@dataclass(frozen=True)
+class Written:
+    """What results take on disk, and the seconds that writing them takes.
+
+    Attributes:
+        size: bytes.
+        files: their number.
+        seconds: that writing takes.
+    """
+
+    size: float
+    files: float
+    seconds: float
+
+    def __sub__(self, other: Written) -> Written:
+        seconds = max(self.seconds - other.seconds, 0.0)
+        return Written(self.size - other.size, self.files - other.files, seconds)
+
+    def shared(self, count: int) -> Written:
+        """A part of so many."""
+        return Written(self.size / count, self.files / count, self.seconds / count)
 
 
 @dataclass(frozen=True)
@@ -36,15 +73,15 @@ class Trial:
 
     Attributes:
         shape: the scan's grid (X, Y, Z).
-        found: its lesions to explain.
+        found: voxels of each of its lesions to explain.
         beside: those of its reference mask.
         reading: seconds that its files took.
         prediction: seconds that finding its lesions took.
         compiling: seconds that compiling took, and is not in any other.
-        methods: what each method took.
-        written: bytes of its other files by output level.
-        writing: seconds that these took.
-        row: bytes of a lesion in records and tables, files' checksums included.
+        rates: seconds of each method, per unit of its work; see `units_of`.
+        voxels: of the largest map.
+        lesions: results of a lesion, by output level.
+        scans: those of a scan without its lesions, likewise.
     """
 
     shape: Triple
@@ -53,33 +90,44 @@ class Trial:
     reading: float
     prediction: float
     compiling: float
-    methods: tuple[Explained, ...]
-    written: Mapping[str, float]
-    writing: float
-    row: float
+    rates: tuple[float, ...]
+    voxels: int
+    lesions: Mapping[str, Written]
+    scans: Mapping[str, Written]
+
+
+def units_of(method: ExplainSettings, voxels: int) -> int:
+    """What the time of a lesion's maps goes by: gradients; 1 where their number is unknown."""
+    cost = cost_of(method)
+    return 1 if cost is None else cost.images * cost.gradients(voxels)
 
 
 def try_scan(
-    job: CohortJob, entry: Entry, least_seconds: float, most_voxels: int | None = None
+    job: CohortJob,
+    entry: Entry,
+    least_seconds: float,
+    on_prediction: Callable[[float], None] = lambda seconds: None,
 ) -> Trial:
     """Puts a scan through what a run does with it, but of each method only a part.
 
     Args:
-        job: what the run does; it computes on the default devices.
+        job: of the run; it computes on the default devices.
         entry: the scan.
-        least_seconds: how long the part of a method is to take at least, if there is as much.
-        most_voxels: how many voxels to explain at once, about; None: as many as a run does.
+        least_seconds: how long the part of a method takes at least, if there is as much.
+        on_prediction: called with the seconds that reading the scan and finding its lesions took.
 
     Raises:
-        InputError: the scan or a setting cannot be worked with.
+        InputError: the scan or a setting cannot be used.
     """
     began = time.perf_counter()
-    stamps(entry.scan, job.model.channels)
-    loaded = load_scan(entry.scan, job.model)
+    inputs, loaded = job.load(entry)
+    if isinstance(loaded, Exception):
+        raise loaded
     reading = time.perf_counter() - began
     prediction, seconds, compiling = settled(
         lambda: find_lesions(job.model, loaded, job.prediction)
     )
+    on_prediction(time.perf_counter() - began - compiling)
     warn_of(notes_of(job.model, prediction))
     beside: Sizes = ()
     if loaded.reference is not None:
@@ -90,13 +138,16 @@ def try_scan(
     if not found:
         prediction = with_synthetic_lesions(prediction)
         wanted = to_explain(prediction, job.methods[0])
-    methods, rows = [], []
+    written = spread_over(_fullest(job, prediction, wanted, 0).labels, _WRITTEN)
+    rates, crops = [], []
     for index in range(len(job.methods)):
-        attempt = Attempt(job, prediction, wanted, index, most_voxels)
-        methods.append(attempt.measured(least_seconds))
-        rows.append(attempt.row)
-        compiling += attempt.compiling
-    written, writing = _others(job, prediction)
+        rate, took, maps = _tried(job, prediction, wanted, index, least_seconds, written)
+        rates.append(rate)
+        crops.append(maps)
+        compiling += took
+    levels = _levels(job)
+    scans = {level: _write(job, entry, inputs, prediction, level, ()) for level in levels}
+    whole = {level: _write(job, entry, inputs, prediction, level, crops) for level in levels}
     return Trial(
         loaded.grid.shape,
         found,
@@ -104,11 +155,30 @@ def try_scan(
         reading,
         seconds,
         compiling,
-        tuple(methods),
-        written,
-        writing,
-        _row_bytes(job, entry, prediction.instances, rows),
+        tuple(rates),
+        max(math.prod(crop.values.shape[:3]) for maps in crops for crop in maps.values()),
+        {level: (whole[level] - scans[level]).shared(len(written)) for level in levels},
+        scans,
     )
+
+
+def settled(compute: Callable[[], T]) -> tuple[T, float, float]:
+    """A result, the seconds of a call without compiling, and what compiling took before.
+
+    What a call compiles is seen, but not all that comes with it: a call of which this is more than
+    a small part is made again.
+    """
+    durations, calls = compiling_seconds(), 0
+    whole = time.perf_counter()
+    while True:
+        known, began = len(durations), time.perf_counter()
+        result = compute()
+        seconds, calls = time.perf_counter() - began, calls + 1
+        compiled = sum(durations[known:])
+        if compiled <= _NEGLIGIBLE * seconds or calls == _CALLS:
+            seconds -= min(compiled, seconds / 2)
+            compiling = time.perf_counter() - whole - calls * seconds
+            return result, seconds, max(compiling, 0.0)
 
 
 def with_synthetic_lesions(prediction: Prediction) -> Prediction:
@@ -123,34 +193,100 @@ def with_synthetic_lesions(prediction: Prediction) -> Prediction:
     raise InputError(f"a scan of {grid.shape} voxels is too small to be explained")
 
 
-def _others(job: CohortJob, prediction: Prediction) -> tuple[dict[str, float], float]:
-    """Bytes of a scan's files that are no maps, by level; seconds that they take."""
-    grid = prediction.scan.grid
-    with tempfile.TemporaryDirectory() as folder:
-        labels, probability = Path(folder, "labels.nii.gz"), Path(folder, "probability.nii.gz")
-        began = time.perf_counter()
-        write_volume(labels, prediction.labels, grid)
-        write_volume(probability, prediction.probability, grid)
-        seconds = 2 * (time.perf_counter() - began)  # once to go on with, once to stay
-        table = float(labels.stat().st_size)
-        maps = table + probability.stat().st_size
-    return {"table": table, "cropped": maps, "full": maps}, seconds
+def _tried(
+    job: CohortJob,
+    prediction: Prediction,
+    wanted: Explanations,
+    index: int,
+    least_seconds: float,
+    written: Sequence[int],
+) -> tuple[float, float, dict[int, Crop]]:
+    """Seconds per unit of a method's work, those of compiling, and the maps of some labels."""
+    method, labels = job.methods[index], _fullest(job, prediction, wanted, index).labels
+    voxels = {i.label: i.voxels for i in prediction.instances}
+    kept: dict[int, Crop] = {}
+
+    def compute(settings: ExplainSettings, labels: Sequence[int], look: OnProgress | None) -> None:
+        part = wanted.part(labels)
+        maps = maps_of(job.model, prediction, part, job.prediction, settings, look)
+        kept.update((label, crop) for label, crop in maps if label in written)
+
+    seconds, compiling = timed(lambda look: compute(method, labels, look), least_seconds)
+    if missing := [label for label in written if label not in kept]:  # it was left off
+        quick = METHODS[method.method].quick(method.saliency)
+        compute(replace(method, saliency=quick), missing, None)
+    return seconds / sum(units_of(method, voxels[label]) for label in labels), compiling, kept
 
 
-def _row_bytes(
-    job: CohortJob, entry: Entry, instances: Sequence[Instance], rows: Sequence[Row]
-) -> float:
-    """What a lesion takes in its scan's record and table, and in the tables over the cohort."""
-    label, voxels = instances[0].label, {instance.label: instance.voxels for instance in instances}
-    merged = {key: value for row in rows for key, value in row.items()}
-    (row,) = scan_rows(entry, instances[:1], [with_seconds({label: merged}, voxels, 1.0)])
+def _fullest(job: CohortJob, prediction: Prediction, wanted: Explanations, index: int) -> Portion:
+    """Of the scan's portions the one that comes closest to a full one."""
+    voxels = {i.label: i.voxels for i in prediction.instances}
+
+    def lack(portion: Portion) -> int:
+        return abs(sum(voxels[label] for label in portion.labels) - job.settings.portion)
+
+    every = job.portions(prediction.instances, wanted)
+    return min((portion for portion in every if portion.method == index), key=lack)
+
+
+def timed(compute: Callable[[OnProgress], None], least_seconds: float) -> tuple[float, float]:
+    """Seconds that all of a computation takes, from its first batches, and those of compiling.
+
+    Args:
+        compute: what takes time; it reports its progress to its argument, which ends it.
+        least_seconds: as in `jaxsal.scan.amount.Pace`.
+    """
+    last, spent = Progress(0, 0, 0, 0), 0.0
+    for _ in range(_CALLS):
+        pace, began = Pace(least_seconds), time.perf_counter()
+
+        def look(progress: Progress, pace: Pace = pace) -> None:
+            nonlocal last
+            last = progress
+            if pace(progress) is not None and progress.gradients_done < progress.gradients:
+                raise Known
+
+        with suppress(Known):
+            compute(look)
+        seconds = time.perf_counter() - began
+        spent += seconds
+        whole, done = map(pace.seconds_of, (last.gradients, last.gradients_done))
+        if whole is not None and done is not None:
+            return whole, max(spent - done, 0.0)
+    return seconds, spent - seconds  # it reports no progress
+
+
+def _levels(job: CohortJob) -> tuple[str, ...]:
+    """The output levels that a run with these channels can have."""
+    with suppress(InputError):  # names of maps would be the same
+        replace(job, settings=replace(job.settings, output="full"))
+        return OUTPUTS
+    return ("table",)
+
+
+def _write(
+    job: CohortJob,
+    entry: Entry,
+    inputs: Inputs,
+    prediction: Prediction,
+    level: str,
+    maps: Sequence[Mapping[int, Crop]],
+) -> Written:
+    """Writes the results of a scan with these maps of each method, as a run does."""
+    job = replace(job, settings=replace(job.settings, output=level))
     with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder, "lesions.tsv")
-        write_table(table, list(row), [row])
-        line = len(table.read_bytes().splitlines()[1]) + 1
-    names = [Names(entry.stem).map(label, file) for shown in job.shown for file in shown.files]
-    if job.settings.output == "table":
-        names = []
-    files = {name: {"bytes": 10**5, "sha256": 64 * "0"} for name in names}
-    record = len(json.dumps({"rows": [row], "files": files}, indent=1))
-    return record + 2 * line + _PARQUET_BYTES * len(row)
+        began, root = time.perf_counter(), Path(folder)
+        cohort = CohortFolder(root)
+        cohort.record_path(entry.stem).parent.mkdir(parents=True)
+        keeper = FolderKeeper(job, entry, cohort, inputs, AtOnce())
+        keeper.keep_prediction(prediction)
+        for number, found in enumerate(maps):
+            portion = Portion(number, number, tuple(found))
+            for label, crop in found.items():
+                keeper.keep_map(portion, label, crop)
+            keeper.finish_portion(portion, 1.0)
+        keeper.finish(1.0)
+        seconds = time.perf_counter() - began
+        sizes = [path.stat().st_size for path in root.rglob("*") if path.is_file()]
+        again = (root / Names(entry.stem).table).stat().st_size  # in the cohort's tables
+        return Written(sum(sizes) + again, len(sizes), seconds)

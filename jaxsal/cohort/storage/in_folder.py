@@ -13,7 +13,7 @@ from jaxsal.cohort.parts import Portion
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.work import Files, ScanWork
-from jaxsal.cohort.storage.writer import Writer
+from jaxsal.cohort.storage.writer import AtOnce
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.loading import LoadedScan
 from jaxsal.saliency.maps import Crop
@@ -36,13 +36,13 @@ class FolderKeeper:
         entry: the scan.
         folder: the cohort's.
         inputs: the scan's files as they are.
-        writer: does the writing.
+        writer: writes, at once or in threads.
     """
 
     maps = None  # they are in the folder
 
     def __init__(
-        self, job: CohortJob, entry: Entry, folder: CohortFolder, inputs: Inputs, writer: Writer
+        self, job: CohortJob, entry: Entry, folder: CohortFolder, inputs: Inputs, writer: AtOnce
     ) -> None:
         self._job, self._entry, self._inputs, self._writer = job, entry, inputs, writer
         self._names = Names(entry.stem)

@@ -10,8 +10,21 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Writer:
-    """Writes what it is handed; whoever hands over more than it can write soon waits.
+class AtOnce:
+    """Writes what it is handed before it goes on."""
+
+    def submit(self, write: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Calls this."""
+        future: Future[T] = Future()
+        future.set_result(write(*arguments))
+        return future
+
+    def close(self) -> None:
+        """Does nothing: all is written."""
+
+
+class Writer(AtOnce):
+    """Writes in threads; a caller that hands over more than they can write soon waits.
 
     Args:
         threads: how many.
@@ -22,7 +35,7 @@ class Writer:
         self._slots = threading.Semaphore(2 * threads + 2)
 
     def submit(self, write: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Has a thread call this; calls begin in the order in which they were handed over."""
+        """Lets a thread call this; calls begin in the order in which they were handed over."""
         self._slots.acquire()
         future = self._pool.submit(write, *arguments)
         future.add_done_callback(lambda _: self._slots.release())

@@ -51,7 +51,7 @@ class Maps(Protocol[S_contra]):
 
 
 @dataclass(frozen=True)
-class Cost(Generic[S]):
+class Cost:
     """What the maps of some settings take, in gradients, known before any is computed.
 
     Attributes:
@@ -59,17 +59,12 @@ class Cost(Generic[S]):
         images: that gradients are computed of: the noisy ones.
         per: what a gradient is of: "voxel" or "lesion".
         at_most: whether a lesion may need fewer images.
-        on_images: the settings of the same work on so many images.
-        on_voxels: the settings for trying the method on large lesions: as far as the method allows
-            it, with no more than so many voxels of each.
     """
 
     gradients: Callable[[int], int]
     images: int
     per: str
     at_most: bool
-    on_images: Callable[[int], S]
-    on_voxels: Callable[[int], S]
 
 
 def _as_given(settings: S, *_: Any) -> S:
@@ -116,7 +111,7 @@ class Method(Generic[S]):
     variant: Callable[[S, str], str] = lambda settings, level: settings.method
     resolved: Callable[[S, Any, str], S] = _as_given
     refuse: Callable[[S, str, Collection[str]], None] = _nothing
-    cost: Callable[[S], Cost[S] | None] = _nothing
+    cost: Callable[[S], Cost | None] = _nothing
     count: Callable[[LogitField, np.ndarray, S], dict[int, int]] | str | None = None
     quick: Callable[[S], S] = _as_given
 

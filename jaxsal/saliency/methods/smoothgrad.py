@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 from jaxsal import checks
@@ -173,27 +172,17 @@ def _refuse(settings: SmoothGradSettings, level: str, given: Collection[str]) ->
         )
 
 
-def _cost(settings: SmoothGradSettings) -> Cost[SmoothGradSettings]:
+def _cost(settings: SmoothGradSettings) -> Cost:
     return Cost(
         gradients=settings.gradients,
         images=settings.samples,
         per="voxel" if settings.aggregate == "max" else "lesion",
         at_most=settings.tolerance is not None,
-        on_images=partial(_on_images, settings),
-        on_voxels=partial(_on_voxels, settings),
     )
 
 
-def _on_images(settings: SmoothGradSettings, count: int) -> SmoothGradSettings:
-    """Squares of deviations are added up in any case where a tolerance would have it."""
-    squares = settings.standard_error or settings.tolerance is not None
-    return replace(settings, samples=count, tolerance=None, standard_error=squares)
-
-
-def _on_voxels(settings: SmoothGradSettings, most: int) -> SmoothGradSettings:
-    if settings.aggregate != "max" or settings.group_size > 1:
-        return settings
-    return replace(settings, voxels_per_lesion=min(most, settings.voxels_per_lesion or most))
+def _quick(settings: SmoothGradSettings) -> SmoothGradSettings:
+    return replace(settings, samples=min(settings.samples, 2), tolerance=None)
 
 
 METHOD = Method(
@@ -206,5 +195,6 @@ METHOD = Method(
     resolved=_resolved,
     refuse=_refuse,
     cost=_cost,
+    quick=_quick,
     count="jaxsal.saliency.counting:gradients_of",
 )

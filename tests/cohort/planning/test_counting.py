@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from jaxsal.cohort.planning.counting import Estimate, Group, done_with_some, groups_of, spread_over
+from jaxsal.cohort.planning.counting import Group, Uncertain, done_with_some, groups_of, spread_over
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
@@ -30,7 +30,7 @@ def mask_file(path: Path, sizes: list[int], labels: list[int] | None = None) -> 
     return path
 
 
-def count(group: Group) -> Estimate:
+def count(group: Group) -> Uncertain:
     return group.total(len)
 
 
@@ -42,9 +42,9 @@ def test_label_maps_are_counted_exactly_whatever_the_size_and_the_labels(tmp_pat
     ]
     (group,) = groups_of([entry(f"p{i}", instances=path) for i, path in enumerate(maps)])
     group.read_masks(20, minimum_volume=5.0, notes=[])
-    assert count(group) == Estimate(4)
-    assert group.total(sum) == Estimate(1 + 4 + 7 + 4)
-    assert group.told() == "3 scans with label maps: counted in all of them"
+    assert count(group) == Uncertain(4)
+    assert group.total(sum) == Uncertain(1 + 4 + 7 + 4)
+    assert group.counted() == "3 scans with label maps: counted in all of them"
 
 
 def test_of_many_masks_a_sample_is_read_and_said(tmp_path):
@@ -52,11 +52,11 @@ def test_of_many_masks_a_sample_is_read_and_said(tmp_path):
     missing = tmp_path / "missing.nii.gz"
     group = Group("instances", [entry("p0", instances=missing), entry("p1", instances=read)])
     group.read_masks(1, minimum_volume=5.0, notes=[])
-    assert count(group) == Estimate(4, pytest.approx(2 * 2 * math.sqrt(1 / 2)))
-    assert "counted in 1 of them" in group.told()
+    assert count(group) == Uncertain(4, pytest.approx(2 * 2 * math.sqrt(1 / 2)))
+    assert "counted in 1 of them" in group.counted()
     notes: list[str] = []
     group.read_masks(2, minimum_volume=5.0, notes=notes)
-    assert "counted in 1 of them" in group.told()
+    assert "counted in 1 of them" in group.counted()
     (note,) = notes
     assert note.startswith("p0 cannot be worked with: ")
     assert "missing.nii.gz" in note
@@ -80,8 +80,8 @@ def test_what_the_network_finds_beside_the_masks_scales_them():
     residuals = math.sqrt((1 + 1) / 1)  # of 3 - 2 × 2 and 5 - 2 × 2
     ratio = 60 * residuals / math.sqrt(2) * math.sqrt(1 - 2 / 10) / 4
     assert count(group).error == pytest.approx(math.hypot(masks, ratio))
-    assert "4 of the masks" in group.told()
-    assert "finds and misses in 2" in group.told()
+    assert "4 of the masks" in group.counted()
+    assert "finds and misses in 2" in group.counted()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_without_masks_the_predicted_scans_stand_for_all():
     group = Group("prediction", [entry(f"p{i}") for i in range(5)])
     group.found = [(1,), (1, 1), (1, 1, 1)]
     expected = 5 * 1 / math.sqrt(3) * math.sqrt(1 - 3 / 5)
-    assert count(group) == Estimate(10, pytest.approx(expected))
+    assert count(group) == Uncertain(10, pytest.approx(expected))
 
 
 def test_a_mixed_cohort_is_counted_kind_by_kind(tmp_path):

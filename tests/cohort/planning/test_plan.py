@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,17 +13,16 @@ import pytest
 from helpers import tiny
 
 from jaxsal.cohort.job import CohortJob
-from jaxsal.cohort.planning.attempt import Explained, units_of
-from jaxsal.cohort.planning.cost import QUICK, Effort, Work, work_of
-from jaxsal.cohort.planning.counting import Estimate, Group
-from jaxsal.cohort.planning.forecast import CohortPlan, Forecast
-from jaxsal.cohort.planning.plan import plan_cohort
-from jaxsal.cohort.planning.trial import Trial, try_scan
+from jaxsal.cohort.planning.counting import Group, Uncertain
+from jaxsal.cohort.planning.forecast import CohortPlan, forecast_run
+from jaxsal.cohort.planning.plan import QUICK, Effort, plan_cohort
+from jaxsal.cohort.planning.trial import Trial, Written, timed, units_of
 from jaxsal.cohort.run import run_cohort
+from jaxsal.compilation import compiling_seconds
 from jaxsal.errors import InputError
-from jaxsal.field.sliding import sliding_window
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
+from jaxsal.progress import OnProgress, Progress
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.settings import OUTPUTS, CohortSettings, ExplainSettings, PredictSettings
@@ -72,9 +72,9 @@ def planned(tiny_model, tmp_path_factory) -> Planned:
 def test_the_lesions_of_label_maps_are_counted_exactly(planned):
     plan = planned.plan
     assert plan.scans == 3
-    assert plan.lesions == Estimate(5)
-    assert plan.voxels == Estimate(20)
-    assert plan.gradients == Estimate(3 * 20)
+    assert plan.lesions == Uncertain(5)
+    assert plan.voxels == Uncertain(20)
+    assert plan.gradients == Uncertain(3 * 20)
     assert plan.counted == ("3 scans with label maps: counted in all of them",)
     assert planned.tried == ["p1"]
     assert plan.tried == 1
@@ -118,7 +118,7 @@ def test_scans_in_which_nothing_is_found_are_tried_with_synthetic_lesions(tiny_m
     assert any("synthetic" in note for note in plan.notes)
 
 
-def test_planning_says_what_it_will_cost_before_it_begins(planned, tiny_model):
+def test_planning_says_what_it_costs_once_a_scan_is_predicted(planned, tiny_model):
     events = []
     plan = plan_cohort(
         CohortJob(tiny_model, PREDICTION, BOTH),
@@ -127,54 +127,48 @@ def test_planning_says_what_it_will_cost_before_it_begins(planned, tiny_model):
         on_cost=lambda seconds, quick: events.append((seconds, quick)),
         on_trial=lambda entry: events.append(entry.id),
     )
-    (seconds, quick), tried = events
-    assert 0 < seconds == quick
+    tried, (seconds, quick) = events
     assert tried == "p1"
+    assert 0 < seconds == quick
     assert (plan.lesions, plan.voxels) == (planned.plan.lesions, planned.plan.voxels)
-    assert any("at once" in note for note in plan.notes)
-    assert not any("at once" in note for note in planned.plan.notes)
 
 
-@pytest.mark.parametrize(("most", "voxels"), [(None, 2 + 5 + 6), (2, 2), (4, 5), (7, 2 + 5)])
-def test_a_quick_trial_explains_about_as_many_voxels_as_are_wanted(
-    planned, tiny_model, most, voxels
-):
-    """Of the lesions of 2, 5 and 6 voxels; of larger ones than wanted only a part."""
-    job = CohortJob(tiny_model, PREDICTION, CohortSettings((SMOOTHGRAD,)))
-    trial = try_scan(job, planned.entries[1], 0.0, most)
-    computed = min(voxels, most) if most == 4 else voxels
-    assert trial.methods[0].units == SMOOTHGRAD.samples * computed
+class Batches:
+    """A computation of batches of ten gradients; the first one compiles in its first call."""
+
+    def __init__(self, batches: int, seconds: float) -> None:
+        self.batches, self.seconds, self.done, self.calls = batches, seconds, 0, 0
+
+    def __call__(self, on_progress: OnProgress) -> None:
+        self.calls += 1
+        for number in range(1, self.batches + 1):
+            time.sleep(self.seconds)
+            self.done += 1
+            if self.calls == number == 1:
+                compiling_seconds().append(self.seconds)
+            on_progress(Progress(0, 1, 10 * number, 10 * self.batches))
 
 
-def test_the_windows_of_a_scan_are_counted_and_those_that_reach_a_voxel(planned, tiny_model):
-    job = CohortJob(tiny_model, replace(PREDICTION, overlap=0.5), CohortSettings((SMOOTHGRAD,)))
-    work = work_of(job, planned.entries)
-    field = sliding_window(tiny_model, roi=tiny.ROI, overlap=0.5)
-    every = field.plan(tiny.SHAPE, np.argwhere(np.ones(tiny.SHAPE)))
-    assert work.windows == len(every.starts)
-    reached = np.count_nonzero(every.weights) / np.prod(tiny.SHAPE)
-    # 256 voxels at random; their numbers of windows, from 1 to 8, deviate by less than 2.5
-    assert work.reached == pytest.approx(reached, abs=3 * 2.5 / 16)
-    assert work.seconds > 0
+def test_a_method_is_timed_by_its_first_batches():
+    batches = Batches(200, 0.02)
+    seconds, compiling = timed(batches, least_seconds=0.05)
+    assert batches.done == 4  # three that count, and one that compiled
+    assert seconds == pytest.approx(200 * 0.02, rel=0.5)
+    assert compiling == pytest.approx(0.02, abs=0.05)
 
 
-def test_no_cost_is_said_where_no_scan_can_be_read(tiny_model):
-    job = CohortJob(tiny_model, PREDICTION, CohortSettings((SMOOTHGRAD,)))
-    assert work_of(job, [Entry("p", Scan((Path("missing.nii.gz"),)), {"subject": "p"})]) is None
+def test_what_compiles_in_its_only_batch_is_computed_again():
+    batches = Batches(1, 0.02)
+    seconds, _ = timed(batches, least_seconds=0.05)
+    assert batches.calls == 2
+    assert seconds == pytest.approx(0.02, rel=0.5)
 
 
-def test_the_cost_of_planning_goes_by_windows_scans_and_gradients(tiny_model):
-    settings = CohortSettings((replace(SMOOTHGRAD, samples=50),), portion=100)
-    job = CohortJob(tiny_model, PREDICTION, settings)
-    work = Work(seconds=2.0, compiling=9.0, windows=30, reached=1.5)
-    samples = max(2, len(jax.local_devices()))
-    gradients = 2 * samples * 100 * 1.5 * 2.0  # each method is computed twice
-    assert work.planning(job, Effort(sample=3)) == pytest.approx(3 * (60 + gradients))
-    assert work.planning(job, Effort(sample=3), groups=2) == pytest.approx(6 * (60 + gradients))
-    few = work.planning(job, Effort(sample=1, least_seconds=0.0, voxels=10))
-    assert few == pytest.approx(60 + gradients / 10)
-    heat_maps = CohortJob(tiny_model, PREDICTION, CohortSettings((GradCamSettings("bottleneck"),)))
-    assert work.planning(heat_maps, Effort(sample=1)) == pytest.approx(60 + 2 * 5.0)
+def test_a_method_that_reports_no_progress_is_timed_as_a_whole():
+    calls = []
+    seconds, compiling = timed(lambda on_progress: calls.append(time.sleep(0.02)), 0.0)
+    assert seconds == pytest.approx(0.02, rel=0.5)
+    assert compiling == pytest.approx((len(calls) - 1) * 0.02, rel=0.5)
 
 
 @pytest.mark.parametrize(
@@ -192,11 +186,15 @@ def test_the_time_of_a_lesion_goes_by_its_gradients(settings, expected):
     assert units_of(ExplainSettings(settings), 7) == expected
 
 
-def made_up(seconds: float) -> Trial:
+def made_up(rate: float) -> Trial:
     """A trial of a scan with one lesion of 10 voxels, in round numbers."""
-    explained = Explained(20.0, seconds, 1000.0, 2, {"table": 0, "cropped": 500, "full": 900}, 3.0)
-    written = {"table": 50.0, "cropped": 80.0, "full": 80.0}
-    return Trial((10, 10, 10), (10,), (), 2.0, 4.0, 30.0, (explained,), written, 1.0, 100.0)
+    lesions = {
+        "table": Written(100.0, 0, 3.0),
+        "cropped": Written(600.0, 2, 3.0),
+        "full": Written(1000.0, 2, 3.0),
+    }
+    scans = dict.fromkeys(lesions, Written(80.0, 4, 1.0))
+    return Trial((10, 10, 10), (10,), (), 2.0, 4.0, 30.0, (rate,), 1000, lesions, scans)
 
 
 def test_trials_are_scaled_up_by_scans_and_gradients(tiny_model):
@@ -204,13 +202,13 @@ def test_trials_are_scaled_up_by_scans_and_gradients(tiny_model):
     entry = Entry("p", Scan((Path("x.nii.gz"),)), {"subject": "p"})
     group = Group("prediction", [entry] * 8, found=[(10,), (10,)])
     lanes = [jax.local_devices()]
-    plan = Forecast(job, [group], [made_up(5.0), made_up(7.0)], lanes, 0).plan()
+    plan = forecast_run(job, [group], [made_up(0.25), made_up(0.35)], lanes, 0)
     shares = {name: share.value for name, share in plan.shares.items()}
     assert shares == pytest.approx(
         {
             "reading": 8 * 2,
             "prediction": 8 * 4,
-            "smoothgrad-max": 8 * 10 * 3 * (5 / 20 + 7 / 20) / 2,
+            "smoothgrad-max": 8 * 10 * 3 * 0.3,
             "writing": 8 * 3 + 8 * 1,
         }
     )
@@ -218,10 +216,10 @@ def test_trials_are_scaled_up_by_scans_and_gradients(tiny_model):
     # rates of 0.25 and 0.35 have a standard error of 0.05
     assert plan.shares["smoothgrad-max"].error == pytest.approx(8 * 10 * 3 * 0.05)
     assert plan.disk["full"].size.value - plan.disk["cropped"].size.value == 8 * 400
-    assert plan.disk["cropped"].files.value - plan.disk["table"].files.value == 8 * (2 + 2 + 2)
+    assert plan.disk["cropped"].files.value - plan.disk["table"].files.value == 8 * 2
 
 
-@pytest.mark.parametrize("wrong", [{"effort": Effort(sample=0)}, {"masks": 0}])
+@pytest.mark.parametrize("wrong", [{"effort": Effort(sample=0)}, {"effort": Effort(masks=0)}])
 def test_a_plan_needs_something_to_go_by(tiny_model, wrong):
     entry = Entry("p", Scan((Path("x.nii.gz"),)), {"subject": "p"})
     with pytest.raises(InputError, match="at least one scan"):
