@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.outline import Method, Outline
+from jaxsal.cohort.outline import MethodOutline, Outline
 from jaxsal.cohort.parts import Clock, Keeper, Portion
 from jaxsal.current_device import current_device
 from jaxsal.errors import InputError, OutputError
@@ -82,7 +82,7 @@ class CohortJob:
     def outline(self) -> Outline:
         """What a report has to know of it."""
         methods = tuple(
-            Method(method.name, s.maps, s.files, s.units, s.scale, s.subtitle)
+            MethodOutline(method.name, s.maps, s.files, s.units, s.scale, s.subtitle)
             for method, s in zip(self.methods, self.shown, strict=True)
         )
         return Outline(tuple(lesion_columns(self.shown)), methods)

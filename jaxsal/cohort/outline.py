@@ -1,4 +1,4 @@
-"""What a report has to know of a run; kept in ``run.json``, since reports need no model."""
+"""The columns and methods of a run, kept in ``run.json``: reports are made without the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxsal.types import Scale
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodOutline:
     """A method, and how its maps appear; see `jaxsal.Appearance`.
 
     Attributes:
@@ -40,7 +40,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Outline:
-    """What a report has to know of a run.
+    """The columns and methods of a run.
 
     Attributes:
         columns: of the table over all lesions.
@@ -48,7 +48,7 @@ class Outline:
     """
 
     columns: tuple[Column, ...]
-    methods: tuple[Method, ...]
+    methods: tuple[MethodOutline, ...]
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Outline:
@@ -60,7 +60,7 @@ class Outline:
         try:
             outline = told["outline"]
             methods = [
-                Method(**{**m, "maps": tuple(m["maps"]), "files": tuple(m["files"])})
+                MethodOutline(**{**m, "maps": tuple(m["maps"]), "files": tuple(m["files"])})
                 for m in outline["methods"]
             ]
             return cls(tuple(Column(**column) for column in outline["columns"]), tuple(methods))

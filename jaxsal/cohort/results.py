@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.cohort.outline import Method, Outline
+from jaxsal.cohort.outline import MethodOutline, Outline
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.errors import InputError
@@ -82,7 +82,7 @@ class ScanResults:
         image, _ = unchanged_image(images, self.record.inputs.get("mask"))
         return image
 
-    def map(self, label: int, method: Method) -> Crop:
+    def map(self, label: int, method: MethodOutline) -> Crop:
         """A lesion's map.
 
         Raises:

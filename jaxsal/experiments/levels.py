@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsal.cohort.outline import Method
+from jaxsal.cohort.outline import MethodOutline
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
 from jaxsal.experiments.aggregation import exact
@@ -143,7 +143,7 @@ def _class_map(scan: ScanResults, classes: CohortResults) -> Crop:
     return scan.map(CLASS, classes.methods["smoothgrad-sum"])
 
 
-def _instance(instances: CohortResults) -> Method:
+def _instance(instances: CohortResults) -> MethodOutline:
     return instances.methods["smoothgrad-max"]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxsal.cohort.outline import Method
+from jaxsal.cohort.outline import MethodOutline
 from jaxsal.cohort.results import ScanResults
 from jaxsal.experiments.magnitudes import Coarse, Magnitudes, together
 from jaxsal.experiments.shells import Shells
@@ -53,7 +53,7 @@ class Tally:
     lesions: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     scans: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def add_scan(self, scan: ScanResults, method: Method) -> int:
+    def add_scan(self, scan: ScanResults, method: MethodOutline) -> int:
         """Counts the maps of a scan; returns their number."""
         own: defaultdict[Key, Magnitudes] = defaultdict(Magnitudes)
         for row in scan.rows:

@@ -14,7 +14,7 @@ from jaxsal.cohort.parts import Keeper, OnScan, ScanOutcome
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.in_folder import FolderKeeper
 from jaxsal.cohort.storage.in_memory import MemoryKeeper
-from jaxsal.cohort.storage.writer import Writer
+from jaxsal.cohort.storage.writer import WRITERS_PER_LANE, Writer
 from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
@@ -22,8 +22,6 @@ from jaxsal.store.records import Inputs
 
 if TYPE_CHECKING:
     from jaxsal.cohort.job import CohortJob
-
-WRITERS_PER_LANE = 2
 
 
 @dataclass

@@ -21,7 +21,7 @@ from jaxsal.cohort.parts import Clock, ScanOutcome
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.in_folder import FolderKeeper
 from jaxsal.cohort.storage.work import ScanWork
-from jaxsal.cohort.storage.writer import Writer
+from jaxsal.cohort.storage.writer import WRITERS_PER_LANE, Writer
 from jaxsal.compilation import keep_compiled_programs
 from jaxsal.current_device import current_device
 from jaxsal.devices import computing_on, default_devices, split_cpu
@@ -32,7 +32,6 @@ from jaxsal.scan.provenance import software
 from jaxsal.store.claims import Claim, Withdrawn
 from jaxsal.store.records import ScanRecord, are_same
 
-_WRITERS = 2
 _CPU_SHARE = 0.5  # of the memory that a worker may take: scans and results are held in it, too
 
 _computing = threading.Lock()  # held by the task whose turn it is
@@ -108,7 +107,7 @@ def _record(order: Order, entry: Entry, folder: CohortFolder, claim: Claim) -> S
     try:
         if isinstance(loaded, Exception):
             raise loaded
-        with closing(Writer(_WRITERS)) as writer:
+        with closing(Writer(WRITERS_PER_LANE)) as writer:
             clock, keeper = Clock(), FolderKeeper(job, entry, folder, inputs, writer)
             with _computing, computing_on(None, order.precision):
                 claim.check(at_once=True)

@@ -13,6 +13,8 @@ import numpy as np
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import components, given
+from jaxsal.scan.methods import cost_of
+from jaxsal.settings import ExplainSettings
 from jaxsal.volumes import read_grid, read_labels, read_mask
 from jaxsal.wording import counted
 
@@ -105,6 +107,12 @@ class Group:
                 f"the network finds and misses in {tried}"
             )
         return f"{many} without masks: estimated from what the network finds in {tried}"
+
+
+def units_of(method: ExplainSettings, voxels: int) -> int:
+    """What the time of a lesion's maps goes by: gradients; 1 where their number is unknown."""
+    cost = cost_of(method)
+    return 1 if cost is None else cost.images * cost.gradients(voxels)
 
 
 def groups_of(entries: Sequence[Entry]) -> list[Group]:

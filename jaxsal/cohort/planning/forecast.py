@@ -8,21 +8,24 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.job import CohortJob
-from jaxsal.cohort.machines.local import WRITERS_PER_LANE
-from jaxsal.cohort.planning.counting import Group, PerScan, Uncertain
-from jaxsal.cohort.planning.trial import Trial, units_of
+from jaxsal.cohort.planning.counting import Group, PerScan, Uncertain, units_of
 from jaxsal.cohort.storage.table import write_tables
+from jaxsal.cohort.storage.writer import WRITERS_PER_LANE
 from jaxsal.cores import available_cores
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.methods import cost_of
 from jaxsal.settings import ExplainSettings
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.job import CohortJob
+    from jaxsal.cohort.planning.trial import Trial
 
 _COHORT_FILES = 15  # tables, run.json, what describes the dataset, locks, the list of scans
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import jax
 import psutil
 
-from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines.pipeline import lanes_of
 from jaxsal.cohort.planning.counting import Group, done_with_some, groups_of
 from jaxsal.cohort.planning.forecast import CohortPlan, forecast_run
@@ -16,6 +16,9 @@ from jaxsal.cohort.planning.trial import Trial, try_scan
 from jaxsal.devices import computing_with, default_devices
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.job import CohortJob
 
 
 @dataclass(frozen=True)

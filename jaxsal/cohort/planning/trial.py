@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.parts import Portion
-from jaxsal.cohort.planning.counting import Sizes, component_sizes, spread_over
+from jaxsal.cohort.planning.counting import Sizes, component_sizes, spread_over, units_of
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.in_folder import FolderKeeper
 from jaxsal.cohort.storage.names import Names
@@ -30,7 +30,6 @@ from jaxsal.scan.amount import Pace
 from jaxsal.scan.calibration import LESION_VOXELS, synthetic_scan
 from jaxsal.scan.explanations import Explanations, to_explain
 from jaxsal.scan.following import Known
-from jaxsal.scan.methods import cost_of
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import Prediction, find_lesions
@@ -94,12 +93,6 @@ class Trial:
     voxels: int
     lesions: Mapping[str, Written]
     scans: Mapping[str, Written]
-
-
-def units_of(method: ExplainSettings, voxels: int) -> int:
-    """What the time of a lesion's maps goes by: gradients; 1 where their number is unknown."""
-    cost = cost_of(method)
-    return 1 if cost is None else cost.images * cost.gradients(voxels)
 
 
 def try_scan(

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from jaxsal.approximated import caption
-from jaxsal.cohort.outline import Method
+from jaxsal.cohort.outline import MethodOutline
 from jaxsal.cohort.results import read_map, unchanged_image
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cores import available_cores
@@ -43,7 +43,7 @@ class Picture:
     label: int
     title: str
     maps: tuple[str, ...]
-    method: Method
+    method: MethodOutline
     note: str = ""
 
 
@@ -82,7 +82,7 @@ class Drawn:
 
 
 def missing_pictures(
-    folder: Path, record: ScanRecord, methods: Sequence[Method], channels: Sequence[str]
+    folder: Path, record: ScanRecord, methods: Sequence[MethodOutline], channels: Sequence[str]
 ) -> ScanPictures | None:
     """What is to be drawn of a scan: what has maps and is not there; None if there is nothing."""
     names = Names(record.stem)

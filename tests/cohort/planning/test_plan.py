@@ -13,10 +13,10 @@ import pytest
 from helpers import tiny
 
 from jaxsal.cohort.job import CohortJob
-from jaxsal.cohort.planning.counting import Group, Uncertain
+from jaxsal.cohort.planning.counting import Group, Uncertain, units_of
 from jaxsal.cohort.planning.forecast import CohortPlan, forecast_run
 from jaxsal.cohort.planning.plan import QUICK, Effort, plan_cohort
-from jaxsal.cohort.planning.trial import Trial, Written, timed, units_of
+from jaxsal.cohort.planning.trial import Trial, Written, timed
 from jaxsal.cohort.run import run_cohort
 from jaxsal.compilation import compiling_seconds
 from jaxsal.errors import InputError

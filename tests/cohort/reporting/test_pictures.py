@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from jaxsal.cohort.outline import Method
+from jaxsal.cohort.outline import MethodOutline
 from jaxsal.cohort.reporting import pictures
 from jaxsal.cohort.reporting.pictures import Drawn, Picture, ScanPictures
 
-METHOD = Method("smoothgrad-max", ("t1",), ("t1_smoothgrad-max",), "logit", "diverging", "")
+METHOD = MethodOutline("smoothgrad-max", ("t1",), ("t1_smoothgrad-max",), "logit", "diverging", "")
 
 
 @pytest.fixture
