@@ -11,7 +11,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal, Union
@@ -21,60 +21,50 @@ _ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.MULTILINE)
 _UNSET = re.compile(r"[.;] None: ([^;]*)$")
 
 
-def option(
-    default: Any = MISSING,
-    metavar: str | None = None,
-    *,
-    help: str = "",
-    choices: Sequence[str] = (),
-    flag: str = "",
-    shown: str = "",
-    parse: Callable[[str], Any] | None = None,
-    positional: bool = False,
-    repeated: bool = False,
-    exclusive: str = "",
-) -> Any:
-    """A setting that is offered as an option.
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """An option, as a field declares it.
 
-    Args:
-        default: the value if it is not given; none: it must be given.
+    Attributes:
+        name: of the field.
+        kind: type of the value; of a type "or None" the former.
+        default: the value if it is not given; `dataclasses.MISSING`: it must be given.
         metavar: what stands for the value in the help, such as its unit: "MM".
-        help: what it means; default: what the class's docstring says of the attribute.
-        choices: the values that it may have; default: those of a `Literal`, else any.
-        flag: the option's name without its dashes; default: the field's.
-        shown: what the help shows as the default; default: the default itself, or what the
-            docstring says of ``None``.
+        help: what it means; if none is given, what the class's docstring says of the attribute.
+        choices: the values that it may have; if none are given, those of a `Literal`, else any.
+        flag: the option's name without its dashes; if none is given, the field's.
+        shown: what the help shows as the default; if nothing is given, the default itself, or what
+            the docstring says of ``None``.
         parse: from a text to the value; raises a `ValueError` that names the rule.
         positional: given by its place rather than by its name.
         repeated: may be given several times, once for each value of a tuple.
         exclusive: of the options with the same word here only one may be given.
     """
-    metadata = {name: value for name, value in locals().items() if name != "default"}
-    return dataclasses.field(default=default, metadata={"option": metadata})
 
-
-@dataclass(frozen=True)
-class Option:
-    """An option, as a field declares it; see `option`.
-
-    Attributes:
-        name: of the field.
-        kind: type of the value; of a type "or None" the former.
-        default: `dataclasses.MISSING` if the option must be given.
-    """
-
-    name: str
-    kind: Any
+    name: str = ""
+    kind: Any = None
     default: Any
-    help: str
-    metavar: str | None
-    choices: tuple[str, ...]
-    flag: str
-    shown: str
-    parse: Callable[[str], Any] | None
-    positional: bool
-    repeated: bool
-    exclusive: str
+    metavar: str | None = None
+    help: str = ""
+    choices: tuple[str, ...] = ()
+    flag: str = ""
+    shown: str = ""
+    parse: Callable[[str], Any] | None = None
+    positional: bool = False
+    repeated: bool = False
+    exclusive: str = ""
+
+
+def option(default: Any = MISSING, metavar: str | None = None, **facts: Any) -> Any:
+    """A setting that is offered as an option.
+
+    Args:
+        default: the value if it is not given; none: it must be given.
+        metavar: what stands for the value in the help, such as its unit: "MM".
+        facts: others of `Option`.
+    """
+    declared = Option(default=default, metavar=metavar, **facts)
+    return dataclasses.field(default=default, metadata={"option": declared})
 
 
 def options_of(settings: type) -> tuple[Option, ...]:
@@ -82,19 +72,23 @@ def options_of(settings: type) -> tuple[Option, ...]:
     fields = [field for field in dataclasses.fields(settings) if "option" in field.metadata]
     kinds = typing.get_type_hints(settings) if fields else {}
     texts = documented(settings) if fields else {}
-    return tuple(_option(field, kinds[field.name], texts) for field in fields)
+    return tuple(_option(field, kinds[field.name], texts.get(field.name, "")) for field in fields)
 
 
-def _option(field: dataclasses.Field[Any], kind: Any, texts: dict[str, str]) -> Option:
-    declared = dict(field.metadata["option"])
+def _option(field: dataclasses.Field[Any], kind: Any, text: str) -> Option:
+    declared: Option = field.metadata["option"]
     kind = next((k for k in typing.get_args(kind) if _is_optional(kind)), kind)
-    text = texts.get(field.name, "").rstrip(".")
+    text = text.rstrip(".")
     unset = _UNSET.search(text)
-    declared["help"] = declared["help"] or _UNSET.sub("", text)
-    declared["shown"] = declared["shown"] or (unset[1] if unset else "")
-    declared["flag"] = declared["flag"] or field.name.replace("_", "-")
-    declared["choices"] = tuple(declared["choices"]) or _literals(kind)
-    return Option(name=field.name, kind=kind, default=field.default, **declared)
+    return dataclasses.replace(
+        declared,
+        name=field.name,
+        kind=kind,
+        help=declared.help or _UNSET.sub("", text),
+        choices=tuple(declared.choices) or _literals(kind),
+        flag=declared.flag or field.name.replace("_", "-"),
+        shown=declared.shown or (unset[1] if unset else ""),
+    )
 
 
 def _is_optional(kind: Any) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.cli.command import Group
-from jaxsal.cli.parser import Parser, Repeated, Several, Switch
+from jaxsal.cli.parser import Parser, Several, Switch
 from jaxsal.options import Option, described
 
 Container = argparse._ActionsContainer
@@ -54,9 +54,11 @@ def _add(place: Container, option: Option) -> None:
     settings |= {"metavar": option.metavar, "type": _reader(option)}
     settings["choices"] = option.choices or None
     if option.repeated:
-        settings["action"] = Repeated
+        settings["action"] = "append"
     elif option.parse is None and typing.get_origin(option.kind) is tuple:
-        settings |= {"nargs": "+", "action": Several, "parts": typing.get_args(option.kind)}
+        parts = typing.get_args(option.kind)
+        count = 1 if parts[-1] is Ellipsis else len(parts)
+        settings |= {"nargs": "+", "action": Several, "count": count}
     if not option.positional:
         place.add_argument(f"--{option.flag}", dest=option.name, required=required, **settings)
     elif required:

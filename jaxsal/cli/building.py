@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxsal.cli.arguments import add_groups, usage
-from jaxsal.cli.command import Command, Commands, group, loaded
+from jaxsal.cli.command import Command, Commands, group
 from jaxsal.cli.config import Config
 from jaxsal.cli.parser import Parser
 
@@ -34,9 +34,7 @@ def build(parser: Parser, command: Command | Commands, words: Sequence[str] | No
 def _add_commands(parser: Parser, commands: Commands, words: Sequence[str] | None) -> None:
     parser.epilog = commands.epilog
     verbs = parser.add_subparsers(title="commands", metavar=commands.metavar, required=True)
-    for name, (summary, command) in commands.commands.items():
+    for name, summary in commands.summaries.items():
         below = verbs.add_parser(name, help=summary)
-        if words is None:
-            build(below, loaded(command), None)
-        elif name in words[:1]:
-            build(below, loaded(command), words[1:])
+        if words is None or name in words[:1]:
+            build(below, commands.load(name), words and words[1:])

@@ -55,7 +55,9 @@ class Command:
 
     def run_with(self, options: Namespace) -> int | None:
         """Runs the command with what a parser found."""
-        return self.run(Given({k: v for k, v in vars(options).items() if v is not None}))
+        values = {name: value for name, value in vars(options).items() if value is not None}
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return self.run(Given(values | lists))
 
 
 @dataclass(frozen=True)
@@ -64,21 +66,24 @@ class Commands:
 
     Attributes:
         description: what they have in common.
-        commands: by name, a summary in a few words; and the command, or the name of the module
-            that has it as ``COMMAND`` and is loaded when it is called.
+        summaries: what each does, in a few words, by name.
+        load: from a name to the command.
         metavar: what stands for a name in the help.
         epilog: the help's last paragraph.
     """
 
     description: str
-    commands: Mapping[str, tuple[str, Command | Commands | str]]
+    summaries: Mapping[str, str]
+    load: Callable[[str], Command | Commands]
     metavar: str = "COMMAND"
     epilog: str | None = None
 
 
-def loaded(command: Command | Commands | str) -> Command | Commands:
-    """The command of a module, given its name."""
-    if not isinstance(command, str):
-        return command
-    found: Command | Commands = import_module(command).COMMAND
-    return found
+def in_package(package: str) -> Callable[[str], Command | Commands]:
+    """Loads commands that are each a module of a package, which has it as ``COMMAND``."""
+
+    def load(name: str) -> Command | Commands:
+        found: Command | Commands = import_module(f"{package}.{name}").COMMAND
+        return found
+
+    return load

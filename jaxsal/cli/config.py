@@ -17,15 +17,15 @@ FLAG = "--config"
 
 @dataclass(frozen=True)
 class Config:
-    """Where options stand that are not given on the command line.
+    """Where options stand that are not given on the command line."""
 
-    Attributes:
-        config: TOML file with options that are not given here, such as samples = 20, mirror = true
-            or image = ["flair.nii", "t1.nii"]; paths in it are relative to it. --no-NAME takes
-            back what it switches on.
-    """
-
-    config: Path | None = option(None, "FILE")
+    config: Path | None = option(
+        None,
+        "FILE",
+        help="TOML file with options that are not given here, such as samples = 20, mirror = true "
+        'or image = ["flair.nii", "t1.nii"]; paths in it are relative to it. --no-NAME takes back '
+        "what it switches on",
+    )
 
 
 def with_file(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -92,69 +93,51 @@ class _Converted:
 
 def run_monai(name: str, given: Given) -> None:
     """Converts a network of MONAI's."""
-    try:
-        from jaxsal_converters.monai import (
-            convert_checkpoint,
-            require_monai,
-            verify_checkpoint,
-        )
+    with _installed():
+        from jaxsal_converters.monai import convert_checkpoint, require_monai, verify_checkpoint
         from jaxsal_converters.networks import MONAI_NETWORKS
-    except ModuleNotFoundError as error:
-        raise _not_installed(error) from error
     source, network = given.of(_FromMonai), MONAI_NETWORKS[name]
     if source.verify:
         require_monai()
-    geometry, wanted = _checked(given), given.of(_Converted)
-    model, assumptions = convert_checkpoint(
-        network,
-        source.source,
-        source.config,
-        threshold=wanted.threshold,
-        channels=wanted.channels,
-        outputs=source.outputs,
-        target=wanted.target,
-        weights=source.weights,
-    )
-    model = _with_geometry(model, geometry)
-    _print_assumptions(assumptions)
+    convert = partial(convert_checkpoint, network, source.source, source.config)
+    model = _converted(given, partial(convert, outputs=source.outputs, weights=source.weights))
     if source.verify:
         _print_difference("MONAI", verify_checkpoint(network, model, source.source, source.weights))
-    _save(model, wanted)
+    _save(model, given.of(_Converted))
 
 
 def run_nnunet(given: Given) -> None:
     """Converts what nnU-Net trained."""
-    try:
+    with _installed():
         from jaxsal_converters.nnunet import convert_nnunet
         from jaxsal_converters.nnunet_source import require_networks, verify_nnunet
-    except ModuleNotFoundError as error:
-        raise _not_installed(error) from error
     source = given.of(_FromNnunet)
     if source.verify:
         require_networks()
-    geometry, wanted = _checked(given), given.of(_Converted)
-    model, assumptions = convert_nnunet(
-        source.source,
-        source.fold,
-        source.configuration,
-        checkpoint=source.checkpoint,
-        threshold=wanted.threshold,
-        channels=wanted.channels,
-        target=wanted.target,
-    )
-    model = _with_geometry(model, geometry)
-    _print_assumptions(assumptions)
+    convert = partial(convert_nnunet, source.source, source.fold, source.configuration)
+    model = _converted(given, partial(convert, checkpoint=source.checkpoint))
     if source.verify:
         chosen = (source.source, source.fold, source.configuration, source.checkpoint)
         _print_difference("nnU-Net", verify_nnunet(model, *chosen))
-    _save(model, wanted)
+    _save(model, given.of(_Converted))
 
 
-def _checked(given: Given) -> Preprocessing:
-    """The axes and the voxel size that the options give, before anything is read.
+@contextmanager
+def _installed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"converting needs {error.name}, which is not installed: pip install 'jaxsal[convert]'"
+        ) from error
+
+
+def _converted(given: Given, convert: Callable[..., tuple[Model, list[str]]]) -> Model:
+    """The model, with axes and voxel size as the options give them; prints what is assumed.
 
     Raises:
-        InputError: they are none, or the folder for the model cannot be taken.
+        InputError: they are none, or the folder for the model cannot be taken; before anything is
+            read.
     """
     from jaxsal.checkpoints import check_target
     from jaxsal.preprocessing import Preprocessing
@@ -162,7 +145,12 @@ def _checked(given: Given) -> Preprocessing:
     wanted = given.of(_Converted)
     geometry = Preprocessing(orientation=wanted.orientation, spacing=wanted.voxel_size)
     check_target(wanted.out, wanted.overwrite)
-    return geometry
+    model, assumptions = convert(
+        threshold=wanted.threshold, channels=wanted.channels, target=wanted.target
+    )
+    for assumption in assumptions:
+        print(f"note: {assumption}")
+    return _with_geometry(model, geometry)
 
 
 def _with_geometry(model: Model, geometry: Preprocessing) -> Model:
@@ -173,17 +161,6 @@ def _with_geometry(model: Model, geometry: Preprocessing) -> Model:
         return model
     known = model.preprocessing or geometry
     return replace(model, preprocessing=known.completed(geometry.orientation, geometry.spacing))
-
-
-def _not_installed(error: ModuleNotFoundError) -> InputError:
-    return InputError(
-        f"converting needs {error.name}, which is not installed: pip install 'jaxsal[convert]'"
-    )
-
-
-def _print_assumptions(assumptions: list[str]) -> None:
-    for assumption in assumptions:
-        print(f"note: {assumption}")
 
 
 def _print_difference(peer: str, difference: float) -> None:
@@ -206,23 +183,21 @@ def _target(model: Model) -> str:
     return "to be given" if lesion is None else model.outputs.names[lesion]
 
 
-def _command(run: Callable[[Given], None], source: type) -> Command:
-    description = "Reads tensors only; nothing in a checkpoint is ever executed."
-    return Command(description, (group(source), group(_Converted)), run, configurable=False)
+_DESCRIPTION = "Reads tensors only; nothing in a checkpoint is ever executed."
 
 
+def _command(name: str) -> Command:
+    run, source = (partial(run_monai, name), _FromMonai) if name in _MONAI else _NNUNET
+    return Command(_DESCRIPTION, (group(source), group(_Converted)), run, configurable=False)
+
+
+_NNUNET = (run_nnunet, _FromNnunet)
 COMMAND = Commands(
-    "Converts a PyTorch checkpoint into a model directory. Reads tensors only; nothing in a "
-    "checkpoint is ever executed.",
+    f"Converts a PyTorch checkpoint into a model directory. {_DESCRIPTION}",
     {
-        **{
-            name: (f"MONAI's {of}", _command(partial(run_monai, name), _FromMonai))
-            for name, of in _MONAI.items()
-        },
-        "nnunet": (
-            "a network or ensemble trained by nnU-Net v2",
-            _command(run_nnunet, _FromNnunet),
-        ),
+        **{name: f"MONAI's {of}" for name, of in _MONAI.items()},
+        "nnunet": "a network or ensemble trained by nnU-Net v2",
     },
+    _command,
     metavar="NETWORK",
 )

@@ -7,20 +7,17 @@ from pathlib import Path
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Given, group
-from jaxsal.cli.explain import keeping_lesions
+from jaxsal.cli.explain import lesions_of
+from jaxsal.cli.interruption import keeping
 from jaxsal.options import option
 
 
 @dataclass(frozen=True)
 class _Demo:
-    """Where it goes.
+    """Where it goes."""
 
-    Attributes:
-        out: folder for the scan and its results.
-    """
-
-    out: Path = option(Path("jaxsal-demo"), "DIR")
-    overwrite: bool = shared.overwrite_option()
+    out: Path = option(Path("jaxsal-demo"), "DIR", help="folder for the scan and its results")
+    overwrite: bool = shared.overwrite_option("maps and pictures")
 
 
 def run(given: Given) -> None:
@@ -32,7 +29,7 @@ def run(given: Given) -> None:
     with (
         shared.computing(given),
         ProgressBar() as bar,
-        keeping_lesions(demo.out / "results"),
+        keeping(lesions_of(demo.out / "results")),
     ):
         results = run_demo(
             demo.out,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxsal.cli import methods
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Commands, Given, group
+from jaxsal.cli.interruption import keeping
 from jaxsal.experiments.settings import SETTINGS, Settings
 from jaxsal.options import option
 from jaxsal.registry import METHODS
@@ -21,17 +22,6 @@ if TYPE_CHECKING:
 
 _METHOD = "smoothgrad"  # by the aggregates that each experiment chooses
 _NOTHING, _FAILED_SCANS = 1, 3  # exit status: nothing to report; all is done but some scans
-
-
-@dataclass(frozen=True)
-class _Results:
-    """Results.
-
-    Attributes:
-        out: folder for the results.
-    """
-
-    out: Path = option(metavar="DIR")
 
 
 @dataclass(frozen=True)
@@ -49,11 +39,8 @@ class _Maps:
 
 def run(name: str, given: Given) -> int:
     """Runs an experiment; returns the exit status."""
-    try:
+    with keeping(lambda: "what is recorded stays, the same command goes on from there"):
         return _run(name, given)
-    except KeyboardInterrupt as interrupt:
-        message = "interrupted; what is recorded stays, the same command goes on from there"
-        raise type(interrupt)(message) from interrupt
 
 
 def _run(name: str, given: Given) -> int:
@@ -117,19 +104,20 @@ def show_findings(findings: Findings) -> None:
         print(f"note: {note}")
 
 
-def _command(name: str, settings: type[Settings]) -> Command:
-    groups = [shared.MODEL, shared.COHORT, group(_Results)]
+def _command(name: str) -> Command:
+    settings = SETTINGS[name]
+    groups = [shared.MODEL, shared.COHORT, group(shared.Results, only=("out",))]
     groups += [group(_Maps)] if settings.uses_maps else []
     groups += [group(settings, "this experiment")]
     if settings.uses_saliency:
         groups += methods.of_method(_METHOD, without=("aggregate", "standard_error"))
     groups += [group(PredictSettings, "finding lesions", without=("field", "domain"))]
     groups += [shared.COMPUTING]
-    return Command(_summary(settings), tuple(groups), partial(run, name))
+    return Command(_summary(name), tuple(groups), partial(run, name))
 
 
-def _summary(settings: type[Settings]) -> str:
-    return (settings.__doc__ or "").splitlines()[0]
+def _summary(name: str) -> str:
+    return (SETTINGS[name].__doc__ or "").splitlines()[0]
 
 
 COMMAND = Commands(
@@ -138,9 +126,7 @@ COMMAND = Commands(
     "recorded as they are done, and shared by the experiments of a folder: the same command goes "
     "on where it ended. Scans that fail are named and skipped; the exit status is then 3. It is 1 "
     "if there is nothing to report.",
-    {
-        name: (_summary(settings).rstrip("."), _command(name, settings))
-        for name, settings in SETTINGS.items()
-    },
+    {name: _summary(name).rstrip(".") for name in SETTINGS},
+    _command,
     metavar="NAME",
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from jaxsal.cli import methods
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Given, Group, group
+from jaxsal.cli.interruption import keeping
 from jaxsal.options import option
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.wording import counted
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Lesions:
-    """Which lesions.
-
-    Attributes:
-        instances: explain the lesions of this label map instead of the predicted ones.
-    """
+    """Which lesions."""
 
     reference: Path | None = option(
         None,
@@ -37,18 +33,21 @@ class _Lesions:
         help=f"{shared.REFERENCE}, and has missed lesions explained, too",
         exclusive="lesions",
     )
-    instances: Path | None = option(None, "LABELS", exclusive="lesions")
+    instances: Path | None = option(
+        None,
+        "LABELS",
+        help="explain the lesions of this label map instead of the predicted ones",
+        exclusive="lesions",
+    )
 
 
 @dataclass(frozen=True)
 class _DryRun:
-    """Nothing but a forecast.
+    """Nothing but a forecast."""
 
-    Attributes:
-        dry_run: find the lesions, print what explaining them takes, and stop; writes nothing.
-    """
-
-    dry_run: bool = option(False)
+    dry_run: bool = option(
+        False, help="find the lesions, print what explaining them takes, and stop; writes nothing"
+    )
 
 
 def run(given: Given) -> None:
@@ -56,13 +55,13 @@ def run(given: Given) -> None:
     settings = _settings(given)
     from jaxsal.cli.progress import ProgressBar
 
-    files, scan = given.of(shared.ScanFiles), shared.scan_files(given)
+    results, scan = given.of(shared.Results), shared.scan_files(given)
     with shared.computing(given), ProgressBar() as bar:
         model = shared.load_model(given)
         prediction = shared.prediction_settings(given, model)
-        job = (model, scan, files.out, prediction, settings)
+        job = (model, scan, results.out, prediction, settings)
         work = _forecast if given.get("dry_run") else _explain
-        lines = work(files.overwrite, bar, *job)
+        lines = work(results.overwrite, bar, *job)
     print(shared.channel_files(scan, model.channels))
     print("\n".join(lines))
 
@@ -80,7 +79,7 @@ def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> list[str]:
     from jaxsal.scan.explain import explain
 
     *_, out, _, settings = job
-    with keeping_lesions(out):
+    with keeping(lesions_of(out)):
         rows = explain(
             *job,
             overwrite=overwrite,
@@ -92,20 +91,16 @@ def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> list[str]:
     return [f"{_explained(len(rows), settings.level)}; {place}"]
 
 
-@contextmanager
-def keeping_lesions(out: Path) -> Iterator[None]:
-    """Says, when it is interrupted, how many finished lesions are kept in the results' folder."""
+def lesions_of(out: Path) -> Callable[[], str]:
+    """How many finished lesions an interrupted explanation keeps in the results' folder."""
     from jaxsal.scan.unfinished import Unfinished
 
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        kept = Unfinished(out).lesions
-        if not kept:
-            raise
-        lesions = f"{counted(kept, 'lesion')} {'is' if kept == 1 else 'are'} finished and kept"
-        message = f"interrupted; {lesions}, the same command goes on after them"
-        raise type(interrupt)(message) from interrupt
+    def kept() -> str:
+        count = Unfinished(out).lesions
+        are = f"{counted(count, 'lesion')} {'is' if count == 1 else 'are'}"
+        return f"{are} finished and kept, the same command goes on after them" if count else ""
+
+    return kept
 
 
 def _explained(count: int, level: str) -> str:
@@ -124,7 +119,7 @@ def _settings(given: Given) -> ExplainSettings:
 def _groups() -> tuple[Group, ...]:
     choice = ("level", "labels", "kinds", "max_voxels")
     return (
-        *(shared.MODEL, shared.SCAN, group(_Lesions)),
+        *(shared.MODEL, shared.SCAN, shared.RESULTS, group(_Lesions)),
         *(group(ExplainSettings, only=("full_grid", "pictures")), group(_DryRun)),
         group(ExplainSettings, "which lesions", only=choice),
         *methods.of_methods(methods.OneMethod),

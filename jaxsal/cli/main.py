@@ -13,64 +13,29 @@ from types import FrameType
 
 from jaxsal import __version__
 from jaxsal.cli.building import build
-from jaxsal.cli.command import Commands
+from jaxsal.cli.command import Commands, in_package
 from jaxsal.cli.completion import Completion
 from jaxsal.cli.parser import Parser
 from jaxsal.errors import InputError, OutputError
 
 COMMAND = Commands(
-    description="Instance-level, quantitative saliency for 3D lesion segmentation.",
-    commands={
-        "demo": (
-            "the whole job on a bundled model and a synthetic brain; needs no file",
-            "jaxsal.cli.demo",
-        ),
-        "convert": (
-            "convert a PyTorch checkpoint (needs the extra: jaxsal[convert])",
-            "jaxsal.cli.convert",
-        ),
-        "info": (
-            "show a model's architecture, channels, threshold, receptive field and layers",
-            "jaxsal.cli.info",
-        ),
-        "preprocess": (
-            "register a cohort's images to each other and remove bias fields",
-            "jaxsal.cli.preprocess",
-        ),
-        "predict": ("find the lesions of a scan", "jaxsal.cli.predict"),
-        "explain": (
-            "find the lesions of a scan and map what each of them rests on",
-            "jaxsal.cli.explain",
-        ),
-        "cohort": (
-            "work on many scans: check, plan, run, look how far a run is",
-            "jaxsal.cli.cohort",
-        ),
-        "report": (
-            "make a page of a cohort's results, to read in a browser",
-            "jaxsal.cli.report",
-        ),
-        "evaluate": (
-            "measure how good a network is, and choose its threshold",
-            "jaxsal.cli.evaluate",
-        ),
-        "experiment": (
-            "ask the paper's questions of a network and scans: a table and a figure each",
-            "jaxsal.cli.experiment",
-        ),
-        "train": (
-            "train a network on a cohort with references (needs the extra: jaxsal[train])",
-            "jaxsal.cli.train",
-        ),
-        "phantoms": (
-            "write synthetic patients, to train on or to try commands with",
-            "jaxsal.cli.phantoms",
-        ),
-        "bench": (
-            "measure a model's speed on this device, and forecast what a scan takes",
-            "jaxsal.cli.bench",
-        ),
+    "Instance-level, quantitative saliency for 3D lesion segmentation.",
+    {
+        "demo": "the whole job on a bundled model and a synthetic brain; needs no file",
+        "convert": "convert a PyTorch checkpoint (needs the extra: jaxsal[convert])",
+        "info": "show a model's architecture, channels, threshold, receptive field and layers",
+        "preprocess": "register a cohort's images to each other and remove bias fields",
+        "predict": "find the lesions of a scan",
+        "explain": "find the lesions of a scan and map what each of them rests on",
+        "cohort": "work on many scans: check, plan, run, look how far a run is",
+        "report": "make a page of a cohort's results, to read in a browser",
+        "evaluate": "measure how good a network is, and choose its threshold",
+        "experiment": "ask the paper's questions of a network and scans: a table and a figure each",
+        "train": "train a network on a cohort with references (needs the extra: jaxsal[train])",
+        "phantoms": "write synthetic patients, to train on or to try commands with",
+        "bench": "measure a model's speed on this device, and forecast what a scan takes",
     },
+    in_package("jaxsal.cli"),
     epilog="`jaxsal COMMAND --help` describes a command. Begin with `jaxsal demo`.",
 )
 _MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143

@@ -47,31 +47,32 @@ def _selection(text: str) -> tuple[str, dict[str, str]]:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A network.
+    """A network."""
 
-    Attributes:
-        model: a converted model.
-    """
+    model: Path = option(metavar="MODEL_DIR", positional=True, help="a converted model")
 
-    model: Path = option(metavar="MODEL_DIR", positional=True)
+
+@dataclass(frozen=True)
+class Results:
+    """Where results go."""
+
+    out: Path = option(metavar="DIR", help="folder for the results")
+    overwrite: bool = overwrite_option("maps and pictures")
 
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """The files of a scan, and of its results.
+    """The files of a scan.
 
     Attributes:
         image: the images, one per channel of the model and in its order (`jaxsal info`):
             --image FLAIR T1, or --image FLAIR --image T1.
-        out: folder for the results.
         mask: the brain: all outside of it is background. None: what is 0, or holds the border's
             constant value.
     """
 
     image: tuple[Path, ...] = option(metavar="NIFTI", repeated=True)
-    out: Path = option(metavar="DIR")
     mask: Path | None = option(None, "MASK")
-    overwrite: bool = overwrite_option("maps and pictures")
 
 
 @dataclass(frozen=True)
@@ -107,18 +108,18 @@ class Computing:
 
 @dataclass(frozen=True)
 class Rematerialise:
-    """Time for memory.
+    """Time for memory."""
 
-    Attributes:
-        rematerialise: for Swin UNETR: compute activations again instead of keeping them, which
-            takes less memory per window and more time.
-    """
-
-    rematerialise: bool = option(False)
+    rematerialise: bool = option(
+        False,
+        help="for Swin UNETR: compute activations again instead of keeping them, which takes less "
+        "memory per window and more time",
+    )
 
 
 MODEL = group(ModelFolder)
 SCAN = group(ScanFiles)
+RESULTS = group(Results)
 COHORT = group(Cohort)
 COMPUTING = group(Computing, "computing")
 REMATERIALISE = group(Rematerialise, "computing")

@@ -31,30 +31,16 @@ class Switch(argparse.Action):
         setattr(namespace, self.dest, not option.startswith("--no-"))
 
 
-class Repeated(argparse._AppendAction):
-    """An option that may be given several times; stores the values as a tuple."""
-
-    def __call__(self, parser: Any, namespace: Any, value: Any, option: Any = None) -> None:
-        """Stores one more value."""
-        setattr(namespace, self.dest, (*(getattr(namespace, self.dest, None) or ()), value))
-
-
 class Several(argparse.Action):
-    """An option with several values, stored as a tuple: one number stands for that many.
+    """An option with several values, for which a single one may stand."""
 
-    Args:
-        parts: types of the values, which end in an ellipsis if there may be any number of them.
-        settings: of the action.
-    """
-
-    def __init__(self, *, parts: tuple[Any, ...], **settings: Any) -> None:
+    def __init__(self, *, count: int, **settings: Any) -> None:
         super().__init__(**settings)
-        self._count = 1 if parts[-1] is Ellipsis else len(parts)
+        self._count = count
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        """Stores the values; whether their number is right is checked by the settings."""
-        count = self._count if len(values) == 1 else 1
-        setattr(namespace, self.dest, tuple(values) * count)
+        """Stores them; whether their number is right is checked by the settings."""
+        setattr(namespace, self.dest, values * (self._count if len(values) == 1 else 1))
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -158,7 +144,7 @@ class Parser(argparse.ArgumentParser):
         return math.inf if nargs in _UNLIMITED else 1
 
     def _may_be_repeated(self, option: str) -> bool:
-        return isinstance(self._option_string_actions.get(option), Repeated)
+        return isinstance(self._option_string_actions.get(option), argparse._AppendAction)
 
 
 def _near(name: str, known: Iterable[str]) -> str:

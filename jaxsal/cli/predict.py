@@ -33,16 +33,16 @@ def run(given: Given) -> None:
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.scan.predict import predict
 
-    files, scan = given.of(shared.ScanFiles), shared.scan_files(given)
+    results, scan = given.of(shared.Results), shared.scan_files(given)
     with shared.computing(given), ProgressBar() as bar:
         model = shared.load_model(given)
         settings = shared.prediction_settings(given, model, given.get("field", "sliding"))
         rows = predict(
-            model, scan, files.out, settings, overwrite=files.overwrite, on_stage=bar.stage
+            model, scan, results.out, settings, overwrite=results.overwrite, on_stage=bar.stage
         )
     print(shared.channel_files(scan, model.channels))
-    _show(rows, files.out)
-    print(f"{_found([row['kind'] for row in rows], scan)}; results in {files.out}")
+    _show(rows, results.out)
+    print(f"{_found([row['kind'] for row in rows], scan)}; results in {results.out}")
 
 
 def _show(rows: Sequence[Row], out: Path) -> None:
@@ -71,6 +71,13 @@ def _found(kinds: list[str], scan: Scan) -> str:
 COMMAND = Command(
     "Writes prediction.nii.gz (lesion probability), instances.nii.gz (labels), instances.tsv and "
     "run.json.",
-    (shared.MODEL, shared.SCAN, group(_Reference), shared.FINDING_WITH_FIELD, shared.COMPUTING),
+    (
+        shared.MODEL,
+        shared.SCAN,
+        shared.RESULTS,
+        group(_Reference),
+        shared.FINDING_WITH_FIELD,
+        shared.COMPUTING,
+    ),
     run,
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Given, group
+from jaxsal.cli.interruption import keeping, scans_finished
 from jaxsal.errors import InputError
 from jaxsal.options import option
 from jaxsal.preparation.settings import PreparationSettings
@@ -22,7 +23,7 @@ _FAILED_SCANS = 3  # exit status: all is done but these
 
 @dataclass(frozen=True)
 class _Steps:
-    """What is left out.
+    """What is done, and on how many processors.
 
     Attributes:
         skip_registration: the images of a scan lie on one grid already.
@@ -31,19 +32,7 @@ class _Steps:
 
     skip_registration: bool = option(False)
     skip_bias: bool = option(False)
-
-
-@dataclass(frozen=True)
-class _Results:
-    """Results.
-
-    Attributes:
-        out: folder for the results.
-    """
-
-    out: Path = option(metavar="DIR")
     processes: int | None = shared.processes_option("prepared")
-    overwrite: bool = shared.overwrite_option()
 
 
 def run(given: Given) -> int:
@@ -51,7 +40,7 @@ def run(given: Given) -> int:
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.preparation.run import prepare_cohort
 
-    settings, results = _settings(given), given.of(_Results)
+    settings, results = _settings(given), given.of(shared.Results)
     _check(given["cohort"], results.out)
     counts: Counter[str] = Counter()
     with ProgressBar() as bar:
@@ -66,14 +55,15 @@ def run(given: Given) -> int:
                 bar.say(_line(record))
             bar.count(counts["finished"] + counts["failed"], len(entries), "scans")
 
-        try:
+        with keeping(lambda: scans_finished(counts["finished"], len(entries))):
             prepare_cohort(
-                entries, results.out, settings, results.processes, show, overwrite=results.overwrite
+                entries,
+                results.out,
+                settings,
+                given.get("processes"),
+                show,
+                overwrite=results.overwrite,
             )
-        except KeyboardInterrupt as interrupt:
-            done = f"{counts['finished']} of {len(entries)} scans are finished"
-            message = f"interrupted; {done}, the same command goes on from there"
-            raise type(interrupt)(message) from interrupt
     print(_summary(counts, results.out))
     return _FAILED_SCANS if counts["failed"] else 0
 
@@ -123,6 +113,6 @@ COMMAND = Command(
     "with a picture of each scan to check it by. DIR/cohort.tsv lists the results and is a COHORT "
     "for the other commands. Whatever ends it, the same command goes on where it ended. Scans that "
     "fail are listed in DIR/failed.tsv and skipped; the exit status is then 3.",
-    (shared.COHORT, group(_Results), group(PreparationSettings), group(_Steps)),
+    (shared.COHORT, shared.RESULTS, group(PreparationSettings), group(_Steps)),
     run,
 )

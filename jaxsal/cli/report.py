@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Given, group
+from jaxsal.cli.interruption import keeping
 from jaxsal.options import option
 from jaxsal.wording import counted
 
@@ -37,18 +38,15 @@ def run(given: Given) -> None:
     from jaxsal.cohort.reporting.report import write_report
 
     options = given.of(_Options)
-    try:
-        with ProgressBar() as bar:
-            bar.stage("drawing")
-            report = write_report(
-                options.out,
-                pictures=options.pictures == "all",
-                processes=options.processes,
-                on_scan=lambda done, scans: bar.count(done, scans, "scans"),
-            )
-    except KeyboardInterrupt as interrupt:
-        message = "interrupted; pictures that are drawn stay, the same command draws the others"
-        raise type(interrupt)(message) from interrupt
+    stay = "pictures that are drawn stay, the same command draws the others"
+    with keeping(lambda: stay), ProgressBar() as bar:
+        bar.stage("drawing")
+        report = write_report(
+            options.out,
+            pictures=options.pictures == "all",
+            processes=options.processes,
+            on_scan=lambda done, scans: bar.count(done, scans, "scans"),
+        )
     for scan, problem in report.problems.items():
         print(f"jaxsal report: warning: {scan}: {problem}", file=sys.stderr)
     print(_summary(report))

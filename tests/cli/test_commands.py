@@ -219,7 +219,7 @@ def test_a_terminal_gets_the_first_lesions_of_many_and_a_pipe_all_of_them(
 ) -> None:
     cells = [(n, "predicted", 100 - n, 1.0, 0.0, 0.0, 0.0) for n in range(1, 41)]
     rows = [dict(zip(INSTANCE_COLUMNS, each, strict=True)) for each in cells]
-    monkeypatch.setattr(jaxsal.scan, "predict", lambda *_, **__: rows)
+    monkeypatch.setattr("jaxsal.scan.predict.predict", lambda *_, **__: rows)
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")  # as rich knows a terminal, too
     out = tmp_path / "out"

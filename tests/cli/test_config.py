@@ -51,8 +51,8 @@ def test_a_file_gives_options_as_a_command_line_does(tmp_path: Path) -> None:
 def test_the_command_line_wins(tmp_path: Path, line: str) -> None:
     own = "--config={file} --out D --image A --no-mirror --samples=5 --pictures --roi 8"
     found = given(tmp_path, FILE, line.replace("{}", own))
-    assert found["image"] == (Path("A"),)
-    assert (found["samples"], found["roi"]) == (5, (8, 8, 8))
+    assert found["image"] == [Path("A")]
+    assert (found["samples"], found["roi"]) == (5, [8, 8, 8])
     assert (found["mirror"], found["pictures"]) == (False, True)
     assert found["labels"] == (3, 7)
 

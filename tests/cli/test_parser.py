@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jaxsal.cli.main import main
-from jaxsal.cli.parser import Parser, Repeated
+from jaxsal.cli.parser import Parser
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,10 @@ def test_an_abbreviation_of_several_options_names_them_all(capsys):
 def test_values_of_an_option_that_may_be_repeated_may_follow_each_other(line, images):
     parser = Parser()
     parser.add_argument("model")
-    parser.add_argument("--image", action=Repeated)
+    parser.add_argument("--image", action="append")
     parser.add_argument("--out")
     parser.add_argument("--roi", nargs="+", type=int)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--whole", action="store_true")
     options = parser.parse_args(line.split())
-    assert (options.model, options.image, options.out) == ("MODEL", tuple(images), "D")
+    assert (options.model, options.image, options.out) == ("MODEL", images, "D")

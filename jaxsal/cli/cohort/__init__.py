@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from jaxsal.cli.command import Commands
+from jaxsal.cli.command import Commands, in_package
 
 COMMAND = Commands(
     "Works on many scans, listed in a table or found in a BIDS folder.",
     {
-        "check": (
-            "read every file of a cohort and list all that is wrong",
-            "jaxsal.cli.cohort.check",
-        ),
-        "plan": ("forecast a run's lesions, time, memory and disk", "jaxsal.cli.cohort.plan"),
-        "run": ("find and explain the lesions of every scan", "jaxsal.cli.cohort.run"),
-        "status": ("show how far a run is, also while it runs", "jaxsal.cli.cohort.status"),
+        "check": "read every file of a cohort and list all that is wrong",
+        "plan": "forecast a run's lesions, time, memory and disk",
+        "run": "find and explain the lesions of every scan",
+        "status": "show how far a run is, also while it runs",
     },
+    in_package("jaxsal.cli.cohort"),
     metavar="VERB",
     epilog="`jaxsal cohort VERB --help` describes a verb. Begin with check.",
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jaxsal.cli import options as shared
 from jaxsal.cli.cohort.settings import groups, settings_of
 from jaxsal.cli.command import Command, Given, group
+from jaxsal.cli.interruption import keeping, scans_finished
 from jaxsal.errors import InputError
 from jaxsal.options import option
 from jaxsal.wording import counted
@@ -32,17 +33,10 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class _Results:
-    """Results.
+class _Again:
+    """Scans that failed."""
 
-    Attributes:
-        out: folder for the results.
-        retry_failed: do those scans again that failed before.
-    """
-
-    out: Path = option(metavar="DIR")
-    retry_failed: bool = option(False)
-    overwrite: bool = shared.overwrite_option()
+    retry_failed: bool = option(False, help="do those scans again that failed before")
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class _Machines:
 
 def run(given: Given) -> int:
     """Runs the command; returns the exit status."""
-    results, machines = given.of(_Results), given.of(_Machines)
+    results, machines = given.of(shared.Results), given.of(_Machines)
     _check(given)
     settings = settings_of(given)
     from jaxsal.cli.progress import ProgressBar
@@ -78,7 +72,7 @@ def run(given: Given) -> int:
             prediction=shared.prediction_settings(given, model),
             settings=settings,
             shard=Shard(*machines.shard),
-            retry_failed=results.retry_failed,
+            retry_failed=given.of(_Again).retry_failed,
             overwrite=results.overwrite,
             scheduler=machines.scheduler,
             precision=given.of(shared.Computing).precision,
@@ -102,7 +96,7 @@ def _follow(cohort: CohortRun, bar: ProgressBar) -> Counter[str]:
     """Shows the results as they come, and counts them."""
     counts: Counter[str] = Counter()
     bar.stage("cohort")
-    try:
+    with keeping(lambda: scans_finished(counts["finished"], len(cohort.entries))):
         for result in cohort:
             while cohort.notes:
                 bar.say(cohort.notes.pop(0))
@@ -112,10 +106,6 @@ def _follow(cohort: CohortRun, bar: ProgressBar) -> Counter[str]:
             if result.is_new or result.status == "failed":
                 bar.say(_line(result))
             bar.count(counts["finished"] + counts["failed"], len(cohort.entries), "scans")
-    except KeyboardInterrupt as interrupt:
-        done = f"{counts['finished']} of {len(cohort.entries)} scans are finished"
-        message = f"interrupted; {done}, the same command goes on from there"
-        raise type(interrupt)(message) from interrupt
     return counts
 
 
@@ -148,7 +138,7 @@ COMMAND = Command(
     "goes on where it ended; Ctrl-C and SIGTERM end it in good order. Scans that fail are reported "
     "and skipped; the exit status is then 3.",
     lambda: (
-        *(shared.MODEL, shared.COHORT, group(_Results, "results")),
+        *(shared.MODEL, shared.COHORT, shared.RESULTS, group(_Again)),
         *(*groups(), group(_Machines, "several machines")),
     ),
     run,
