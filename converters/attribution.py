@@ -37,7 +37,7 @@ class Question(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedNetwork:
     """A network, and how it runs over images.
 
     Attributes:
@@ -55,7 +55,7 @@ class Explained:
         config: Mapping[str, Any] | None,
         roi: int | Sequence[int] | None,
         overlap: float,
-    ) -> Explained:
+    ) -> ExplainedNetwork:
         """On whole images as they are, or with a ``roi`` by MONAI's sliding window."""
         own = _converted(model, config)
         field = whole_volume(own) if roi is None else sliding_window(own, roi, overlap)

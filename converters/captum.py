@@ -33,7 +33,7 @@ from jaxsal import Model, gradcam, gradcam_plus_plus, smoothgrad_stream
 from jaxsal.errors import InputError
 from jaxsal.settings import DomainRule
 from jaxsal_converters.attribution import (
-    Explained,
+    ExplainedNetwork,
     Images,
     LabelledMaps,
     Labels,
@@ -113,7 +113,7 @@ class InstanceSmoothGrad:
         roi: int | Sequence[int] | None = None,
         overlap: float = 0.25,
     ) -> None:
-        self._explained = Explained.of(model, config, roi, overlap)
+        self._explained = ExplainedNetwork.of(model, config, roi, overlap)
 
     def attribute(
         self,
@@ -200,7 +200,7 @@ class _HeatMaps:
         roi: int | Sequence[int] | None = None,
         overlap: float = 0.25,
     ) -> None:
-        self._explained = Explained.of(model, config, roi, overlap)
+        self._explained = ExplainedNetwork.of(model, config, roi, overlap)
         self._layer = self._explained.model.resolve_layer(_layer_path(model, layer))
 
     def attribute(

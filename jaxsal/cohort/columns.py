@@ -11,7 +11,7 @@ from jaxsal.lesions import Instance
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.lesion_table import APPROXIMATED, instance_columns, instance_row
-from jaxsal.scan.statistics import shell_sums, shells, statistics_row
+from jaxsal.scan.map_statistics import shell_sums, shells, statistics_row
 from jaxsal.tables import Column, Row
 
 _SCAN = (

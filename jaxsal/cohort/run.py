@@ -65,7 +65,7 @@ def run_cohort(
         select: the entities of the images of a BIDS folder; see `jaxsal.read_cohort`.
         shard: only a part of the scans, for several runs into one folder.
         retry_failed: compute scans again that failed before.
-        overwrite: begin anew where the folder holds results.
+        overwrite: begin anew where earlier runs left results; see `jaxsal.store`.
         devices: to compute on, all of one kind; by default all of the best kind that this host
             has, unless others were chosen.
         scheduler: address of a Dask scheduler whose workers compute, such as "tcp://host:8786";

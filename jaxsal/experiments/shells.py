@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from jaxsal.box import Box
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.statistics import distances
+from jaxsal.scan.map_statistics import distances
 
 _ROUNDING = 1e-6  # of distances, in mm: what is 3 mm away belongs to the step from 2 to 3 mm
 

@@ -54,7 +54,7 @@ def prepare_cohort(
         processes: how many scans are prepared at once; None: one per CPU core. Results do not
             depend on it.
         on_scan: called with every scan's record.
-        overwrite: whether to prepare all of them again.
+        overwrite: begin anew where earlier runs left results; see `jaxsal.store`.
 
     Returns:
         What became of each scan, in their order; those that failed have no results.

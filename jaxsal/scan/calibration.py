@@ -19,7 +19,6 @@ from jaxsal.types import Triple
 LESION_VOXELS = 24  # a common size; the larger a lesion, the less its forward passes weigh
 _LESIONS = 2  # to begin with
 _GROWTH = 4
-_MOST_LESIONS = 128
 _TRIES = 2000  # at placing a lesion
 
 
@@ -58,6 +57,7 @@ def measure_throughput(
     *,
     samples: int | None = None,
     least_seconds: float = 5.0,
+    most_lesions: int = 128,
 ) -> Throughput:
     """Times signed-maximum maps on a synthetic scan, of more lesions the faster the device is.
 
@@ -68,6 +68,7 @@ def measure_throughput(
         channels: C of the scan.
         samples: noisy images; by default two, or one for each of several devices.
         least_seconds: how long the measured call is to take at least.
+        most_lesions: how many lesions the scan may have for that.
 
     Raises:
         InputError: the shape has no room for the lesions, or does not fit the field.
@@ -82,7 +83,7 @@ def measure_throughput(
 
     lesions = _LESIONS
     first_call, seconds = timed(lesions), timed(lesions)
-    while seconds < least_seconds and lesions < _MOST_LESIONS:
+    while seconds < least_seconds and lesions < most_lesions:
         try:
             more = timed(_GROWTH * lesions)
         except InputError:  # no room for as many

@@ -57,8 +57,7 @@ def explain(
         out: folder for the results.
         prediction_settings: how lesions are found.
         settings: which of them are explained, and how.
-        overwrite: replace the results of an earlier run in the folder, and what an interrupted run
-            of other settings or files kept there.
+        overwrite: begin anew where earlier runs left results; see `jaxsal.store`.
         on_stage: called with what is being done.
         on_progress: called as gradients are computed, with those of all maps.
         on_note: called with sentences: how many gradients there are, before the first; then how

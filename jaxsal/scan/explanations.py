@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Explained:
+class Explanation:
     """What one map is about.
 
     Attributes:
@@ -44,7 +44,7 @@ class Explanations:
     """
 
     labels: np.ndarray
-    maps: dict[int, Explained]
+    maps: dict[int, Explanation]
     notes: tuple[str, ...] = ()
 
     def part(self, labels: Iterable[int]) -> Explanations:
@@ -89,11 +89,11 @@ def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanation
     return Explanations(prediction.labels, seen, notes)
 
 
-def _instance_level(instance: Instance) -> Explained:
+def _instance_level(instance: Instance) -> Explanation:
     size = f"{instance.volume_mm3:.0f} mm³"
     title = f"Lesion {instance.label} ({instance.kind}, {size})"
-    return Explained(f"lesion-{instance.label:04d}", title, instance_row(instance))
+    return Explanation(f"lesion-{instance.label:04d}", title, instance_row(instance))
 
 
-def _class_level(prediction: Prediction, domain: np.ndarray) -> Explained:
-    return Explained("class", "All segmented voxels", class_row(domain, prediction.scan.grid))
+def _class_level(prediction: Prediction, domain: np.ndarray) -> Explanation:
+    return Explanation("class", "All segmented voxels", class_row(domain, prediction.scan.grid))

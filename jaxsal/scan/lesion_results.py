@@ -11,7 +11,7 @@ from jaxsal.tables import Row
 
 if TYPE_CHECKING:
     from jaxsal.saliency.methods.appearance import Appearance
-    from jaxsal.scan.explanations import Explained
+    from jaxsal.scan.explanations import Explanation
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class LesionResults:
         settings: which map it is.
     """
 
-    explained: Explained
+    explained: Explanation
     shown: Appearance
     settings: ExplainSettings
 

@@ -34,8 +34,7 @@ def predict(
         scan: the files.
         out: folder for the results.
         settings: how lesions are found.
-        overwrite: replace the results of an earlier run in the folder, and what an interrupted run
-            of `explain` kept there.
+        overwrite: begin anew where earlier runs left results; see `jaxsal.store`.
         on_stage: called with what is being done.
 
     Returns:

@@ -22,8 +22,8 @@ from jaxsal.store.file_list import damaged, list_files
 from jaxsal.store.files import read_json, write_json
 from jaxsal.store.identity import require_same
 from jaxsal.store.inside import require_no_links
+from jaxsal.store.kept_portions import FILES, keep_portion, kept_portion, portion_records
 from jaxsal.store.output_folder import OutputFolder
-from jaxsal.store.portions import FILES, keep_portion, kept_portion, portion_records
 from jaxsal.tables import Row
 
 _FOLDER, _RECORD = ".jaxsal-unfinished", "record.json"

@@ -11,8 +11,8 @@ from jaxsal.figures.canvas import save_figure
 from jaxsal.report.page import write_page
 from jaxsal.scan.lesion_table import APPROXIMATED, INSTANCE_COLUMNS, for_reading, instance_columns
 from jaxsal.scan.map_files import parts_of, write_maps
+from jaxsal.scan.map_statistics import statistics_row
 from jaxsal.scan.pictures import lesion_picture
-from jaxsal.scan.statistics import statistics_row
 from jaxsal.tables import Row, write_table
 
 if TYPE_CHECKING:

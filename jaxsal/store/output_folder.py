@@ -30,7 +30,7 @@ class OutputFolder:
 
     Args:
         folder: where the results will be.
-        overwrite: replace the results of an earlier run.
+        overwrite: begin anew where earlier runs left results; see `jaxsal.store`.
 
     Raises:
         InputError: the folder is in use, is a file, or cannot be written; or another run is

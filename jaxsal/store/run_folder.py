@@ -133,7 +133,7 @@ class RunFolder:
             remove: removes the results of earlier runs, and nothing else; called with what their
                 record says.
             shard: of the scans.
-            overwrite: have the results of earlier runs removed.
+            overwrite: begin anew; have the results of earlier runs removed.
             advice: what to do if the identities differ.
 
         Yields:

@@ -84,7 +84,7 @@ def train(
         config: of the training.
         out: the folder; see `jaxsal.training.folder`.
         devices: that share each batch; by default those chosen, else as `default_devices` says.
-        overwrite: begin anew where there are results of an earlier training.
+        overwrite: begin anew where earlier runs left results; see `jaxsal.store`.
         monitor: shows how far it is.
 
     Raises:

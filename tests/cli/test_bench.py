@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from jaxsal.cli.main import main
+from jaxsal.scan.calibration import measure_throughput
 
 ROI = ["--roi", "16", "--shape", "24", "28", "20"]
 
@@ -15,7 +17,8 @@ ROI = ["--roi", "16", "--shape", "24", "28", "20"]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One short measurement is enough."""
-    monkeypatch.setattr("jaxsal.scan.calibration._MOST_LESIONS", 2)
+    quick = partial(measure_throughput, most_lesions=2)
+    monkeypatch.setattr("jaxsal.scan.calibration.measure_throughput", quick)
 
 
 def test_it_tells_the_speed_and_the_forecast_for_a_scan(

@@ -30,7 +30,7 @@ from jaxsal.saliency.gradcam.gradcam import heat_maps
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.scan.explain import explain
-from jaxsal.scan.statistics import map_statistics
+from jaxsal.scan.map_statistics import map_statistics
 from jaxsal.settings import ExplainSettings, PredictSettings
 
 LAYER = "encoder.0"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan.explanations import Explained
+from jaxsal.scan.explanations import Explanation
 from jaxsal.scan.lesion_results import LesionResults, PortionResults
 from jaxsal.scan.methods import appearance
 from jaxsal.settings import ExplainSettings
@@ -21,7 +21,7 @@ SETTINGS = ExplainSettings(SmoothGradSettings(samples=2, standard_error=True))
 def lesions() -> PortionResults:
     """Two lesions of a portion."""
     shown = appearance(SETTINGS, ["flair"])
-    about = {label: Explained(f"lesion-{label}", "", {"label": label}) for label in (4, 7)}
+    about = {label: Explanation(f"lesion-{label}", "", {"label": label}) for label in (4, 7)}
     return PortionResults(
         {label: LesionResults(each, shown, SETTINGS) for label, each in about.items()}
     )
