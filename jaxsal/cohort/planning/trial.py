@@ -222,16 +222,21 @@ def _fullest(job: CohortJob, prediction: Prediction, wanted: Explanations, index
     return min((portion for portion in every if portion.method == index), key=lack)
 
 
-def timed(compute: Callable[[OnProgress], None], least_seconds: float) -> tuple[float, float]:
+def timed(
+    compute: Callable[[OnProgress], None],
+    least_seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, float]:
     """Seconds that all of a computation takes, from its first batches, and those of compiling.
 
     Args:
         compute: what takes time; it reports its progress to its argument, which ends it.
         least_seconds: as in `jaxsal.scan.amount.Pace`.
+        clock: seconds now.
     """
     last, spent = Progress(0, 0, 0, 0), 0.0
     for _ in range(_CALLS):
-        pace, began = Pace(least_seconds), time.perf_counter()
+        pace, began = Pace(least_seconds, clock), clock()
 
         def look(progress: Progress, pace: Pace = pace) -> None:
             nonlocal last
@@ -241,7 +246,7 @@ def timed(compute: Callable[[OnProgress], None], least_seconds: float) -> tuple[
 
         with suppress(Known):
             compute(look)
-        seconds = time.perf_counter() - began
+        seconds = clock() - began
         spent += seconds
         whole, done = map(pace.seconds_of, (last.gradients, last.gradients_done))
         if whole is not None and done is not None:
