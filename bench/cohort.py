@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.case import CHANNELS, TOY, Job
+from jaxsal.approximated import EXACT
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.job import CohortJob
@@ -27,7 +28,7 @@ from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.calibration import synthetic_scan
-from jaxsal.settings import EXACT, CohortSettings, PredictSettings
+from jaxsal.settings import CohortSettings, PredictSettings
 from jaxsal.store.records import ScanRecord, stamps
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume

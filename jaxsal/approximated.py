@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxsal.settings import EXACT
-
 if TYPE_CHECKING:
     from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+
+EXACT = "exact"
+"""How a signed maximum over all voxels of a lesion is computed, in the table and for captions."""
 
 _SOME = (
     "where only some of a lesion’s voxels were differentiated, a map shows separate dots, and its "

@@ -26,7 +26,6 @@ WINDOWS: tuple[Windows, ...] = get_args(Windows)
 DOMAIN_RULES: tuple[DomainRule, ...] = get_args(DomainRule)
 OUTPUTS = ("table", "cropped", "full")
 PRECISIONS = ("float32", "tf32", "bfloat16")
-EXACT = "exact"  # of a signed maximum over all voxels of a lesion
 FEWEST_SAMPLES = 5  # before a standard error is believed
 _GIB = 2**30
 

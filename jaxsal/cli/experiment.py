@@ -11,7 +11,7 @@ from jaxsal.cli import methods
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Commands, Given, group
 from jaxsal.cli.interruption import keeping
-from jaxsal.experiments.settings import SETTINGS, Settings
+from jaxsal.experiments.catalogue import EXPERIMENTS, Experiment, experiment
 from jaxsal.options import option
 from jaxsal.registry import METHODS
 from jaxsal.settings import PredictSettings
@@ -44,10 +44,10 @@ def run(name: str, given: Given) -> int:
 
 
 def _run(name: str, given: Given) -> int:
-    own, out = given.of(SETTINGS[name]), given["out"]
-    computed = _maps_settings(given, own)
+    asked, out = experiment(name), given["out"]
+    own: Any = given.of(asked.settings)
+    computed = _maps_settings(given, asked)
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.experiments.catalogue import experiment
     from jaxsal.experiments.findings import write_findings
     from jaxsal.experiments.study import Study
 
@@ -63,8 +63,8 @@ def _run(name: str, given: Given) -> int:
             **computed,
         )
         with study.opened():
-            findings = experiment(name)(study, own)
-            facts = facts_of(study, own)
+            findings = asked.ask(study, own)
+            facts = facts_of(study, own, uses_saliency=asked.uses_saliency)
             paths = write_findings(findings, out, name, facts, study.footnote)
     show_findings(findings)
     print(f"results: {', '.join(map(str, paths))}")
@@ -73,20 +73,20 @@ def _run(name: str, given: Given) -> int:
     return _FAILED_SCANS if study.left_out else 0
 
 
-def _maps_settings(given: Given, own: Settings) -> dict[str, Any]:
+def _maps_settings(given: Given, asked: Experiment) -> dict[str, Any]:
     """What of a study the experiment's options set, of maps."""
     settings: dict[str, Any] = {}
-    if own.uses_saliency:
+    if asked.uses_saliency:
         settings["saliency"] = given.of(METHODS[_METHOD].settings)
         settings["field"] = given.get("field", "sliding")
-    if own.uses_maps:
+    if asked.uses_maps:
         settings["maps"] = given.get("maps")
     return settings
 
 
-def facts_of(study: Study, own: Settings) -> dict[str, Any]:
+def facts_of(study: Study, own: Any, *, uses_saliency: bool = True) -> dict[str, Any]:
     """What the findings depend on."""
-    unused = set() if own.uses_saliency else {"saliency"}
+    unused = set() if uses_saliency else {"saliency"}
     facts = {name: fact for name, fact in study.facts.items() if name not in unused}
     return {"settings": asdict(own), **facts}
 
@@ -105,19 +105,15 @@ def show_findings(findings: Findings) -> None:
 
 
 def _command(name: str) -> Command:
-    settings = SETTINGS[name]
+    asked = experiment(name)
     groups = [shared.MODEL, shared.COHORT, group(shared.Results, only=("out",))]
-    groups += [group(_Maps)] if settings.uses_maps else []
-    groups += [group(settings, "this experiment")]
-    if settings.uses_saliency:
+    groups += [group(_Maps)] if asked.uses_maps else []
+    groups += [group(asked.settings, "this experiment")]
+    if asked.uses_saliency:
         groups += methods.of_method(_METHOD, without=("aggregate", "standard_error"))
     groups += [group(PredictSettings, "finding lesions", without=("field", "domain"))]
     groups += [shared.COMPUTING]
-    return Command(_summary(name), tuple(groups), partial(run, name))
-
-
-def _summary(name: str) -> str:
-    return (SETTINGS[name].__doc__ or "").splitlines()[0]
+    return Command(f"{EXPERIMENTS[name]}.", tuple(groups), partial(run, name))
 
 
 COMMAND = Commands(
@@ -126,7 +122,7 @@ COMMAND = Commands(
     "recorded as they are done, and shared by the experiments of a folder: the same command goes "
     "on where it ended. Scans that fail are named and skipped; the exit status is then 3. It is 1 "
     "if there is nothing to report.",
-    {name: _summary(name).rstrip(".") for name in SETTINGS},
+    EXPERIMENTS,
     _command,
     metavar="NAME",
 )

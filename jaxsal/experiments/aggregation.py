@@ -12,8 +12,8 @@ from scipy import stats
 
 from jaxsal.cohort.results import CohortResults
 from jaxsal.experiments.aggregation_figure import Example, draw
+from jaxsal.experiments.catalogue import Experiment, NoSettings
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.settings import AggregationSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, median_interval, rank_correlation
 from jaxsal.figures.palette import UNITS
 from jaxsal.saliency.methods.smoothgrad import Aggregate, SmoothGradSettings
@@ -52,7 +52,7 @@ _SUMMARY_COLUMNS = {
 }
 
 
-def aggregation(study: Study, settings: AggregationSettings) -> Findings:
+def aggregation(study: Study, settings: NoSettings) -> Findings:
     """The peaks of each lesion's maps under both aggregates, and their dependence on volume."""
     results = {"max": study.lesions(), "mean": _means(study)}
     channels = results["max"].channels
@@ -155,3 +155,6 @@ def dependence(rows: Sequence[Row], aggregate: str, channel: str, extreme: str) 
 def _ends(name: str, values: Sequence[float] | np.ndarray) -> Row:
     low, high = median_interval(values) or (None, None)
     return {f"{name}_low": low, f"{name}_high": high}
+
+
+EXPERIMENT = Experiment(aggregation)

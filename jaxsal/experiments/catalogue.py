@@ -1,8 +1,9 @@
-"""All experiments by name: a module each, imported when the experiment is asked for."""
+"""All experiments by name: a module and a line each. Imports nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,19 +14,44 @@ if TYPE_CHECKING:
 
 EXPERIMENTS: Mapping[str, str] = MappingProxyType(
     {
-        "aggregation": "jaxsal.experiments.aggregation",
-        "levels": "jaxsal.experiments.levels",
-        "contributions": "jaxsal.experiments.contributions",
-        "groups": "jaxsal.experiments.groups",
-        "sanity": "jaxsal.experiments.sanity",
-        "synthetic": "jaxsal.experiments.synthetic",
-        "context": "jaxsal.experiments.context",
+        "aggregation": "A large and a small lesion's map by the maximum and by the mean (Fig. 7)",
+        "levels": "The map of all segmented voxels beside those of single lesions (Figs. 3, 10)",
+        "contributions": "Positive and negative values of each sequence, and where they lie "
+        "(Figs. 8, 9)",
+        "groups": "Peaks of the maps of found, false and missed lesions and of none (Fig. 11)",
+        "sanity": "Maps of healthy white matter, and of a lesion's middle voxel alone "
+        "(Figs. 12, 13)",
+        "synthetic": "Lesions copied into healthy white matter, and out of the head (Fig. 14)",
+        "context": "How much of a lesion's surroundings the network needs to find it (Fig. 15)",
     }
 )
-"""Modules by the names of their experiments, and of the functions in them that ask for these."""
+"""What each experiment shows, by the name of its module, which has it as ``EXPERIMENT``."""
 
 
-def experiment(name: str) -> Callable[[Study, Any], Findings]:
-    """The experiment of this name: a function of a study and of settings of its own."""
-    asked: Callable[[Study, Any], Findings] = getattr(import_module(EXPERIMENTS[name]), name)
-    return asked
+@dataclass(frozen=True)
+class NoSettings:
+    """An experiment has none of its own."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question that is asked of a study.
+
+    Attributes:
+        ask: finds the answer, by settings of the type below.
+        settings: their type; its fields are the command's options, see `jaxsal.options`.
+        uses_saliency: whether maps are computed.
+        uses_maps: whether those of the cohort's own lesions are among them, which an earlier run
+            may have computed.
+    """
+
+    ask: Callable[[Study, Any], Findings]
+    settings: type = NoSettings
+    uses_saliency: bool = True
+    uses_maps: bool = True
+
+
+def experiment(name: str) -> Experiment:
+    """The experiment of this name."""
+    found: Experiment = import_module(f"jaxsal.experiments.{name}").EXPERIMENT
+    return found

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxsal.errors import InputError
+from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import FOUND, another_range, none_of_volume, of_volume
 from jaxsal.experiments.context_curve import PLATEAU, Curve, curve_of
 from jaxsal.experiments.context_figure import context_figure
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.settings import ContextSettings
+from jaxsal.experiments.settings import check_range, volume_option
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.experiments.surroundings import ContextScores, context_scores
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
+from jaxsal.options import option
 from jaxsal.scan.prediction import Prediction, as_run, make_field
 from jaxsal.tables import Row
 from jaxsal.wording import counted
@@ -25,6 +28,7 @@ from jaxsal.wording import counted
 if TYPE_CHECKING:
     from jaxsal.experiments.study import Study
 
+VIEWS = ("centred", "field")
 COLUMNS = {
     "scan": "what the scan is called",
     "label": "value of the lesion in the scan's label map",
@@ -47,6 +51,34 @@ SUMMARY_COLUMNS = {
     "detected": "number of lesions that are detected",
     "lesions": "number of lesions",
 }
+
+
+@dataclass(frozen=True)
+class ContextSettings:
+    """Settings of `context`.
+
+    Attributes:
+        volume: smallest and largest lesion, in mm³, both included.
+        steps: largest number of dilations by one voxel.
+        view: what the network is run on. "centred": one window around each lesion; "field": all
+            windows that reach it, blended as where lesions are found, which takes as many times as
+            long.
+        batch: windows that are computed at once; more take more memory.
+    """
+
+    volume: tuple[float, float] = volume_option()
+    steps: int = option(35, "N")
+    view: str = option("centred", choices=VIEWS)
+    batch: int = option(4, "N")
+
+    def __post_init__(self) -> None:
+        check_range("volume", self.volume)
+        if not 1 <= self.steps <= 254:
+            raise InputError(f"steps must be from 1 to 254, got {self.steps}")
+        if self.view not in VIEWS:
+            raise InputError(f"view must be {' or '.join(VIEWS)}, got {self.view!r}")
+        if self.batch < 1:
+            raise InputError(f"batch must be 1 or more, got {self.batch}")
 
 
 def context(study: Study, settings: ContextSettings) -> Findings:
@@ -174,3 +206,6 @@ def _point(curve: Curve, what: str, place: int | None) -> Row:
         row |= {"mm": float(curve.mm[place]), "mean": float(curve.mean[place])}
         row |= {"std": None if np.isnan(std) else std, "detected": int(curve.detected[place])}
     return {**row, "lesions": curve.lesions}
+
+
+EXPERIMENT = Experiment(context, ContextSettings, uses_saliency=False, uses_maps=False)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxsal.errors import InputError
+from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.contributions_figure import draw
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.magnitudes import FEWEST_SUBJECTS, PRECISION, interval_over_subjects
-from jaxsal.experiments.settings import ContributionsSettings
 from jaxsal.experiments.statistics import median_interval
 from jaxsal.experiments.tally import SHELLS, SIGNS, Signed, Tally
 from jaxsal.figures.palette import kinds_in_order
+from jaxsal.options import option
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:
@@ -59,6 +63,21 @@ SUMMARY_COLUMNS = {
     "least the least one that counts; empty: there is none, or some lie beyond the last distance "
     "that is resolved",
 }
+
+
+@dataclass(frozen=True)
+class ContributionsSettings:
+    """Settings of `contributions`.
+
+    Attributes:
+        least_value: magnitude below which values do not count, in logits per standard deviation.
+    """
+
+    least_value: float = option(0.1, "T")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least_value < math.inf:
+            raise InputError(f"least value must be zero or more, got {self.least_value}")
 
 
 def contributions(study: Study, settings: ContributionsSettings) -> Findings:
@@ -209,3 +228,6 @@ def _note(study: Study, tally: Tally, shown: str) -> None:
     )
     if shown != "TP":
         study.note(f"no lesion is TP (needs references): the figure shows those that are {shown}")
+
+
+EXPERIMENT = Experiment(contributions, ContributionsSettings)

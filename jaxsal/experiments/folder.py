@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jaxsal import __version__
-from jaxsal.experiments.settings import SETTINGS
+from jaxsal.experiments.catalogue import EXPERIMENTS
 from jaxsal.store.files import write_json
 from jaxsal.store.run_folder import RunFolder
 
 # A study that was begun before there were marks has only its own files in its folder.
-_OWN = {"runs", "scans"} | {f"{name}.{end}" for name in SETTINGS for end in ("tsv", "png", "json")}
+_OWN = {"runs", "scans"} | {
+    f"{name}.{end}" for name in EXPERIMENTS for end in ("tsv", "png", "json")
+}
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import TYPE_CHECKING
 
@@ -11,17 +12,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxsal.errors import InputError
+from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.head_outline import head
 from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import place_spheres
-from jaxsal.experiments.settings import GroupsSettings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, difference, holm, median_interval
 from jaxsal.figures.charts import new_figure, style
 from jaxsal.figures.distributions import draw_distribution
 from jaxsal.figures.palette import UNITS
 from jaxsal.inputs.entries import Entry
+from jaxsal.options import option
 from jaxsal.tables import Row
 from jaxsal.volumes import read_mask
 from jaxsal.wording import counted
@@ -59,6 +61,25 @@ SUMMARY_COLUMNS = {
     "rank_biserial": "effect size from -1 to 1: 2 · first_larger - 1",
     "first_larger": "probability that a value of the first is larger than one of the second",
 }
+
+
+@dataclass(frozen=True)
+class GroupsSettings:
+    """Settings of `groups`.
+
+    Attributes:
+        spheres: spheres per scan of tissue that is no lesion (TN).
+        volume: volume of a sphere, in mm³.
+    """
+
+    spheres: int = option(10, "N")
+    volume: float = option(93.0, "MM3")
+
+    def __post_init__(self) -> None:
+        if self.spheres < 0:
+            raise InputError(f"spheres must be zero or more, got {self.spheres}")
+        if not 0 < self.volume < math.inf:
+            raise InputError(f"volume must be more than zero, got {self.volume}")
 
 
 def groups(study: Study, settings: GroupsSettings) -> Findings:
@@ -245,3 +266,6 @@ def _draw(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> Figur
         style(panel, f"{channel}: {'largest' if extreme == 'max' else 'smallest'} value")
         draw_distribution(panel, values, UNITS)
     return figure
+
+
+EXPERIMENT = Experiment(groups, GroupsSettings)

@@ -13,11 +13,11 @@ from jaxsal.cohort.outline import MethodOutline
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
 from jaxsal.experiments.aggregation import exact
+from jaxsal.experiments.catalogue import Experiment, NoSettings
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.levels_figure import LEVELS, Pair, draw
 from jaxsal.experiments.neighbours import Neighbour, nearest, values_at, voxels_of
-from jaxsal.experiments.settings import LevelsSettings
 from jaxsal.experiments.statistics import median_interval
 from jaxsal.figures.palette import UNITS
 from jaxsal.saliency.maps import Crop
@@ -77,7 +77,7 @@ class _Closest:
         return min(self.sizes) ** 2 / max(self.sizes)
 
 
-def levels(study: Study, settings: LevelsSettings) -> Findings:
+def levels(study: Study, settings: NoSettings) -> Findings:
     """How much of a lesion's nearest neighbour shows in its own map, and in that of the class."""
     instances = study.lesions()
     classes = _class_level(study, instances)
@@ -233,3 +233,6 @@ def _pair(closest: _Closest, instances: CohortResults, classes: CohortResults | 
     )
     maps = tuple(scan.map(label, _instance(instances)) for label in closest.labels)
     return Pair(scan, closest.labels, closest.gap, _class_map(whole, classes), maps)
+
+
+EXPERIMENT = Experiment(levels)

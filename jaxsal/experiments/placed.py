@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.experiments.choice import FOUND, clearest, none_of_volume, of_volume
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.kept import entry_from_json
 from jaxsal.experiments.originals import Original, mask_path
-from jaxsal.experiments.settings import SanitySettings, SyntheticSettings
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.tables import Row
@@ -22,7 +21,26 @@ if TYPE_CHECKING:
     from jaxsal.experiments.study import Study
     from jaxsal.scan.prediction import Prediction
 
-Settings = SanitySettings | SyntheticSettings
+
+class Placing(Protocol):
+    """Settings of experiments that place lesion domains: a dataclass.
+
+    Attributes:
+        volume: smallest and largest lesion, in mm³, both included.
+        lesions: lesions per scan at most.
+        white_matter: folder of masks of white matter; None: a rule finds it.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def volume(self) -> tuple[float, float]: ...
+
+    @property
+    def lesions(self) -> int: ...
+
+    @property
+    def white_matter(self) -> str | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +58,7 @@ class Begun:
     rows: list[Row]
 
 
-def begin(study: Study, settings: Settings, entry: Entry, prediction: Prediction) -> Begun:
+def begin(study: Study, settings: Placing, entry: Entry, prediction: Prediction) -> Begun:
     """A scan, and the lesions to work with."""
     found = [each for each in prediction.instances if each.kind in FOUND]
     return Begun(
@@ -53,7 +71,7 @@ def begin(study: Study, settings: Settings, entry: Entry, prediction: Prediction
 def plans_of(
     study: Study,
     name: str,
-    settings: Settings,
+    settings: Placing,
     place: Callable[[Entry, Prediction], list[Row]],
 ) -> list[Row]:
     """What is placed in all scans.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.cohort.results import ScanResults
+from jaxsal.errors import InputError
+from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.kept import entry_to_json
@@ -18,11 +21,12 @@ from jaxsal.experiments.placed import Opened, begin, explained, plans_of
 from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.sanity_figure import sanity_figure
-from jaxsal.experiments.settings import SanitySettings
+from jaxsal.experiments.settings import check_range, volume_option
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
+from jaxsal.options import option
 from jaxsal.saliency.maps import Crop
 from jaxsal.tables import Row
 
@@ -60,6 +64,34 @@ SUMMARY_COLUMNS = {
     "inside": "median share of a map's magnitude in its domain",
     "in lesion": "median share in the lesion that the domain is of",
 }
+
+
+@dataclass(frozen=True)
+class SanitySettings:
+    """Settings of `sanity`.
+
+    Attributes:
+        volume: smallest and largest lesion to compare with, in mm³, both included.
+        lesions: lesions per scan to compare with at most, those first that are seen most clearly.
+        spheres: spheres per scan of white matter, and as many of what is no lesion (TN).
+        sphere_volume: volume of a sphere, in mm³.
+        white_matter: folder of masks of white matter, one per scan, named after the scan as its
+            results are, such as sub-01.nii.gz. None: a rule on FLAIR and T1 finds it.
+    """
+
+    volume: tuple[float, float] = volume_option()
+    lesions: int = option(3, "N")
+    spheres: int = option(3, "N")
+    sphere_volume: float = option(93.0, "MM3")
+    white_matter: str | None = option(None, "DIR")
+
+    def __post_init__(self) -> None:
+        check_range("volume", self.volume)
+        for name in ("lesions", "spheres"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if not self.sphere_volume > 0:
+            raise InputError(f"sphere volume must be more than zero, got {self.sphere_volume}")
 
 
 def sanity(study: Study, settings: SanitySettings) -> Findings:
@@ -256,3 +288,6 @@ def _summary(rows: Sequence[Row], channels: Sequence[str]) -> list[Row]:
 def _median(rows: Sequence[Row], key: str) -> float | None:
     values = [row[key] for row in rows if row[key] is not None]
     return float(np.median(values)) if values else None
+
+
+EXPERIMENT = Experiment(sanity, SanitySettings, uses_maps=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal import __version__
-from jaxsal.approximated import footnote, warning
+from jaxsal.approximated import EXACT, footnote, warning
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
@@ -30,7 +30,7 @@ from jaxsal.monitor import Monitor, Silence
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.prediction import completed
 from jaxsal.scan.provenance import model_facts
-from jaxsal.settings import EXACT, CohortSettings, PredictSettings
+from jaxsal.settings import CohortSettings, PredictSettings
 from jaxsal.store.identity import OtherResultsError
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxsal.errors import InputError
+from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.kept import entry_to_json
@@ -16,11 +18,12 @@ from jaxsal.experiments.originals import Original
 from jaxsal.experiments.placed import Opened, begin, explained, plans_of
 from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import distance_mm
-from jaxsal.experiments.settings import SyntheticSettings
+from jaxsal.experiments.settings import check_range, volume_option
 from jaxsal.experiments.transplant import Graft, grafted, placed, places
 from jaxsal.figures.panels import PanelRow, panel_figure
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
+from jaxsal.options import option
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:
@@ -65,6 +68,33 @@ _PEAKS = {
     "min": "smallest value of the lesion's map",
     "mean_inside": "mean of the map over the lesion",
 }
+
+
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """Settings of `synthetic`.
+
+    Attributes:
+        volume: smallest and largest lesion, in mm³, both included.
+        lesions: lesions per scan at most, those first that are seen most clearly.
+        surroundings: mm around a lesion that are copied along, in one of the situations.
+        white_matter: folder of masks of white matter, one per scan, named after the scan as its
+            results are, such as sub-01.nii.gz. None: a rule on FLAIR and T1 finds it.
+    """
+
+    volume: tuple[float, float] = volume_option()
+    lesions: int = option(1, "N")
+    surroundings: float = option(3.0, "MM")
+    white_matter: str | None = option(None, "DIR")
+
+    def __post_init__(self) -> None:
+        check_range("volume", self.volume)
+        if self.lesions < 1:
+            raise InputError(f"lesions must be 1 or more, got {self.lesions}")
+        if not 0 < self.surroundings < 100:
+            raise InputError(
+                f"surroundings must be more than 0 and less than 100 mm, got {self.surroundings}"
+            )
 
 
 def synthetic(study: Study, settings: SyntheticSettings) -> Findings:
@@ -260,3 +290,6 @@ def _heading(row: Mapping[str, Any]) -> str:
         f"{SITUATIONS[row['situation']]}: {detected}, mean probability {row['score']:.2f}, "
         f"highest {row['highest']:.2f}"
     )
+
+
+EXPERIMENT = Experiment(synthetic, SyntheticSettings, uses_maps=False)

@@ -129,19 +129,18 @@ def _draw_row(canvas: Canvas, scene: Scene, row: int, name: str, colours: Colour
     def panel(column: int, what: str) -> Axes:
         return canvas.panel(*_corner(canvas, row, column), PANEL, PANEL, f"{name}: {what}")
 
-    plane = scene.plane(scene.image[..., row], 2)
+    window = grey_window(scene.plane(scene.image[..., row], 2))
     axes = panel(0, "whole slice")
-    _draw_whole_slice(axes, scene, row, grey_window(plane))
+    _draw_whole_slice(axes, scene, row, window)
     write(axes, -0.1, 0.5, name, size=11, weight="bold", rotation=90, va="center", ha="center")
     axes = panel(1, "image")
-    draw_image(axes, scene, 2, row, grey_window(plane))
+    draw_image(axes, scene, 2, row, window)
     draw_outlines(axes, scene, 2)
     frame(axes, 2, scene.centre, scene.half)
     draw_ruler(axes, scene.half)
-    window = dimmed(plane)
     panels = [panel(column, what) for column, (what, _) in enumerate(PLANES, start=2)]
     for axes, (_, axis) in zip(panels, PLANES, strict=True):
-        draw_map(axes, scene, axis, row, window, colours)
+        draw_map(axes, scene, axis, row, dimmed(window), colours)
         frame(axes, axis, scene.centre, scene.half)
     return panels[0]
 

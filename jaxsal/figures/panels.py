@@ -143,6 +143,6 @@ def _draw_row(
         draw_outlines(axes, scene, _AXIAL)
     for c, name in enumerate(channels):
         axes = panel(f"saliency, {name}")
-        window = dimmed(scene.plane(scene.image[..., c], _AXIAL))
+        window = dimmed(grey_window(scene.plane(scene.image[..., c], _AXIAL)))
         draw_map(axes, scene, _AXIAL, c, window, colours)
         write(axes, 0.97, 0.035, peaks(scene.saliency[..., c]), size=7.5, ha="right")

@@ -52,9 +52,9 @@ def grey_window(plane: Array) -> tuple[float, float]:
     return float(low), max(float(high), float(low) + 1e-6)
 
 
-def dimmed(plane: Array) -> tuple[float, float]:
-    """The window of `grey_window` widened to darker greys, for colours to stand out."""
-    low, high = grey_window(plane)
+def dimmed(window: tuple[float, float]) -> tuple[float, float]:
+    """A window of greys widened to darker ones, for colours to stand out."""
+    low, high = window
     return low, low + 1.7 * (high - low)
 
 

@@ -19,7 +19,6 @@ from jaxsal.cli.evaluation_tables import show_cohort
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
 from jaxsal.evaluation.intervals import IntervalEstimate
-from jaxsal.evaluation.thresholds import best_threshold, thresholds_between
 
 OPTIONS = ["--roi", str(ROI[0])]
 
@@ -214,15 +213,3 @@ def test_figures_without_an_interval_are_marked(capsys: pytest.CaptureFixture[st
         "TPR 0.500 of 2 scans 0.250 [not defined]",
         "FDR – of 0 scans",
     ]
-
-
-def test_thresholds_are_the_decimal_ones() -> None:
-    expected = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5]
-    assert thresholds_between(0.1, 0.5) == expected
-    assert thresholds_between(0.3, 0.3) == [0.3]
-    assert thresholds_between(0.1, 0.4, 0.2) == [0.1, 0.3]
-
-
-def test_of_equally_good_thresholds_the_lowest_is_best() -> None:
-    means = {0.2: 0.1 + 0.2, 0.1: 0.25, 0.4: 0.3, 0.3: 0.3}
-    assert best_threshold({t: {"ndsc": mean} for t, mean in means.items()}) == 0.2

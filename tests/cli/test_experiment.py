@@ -12,9 +12,11 @@ from helpers.tiny import TinyScan
 import jaxsal.experiments.study as module
 from jaxsal.cli.experiment import facts_of
 from jaxsal.cli.main import main
+from jaxsal.experiments.catalogue import EXPERIMENTS, Experiment, experiment
+from jaxsal.experiments.context import ContextSettings
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.settings import SETTINGS, ContextSettings, SanitySettings, Settings
+from jaxsal.experiments.sanity import SanitySettings
 from jaxsal.experiments.study import Study
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
@@ -24,7 +26,7 @@ SALIENCY = ("--samples", "--seed", "--noise", "--voxels-per-lesion", "--memory",
 USES_NO_MAPS_OF_THE_COHORT = {"sanity", "synthetic", "context"}
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_has_the_options_that_it_uses(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -32,7 +34,7 @@ def test_an_experiment_has_the_options_that_it_uses(
         main(["experiment", name, "--help"])
     assert end.value.code == 0
     options = re.findall(r"^  (--\S+)", capsys.readouterr().out, re.MULTILINE)
-    own = [f"--{field.name.replace('_', '-')}" for field in fields(SETTINGS[name])]
+    own = [f"--{field.name.replace('_', '-')}" for field in fields(experiment(name).settings)]
     assert set(own) <= set(options)
     assert ("--maps" in options) == (name not in USES_NO_MAPS_OF_THE_COHORT)
     assert [option in options for option in SALIENCY] == [name != "context"] * len(SALIENCY)
@@ -40,7 +42,7 @@ def test_an_experiment_has_the_options_that_it_uses(
 
 def test_what_an_experiment_does_not_use_is_not_told(tiny_model: Model, tmp_path: Path) -> None:
     study = Study(tiny_model, [], tmp_path, saliency=SmoothGradSettings(samples=3))
-    told = facts_of(study, ContextSettings(steps=7))
+    told = facts_of(study, ContextSettings(steps=7), uses_saliency=False)
     assert "saliency" not in told
     assert told["settings"]["steps"] == 7
     assert facts_of(study, SanitySettings())["saliency"]["samples"] == 3
@@ -77,11 +79,11 @@ def test_the_exit_status_tells_of_scans_left_out_and_of_nothing_to_tell(
     command: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def found(study: Study, settings: Settings) -> Findings:
+    def found(study: Study, settings: object) -> Findings:
         study.left_out.update(left_out)
         return Findings({"n": ""}, rows, [], None)
 
-    monkeypatch.setattr("jaxsal.experiments.groups.groups", found)
+    monkeypatch.setattr("jaxsal.experiments.groups.EXPERIMENT", Experiment(found))
     assert main(command) == status
 
 

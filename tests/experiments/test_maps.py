@@ -21,10 +21,11 @@ from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.aggregation import dependence
 from jaxsal.experiments.catalogue import experiment
+from jaxsal.experiments.contributions import ContributionsSettings
 from jaxsal.experiments.contributions_figure import title_of
 from jaxsal.experiments.findings import Findings, write_findings
+from jaxsal.experiments.groups import GroupsSettings
 from jaxsal.experiments.regions import sphere
-from jaxsal.experiments.settings import SETTINGS, ContributionsSettings, GroupsSettings
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.tally import Tally
 from jaxsal.grid import Grid
@@ -47,7 +48,8 @@ def _on_the_default_device() -> Any:
 
 
 def ask(name: str, study: Study) -> Findings:
-    return experiment(name)(study, OWN.get(name) or SETTINGS[name]())
+    asked = experiment(name)
+    return asked.ask(study, OWN.get(name) or asked.settings())
 
 
 def study_of(model: Model, entries: list[Entry], out: Path, **changes: Any) -> Study:

@@ -18,10 +18,9 @@ import jaxsal.experiments.each_scan as module
 from jaxsal.cli.tables import print_rows
 from jaxsal.cohort.results import CohortResults
 from jaxsal.experiments.randomness import generator_of
-from jaxsal.experiments.sanity import middle_voxel, sanity
-from jaxsal.experiments.settings import SanitySettings, SyntheticSettings
+from jaxsal.experiments.sanity import SanitySettings, middle_voxel, sanity
 from jaxsal.experiments.study import Study
-from jaxsal.experiments.synthetic import SITUATIONS, synthetic
+from jaxsal.experiments.synthetic import SITUATIONS, SyntheticSettings, synthetic
 from jaxsal.field.sliding import sliding_window
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry

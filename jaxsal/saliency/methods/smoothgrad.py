@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 from jaxsal import checks
+from jaxsal.approximated import EXACT
 from jaxsal.errors import InputError
 from jaxsal.options import option
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.saliency.methods.method import Cost, Method
-from jaxsal.settings import EXACT, FEWEST_SAMPLES, memory_option, seed_option
+from jaxsal.settings import FEWEST_SAMPLES, memory_option, seed_option
 
 Aggregate = Literal["max", "mean", "sum"]
 NoiseScale = Literal["range", "absolute"]
