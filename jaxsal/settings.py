@@ -67,7 +67,9 @@ def _model_else(default: object) -> str:
 
 def seed_option() -> Any:
     """What random numbers are drawn from."""
-    return option(0, "N", help="of noise, of the choice of voxels and of probes")
+    return option(
+        0, "N", help="seed of the random numbers: of noise, of the choice of voxels, of probes"
+    )
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,10 @@ class ExplainSettings:
     Attributes:
         saliency: the method, and how it computes maps.
         level: a map per lesion ("instance"), or one of all segmented voxels ("class").
-        labels: which lesions to explain, by their labels. None: all.
-        kinds: which of them, by what they are against the reference: found (TP), false alarms (FP),
-            missed (FN). None: of any kind.
-        max_voxels: which of them, by size: those of at most so many voxels. None: of any size.
+        labels: which lesions to explain, by their labels in instances.nii.gz. None: all.
+        kinds: explain only lesions that are of these kinds against the reference: found (TP), false
+            alarms (FP), missed (FN). None: all.
+        max_voxels: explain only lesions of at most this many voxels. None: all.
         field: what is differentiated: the blended logits of the windows ("sliding"), or those of
             the whole volume ("whole"). Lesions are found by sliding window in any case, as in the
             published scripts.
@@ -221,9 +223,9 @@ class CohortSettings:
         field: as in `ExplainSettings`.
         output: what is kept. "table": statistics of each lesion's maps; "cropped": also the maps
             where they can be non-zero; "full": also the maps, on the image's grid.
-        portion: lesions of a scan are computed, and recorded, together until they have this many
-            voxels. It is what an interrupted run has to do again at most, but for larger lesions
-            and for heat maps, of which all of a scan's are computed together.
+        portion: lesions of a scan are computed and recorded together until they have this many
+            voxels. An interrupted run does at most these again, or a single larger lesion; heat
+            maps are computed together for all of a scan's lesions.
     """
 
     saliency: tuple[MethodSettings, ...] = field(default_factory=lambda: (_default_method(),))

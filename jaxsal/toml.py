@@ -7,7 +7,8 @@ import difflib
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -75,22 +76,17 @@ def settings_from(
     if missing:
         raise InputError(f"{place} needs the key {missing[0]}")
     values = {name: as_type(hints[name], v, f"{place} {name}") for name, v in table.items()}
-    with told_in(place):
+    with placed(place):
         return cls(**{**defaults, **values})
 
 
-class told_in:  # noqa: N801 - used as a function
-    """Has mistakes within the block told with the place that they are in."""
-
-    def __init__(self, place: str) -> None:
-        self._place = place
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, InputError):
-            raise type(error)(f"{self._place} {error}") from error
+@contextmanager
+def placed(place: str) -> Iterator[None]:
+    """Has the messages of mistakes within the block begin with the place that they are in."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{place} {error}") from error
 
 
 def check_known(place: str, given: Iterable[str], known: Iterable[str], what: str) -> None:

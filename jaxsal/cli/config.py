@@ -23,8 +23,8 @@ class Config:
         None,
         "FILE",
         help="TOML file with options that are not given here, such as samples = 20, mirror = true "
-        'or image = ["flair.nii", "t1.nii"]; paths in it are relative to it. --no-NAME takes back '
-        "what it switches on",
+        'or image = ["flair.nii", "t1.nii"]; paths in it are relative to the file. --no-NAME takes '
+        "back what it switches on",
     )
 
 

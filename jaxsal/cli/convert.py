@@ -32,8 +32,8 @@ class _FromMonai:
         config: arguments of the class's constructor that the checkpoint's shapes do not show, in
             JSON or YAML; or a configuration of a MONAI bundle, such as inference.json.
         verify: with MONAI installed: print the largest difference of logits on random input.
-        weights: which ones, where a file holds averages over training (EMA) beside the raw
-            weights. None: those that the program which wrote it reads.
+        weights: which weights, where a file holds averages over training (EMA) beside the raw
+            ones. None: those that the program which wrote it reads.
         outputs: a name per output of the network, such as background lesion.
     """
 
@@ -50,8 +50,8 @@ class _FromNnunet:
 
     Attributes:
         source: folder with plans.json, dataset.json and fold_0, … as nnU-Net leaves it.
-        fold: numbers of folds, which make an ensemble; all; or fold_all, the network trained on
-            all cases. None: all.
+        fold: folds whose networks make an ensemble, by number, or all; or fold_all, the network
+            trained on all cases. None: all.
         checkpoint: which file of each fold, checkpoint_final.pth, …. None: the first of these that
             there is.
         configuration: name such as 3d_fullres. None: the checkpoint's.

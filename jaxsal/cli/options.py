@@ -67,8 +67,8 @@ class ScanFiles:
     Attributes:
         image: the images, one per channel of the model and in its order (`jaxsal info`):
             --image FLAIR T1, or --image FLAIR --image T1.
-        mask: the brain: all outside of it is background. None: what is 0, or holds the border's
-            constant value.
+        mask: mask of the brain: all outside of it is background. None: what is 0, or holds the
+            border's constant value.
     """
 
     image: tuple[Path, ...] = option(metavar="NIFTI", repeated=True)
@@ -82,9 +82,9 @@ class Cohort:
     Attributes:
         cohort: a table (.tsv, .csv) with the columns scan, one per channel, and perhaps reference,
             instances, mask, subject, session and run; or a BIDS folder.
-        select: of a BIDS folder: the images that are a channel's, or the reference, instances or
-            mask (of the brain), by their BIDS entities, such as t1=suffix:T1w,desc:preproc; once
-            per channel.
+        select: which images of a BIDS folder are a channel's, or the reference, instances or mask
+            (of the brain), by their BIDS entities, such as t1=suffix:T1w,desc:preproc; once per
+            channel.
     """
 
     cohort: Path = option(metavar="COHORT", positional=True)

@@ -18,7 +18,7 @@ class _Phantoms:
         out: folder, new or empty.
         scans: number of patients.
         lesions: lesions of each.
-        seed: of the first patient; the others take the next numbers.
+        seed: seed of the first patient; the others take the next numbers.
         spacing: voxel size in mm, from 1 to 4.
     """
 

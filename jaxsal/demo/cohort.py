@@ -35,7 +35,7 @@ def write_cohort(
         seed: of the first patient; the next ones have the next numbers, which name them.
         shape: voxels along X, Y, Z.
         spacing: voxel size in mm.
-        on_scan: told how many patients are written.
+        on_scan: called with the number of patients that are written.
 
     Returns:
         The table, which appears when all files are there.

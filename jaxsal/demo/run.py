@@ -70,7 +70,7 @@ def run_demo(
 
 
 def _check_unused(scan_folder: Path, results: Path, overwrite: bool) -> None:
-    """A demo's scan may be replaced, a user's not; they are told apart by the results beside."""
+    """A demo's scan may be replaced, a user's not: a demo's has results of jaxsal beside it."""
     if not scan_folder.exists():
         return
     if not overwrite:

@@ -1,4 +1,7 @@
-"""Trains the small U-Net of the demo on synthetic heads: ``python -m jaxsal.demo.train --out DIR``.
+"""Trains the network that comes with jaxsal for the demo; used for nothing else.
+
+``python -m jaxsal.demo.train --out DIR`` trains a small U-Net on synthetic heads. Networks of one's
+own are trained by ``jaxsal train``.
 
 The network sees noise of up to the strength that SmoothGrad adds, and intensities whose offset and
 scale change from patch to patch: so it learns the contrast of a lesion against what surrounds it,

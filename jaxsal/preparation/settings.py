@@ -18,7 +18,7 @@ class PreparationSettings:
     Attributes:
         channels: names of the images of a scan, such as the columns of a cohort's table.
         fixed: the image that the others are registered to, whose grid the results have.
-        transform: "rigid", for the images of one session; "affine" allows for scaling and shearing.
+        transform: "rigid", for the images of one session; "affine" also scales and shears.
         register: whether channels are registered; else all must lie on one grid.
         correct_bias: whether bias fields are removed.
         mask_on: the image that references or instances were drawn on; they are resampled with it.

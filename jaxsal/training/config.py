@@ -11,7 +11,7 @@ from jaxsal.errors import InputError
 from jaxsal.losses import DICE_AND_BLOB, DICE_AND_FOCAL, WeightedLoss
 from jaxsal.nets.registry import NetworkConfig, config_from_arguments
 from jaxsal.registry import NETWORKS
-from jaxsal.toml import as_type, check_known, read_tables, settings_from, told_in
+from jaxsal.toml import as_type, check_known, placed, read_tables, settings_from
 from jaxsal.training.augmentation import AugmentationSettings
 from jaxsal.training.optimiser import OptimiserSettings
 from jaxsal.training.patches import PatchSettings
@@ -122,13 +122,13 @@ def read_config(path: Path) -> TrainingConfig:
     network, start = _network(tables["network"], here["network"], data, path.parent)
     patches = settings_from(PatchSettings, tables["patches"], here["patches"])
     if network is not None:
-        with told_in(here["patches"]):
+        with placed(here["patches"]):
             check_size(network, patches.size)
     augmentation = _augmentation(tables["augmentation"], here["augmentation"])
     loss = _loss(tables["loss"], here["loss"])
     optimiser = settings_from(OptimiserSettings, tables["optimiser"], here["optimiser"])
     run = settings_from(RunSettings, tables["run"], here["run"])
-    with told_in(f"{path}:"):
+    with placed(f"{path}:"):
         return TrainingConfig(data, network, start, patches, augmentation, loss, optimiser, run)
 
 
@@ -177,7 +177,7 @@ def _network(
                 f"{arguments[name]!r}"
             )
     arguments = {"in_channels": len(data.channels), "out_channels": 2, **arguments}
-    with told_in(place):
+    with placed(place):
         network = config_from_arguments(as_type(str, table["kind"], f"{place} kind"), arguments)
         if network.in_channels != len(data.channels):
             raise InputError(

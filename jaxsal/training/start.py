@@ -9,7 +9,7 @@ from jaxsal.checkpoints import load_model
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.registry import require_rematerialising
-from jaxsal.toml import told_in
+from jaxsal.toml import placed
 from jaxsal.training.config import TrainingConfig, check_size
 
 
@@ -42,6 +42,6 @@ def _loaded(folder: Path, config: TrainingConfig) -> Model:
             f"[data] channels must be those of {folder}, {', '.join(model.channels)}, or left out; "
             f"got {', '.join(config.data.channels)}"
         )
-    with told_in("[patches]"):
+    with placed("[patches]"):
         check_size(model.config, config.patches.size)
     return model

@@ -33,17 +33,17 @@ class GradCamSettings:
     """How heat maps are computed (Spagnolo et al. 2026, Eqs. 4-10).
 
     Attributes:
-        layer: whose activations are weighted: its name in `jaxsal info`, or the source's module
-            path.
+        layer: layer whose activations are weighted: its name in `jaxsal info`, or the source's
+            module path.
         target: as in `SmoothGradSettings`.
         method: "gradcam++", or "gradcam" for the weights of Selvaraju et al. 2017.
-        derivatives: of second and third order along the layer's unit vectors, for gradcam++.
-            "closed-form": taken for zero, which is exact where the network is piecewise linear
-            above the layer; "exact" for any network, one unit vector after the other; or
-            "stochastic", estimated by random probes.
-        denominator: of the weights of gradcam++. "paper": Eq. 7, with the third derivative at the
-            position itself; "monai": with its sum over all positions together with the
-            activations, to compare with older maps.
+        derivatives: derivatives of second and third order along the layer's unit vectors, for
+            gradcam++. "closed-form": taken for zero, which is exact where the network is piecewise
+            linear above the layer; "exact": for any network, one unit vector after the other;
+            "stochastic": estimated by random probes.
+        denominator: denominator of the weights of gradcam++. "paper": Eq. 7, with the third
+            derivative at the position itself; "monai": with its sum over all positions together
+            with the activations, to compare with older maps.
         probes: number of random probes, for stochastic derivatives.
         seed: of the probes.
         keep_derivatives: keep the derivatives that maps were computed from.

@@ -32,7 +32,7 @@ class SmoothGradSettings:
     Attributes:
         target: output channel whose logit is explained; for networks with a single output
             channel, 0 and 1 both mean that one. None: the model's; see `jaxsal.Model`.
-        aggregate: of the single-voxel gradients over a lesion. "max": at each voxel of the map the
+        aggregate: how a lesion's single-voxel gradients become one map. "max": at each voxel the
             one of largest magnitude, with its sign (quantitative, Eq. 3); "mean" (Eq. 2); or "sum".
         samples: number N of noisy images; with a tolerance, the largest number.
         noise: level of the Gaussian noise, or a tuple of levels, one per channel.
@@ -40,13 +40,13 @@ class SmoothGradSettings:
             "absolute": it is the standard deviation, in units of the z-scored image.
         seed: of the noise, and of the choice of voxels; equal seeds give equal noise in any batch,
             window or device.
-        voxels_per_lesion: an approximation of "max", for lesions of thousands of voxels: only so
-            many voxels of each lesion are differentiated, a stratified sample, the same for all
-            noisy images. None: all voxels, exact.
-        group_size: another approximation of "max", the published scripts' own: the maximum is
-            taken over gradients of the summed logits of so many consecutive voxels; 1 is exact.
-        tolerance: no more noisy images are added to a lesion's map when its standard error,
-            relative to the map's peak, is below this, such as 0.05. None: always all samples.
+        voxels_per_lesion: approximate "max", for lesions of thousands of voxels: differentiate only
+            this many voxels of each lesion, a stratified sample, the same for all noisy images.
+            None: all voxels, exact.
+        group_size: approximate "max" as the published scripts can: the maximum is taken over
+            gradients of the summed logits of this many consecutive voxels; 1 is exact.
+        tolerance: add no more noisy images to a lesion's map when its standard error, relative to
+            the map's peak, is below this, such as 0.05. None: always all samples.
         standard_error: compute the standard error of each map over the noisy images, too.
         memory: bytes to stay within. None: a share of what is free on the device.
         voxel_batch: gradients computed at once. None: the largest batch that fits the memory and
