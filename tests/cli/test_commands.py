@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from helpers.tiny import MISSED, ROI, SHAPE, TinyScan, contents, load, read_tabl
 from monai.networks.nets import UNet
 
 import jaxsal
+from jaxsal.checkpoints import load_model
 from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
@@ -28,6 +30,8 @@ from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.lesion_table import INSTANCE_COLUMNS
 from jaxsal.settings import ExplainSettings, PredictSettings
+
+load_once = cache(load_model)
 
 
 def scan_arguments(scan: TinyScan) -> list[str]:
@@ -379,6 +383,7 @@ def test_explain_writes_the_maps_of_the_library(
 
 
 OPTIONS = {
+    "": {},
     "--threshold 0.3": {"threshold": 0.3},
     "--target 0": {"target": 0},
     "--minimum-volume 9.5": {"minimum_volume": 9.5},
@@ -412,6 +417,7 @@ OPTIONS = {
     "--instances b.nii": {"instances": Path("b.nii")},
 }
 GRADCAM_OPTIONS = {
+    "": {},
     "--derivatives exact": {"derivatives": "exact"},
     "--derivatives stochastic --probes 9": {"derivatives": "stochastic", "probes": 9},
     "--denominator monai": {"denominator": "monai"},
@@ -445,7 +451,6 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
     options: str,
     changes: dict[str, object],
     monkeypatch: pytest.MonkeyPatch,
-    scan: TinyScan,
     model_folder: Path,
 ) -> None:
     def explain(
@@ -465,17 +470,10 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
         seen.update(out=out, precision=model.precision, overwrite=overwrite)
         return []
 
-    def run(*options: str) -> dict[str, object]:
-        seen.clear()
-        command = ["explain", str(model_folder), "--image", "x.nii", "--image", "y.nii"]
-        command += method.split()
-        assert main([*command, "--out", "results", *options]) == 0
-        return dict(seen)
-
     seen: dict[str, object] = {}
     monkeypatch.setattr("jaxsal.scan.explain.explain", explain)
-    plain = run()
-    expected = {
+    monkeypatch.setattr("jaxsal.checkpoints.load_model", load_once)
+    plain = {
         **asdict(Scan((Path("x.nii"), Path("y.nii")))),
         **asdict(PredictSettings()),
         **asdict(default),
@@ -493,8 +491,9 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
         "precision": "float32",
         "overwrite": False,
     }
-    assert plain == expected
-    assert run(*options.split()) == {**plain, **changes}
+    line = f"--image x.nii y.nii --out results {method} {options}"
+    assert main(["explain", str(model_folder), *line.split()]) == 0
+    assert seen == {**plain, **changes}
 
 
 def test_results_are_overwritten_when_asked_to_and_notes_survive(
