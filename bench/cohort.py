@@ -29,7 +29,8 @@ from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.calibration import synthetic_scan
 from jaxsal.settings import CohortSettings, PredictSettings
-from jaxsal.store.records import ScanRecord, stamps
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import stamps
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume
 

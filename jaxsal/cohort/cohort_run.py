@@ -20,7 +20,8 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.store.claims import take_back
 from jaxsal.store.dataset import describe
 from jaxsal.store.lock import Shard
-from jaxsal.store.records import ScanRecord, are_same
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import are_same
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:

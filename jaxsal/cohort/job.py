@@ -29,7 +29,8 @@ from jaxsal.scan.prediction import Prediction, completed, find_lesions
 from jaxsal.scan.provenance import identity_of, software, without_memory
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.store.bids_names import camel_case
-from jaxsal.store.records import Inputs, ScanRecord, stamps
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import Inputs, stamps
 
 Loaded = tuple[Inputs, LoadedScan | Exception]
 

@@ -21,7 +21,8 @@ from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.images import read_image
 from jaxsal.saliency.maps import Crop
-from jaxsal.store.records import ScanRecord, Stamp
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import Stamp
 from jaxsal.volumes import read_grid, read_labels, read_volume
 
 if TYPE_CHECKING:

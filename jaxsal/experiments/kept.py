@@ -12,7 +12,7 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import OTHER_ROLES, Scan
 from jaxsal.store.files import write_json
 from jaxsal.store.identity import digest
-from jaxsal.store.records import Stamp, are_same, from_json, stamps, to_json
+from jaxsal.store.stamps import Stamp, are_same, from_json, stamps, stamps_of, to_json
 from jaxsal.tables import Row
 
 
@@ -73,24 +73,16 @@ class KeptRows:
         Raises:
             OutputError: they cannot be written.
         """
-        others = {role: _stamp(path) for role, path in self._files(entry).items()}
         content = {
             "identity": self._identity,
             "inputs": to_json(stamps(entry.scan, self._channels)),
-            "others": to_json(others),
+            "others": to_json(stamps_of(self._files(entry))),
             **asdict(made),
         }
         write_json(self._path(entry), content)
 
     def _path(self, entry: Entry) -> Path:
         return self._folder / f"{entry.stem}.json"
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        return Stamp.of(path)
-    except OSError:
-        return None
 
 
 def _unchanged(stamps: Mapping[str, Stamp | None], files: Mapping[str, Path]) -> bool:

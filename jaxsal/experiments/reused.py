@@ -12,7 +12,8 @@ from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.store.identity import require_same
-from jaxsal.store.records import ScanRecord, are_same
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import are_same
 
 _ANY = ("settings.output", "settings.portion")  # what is kept, and what is recorded together
 _ADVICE = (

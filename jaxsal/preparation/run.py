@@ -26,8 +26,9 @@ from jaxsal.processes import in_processes
 from jaxsal.store.dataset import LAYOUT, describe
 from jaxsal.store.files import write_json
 from jaxsal.store.inside import remove_inside
-from jaxsal.store.records import ScanRecord, are_same
+from jaxsal.store.records import ScanRecord
 from jaxsal.store.run_folder import RunFolder
+from jaxsal.store.stamps import are_same
 from jaxsal.tables import write_table
 
 TABLE = "cohort.tsv"

@@ -4,7 +4,8 @@
 - `output_folder`, `staging`: a folder whose results all appear together (one scan).
 - `run_folder`, `lock`, `identity`: a folder that runs share, one after the other (cohorts,
   trainings, studies): its owner, who works in it, and what its results depend on.
-- `records`, `kept_portions`, `file_list`, `claims`: what is done, unfinished, and being worked on.
+- `records`, `stamps`, `file_list`, `kept_portions`, `claims`: what is done, of which files, what is
+  unfinished, and who works on it.
 - `inside`: names that are read from records lead nowhere else.
 - `dataset`, `dataset_description`, `bids_names`: results as a BIDS dataset of derivatives.
 

@@ -13,7 +13,7 @@ from jaxsal.inputs.loading import load_files, warn_of
 from jaxsal.inputs.problems import refuse
 from jaxsal.inputs.read_ahead import ReadAhead
 from jaxsal.preprocessing import Preprocessing
-from jaxsal.store.records import Inputs, stamps
+from jaxsal.store.stamps import Inputs, stamps
 
 _READERS = 4  # each holds a scan in memory
 

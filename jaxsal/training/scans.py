@@ -18,7 +18,7 @@ from jaxsal.lesions import components
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.store.identity import digest
-from jaxsal.store.records import from_json, stamps, to_json
+from jaxsal.store.stamps import from_json, stamps, to_json
 from jaxsal.training.reading import Contents, contents, read_all
 from jaxsal.types import Triple
 

@@ -35,7 +35,7 @@ from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.store.lock import Shard
-from jaxsal.store.records import Stamp
+from jaxsal.store.stamps import Stamp
 
 KILLED_RUN = str(Path(__file__).parents[1] / "helpers" / "killed_run.py")
 
@@ -426,7 +426,7 @@ def test_tables_are_written_by_one_shard_at_a_time(
         seen.append(True)
 
     seen: list[bool] = []
-    monkeypatch.setattr("jaxsal.cohort.run.write_tables", waits)
+    monkeypatch.setattr("jaxsal.cohort.cohort_run.write_tables", waits)
     run(tiny_model, own[:1], tmp_path / "out")
     assert seen == [True]
 

@@ -18,7 +18,7 @@ from jaxsal.cohort.storage.writer import WRITERS_PER_LANE, Writer
 from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
-from jaxsal.store.records import Inputs
+from jaxsal.store.stamps import Inputs
 
 if TYPE_CHECKING:
     from jaxsal.cohort.job import CohortJob

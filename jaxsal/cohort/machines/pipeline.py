@@ -25,7 +25,8 @@ from jaxsal.errors import JaxsalError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.read_ahead import ReadAhead
 from jaxsal.progress import Progress
-from jaxsal.store.records import Inputs, ScanRecord
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import Inputs
 
 if TYPE_CHECKING:
     from jaxsal.cohort.job import CohortJob, Loaded

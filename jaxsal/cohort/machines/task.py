@@ -30,7 +30,8 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
 from jaxsal.store.claims import Claim, Withdrawn
-from jaxsal.store.records import ScanRecord, are_same
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import are_same
 
 _CPU_SHARE = 0.5  # of the memory that a worker may take: scans and results are held in it, too
 

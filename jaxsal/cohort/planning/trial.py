@@ -34,7 +34,7 @@ from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import Prediction, find_lesions
 from jaxsal.settings import OUTPUTS, ExplainSettings
-from jaxsal.store.records import Inputs
+from jaxsal.store.stamps import Inputs
 from jaxsal.types import Triple
 
 T = TypeVar("T")

@@ -20,7 +20,8 @@ from jaxsal.figures.canvas import save_figure
 from jaxsal.figures.lesion import lesion_figure
 from jaxsal.processes import in_processes
 from jaxsal.store.inside import require_inside
-from jaxsal.store.records import ScanRecord, Stamp
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import Stamp
 from jaxsal.volumes import read_labels
 
 OnScan = Callable[[int, int], None]  # is told how many scans are done, and of how many

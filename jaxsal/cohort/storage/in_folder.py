@@ -20,7 +20,8 @@ from jaxsal.saliency.maps import Crop
 from jaxsal.scan.map_files import parts_of, write_maps
 from jaxsal.scan.prediction import Prediction
 from jaxsal.store.files import write_json
-from jaxsal.store.records import Inputs, ScanRecord
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import Inputs
 from jaxsal.tables import Row, write_table
 from jaxsal.volumes import write_volume
 

@@ -12,7 +12,8 @@ from jaxsal.inputs.loading import LoadedScan
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.map_files import in_file
 from jaxsal.scan.prediction import Prediction
-from jaxsal.store.records import Inputs, ScanRecord
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import Inputs
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from jaxsal.store.file_list import Files, list_files
 from jaxsal.store.files import read_json, write_json
 from jaxsal.store.inside import require_inside
 from jaxsal.store.kept_portions import FILES, keep_portion, kept_portion
-from jaxsal.store.records import Inputs, ScanRecord
+from jaxsal.store.records import ScanRecord
+from jaxsal.store.stamps import Inputs
 from jaxsal.tables import Row
 from jaxsal.volumes import read_labels, read_mask, read_volume, write_volume
 
