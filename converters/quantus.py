@@ -115,5 +115,11 @@ def explain(
     field = whole_volume(own) if roi is None else sliding_window(own, roi, overlap)
     labels, channel = model.labels, model.channel
     return quantus_explain(
-        model, inputs, targets, field=field, labels=labels, channel=channel, **settings
+        model,
+        np.asarray(inputs),
+        np.asarray(targets),
+        field=field,
+        labels=labels,
+        channel=channel,
+        **settings,
     )

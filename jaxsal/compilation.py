@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.monitoring
+import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
@@ -108,7 +109,7 @@ def compiling_seconds() -> list[float]:
     return found
 
 
-def bound_programs(function: Hashable, images: jax.Array) -> None:
+def bound_programs(function: Hashable, images: jax.Array | np.ndarray) -> None:
     """Has JAX forget all that it compiled, once that is for many kinds of work.
 
     Called wherever a network meets images: each network, each callable that stands in for one and

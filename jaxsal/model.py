@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,9 @@ from jaxsal.nets.registry import (
 from jaxsal.preprocessing import Outputs, Preprocessing, check_window
 from jaxsal.settings import PRECISIONS
 from jaxsal.types import Triple
+
+if TYPE_CHECKING:
+    from jaxsal.arrays import BatchLogits, Images
 
 NamedShapes = Mapping[str, tuple[int, ...]]
 
@@ -125,7 +128,7 @@ class Model:
         """
         return cls(config, _fresh_parameters(config, jax.random.key(seed)), channels, threshold)
 
-    def __call__(self, batch: jax.Array) -> jax.Array:
+    def __call__(self, batch: Images) -> BatchLogits:
         """Logits (B, X, Y, Z, K), float32, of images (B, X, Y, Z, C).
 
         Raises:
@@ -134,7 +137,7 @@ class Model:
         """
         return _logits(self.function, self.parameters, self._checked(batch))
 
-    def activations(self, batch: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def activations(self, batch: Images) -> tuple[BatchLogits, dict[str, jax.Array]]:
         """Logits (B, X, Y, Z, K) and the activation (B, X', Y', Z', C') of every layer by name.
 
         Args:
@@ -277,7 +280,7 @@ class Model:
             )
         return replace(self, mirror_axes=axes)
 
-    def _checked(self, batch: jax.Array) -> jax.Array:
+    def _checked(self, batch: Images) -> jax.Array:
         batch = jnp.asarray(batch, jnp.float32)
         if batch.ndim != 5 or batch.shape[-1] != len(self.channels):
             raise InputError(

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from jaxsal.errors import InputError
 from jaxsal.field.plan import LogitField
@@ -21,21 +20,24 @@ from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad_stream
 from jaxsal.voxels import OF_LABELS, whole_numbers
 
+if TYPE_CHECKING:
+    from jaxsal.arrays import ChannelsFirst, Labels, Maps, Targets
+
 ALL_LESIONS = 0
 """The class that means all lesions of the label map together, as one domain."""
 
 
 def quantus_explain(
     model: Any,
-    inputs: ArrayLike,
-    targets: ArrayLike,
+    inputs: ChannelsFirst,
+    targets: Targets,
     *,
     field: LogitField,
-    labels: ArrayLike,
+    labels: Labels,
     channel: int | None = None,
     device: object = None,
     **settings: Any,
-) -> np.ndarray:
+) -> Maps:
     """SmoothGrad of lesions, with the signature of Quantus's ``explain_func``.
 
     ``field``, ``labels`` and settings are Quantus's ``explain_func_kwargs``. With

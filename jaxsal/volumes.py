@@ -8,7 +8,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -21,6 +21,9 @@ from jaxsal.same_grid import require_same_grid
 from jaxsal.store.files import require_content, whole_file
 from jaxsal.types import Triple
 from jaxsal.voxels import OF_LABELS, require_finite, require_none, whole_numbers
+
+if TYPE_CHECKING:
+    from jaxsal.arrays import ReadLabels, Voxels
 
 # What a result inherits; the rest of a header (intent, display range, ...) is about the source.
 _GEOMETRY = (
@@ -113,7 +116,7 @@ def z_score(
     return normalised
 
 
-def read_labels(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
+def read_labels(path: str | os.PathLike[str], grid: Grid) -> ReadLabels:
     """Read a label map of lesions; 0 is background.
 
     Returns:
@@ -147,7 +150,7 @@ def _read_whole_numbers(path: str | os.PathLike[str], grid: Grid, advice: str) -
     return grid.from_file(whole_numbers(raw, str(path), advice))
 
 
-def write_volume(path: str | os.PathLike[str], data: np.ndarray, grid: Grid) -> None:
+def write_volume(path: str | os.PathLike[str], data: Voxels, grid: Grid) -> None:
     """Write data (X, Y, Z) as .nii.gz on its grid, whole or not at all.
 
     Data of a scan that was brought to other axes, see `Grid.in_axes`, goes back to its own. The
@@ -164,7 +167,7 @@ def write_volume(path: str | os.PathLike[str], data: np.ndarray, grid: Grid) -> 
         raise InputError(f"Volumes are written as .nii.gz, but the name is {path}: rename it.")
     if data.shape != grid.shape:
         raise ValueError(f"data of shape {data.shape} for a grid of shape {grid.shape}: {path}")
-    data, grid = grid.to_file(data), grid.file
+    data, grid = grid.to_file(np.asarray(data)), grid.file
     if data.dtype == bool:
         data = data.astype(np.uint8)
     header = type(grid.header)()

@@ -16,6 +16,7 @@ os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 
 import jax
 import pytest
+from helpers.checked import check_public_functions
 from helpers.tiny import TinyScan, make_model, make_scan
 from hypothesis import settings
 
@@ -23,6 +24,7 @@ import jaxsal.nets.convolution
 from jaxsal.checkpoints import save_model
 from jaxsal.model import Model
 
+check_public_functions()
 settings.register_profile("any machine", deadline=None)  # no test depends on the time it takes
 settings.load_profile("any machine")
 os.environ["JAXSAL_CACHE"] = "off"  # no test writes to the user's folder, nor do its programs

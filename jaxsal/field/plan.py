@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import or_
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,9 @@ from jaxsal.box import Box
 from jaxsal.compilation import bound_programs
 from jaxsal.errors import InputError
 from jaxsal.types import LogitFunction, Triple
+
+if TYPE_CHECKING:
+    from jaxsal.arrays import Image, Logits
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class LogitField(Protocol):
         """Output channel of the lesion class; None if the model does not say which one it is."""
         ...
 
-    def __call__(self, image: jax.Array) -> jax.Array:
+    def __call__(self, image: Image) -> Logits:
         """Logits (X, Y, Z, K) of an image (X, Y, Z, C)."""
         ...
 
@@ -111,7 +114,7 @@ class LogitField(Protocol):
         ...
 
 
-def image_shape(function: LogitFunction, image: jax.Array) -> Triple:
+def image_shape(function: LogitFunction, image: Image) -> Triple:
     """The grid (X, Y, Z) of an image (X, Y, Z, C) that the network is to run on.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,9 @@ from jaxsal.field.plan import WindowPlan, image_shape, pad, unpad, zeros_before
 from jaxsal.locality.boxes import receptive_field
 from jaxsal.settings import WINDOWS, Windows
 from jaxsal.types import LogitFunction, Triple
+
+if TYPE_CHECKING:
+    from jaxsal.arrays import Image, Logits
 
 Blend = Literal["gaussian", "constant"]
 
@@ -80,7 +83,7 @@ class SlidingWindow:
     windows: Windows
     _counts: dict[Triple, np.ndarray] = field(default_factory=dict, repr=False)
 
-    def __call__(self, image: jax.Array) -> jax.Array:
+    def __call__(self, image: Image) -> Logits:
         shape = image_shape(self.function, image)
         before, padded = self._padding(shape)
         image = pad(jnp.asarray(image), before, padded)

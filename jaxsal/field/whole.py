@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,6 +14,9 @@ from jaxsal.field.network import logits_on, model_parts
 from jaxsal.field.plan import WindowPlan, image_shape, pad, unpad, zeros_before
 from jaxsal.locality.boxes import receptive_field
 from jaxsal.types import LogitFunction, Triple
+
+if TYPE_CHECKING:
+    from jaxsal.arrays import Image, Logits
 
 
 def whole_volume(model: Any) -> WholeVolume:
@@ -41,7 +43,7 @@ class WholeVolume:
     probability: str = "softmax"
     target: int | None = 1
 
-    def __call__(self, image: jax.Array) -> jax.Array:
+    def __call__(self, image: Image) -> Logits:
         shape = image_shape(self.function, image)
         before, padded = self._padding(shape)
         image = pad(jnp.asarray(image), before, padded)

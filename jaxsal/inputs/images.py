@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from jaxsal.inputs.background_notes import note, note_of_mask
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
 from jaxsal.volumes import Volume, read_mask, read_volume, z_score
+
+if TYPE_CHECKING:
+    from jaxsal.arrays import ReadImage
 
 Path = str | os.PathLike[str]
 
@@ -44,7 +48,7 @@ def read_image(
     channels: Sequence[str],
     preprocessing: Preprocessing | None = None,
     mask: Path | None = None,
-) -> tuple[np.ndarray, Grid]:
+) -> tuple[ReadImage, Grid]:
     """Read the scans of one patient into the network's input.
 
     Args:
@@ -74,7 +78,7 @@ def read_scan(
     channels: Sequence[str],
     preprocessing: Preprocessing | None = None,
     mask: Path | None = None,
-) -> tuple[np.ndarray, Grid, tuple[slice, slice, slice]]:
+) -> tuple[ReadImage, Grid, tuple[slice, slice, slice]]:
     """As `read_image`, and the part of the image that the network is given.
 
     Returns:

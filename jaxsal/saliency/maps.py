@@ -5,12 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.types import Triple
+
+if TYPE_CHECKING:
+    from jaxsal.arrays import SaliencyCrop, SaliencyMap
 
 CLASS_LEVEL = 0  # the label under which a class-level map is stored
 
@@ -27,10 +31,10 @@ class Crop:
             or not known.
     """
 
-    values: np.ndarray
+    values: SaliencyCrop
     origin: Triple
     samples: int
-    standard_error: np.ndarray | None = None
+    standard_error: SaliencyCrop | None = None
 
     @property
     def box(self) -> Box:
@@ -38,7 +42,7 @@ class Crop:
         return Box.at(self.origin, self.values.shape)
 
     @property
-    def variance(self) -> np.ndarray | None:
+    def variance(self) -> SaliencyCrop | None:
         """Of what the values are the mean of, over the samples (the population's), in their shape.
 
         None if the standard error is. VarGrad (Adebayo et al. 2018) if the values are SmoothGrad's.
@@ -75,7 +79,7 @@ class SaliencyMaps:
             raise InputError(f"no map of label {label}; there are maps of {list(self.labels)}")
         return self.crops[label]
 
-    def dense(self, label: int = CLASS_LEVEL) -> np.ndarray:
+    def dense(self, label: int = CLASS_LEVEL) -> SaliencyMap:
         """The map of a lesion on the image's grid: (X, Y, Z, C) float32.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -32,11 +32,14 @@ from jaxsal.saliency.methods.smoothgrad import Aggregate, NoiseScale, SmoothGrad
 from jaxsal.saliency.noise import noisy_images
 from jaxsal.settings import DomainRule
 
+if TYPE_CHECKING:
+    from jaxsal.arrays import Image, Labels, Noise
+
 
 def smoothgrad(
     field: LogitField,
-    image: ArrayLike,
-    labels: ArrayLike | None = None,
+    image: Image,
+    labels: Labels | None = None,
     *,
     domain: DomainRule = "threshold",
     target: int | None = None,
@@ -45,7 +48,7 @@ def smoothgrad(
     noise: float | tuple[float, ...] = 0.05,
     noise_scale: NoiseScale = "range",
     seed: int = 0,
-    noise_samples: ArrayLike | None = None,
+    noise_samples: Noise | None = None,
     voxels_per_lesion: int | None = None,
     group_size: int = 1,
     tolerance: float | None = None,
@@ -139,12 +142,12 @@ def smoothgrad(
 
 def smoothgrad_stream(
     field: LogitField,
-    image: ArrayLike,
-    labels: ArrayLike | None = None,
+    image: Image,
+    labels: Labels | None = None,
     settings: SmoothGradSettings | None = None,
     *,
     domain: DomainRule = "threshold",
-    noise_samples: ArrayLike | None = None,
+    noise_samples: Noise | None = None,
     devices: Sequence[jax.Device] | None = None,
     on_progress: Shown = "auto",
 ) -> Iterator[tuple[int, Crop]]:

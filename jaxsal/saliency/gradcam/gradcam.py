@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -34,11 +34,14 @@ from jaxsal.saliency.maps import Crop, warn_unless_finite
 from jaxsal.saliency.methods.gradcam import Alignment, Denominator, Derivation, GradCamSettings
 from jaxsal.settings import DomainRule
 
+if TYPE_CHECKING:
+    from jaxsal.arrays import Image, Labels
+
 
 def gradcam_plus_plus(
     model: Any,
-    image: ArrayLike,
-    labels: ArrayLike | None = None,
+    image: Image,
+    labels: Labels | None = None,
     *,
     layer: str,
     domain: DomainRule = "threshold",
@@ -133,8 +136,8 @@ def gradcam_plus_plus(
 
 def gradcam(
     model: Any,
-    image: ArrayLike,
-    labels: ArrayLike | None = None,
+    image: Image,
+    labels: Labels | None = None,
     *,
     layer: str,
     domain: DomainRule = "threshold",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from jaxsal.locality.places import Places
 from jaxsal.saliency.gradcam.diagonals import Diagonals
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop
 from jaxsal.types import Triple
+
+if TYPE_CHECKING:
+    from jaxsal.arrays import HeatMap, LayerMap
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class HeatMaps:
             raise InputError(f"no map of label {label}; there are maps of {list(self.labels)}")
         return self.parts[label]
 
-    def native(self, label: int = CLASS_LEVEL) -> np.ndarray:
+    def native(self, label: int = CLASS_LEVEL) -> LayerMap:
         """The map of a lesion on the layer's grid: (x, y, z) float32.
 
         Raises:
@@ -168,7 +172,7 @@ class HeatMaps:
             )
         return windows[0].values
 
-    def dense(self, label: int = CLASS_LEVEL) -> np.ndarray:
+    def dense(self, label: int = CLASS_LEVEL) -> HeatMap:
         """The map of a lesion on the image's grid: (X, Y, Z) float32.
 
         Interpolated trilinearly; several windows are blended as their logits are.
