@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.swin_unetr_config import OLD_MERGING
 from jaxsal_converters.comparison import random_batch, relative_difference
-from jaxsal_converters.monai import MonaiNetwork
 from jaxsal_converters.networks import MONAI_NETWORKS
 from jaxsal_converters.state_dict import as_arrays
+
+if TYPE_CHECKING:
+    from jaxsal_converters.monai import MonaiNetwork
 
 TOLERANCE = 1e-2
 """Largest difference of logits, relative to their peak, for which the conversion is believed.
@@ -47,7 +49,7 @@ def model_from_module(
 
     Args:
         network: in evaluation mode; `DataParallel` around it is fine.
-        config: constructor arguments that take precedence over what the network tells of itself.
+        config: constructor arguments that take precedence over what the network says of itself.
         threshold: lesion probability at and above which a voxel is lesion.
         channels: a name per input channel; by default channel0, channel1, ….
         verify: compare the logits of both on a small random input.
@@ -92,10 +94,11 @@ def _kind_of(
     ancestors = {
         c.__name__ for c in type(network).__mro__ if c.__module__.startswith("monai.networks.")
     }
-    for kind in MONAI_NETWORKS.values():
+    kinds = [MONAI_NETWORKS[name] for name in MONAI_NETWORKS]
+    for kind in kinds:
         if kind.class_name in ancestors:
             return kind, _DESCRIBED[kind.class_name]
-    known = ", ".join(kind.class_name for kind in MONAI_NETWORKS.values())
+    known = ", ".join(kind.class_name for kind in kinds)
     raise InputError(
         f"networks that can be converted are MONAI's {known}, got a {type(network).__name__}: "
         "give one of these by itself, without what surrounds it, or a jaxsal.Model (`jaxsal "

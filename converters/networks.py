@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from jaxsal_converters.dynunet import DYNUNET
-from jaxsal_converters.monai import MonaiNetwork
-from jaxsal_converters.swin_unetr import SWIN_UNETR
-from jaxsal_converters.unet import UNET
+from typing import TYPE_CHECKING
 
-MONAI_NETWORKS: dict[str, MonaiNetwork] = {n.name: n for n in (UNET, DYNUNET, SWIN_UNETR)}
+from jaxsal.registry import Registry
+
+if TYPE_CHECKING:
+    from jaxsal_converters.monai import MonaiNetwork
+
+MONAI_NETWORKS: Registry[MonaiNetwork] = Registry(
+    "network of MONAI's",
+    "jaxsal.monai_networks",
+    {
+        "unet": "jaxsal_converters.unet:UNET",
+        "dynunet": "jaxsal_converters.dynunet:DYNUNET",
+        "swin-unetr": "jaxsal_converters.swin_unetr:SWIN_UNETR",
+    },
+)

@@ -132,12 +132,12 @@ def read_fold(path: Path) -> Fold:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     arguments = content.get("init_args")
-    told = arguments if isinstance(arguments, Mapping) else {}
+    said = arguments if isinstance(arguments, Mapping) else {}
     axes = content.get("inference_allowed_mirroring_axes")
     return Fold(
         path=path,
         entries=entries,
-        configuration=_text(told.get("configuration")),
+        configuration=_text(said.get("configuration")),
         trainer=_text(content.get("trainer_name")),
         mirror_axes=None if weights is content else _axes(axes),
     )

@@ -27,7 +27,7 @@ def infer_arguments(state: State, given: Mapping[str, Any]) -> tuple[dict[str, A
 
     Raises:
         InputError: an entry that is needed is missing, the network is not 3D, or the activation
-            or normalisation cannot be told from the entries and is not given.
+            or normalisation does not show in the entries and is not given.
     """
     arguments: dict[str, Any] = _structure(state)
     assumptions: list[str] = []

@@ -109,7 +109,7 @@ def store_threshold(folder: str | os.PathLike[str], threshold: float) -> None:
 
 
 class Inputs(NamedTuple):
-    """What a model expects of a scan: its channels, and what its source tells of them."""
+    """What a model expects of a scan: its channels, and their preprocessing by its source."""
 
     channels: tuple[str, ...]
     preprocessing: Preprocessing | None
@@ -128,13 +128,13 @@ def load_inputs(folder: str | Path) -> Inputs:
 
 def _inputs(folder: Path, record: Mapping[str, Any]) -> Inputs:
     _check_files(folder / _PARAMETERS, record["parameters"]["sha256"])
-    told = record.get("preprocessing")
-    return Inputs(tuple(record["channels"]), told and Preprocessing.from_json(told))
+    stored = record.get("preprocessing")
+    return Inputs(tuple(record["channels"]), stored and Preprocessing.from_json(stored))
 
 
 @contextmanager
 def _reading(folder: Path) -> Iterator[dict[str, Any]]:
-    """The record of a model directory; what is wrong with it is told with its place."""
+    """The record of a model directory; errors name the place."""
     record = _read_record(folder)
     try:
         yield record
@@ -249,7 +249,7 @@ def _write_parameters(folder: Path, parameters: Mapping[str, jax.Array]) -> None
     host = {name: np.asarray(value) for name, value in parameters.items()}
     with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, host)
-    (folder / "commit_success.txt").unlink(missing_ok=True)  # it tells the path on this machine
+    (folder / "commit_success.txt").unlink(missing_ok=True)  # it holds the path on this machine
 
 
 def _files_checksum(folder: Path) -> str:

@@ -79,7 +79,7 @@ def keep_compiled_programs(folder: str | os.PathLike[str] | None = None) -> str 
 
 @cache  # once per process
 def announce_compilation() -> None:
-    """Tells the logger "jaxsal" of compilations while they last, if they last long."""
+    """Logs compilations that take long, to the logger "jaxsal" and while they last."""
     current = threading.local()
 
     def listen(event: str, duration_secs: float, **_: str | int) -> None:

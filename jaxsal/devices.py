@@ -134,7 +134,7 @@ def _find(name: str) -> list[jax.Device]:
     for backend in dict.fromkeys(backends):
         try:
             devices = jax.local_devices(backend=backend)
-        except RuntimeError:  # JAX was told to do without, by JAX_PLATFORMS
+        except RuntimeError:  # JAX_PLATFORMS leaves it out
             continue
         platform = devices[0].platform
         found[platform] = devices

@@ -1,6 +1,6 @@
 """How far a computation is, shown: a bar on a terminal and in notebooks, and nothing elsewhere.
 
-Whoever computes from Python sees it unless told otherwise; a bar inside another one is not shown.
+Functions called from Python show it by default; a bar inside another one is not shown.
 """
 
 from __future__ import annotations

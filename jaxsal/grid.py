@@ -40,7 +40,7 @@ class Grid:
         header: the source's header, with its units and its sform and qform codes; mm by default.
         turned: the grid of the file, if these array axes run in other directions than its own.
         change: (3, 2) what became of each of the file's axes: its place here, and 1, or -1 where it
-            is flipped. It is kept, since 45° from the world's axes an affine does not tell it.
+            is flipped. It is kept, since 45° from the world's axes an affine does not show it.
     """
 
     shape: Triple

@@ -55,10 +55,10 @@ class Model:
         source: where the parameters come from (file name, checksum, converter), ready for JSON.
         members: number of networks in an ensemble, whose logits are averaged; its parameters have
             them as their leading axis. 1 for a single network.
-        preprocessing: what the images must undergo; None if the source does not tell.
-        outputs: meaning of the output channels; None if the source does not tell.
+        preprocessing: what the images must undergo; None if the source does not say.
+        outputs: meaning of the output channels; None if the source does not say.
         roi: window size in voxels that its threshold was chosen with, before the preprocessing's;
-            None if the source does not tell.
+            None if the source does not say.
         overlap: share of a window that the next one covers again, likewise.
         rematerialise: compute activations again rather than keep them for derivatives.
         mirror_axes: spatial axes, 0 … 2; logits are averaged over all ways to mirror the image
@@ -96,10 +96,10 @@ class Model:
         mismatch = describe_mismatch(parameter_shapes(self.config, self.members), found)
         if mismatch:
             raise InputError(f"the parameters do not fit the network: {mismatch}")
-        told = self.preprocessing and self.preprocessing.normalisation
-        if told and len(told) != len(channels):
+        schemes = self.preprocessing and self.preprocessing.normalisation
+        if schemes and len(schemes) != len(channels):
             raise InputError(
-                f"the preprocessing is for {len(told)} channels, the network has {len(channels)}"
+                f"the preprocessing is for {len(schemes)} channels, the network has {len(channels)}"
             )
         if self.outputs and len(self.outputs.names) != self.config.out_channels:
             raise InputError(

@@ -84,8 +84,8 @@ class Preprocessing:
     Attributes:
         normalisation: of each channel; None: z-scored over what is no background, as
             `jaxsal.read_image` says.
-        spacing: voxel size in mm along X, Y, Z; None for any, or where the source does not tell.
-        roi: window size in voxels; None if the source does not tell.
+        spacing: voxel size in mm along X, Y, Z; None for any, or where the source does not say.
+        roi: window size in voxels; None if the source does not say.
         overlap: share of a window that the next one covers again, likewise.
         orientation: axis codes such as "RAS" that images are brought to; None: taken as they are.
         mirror_axes: axes, 0 … 2, along which training mirrored, so that inference may average
@@ -153,12 +153,12 @@ class Preprocessing:
         Raises:
             InputError: it does, and states something else.
         """
-        told = {"orientation": self.orientation, "spacing": self.spacing}
+        stated = {"orientation": self.orientation, "spacing": self.spacing}
         given = {"orientation": orientation, "spacing": spacing}
         for name, value in given.items():
-            if value is not None and told[name] not in (None, value):
+            if value is not None and stated[name] not in (None, value):
                 raise InputError(
-                    f"the network's source says that its {name} is {told[name]}; got {value}: "
+                    f"the network's source says that its {name} is {stated[name]}; got {value}: "
                     "leave it out"
                 )
         new: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -208,7 +208,7 @@ class Preprocessing:
 
 
 def check_window(roi: Triple | None, overlap: float | None) -> None:
-    """Raises InputError unless these can be a window's size and overlap; None is not told."""
+    """Raises InputError unless these can be a window's size and overlap; None stands for any."""
     if roi is not None and (len(roi) != 3 or not all(isinstance(n, int) and n > 0 for n in roi)):
         raise InputError(f"roi must be three whole numbers of voxels, got {roi}")
     if overlap is not None and not 0 <= overlap < 1:

@@ -34,10 +34,10 @@ Shown = OnProgress | Literal["auto"] | None  # "auto": a bar on a terminal and i
 
 
 class Tracker:
-    """Counts what is done, and tells; several threads may share it.
+    """Counts what is done and reports it; several threads may share it.
 
     Args:
-        on_progress: whom to tell; nobody if None.
+        on_progress: called with the progress; None: nothing is reported.
     """
 
     def __init__(self, on_progress: OnProgress | None = None) -> None:

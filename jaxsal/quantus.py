@@ -9,7 +9,7 @@ L lesions is given to Quantus L times, and the label of a lesion each time as it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,7 @@ ALL_LESIONS = 0
 def quantus_explain(
     model: Any,
     inputs: ChannelsFirst,
-    targets: Targets,
+    targets: Targets | Sequence[int],
     *,
     field: LogitField,
     labels: Labels,
@@ -43,7 +43,7 @@ def quantus_explain(
     ``field``, ``labels`` and settings are Quantus's ``explain_func_kwargs``. With
     ``aggregate="mean"`` a map is the gradient of the mean of the lesion's logits, which
     `jaxsal_converters.quantus.LesionScores` is; the signed maximum is no score's gradient, and
-    Quantus judges what it tells of that score.
+    Quantus judges maps by how well they explain that score.
 
     Args:
         model: not looked at; what is explained is ``field``. Metrics that randomise the model's

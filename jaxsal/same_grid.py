@@ -82,6 +82,6 @@ def _place(grid: Grid, other: Grid, point: str) -> Iterator[str]:
     )
     apart = np.abs(next(places) - next(places))
     least = _LEAST_SAID * max(min(grid.spacing), float(apart.max()))
-    told = [f"{by:.4g} mm in {axis}" for by, axis in zip(apart, "xyz", strict=True) if by > least]
-    if told:
-        yield f"the {point} differs by {', '.join(told)}"
+    moved = [f"{by:.4g} mm in {axis}" for by, axis in zip(apart, "xyz", strict=True) if by > least]
+    if moved:
+        yield f"the {point} differs by {', '.join(moved)}"

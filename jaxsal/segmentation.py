@@ -58,11 +58,11 @@ def nothing_segmented(
             "no voxel is segmented: lesion is nowhere the most probable class; its highest "
             f"probability is {highest:.3g}"
         )
-    told = f"no voxel is segmented: the highest lesion probability is {highest:.3g}, below the "
-    told += f"threshold {threshold:g}"
+    said = f"no voxel is segmented: the highest lesion probability is {highest:.3g}, below the "
+    said += f"threshold {threshold:g}"
     if outputs < 3 or probability == "sigmoid":
-        return told
+        return said
     return (
-        f"{told}, which the most probable of {outputs} classes may not reach; the domain argmax "
+        f"{said}, which the most probable of {outputs} classes may not reach; the domain argmax "
         "takes the voxels where that is lesion"
     )

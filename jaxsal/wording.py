@@ -30,7 +30,7 @@ def fact(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {fact(entry)}" for name, entry in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(filter(None, map(fact, value)))  # nothing is nothing to tell
+        return ", ".join(filter(None, map(fact, value)))
     return {"None": "–", "True": "yes", "False": "no"}.get(str(value), str(value))
 
 

@@ -10,10 +10,10 @@ Read off a network's jaxpr, operation by operation. Along each axis cell i of a 
 - anything else that changes the grid is taken to divide it evenly, as pooling over blocks does.
 
 Where values meet whose cells lie apart, joined channels lie where those of the smallest receptive
-field do. These are a decoder's skip: the coarse cells from below do not tell between the cells that
-they are up-sampled to, and the network learns to fill these in to fit the skip, up to its logits,
-which so lie at their voxels. A sum lies in the middle of its terms, and so do joined channels whose
-receptive fields are of one size, the patches that a transformer merges.
+field do. These are a decoder's skip: a coarse cell from below is the same for all the cells
+that it is up-sampled to, and the network learns to fill these in to fit the skip, up to its
+logits, which so lie at their voxels. A sum lies in the middle of its terms, and so do joined
+channels whose receptive fields are of one size, the patches that a transformer merges.
 """
 
 from __future__ import annotations

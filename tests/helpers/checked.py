@@ -106,7 +106,7 @@ def _wrong(value: Any, hint: Any) -> Iterator[str]:
 def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, each) for each in get_args(hint))
-    return isinstance(value, hint)
+    return isinstance(value, get_origin(hint) or hint)
 
 
 def _is_array_type(hint: Any) -> bool:
