@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def _layer(torch: Any, setting: Setting | None, names: dict[str, str]) -> tuple[
 def verify_nnunet(
     model: Model,
     results: str | Path,
-    folds: list[str] | None,
+    folds: Sequence[str] | None,
     configuration: str | None,
     checkpoint: str | None = None,
 ) -> float:

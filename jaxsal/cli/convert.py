@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Commands, Given, group
@@ -40,7 +40,7 @@ class _FromMonai:
     source: Path = option(metavar="SOURCE", positional=True)
     config: Path | None = option(None, "FILE")
     verify: bool = option(False)
-    weights: str | None = option(None, choices=("raw", "ema"))
+    weights: Literal["raw", "ema"] | None = option(None)
     outputs: tuple[str, ...] | None = option(None, "NAME")
 
 
