@@ -21,7 +21,7 @@ FOLDERS = {"jaxsal": "jaxsal", "jaxsal_converters": "converters"}
 FLOORS = [
     floor.split()
     for floor in (
-        "box cores current_device errors monitor options progress shapes types wording",
+        "arrays box cores current_device errors monitor options progress shapes types wording",
         "checks compilation devices display extras grid processes registry store",
         "lesions same_grid segmentation settings tables toml voxels",
         "approximated figures metrics nets preprocessing volumes",
