@@ -1,4 +1,4 @@
-"""All that is wrong with the files of a cohort, before anything is computed."""
+"""Finds all that is wrong with the files of a cohort, before anything is computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jaxsal.inputs.problems import Problem
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.processes import in_processes
 
-OnScan = Callable[[int], None]  # is told how many scans are checked
+OnChecked = Callable[[int], None]  # called with the number of scans that are checked
 
 
 def check(
@@ -25,7 +25,7 @@ def check(
     channels: Sequence[str],
     preprocessing: Preprocessing | None = None,
     processes: int | None = None,
-    on_scan: OnScan = lambda done: None,
+    on_scan: OnChecked = lambda done: None,
     *,
     headers_only: bool = False,
 ) -> list[Problem]:
@@ -36,7 +36,7 @@ def check(
         channels: of the model.
         preprocessing: of the model.
         processes: how many read at once; None: one per CPU core.
-        on_scan: is told of every scan.
+        on_scan: called after every scan.
         headers_only: whether voxels are left unread, which is quick; see `examine`.
 
     Returns:
@@ -73,7 +73,7 @@ def _swaps(entry: Entry, channels: Sequence[str]) -> list[Problem]:
 
 
 def _used_twice(files: Sequence[Files]) -> Iterator[Problem]:
-    """A warning of each file that was there before, for another role or scan."""
+    """A warning of each file that has another role, or belongs to another scan, too."""
     first: dict[str, str] = {}
     for scan in files:
         for role, path in {**scan.images, **scan.masks}.items():

@@ -17,8 +17,8 @@ from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.display import Display
 from jaxsal.errors import OutputError
 from jaxsal.inputs.entries import Entry
+from jaxsal.store.bids_dataset import describe
 from jaxsal.store.claims import take_back
-from jaxsal.store.dataset import describe
 from jaxsal.store.lock import Shard
 from jaxsal.store.records import ScanRecord
 from jaxsal.store.stamps import are_same

@@ -1,4 +1,4 @@
-"""The table over a cohort: its columns, and what a map contributes to a row."""
+"""The table over a cohort: its columns, and the part of a row that comes from a map."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _columns_of(shown: Appearance) -> list[Column]:
 def map_row(
     shown: Appearance, crop: Crop, domain: np.ndarray, spacing: tuple[float, float, float]
 ) -> Row:
-    """What a map contributes to its lesion's row.
+    """The part of a lesion's row that comes from a map.
 
     Args:
         shown: how maps of its method appear.
@@ -67,7 +67,7 @@ def map_row(
 def with_seconds(
     rows: Mapping[int, Row], voxels: Mapping[int, int], seconds: float
 ) -> dict[int, Row]:
-    """The rows of a portion, by label, with the time that it took shared by voxels."""
+    """The rows of a portion, by label, with its time shared by voxels."""
     each = seconds / max(sum(voxels[label] for label in rows), 1)
     return {label: {**row, "seconds": each * voxels[label]} for label, row in rows.items()}
 
@@ -83,9 +83,9 @@ def scan_rows(
     }
     rows = []
     for instance in instances:
-        told = [portion[instance.label] for portion in portions if instance.label in portion]
-        if told:
-            seconds = sum(row["seconds"] for row in told)
-            merged = {key: value for row in told for key, value in row.items()}
+        own = [portion[instance.label] for portion in portions if instance.label in portion]
+        if own:
+            seconds = sum(row["seconds"] for row in own)
+            merged = {key: value for row in own for key, value in row.items()}
             rows.append({**scan, **instance_row(instance), **merged, "seconds": seconds})
     return rows

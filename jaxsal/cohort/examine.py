@@ -1,4 +1,4 @@
-"""What is wrong with the files of one scan; imports no JAX, so that worker processes start fast."""
+"""Finds what is wrong with the files of one scan. Imports no JAX: worker processes start fast."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Files:
     Attributes:
         id: of the scan.
         images: by channel, in the model's order.
-        masks: its other files, such as the "reference", by what each is taken for.
+        masks: its other files by role, such as "reference".
     """
 
     id: str
@@ -39,13 +39,13 @@ class Files:
 def examine(
     files: Files, preprocessing: Preprocessing | None, headers_only: bool = False
 ) -> list[Problem]:
-    """Reads every file of a scan by the rules by which its lesions are found.
+    """Reads every file of a scan, as a run does.
 
     Args:
         files: of the scan.
         preprocessing: of the model.
-        headers_only: whether voxels are left unread; then damage behind headers, voxels that are
-            not finite, images without contrast and empty masks are not noticed.
+        headers_only: leave voxels unread; damage behind headers, infinite voxels, images without
+            contrast and empty masks are then not found.
 
     Returns:
         What is wrong with each file, not only with the first.
@@ -54,7 +54,7 @@ def examine(
     first: tuple[str, Grid] | None = None  # the image whose grid the others must have
     read: dict[str, Images] = {}
     for place, (channel, path) in enumerate(files.images.items()):
-        with _told(problems, files.id, channel):
+        with _collected(problems, files.id, channel):
             if headers_only:
                 grid, note = read_grid(path), ""
             else:
@@ -67,7 +67,7 @@ def examine(
             problems += [Problem(files.id, channel, note, "warning")] if note else []
     problems += [] if headers_only else _unregistered(files, read)
     for role, path in files.masks.items():
-        with _told(problems, files.id, role):
+        with _collected(problems, files.id, role):
             own = read_grid(path)
             require_same_grid(str(path), own, *(first or (str(path), own)))
             if not headers_only and not _READERS[role](path, own).any():
@@ -94,7 +94,7 @@ def _unregistered(files: Files, read: Mapping[str, Images]) -> list[Problem]:
 
 
 def _usable_mask(files: Files, image: Path) -> Path | None:
-    """The mask of the brain, if there is one that fits the image: if not, it has its own line."""
+    """The mask of the brain, if it fits the image; a mask that does not is a problem of its own."""
     mask = files.masks.get("mask")
     with suppress(InputError, OSError):
         if mask is not None and read_brain(mask, read_grid(image)).any():
@@ -103,8 +103,8 @@ def _usable_mask(files: Files, image: Path) -> Path | None:
 
 
 @contextmanager
-def _told(problems: list[Problem], scan: str, role: str) -> Iterator[None]:
-    """Adds what is wrong to the problems."""
+def _collected(problems: list[Problem], scan: str, role: str) -> Iterator[None]:
+    """Adds the error of the block to the problems."""
     try:
         yield
     except (InputError, OSError, MemoryError) as error:

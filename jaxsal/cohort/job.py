@@ -1,4 +1,4 @@
-"""What every scan of a run is put through: lesions found, then explained in portions."""
+"""The job of a run: what is done with every scan. Lesions are found, then explained in portions."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.store.bids_names import camel_case
 from jaxsal.store.records import ScanRecord
 from jaxsal.store.stamps import Inputs, stamps
+from jaxsal.tables import Row
 
 Loaded = tuple[Inputs, LoadedScan | Exception]
 
 
 @dataclass(frozen=True, eq=False)
 class CohortJob:
-    """What every scan of a run is put through.
+    """What is done with every scan of a run.
 
     Attributes:
         model: the network.
         prediction: how lesions are found.
         settings: how they are explained.
-        ran: device and software; those of the thread that makes the job.
+        ran: device and software; by default those of the thread that makes the job.
 
     Raises:
         InputError: maps of two channels would have the same names.
@@ -81,7 +82,7 @@ class CohortJob:
 
     @cached_property
     def outline(self) -> Outline:
-        """What a report has to know of it."""
+        """The columns and methods, for reports."""
         methods = tuple(
             MethodOutline(method.name, s.maps, s.files, s.units, s.scale, s.subtitle)
             for method, s in zip(self.methods, self.shown, strict=True)
@@ -95,7 +96,7 @@ class CohortJob:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """All that results depend on but the scans, ready for JSON."""
+        """All that results depend on except the scans, ready for JSON."""
         saliency = {method.name: without_memory(method.saliency) for method in self.methods}
         settings = {**asdict(self.settings), "saliency": saliency}
         return identity_of(self.model, completed(self.prediction, self.model), settings)
@@ -161,10 +162,32 @@ class CohortJob:
                 yield Portion(number, index, labels)
                 number += 1
 
-    def noted(self, prediction: Prediction) -> str:
+    def _noted(self, prediction: Prediction) -> str:
         """Warnings of a scan, beside its results; "" if there are none."""
         others = to_explain(prediction, self.methods[0]).notes
         return "; ".join([*notes_of(self.model, prediction), *others])
+
+    def success(
+        self,
+        entry: Entry,
+        inputs: Inputs,
+        prediction: Prediction,
+        rows: list[Row],
+        seconds: float,
+        files: Mapping[str, dict[str, Any]] | None = None,
+    ) -> ScanRecord:
+        """The record of a finished scan."""
+        return ScanRecord(
+            entry.id,
+            entry.stem,
+            "finished",
+            inputs,
+            reason=self._noted(prediction),
+            rows=rows,
+            files=dict(files or {}),
+            seconds=seconds,
+            ran=self.ran,
+        )
 
     def failure(self, entry: Entry, inputs: Inputs, error: BaseException) -> ScanRecord:
         """The record of a bad scan.

@@ -51,14 +51,14 @@ class Outline:
     methods: tuple[MethodOutline, ...]
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Outline:
-        """The outline in what ``run.json`` tells.
+    def read(cls, run: Mapping[str, Any]) -> Outline:
+        """The outline in the content of ``run.json``.
 
         Raises:
             InputError: there is none.
         """
         try:
-            outline = told["outline"]
+            outline = run["outline"]
             methods = [
                 MethodOutline(**{**m, "maps": tuple(m["maps"]), "files": tuple(m["files"])})
                 for m in outline["methods"]

@@ -1,4 +1,4 @@
-"""What a cohort's folder holds, for whoever goes on from it: tables, label maps and maps.
+"""The results in a cohort's folder, read: tables, label maps and maps.
 
 Imports no JAX, so that worker processes start fast.
 """
@@ -35,7 +35,7 @@ class ScanResults:
 
     Attributes:
         folder: the cohort's.
-        record: what is known of the scan.
+        record: of the scan.
         channels: of the model.
     """
 
@@ -45,7 +45,7 @@ class ScanResults:
 
     @property
     def id(self) -> str:
-        """What the scan is called."""
+        """The id of the scan."""
         return self.record.id
 
     @property
@@ -74,7 +74,7 @@ class ScanResults:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """(X, Y, Z, C) float32, z-scored over what is no background.
+        """(X, Y, Z, C) float32, z-scored over the foreground.
 
         Raises:
             InputError: a file is gone, or not what it was when it was explained.
@@ -120,9 +120,9 @@ class CohortResults:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._folder = CohortFolder(root)
-        told = self._folder.told()
-        self.identity = told["identity"]
-        self.methods = {method.name: method for method in Outline.read(told).methods}
+        run = self._folder.recorded()
+        self.identity = run["identity"]
+        self.methods = {method.name: method for method in Outline.read(run).methods}
         self.channels = tuple(self.identity["model"]["channels"])
 
     def scans(self) -> Iterator[ScanResults]:
@@ -133,7 +133,7 @@ class CohortResults:
 
     @property
     def failed(self) -> dict[str, str]:
-        """Why scans failed, by what they are called."""
+        """Why scans failed, by their ids."""
         return {r.id: r.reason for r in self._records() if r.status == "failed"}
 
     def _records(self) -> Iterator[ScanRecord]:

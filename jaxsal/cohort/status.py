@@ -1,4 +1,4 @@
-"""How far a cohort's folder is; it can be looked at while runs work in it."""
+"""The progress of a cohort's folder, also while runs work in it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from jaxsal.store.lock import Owner
 
 @dataclass(frozen=True)
 class CohortStatus:
-    """How far a cohort's folder is.
+    """The progress of a cohort's folder.
 
     Attributes:
         scans: of the whole cohort.
         finished: scans whose results are there.
-        failed: why scans failed, by what they are called.
-        others: scans that are done, but are not of the cohort any more.
-        begun: scans of which some portions are recorded, by what their files begin with.
-        lesions: that were explained, of finished scans.
+        failed: why scans failed, by their ids.
+        others: scans that are done, but no longer in the cohort.
+        begun: number of recorded portions of unfinished scans, by their stems.
+        lesions: explained lesions of finished scans.
         seconds: that computing these took.
-        pace: scans per second that were finished since the last run of now began; None without.
-        runs: who works in the folder now, by shard.
-        damaged: results and records that are not as they were written; None if not looked at.
+        pace: scans finished per second since the last of the present runs began; None without.
+        runs: the runs that work in the folder now, by shard.
+        damaged: results and records that have changed; None if not checked.
     """
 
     scans: int
@@ -41,32 +41,32 @@ class CohortStatus:
 
     @property
     def left(self) -> int:
-        """How many scans are to be done."""
+        """The number of scans that are left."""
         return self.scans - self.finished - len(self.failed)
 
     @property
     def seconds_left(self) -> float | None:
-        """A forecast at the pace of now; None if there is none."""
+        """A forecast at the present pace; None if there is none."""
         return self.left / self.pace if self.pace else None
 
 
 def cohort_status(out: Path, *, verify: bool = False) -> CohortStatus:
-    """Looks at a cohort's folder.
+    """Reads the progress of a cohort's folder.
 
     Args:
         out: the folder.
-        verify: read every result, and compare it with the checksum that was recorded.
+        verify: read every result and compare it with its recorded checksum.
 
     Raises:
         InputError: it is no such folder.
     """
     folder = CohortFolder(out)
-    told, ids, runs = folder.told(), folder.scans(), folder.runs()
+    run, ids, runs = folder.recorded(), folder.scans(), folder.runs()
     lesions = others = 0
     seconds = 0.0
     failed: dict[str, str] = {}
     damaged: list[str] = []
-    finished: list[float] = []  # when, as file systems tell
+    finished: list[float] = []  # when, by the file system
     for path in folder.record_paths():
         record = folder.record(path.stem)
         if record is None:
@@ -83,7 +83,7 @@ def cohort_status(out: Path, *, verify: bool = False) -> CohortStatus:
             seconds += record.seconds
             finished.append(_time(path))
     return CohortStatus(
-        int(told["scans"]),
+        int(run["scans"]),
         len(finished),
         failed,
         others,
@@ -104,7 +104,7 @@ def _time(path: Path) -> float:
 
 
 def _pace(finished: Sequence[float], runs: Sequence[Owner]) -> float | None:
-    """Scans per second since all these runs are at work, however many devices they have."""
+    """Scans per second since the last of these runs began; None without runs."""
     if not runs:
         return None
     began = max(datetime.fromisoformat(run.since).timestamp() for run in runs)

@@ -197,6 +197,6 @@ def _without_overwriting() -> Iterator[None]:
 def _kept(root: Path) -> dict[str, Any]:
     """The settings of the run that began a folder; {} if there is none."""
     try:
-        return dict(CohortFolder(root).told()["identity"]["settings"])
+        return dict(CohortFolder(root).recorded()["identity"]["settings"])
     except (InputError, KeyError):
         return {}

@@ -111,8 +111,8 @@ def _by_place(images: Images) -> dict[tuple[str, str], dict[str, list[Image]]]:
 
 def _alike(entries: Sequence[Entry]) -> list[str]:
     return [
-        f"{entries[first].id} and {entries[other].id} differ in capital letters only, which some "
-        "file systems do not tell apart: rename one"
+        f"{entries[first].id} and {entries[other].id} differ in upper and lower case only, which "
+        "some file systems take for the same: rename one"
         for first, other in repeated(entry.stem for entry in entries)
     ]
 

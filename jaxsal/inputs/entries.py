@@ -122,7 +122,7 @@ def distinct(entries: Sequence[Entry]) -> list[Entry]:
     for first, other in repeated(entry.stem for entry in entries):
         raise InputError(
             f"results of {entries[first].id!r} and {entries[other].id!r} would both be called "
-            f"{entries[other].stem}: tell the scans apart by their entities"
+            f"{entries[other].stem}: give entities in which the scans differ"
         )
     return list(entries)
 

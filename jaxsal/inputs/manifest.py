@@ -176,5 +176,5 @@ def _repeated(
             yield (
                 lines[other],
                 f"{two.id!r} and {one.id!r} (line {lines[first]}) would both be called "
-                f"{two.stem}: tell them apart by a column {columns}",
+                f"{two.stem}: give a column {columns} in which they differ",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaxsal.inputs.channel_names import usual_suffix
 from jaxsal.preparation.names import suffixes_of
-from jaxsal.store.dataset import Dataset
+from jaxsal.store.bids_dataset import DatasetKind
 
 _README = """\
 # Scans prepared for segmentation
@@ -29,10 +29,10 @@ Later runs leave what you write.
 """
 
 
-def prepared(channels: tuple[str, ...]) -> Dataset:
+def prepared(channels: tuple[str, ...]) -> DatasetKind:
     """The dataset of prepared scans with images of these channels."""
     others = [name for channel, name in suffixes_of(channels).items() if not usual_suffix(channel)]
-    return Dataset(
+    return DatasetKind(
         name="Scans prepared for segmentation",
         command="preprocess",
         readme=_README,

@@ -23,7 +23,7 @@ from jaxsal.preparation.readme import prepared
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.processes import in_processes
-from jaxsal.store.dataset import LAYOUT, describe
+from jaxsal.store.bids_dataset import LAYOUT, describe
 from jaxsal.store.files import write_json
 from jaxsal.store.inside import remove_inside
 from jaxsal.store.records import ScanRecord

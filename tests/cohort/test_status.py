@@ -1,4 +1,4 @@
-"""How far a cohort is, told from records alone."""
+"""The progress of a cohort, read from records alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan
-from jaxsal.store.dataset import LAYOUT
+from jaxsal.store.bids_dataset import LAYOUT
 from jaxsal.store.files import write_json
 from jaxsal.store.lock import Owner
 from jaxsal.store.records import ScanRecord
 
 BEGAN = 1_000_000.0
+
+
+def begin(folder: CohortFolder, scans: int) -> None:
+    """Records a run over so many scans."""
+    run = {"command": "cohort run", "layout": LAYOUT, "identity": {}, "scans": scans}
+    write_json(folder.root / "run.json", run)
 
 
 @pytest.fixture
@@ -26,9 +32,7 @@ def folder(tmp_path: Path) -> CohortFolder:
     made = CohortFolder(tmp_path)
     entries = [Entry(f"{i}", Scan(()), {"subject": f"{i}"}) for i in range(10)]
     made.record_path("any").parent.mkdir(parents=True)
-    write_json(
-        tmp_path / "run.json", {"command": "cohort run", "layout": LAYOUT, "scans": len(entries)}
-    )
+    begin(made, len(entries))
     made.list_scans({entry.stem: entry.id for entry in entries})
     for entry, after in zip(entries, (-500, -400, 10, 11, 20, 20), strict=False):
         path = made.record_path(entry.stem)
@@ -52,8 +56,6 @@ def test_scans_that_are_not_of_the_cohort_any_more_are_counted_apart(
     listed: dict[str, str], folder: CohortFolder
 ) -> None:
     folder.list_scans(listed)
-    write_json(
-        folder.root / "run.json", {"command": "cohort run", "layout": LAYOUT, "scans": len(listed)}
-    )
+    begin(folder, len(listed))
     status = cohort_status(folder.root)
     assert (status.finished, status.others, status.left) == (1, 5, len(listed) - 1)

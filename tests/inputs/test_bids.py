@@ -170,7 +170,7 @@ def test_channels_without_images_are_refused(tmp_path, channels, select, said):
 
 def test_subjects_alike_but_for_capitals_are_refused(tmp_path):
     root = tree(tmp_path, *pair("sub-a"), *pair("sub-A"))
-    assert "sub-A and sub-a differ in capital letters only" in refusal(root)
+    assert "sub-A and sub-a differ in upper and lower case only" in refusal(root)
 
 
 def test_how_to_install_pybids_is_told(tmp_path, monkeypatch):

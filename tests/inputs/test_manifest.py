@@ -127,7 +127,7 @@ def test_scans_of_one_subject_are_told_apart_by_session_or_run(tmp_path):
     (found,) = problems(
         write(tmp_path / "s.tsv", "scan|flair|t1|subject", "a|f|t|one", "b|f|t|one")
     )
-    assert "would both be called sub-one: tell them apart by a column 'session' or 'run'" in found
+    assert "would both be called sub-one: give a column 'session' or 'run' in which" in found
 
 
 def test_a_missing_column_is_told_with_what_names_it(tmp_path):

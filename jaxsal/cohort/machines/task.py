@@ -120,7 +120,7 @@ def _record(order: Order, entry: Entry, folder: CohortFolder, claim: Claim) -> S
 
 
 def _published(entry: Entry, folder: CohortFolder) -> ScanRecord | None:
-    """The record of a worker that was lost while it published the scan, or before it could tell."""
+    """The record by a worker that was lost while it published the scan, or just after."""
     ScanWork(folder, entry.stem).settle()
     record = folder.record(entry.stem)
     return record if record is not None and record.status == "finished" else None

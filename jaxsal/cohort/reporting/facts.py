@@ -1,4 +1,4 @@
-"""How a cohort's results came about, for reading."""
+"""How a cohort's results were made, as a page shows it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jaxsal.wording import duration
 
 
 def run_facts(
-    told: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]
+    run: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """The run, section by section.
 
     Args:
-        told: what ``run.json`` tells.
+        run: the content of ``run.json``.
         ran: device, software and seconds of each finished scan.
     """
-    identity = told["identity"]
+    identity = run["identity"]
     model, settings = dict(identity["model"]), dict(identity["settings"])
     architecture, saliency = model.pop("architecture"), settings.pop("saliency")
     preprocessing = model.pop("preprocessing", None) or {}
@@ -27,10 +27,10 @@ def run_facts(
     return {
         "Run": {
             "report written": f"{now:%Y-%m-%d %H:%M}",
-            **_devices(told, ran),
+            **_devices(run, ran),
             "computing": duration(sum(scan["seconds"] for scan in ran)),
-            **{name: _counted(ran, name) or told[name] for name in ("jaxsal", "jax", "python")},
-            "libraries": told["libraries"],
+            **{name: _counted(ran, name) or run[name] for name in ("jaxsal", "jax", "python")},
+            "libraries": run["libraries"],
         },
         "Model": _readable({**model, "precision": identity["precision"]}),
         "Architecture": _readable(architecture),
@@ -41,14 +41,14 @@ def run_facts(
     }
 
 
-def _devices(told: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Workers of a cluster tell theirs with the first scan; nothing is known before."""
-    devices = _counted(ran, "device") or told.get("device")
+def _devices(run: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The devices; those of a cluster are known with the first scan."""
+    devices = _counted(ran, "device") or run.get("device")
     return {"devices": devices} if devices else {}
 
 
 def _counted(ran: Sequence[Mapping[str, Any]], name: str) -> str:
-    """What scans were computed with; with their numbers if it was not always the same."""
+    """What scans were computed with, and how many scans if it differs."""
     counts = Counter(str(scan[name]) for scan in ran if name in scan)
     if len(counts) == 1:
         return next(iter(counts))

@@ -1,4 +1,4 @@
-"""Pictures of lesions, drawn from a cohort's results when somebody wants to look at them.
+"""Pictures of lesions, drawn from a cohort's results for its report.
 
 Imports no JAX, so that worker processes start fast.
 """
@@ -24,7 +24,7 @@ from jaxsal.store.records import ScanRecord
 from jaxsal.store.stamps import Stamp
 from jaxsal.volumes import read_labels
 
-OnScan = Callable[[int, int], None]  # is told how many scans are done, and of how many
+OnDrawn = Callable[[int, int], None]  # called with the number of scans drawn, and of all
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ScanPictures:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What became of a scan's pictures.
+    """The outcome of drawing a scan's pictures.
 
     Attributes:
         id: of the scan.
@@ -85,7 +85,7 @@ class Drawn:
 def missing_pictures(
     folder: Path, record: ScanRecord, methods: Sequence[MethodOutline], channels: Sequence[str]
 ) -> ScanPictures | None:
-    """What is to be drawn of a scan: what has maps and is not there; None if there is nothing."""
+    """The pictures of a scan that can be drawn and are missing; None if there are none."""
     names = Names(record.stem)
     pictures = []
     for row in record.rows:
@@ -108,7 +108,7 @@ def draw_pictures(
     folder: Path,
     scans: Sequence[ScanPictures],
     processes: int | None = None,
-    on_scan: OnScan = lambda done, scans: None,
+    on_scan: OnDrawn = lambda done, scans: None,
 ) -> list[Drawn]:
     """Draws pictures; where that is not possible for a scan, the others are drawn all the same.
 
@@ -116,10 +116,10 @@ def draw_pictures(
         folder: the cohort's.
         scans: what to draw.
         processes: how many draw at once, each a scan; None: one per CPU core.
-        on_scan: is told of every scan.
+        on_scan: called after every scan.
 
     Returns:
-        What became of each scan's.
+        The outcome for each scan.
 
     Raises:
         InputError: the number of processes is not positive, one of them was ended, or a picture
@@ -143,7 +143,7 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
         image, grid = unchanged_image(scan.images, scan.mask)
         labels = read_labels(folder / scan.labels, grid)
     except Exception as error:  # of whatever kind, the other scans' are drawn
-        return Drawn(scan.id, 0, f"no pictures: {_told(error)}")
+        return Drawn(scan.id, 0, f"no pictures: {_reason(error)}")
     problems = []
     for picture in scan.pictures:
         try:
@@ -163,7 +163,7 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
                 note=picture.note,
             )
         except Exception as error:
-            problems.append(f"no picture of lesion {picture.label}: {_told(error)}")
+            problems.append(f"no picture of lesion {picture.label}: {_reason(error)}")
             continue
         path = folder / picture.name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,6 +171,6 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
     return Drawn(scan.id, len(scan.pictures) - len(problems), "; ".join(problems))
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     own = isinstance(error, JaxsalError | OSError)
     return str(error) if own else f"{type(error).__name__}: {error}"

@@ -11,7 +11,7 @@ from typing import Any
 from jaxsal.approximated import is_approximated
 from jaxsal.cohort.outline import Outline
 from jaxsal.cohort.reporting.facts import run_facts
-from jaxsal.cohort.reporting.pictures import Drawn, OnScan, draw_pictures, missing_pictures
+from jaxsal.cohort.reporting.pictures import Drawn, OnDrawn, draw_pictures, missing_pictures
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.report.cohort_page import SHOWN, write_cohort_page
@@ -49,7 +49,7 @@ def write_report(
     *,
     pictures: bool = True,
     processes: int | None = None,
-    on_scan: OnScan = lambda done, scans: None,
+    on_scan: OnDrawn = lambda done, scans: None,
 ) -> Report:
     """Writes ``report.html`` into a cohort's folder, and the pictures that are not there yet.
 
@@ -57,20 +57,20 @@ def write_report(
         out: the folder; runs may be at work in it.
         pictures: draw the pictures; else those are shown that are there.
         processes: how many draw at once, each a scan; None: one per CPU core.
-        on_scan: is told how many scans are drawn, and of how many.
+        on_scan: called with the number of scans drawn, and of all.
 
     Raises:
         InputError: it is no such folder, cannot be written, or the number of processes is not
             positive.
     """
     folder = CohortFolder(out)
-    told, ids = folder.told(), folder.scans()
-    outline = Outline.read(told)
-    has_maps = told["identity"]["settings"]["output"] != "table"
+    run, ids = folder.recorded(), folder.scans()
+    outline = Outline.read(run)
+    has_maps = run["identity"]["settings"]["output"] != "table"
     drawn: list[Drawn] = []
     if pictures and has_maps:
         records = (folder.record(stem) for stem in ids)
-        channels = told["identity"]["model"]["channels"]
+        channels = run["identity"]["model"]["channels"]
         wanted = [missing_pictures(out, r, outline.methods, channels) for r in records if r]
         drawn = draw_pictures(out, [scan for scan in wanted if scan], processes, on_scan)
     problems = {scan.id: scan.problem for scan in drawn if scan.problem}
@@ -82,7 +82,7 @@ def write_report(
         outline.columns,
         content.rows,
         content.scans,
-        run_facts(told, content.ran),
+        run_facts(run, content.ran),
         ranges=["volume_mm3", *peaks],
         violins=peaks,
         shown=_shown(outline.columns, content.rows),
@@ -96,7 +96,7 @@ def write_report(
 
 @dataclass
 class _Content:
-    """What the page tells: rows of lesions and of scans, and what scans were computed with."""
+    """The content of the page: rows of lesions and of scans, and how scans were computed."""
 
     rows: list[Row] = field(default_factory=list)
     scans: list[Row] = field(default_factory=list)
@@ -120,9 +120,9 @@ def _read(
         elif record.status == "failed":
             scan |= {"status": "failed", "reason": record.reason}
         else:
-            told: Row = {"lesions": len(record.rows), "seconds": record.seconds}
+            figures: Row = {"lesions": len(record.rows), "seconds": record.seconds}
             reasons = filter(None, [record.reason, problems.get(name)])
-            scan |= {"status": "finished", "reason": "; ".join(reasons) or None, **told}
+            scan |= {"status": "finished", "reason": "; ".join(reasons) or None, **figures}
             content.ran.append({**record.ran, "seconds": record.seconds})
             content.rows += _rows(folder.root, record, outline, has_maps)
         content.scans.append(scan)
@@ -132,10 +132,10 @@ def _read(
 def _rows(root: Path, record: ScanRecord, outline: Outline, has_maps: bool) -> Iterator[Row]:
     """The rows of a scan's lesions, with the pictures that there are."""
     names = Names(record.stem)
-    for told in record.rows:
-        row = {column.key: told.get(column.key) for column in outline.columns}
+    for lesion in record.rows:
+        row = {column.key: lesion.get(column.key) for column in outline.columns}
         if has_maps:
-            paths = [names.picture(told["label"], method.name) for method in outline.methods]
+            paths = [names.picture(lesion["label"], method.name) for method in outline.methods]
             there = [path if (root / path).exists() else None for path in paths]
             row["picture"] = there if any(there) and len(there) > 1 else there[0]
         yield row

@@ -1,8 +1,8 @@
-"""A cohort's folder: BIDS derivatives, the records of what is done, and work that is not.
+"""A cohort's folder: BIDS derivatives, records of scans, and unfinished work.
 
-What lies where: results under their names, ``run.json`` with all that they depend on, and in the
-hidden folder ``.jaxsal`` a record of each scan that is done, the unfinished results of others, and
-the locks.
+It holds results under their names and ``run.json`` with all that they depend on. Its hidden folder
+``.jaxsal`` holds a record of each scan that is done, the unfinished results of others, and the
+locks.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from jaxsal.cohort.storage.names import TABLES, Names, is_result_of
 from jaxsal.errors import InputError
+from jaxsal.store.bids_dataset import IGNORED, LAYOUT, README
+from jaxsal.store.bids_sources import DESCRIPTION
 from jaxsal.store.claims import withdraw_all
-from jaxsal.store.dataset import IGNORED, LAYOUT, README
-from jaxsal.store.dataset_description import DESCRIPTION
 from jaxsal.store.files import read_json, remove_partial, write_json
 from jaxsal.store.inside import remove_inside, require_inside
 from jaxsal.store.lock import Owner, Shard, exclusively, owners
@@ -29,7 +29,7 @@ _EARLIER = ("scans.tsv",)  # of the versions that noted no layout; else it is th
 
 
 class CohortFolder:
-    """Where a cohort's results are.
+    """The folder of a cohort's results.
 
     Args:
         root: the folder.
@@ -47,34 +47,34 @@ class CohortFolder:
         self._state = self._folder.state
 
     def record_path(self, stem: str) -> Path:
-        """Where the record of a scan is."""
+        """The path of a scan's record."""
         return self._state / "scans" / f"{stem}.json"
 
     def work_path(self, stem: str) -> Path:
-        """Where the unfinished results of a scan are."""
+        """The folder of a scan's unfinished results."""
         return self._state / "work" / stem
 
     def claim_path(self, stem: str) -> Path:
-        """The lock of whoever works on a scan."""
+        """The lock of a scan, held by the worker that computes it."""
         return self._state / "claims" / f"{stem}.lock"
 
     def record(self, stem: str) -> ScanRecord | None:
-        """What is known of a scan; None if it is not done, or its record is damaged."""
+        """The record of a scan; None if the scan is not done, or the record is damaged."""
         return self.read_record(self.record_path(stem), stem)
 
     def read_record(self, path: Path, stem: str) -> ScanRecord | None:
-        """A scan's record from wherever it is; None as for `record`."""
+        """A scan's record from this path; None as for `record`."""
         return ScanRecord.read(path, self.root, stem, is_result_of)
 
     def records(self) -> Iterator[ScanRecord]:
-        """What is known of the scans that are done."""
+        """The records of the scans that are done."""
         for path in self.record_paths():
             record = self.record(path.stem)
             if record is not None:
                 yield record
 
     def record_paths(self) -> list[Path]:
-        """Where records are, damaged ones as well."""
+        """The paths of all records, including damaged ones."""
         return sorted((self._state / "scans").glob("*.json"))
 
     def forget(self, record: ScanRecord) -> None:
@@ -87,7 +87,7 @@ class CohortFolder:
         self._remove_files(record)
 
     def complete_forgetting(self, stem: str) -> None:
-        """Completes what a run that was killed began to forget; there may be nothing."""
+        """Completes the forgetting of a scan that a killed run began, if one did."""
         path = self._leaving_path(stem)
         record = self.read_record(path, stem)
         if record is not None:
@@ -108,20 +108,20 @@ class CohortFolder:
 
     @contextmanager
     def tables_locked(self) -> Iterator[None]:
-        """For whoever reads the records and writes the tables, lest an older state replaces one."""
+        """A lock to read the records and write the tables under, so that no older state wins."""
         with exclusively(self._state / "locks", "tables"):
             yield
 
     def list_scans(self, scans: Mapping[str, str]) -> None:
-        """Keeps what the scans of the whole cohort are called, by their stems."""
+        """Keeps the ids of the scans of the whole cohort, by their stems."""
         write_json(self._state / "cohort.json", dict(scans))
 
     def scans(self) -> dict[str, str]:
-        """What `list_scans` kept; empty if nothing."""
+        """The ids that `list_scans` kept; empty if none."""
         return read_json(self._state / "cohort.json")
 
     def unfinished(self) -> dict[str, int]:
-        """Stems of the scans that were begun, with how many portions of each are recorded."""
+        """The number of recorded portions of each scan that was begun, by stem."""
         return {
             path.name: len(list(path.glob("portion-*.json")))
             for path in sorted(self._state.glob("work/*"))
@@ -129,22 +129,22 @@ class CohortFolder:
         }
 
     def runs(self) -> dict[str, Owner]:
-        """Who works in the folder now, by shard."""
+        """The runs that work in the folder now, by shard."""
         return owners(self._state / "locks")
 
-    def told(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """What ``run.json`` says.
 
         Raises:
-            InputError: there is no such file of a cohort's run, or of one of another version, which
-                gave files other names.
+            InputError: no cohort's run wrote such a file, or one of a version that gave files other
+                names.
         """
         return self._folder.recorded()
 
     def memory(self) -> int | None:
         """The memory budget of the run that began the folder, in bytes, if there was one."""
         try:
-            return int(self.told()["memory"])
+            return int(self.recorded()["memory"])
         except (InputError, KeyError, TypeError, ValueError):
             return None
 
@@ -161,14 +161,14 @@ class CohortFolder:
         """The folder in use by a run, begun with its identity or found to have the same.
 
         Args:
-            identity: all that results depend on but the scans, ready for JSON.
-            facts: what is recorded beside it.
-            scans: what those of the whole cohort are called, by their stems.
+            identity: all that results depend on except the scans, ready for JSON.
+            facts: recorded beside it.
+            scans: the ids of the whole cohort's scans, by their stems.
             shard: of the scans.
             overwrite: remove the results of a run of another identity, or of the same.
 
         Yields:
-            Who worked in it last, if that run was killed.
+            The owner of the run before, if that was killed.
 
         Raises:
             InputError: it cannot be written, is in use by other files or another run, or holds
@@ -200,22 +200,22 @@ class CohortFolder:
                 remove_partial(folder)
         self.list_scans(scans)
 
-    def _remove_results(self, told: Mapping[str, Any]) -> None:
-        """Removes what runs wrote, and nothing else; ``run.json`` last, by which it is known."""
+    def _remove_results(self, run: Mapping[str, Any]) -> None:
+        """Removes what runs wrote and nothing else, ``run.json`` last."""
         withdraw_all(self._state / "claims")  # from workers of a run that was killed
         for path in (self._state / "leaving").glob("*.json"):
             self.complete_forgetting(path.stem)
         for record in list(self.records()):
             self.forget(record)
         for path in self.record_paths():
-            path.unlink()  # damaged: nobody knows its results
+            path.unlink()  # damaged: its results are unknown
         for path in self._state.glob("work/*"):
             shutil.rmtree(path)
         for folder in sorted(self.root.glob("sub-*/**/"), reverse=True):
             with suppress(OSError, InputError):  # not empty, or elsewhere
                 require_inside(self.root, [self._name(folder)])
                 folder.rmdir()
-        earlier = () if "layout" in told else _EARLIER
+        earlier = () if "layout" in run else _EARLIER
         for name in (*TABLES, *earlier, "report.html", DESCRIPTION, IGNORED):
             (self.root / name).unlink(missing_ok=True)
         self._folder.record.unlink()

@@ -33,7 +33,7 @@ class FolderKeeper:
     """Writes a scan's results into the cohort's folder; a `Keeper`.
 
     Args:
-        job: what is done.
+        job: of the run.
         entry: the scan.
         folder: the cohort's.
         inputs: the scan's files as they are.
@@ -68,9 +68,7 @@ class FolderKeeper:
         kept = self._work.portion(portion.number, portion.labels)
         if kept is not None:
             self._earlier_seconds += sum(row["seconds"] for row in kept[0].values())
-            done: Future[tuple[dict[int, Row], Files]] = Future()
-            done.set_result(kept)
-            self._portions.append(done)
+            self._portions.append(AtOnce().submit(lambda: kept))
         return kept is not None
 
     def keep_map(self, portion: Portion, label: int, crop: Crop) -> None:
@@ -87,7 +85,6 @@ class FolderKeeper:
         )
 
     def finish(self, seconds: float) -> Future[ScanRecord]:
-        """Makes the results appear; all portions were handed over."""
         return self._writer.submit(self._publish, seconds)
 
     def _write_map(self, method: int, label: int, crop: Crop) -> tuple[int, Row, Files]:
@@ -110,7 +107,7 @@ class FolderKeeper:
         parts = [future.result() for future in written]
         voxels = {i.label: i.voxels for i in self._prediction.instances}
         rows = with_seconds({label: row for label, row, _ in parts}, voxels, seconds)
-        files = {name: told for _, _, new in parts for name, told in new.items()}
+        files = {name: file for _, _, new in parts for name, file in new.items()}
         self._work.save_portion(number, rows, files)
         return rows, files
 
@@ -119,23 +116,17 @@ class FolderKeeper:
             saved.result()
         portions = [portion.result() for portion in self._portions]
         rows = scan_rows(self._entry, self._prediction.instances, [rows for rows, _ in portions])
-        files = {name: told for _, new in portions for name, told in new.items()}
-        record = ScanRecord(
-            self._entry.id,
-            self._entry.stem,
-            "finished",
-            self._inputs,
-            reason=self._job.noted(self._prediction),
-            rows=rows,
-            files={**files, **self._work.files(self._write_others(rows))},
-            seconds=self._earlier_seconds + seconds,
-            ran=self._job.ran,
+        files = {name: file for _, new in portions for name, file in new.items()}
+        files |= self._work.files(self._write_others(rows))
+        seconds += self._earlier_seconds
+        record = self._job.success(
+            self._entry, self._inputs, self._prediction, rows, seconds, files
         )
         self._work.publish(record)
         return record
 
     def _write_others(self, rows: list[Row]) -> list[str]:
-        """Writes what is not a map; returns the names."""
+        """Writes all but the maps; returns the names."""
         names, grid = self._names, self._prediction.scan.grid
         write_volume(self._work.path(names.labels), self._prediction.labels, grid)
         columns = ["index", "name", *(column.key for column in lesion_columns(self._job.shown))]
@@ -154,12 +145,12 @@ class FolderKeeper:
         return [*written, *sidecars]
 
     def _about(self, description: str) -> dict[str, Any]:
-        """What describes a file that lies on the grid of the first image."""
+        """The sidecar of a file on the grid of the first image."""
         sources = self._sources
         return {"Description": description, "SpatialReference": sources[0], "Sources": sources}
 
     def _of_maps(self, rows: list[Row]) -> dict[str, dict[str, Any]]:
-        """What describes the maps of each method and channel, by the names of the files."""
+        """The sidecars of the maps of each method and channel, by name."""
         approximated = {_name(row): row["approximated"] for row in filter(is_approximated, rows)}
         return {
             self._names.sidecar(file): {
@@ -183,7 +174,7 @@ class FolderKeeper:
 
 
 def _bids_row(columns: Sequence[str], row: Row) -> Row:
-    """A row as BIDS has it: with the label's index and name, and no empty cells."""
+    """A row in BIDS's form: with the label's index and name, and no empty cells."""
     named = {"index": row["label"], "name": _name(row), **row}
     return {key: "n/a" if named.get(key) in (None, "") else named[key] for key in columns}
 

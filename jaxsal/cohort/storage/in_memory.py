@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jaxsal.cohort.columns import map_row, scan_rows, with_seconds
 from jaxsal.cohort.parts import Maps, Portion
+from jaxsal.cohort.storage.writer import AtOnce
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.loading import LoadedScan
 from jaxsal.saliency.maps import Crop
@@ -24,7 +25,7 @@ class MemoryKeeper:
     """Keeps a scan's results in memory; a `Keeper`.
 
     Args:
-        job: what is done.
+        job: of the run.
         entry: the scan.
         inputs: the scan's files as they are.
     """
@@ -70,17 +71,5 @@ class MemoryKeeper:
 
     def finish(self, seconds: float) -> Future[ScanRecord]:
         rows = scan_rows(self._entry, self._prediction.instances, self._portions)
-        record: Future[ScanRecord] = Future()
-        record.set_result(
-            ScanRecord(
-                self._entry.id,
-                self._entry.stem,
-                "finished",
-                self._inputs,
-                reason=self._job.noted(self._prediction),
-                rows=rows,
-                seconds=seconds,
-                ran=self._job.ran,
-            )
-        )
-        return record
+        scan = self._entry, self._inputs, self._prediction
+        return AtOnce().submit(self._job.success, *scan, rows, seconds)

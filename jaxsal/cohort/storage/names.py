@@ -1,4 +1,4 @@
-"""What results are called: names of BIDS derivatives.
+"""The names of results: BIDS derivatives.
 
 A file next to others describes all those whose names it begins, by BIDS's inheritance: one sidecar
 serves the maps of all lesions of a scan.
@@ -42,7 +42,7 @@ class Names:
 
     @property
     def probability_sidecar(self) -> str:
-        """What describes the lesion probability."""
+        """The sidecar of the lesion probability."""
         return self._name("label-L_probseg.json")
 
     @property
@@ -52,7 +52,7 @@ class Names:
 
     @property
     def labels_sidecar(self) -> str:
-        """What describes the label map and the table."""
+        """The sidecar of the label map and the table."""
         return self._name("seg-lesions_dseg.json")
 
     @property
@@ -61,11 +61,11 @@ class Names:
         return self._name("seg-lesions_dseg.tsv")
 
     def map(self, label: int, file: str) -> str:
-        """A lesion's map, by how a method's files are told apart, such as "t1_smoothgrad-max"."""
+        """A lesion's map; `file` is a channel and method, such as "t1_smoothgrad-max"."""
         return self._name(f"label-lesion{label:04d}_desc-{camel_case(file)}_saliency.nii.gz")
 
     def sidecar(self, file: str) -> str:
-        """What describes all maps of a method and channel."""
+        """The sidecar of all maps of a method and channel."""
         return self._name(f"desc-{camel_case(file)}_saliency.json")
 
     def picture(self, label: int, method: str) -> str:
@@ -74,7 +74,7 @@ class Names:
 
     @property
     def pictures(self) -> str:
-        """A pattern of the names of all its pictures, and of no other scan's."""
+        """A pattern that the names of all its pictures match, and of no other scan's."""
         return self._picture("lesion*", "*")
 
     def _picture(self, lesion: str, method: str) -> str:

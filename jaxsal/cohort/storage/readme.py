@@ -1,8 +1,8 @@
-"""What a reader finds in a cohort's results, and which of them BIDS has no names for."""
+"""The README of a cohort's results, and the names that BIDS does not have."""
 
 from __future__ import annotations
 
-from jaxsal.store.dataset import Dataset
+from jaxsal.store.bids_dataset import DatasetKind
 
 _README = """\
 # Saliency of lesions
@@ -26,7 +26,7 @@ share the dataset, see to its name, authors and license in `dataset_description.
 here whom the scans are of. Later runs leave what you write.
 """
 
-RESULTS = Dataset(
+RESULTS = DatasetKind(
     name="Saliency of lesions",
     command="cohort run",
     readme=_README,

@@ -1,4 +1,4 @@
-"""The tables over a cohort: of all lesions, as TSV and Parquet, and of how all scans went."""
+"""The tables over a cohort: of all lesions, as TSV and Parquet, and of all scans."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TEXT = ("approximated", "scan", "subject", "session", "kind")
 
 
 def write_tables(folder: Path, columns: Sequence[Column], records: Iterable[ScanRecord]) -> None:
-    """Writes `names.TABLES`: of lesions, of scans, and what their and scans' tables' columns mean.
+    """Writes `names.TABLES`: of lesions and of scans, and the meanings of all columns.
 
     Args:
         folder: the cohort's.
@@ -64,7 +64,7 @@ def scan_row(record: ScanRecord) -> dict[str, Any]:
 
 
 class _Parquet:
-    """A Parquet file to which rows are added; groups of a few would make it large and slow."""
+    """A Parquet file to which rows are added, in large groups: small ones are slow."""
 
     def __init__(self, path: Path, columns: Sequence[Column]) -> None:
         self._path = path

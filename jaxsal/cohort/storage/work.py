@@ -45,15 +45,15 @@ class ScanWork:
         self._path = folder.work_path(stem)
 
     def begin(self, inputs: Inputs) -> None:
-        """Goes on with what an earlier run left if it was of the same files, else begins anew."""
-        told = json.loads(json.dumps({role: s and s.sha256 for role, s in inputs.items()}))
-        if self._path.exists() and read_json(self._path / "inputs.json") != told:
+        """Keeps what an earlier run left if it was of the same files; else begins anew."""
+        now = json.loads(json.dumps({role: s and s.sha256 for role, s in inputs.items()}))
+        if self._path.exists() and read_json(self._path / "inputs.json") != now:
             shutil.rmtree(self._path)  # what stayed would be taken for the new files'
         self._path.mkdir(parents=True, exist_ok=True)
-        write_json(self._path / "inputs.json", told)
+        write_json(self._path / "inputs.json", now)
 
     def path(self, name: str) -> Path:
-        """Where to write a result of this final name, for now."""
+        """Where to write a result, given its final name, for now."""
         path = self._path / FILES / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -73,14 +73,14 @@ class ScanWork:
 
     def lesions(self, loaded: LoadedScan) -> Prediction | None:
         """The lesions that an earlier run found."""
-        told = read_json(self._path / "lesions.json")
+        kept = read_json(self._path / "lesions.json")
         try:
-            kinds = {int(label): kind for label, kind in told["kinds"].items()}
-            kept = read_volume(self._path / "probability.nii.gz").data
-            probability = loaded.grid.from_file(kept)
+            kinds = {int(label): kind for label, kind in kept["kinds"].items()}
+            stored = read_volume(self._path / "probability.nii.gz").data
+            probability = loaded.grid.from_file(stored)
             labels = read_labels(self._path / "labels.nii.gz", loaded.grid)
             segmented = read_mask(self._path / "segmented.nii.gz", loaded.grid)
-            threshold = told["threshold"]
+            threshold = kept["threshold"]
             if not isinstance(threshold, float | int | None):
                 return None
             instances = [
@@ -117,7 +117,7 @@ class ScanWork:
         self.settle()
 
     def settle(self) -> None:
-        """Completes what a run that was killed began to publish; there may be nothing."""
+        """Completes what a killed run began to publish, if one did."""
         path = self._path / "record.json"
         if not path.exists():
             return
@@ -136,7 +136,7 @@ class ScanWork:
             except FileNotFoundError:
                 if staged.exists():
                     raise
-                # Somebody else, such as a worker of the killed run, completes the same just now.
+                # Another process, such as a worker of the killed run, completes the same just now.
         record.write(self._folder.record_path(self._stem))
         self.discard()
 

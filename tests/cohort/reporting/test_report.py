@@ -120,7 +120,7 @@ def test_pictures_show_the_maps_where_they_lie(
 def told_methods(out: Path) -> tuple[Any, ...]:
     from jaxsal.cohort.outline import Outline
 
-    return Outline.read(CohortFolder(out).told()).methods
+    return Outline.read(CohortFolder(out).recorded()).methods
 
 
 def test_page_and_pictures_are_no_errors_to_the_official_validator(drawn: Path) -> None:

@@ -20,11 +20,11 @@ from jaxsal.cohort.storage.readme import RESULTS
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import ENTITIES, Entry
 from jaxsal.inputs.scan import Scan
-from jaxsal.store.dataset import LAYOUT, Dataset, describe
+from jaxsal.store.bids_dataset import LAYOUT, DatasetKind, describe
 from jaxsal.store.files import write_json
 from jaxsal.store.lock import Shard
 
-KIND = Dataset("Results", "cohort run", "# Read me\n", ("one.tsv", "two.tsv"))
+KIND = DatasetKind("Results", "cohort run", "# Read me\n", ("one.tsv", "two.tsv"))
 
 
 def described(folder: Path, *images: Path) -> dict[str, object]:
@@ -95,7 +95,7 @@ def test_a_cohorts_folder_of_another_version_is_begun_anew_or_not_at_all(tmp_pat
         pass
     assert (tmp_path / "scans.tsv").exists()
     with folder.opened({}, {}, {}, Shard(), overwrite=True):
-        assert folder.told()["layout"] == LAYOUT
+        assert folder.recorded()["layout"] == LAYOUT
     assert not (tmp_path / "scans.tsv").exists()
 
 

@@ -1,4 +1,4 @@
-"""What makes a folder of results a BIDS dataset of derivatives, beside the results' names."""
+"""The files that make a folder of results a BIDS dataset: description, README, ignored names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsal import __version__
-from jaxsal.store.dataset_description import (
+from jaxsal.store.bids_sources import (
     DESCRIPTION,
     SourceDataset,
     read_description,
@@ -23,8 +23,8 @@ README = "README"
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """A kind of results.
+class DatasetKind:
+    """A kind of results, and what describes them.
 
     Attributes:
         name: of the dataset.
@@ -39,7 +39,7 @@ class Dataset:
     ignored: tuple[str, ...]
 
 
-def describe(folder: Path, dataset: Dataset, images: Iterable[Path]) -> None:
+def describe(folder: Path, dataset: DatasetKind, images: Iterable[Path]) -> None:
     """Writes ``dataset_description.json``, ``README`` and ``.bidsignore`` into a folder of results.
 
     What users wrote into them stays: a README, further patterns, and all of the description but

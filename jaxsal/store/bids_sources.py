@@ -1,4 +1,4 @@
-"""The BIDS datasets that a cohort's images lie in, if they lie in any."""
+"""The BIDS datasets that a cohort's images come from."""
 
 from __future__ import annotations
 
