@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     _prepare_jax()
     for question in QUESTIONS if name == "all" else (name,) if name != "plot" else ():
-        _answer(question, rest)
+        _answer(question, rest, among_others=name == "all")
     if name in ("all", "plot") and "--toy" not in rest:
         from bench.readme import redraw
 
@@ -63,7 +63,7 @@ def _prepare_jax() -> None:
     keep_compiled_programs()
 
 
-def _answer(question: str, arguments: Sequence[str]) -> None:
+def _answer(question: str, arguments: Sequence[str], *, among_others: bool) -> None:
     from bench.options import add_common
     from bench.record import RESULTS
     from jaxsal.errors import JaxsalError
@@ -74,8 +74,9 @@ def _answer(question: str, arguments: Sequence[str]) -> None:
     )
     add_common(parser)
     module.add_options(parser)
-    # Options of the other benchmarks are passed over, so that `all` can take them.
-    options, _ = parser.parse_known_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown and not among_others:  # `all` takes the options of each, which passes over others'
+        parser.error(f"not expected: {' '.join(unknown)}")
     try:
         result = module.run(options)
     except JaxsalError as error:

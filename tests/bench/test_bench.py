@@ -317,3 +317,7 @@ def test_python_m_bench_lists_the_questions(capsys):
     assert all(f"\n  {question} " in said for question in QUESTIONS)
     assert main(["nonsense"]) == 2
     assert "no benchmark 'nonsense'" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main(["peers", "--ronds", "3"])
+    assert end.value.code == 2
+    assert "not expected: --ronds 3" in capsys.readouterr().err

@@ -590,6 +590,19 @@ def test_nothing_heavy_is_imported_before_a_command_runs(imported: str) -> None:
     assert (result.stdout, result.stderr) == ("[]\n", "")
 
 
+@pytest.mark.parametrize("command", ["explain", "cohort run", "preprocess", "train"])
+def test_nothing_heavy_is_imported_for_a_commands_help(command: str) -> None:
+    heavy = ("jax", "flax", "torch", "matplotlib", "nibabel", "scipy", "numpy", "rich")
+    check = (
+        "import contextlib, sys; from jaxsal.cli.main import main\n"
+        f"with contextlib.suppress(SystemExit): main({[*command.split(), '--help']})\n"
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
+    result = python("-c", check)
+    assert result.stdout.startswith(f"usage: jaxsal {command} ")
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
 def test_reading_volumes_takes_no_jax() -> None:
     check = "import sys, jaxsal.volumes; print('jax' in sys.modules)"
     result = python("-c", check)
