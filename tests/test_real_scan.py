@@ -14,6 +14,8 @@ from jaxsal.lesions import label_lesions
 from jaxsal.volumes import read_mask
 from jaxsal_converters.unet import convert_unet
 
+pytestmark = pytest.mark.thorough
+
 ROI = (96, 96, 96)
 CORNER = (60, 40, 50)  # of a window that holds several lesions of patient 07
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from helpers.thorough import thorough_except
 from monai.networks import nets
 
 import jaxsal
@@ -68,11 +69,7 @@ COLUMNS = {
 DEEPER = TINY_UNET | {"channels": [4, 6, 8], "strides": [2, 2]}
 IN_PROCESS = (
     *("approximations", "roofline", "paper_scan", "gradcam_scan"),
-    *("cohort_overhead", "cohort_memory", "shape_memory", "cohort_resume"),
-    pytest.param(
-        "cohort_page",
-        marks=pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="needs Chromium"),
-    ),
+    *("cohort_overhead", "cohort_memory", "shape_memory", "cohort_resume", "cohort_page"),
 )
 
 
@@ -85,8 +82,13 @@ def answer(question: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("question", IN_PROCESS)
+# Quick: one that differentiates, one that counts, and one that runs a cohort.
+@pytest.mark.parametrize(
+    "question", thorough_except(IN_PROCESS, "roofline", "paper_scan", "cohort_resume")
+)
 def test_a_benchmark_writes_machine_versions_settings_and_its_table(question, tmp_path):
+    if question == "cohort_page" and not any(map(shutil.which, BROWSERS)):
+        pytest.skip("needs Chromium")
     found = answer(question, tmp_path)
     assert found["machine"]["cores"] >= 1
     assert found["versions"]["jaxsal"] == jaxsal.__version__
@@ -102,6 +104,7 @@ def test_precision_is_measured_against_an_independent_float64(tmp_path):
     assert 1e-4 < rows["bfloat16"]["map_error"] < 0.3
 
 
+@pytest.mark.thorough  # quick: training/test_step.py compares steps with PyTorch
 def test_training_steps_are_those_of_pytorch_and_monai(tmp_path):
     (row,) = answer("training", tmp_path)["rows"]
     assert COLUMNS["training"] <= set(row)
@@ -153,6 +156,7 @@ def test_benchmarks_in_processes_of_their_own_ask_for_every_point(
         assert [row["overhead_s"] for row in rows] == [4, 4]
 
 
+@pytest.mark.thorough  # quick: the peers, below, at one network
 def test_networks_are_measured_beside_pytorch_and_agree(tmp_path, xla_convolutions):
     rows = answer("networks", tmp_path)["rows"]
     assert [row["network"] for row in rows] == ["toy U-Net", "nnU-Net (DynUNet)"]

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from filelock import FileLock, Timeout
 from helpers.cohorts import OPTIONS, SETTINGS, begin, make_cohort, results, run, write_manifest
+from helpers.thorough import thorough_except
 from helpers.tiny import contents, read_table, save
 
 from jaxsal.cohort.status import cohort_status
@@ -68,12 +69,17 @@ def unfinished_names(folder: Path) -> list[str]:
     return [name for name in results(folder) if name not in told | own]
 
 
-def test_a_run_killed_at_ten_random_points_comes_to_the_same_results(
-    command: list[str], environment: dict[str, str], tmp_path: Path, expected: dict[str, Any]
+@pytest.mark.parametrize("times", thorough_except([2, 10], 2))
+def test_a_run_killed_at_random_points_comes_to_the_same_results(
+    times: int,
+    command: list[str],
+    environment: dict[str, str],
+    tmp_path: Path,
+    expected: dict[str, Any],
 ) -> None:
     out = tmp_path / "out"
     # The whole takes about 600 changes of files, so that each of these is before the end.
-    points = random.Random(6).sample(range(1, 70), 10)
+    points = random.Random(6).sample(range(1, 70), times)
     done = 0
     for point in [*points, 0]:
         ended = subprocess.run(

@@ -125,6 +125,18 @@ def test_the_bundled_network_is_small_and_takes_flair_and_t1():
     assert sum(path.stat().st_size for path in BUNDLED.rglob("*")) <= 2e6
 
 
+def test_the_bundled_network_finds_a_lesion_and_what_is_no_lesion():
+    phantom, image = make_phantom(31, lesions=5), draw_examples([31], lesions=5)[0].image
+    largest = np.bincount(phantom.lesions[phantom.lesions > 0]).argmax()
+    middle = np.argwhere(phantom.lesions == largest).mean(0).round().astype(int)
+    start = np.clip(middle - WINDOW // 2, 0, np.subtract(image.shape[:3], WINDOW))
+    window = tuple(slice(s, s + WINDOW) for s in start)
+    model = load_model(BUNDLED)
+    probability = lesion_probability(np.asarray(model(image[window][None])[0]), 1)
+    assert dice(probability >= model.threshold, phantom.lesions[window] > 0) > 0.7
+
+
+@pytest.mark.thorough
 def test_the_bundled_network_finds_lesions_and_its_maps_show_how():
     phantom, image = make_phantom(31, lesions=5), draw_examples([31], lesions=5)[0].image
     model = load_model(BUNDLED)

@@ -143,17 +143,29 @@ def small(name: str) -> Small:
 
 
 def brute_force(
-    network: Small, domain: np.ndarray, entry: tuple[int, ...], shape: tuple[int, ...]
-) -> tuple[float, float, float]:
-    """The first three derivatives of a domain's summed logits along a unit vector, in float64."""
-    step = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    unit = torch.zeros(shape, dtype=torch.float64)
-    unit[entry] = 1
-    logits = network.peer(torch.tensor(network.image, dtype=torch.float64), step * unit)
-    value = (logits[..., 1] * torch.tensor(domain, dtype=torch.float64)).sum()
-    found = []
-    for _ in range(3):
-        (value,) = torch.autograd.grad(value, step, create_graph=True)
-        found.append(value.item())
-    first, second, third = found
-    return first, second, third
+    network: Small, domain: np.ndarray, entries: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """(E, 3): derivatives of a domain's summed logits along unit vectors of a layer, in float64.
+
+    Args:
+        network: the network and its layer.
+        domain: (X, Y, Z), the weights of the sum.
+        entries: (E,), each vector's place in the flattened layer.
+        shape: the layer's.
+    """
+    image, weights = (torch.tensor(a, dtype=torch.float64) for a in (network.image, domain))
+    units = torch.zeros(len(entries), *shape, dtype=torch.float64)
+    units.reshape(len(entries), -1)[range(len(entries)), entries] = 1
+
+    def score(step: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+        return (network.peer(image, step * unit)[..., 1] * weights).sum()
+
+    first = torch.func.grad(score)
+    second = torch.func.grad(first)
+    third = torch.func.grad(second)
+    zero = torch.zeros((), dtype=torch.float64)
+    orders = [
+        torch.vmap(order, in_dims=(None, 0), chunk_size=48)(zero, units)
+        for order in (first, second, third)
+    ]
+    return torch.stack(orders, -1).numpy()

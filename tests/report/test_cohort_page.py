@@ -101,6 +101,7 @@ def passing(rule: Callable[[dict[str, Any]], bool]) -> int:
     return sum(1 for row in ROWS if rule(row))
 
 
+@pytest.mark.thorough  # quick: each of these, below, over 200 lesions
 def test_ten_thousand_lesions_are_sorted_filtered_and_looked_at(
     browser: Any, tmp_path: Path
 ) -> None:

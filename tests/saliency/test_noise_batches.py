@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.peers import ROI, converted
+from helpers.thorough import thorough_except
 
 from jaxsal import InputError, sliding_window, smoothgrad
 from jaxsal.saliency.derivative import LocalDerivative
@@ -53,8 +54,14 @@ def assert_equal(found, expected):
         assert np.abs(a.values - b.values).max() <= 1e-6 * np.abs(b.values).max()
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-@pytest.mark.parametrize("options", [{}, {"tolerance": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    ("devices", "options"),
+    thorough_except(
+        [(1, {}), (4, {}), (1, {"tolerance": 0.5}), (4, {"tolerance": 0.5})],
+        (1, {}),
+        (4, {"tolerance": 0.5}),
+    ),
+)
 def test_maps_do_not_depend_on_it(engines, devices, options):
     expected = maps(1, noise_batch=1, **options)
     found = maps(devices, **options)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.peers import ROI, converted
+from helpers.thorough import thorough_except
 
 from jaxsal import InputError, sliding_window, smoothgrad, whole_volume
 
@@ -17,9 +18,27 @@ LABELS[7:9, 8:10, 5:7] = 1
 LABELS[15:17, 4:6, 8] = 2
 
 
-@pytest.mark.parametrize("aggregate", ["max", "mean"])
-def test_the_standard_error_is_that_of_a_mean_of_independent_maps(aggregate):
-    field = sliding_window(converted("local"), roi=ROI)
+def quadratic(slopes):
+    """A network whose gradient is slope × image: noisy by as much as the image is."""
+    return whole_volume(lambda x: slopes * x**2)
+
+
+FIELDS = {
+    "network": sliding_window(converted("local"), roi=ROI),
+    "toy": sliding_window(lambda x: 0.5 * x**2 + x, roi=ROI),  # windows whose gradients add up
+}
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "name"),
+    thorough_except(
+        [(aggregate, name) for aggregate in ("max", "mean") for name in FIELDS],
+        ("max", "toy"),
+        ("mean", "toy"),
+    ),
+)
+def test_the_standard_error_is_that_of_a_mean_of_independent_maps(aggregate, name):
+    field = FIELDS[name]
     noise = 0.3 * rng.normal(size=(6, *SHAPE, 2)).astype(np.float32)
     settings = {"aggregate": aggregate}
     each = [
@@ -46,13 +65,8 @@ def test_small_standard_errors_of_large_values_are_not_lost_to_rounding():
 
 
 def test_it_is_kept_only_if_asked_for():
-    field = whole_volume(converted("local"))
-    assert smoothgrad(field, IMAGE, LABELS, samples=2).crop(1).standard_error is None
-
-
-def quadratic(slopes):
-    """A network whose gradient is slope × image: noisy by as much as the image is."""
-    return whole_volume(lambda x: slopes * x**2)
+    maps = smoothgrad(quadratic(0.5), IMAGE, LABELS, samples=2)
+    assert maps.crop(1).standard_error is None
 
 
 def test_samples_are_added_until_the_error_is_below_the_tolerance():
@@ -79,9 +93,7 @@ def test_samples_are_added_until_the_error_is_below_the_tolerance():
 
 
 def test_samples_end_at_the_given_number_all_the_same():
-    maps = smoothgrad(
-        whole_volume(converted("local")), IMAGE, LABELS, samples=6, noise=0.3, tolerance=1e-6
-    )
+    maps = smoothgrad(quadratic(0.5), IMAGE, LABELS, samples=6, noise=0.3, tolerance=1e-6)
     assert maps.crop(1).samples == 6
 
 
@@ -95,4 +107,4 @@ def test_samples_end_at_the_given_number_all_the_same():
 )
 def test_what_cannot_be_is_refused(arguments, message):
     with pytest.raises(InputError, match=message):
-        smoothgrad(whole_volume(converted("local")), IMAGE, LABELS, **arguments)
+        smoothgrad(quadratic(0.5), IMAGE, LABELS, **arguments)

@@ -42,9 +42,7 @@ def test_exact_derivatives_equal_brute_force(name):
     wanted.reshape(2, -1)[:, entries] = True
     found = exact(at, domains, wanted, batch=5)
     for domain, diagonals in zip(domains, found, strict=True):
-        expected = np.array(
-            [brute_force(network, domain, np.unravel_index(e, shape), shape)[1:] for e in entries]
-        )
+        expected = brute_force(network, domain, entries, shape)[:, 1:]
         for values, exact_values in zip(diagonals[:2], expected.T, strict=True):
             error = np.abs(values.reshape(-1)[entries] - exact_values).max()
             assert error <= 1e-4 * np.abs(exact_values).max()
@@ -82,6 +80,7 @@ def test_probes_are_the_same_in_any_batch():
     np.testing.assert_array_equal(together[2], alone[0])
 
 
+@pytest.mark.thorough  # quick: in test_exact.py, the errors of estimates against brute force
 def test_estimates_converge_to_the_exact_derivatives_as_their_standard_errors_say():
     """The root mean square of (estimate - exact) / error is about one, and errors fall as 1/√n."""
     network, at = at_window("attention")

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 from helpers.small_networks import brute_force, small
+from helpers.thorough import thorough_except
 
 from jaxsal import gradcam_plus_plus
 
@@ -44,8 +45,8 @@ def derivatives(name):
     network = small(name)
     shape = maps(name, keep_derivatives=True).windows(1)[0].derivatives.first.shape
     domain = lesion(network.image).astype(np.float32)
-    found = [brute_force(network, domain, index, shape) for index in np.ndindex(*shape)]
-    return np.array(found).reshape(*shape, 3).transpose(4, 0, 1, 2, 3)
+    found = brute_force(network, domain, np.arange(np.prod(shape)), shape)
+    return found.reshape(*shape, 3).transpose(4, 0, 1, 2, 3)
 
 
 def by_hand(name, denominator):
@@ -64,7 +65,8 @@ def by_hand(name, denominator):
 
 
 @pytest.mark.parametrize("denominator", ["paper", "monai"])
-@pytest.mark.parametrize("name", ["attention", "global"])
+# Brute force through the U-Net takes long; quick, a few of its entries are in test_diagonals.py.
+@pytest.mark.parametrize("name", thorough_except(["attention", "global"], "attention"))
 def test_exact_maps_equal_brute_force(name, denominator):
     expected = by_hand(name, denominator)
     found = maps(name, derivatives="exact", denominator=denominator).native(1)
