@@ -12,10 +12,14 @@ import numpy as np
 from jaxsal.errors import InputError
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.contributions_figure import draw
+from jaxsal.experiments.contributions_magnitudes import (
+    FEWEST_SUBJECTS,
+    PRECISION,
+    interval_over_subjects,
+)
+from jaxsal.experiments.contributions_tally import SHELLS, SIGNS, Signed, Tally
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.magnitudes import FEWEST_SUBJECTS, PRECISION, interval_over_subjects
 from jaxsal.experiments.statistics import median_interval
-from jaxsal.experiments.tally import SHELLS, SIGNS, Signed, Tally
 from jaxsal.figures.palette import kinds_in_order
 from jaxsal.options import option
 from jaxsal.tables import Row

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxsal.experiments.tally import SHELLS, SIGNS, Tally
+from jaxsal.experiments.contributions_tally import SHELLS, SIGNS, Tally
 from jaxsal.figures.charts import legend, new_figure, style
 from jaxsal.figures.palette import NEGATIVE, POSITIVE, UNITS, colour_of
 from jaxsal.wording import counted, number

@@ -17,7 +17,7 @@ from jaxsal.experiments.catalogue import Experiment, NoSettings
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.levels_figure import LEVELS, Pair, draw
-from jaxsal.experiments.neighbours import Neighbour, nearest, values_at, voxels_of
+from jaxsal.experiments.levels_neighbours import Neighbour, nearest, values_at, voxels_of
 from jaxsal.experiments.statistics import median_interval
 from jaxsal.figures.palette import UNITS
 from jaxsal.saliency.maps import Crop

@@ -19,7 +19,7 @@ from jaxsal.experiments.placed import Opened, begin, explained, plans_of
 from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import distance_mm
 from jaxsal.experiments.settings import check_range, volume_option
-from jaxsal.experiments.transplant import Graft, grafted, placed, places
+from jaxsal.experiments.synthetic_grafts import Graft, grafted, placed, places
 from jaxsal.figures.panels import PanelRow, panel_figure
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance

@@ -23,11 +23,11 @@ from jaxsal.experiments.aggregation import dependence
 from jaxsal.experiments.catalogue import experiment
 from jaxsal.experiments.contributions import ContributionsSettings
 from jaxsal.experiments.contributions_figure import title_of
+from jaxsal.experiments.contributions_tally import Tally
 from jaxsal.experiments.findings import Findings, write_findings
 from jaxsal.experiments.groups import GroupsSettings
 from jaxsal.experiments.regions import sphere
 from jaxsal.experiments.study import Study
-from jaxsal.experiments.tally import Tally
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.scan import Scan

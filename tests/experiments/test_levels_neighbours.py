@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from jaxsal.experiments.neighbours import nearest, values_at, voxels_of
+from jaxsal.experiments.levels_neighbours import nearest, values_at, voxels_of
 from jaxsal.lesions import components
 from jaxsal.saliency.maps import Crop
 

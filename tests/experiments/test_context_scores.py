@@ -12,12 +12,12 @@ import pytest
 from helpers.tiny import ROI, TinyScan
 from scipy import ndimage, special
 
+import jaxsal.experiments.context_scores as module
 import jaxsal.experiments.context_windows as windows
-import jaxsal.experiments.surroundings as module
 from jaxsal.box import Box
 from jaxsal.errors import InputError
+from jaxsal.experiments.context_scores import context_scores
 from jaxsal.experiments.context_windows import dilation_steps
-from jaxsal.experiments.surroundings import context_scores
 from jaxsal.field.sliding import SlidingWindow, sliding_window
 from jaxsal.grid import Grid
 from jaxsal.lesions import label_lesions

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxsal.experiments.magnitudes import (
+from jaxsal.experiments.contributions_magnitudes import (
     PRECISION,
     Magnitudes,
     interval_over_subjects,

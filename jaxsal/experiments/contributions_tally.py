@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxsal.cohort.outline import MethodOutline
 from jaxsal.cohort.results import ScanResults
-from jaxsal.experiments.magnitudes import Coarse, Magnitudes, together
-from jaxsal.experiments.shells import Shells
+from jaxsal.experiments.contributions_magnitudes import Coarse, Magnitudes, together
+from jaxsal.experiments.contributions_shells import Shells
 
 SHELLS = Shells()
 SIGNS = ("positive", "negative")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jaxsal.experiments.transplant import Graft, grafted, placed, places
+from jaxsal.experiments.synthetic_grafts import Graft, grafted, placed, places
 from jaxsal.grid import Grid
 
 SHAPE = (14, 12, 10)
