@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import FOUND, another_range, none_of_volume, of_volume
 from jaxsal.experiments.context_curve import PLATEAU, Curve, curve_of
@@ -73,12 +73,9 @@ class ContextSettings:
 
     def __post_init__(self) -> None:
         check_range("volume", self.volume)
-        if not 1 <= self.steps <= 254:
-            raise InputError(f"steps must be from 1 to 254, got {self.steps}")
-        if self.view not in VIEWS:
-            raise InputError(f"view must be {' or '.join(VIEWS)}, got {self.view!r}")
-        if self.batch < 1:
-            raise InputError(f"batch must be 1 or more, got {self.batch}")
+        require(1 <= self.steps <= 254, "steps", "from 1 to 254", self.steps)
+        require(self.view in VIEWS, "view", " or ".join(VIEWS), self.view)
+        require(self.batch >= 1, "batch", "1 or more", self.batch)
 
 
 def context(study: Study, settings: ContextSettings) -> Findings:

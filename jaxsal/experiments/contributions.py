@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.contributions_figure import draw
 from jaxsal.experiments.contributions_magnitudes import (
@@ -80,8 +80,8 @@ class ContributionsSettings:
     least_value: float = option(0.1, "T")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least_value < math.inf:
-            raise InputError(f"least value must be zero or more, got {self.least_value}")
+        valid = 0 <= self.least_value < math.inf
+        require(valid, "least value", "zero or more", self.least_value)
 
 
 def contributions(study: Study, settings: ContributionsSettings) -> Findings:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
@@ -76,10 +76,8 @@ class GroupsSettings:
     volume: float = option(93.0, "MM3")
 
     def __post_init__(self) -> None:
-        if self.spheres < 0:
-            raise InputError(f"spheres must be zero or more, got {self.spheres}")
-        if not 0 < self.volume < math.inf:
-            raise InputError(f"volume must be more than zero, got {self.volume}")
+        require(self.spheres >= 0, "spheres", "zero or more", self.spheres)
+        require(0 < self.volume < math.inf, "volume", "more than zero", self.volume)
 
 
 def groups(study: Study, settings: GroupsSettings) -> Findings:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.cohort.results import ScanResults
-from jaxsal.errors import InputError
+from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
@@ -87,11 +87,9 @@ class SanitySettings:
 
     def __post_init__(self) -> None:
         check_range("volume", self.volume)
-        for name in ("lesions", "spheres"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if not self.sphere_volume > 0:
-            raise InputError(f"sphere volume must be more than zero, got {self.sphere_volume}")
+        require(self.lesions >= 1, "lesions", "1 or more", self.lesions)
+        require(self.spheres >= 1, "spheres", "1 or more", self.spheres)
+        require(self.sphere_volume > 0, "sphere volume", "more than zero", self.sphere_volume)
 
 
 def sanity(study: Study, settings: SanitySettings) -> Findings:

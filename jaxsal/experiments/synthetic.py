@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.findings import Findings
@@ -89,12 +89,9 @@ class SyntheticSettings:
 
     def __post_init__(self) -> None:
         check_range("volume", self.volume)
-        if self.lesions < 1:
-            raise InputError(f"lesions must be 1 or more, got {self.lesions}")
-        if not 0 < self.surroundings < 100:
-            raise InputError(
-                f"surroundings must be more than 0 and less than 100 mm, got {self.surroundings}"
-            )
+        require(self.lesions >= 1, "lesions", "1 or more", self.lesions)
+        rule = "more than 0 and less than 100 mm"
+        require(0 < self.surroundings < 100, "surroundings", rule, self.surroundings)
 
 
 def synthetic(study: Study, settings: SyntheticSettings) -> Findings:

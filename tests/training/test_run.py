@@ -31,7 +31,7 @@ from jaxsal.preprocessing import Outputs
 from jaxsal.scan.defaults import for_model
 from jaxsal.settings import PredictSettings
 from jaxsal.training import run as run_module
-from jaxsal.training import validation
+from jaxsal.training import setup, validation
 from jaxsal.training.config import read_config
 from jaxsal.training.patches import patch_batches
 from jaxsal.training.validation import Figures
@@ -256,7 +256,7 @@ def no_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def made(network: Any, loss: Any, *_: Any, **options: Any) -> None:
         raise MadeError(network, loss)
 
-    monkeypatch.setattr(run_module, "make_update", made)
+    monkeypatch.setattr(setup, "make_update", made)
 
 
 @pytest.mark.usefixtures("no_step")
@@ -347,7 +347,7 @@ def test_a_validation_that_fails_costs_no_steps(
     changes = {"save_every = 3": "save_every = 100", '"scans.tsv"': f'"{cohort}/scans.tsv"'}
     config, out, steps = write_config(tmp_path, changes), tmp_path / "out", []
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "validate", failing)
+        patch.setattr(setup, "validate", failing)
         with pytest.raises(InputError, match="none can be evaluated"):
             run(config, out)
     run(config, out, monitor=Watched(steps.append))
@@ -382,7 +382,7 @@ def test_validation_that_gets_no_better_ends_training(
     def figures(*_: Any) -> Figures:
         return Figures(0.1, next(scores), 1.0, 0.0, 0.3, 1)
 
-    monkeypatch.setattr(run_module, "validate", figures)
+    monkeypatch.setattr(setup, "validate", figures)
     changes = {"validate_every = 3": "validate_every = 1\npatience = 2"}
     config = write_config(tmp_path, changes | {'"scans.tsv"': f'"{cohort}/scans.tsv"'})
     trained = run(config, tmp_path / "out")
