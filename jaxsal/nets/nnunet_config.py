@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from jaxsal.errors import InputError
+from jaxsal.nets.architecture import (
+    ACTIVATION,
+    Architecture,
+    Argument,
+    Count,
+    as_convolution_norm,
+    as_counts,
+    check_first_stride,
+)
 from jaxsal.nets.settings import (
     Setting,
-    as_activation,
     as_count,
     as_flag,
-    as_norm,
-    as_sequence,
-    as_triple,
     as_triples,
-    check_known,
     check_odd,
     check_widths,
     product,
@@ -28,8 +31,21 @@ PLAIN, RESIDUAL = "PlainConvUNet", "ResidualEncoderUNet"
 ENCODERS = (PLAIN, RESIDUAL)
 
 
+def _as_network(name: str, value: Any) -> str:
+    if value not in ENCODERS:
+        raise InputError(f"{name} must be one of {', '.join(ENCODERS)}; got {value!r}")
+    return str(value)
+
+
+def _as_inner(name: str, value: Any) -> tuple[int, ...] | None:
+    return as_counts(name, value) if value else None
+
+
+_COUNTS, _SIZES = Argument(as_counts), Argument(as_triples)
+
+
 @dataclass(frozen=True)
-class NNUNetConfig:
+class NNUNetConfig(Architecture):
     """Architecture of an `NNUNet`.
 
     The fields have the meaning of the arguments of ``dynamic_network_architectures``; sizes are
@@ -53,50 +69,48 @@ class NNUNetConfig:
     """
 
     kind: ClassVar[str] = "nnunet"
+    source: ClassVar[str] = "nnU-Net's networks"
 
-    network: str
-    in_channels: int
-    out_channels: int
-    features_per_stage: tuple[int, ...]
-    kernel_sizes: tuple[Triple, ...]
-    strides: tuple[Triple, ...]
-    encoder_units: tuple[int, ...]
-    decoder_units: tuple[int, ...]
-    conv_bias: bool
-    norm: Setting | None
-    act: Setting | None
-    activation_first: bool
-    bottleneck_channels: tuple[int, ...] | None
-    stem_channels: int
+    network: Annotated[str, Argument(_as_network)]
+    in_channels: Count
+    out_channels: Count
+    features_per_stage: Annotated[tuple[int, ...], _COUNTS]
+    kernel_sizes: Annotated[tuple[Triple, ...], _SIZES]
+    strides: Annotated[tuple[Triple, ...], _SIZES]
+    encoder_units: Annotated[tuple[int, ...], _COUNTS]
+    decoder_units: Annotated[tuple[int, ...], _COUNTS]
+    conv_bias: Annotated[bool, Argument(as_flag, False)]
+    norm: Annotated[Setting | None, Argument(as_convolution_norm, None, setting_as_json)]
+    act: Annotated[Setting | None, ACTIVATION]
+    activation_first: Annotated[bool, Argument(as_flag, False)]
+    bottleneck_channels: Annotated[tuple[int, ...] | None, Argument(_as_inner, None)]
+    stem_channels: Annotated[int, Argument(as_count, None)]
 
     @classmethod
-    def from_arguments(cls, arguments: Mapping[str, Any]) -> NNUNetConfig:
-        """From the values of the fields, as JSON gives them; numbers stand for every stage.
+    def stated(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A number in place of a list stands for every stage."""
+        features = as_counts("features_per_stage", arguments["features_per_stage"])
+        stages = len(features)
+        if stages < 2:
+            raise InputError(f"features_per_stage needs at least two entries, got {list(features)}")
+        lengths = dict.fromkeys(("kernel_sizes", "strides", "encoder_units"), stages)
+        lengths |= {"decoder_units": stages - 1}
+        if arguments["bottleneck_channels"]:
+            lengths["bottleneck_channels"] = stages
+        full = {name: _listed(name, arguments[name], length) for name, length in lengths.items()}
+        if arguments["stem_channels"] is None:
+            full["stem_channels"] = features[0]
+        return {**arguments, **full}
 
-        Raises:
-            InputError: an argument is missing, unknown or outside what is supported.
-        """
-        return _checked_config(arguments)
-
-    def to_arguments(self) -> dict[str, Any]:
-        """The inverse of `from_arguments`, ready for JSON."""
-        inner = self.bottleneck_channels
-        return {
-            "network": self.network,
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "features_per_stage": list(self.features_per_stage),
-            "kernel_sizes": [list(k) for k in self.kernel_sizes],
-            "strides": [list(s) for s in self.strides],
-            "encoder_units": list(self.encoder_units),
-            "decoder_units": list(self.decoder_units),
-            "conv_bias": self.conv_bias,
-            "norm": setting_as_json(self.norm),
-            "act": setting_as_json(self.act),
-            "activation_first": self.activation_first,
-            "bottleneck_channels": None if inner is None else list(inner),
-            "stem_channels": self.stem_channels,
-        }
+    def check(self, arguments: Any) -> None:
+        check_odd("kernel_sizes", self.kernel_sizes)
+        check_first_stride(self.strides)
+        if self.is_residual and self.activation_first:
+            raise InputError(f"activation_first is for {PLAIN} only")
+        if not self.is_residual and self.bottleneck_channels:
+            raise InputError(f"bottleneck_channels is for {RESIDUAL} only")
+        extra = (*(self.bottleneck_channels or ()), *([self.stem_channels] * self.is_residual))
+        check_widths(self.norm, self.act, (*self.features_per_stage, *extra))
 
     @property
     def stages(self) -> int:
@@ -113,91 +127,10 @@ class NNUNetConfig:
         """What each spatial size of an input must be a multiple of."""
         return product(self.strides)
 
-    @property
-    def fixed_size(self) -> tuple[int | None, int | None, int | None]:
-        """Every size is free."""
-        return None, None, None
 
-
-_REQUIRED = (
-    *("network", "in_channels", "out_channels", "features_per_stage", "kernel_sizes", "strides"),
-    *("encoder_units", "decoder_units"),
-)
-_DEFAULTS: dict[str, Any] = {
-    "conv_bias": False,
-    "norm": None,
-    "act": None,
-    "activation_first": False,
-    "bottleneck_channels": None,
-    "stem_channels": None,
-}
-
-
-def _checked_config(arguments: Mapping[str, Any]) -> NNUNetConfig:
-    if not isinstance(arguments, Mapping):
-        raise InputError(f"an nnU-Net's configuration is a mapping, got {arguments!r}")
-    check_known("nnU-Net's networks", arguments, _REQUIRED, _DEFAULTS)
-    full = {**_DEFAULTS, **arguments}
-    if full["network"] not in ENCODERS:
-        raise InputError(f"network must be one of {', '.join(ENCODERS)}; got {full['network']!r}")
-    features = _counts("features_per_stage", full["features_per_stage"], None)
-    stages = len(features)
-    if stages < 2:
-        raise InputError(f"features_per_stage needs at least two entries, got {list(features)}")
-    inner, stem = full["bottleneck_channels"], full["stem_channels"]
-    config = NNUNetConfig(
-        network=full["network"],
-        in_channels=as_count("in_channels", full["in_channels"]),
-        out_channels=as_count("out_channels", full["out_channels"]),
-        features_per_stage=features,
-        kernel_sizes=_triples("kernel_sizes", full["kernel_sizes"], stages),
-        strides=_triples("strides", full["strides"], stages),
-        encoder_units=_counts("encoder_units", full["encoder_units"], stages),
-        decoder_units=_counts("decoder_units", full["decoder_units"], stages - 1),
-        conv_bias=as_flag("conv_bias", full["conv_bias"]),
-        norm=as_norm("norm", full["norm"]),
-        act=as_activation("act", full["act"]),
-        activation_first=as_flag("activation_first", full["activation_first"]),
-        bottleneck_channels=inner and _counts("bottleneck_channels", inner, stages),
-        stem_channels=features[0] if stem is None else as_count("stem_channels", stem),
-    )
-    _check_combination(config)
-    return config
-
-
-def _counts(name: str, value: Any, length: int | None) -> tuple[int, ...]:
-    if length is not None and isinstance(value, int):
-        value = [value] * length
-    counts = tuple(as_count(name, entry) for entry in as_sequence(name, value))
-    _check_length(name, counts, length)
-    return counts
-
-
-def _triples(name: str, value: Any, length: int) -> tuple[Triple, ...]:
+def _listed(name: str, value: Any, length: int) -> Any:
     if isinstance(value, int):
-        return (as_triple(name, value),) * length
-    triples = as_triples(name, value)
-    _check_length(name, triples, length)
-    return triples
-
-
-def _check_length(name: str, values: tuple[Any, ...], length: int | None) -> None:
-    if length is not None and len(values) != length:
-        raise InputError(f"{name} needs {length} entries here, got {len(values)}")
-
-
-def _check_combination(config: NNUNetConfig) -> None:
-    check_odd("kernel_sizes", config.kernel_sizes)
-    if config.strides[0] != (1, 1, 1):
-        raise InputError(
-            "strides must begin with 1, else the logits are on a coarser grid than the image; got "
-            f"{list(config.strides[0])}"
-        )
-    if config.norm is not None and config.norm[0] == "layer":
-        raise InputError("norm must be batch, instance or group, got layer")
-    if config.is_residual and config.activation_first:
-        raise InputError(f"activation_first is for {PLAIN} only")
-    if not config.is_residual and config.bottleneck_channels:
-        raise InputError(f"bottleneck_channels is for {RESIDUAL} only")
-    extra = (*(config.bottleneck_channels or ()), *([config.stem_channels] * config.is_residual))
-    check_widths(config.norm, config.act, (*config.features_per_stage, *extra))
+        return [value] * length
+    if isinstance(value, list | tuple) and len(value) != length:
+        raise InputError(f"{name} needs {length} entries here, got {len(value)}")
+    return value

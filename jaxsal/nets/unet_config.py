@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Annotated, Any, ClassVar
 
 from jaxsal.errors import InputError
+from jaxsal.nets.architecture import Architecture, Argument, Count, as_counts
 from jaxsal.nets.settings import (
     Setting,
     as_activation,
@@ -16,8 +18,7 @@ from jaxsal.nets.settings import (
     as_norm,
     as_odd_triple,
     as_sequence,
-    as_triple,
-    check_known,
+    as_triples,
     check_widths,
     product,
     setting_as_json,
@@ -25,54 +26,68 @@ from jaxsal.nets.settings import (
 from jaxsal.types import Triple
 
 
+def _per_axis(values: Triple) -> int | list[int]:
+    """One number where it holds for all axes."""
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
+def _each_per_axis(values: tuple[Triple, ...]) -> list[int | list[int]]:
+    return [_per_axis(each) for each in values]
+
+
+def _as_ordering(name: str, value: Any) -> str:
+    ordering = str(value).upper()
+    if set(ordering) - set("ADN") or len(set(ordering)) != len(ordering):
+        raise InputError(f"{name} is made of the letters A, D and N, got {ordering!r}")
+    return ordering
+
+
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Architecture):
     """Architecture of a `UNet`; the fields have the meaning of MONAI's constructor arguments.
 
     Make one with `UNetConfig.from_arguments`, which fills in MONAI's defaults and checks.
     """
 
     kind: ClassVar[str] = "unet"
+    source: ClassVar[str] = "monai.networks.nets.UNet"
+    further: ClassVar[Mapping[str, Any]] = {"spatial_dims": 3}
 
-    in_channels: int
-    out_channels: int
-    channels: tuple[int, ...]
-    strides: tuple[Triple, ...]
-    kernel_size: Triple
-    up_kernel_size: Triple
-    num_res_units: int
-    act: Setting | None
-    norm: Setting | None
-    dropout: float
-    bias: bool
-    adn_ordering: str
+    in_channels: Count
+    out_channels: Count
+    channels: Annotated[tuple[int, ...], Argument(as_counts)]
+    strides: Annotated[tuple[Triple, ...], Argument(as_triples, write=_each_per_axis)]
+    kernel_size: Annotated[Triple, Argument(as_odd_triple, 3, _per_axis)]
+    up_kernel_size: Annotated[Triple, Argument(as_odd_triple, 3, _per_axis)]
+    num_res_units: Annotated[int, Argument(partial(as_count, least=0), 0)]
+    act: Annotated[Setting | None, Argument(as_activation, "prelu", setting_as_json)]
+    norm: Annotated[Setting | None, Argument(as_norm, "instance", setting_as_json)]
+    dropout: Annotated[float, Argument(as_dropout, 0.0)]
+    bias: Annotated[bool, Argument(as_flag, True)]
+    adn_ordering: Annotated[str, Argument(_as_ordering, "NDA")]
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> UNetConfig:
-        """From the keyword arguments of ``monai.networks.nets.UNet``, as JSON gives them.
+        """As `Architecture.from_arguments`; ``dimensions`` is what MONAI once called the first."""
+        if isinstance(arguments, Mapping):
+            named = {"dimensions": "spatial_dims"}
+            arguments = {named.get(name, name): value for name, value in arguments.items()}
+        return super().from_arguments(arguments)
 
-        Raises:
-            InputError: an argument is missing, unknown or outside what is supported.
-        """
-        return _checked_config(arguments)
+    @classmethod
+    def stated(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        channels = as_sequence("channels", arguments["channels"])
+        strides = as_sequence("strides", arguments["strides"])
+        if len(channels) < 2 or len(strides) < len(channels) - 1:
+            raise InputError(
+                "channels needs at least two entries and strides one fewer than channels; "
+                f"got channels {list(channels)} and strides {list(strides)}"
+            )
+        return {**arguments, "strides": strides[: len(channels) - 1]}
 
-    def to_arguments(self) -> dict[str, Any]:
-        """The inverse of `from_arguments`, ready for JSON."""
-        return {
-            "spatial_dims": 3,
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "channels": list(self.channels),
-            "strides": [_per_axis(s) for s in self.strides],
-            "kernel_size": _per_axis(self.kernel_size),
-            "up_kernel_size": _per_axis(self.up_kernel_size),
-            "num_res_units": self.num_res_units,
-            "act": setting_as_json(self.act),
-            "norm": setting_as_json(self.norm),
-            "dropout": self.dropout,
-            "bias": self.bias,
-            "adn_ordering": self.adn_ordering,
-        }
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        top = (self.out_channels,) if self.num_res_units else ()  # else it is a bare convolution
+        check_widths(self.norm, self.act, (*self.channels, *top))
 
     @property
     def levels(self) -> int:
@@ -91,59 +106,3 @@ class UNetConfig:
             return None, None, None
         x, y, z = (None, None, None, *dict(self.norm[1])["normalized_shape"])[-3:]
         return x, y, z
-
-
-_REQUIRED = ("in_channels", "out_channels", "channels", "strides")
-_DEFAULTS: dict[str, Any] = {
-    "spatial_dims": 3,
-    "kernel_size": 3,
-    "up_kernel_size": 3,
-    "num_res_units": 0,
-    "act": "prelu",
-    "norm": "instance",
-    "dropout": 0.0,
-    "bias": True,
-    "adn_ordering": "NDA",
-}
-
-
-def _per_axis(values: Triple) -> int | list[int]:
-    """One number where it holds for all axes."""
-    return values[0] if len(set(values)) == 1 else list(values)
-
-
-def _checked_config(arguments: Mapping[str, Any]) -> UNetConfig:
-    if not isinstance(arguments, Mapping):
-        raise InputError(f"a UNet's configuration is a mapping of arguments, got {arguments!r}")
-    given = {"spatial_dims" if k == "dimensions" else k: v for k, v in arguments.items()}
-    check_known("monai.networks.nets.UNet", given, _REQUIRED, _DEFAULTS)
-    full = {**_DEFAULTS, **given}
-    if full["spatial_dims"] != 3:
-        raise InputError(f"spatial_dims must be 3, got {full['spatial_dims']!r}")
-    channels = tuple(as_count("channels", c) for c in as_sequence("channels", full["channels"]))
-    strides = as_sequence("strides", full["strides"])
-    if len(channels) < 2 or len(strides) < len(channels) - 1:
-        raise InputError(
-            "channels needs at least two entries and strides one fewer than channels; "
-            f"got channels {list(channels)} and strides {list(strides)}"
-        )
-    ordering = str(full["adn_ordering"]).upper()
-    if set(ordering) - set("ADN") or len(set(ordering)) != len(ordering):
-        raise InputError(f"adn_ordering is made of the letters A, D and N, got {ordering!r}")
-    config = UNetConfig(
-        in_channels=as_count("in_channels", full["in_channels"]),
-        out_channels=as_count("out_channels", full["out_channels"]),
-        channels=channels,
-        strides=tuple(as_triple("strides", s) for s in strides[: len(channels) - 1]),
-        kernel_size=as_odd_triple("kernel_size", full["kernel_size"]),
-        up_kernel_size=as_odd_triple("up_kernel_size", full["up_kernel_size"]),
-        num_res_units=as_count("num_res_units", full["num_res_units"], least=0),
-        act=as_activation("act", full["act"]),
-        norm=as_norm("norm", full["norm"]),
-        dropout=as_dropout("dropout", full["dropout"]),
-        bias=as_flag("bias", full["bias"]),
-        adn_ordering=ordering,
-    )
-    top = (config.out_channels,) if config.num_res_units else ()  # else it is a bare convolution
-    check_widths(config.norm, config.act, (*config.channels, *top))
-    return config
