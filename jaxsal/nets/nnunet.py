@@ -69,7 +69,7 @@ class PlainStage(nnx.Module):
         return tap("", x)
 
 
-class ResidualBlock(nnx.Module):
+class ResNetBlock(nnx.Module):
     """Two convolutions, or three with ``inner`` channels between them, and a shortcut around."""
 
     def __init__(
@@ -115,7 +115,7 @@ class ResidualStage(nnx.Module):
     def __init__(self, config: NNUNetConfig, inputs: int, stage: int, rngs: nnx.Rngs) -> None:
         outputs, inner = config.features_per_stage[stage], config.bottleneck_channels
         self.blocks = nnx.List(
-            ResidualBlock(
+            ResNetBlock(
                 config,
                 outputs if b else inputs,
                 outputs,

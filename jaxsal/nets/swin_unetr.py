@@ -36,7 +36,7 @@ _KERNEL, _POINT = (3, 3, 3), (1, 1, 1)
 _STEM_NORM: Setting = ("instance", ())  # whatever the norm of the other convolutions
 
 
-class ResidualBlock(nnx.Module):
+class UnetResBlock(nnx.Module):
     """Two convolutions with norms and leaky ReLUs, and a shortcut around them."""
 
     def __init__(self, inputs: int, outputs: int, norm: Setting | None, rngs: nnx.Rngs) -> None:
@@ -74,7 +74,7 @@ class Stage(nnx.Module):
 
     def __init__(self, config: SwinUNETRConfig, stage: int, rngs: nnx.Rngs) -> None:
         width = config.width(stage)
-        self.stem = ResidualBlock(width, width, _STEM_NORM, rngs) if config.use_v2 else None
+        self.stem = UnetResBlock(width, width, _STEM_NORM, rngs) if config.use_v2 else None
         self.blocks = nnx.List(
             TransformerBlock(config, stage, shifted=j % 2 == 1, rngs=rngs)
             for j in range(config.depths[stage])
@@ -89,7 +89,7 @@ class Stage(nnx.Module):
         return tap("", self.merging(x, tap.under("merging")))
 
 
-class DecoderLevel(nnx.Module):
+class UnetrUpBlock(nnx.Module):
     """Up-samples what comes from below, joins the skip to it, and refines."""
 
     def __init__(self, inputs: int, outputs: int, norm: Setting | None, rngs: nnx.Rngs) -> None:
@@ -102,7 +102,7 @@ class DecoderLevel(nnx.Module):
             use_bias=False,
             rngs=rngs,
         )
-        self.refine = ResidualBlock(2 * outputs, outputs, norm, rngs)
+        self.refine = UnetResBlock(2 * outputs, outputs, norm, rngs)
 
     def __call__(self, skip: jax.Array, below: jax.Array, tap: Tap) -> jax.Array:
         x = self.upsample(below, tap.under("upsample"))
@@ -133,12 +133,12 @@ class SwinUNETR(nnx.Module):
         inputs = (config.in_channels, width, 2 * width, 4 * width)
         outputs = (width, *inputs[1:])
         self.skips = nnx.List(
-            ResidualBlock(i, o, norm, rngs) for i, o in zip(inputs, outputs, strict=True)
+            UnetResBlock(i, o, norm, rngs) for i, o in zip(inputs, outputs, strict=True)
         )
-        self.bottleneck = ResidualBlock(16 * width, 16 * width, norm, rngs)
+        self.bottleneck = UnetResBlock(16 * width, 16 * width, norm, rngs)
         widths = (*outputs, 8 * width, 16 * width)
         self.decoder = nnx.List(
-            DecoderLevel(below, here, norm, rngs) for here, below in pairwise(widths)
+            UnetrUpBlock(below, here, norm, rngs) for here, below in pairwise(widths)
         )
         self.head = Convolution(width, config.out_channels, kernel_size=_POINT, rngs=rngs)
 

@@ -66,7 +66,7 @@ class ConvolutionBlock(nnx.Module):
         return tap("", x)
 
 
-class ResidualBlock(nnx.Module):
+class ResidualUnit(nnx.Module):
     """Several convolution blocks in a row plus a shortcut around them."""
 
     def __init__(
@@ -110,7 +110,7 @@ class ResidualBlock(nnx.Module):
         return tap("", y + shortcut)
 
 
-class DecoderLevel(nnx.Module):
+class JoinedUpsampling(nnx.Module):
     """Joins the skip with what comes from below, up-samples, and refines if residual."""
 
     def __init__(
@@ -133,7 +133,7 @@ class DecoderLevel(nnx.Module):
             conv_only=is_top and not residual,
             rngs=rngs,
         )
-        refine = partial(ResidualBlock, units=1, last_conv_only=is_top, rngs=rngs)
+        refine = partial(ResidualUnit, units=1, last_conv_only=is_top, rngs=rngs)
         self.refine = refine(config, outputs, outputs) if residual else None
 
     def __call__(self, skip: jax.Array, below: jax.Array, tap: Tap) -> jax.Array:
@@ -159,18 +159,18 @@ class UNet(nnx.Module):
         widths = (config.in_channels, *config.channels)
         strides = (*config.strides, (1, 1, 1))  # the bottleneck keeps its size
 
-        def block(level: int) -> ConvolutionBlock | ResidualBlock:
+        def block(level: int) -> ConvolutionBlock | ResidualUnit:
             inputs, outputs, stride = widths[level], widths[level + 1], strides[level]
             if config.num_res_units == 0:
                 return ConvolutionBlock(config, inputs, outputs, stride=stride, rngs=rngs)
-            return ResidualBlock(
+            return ResidualUnit(
                 config, inputs, outputs, stride=stride, units=config.num_res_units, rngs=rngs
             )
 
-        def decoder(level: int) -> DecoderLevel:
+        def decoder(level: int) -> JoinedUpsampling:
             is_bottom, is_top = level == config.levels - 1, level == 0
             below = config.channels[level + 1] if is_bottom else config.channels[level]
-            return DecoderLevel(
+            return JoinedUpsampling(
                 config,
                 config.channels[level] + below,
                 config.out_channels if is_top else config.channels[level - 1],
