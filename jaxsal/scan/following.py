@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Known(Exception):  # noqa: N818
-    """It is known how long all of it takes."""
+    """Raised once it is known how long all of it takes."""
 
 
 class Following:

@@ -1,9 +1,9 @@
-"""A folder that runs of one command share: whose it is, who works in it, of what its results are.
+"""The folder of a command's results, which its runs share one after the other.
 
-A record, ``run.json``, says which command began the folder, and all that its results depend on. A
-run of the same identity goes on with what is there. A run of another is refused or, with
-``overwrite``, has the results of earlier runs removed first. The hidden folder ``.jaxsal`` holds
-the locks, and whatever else runs need.
+A record, ``run.json``, says which command began the folder, and all that its results depend on: the
+run's identity. A run of the same identity goes on with what is there. A run of another is refused
+or, with ``overwrite``, first removes the results of earlier runs. The hidden folder ``.jaxsal``
+holds the locks, and whatever else runs need.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class RunFolder:
 
     Args:
         root: the folder.
-        command: the command.
+        command: the command, such as "train".
         record: name of the record.
         key: of the identity in the record.
-        holds: what the folder holds if identities differ, for messages.
-        layout: number of the rules by which files are named, where there were others before.
-        harmless: names of what may lie in a folder without a record: a killed run left it.
+        holds: what the folder holds if identities differ; see `require_same`.
+        layout: version of the rules by which files are named; None: there has been one only.
+        harmless: names of what a killed run may leave in a folder without a record.
 
     Attributes:
         state: the hidden folder.
@@ -68,12 +68,16 @@ class RunFolder:
                 "other names than BIDS has for them: read them with that version, or write them "
                 "anew, into another folder or with --overwrite"
             )
-        if not isinstance(recorded.get(self._key), dict):
-            raise InputError(
-                f"{self.record} is damaged, it does not say what the results depend on: choose "
-                "another folder, or begin anew with --overwrite"
-            )
         return recorded
+
+    def _identity(self) -> Recorded:
+        identity = self.recorded().get(self._key)
+        if isinstance(identity, dict):
+            return identity
+        raise InputError(
+            f"{self.record} is damaged, it does not say what the results depend on: choose another "
+            "folder, or begin anew with --overwrite"
+        )
 
     def _of_any_version(self) -> Recorded:
         recorded = read_json(self.record)
@@ -151,7 +155,7 @@ class RunFolder:
                 remove(earlier)
                 earlier = None
             elif earlier is not None:
-                require_same(self.root, self.recorded()[self._key], now, self._holds, advice)
+                require_same(self.root, self._identity(), now, self._holds, advice)
             facts = begin(earlier, others)
             layout = {} if self._layout is None else {"layout": self._layout}
             write_json(self.record, {"command": self._command, **layout, self._key: now, **facts})
@@ -160,11 +164,15 @@ class RunFolder:
             yield killed
 
     def _require_own(self) -> None:
-        """Refuses a folder that others wrote into."""
+        """Refuses a folder that others wrote into, before anything is written."""
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"{self.root} is a file; give a folder for the results")
-        if not self.root.is_dir() or self.record.exists():
-            return
+        if self.record.exists():
+            self._of_any_version()
+        elif self.root.is_dir():
+            self._require_no_others()
+
+    def _require_no_others(self) -> None:
         names = {path.name for path in self.root.iterdir() if not path.name.startswith(".")}
         foreign = sorted(names - {*self._harmless})
         if foreign and not self.record.exists():  # another run may have begun meanwhile

@@ -58,6 +58,7 @@ def test_the_results_of_another_command_are_left_alone(
     with pytest.raises(InputError, match="holds no results of `jaxsal toy`"):
         run(folder_in(tmp_path), {}, overwrite=overwrite)
     assert (tmp_path / "run.json").read_text() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 @pytest.mark.parametrize("layout", [{}, {"layout": 2}])

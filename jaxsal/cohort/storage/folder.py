@@ -21,6 +21,7 @@ from jaxsal.store.bids_sources import DESCRIPTION
 from jaxsal.store.claims import withdraw_all
 from jaxsal.store.files import read_json, remove_partial, write_json
 from jaxsal.store.inside import remove_inside, require_inside
+from jaxsal.store.kept_portions import portion_records
 from jaxsal.store.lock import Owner, Shard, exclusively, owners
 from jaxsal.store.records import ScanRecord
 from jaxsal.store.run_folder import RunFolder
@@ -123,7 +124,7 @@ class CohortFolder:
     def unfinished(self) -> dict[str, int]:
         """The number of recorded portions of each scan that was begun, by stem."""
         return {
-            path.name: len(list(path.glob("portion-*.json")))
+            path.name: len(portion_records(path))
             for path in sorted(self._state.glob("work/*"))
             if not self.record_path(path.name).exists()
         }
