@@ -1,4 +1,4 @@
-"""What a worker of a Dask cluster does: it reads a scan, explains it and writes its results.
+"""The task of a worker of a Dask cluster: it reads a scan, explains it and writes its results.
 
 A worker may be given two scans at once, so that one is read and written while the other is
 computed; they take turns at the device.
@@ -40,21 +40,21 @@ _loading = threading.Lock()
 
 
 def explain_entry(order: Order, entry: Entry, root: str, run: str) -> ScanOutcome:
-    """Explains a scan and makes its results appear; a task.
+    """Explains a scan and writes its results; a task.
 
     Args:
         order: what to do.
         entry: the scan.
         root: the cohort's folder.
-        run: by whose right, see `jaxsal.store.claims`.
+        run: the run that granted the right to the scan; see `jaxsal.store.claims`.
 
     Returns:
-        What became of it; a failed scan's record is not written yet. It has no record if the right
+        The outcome; the record of a failed scan is not written yet. There is no record if the right
         to the scan was taken back.
 
     Raises:
-        UnableError: this worker cannot: its jaxsal or model is another, or it cannot write results.
-        Exception: what went wrong may not do so again.
+        UnableError: this worker has another jaxsal or model, or cannot write results.
+        Exception: another error, which may not occur again.
     """
     folder = CohortFolder(Path(root))
     try:
@@ -68,7 +68,7 @@ def explain_entry(order: Order, entry: Entry, root: str, run: str) -> ScanOutcom
 
 
 def budget(dask_worker: Any = None) -> int:
-    """Bytes for computing maps that a worker has; always the same number of one process.
+    """Bytes for computing maps that a worker has, always the same in one process.
 
     Args:
         dask_worker: by this name Dask hands over the worker.

@@ -21,7 +21,7 @@ from jaxsal.cohort.storage.writer import AtOnce
 from jaxsal.compilation import compiling_seconds
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.loading import warn_of
+from jaxsal.inputs.loading import LoadedScan, warn_of
 from jaxsal.lesions import given
 from jaxsal.progress import OnProgress, Progress
 from jaxsal.registry import METHODS
@@ -62,13 +62,13 @@ class Written:
         return Written(self.size - other.size, self.files - other.files, seconds)
 
     def shared(self, count: int) -> Written:
-        """A part of so many."""
+        """One of so many equal parts."""
         return Written(self.size / count, self.files / count, self.seconds / count)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of a trial.
+    """The measurements of a trial.
 
     Attributes:
         shape: the scan's grid (X, Y, Z).
@@ -101,7 +101,7 @@ def try_scan(
     least_seconds: float,
     on_prediction: Callable[[float], None] = lambda seconds: None,
 ) -> Trial:
-    """Puts a scan through what a run does with it, but of each method only a part.
+    """Does with a scan what a run does, but of each method only a part.
 
     Args:
         job: of the run; it computes on the default devices.
@@ -117,65 +117,58 @@ def try_scan(
     if isinstance(loaded, Exception):
         raise loaded
     reading = time.perf_counter() - began
-    prediction, seconds, compiling = settled(
-        lambda: find_lesions(job.model, loaded, job.prediction)
-    )
+    prediction, seconds, compiling = _predicted(job, loaded)
     on_prediction(time.perf_counter() - began - compiling)
     warn_of(notes_of(job.model, prediction))
-    beside: Sizes = ()
-    if loaded.reference is not None:
-        least = job.prediction.minimum_volume
-        beside = component_sizes(loaded.reference, loaded.grid.voxel_volume, least)
     wanted = to_explain(prediction, job.methods[0])
     found = tuple(i.voxels for i in prediction.instances if i.label in wanted.maps)
     if not found:
         prediction = with_synthetic_lesions(prediction)
         wanted = to_explain(prediction, job.methods[0])
-    written = spread_over(_fullest(job, prediction, wanted, 0).labels, _WRITTEN)
-    rates, crops = [], []
-    for index in range(len(job.methods)):
-        rate, took, maps = _tried(job, prediction, wanted, index, least_seconds, written)
-        rates.append(rate)
-        crops.append(maps)
-        compiling += took
+    some = spread_over(_fullest(job, prediction, wanted, 0).labels, _WRITTEN)
+    tried = [
+        _tried(job, prediction, wanted, index, least_seconds, some)
+        for index in range(len(job.methods))
+    ]
+    rates, compilings, crops = zip(*tried, strict=True)
     levels = _levels(job)
     scans = {level: _write(job, entry, inputs, prediction, level, ()) for level in levels}
     whole = {level: _write(job, entry, inputs, prediction, level, crops) for level in levels}
     return Trial(
         loaded.grid.shape,
         found,
-        beside,
+        _beside(job, loaded),
         reading,
         seconds,
-        compiling,
-        tuple(rates),
+        compiling + sum(compilings),
+        rates,
         max(math.prod(crop.values.shape[:3]) for maps in crops for crop in maps.values()),
-        {level: (whole[level] - scans[level]).shared(len(written)) for level in levels},
+        {level: (whole[level] - scans[level]).shared(len(some)) for level in levels},
         scans,
     )
 
 
-def settled(compute: Callable[[], T]) -> tuple[T, float, float]:
-    """A result, the seconds of a call without compiling, and what compiling took before.
+def _predicted(job: CohortJob, loaded: LoadedScan) -> tuple[Prediction, float, float]:
+    """The scan with its lesions, the seconds of finding them, and those of compiling."""
+    made: dict[str, Prediction] = {}
 
-    What a call compiles is seen, but not all that comes with it: a call of which this is more than
-    a small part is made again.
-    """
-    durations, calls = compiling_seconds(), 0
-    whole = time.perf_counter()
-    while True:
-        known, began = len(durations), time.perf_counter()
-        result = compute()
-        seconds, calls = time.perf_counter() - began, calls + 1
-        compiled = sum(durations[known:])
-        if compiled <= _NEGLIGIBLE * seconds or calls == _CALLS:
-            seconds -= min(compiled, seconds / 2)
-            compiling = time.perf_counter() - whole - calls * seconds
-            return result, seconds, max(compiling, 0.0)
+    def find(_: OnProgress) -> None:
+        made["prediction"] = find_lesions(job.model, loaded, job.prediction)
+
+    seconds, compiling = timed(find)
+    return made["prediction"], seconds, compiling
+
+
+def _beside(job: CohortJob, loaded: LoadedScan) -> Sizes:
+    """The lesions of a scan's reference mask, if there is one."""
+    if loaded.reference is None:
+        return ()
+    volume, least = loaded.grid.voxel_volume, job.prediction.minimum_volume
+    return component_sizes(loaded.reference, volume, least)
 
 
 def with_synthetic_lesions(prediction: Prediction) -> Prediction:
-    """The scan with lesions where there are none, for something to measure."""
+    """A scan without lesions with made-up ones, for something to measure."""
     grid = prediction.scan.grid
     for sizes in ((LESION_VOXELS,) * 2, (1,)):
         try:
@@ -212,7 +205,7 @@ def _tried(
 
 
 def _fullest(job: CohortJob, prediction: Prediction, wanted: Explanations, index: int) -> Portion:
-    """Of the scan's portions the one that comes closest to a full one."""
+    """The portion of a method that comes closest to a full one."""
     voxels = {i.label: i.voxels for i in prediction.instances}
 
     def lack(portion: Portion) -> int:
@@ -223,20 +216,24 @@ def _fullest(job: CohortJob, prediction: Prediction, wanted: Explanations, index
 
 
 def timed(
-    compute: Callable[[OnProgress], None],
-    least_seconds: float,
+    compute: Callable[[OnProgress], object],
+    least_seconds: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, float]:
-    """Seconds that all of a computation takes, from its first batches, and those of compiling.
+    """Seconds of a computation without compiling, from its first batches, and those of compiling.
+
+    Compiling brings work that is not measured as such. Where no batch is free of it, a call that
+    compiles more than a small part of its time is therefore repeated.
 
     Args:
-        compute: what takes time; it reports its progress to its argument, which ends it.
+        compute: takes the time; it reports its progress to its argument, which may end it.
         least_seconds: as in `jaxsal.scan.amount.Pace`.
         clock: seconds now.
     """
-    last, spent = Progress(0, 0, 0, 0), 0.0
-    for _ in range(_CALLS):
-        pace, began = Pace(least_seconds, clock), clock()
+    last, durations = Progress(0, 0, 0, 0), compiling_seconds()
+    spent, calls = 0.0, 0
+    while True:
+        pace, began, known = Pace(least_seconds, clock), clock(), len(durations)
 
         def look(progress: Progress, pace: Pace = pace) -> None:
             nonlocal last
@@ -246,12 +243,15 @@ def timed(
 
         with suppress(Known):
             compute(look)
-        seconds = clock() - began
-        spent += seconds
+        seconds, compiled = clock() - began, sum(durations[known:])
+        spent, calls = spent + seconds, calls + 1
         whole, done = map(pace.seconds_of, (last.gradients, last.gradients_done))
         if whole is not None and done is not None:
             return whole, max(spent - done, 0.0)
-    return seconds, spent - seconds  # it reports no progress
+        if compiled <= _NEGLIGIBLE * seconds or calls == _CALLS:
+            break
+    seconds -= min(compiled, seconds / 2)
+    return seconds, max(spent - calls * seconds, 0.0)
 
 
 def _levels(job: CohortJob) -> tuple[str, ...]:
