@@ -1,6 +1,6 @@
 """Second and third derivatives along unit vectors of a layer: in which of JAX's ways?
 
-Nested forward derivatives of the logits, the way of `jaxsal.saliency.gradcam.head`; forward
+Nested forward derivatives of the logits, the way of `jaxsal.saliency.gradcam.upper_network`; forward
 derivatives of a gradient; Taylor series by `jax.experimental.jet`.
 """
 
@@ -22,7 +22,7 @@ from bench.nets import NNUNET
 from bench.options import base_job, job_settings, timed
 from bench.record import Result, Row
 from jaxsal.model import Model
-from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 
 _TIMES = 10  # directions timed
 
@@ -81,8 +81,8 @@ def _lines(model: Model, layer: str) -> dict[str, Line]:
         return jnp.vdot(domain, logits(parameters, window, 0 * unit))
 
     def nested(parameters: Any, window: jax.Array, domain: jax.Array, unit: jax.Array) -> Any:
-        head = Head(model.function, layer, TARGET)
-        found = head.along_units(parameters, window, domain[None], jnp.argmax(unit)[None])
+        upper = UpperNetwork(model.function, layer, TARGET)
+        found = upper.along_units(parameters, window, domain[None], jnp.argmax(unit)[None])
         return [derivative[0, 0] for derivative in found]
 
     def of_gradient(parameters: Any, window: jax.Array, domain: jax.Array, unit: jax.Array) -> Any:

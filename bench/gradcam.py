@@ -25,7 +25,7 @@ from bench.options import base_job, job_settings
 from bench.patient import cropped, patient_case
 from bench.record import Result, Row
 from jaxsal.model import Model
-from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 from jaxsal.types import Triple
 
 PARTS = ("encoder", "bottleneck", "decoder")
@@ -119,8 +119,8 @@ def _row(
     weights: str,
     probes: Sequence[int],
 ) -> Row:
-    head = Head(model.function, layer, TARGET)
-    grid, channels = head.shape(model.parameters, case.image.shape)
+    upper = UpperNetwork(model.function, layer, TARGET)
+    grid, channels = upper.shape(model.parameters, case.image.shape)
     explain = partial(
         jaxsal.gradcam_plus_plus, model, case.image, case.labels, layer=layer, target=TARGET
     )
@@ -140,7 +140,7 @@ def _row(
         "exact_s": exact_s,
         "compile_s": first + second,
     }
-    if head.is_piecewise_linear(model.parameters, case.image.shape):
+    if upper.is_piecewise_linear(model.parameters, case.image.shape):
         return row
     for count in probes:
         found, seconds, compiling = _timed_map(explain, derivatives="stochastic", probes=count)

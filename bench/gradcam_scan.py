@@ -24,9 +24,9 @@ from bench.patient import patient_case
 from bench.record import Result, Row
 from jaxsal.field.plan import LogitField
 from jaxsal.saliency.domains import Domain
-from jaxsal.saliency.gradcam.head import Head
-from jaxsal.saliency.gradcam.jobs import jobs_of
+from jaxsal.saliency.gradcam.parts import parts_by_window
 from jaxsal.saliency.gradcam.sharing import apart, box_of
+from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 
 _ALL = 1000  # more lesions than a scan has
 
@@ -95,14 +95,14 @@ def _parts(field: LogitField, case: Case) -> list[list[np.ndarray]]:
     x, y, z, _ = case.image.shape
     domains = [Domain(label, voxels) for label, voxels in case.lesions.items()]
     plan = field.layer_plan((x, y, z), np.concatenate(list(case.lesions.values())))
-    return [[part.points for part in job.parts] for job in jobs_of(plan, domains)]
+    return [[part.points for part in job.parts] for job in parts_by_window(plan, domains)]
 
 
 def _pull_backs(case: Case, roi: tuple[int, ...], layer: str, parts: list[list[np.ndarray]]) -> int:
     """How many the lesions take: those whose boxes at the layer lie apart share one."""
-    head, parameters = Head(case.model.function, layer, TARGET), case.model.parameters
-    grid, _ = head.shape(parameters, (*roi, case.image.shape[-1]))
-    return sum(len(apart([box_of(head, parameters, p, grid) for p in own])) for own in parts)
+    upper, parameters = UpperNetwork(case.model.function, layer, TARGET), case.model.parameters
+    grid, _ = upper.shape(parameters, (*roi, case.image.shape[-1]))
+    return sum(len(apart([box_of(upper, parameters, p, grid) for p in own])) for own in parts)
 
 
 def _passes(case: Case, roi: tuple[int, ...], layer: str | None) -> float:
@@ -112,9 +112,9 @@ def _passes(case: Case, roi: tuple[int, ...], layer: str | None) -> float:
     domain = jnp.zeros((1, *roi)).at[(0, *(n // 2 for n in roi))].set(1)
 
     def to_layer(layer: str) -> jax.Array:
-        head = Head(model.function, layer, TARGET)
-        _, linearised = head.linearise(model.parameters, window)
-        return head.gradients(linearised, domain)
+        upper = UpperNetwork(model.function, layer, TARGET)
+        _, linearised = upper.linearise(model.parameters, window)
+        return upper.gradients(linearised, domain)
 
     @jax.jit
     def gradient(parameters: Any, window: jax.Array, domain: jax.Array) -> jax.Array:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from jaxsal.progress import Progress
     from jaxsal.quantus import quantus_explain
     from jaxsal.registry import register_method, register_network
-    from jaxsal.saliency.gradcam.gradcam import gradcam, gradcam_plus_plus
     from jaxsal.saliency.gradcam.maps import HeatMaps
+    from jaxsal.saliency.heat_maps import gradcam, gradcam_plus_plus
     from jaxsal.saliency.maps import Crop, SaliencyMaps
     from jaxsal.saliency.methods.appearance import Appearance
     from jaxsal.saliency.methods.gradcam import GradCamSettings
@@ -49,8 +49,8 @@ _HOMES = {
     "Progress": "jaxsal.progress",
     "SaliencyMaps": "jaxsal.saliency.maps",
     "SmoothGradSettings": "jaxsal.saliency.methods.smoothgrad",
-    "gradcam": "jaxsal.saliency.gradcam.gradcam",
-    "gradcam_plus_plus": "jaxsal.saliency.gradcam.gradcam",
+    "gradcam": "jaxsal.saliency.heat_maps",
+    "gradcam_plus_plus": "jaxsal.saliency.heat_maps",
     "keep_compiled_programs": "jaxsal.compilation",
     "load_model": "jaxsal.checkpoints",
     "option": "jaxsal.options",

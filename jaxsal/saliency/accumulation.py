@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.box import Box
+from jaxsal.saliency import welford
 from jaxsal.saliency.aggregate import signed_maximum
 from jaxsal.saliency.geometry import frame_size
 from jaxsal.settings import FEWEST_SAMPLES
@@ -106,7 +107,7 @@ class LesionMap:
         """The standard error of `mean`; None if squares were not added up or for one sample."""
         if self._squares is None or self.samples < 2:
             return None
-        error = np.asarray(_standard_error(self._squares, self.samples))
+        error = np.asarray(welford.standard_error(self._squares, self.samples))
         return self._crop(error, box) / np.float32(divisor)
 
     def _crop(self, values: np.ndarray, box: Box) -> np.ndarray:
@@ -135,22 +136,15 @@ def _add_samples(
         total, squares = sums
         count = before + sample - first
         value = united[sample]
-        added = total + value
-        if squares is not None:
-            deviation = jnp.where(count > 0, value - total / jnp.maximum(count, 1), 0)
-            squares = squares + deviation * (value - added / (count + 1))
-        return added, squares
+        if squares is None:
+            return total + value, None
+        return welford.add(total, squares, value, count)
 
     return jax.lax.fori_loop(first, stop, add, (total, squares))
 
 
 @jax.jit
-def _standard_error(squares: jax.Array, samples: int) -> jax.Array:
-    return jnp.sqrt(jnp.maximum(squares, 0) / (samples - 1) / samples)
-
-
-@jax.jit
 def _relative_error(total: jax.Array, squares: jax.Array, samples: int) -> jax.Array:
     peak = jnp.abs(total).max() / samples
-    error = _standard_error(squares, samples).max()
+    error = welford.standard_error(squares, samples).max()
     return jnp.where(peak > 0, error / peak, 0)

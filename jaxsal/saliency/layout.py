@@ -18,9 +18,8 @@ from jaxsal.errors import InputError
 from jaxsal.saliency.derivative import Derivative, derivative_of
 from jaxsal.saliency.geometry import Geometry, ItemWindows, frame_size
 from jaxsal.saliency.items import Items
-from jaxsal.saliency.memory import array_bytes, needs_of
+from jaxsal.saliency.memory import GIB, array_bytes, needs_of
 from jaxsal.saliency.memory_plan import (
-    GIB,
     Demand,
     MemoryPlan,
     fit,

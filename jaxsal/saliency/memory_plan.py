@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from jaxsal.saliency.items import WindowGroup
 
 T = TypeVar("T")
-GIB = 2**30
 MAPS_SHARE = 0.3  # of the budget, at most, for the maps of lesions computed together
 _LINEARISATIONS_SHARE = 0.4  # of the rest, for the windows kept linearised
 _NEGLIGIBLE = 1.1  # as many gradients as necessary: not worth larger batches

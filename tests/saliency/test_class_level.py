@@ -8,7 +8,7 @@ import torch
 from helpers.tiny import random_model
 
 from jaxsal import InputError, gradcam, gradcam_plus_plus, smoothgrad, whole_volume
-from jaxsal.saliency.gradcam.gradcam import heat_maps
+from jaxsal.saliency.heat_maps import heat_maps
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 
 SHAPE = (8, 4, 4)

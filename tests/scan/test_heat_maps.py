@@ -26,7 +26,7 @@ from jaxsal.errors import InputError
 from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
-from jaxsal.saliency.gradcam.gradcam import heat_maps
+from jaxsal.saliency.heat_maps import heat_maps
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.scan.explain import explain

@@ -1,7 +1,8 @@
-"""Grad-CAM++ and Grad-CAM of lesions: heat maps from the derivatives at a layer.
+"""What heat maps are computed from: derivatives at a layer, and the weights made of them.
 
-`gradcam` asks, window by window, the network's `head` above the layer for derivatives, of several
-domains at once where they lie apart (`sharing`); `diagonals` adds those of higher order, `weights`
-makes heat maps of them (`window`), and `maps` brings these to the image's grid. `jobs` are what
-each window has to do, `sizes` how much of it goes at once.
+`windows` goes through the windows that reach a domain (`parts`); `window` computes the maps of one
+window from derivatives of the network above the layer (`upper_network`), of several domains at
+once where they lie apart (`sharing`), and from those of higher order (`diagonals`). `weights` holds
+Eqs. 4-10, `layer_maps` compiles them, `maps` brings their results to the image's grid, and `sizes`
+says how much goes at once.
 """

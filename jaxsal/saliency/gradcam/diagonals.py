@@ -16,13 +16,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency import welford
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 
 Report = Callable[[int], None]
 
@@ -62,22 +65,22 @@ class Diagonals(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WindowHead:
-    """A head at one window.
+class UpperAtWindow:
+    """A upper at one window.
 
     Attributes:
-        head: the network above the layer.
+        upper: the network above the layer.
         parameters: of the network, on the device to compute on.
         window: (X, Y, Z, C), on that device.
     """
 
-    head: Head
+    upper: UpperNetwork
     parameters: Any
     window: jax.Array
 
 
 def exact(
-    at: WindowHead,
+    at: UpperAtWindow,
     domains: np.ndarray,
     wanted: np.ndarray,
     batch: int,
@@ -100,7 +103,7 @@ def exact(
     for first in range(0, len(entries), batch):
         chosen = entries[first : first + batch]
         filled = np.resize(chosen, batch)  # the last batch repeats its first ones
-        derivatives = at.head.along_units(
+        derivatives = at.upper.along_units(
             at.parameters, at.window, sums, jnp.asarray(filled, jnp.int32)
         )
         values = np.asarray(derivatives)[:, : len(chosen), :count]
@@ -111,7 +114,7 @@ def exact(
 
 
 def stochastic(
-    at: WindowHead,
+    at: UpperAtWindow,
     domain: np.ndarray,
     shape: tuple[int, ...],
     probes: int,
@@ -135,7 +138,7 @@ def stochastic(
     for first in range(0, probes, batch):
         count = min(batch, probes - first)
         drawn = draw_probes(shape, seed, jnp.arange(first, first + batch))  # maybe a few too many
-        products = at.head.along_probes(at.parameters, at.window, weights, drawn)
+        products = at.upper.along_probes(at.parameters, at.window, weights, drawn)
         for probe, *of_probe in list(zip(drawn, *products, strict=True))[:count]:
             sums.add(probe, *of_probe)
         report(count)
@@ -160,7 +163,7 @@ def _shrunken(estimate: np.ndarray, error: np.ndarray) -> np.ndarray:
 
 
 class _Sums:
-    """Running mean and sum of squared deviations (Welford 1962) of z · Hz and z · T(z, z)."""
+    """Running sums of z · Hz and z · T(z, z), with their squared deviations."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -168,24 +171,18 @@ class _Sums:
 
     def add(self, probe: jax.Array, *products: jax.Array) -> None:
         """Takes a probe and its products, (x, y, z, K) each."""
-        self._count += 1
         states = self._states or ((jnp.zeros_like(products[0]),) * 2,) * len(products)
         self._states = tuple(
-            _welford(*state, probe * product, self._count)
+            _add(*state, probe * product, self._count)
             for state, product in zip(states, products, strict=True)
         )
+        self._count += 1
 
     def means_and_errors(self) -> tuple[jax.Array, ...]:
         """Means, then their standard errors."""
-        scale = self._count * (self._count - 1)
-        errors = [jnp.sqrt(squares / scale) for _, squares in self._states]
-        return (*(mean for mean, _ in self._states), *errors)
+        means = [total / self._count for total, _ in self._states]
+        errors = [welford.standard_error(squares, self._count) for _, squares in self._states]
+        return (*means, *errors)
 
 
-@jax.jit
-def _welford(
-    mean: jax.Array, squares: jax.Array, value: jax.Array, count: int
-) -> tuple[jax.Array, jax.Array]:
-    change = value - mean
-    mean = mean + change / count
-    return mean, squares + change * (value - mean)
+_add = jax.jit(welford.add)

@@ -12,10 +12,12 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.errors import InputError
-from jaxsal.locality.places import Places
-from jaxsal.saliency.gradcam.diagonals import Diagonals
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop
-from jaxsal.types import Triple
+
+if TYPE_CHECKING:
+    from jaxsal.locality.places import Places
+    from jaxsal.saliency.gradcam.diagonals import Diagonals
+    from jaxsal.types import Triple
 
 if TYPE_CHECKING:
     from jaxsal.arrays import HeatMap, LayerMap

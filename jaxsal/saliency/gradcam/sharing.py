@@ -15,20 +15,20 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.locality.boxes import receptive_field
-from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 from jaxsal.types import Triple
 
 
-def box_of(head: Head, parameters: Any, points: np.ndarray, grid: Triple) -> Box:
+def box_of(upper: UpperNetwork, parameters: Any, points: np.ndarray, grid: Triple) -> Box:
     """The positions of a layer that logits depend on.
 
     Args:
-        head: the network above the layer.
+        upper: the network above the layer.
         parameters: of the network.
         points: (V, 3) the logits' positions in the window.
         grid: of the layer on this window.
     """
-    reach = receptive_field(head.function, parameters, Box.around(points), head.layer)
+    reach = receptive_field(upper.function, parameters, Box.around(points), upper.layer)
     return Box.whole(grid) if reach is None else reach.clip(grid)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxsal.errors import InputError
-from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.memory import (
     GIB,
     array_bytes,
@@ -17,9 +16,12 @@ from jaxsal.saliency.memory import (
     linearising_bytes,
     working_bytes,
 )
-from jaxsal.saliency.memory_plan import power_of_two_within
-from jaxsal.saliency.methods.gradcam import GradCamSettings
+from jaxsal.saliency.memory_plan import on_devices, power_of_two_within
 from jaxsal.shapes import Shapes
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.gradcam.upper_network import UpperNetwork
+    from jaxsal.saliency.methods.gradcam import GradCamSettings
 
 _MOST_ON_CPU, _MOST_ELSEWHERE = 1, 32  # domains or directions at once that pay
 
@@ -38,84 +40,102 @@ class Sizes:
 
 
 def takes_diagonals(
-    head: Head, settings: GradCamSettings, parameters: Any, window: tuple[int, ...]
+    upper: UpperNetwork, settings: GradCamSettings, parameters: Any, window: tuple[int, ...]
 ) -> bool:
     """Whether derivatives of second and third order are to be computed, and are not all zero."""
-    return settings.derivatives != "closed-form" and not head.is_piecewise_linear(
+    return settings.derivatives != "closed-form" and not upper.is_piecewise_linear(
         parameters, window
     )
 
 
 def sizes_on_devices(
-    head: Head,
+    upper: UpperNetwork,
     settings: GradCamSettings,
     parameters: Any,
     window: tuple[int, ...],
     devices: tuple[jax.Device, ...],
 ) -> tuple[Sizes, tuple[jax.Device, ...]]:
-    """As `sizes_within`, of as many of the devices as the memory suffices for; and these."""
-    budget = settings.memory or default_budget(devices)
-    count = len(devices)
-    while True:
-        each = budget // count if devices[0].platform == "cpu" else budget
-        try:
-            sizes = sizes_within(head, settings, parameters, window, devices[0], each)
-        except InputError:
-            if count == 1:
-                raise
-            count //= 2
-        else:
-            return sizes, devices[:count]
-
-
-def sizes_within(
-    head: Head,
-    settings: GradCamSettings,
-    parameters: Any,
-    window: tuple[int, ...],
-    device: jax.Device,
-    budget: int,
-) -> Sizes:
-    """As much at once as pays and fits the memory; powers of two, so that few are compiled.
+    """How much goes at once on as many of the devices as the memory suffices for; and these.
 
     Args:
-        head: the network above the layer.
+        upper: the network above the layer.
         settings: which maps.
         parameters: of the network.
         window: its shape (X, Y, Z, C).
-        device: to compute on.
-        budget: bytes on it.
+        devices: to share the work between.
 
     Raises:
-        InputError: it does not suffice.
+        InputError: the memory does not suffice for one device.
     """
+    needs = _needs_of(upper, settings, parameters, window)
+    most = _MOST_ON_CPU if devices[0].platform == "cpu" else _MOST_ELSEWHERE
+
+    def attempt(
+        devices: tuple[jax.Device, ...], budget: int
+    ) -> tuple[Sizes, tuple[jax.Device, ...]] | None:
+        return (needs.within(budget, most), devices) if budget >= needs.least else None
+
+    budget = settings.memory or default_budget(devices)
+    found = on_devices(devices, budget, attempt)
+    if found is None:
+        raise InputError(
+            f"a memory budget of {budget / GIB:.3g} GiB is too small for the layer "
+            f"{upper.layer!r} on a window of {window[:3]}: it takes about "
+            f"{needs.least / GIB:.3g} GiB; allow more memory, or take smaller windows"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """Bytes that the steps of a window take.
+
+    Attributes:
+        kept: the parameters, the image, and what is kept of linearising.
+        linearise: while the window is linearised, besides what is kept.
+        pull_back: of one domain.
+        along: one unit vector or probe; 0 where no derivatives of higher order are computed.
+    """
+
+    kept: int
+    linearise: int
+    pull_back: int
+    along: int
+
+    @property
+    def least(self) -> int:
+        """With one domain and one direction at a time."""
+        return self.kept + max(self.linearise, self.pull_back, self.along)
+
+    def within(self, budget: int, most: int) -> Sizes:
+        """What fits; powers of two, so that few programs are compiled, and ``most`` at most."""
+        free = budget - self.kept
+        return Sizes(
+            domains=power_of_two_within(min(most, free // self.pull_back)),
+            directions=power_of_two_within(min(most, free // self.along)) if self.along else 1,
+        )
+
+
+def _needs_of(
+    upper: UpperNetwork, settings: GradCamSettings, parameters: Any, window: tuple[int, ...]
+) -> _Needs:
     shapes = Shapes.of(parameters).structs()
     image = jax.ShapeDtypeStruct(window, jnp.float32)
     domain = jax.ShapeDtypeStruct(window[:3], jnp.float32)
     domains = jax.ShapeDtypeStruct((1, *window[:3]), jnp.float32)
-    grid, channels = head.shape(parameters, window)
+    grid, channels = upper.shape(parameters, window)
     probes = jax.ShapeDtypeStruct((1, *grid, channels), jnp.float32)
-    kept = jax.eval_shape(head.linearise, shapes, image)
-    residuals = array_bytes((parameters, image, kept))
-    forward = linearising_bytes(head.linearise, shapes, image)
-    pull = working_bytes(head.gradients, kept[1], domains)
-    if not takes_diagonals(head, settings, parameters, window):
+    kept = jax.eval_shape(upper.linearise, shapes, image)
+    if not takes_diagonals(upper, settings, parameters, window):
         along = 0
     elif settings.derivatives == "exact":
         entry = jax.ShapeDtypeStruct((1,), jnp.int32)
-        along = working_bytes(head.along_units, shapes, image, domains, entry)
+        along = working_bytes(upper.along_units, shapes, image, domains, entry)
     else:
-        along = working_bytes(head.along_probes, shapes, image, domain, probes)
-    least = residuals + max(forward, pull, along)
-    if budget < least:
-        raise InputError(
-            f"a memory budget of {budget / GIB:.3g} GiB is too small for the layer "
-            f"{head.layer!r} on a window of {window[:3]}: it takes about {least / GIB:.3g} GiB; "
-            "allow more memory, or take smaller windows"
-        )
-    most = _MOST_ON_CPU if device.platform == "cpu" else _MOST_ELSEWHERE
-    free = budget - residuals
-    return Sizes(
-        domains=power_of_two_within(min(most, free // pull)),
-        directions=power_of_two_within(min(most, free // along)) if along else 1,
+        along = working_bytes(upper.along_probes, shapes, image, domain, probes)
+    return _Needs(
+        kept=array_bytes((parameters, image, kept)),
+        linearise=linearising_bytes(upper.linearise, shapes, image),
+        pull_back=working_bytes(upper.gradients, kept[1], domains),
+        along=along,
     )

@@ -17,12 +17,13 @@ Axes: x y z of the layer, K its channels.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxsal.saliency.methods.gradcam import CamMethod, Denominator
+if TYPE_CHECKING:
+    from jaxsal.saliency.methods.gradcam import CamMethod, Denominator
 
 _CANCELLED = 1e-3
 

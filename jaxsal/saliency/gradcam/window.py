@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +16,21 @@ from jaxsal.box import Box
 from jaxsal.saliency.gradcam.diagonals import (
     Diagonals,
     Report,
-    WindowHead,
+    UpperAtWindow,
     exact,
     stochastic,
 )
-from jaxsal.saliency.gradcam.head import Head
-from jaxsal.saliency.gradcam.jobs import Part
+from jaxsal.saliency.gradcam.layer_maps import instance_map_in, pooled_map_in
 from jaxsal.saliency.gradcam.maps import LayerDerivatives
 from jaxsal.saliency.gradcam.sharing import apart, box_of, frame_of
 from jaxsal.saliency.gradcam.sizes import Sizes, takes_diagonals
-from jaxsal.saliency.gradcam.weights import (
-    Derivatives,
-    channel_weights,
-    finite_sum,
-    instance_map,
-    weighted_map,
-)
-from jaxsal.saliency.methods.gradcam import CamMethod, Denominator, GradCamSettings
-from jaxsal.types import Triple
+from jaxsal.saliency.gradcam.upper_network import UpperNetwork
+from jaxsal.saliency.gradcam.weights import Derivatives, finite_sum
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.gradcam.parts import Part
+    from jaxsal.saliency.methods.gradcam import GradCamSettings
+    from jaxsal.types import Triple
 
 
 class PartMap(NamedTuple):
@@ -57,28 +54,28 @@ class WindowMaps:
     """Computes heat maps on windows of one size.
 
     Attributes:
-        head: the network above the layer.
+        upper: the network above the layer.
         settings: which maps.
         pooled: one weight per channel, as at class level, rather than one per position.
         sizes: see `sizes_within`.
     """
 
-    head: Head
+    upper: UpperNetwork
     settings: GradCamSettings
     pooled: bool
     sizes: Sizes
 
     def steps(self, parameters: Any, window: tuple[int, ...], parts: int) -> int:
         """How many derivatives so many parts take in a window of this shape, at most."""
-        if not takes_diagonals(self.head, self.settings, parameters, window):
+        if not takes_diagonals(self.upper, self.settings, parameters, window):
             return parts
         if self.settings.derivatives == "stochastic":
             return parts * self.settings.probes
-        grid, channels = self.head.shape(parameters, window)
+        grid, channels = self.upper.shape(parameters, window)
         return math.prod(grid) * channels
 
     def __call__(
-        self, at: WindowHead, parts: Sequence[Part], report: Report = lambda count: None
+        self, at: UpperAtWindow, parts: Sequence[Part], report: Report = lambda count: None
     ) -> list[PartMap]:
         """The maps of some domains' parts in one window.
 
@@ -94,12 +91,12 @@ class WindowMaps:
             left -= count
             report(count)
 
-        grid, _ = self.head.shape(at.parameters, at.window.shape)
-        boxes = [box_of(self.head, at.parameters, part.points, grid) for part in parts]
+        grid, _ = self.upper.shape(at.parameters, at.window.shape)
+        boxes = [box_of(self.upper, at.parameters, part.points, grid) for part in parts]
         groups = apart(boxes)
         x, y, z, _ = at.window.shape
         domains = _sums_of_logits(parts, groups, (x, y, z))
-        activations, linearised = self.head.linearise(at.parameters, at.window)
+        activations, linearised = self.upper.linearise(at.parameters, at.window)
         sums = finite_sum(activations)
         own_boxes = [[boxes[index] for index in group] for group in groups]
         derivatives = self._derivatives(at, linearised, domains, own_boxes, tell)
@@ -114,7 +111,7 @@ class WindowMaps:
 
     def _derivatives(
         self,
-        at: WindowHead,
+        at: UpperAtWindow,
         linearised: Any,
         domains: np.ndarray,
         boxes: list[list[Box]],
@@ -122,8 +119,8 @@ class WindowMaps:
     ) -> Iterator[tuple[jax.Array, Diagonals | None]]:
         """Of each group of domains, over the whole layer."""
         settings, batch = self.settings, self.sizes.directions
-        firsts = _in_batches(partial(self.head.gradients, linearised), domains, self.sizes.domains)
-        if not takes_diagonals(self.head, settings, at.parameters, at.window.shape):
+        firsts = _in_batches(partial(self.upper.gradients, linearised), domains, self.sizes.domains)
+        if not takes_diagonals(self.upper, settings, at.parameters, at.window.shape):
             yield from ((first, None) for first in firsts)
         elif settings.derivatives == "stochastic":
             for domain, first in zip(domains, firsts, strict=True):
@@ -169,8 +166,12 @@ class WindowMaps:
         )
         denominator = self.settings.denominator
         if self.pooled:
-            return np.asarray(_pooled_map(*arguments, self.settings.method, denominator)), (0, 0, 0)
-        return np.asarray(_instance_map(*arguments, denominator)), frame.start
+            return np.asarray(pooled_map_in(*arguments, self.settings.method, denominator)), (
+                0,
+                0,
+                0,
+            )
+        return np.asarray(instance_map_in(*arguments, denominator)), frame.start
 
     def _kept(
         self, box: Box, first: jax.Array, diagonals: Diagonals | None
@@ -179,55 +180,6 @@ class WindowMaps:
             return None
         higher = None if diagonals is None else diagonals.map(box.cut)
         return LayerDerivatives(box.start, box.cut(np.asarray(first)), higher)
-
-
-@partial(jax.jit, static_argnames=("size", "denominator"))
-def _instance_map(
-    derivatives: Derivatives,
-    activations: jax.Array,
-    sums: jax.Array,
-    at: jax.Array,
-    size: Triple,
-    denominator: Denominator,
-) -> jax.Array:
-    """The map in a frame of this size; ``at`` holds its start, and its box's start and size."""
-    derivatives, activations = _in_frame(derivatives, activations, at, size)
-    return instance_map(derivatives, activations, sums, denominator)
-
-
-@partial(jax.jit, static_argnames=("size", "method", "denominator"))
-def _pooled_map(
-    derivatives: Derivatives,
-    activations: jax.Array,
-    sums: jax.Array,
-    at: jax.Array,
-    size: Triple,
-    method: CamMethod,
-    denominator: Denominator,
-) -> jax.Array:
-    """The map on the whole layer, from derivatives in a frame of it; ``at`` as above."""
-    positions = activations[..., 0].size
-    derivatives, inside = _in_frame(derivatives, activations, at, size)
-    weights, left_out = channel_weights(method, derivatives, inside, sums, positions, denominator)
-    whole = weighted_map(weights, activations)
-    part = jax.lax.dynamic_slice(whole, at[0], size)
-    return jax.lax.dynamic_update_slice(whole, jnp.where(left_out, jnp.nan, part), at[0])
-
-
-def _in_frame(
-    derivatives: Derivatives, activations: jax.Array, at: jax.Array, size: Triple
-) -> tuple[Derivatives, jax.Array]:
-    """Both cut to a frame; derivatives outside of its box belong to others and are dropped."""
-    frame, first, count = at
-    position = frame + jnp.stack(jnp.meshgrid(*map(jnp.arange, size), indexing="ij"), axis=-1)
-    own = ((position >= first) & (position < first + count)).all(-1, keepdims=True)
-
-    def cut(values: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(values, (*frame, 0), (*size, values.shape[-1]))
-
-    return jax.tree.map(lambda values: jnp.where(own, cut(values), 0), derivatives), cut(
-        activations
-    )
 
 
 def _sums_of_logits(

@@ -1,6 +1,6 @@
 """Grad-CAM++ and Grad-CAM as methods: their settings, and how their maps appear.
 
-`jaxsal.saliency.gradcam` computes them (Spagnolo et al. 2026, Eqs. 4-10).
+`jaxsal.saliency.heat_maps` computes them (Spagnolo et al. 2026, Eqs. 4-10).
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ GRADCAM_PLUS_PLUS = Method(
     name="gradcam++",
     summary="a heat map from the activations of a layer",
     settings=GradCamSettings,
-    maps="jaxsal.saliency.gradcam.gradcam:maps_of_domains",
+    maps="jaxsal.saliency.heat_maps:maps_of_domains",
     appearance=partial(_appearance, "Grad-CAM++"),
     resolved=_resolved,
     refuse=_refuse,
@@ -121,7 +121,7 @@ GRADCAM = Method(
     name="gradcam",
     summary="a heat map whose weights are means of gradients",
     settings=GradCamSettings,
-    maps="jaxsal.saliency.gradcam.gradcam:maps_of_domains",
+    maps="jaxsal.saliency.heat_maps:maps_of_domains",
     fixed={"method": "gradcam"},
     options=("layer", "alignment", "memory"),
     appearance=partial(_appearance, "Grad-CAM"),

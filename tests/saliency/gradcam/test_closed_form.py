@@ -14,7 +14,7 @@ from helpers.peers import ROI, converted, monai_logits
 from helpers.thorough import thorough_except
 
 from jaxsal import GradCamSettings, Model, gradcam, gradcam_plus_plus, sliding_window, whole_volume
-from jaxsal.saliency.gradcam.gradcam import heat_maps
+from jaxsal.saliency.heat_maps import heat_maps
 
 SHAPE = (20, 18, 13)  # padded for the whole volume, on both sides alike
 # float32 rounding of gradients, of which α takes a quotient whose denominator may have cancelled

@@ -7,16 +7,22 @@ import numpy as np
 import pytest
 from helpers.small_networks import brute_force, small
 
-from jaxsal.saliency.gradcam.diagonals import Diagonals, WindowHead, draw_probes, exact, stochastic
-from jaxsal.saliency.gradcam.head import Head
+from jaxsal.saliency.gradcam.diagonals import (
+    Diagonals,
+    UpperAtWindow,
+    draw_probes,
+    exact,
+    stochastic,
+)
+from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 
 CURVED = ("attention", "global")  # softmax, layer norm and GELU; instance norm
 
 
 def at_window(name):
     network = small(name)
-    head = Head(network.function, network.layer, 1)
-    return network, WindowHead(head, network.parameters, jnp.asarray(network.image))
+    upper = UpperNetwork(network.function, network.layer, 1)
+    return network, UpperAtWindow(upper, network.parameters, jnp.asarray(network.image))
 
 
 def two_domains(image):
@@ -28,7 +34,7 @@ def two_domains(image):
 
 
 def layer_shape(at):
-    grid, channels = at.head.shape(at.parameters, at.window.shape)
+    grid, channels = at.upper.shape(at.parameters, at.window.shape)
     return (*grid, channels)
 
 
@@ -52,7 +58,7 @@ def test_exact_derivatives_equal_brute_force(name):
 @pytest.mark.parametrize(("name", "straight"), [("local", True), ("attention", False)])
 def test_it_is_known_where_the_network_is_piecewise_linear(name, straight):
     _, at = at_window(name)
-    assert at.head.is_piecewise_linear(at.parameters, at.window.shape) is straight
+    assert at.upper.is_piecewise_linear(at.parameters, at.window.shape) is straight
 
 
 def test_higher_derivatives_of_a_piecewise_linear_network_come_out_as_zero():

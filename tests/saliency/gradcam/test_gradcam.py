@@ -10,9 +10,9 @@ from helpers.small_networks import AttentionFunction, attention_parameters
 
 from jaxsal import InputError, gradcam, gradcam_plus_plus, sliding_window, whole_volume
 from jaxsal.box import Box
-from jaxsal.saliency.gradcam.head import Head
 from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
 from jaxsal.saliency.gradcam.sharing import apart, box_of, frame_of
+from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 
 SHAPE = (20, 16, 16)
 LAYER = "decoder.0.joined"
@@ -41,9 +41,9 @@ def test_distant_lesions_share_a_pull_back_and_keep_their_own_maps():
 
 def test_only_lesions_that_lie_apart_share():
     model = converted("short")
-    head = Head(model.function, LAYER, 1)
+    upper = UpperNetwork(model.function, LAYER, 1)
     boxes = [
-        box_of(head, model.parameters, np.argwhere(label == LABELS), SHAPE) for label in (3, 5)
+        box_of(upper, model.parameters, np.argwhere(label == LABELS), SHAPE) for label in (3, 5)
     ]
     assert apart(boxes) == [[0, 1]]
     assert apart([boxes[0], boxes[0]]) == [[0], [1]]

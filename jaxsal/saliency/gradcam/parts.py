@@ -1,14 +1,15 @@
-"""What each window of a field has to do with which lesions."""
+"""Which window reaches which parts of which lesions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jaxsal.field.plan import WindowPlan
-from jaxsal.saliency.domains import Domain
+if TYPE_CHECKING:
+    from jaxsal.field.plan import WindowPlan
+    from jaxsal.saliency.domains import Domain
 
 
 class Part(NamedTuple):
@@ -23,7 +24,7 @@ class Part(NamedTuple):
     weights: np.ndarray
 
 
-class Job(NamedTuple):
+class WindowParts(NamedTuple):
     """One window's lesions.
 
     Attributes:
@@ -37,15 +38,15 @@ class Job(NamedTuple):
     parts: tuple[Part, ...]
 
 
-def jobs_of(plan: WindowPlan, domains: Sequence[Domain]) -> list[Job]:
+def parts_by_window(plan: WindowPlan, domains: Sequence[Domain]) -> list[WindowParts]:
     """Each window with the lesions, by number, that it reaches."""
     owners = np.repeat(np.arange(len(domains)), [len(d.voxels) for d in domains])
     voxels = np.concatenate([d.voxels for d in domains]) + plan.before
-    jobs = []
+    found = []
     for window, start in enumerate(plan.starts):
         rows = np.flatnonzero(plan.weights[:, window])
         lesions = np.unique(owners[rows])
         own = [rows[owners[rows] == lesion] for lesion in lesions]
         parts = tuple(Part(voxels[r] - start, plan.weights[r, window]) for r in own)
-        jobs.append(Job(window, tuple(lesions.tolist()), parts))
-    return jobs
+        found.append(WindowParts(window, tuple(lesions.tolist()), parts))
+    return found

@@ -1,4 +1,4 @@
-"""A network's head: the logits on a window as a function of what is added to one of its layers."""
+"""A network's upper: the logits on a window as a function of what is added to one of its layers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from jaxsal.types import LayeredFunction, Triple
 
 
 @dataclass(frozen=True)
-class Head:
+class UpperNetwork:
     """Programs for the derivatives of domains' summed logits with respect to a layer.
 
-    Compiled once per head and shapes. Axes: X Y Z of the window, x y z K of the layer, B domains,
+    Compiled once per upper and shapes. Axes: X Y Z of the window, x y z K of the layer, B domains,
     D directions.
 
     Attributes:
@@ -99,33 +99,35 @@ class Head:
         return logits
 
 
-def _activation(head: Head, parameters: Any, window: jax.Array) -> jax.Array:
-    return head.function.with_activations(parameters, window[None])[1][head.layer]
+def _activation(upper: UpperNetwork, parameters: Any, window: jax.Array) -> jax.Array:
+    return upper.function.with_activations(parameters, window[None])[1][upper.layer]
 
 
 @lru_cache(maxsize=64)
-def _layer_shape(head: Head, parameters: Shapes, window: tuple[int, ...]) -> tuple[int, ...]:
+def _layer_shape(
+    upper: UpperNetwork, parameters: Shapes, window: tuple[int, ...]
+) -> tuple[int, ...]:
     arguments = parameters.structs(), jax.ShapeDtypeStruct(window, jnp.float32)
-    shape = jax.eval_shape(lambda p, w: _activation(head, p, w), *arguments).shape
+    shape = jax.eval_shape(lambda p, w: _activation(upper, p, w), *arguments).shape
     if len(shape) != 5 or shape[0] != 1 or max(shape[1:4]) == 1:
         raise InputError(
-            f"a heat map needs a layer with positions in space; {head.layer!r} gives an array of "
+            f"a heat map needs a layer with positions in space; {upper.layer!r} gives an array of "
             f"shape {tuple(shape)} for a window of {window[:3]}: choose another layer"
         )
     return tuple(shape[1:])
 
 
 @lru_cache(maxsize=64)
-def _is_piecewise_linear(head: Head, parameters: Shapes, window: tuple[int, ...]) -> bool:
+def _is_piecewise_linear(upper: UpperNetwork, parameters: Shapes, window: tuple[int, ...]) -> bool:
     """Reads it off the second derivative's program: it uses no input.
 
     A second derivative along a vector is of degree two in the vector; if it does not depend on it,
     it is zero.
     """
-    shape = _layer_shape(head, parameters, window)
+    shape = _layer_shape(upper, parameters, window)
 
     def second(parameters: Any, window: jax.Array, addition: jax.Array, vector: jax.Array) -> Any:
-        logits = head._logits(parameters, window)
+        logits = upper._logits(parameters, window)
 
         def slope(addition: jax.Array) -> jax.Array:
             return jax.jvp(logits, (addition,), (vector,))[1]
@@ -144,10 +146,10 @@ def _jit(function: Any) -> Any:
 
 
 @_jit
-def _linearise(head: Head, parameters: Any, window: jax.Array) -> tuple[jax.Array, Any]:
-    activation = _activation(head, parameters, window)[0].astype(jnp.float32)
+def _linearise(upper: UpperNetwork, parameters: Any, window: jax.Array) -> tuple[jax.Array, Any]:
+    activation = _activation(upper, parameters, window)[0].astype(jnp.float32)
     zeros = jnp.zeros(activation.shape, jnp.float32)
-    return activation, jax.vjp(head._logits(parameters, window), zeros)[1]
+    return activation, jax.vjp(upper._logits(parameters, window), zeros)[1]
 
 
 @jax.jit
@@ -157,10 +159,10 @@ def _gradients(linearised: Any, domains: jax.Array) -> jax.Array:
 
 @_jit
 def _along_units(
-    head: Head, parameters: Any, window: jax.Array, domains: jax.Array, entries: jax.Array
+    upper: UpperNetwork, parameters: Any, window: jax.Array, domains: jax.Array, entries: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    logits = head._logits(parameters, window)
-    shape = _activation(head, parameters, window).shape[1:]
+    logits = upper._logits(parameters, window)
+    shape = _activation(upper, parameters, window).shape[1:]
 
     def along(entry: jax.Array) -> tuple[jax.Array, jax.Array]:
         at = jnp.unravel_index(entry, shape)
@@ -176,9 +178,9 @@ def _along_units(
 
 @_jit
 def _along_probes(
-    head: Head, parameters: Any, window: jax.Array, domain: jax.Array, probes: jax.Array
+    upper: UpperNetwork, parameters: Any, window: jax.Array, domain: jax.Array, probes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    logits = head._logits(parameters, window)
+    logits = upper._logits(parameters, window)
 
     def along(probe: jax.Array) -> tuple[jax.Array, jax.Array]:
         def gradient(step: jax.Array) -> jax.Array:
