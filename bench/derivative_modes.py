@@ -1,7 +1,7 @@
 """Second and third derivatives along unit vectors of a layer: in which of JAX's ways?
 
-Nested forward derivatives of the logits, the way of `jaxsal.saliency.gradcam.upper_network`; forward
-derivatives of a gradient; Taylor series by `jax.experimental.jet`.
+Nested forward derivatives of the logits, the way of `jaxsal.saliency.gradcam.upper_network`;
+forward derivatives of a gradient; Taylor series by `jax.experimental.jet`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The map of one lesion while it is being computed: on the device, on a box of the image.
+"""The mean over noisy images (1/N Σ_n of Eqs. 1-3) of one lesion's map, while it is computed.
 
-Gradients of the current noise samples are combined by signed maximum; the samples' maps are then
-added up in the order of the samples, so that the result does not depend on how many were computed
-at once. Where the standard error is wanted, squares of deviations are added up, too (Welford 1962).
+On the device, in a frame of the image. Gradients at the current noisy images are combined by
+signed maximum; the maxima are then added up in the order of the images, so that the result does
+not depend on how many were computed at once. Where the standard error is wanted, squares of
+deviations are added up, too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class LesionMap:
-    """See the module.
+    """The map of a lesion.
 
     Args:
         box: of the image, holds the boxes of all gradients.
@@ -67,12 +68,12 @@ class LesionMap:
         )
 
     def finish_samples(self, count: int, device: jax.Device, tolerance: float | None) -> None:
-        """Adds the first ``count`` of the current samples' maps to the sums; begins the next.
+        """Adds the maxima at the first ``count`` of the current images to the sums.
 
         Args:
-            count: number of samples that are not repetitions.
+            count: number of images that are not repetitions.
             device: to keep the sums on.
-            tolerance: relative standard error at which no more samples are added; or None.
+            tolerance: relative standard error at which no more images are added; or None.
         """
         assert self._maxima is not None  # every lesion has an item
         maxima = jax.device_put(self._maxima, device)
@@ -81,7 +82,7 @@ class LesionMap:
             zeros = partial(jnp.zeros, maxima.shape[2:], jnp.float32, device=device)
             self._total = zeros()
             self._squares = zeros() if self._wants_squares else None
-        # One by one with a tolerance, so that it does not matter how many come at once.
+        # One by one with a tolerance, so that the result does not depend on how many come at once.
         for first in range(count) if tolerance is not None else [0]:
             stop = count if tolerance is None else first + 1
             self._total, self._squares = _add_samples(

@@ -1,9 +1,9 @@
-"""Aggregation of single-voxel gradients over a lesion domain.
+"""The signed maximum over a lesion's voxels v' (Spagnolo et al. 2026, Eq. 3).
 
-The signed maximum (Spagnolo et al. 2026, Eq. 3) keeps, at every position, the gradient of largest
-absolute value with its sign. It is associative and, with ties decided for the positive one,
-commutative: any order and any grouping of voxels gives the same map, and 0 is neutral. So a sum,
-which is a single gradient, is its own signed maximum.
+At every voxel of the map it keeps the gradient of largest absolute value, with its sign. It is
+associative and, with ties decided for the positive one, commutative: any order and any grouping of
+gradients gives the same map, and 0 is neutral. The gradient of a sum of logits (Eqs. 1, 2) is a
+single one, and so its own signed maximum.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jax import lax
 def signed_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
     """Of two values the one of larger magnitude; of equal magnitudes the positive one.
 
-    Not a number stays not a number.
+    NaN propagates.
     """
     larger = jnp.where(jnp.abs(a) > jnp.abs(b), a, b)
     either = jnp.maximum(a, b)  # the positive one of equals, and NaN if one of them is

@@ -1,4 +1,4 @@
-"""How the logits on a window are differentiated: through the whole window, or through boxes.
+"""D of Eqs. 1-3: derivatives of the logits on a window, through the whole window or through boxes.
 
 Both are exact, and both work in two steps: linearise a window once, pull many cotangents back
 through it. Parameters are not batched, so that every layer sees one large batch.
@@ -62,7 +62,7 @@ class Derivative(Protocol):
         ...
 
     def starts(self, points: np.ndarray) -> np.ndarray:
-        """Where in the window (B, 3) the box begins for these points (B, P, 3)."""
+        """Where in the window (B, 3) the boxes of these points (B, P, 3) begin."""
         ...
 
     def near(self, points: np.ndarray) -> Derivative:

@@ -1,4 +1,4 @@
-"""What is explained: an image, an output of the network, and domains of voxels; all checked."""
+"""Checks of what is explained: an image, an output of the network, and domains of voxels."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def segmented_domain(
         threshold = 0.5 if field.threshold is None else field.threshold
         mask = probability >= threshold
     if not mask.any():
-        told = (float(probability.max()), threshold, logits.shape[-1], field.probability)
-        warnings.warn(f"{nothing_segmented(*told)}; there is no map", stacklevel=2)
+        found = (float(probability.max()), threshold, logits.shape[-1], field.probability)
+        warnings.warn(f"{nothing_segmented(*found)}; there is no map", stacklevel=2)
         return []
     return [Domain(CLASS_LEVEL, np.argwhere(mask))]

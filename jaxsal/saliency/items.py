@@ -1,8 +1,8 @@
-"""What is differentiated: items, each a weighted sum of logits of some voxels of one lesion.
+"""The v' of Eqs. 1-3: items, each a weighted sum of logits of some voxels of one lesion.
 
-For the exact signed maximum an item is a single voxel; for sums, a whole lesion. Items of all
-lesions stand in one queue, those reached by the same windows next to each other, and go through
-in batches of one size, however many lesions there are and however large they are.
+For the exact signed maximum (Eq. 3) an item is a single voxel; for sums (Eqs. 1, 2), a whole
+lesion. Items of all lesions stand in one queue, those reached by the same windows next to each
+other. So batches have one size, however many lesions there are and however large they are.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Items:
 
     Attributes:
         owners: (I,) the lesion of each, by its number.
-        rows: (I, P) their voxels as rows of a plan; -1 fills up those that have fewer.
+        rows: (I, P) their voxels, as rows of the plan's weights; -1 fills up those that have fewer.
     """
 
     owners: np.ndarray
@@ -52,7 +52,7 @@ class Items:
         return Items(self.owners[chosen], self.rows[chosen])
 
     def filled(self, size: int) -> Items:
-        """These and repetitions of the last one, ``size`` in all; maxima do not mind."""
+        """These, and the last one again until there are ``size``; a maximum stays as it is."""
         return self[np.minimum(np.arange(size), len(self) - 1)]
 
 

@@ -201,7 +201,7 @@ def layout_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Layout
 
 
 def _on(work: Work, windows: ItemWindows) -> Layout | None:
-    """The layout with as many noisy images at once as are asked for, or as pay and fit."""
+    """The layout with the noisy images at once that are asked for, or that need least time."""
     layout = Layout(work, windows, work.noise_batch or 1)
     if layout.memory is None:
         return None

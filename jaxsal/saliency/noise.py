@@ -1,4 +1,4 @@
-"""Gaussian noise that is the same in any batch, window, device or machine.
+"""The ε_n of Eqs. 1-3: Gaussian noise that is the same in any batch, window, device or machine.
 
 Sample n of seed s is drawn over the image's whole grid from a counter-based key folded with n
 (Salmon et al. 2011), so that it depends on s, n and the grid only.

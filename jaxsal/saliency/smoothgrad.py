@@ -1,4 +1,17 @@
-"""Instance-level and class-level SmoothGrad (Spagnolo et al. 2026, Eqs. 1-3)."""
+"""SmoothGrad of lesions: gradients of their logits with respect to noisy copies of the image.
+
+With ``y(x)[v']`` the logit of the lesion class at voxel v' and ``x_n = x + ε_n`` the n-th of N
+noisy images, let ``D[n, v'](v) = ∂y(x_n)[v'] / ∂x_n[v]``. The maps, by Spagnolo et al. 2026, are::
+
+    class                     M(v) = 1/N Σ_n Σ_{v' segmented} D[n, v'](v)        (1)
+    instance, mean            M(v) = 1/(N |Ω|) Σ_n Σ_{v'∈Ω} D[n, v'](v)          (2)
+    instance, signed maximum  M(v) = 1/N Σ_n D[n, m](v),                         (3)
+                              m = argmax_{v'∈Ω} |D[n, v'](v)|
+
+`jaxsal.saliency.items` chooses the v' whose logits are differentiated one by one (Eq. 3) or summed
+up (Eqs. 1, 2), `derivative` computes D, `noise` the ε_n, `aggregate` the signed maximum over v' and
+`accumulation` the mean over n; `engine` composes them.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +54,6 @@ def smoothgrad(
     image: Image,
     labels: Labels | None = None,
     *,
-    domain: DomainRule = "threshold",
     target: int | None = None,
     aggregate: Aggregate = "max",
     samples: int = 50,
@@ -49,35 +61,22 @@ def smoothgrad(
     noise_scale: NoiseScale = "range",
     seed: int = 0,
     noise_samples: Noise | None = None,
-    voxels_per_lesion: int | None = None,
-    group_size: int = 1,
-    tolerance: float | None = None,
-    standard_error: bool = False,
-    memory: int | None = None,
-    voxel_batch: int | None = None,
-    noise_batch: int | None = None,
+    domain: DomainRule = "threshold",
     devices: Sequence[jax.Device] | None = None,
     on_progress: Shown = "auto",
+    **settings: Any,
 ) -> SaliencyMaps:
-    """Gradient of each lesion's logits with respect to the image, averaged over noisy images.
-
-    With ``D[n, v']`` the gradient of the logit of voxel v' at the n-th noisy image, a lesion's
-    map is the mean over n of an aggregate of ``D[n, v']`` over the voxels v' of its domain.
+    """SmoothGrad maps of lesions (Spagnolo et al. 2026, Eqs. 1-3); formulas: see this module.
 
     Args:
         field: logits as a function of the image: `whole_volume` or `sliding_window`.
         image: (X, Y, Z, C), normalised as the network expects.
-        labels: (X, Y, Z) whole numbers, one lesion domain per positive label. None: class level,
-            the sum over all voxels that the field segments (see ``domain``), averaged over n
-            (Eq. 1); it is stored under the label 0, and ``aggregate`` does not apply. Where no
-            voxel is segmented there is a warning and no map.
-        domain: which voxels are segmented, for the class level. "threshold": those whose lesion
-            probability is at least the model's threshold, 0.5 for a callable; "argmax": those
-            where ``target`` is the most probable of the network's classes.
+        labels: (X, Y, Z) whole numbers, one lesion domain per positive label. None: class level
+            (Eq. 1), stored under the label 0; ``aggregate`` does not apply. Where no voxel is
+            segmented there is a warning and no map.
         target: output channel whose logit is explained; for networks with a single output
             channel, 0 and 1 both mean that one. By default the model's; 1 for a callable.
-        aggregate: "max": at each voxel the gradient of largest magnitude, with its sign
-            (Spagnolo et al. 2026, Eq. 3); "mean" (Eq. 2); or "sum".
+        aggregate: "max": the signed maximum (Eq. 3); "mean" (Eq. 2); or "sum".
         samples: number N of noisy images; with a tolerance, the largest number.
         noise: level of the Gaussian noise, or one per channel; see ``noise_scale``.
         noise_scale: "range": ``noise`` is a fraction of channel 0's range; "absolute": it is the
@@ -85,52 +84,38 @@ def smoothgrad(
         seed: of the noise; equal seeds give equal noise in any batch, window or device.
         noise_samples: (N, X, Y, Z, C) noise to add instead; ``samples``, ``noise``,
             ``noise_scale`` and ``seed`` then do not apply to it.
-        voxels_per_lesion: an approximation of "max" for large lesions: differentiate only so many
-            voxels of each, a stratified sample, the same for all noisy images.
-        group_size: another one, that of the published scripts: the maximum is taken over the
-            gradients of the summed logits of so many consecutive voxels.
-        tolerance: a lesion gets no more noisy images once the standard error of its map, at the
-            voxel where it is largest, is at most this fraction of the map's peak (and at least
-            5 have been used). ``crop(label).samples`` tells how many were.
-        standard_error: keep the standard error of each map: ``crop(label).standard_error``.
-        memory: bytes to stay within, on a CPU for all of its devices together; by default a share
-            of what there is.
-        voxel_batch: gradients computed at once per device; by default as many as pay and fit.
-        noise_batch: noisy images computed at once per device; by default one, and more where
-            lesions have too few voxels to make full use of a device. Results do not depend on
-            either.
+        domain: which voxels are segmented, for the class level. "threshold": those whose lesion
+            probability is at least the model's threshold, 0.5 for a callable; "argmax": those
+            where ``target`` is the most probable of the network's classes.
         devices: to share the work between, all of one kind; by default the current one, or all of
             the CPU's.
         on_progress: called after each batch. By default a bar is shown on a terminal and in
             notebooks; None: nothing is.
+        settings: others of `jaxsal.SmoothGradSettings`: ``voxels_per_lesion``, ``group_size``,
+            ``tolerance``, ``standard_error``, ``memory``, ``voxel_batch``, ``noise_batch``.
 
     Returns:
-        The maps, in logits per unit of each image channel, float32.
+        The maps, in logits per unit of each image channel, float32. A crop holds the number of
+        noisy images that were used, and the standard error if it was asked for.
 
     Raises:
         InputError: an argument is out of its range, or shapes do not agree.
     """
-    settings = SmoothGradSettings(
+    asked = SmoothGradSettings(
         target=target,
         aggregate=aggregate,
         samples=samples if noise_samples is None else _count(noise_samples),
         noise=noise,
         noise_scale=noise_scale,
         seed=seed,
-        voxels_per_lesion=voxels_per_lesion,
-        group_size=group_size,
-        tolerance=tolerance,
-        standard_error=standard_error,
-        memory=memory,
-        voxel_batch=voxel_batch,
-        noise_batch=noise_batch,
+        **settings,
     )
     with Follower(on_progress, "saliency maps") as follow:
         crops = smoothgrad_stream(
             field,
             image,
             labels,
-            settings,
+            asked,
             domain=domain,
             noise_samples=noise_samples,
             devices=devices,
@@ -153,8 +138,8 @@ def smoothgrad_stream(
 ) -> Iterator[tuple[int, Crop]]:
     """As `smoothgrad`, but yields each label with its map as soon as it is complete.
 
-    Only as many lesions as fit the memory are computed together, so that a scan with any number
-    of lesions can be explained. Arguments are checked at once, not when the first map is asked for.
+    Lesions are computed together as far as the memory goes, so that a scan with any number of them
+    can be explained. Arguments are checked at once, not when the first map is asked for.
     """
     settings = settings or SmoothGradSettings()
     chosen = checked_devices(devices)
@@ -164,7 +149,7 @@ def smoothgrad_stream(
         array = checked_image(image)
         target = checked_target(field, array, settings.target)
         if labels is None:
-            settings = replace(settings, aggregate="sum")
+            settings = replace(settings, aggregate="sum")  # Eq. 1
         domains = domains_of(field, array, labels, target, domain)
         work = _prepared(field, array, target, settings, noise_samples, chosen)
         work = replace(work, report=lambda count: tracker.advance(gradients=count))
@@ -245,6 +230,7 @@ def _maps(
                 maps = engine.maps(wave)
             for lesion, lesion_map in zip(wave, maps, strict=True):
                 domain = domains[lesion]
+                # Eq. 2 divides by |Ω|; the signed maximum (Eq. 3) and the sum (Eq. 1) by nothing.
                 divisor = len(domain.voxels) if settings.aggregate == "mean" else 1
                 box = engine.footprint(lesion)
                 yield domain.label, _crop(domain.label, lesion_map, box, divisor)

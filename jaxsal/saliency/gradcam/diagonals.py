@@ -66,7 +66,7 @@ class Diagonals(NamedTuple):
 
 @dataclass(frozen=True)
 class UpperAtWindow:
-    """A upper at one window.
+    """The network above a layer, at one window.
 
     Attributes:
         upper: the network above the layer.
@@ -93,7 +93,7 @@ def exact(
         domains: (B, X, Y, Z) weights of the logits in each sum.
         wanted: (B, x, y, z, K) bool; a unit vector that one domain wants is computed for all.
         batch: unit vectors at once.
-        report: told how many are done, after each batch.
+        report: called with the number that is done, after each batch.
     """
     count = len(domains)
     rows = np.minimum(np.arange(1 << (count - 1).bit_length()), count - 1)
@@ -131,7 +131,7 @@ def stochastic(
         probes: number of probes, 2 or more.
         seed: of the probes.
         batch: probes at once; results depend on it by rounding only.
-        report: told how many are done, after each batch.
+        report: called with the number that is done, after each batch.
     """
     sums, weights = _Sums(), jnp.asarray(domain)
     batch = min(batch, probes)

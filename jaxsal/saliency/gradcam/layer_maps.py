@@ -1,6 +1,6 @@
 """Heat maps on a layer, compiled once per size of the frame that a domain's derivatives lie in.
 
-Derivatives of several domains may share an array; a domain's own box tells them apart.
+An array may hold derivatives of several domains: each has its own box in it.
 """
 
 from __future__ import annotations

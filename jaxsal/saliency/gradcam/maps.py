@@ -73,7 +73,7 @@ class WindowMap:
         """Where the map is not zero, on the image's grid, by trilinear interpolation.
 
         Positions outside the places of the outermost cells take these cells' values, as in
-        PyTorch's ``interpolate``. What a cell that is not finite takes part in is no number.
+        PyTorch's ``interpolate``. Where a cell takes part that is not finite, the map is NaN.
 
         Returns:
             Values (x, y, z), times the window's share, and the box of the image that they are of;

@@ -1,4 +1,4 @@
-"""A network's upper: the logits on a window as a function of what is added to one of its layers."""
+"""The network above a layer: logits on a window as a function of an addition to the layer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from jaxsal.types import LayeredFunction, Triple
 class UpperNetwork:
     """Programs for the derivatives of domains' summed logits with respect to a layer.
 
-    Compiled once per upper and shapes. Axes: X Y Z of the window, x y z K of the layer, B domains,
-    D directions.
+    Compiled once per layer, target and shapes. Axes: X Y Z of the window, x y z K of the layer,
+    B domains, D directions.
 
     Attributes:
         function: the network.

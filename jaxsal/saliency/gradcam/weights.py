@@ -9,8 +9,8 @@ In α (Eq. 7) the factor ``exp(y')`` cancels. In the weights (Eqs. 6, 10) it is 
 per domain, which for real lesions overflows; it is left out, so that maps are in logits:
 ``ω = α ReLU(g)``.
 
-What is not finite stays where it is: such a position is left out of sums over positions, and the
-map is no number there.
+A position whose derivatives are not finite is left out of sums over positions; there the map is
+NaN.
 
 Axes: x y z of the layer, K its channels.
 """
@@ -87,7 +87,7 @@ def instance_map(
     Arguments are those of `alpha`; the map is zero where the derivatives are.
     """
     weights = _position_weights(derivatives, activations, sums, denominator)
-    return jax.nn.relu(jnp.where(weights == 0, 0, weights * activations).sum(-1))
+    return jax.nn.relu(jnp.where(weights == 0, 0, weights * activations).sum(-1))  # Eq. 8
 
 
 def channel_weights(
@@ -120,7 +120,7 @@ def channel_weights(
 
 def weighted_map(weights: jax.Array, activations: jax.Array) -> jax.Array:
     """ReLU(Σ_K ω A), (x, y, z), with one weight per channel, (K,) (Eq. 4)."""
-    return jax.nn.relu((weights * activations).sum(-1))
+    return jax.nn.relu((weights * activations).sum(-1))  # Eq. 4
 
 
 @jax.jit

@@ -82,11 +82,11 @@ class WindowMaps:
         Args:
             at: the window.
             parts: of the domains.
-            report: told of steps that are done, `steps` in all.
+            report: called with the number of steps that are done, `steps` in all.
         """
         left = self.steps(at.parameters, at.window.shape, len(parts))
 
-        def tell(count: int) -> None:
+        def advance(count: int) -> None:
             nonlocal left
             left -= count
             report(count)
@@ -99,14 +99,14 @@ class WindowMaps:
         activations, linearised = self.upper.linearise(at.parameters, at.window)
         sums = finite_sum(activations)
         own_boxes = [[boxes[index] for index in group] for group in groups]
-        derivatives = self._derivatives(at, linearised, domains, own_boxes, tell)
+        derivatives = self._derivatives(at, linearised, domains, own_boxes, advance)
         found: dict[int, PartMap] = {}
         for group, (first, diagonals) in zip(groups, derivatives, strict=True):
             for index in group:
                 inside, start = self._map(activations, sums, boxes[index], first, diagonals)
                 kept = self._kept(boxes[index], first, diagonals)
                 found[index] = PartMap(inside, start, grid, kept)
-        tell(left)
+        advance(left)
         return [found[index] for index in range(len(parts))]
 
     def _derivatives(
