@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cohorts import make_cohort, results, run
+from helpers.cohorts import make_cohort, results, write_manifest
 from helpers.tiny import CHANNELS, ROI, TinyScan, contents, load, read_table
 from helpers.toy_method import METHOD, NAME, InputGradientSettings, install
 
 import jaxsal
+from jaxsal.cli.main import main
 from jaxsal.errors import InputError
-from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.registry import METHODS, Registry
-from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
-from jaxsal.scan.explain import explain
-from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
+
+SIDE = [str(ROI[0])]
 
 
 @pytest.fixture
@@ -42,8 +40,11 @@ def test_methods_are_known_by_name_and_loaded_when_asked_for() -> None:
         assert METHODS[name].summary
 
 
-@pytest.mark.usefixtures("installed")
-def test_an_entry_point_adds_a_method_and_a_broken_one_is_named() -> None:
+def test_an_entry_point_adds_a_method_and_a_broken_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "broken = toy:NOTHING\n")
+    monkeypatch.syspath_prepend(tmp_path)
     assert METHODS[NAME] is METHOD
     with pytest.raises(InputError, match=r"'broken' cannot be loaded from toy:NOTHING: .*mend"):
         METHODS["broken"]
@@ -67,48 +68,71 @@ def test_a_name_is_given_once() -> None:
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("level", ["instance", "class"])
 def test_a_scan_is_explained_by_it(
-    level: str, tmp_path: Path, scan: TinyScan, tiny_model: Model
+    level: str, tmp_path: Path, scan: TinyScan, model_folder: Path, tiny_model: Model
 ) -> None:
     out = tmp_path / "out"
-    settings = ExplainSettings(InputGradientSettings(power=2), level=level)
-    finding = PredictSettings(roi=ROI)
-    rows = explain(tiny_model, Scan(scan.images), out, finding, settings)
+    command = ["explain", str(model_folder), "--image", *map(str, scan.images), "--roi", *SIDE]
+    command += ["--method", NAME, "--power", "2", "--level", level, "--out", str(out)]
+    assert main([*command, *(["--labels", "1"] if level == "instance" else [])]) == 0
     stem = "class" if level == "class" else "lesion-0001"
     files = {f"maps/{stem}_{channel}_{NAME}.nii.gz" for channel in CHANNELS}
     assert {*files, f"pictures/{stem}.png", "index.html"} <= set(contents(out))
-    columns = [f"{channel}_{NAME}_{key}" for channel in CHANNELS for key in ("max", "min")]
-    table = read_table(out / "instances.tsv")
-    assert set(columns) <= set(table[0])
-    assert not {"samples", "approximated"} & set(table[0])
+    assert NAME in (out / "index.html").read_text(encoding="utf-8")
+    (row,) = read_table(out / "instances.tsv")
+    assert not {"samples", "approximated"} & set(row)
 
-    field = jaxsal.sliding_window(tiny_model, roi=ROI)
     domain = load(out / "instances.nii.gz") == 1
     if level == "class":
         domain = load(out / "prediction.nii.gz") >= tiny_model.threshold
-    saliency = replace(settings.saliency, target=1)
+    field = jaxsal.sliding_window(tiny_model, roi=ROI)
+    settings, domains = InputGradientSettings(target=1, power=2), domain.astype(np.int32)
     maps = METHOD.compute(
-        tiny_model, field, scan.image, domain.astype(np.int32), saliency, level=level,
-        on_progress=None,
-    )  # fmt: skip
+        tiny_model, field, scan.image, domains, settings, level=level, on_progress=None
+    )
     ((_, crop),) = maps
-    for channel, name in enumerate(CHANNELS):
+    for name, expected in zip(CHANNELS, np.moveaxis(crop.values, -1, 0), strict=True):
         found = load(out / "maps" / f"{stem}_{name}_{NAME}.nii.gz")
-        np.testing.assert_allclose(found, crop.values[..., channel], rtol=1e-5, atol=1e-7)
-        assert rows[0][f"{name}_{NAME}_max"] == pytest.approx(
-            crop.values[..., channel].max(), rel=1e-5
-        )
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+        assert float(row[f"{name}_{NAME}_max"]) == pytest.approx(expected.max(), rel=1e-4)
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_cohort_goes_on_with_it_beside_another_method(tmp_path: Path, tiny_model: Model) -> None:
+def test_its_options_are_offered_and_refused_where_they_have_no_effect(
+    model_folder: Path, scan: TinyScan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["explain", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{NAME}: the image times its gradient" in said
+    assert "--power P of the image that the gradient is multiplied by; default: 1" in said
+    command = ["explain", str(model_folder), "--image", *map(str, scan.images)]
+    assert main([*command, "--out", str(tmp_path / "out"), "--power", "2"]) == 2
+    refused = capsys.readouterr().err
+    assert "--power is for " in refused
+    assert "it does not go with --method smoothgrad" in refused
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_cohort_goes_on_with_it_beside_another_method(
+    tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     entries = make_cohort(tmp_path, 2)
-    saliency = (SmoothGradSettings(samples=1, noise=0.0), InputGradientSettings())
-    settings = CohortSettings(saliency)
-    whole, halted = tmp_path / "whole", tmp_path / "halted"
-    run(tiny_model, entries, whole, settings=settings)
-    run(tiny_model, entries[:1], halted, settings=settings)
-    run(tiny_model, entries, halted, settings=settings)
-    assert results(halted).keys() == results(whole).keys()
-    rows = results(whole)["lesions.tsv"]
-    assert {f"{c}_{NAME}_max" for c in CHANNELS} | {"samples"} <= set(rows[0])
-    assert json.loads((whole / "run.json").read_text())["outline"]
+    options = ["--method", "smoothgrad", NAME, "--samples", "1", "--noise", "0", "--roi", *SIDE]
+
+    def run(out: Path, scans: int) -> None:
+        table = write_manifest(tmp_path / "scans.tsv", entries[:scans])
+        assert (
+            main(["cohort", "run", str(model_folder), str(table), "--out", str(out), *options]) == 0
+        )
+
+    run(tmp_path / "whole", 2)
+    halted = tmp_path / "halted"
+    run(halted, 1)
+    run(halted, 2)
+    assert results(halted).keys() == results(tmp_path / "whole").keys()
+    rows = results(halted)["lesions.tsv"]
+    assert rows == results(tmp_path / "whole")["lesions.tsv"]
+    assert {f"{c}_{NAME}_max" for c in CHANNELS} | {"flair_max", "samples"} <= set(rows[0])
+    assert main(["report", str(halted), "--processes", "1"]) == 0
+    assert NAME in (halted / "report.html").read_text(encoding="utf-8")
+    assert "pictures drawn" in capsys.readouterr().out.replace(f"{2 * len(rows)} ", "")

@@ -64,11 +64,11 @@ METHOD = jaxsal.Method(
 )
 
 
-def install(site: Path) -> None:
-    """Makes it a package with an entry point, installed into a folder for packages."""
+def install(site: Path, broken: str = "") -> None:
+    """Makes it a package with an entry point, and another one, in a folder for packages."""
     (site / "toy.py").write_text("from helpers.toy_method import METHOD\n", encoding="utf-8")
     information = site / "toy-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text(_METADATA, encoding="utf-8")
-    points = f"[jaxsal.methods]\n{NAME} = toy:METHOD\nbroken = toy:NOTHING\n"
+    points = f"[jaxsal.methods]\n{NAME} = toy:METHOD\n{broken}"
     (information / "entry_points.txt").write_text(points, encoding="utf-8")
