@@ -1,4 +1,4 @@
-"""Items in batches, and windows kept linearised; both give way when a device's memory runs out."""
+"""Batches of items, and windows kept linearised: fewer of them where memory runs out."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Batch:
             items: what to compute for.
             compute: from a batch of items to results; the last batch is filled up by repeating
                 its last item.
-            relieve: called when memory runs out; whether it could free any.
+            relieve: called when memory runs out; returns whether it could free any.
 
         Yields:
             The batch, how many of its items are not repetitions, and the results.

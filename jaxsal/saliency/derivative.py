@@ -35,7 +35,7 @@ class Derivative(Protocol):
         ...
 
     def prepare(self, parameters: Any) -> Any:
-        """What `pull_back` needs of the parameters: arrays, computed once."""
+        """Arrays that `pull_back` needs, computed once from the parameters."""
         ...
 
     def linearise(self, parameters: Any, windows: jax.Array) -> Any:
@@ -43,7 +43,7 @@ class Derivative(Protocol):
         ...
 
     def cotangents(self, points: jax.Array, weights: jax.Array) -> Any:
-        """Weighted sums of logits in the form that `pull_back` takes; arrays begin with B.
+        """Weighted sums of logits in the form that `pull_back` takes; B is their first axis.
 
         Args:
             points: (B, P, 3) voxels within the window.
@@ -66,7 +66,7 @@ class Derivative(Protocol):
         ...
 
     def near(self, points: np.ndarray) -> Derivative:
-        """The same, but for what may be quicker at these points (B, P, 3); its boxes lie inside.
+        """The quickest derivative at these points (B, P, 3); its boxes lie inside this one's.
 
         It takes what this one's `prepare` and `linearise` return.
         """
@@ -74,7 +74,7 @@ class Derivative(Protocol):
 
     @property
     def largest_cpu_batch(self) -> int:
-        """Items at once on a CPU device above which batches gain nothing, by measurement."""
+        """The largest batch that still lowers the time per item on a CPU, by measurement."""
         ...
 
 
@@ -105,7 +105,7 @@ class DenseDerivative:
         return jax.vjp(logits, windows)[1]  # a function, but also a pytree of arrays
 
     def cotangents(self, points: jax.Array, weights: jax.Array) -> Any:
-        """(B, X, Y, Z): apart from the pull-back, which so is compiled once for every P."""
+        """(B, X, Y, Z), computed apart from the pull-back, which is so compiled once for all P."""
 
         def cotangent(points: jax.Array, weights: jax.Array) -> jax.Array:
             x, y, z = points.T

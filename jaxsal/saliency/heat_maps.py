@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxsal.display import Follower
 from jaxsal.errors import InputError
@@ -41,14 +40,15 @@ from jaxsal.saliency.maps import Crop, warn_unless_finite
 from jaxsal.saliency.methods.gradcam import Denominator, Derivation, GradCamSettings
 
 if TYPE_CHECKING:
+    from jaxsal.arrays import Image, Labels
     from jaxsal.field.plan import LogitField
     from jaxsal.settings import DomainRule
 
 
 def gradcam_plus_plus(
     model: Any,
-    image: ArrayLike,
-    labels: ArrayLike | None = None,
+    image: Image,
+    labels: Labels | None = None,
     *,
     layer: str,
     target: int | None = None,
@@ -114,7 +114,7 @@ def gradcam_plus_plus(
 
 
 def gradcam(
-    model: Any, image: ArrayLike, labels: ArrayLike | None = None, *, layer: str, **options: Any
+    model: Any, image: Image, labels: Labels | None = None, *, layer: str, **options: Any
 ) -> HeatMaps:
     """Grad-CAM (Selvaraju et al. 2017) of a domain's summed logits (Vinogradova et al. 2020).
 
@@ -139,8 +139,8 @@ def gradcam(
 
 def heat_maps(
     model: Any,
-    image: ArrayLike,
-    labels: ArrayLike | None,
+    image: Image,
+    labels: Labels | None,
     settings: GradCamSettings,
     *,
     domain: DomainRule = "threshold",

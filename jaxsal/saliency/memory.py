@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 GIB = 2**30
 _CPU_SHARE = 0.5  # of the memory that is free now: other programs need some too
 _DEVICE_SHARE = 0.8
-# XLA keeps more alive than an ideal schedule. By its own account, on CPU: up to 2.2 times as much
-# in pull-backs; 1.25 times in linearising, most of which is what is kept.
+# XLA keeps more alive than an ideal schedule: by its own account, on CPU, up to 2.2 times as much
+# in pull-backs, and 1.25 times in linearising, most of which is what is kept.
 _SCHEDULE_FACTOR = 2.5
 _LINEARISING_FACTOR = 1.5
 

@@ -4,9 +4,9 @@ Devices form a mesh of two axes: over one go the noise samples, over the other t
 batch. Every device linearises the windows of its own samples and pulls its own items back; maxima
 are kept apart per device and united at the end, so that devices never wait for each other.
 
-Compiled once per derivative and mesh; what runs the network is compiled for windows, whatever the
-shape of the images. Axes of arrays: D devices along the item axis, B items, N noise samples, then
-X, Y, Z and C.
+Programs are compiled once per derivative and mesh; those that run the network, once per size of
+window, whatever the shape of the images. Axes of arrays: D devices along the item axis, B items,
+N noisy images, then X, Y, Z and C.
 """
 
 from __future__ import annotations

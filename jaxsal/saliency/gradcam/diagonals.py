@@ -1,4 +1,4 @@
-"""Second and third derivatives of domains' summed logits along every unit vector of a layer.
+"""h and t of Eq. 7: second and third derivatives of y' along every unit vector of a layer.
 
 "exact" takes them along one unit vector after the other. "stochastic" estimates all at once from
 random probes z with independent entries of mean 0, variance 1 and third moment 1: with H the
@@ -49,7 +49,7 @@ class Diagonals(NamedTuple):
     third_error: np.ndarray | None = None
 
     def trusted(self) -> tuple[np.ndarray, np.ndarray]:
-        """H and t for a quotient of them, which noise would throw off.
+        """H and t with their noise damped, for a quotient of them.
 
         Estimates are multiplied by 1 - (standard error / estimate)², 0 if that is negative: what
         is below its standard error is taken for zero, as in the closed form, and what is certain
@@ -86,7 +86,7 @@ def exact(
     batch: int,
     report: Report = lambda count: None,
 ) -> list[Diagonals]:
-    """Along one unit vector after the other, of all domains at once; zero where not wanted.
+    """Derivatives along one unit vector after the other, of all domains; zero where not wanted.
 
     Args:
         at: what to differentiate.
@@ -122,7 +122,7 @@ def stochastic(
     batch: int,
     report: Report = lambda count: None,
 ) -> Diagonals:
-    """Means over random probes, unbiased, with their standard errors.
+    """Unbiased estimates of the derivatives: means over random probes, with standard errors.
 
     Args:
         at: what to differentiate.
@@ -137,7 +137,7 @@ def stochastic(
     batch = min(batch, probes)
     for first in range(0, probes, batch):
         count = min(batch, probes - first)
-        drawn = draw_probes(shape, seed, jnp.arange(first, first + batch))  # maybe a few too many
+        drawn = draw_probes(shape, seed, jnp.arange(first, first + batch))  # the last are left out
         products = at.upper.along_probes(at.parameters, at.window, weights, drawn)
         for probe, *of_probe in list(zip(drawn, *products, strict=True))[:count]:
             sums.add(probe, *of_probe)

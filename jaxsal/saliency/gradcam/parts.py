@@ -1,4 +1,4 @@
-"""Which window reaches which parts of which lesions."""
+"""y' of Eqs. 5 and 9, window by window: which voxels of which domains a window reaches."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Which domains can share a pull-back: those whose derivatives at the layer lie apart.
 
-Where the network is local, a domain's logits depend on a box of the layer's positions. The
-derivatives of the summed logits of several domains with disjoint boxes are, in each box, those of
-its domain, so that one pull-back serves them all, and it is exact. Where the network is not local
-every box is the whole layer, and every domain takes a pull-back of its own.
+Where the network is local, a domain's logits depend on a box of the layer's cells. If the boxes of
+several domains are disjoint, the derivatives of their summed logits are, in each box, those of its
+domain: one pull-back serves them all, and is exact. Where the network is not local every box is the
+whole layer, and every domain takes a pull-back of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxsal.types import Triple
 
 
 def box_of(upper: UpperNetwork, parameters: Any, points: np.ndarray, grid: Triple) -> Box:
-    """The positions of a layer that logits depend on.
+    """The cells of a layer that logits depend on.
 
     Args:
         upper: the network above the layer.
@@ -43,7 +43,7 @@ def frame_of(box: Box, grid: Triple) -> Box:
 
 
 def apart(boxes: Sequence[Box]) -> list[list[int]]:
-    """Groups of boxes that do not meet, each box by its number; as few groups as come easily."""
+    """Groups of disjoint boxes, by their numbers; each box joins the first group that it fits."""
     groups: list[list[int]] = []
     for index, box in enumerate(boxes):
         for group in groups:

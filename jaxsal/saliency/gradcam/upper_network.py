@@ -1,4 +1,7 @@
-"""The network above a layer: logits on a window as a function of an addition to the layer."""
+"""The network above a layer, and the derivatives of y' (Eqs. 5, 9) with respect to the layer.
+
+Logits on a window are a function of what is added to the layer's activations A.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class UpperNetwork:
         return _linearise(self, parameters, window)
 
     def gradients(self, linearised: Any, domains: jax.Array) -> jax.Array:
-        """First derivatives (B, x, y, z, K) of the logits' sums over domains (B, X, Y, Z)."""
+        """∂y'/∂A (B, x, y, z, K), y' the sums of logits over domains (B, X, Y, Z)."""
         return _gradients(linearised, domains)
 
     def is_piecewise_linear(self, parameters: Any, window: tuple[int, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""The heat maps of all lesions that one window reaches."""
+"""The heat maps of all domains that one window reaches, from derivatives at its layer."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class WindowMaps:
         upper: the network above the layer.
         settings: which maps.
         pooled: one weight per channel, as at class level, rather than one per position.
-        sizes: see `sizes_within`.
+        sizes: how much is computed at once.
     """
 
     upper: UpperNetwork
@@ -117,7 +117,7 @@ class WindowMaps:
         boxes: list[list[Box]],
         report: Report,
     ) -> Iterator[tuple[jax.Array, Diagonals | None]]:
-        """Of each group of domains, over the whole layer."""
+        """First derivatives of each group over the whole layer; higher ones if they are computed."""
         settings, batch = self.settings, self.sizes.directions
         firsts = _in_batches(partial(self.upper.gradients, linearised), domains, self.sizes.domains)
         if not takes_diagonals(self.upper, settings, at.parameters, at.window.shape):
@@ -136,7 +136,7 @@ class WindowMaps:
             yield from zip(map(jnp.asarray, gathered), found, strict=True)
 
     def _wanted(self, firsts: np.ndarray, boxes: list[list[Box]]) -> np.ndarray:
-        """Unit vectors whose derivatives can make a difference to the maps (B, x, y, z, K)."""
+        """Unit vectors (B, x, y, z, K) whose derivatives of higher order can change the maps."""
         wanted = np.zeros(firsts.shape, bool)
         for mask, own in zip(wanted, boxes, strict=True):
             for box in own:
