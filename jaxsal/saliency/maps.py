@@ -26,8 +26,8 @@ class Crop:
     Attributes:
         values: (x, y, z, C) float32.
         origin: position of values[0, 0, 0] in the image.
-        samples: number of noise samples it is the mean of.
-        standard_error: of the values over the noise samples, in their shape; None if not asked for
+        samples: number of noisy images that it is the mean of; 1 for methods without noise.
+        standard_error: of the values over the noisy images, in their shape; None if not asked for
             or not known.
     """
 

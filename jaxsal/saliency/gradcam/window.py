@@ -117,7 +117,7 @@ class WindowMaps:
         boxes: list[list[Box]],
         report: Report,
     ) -> Iterator[tuple[jax.Array, Diagonals | None]]:
-        """First derivatives of each group over the whole layer; higher ones if they are computed."""
+        """First derivatives of each group over the whole layer, and higher ones if any."""
         settings, batch = self.settings, self.sizes.directions
         firsts = _in_batches(partial(self.upper.gradients, linearised), domains, self.sizes.domains)
         if not takes_diagonals(self.upper, settings, at.parameters, at.window.shape):

@@ -79,6 +79,16 @@ def _nothing(*_: Any) -> None:
 class Method(Generic[S]):
     """A saliency method: all that the command line, scans, cohorts and reports know of it.
 
+    A settings class, a function that computes maps, and this record make a method; `registry.py`
+    says how it becomes known::
+
+        METHOD = jaxsal.Method(
+            name="input-gradient",
+            summary="the image times its gradient",
+            settings=InputGradientSettings,
+            maps="my_package.input_gradient:maps",
+        )
+
     Attributes:
         name: by which users choose it, and its maps' files are named.
         summary: what its maps are, for the command line's help.
