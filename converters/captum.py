@@ -22,14 +22,14 @@ an `InputError` names those that would.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from jaxsal import Model, gradcam, gradcam_plus_plus, smoothgrad_stream
+from jaxsal import Model, gradcam_plus_plus, smoothgrad_stream
 from jaxsal.errors import InputError
 from jaxsal.settings import DomainRule
 from jaxsal_converters.attribution import (
@@ -189,7 +189,7 @@ class InstanceSmoothGrad:
 class _HeatMaps:
     """What `InstanceGradCam` and `InstanceGradCamPlusPlus` share."""
 
-    _compute: ClassVar[Callable[..., Any]]
+    _method: ClassVar[str]  # one of `jaxsal.registry.METHODS`
 
     def __init__(
         self,
@@ -226,17 +226,17 @@ class _HeatMaps:
         Raises:
             InputError: an argument is unknown or out of its range, or shapes do not agree.
         """
-        compute = type(self)._compute
-        own = checked_settings(without_idle(settings), compute)
+        own = checked_settings(without_idle(settings), self._method)
 
         def maps(image: np.ndarray, asked: Question) -> LabelledMaps:
-            heat = compute(
+            heat = gradcam_plus_plus(
                 self._explained.model,
                 image,
                 asked.labels,
                 layer=self._layer,
                 target=asked.channel,
                 field=self._explained.field,
+                method=self._method,
                 **own,
             )
             return ((label, heat.crop(label)) for label in heat.labels)
@@ -260,7 +260,7 @@ class InstanceGradCamPlusPlus(_HeatMaps):
         InputError: the network cannot be converted, or has no such layer.
     """
 
-    _compute = staticmethod(gradcam_plus_plus)
+    _method = "gradcam++"
 
 
 class InstanceGradCam(_HeatMaps):
@@ -269,7 +269,7 @@ class InstanceGradCam(_HeatMaps):
     Arguments and errors are those of `InstanceGradCamPlusPlus`.
     """
 
-    _compute = staticmethod(gradcam)
+    _method = "gradcam"
 
 
 def _like(inputs: Images, found: torch.Tensor) -> Images:

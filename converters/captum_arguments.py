@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from jaxsal import SmoothGradSettings
 from jaxsal.errors import InputError
+from jaxsal.registry import METHODS
 
 if TYPE_CHECKING:
     from jaxsal.saliency.maps import Crop
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Stdevs = float | torch.Tensor | ArrayLike | tuple[float | torch.Tensor]
 
 _NOISE_TYPES = ("smoothgrad", "smoothgrad_sq", "vargrad")
+_KEYWORDS = ("domain", "devices", "on_progress")  # of `jaxsal.gradcam_plus_plus`, no settings
 _GIVEN = {"target", "samples", "noise_batch"}  # settings of ours that other arguments give
 # of Captum's noise tunnel, and ours
 _NOISE = {"nt_type", "nt_samples", "nt_samples_batch_size", "stdevs", "noise_samples"}
@@ -98,14 +99,19 @@ def smoothgrad_settings(
     return replace(chosen, standard_error=True) if wants_squares else chosen
 
 
-def checked_settings(settings: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
-    """The settings, all of them keywords of a function that are not given by other arguments.
+def checked_settings(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The settings of heat maps, all of them keywords of `jaxsal.gradcam_plus_plus`.
+
+    Args:
+        settings: by name.
+        name: of the method, "gradcam++" or "gradcam".
 
     Raises:
-        InputError: one is unknown.
+        InputError: one is unknown, or given by another argument.
     """
-    known = set(inspect.signature(function).parameters)
-    _check_names(settings, known - {"model", "image", "labels", "layer", "target", "field"})
+    method = METHODS[name]
+    own = method.options or [field.name for field in fields(method.settings)]
+    _check_names(settings, {*own, *_KEYWORDS} - {"layer", "target", "method"})
     return dict(settings)
 
 
