@@ -25,6 +25,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def one_line(text: str) -> str:
+    """Write a text that may have several lines, such as a reason, in a single one."""
+    return " ".join(text.split())
+
+
 def fact(value: object) -> str:
     """Write a fact about a run: text, number, or some of them, named or not."""
     if isinstance(value, Mapping):

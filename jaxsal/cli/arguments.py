@@ -11,18 +11,25 @@ from typing import Any
 
 from jaxsal.cli.command import Group
 from jaxsal.cli.parser import Parser, Several, Switch
+from jaxsal.errors import InputError
 from jaxsal.options import Option, described
 
 Container = argparse._ActionsContainer
 
 
 def add_groups(parser: Parser, groups: tuple[Group, ...]) -> list[Option]:
-    """Adds options, which it returns; those that a user does not give leave nothing behind."""
+    """Adds options, which it returns; those that a user does not give leave nothing behind.
+
+    Raises:
+        InputError: two have the same name, as an option of another package's method may have.
+    """
     exclusive: dict[str, Container] = {}
     titled: dict[str, Container] = {"options": parser}
-    added = []
+    added: list[Option] = []
     for title, options in groups:
         for option in options:
+            if option.flag in {each.flag for each in added}:
+                raise InputError(f"{title}: there is an option --{option.flag} already; rename it")
             if title not in titled:
                 titled[title] = parser.add_argument_group(title)
             place = titled[title]

@@ -13,7 +13,7 @@ from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Given, group
 from jaxsal.errors import InputError
 from jaxsal.options import option
-from jaxsal.wording import counted
+from jaxsal.wording import counted, one_line
 
 if TYPE_CHECKING:
     from jaxsal.evaluation.scans import Evaluation, Scores
@@ -81,7 +81,7 @@ def run(given: Given) -> int:
         for evaluation in evaluate(model, entries, settings, thresholds):
             done.append(evaluation)
             if evaluation.reason:
-                bar.say(f"{evaluation.entry.id} FAILED: {' '.join(evaluation.reason.split())}")
+                bar.say(f"{evaluation.entry.id} FAILED: {one_line(evaluation.reason)}")
             for note in evaluation.notes:
                 bar.say(f"{evaluation.entry.id}: {note}")
             bar.count(len(done), len(entries), "scans")

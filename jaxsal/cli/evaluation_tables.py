@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli.tables import make_table, print_table
+from jaxsal.wording import one_line
 
 if TYPE_CHECKING:
     from jaxsal.evaluation.intervals import IntervalEstimate
@@ -44,7 +45,7 @@ def _scan_row(evaluation: Evaluation, threshold: float | None) -> Row:
     row: Row = {"scan": evaluation.entry.id, "subject": entities.get("subject", "")}
     row["session"] = entities.get("session", "")
     if not evaluation.scores:
-        return row | {"reason": " ".join(evaluation.reason.split())}
+        return row | {"reason": one_line(evaluation.reason)}
     scores = evaluation.scores[threshold]
     lesions = scores.lesions
     row["threshold"] = threshold

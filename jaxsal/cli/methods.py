@@ -42,7 +42,7 @@ def of_methods(choice: type) -> tuple[Group, ...]:
     return (
         Group("saliency", tuple(map(_described, options_of(choice)))),
         group(ExplainSettings, "saliency", only=("field",)),
-        Group("saliency", tuple(several.values())),
+        Group("saliency", tuple(map(_of_one, several.values()))),
         *(
             Group(
                 f"for --method {names}",

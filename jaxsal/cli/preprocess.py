@@ -13,7 +13,7 @@ from jaxsal.cli.interruption import keeping, scans_finished
 from jaxsal.errors import InputError
 from jaxsal.options import option
 from jaxsal.preparation.settings import PreparationSettings
-from jaxsal.wording import counted
+from jaxsal.wording import counted, one_line
 
 if TYPE_CHECKING:
     from jaxsal.store.records import ScanRecord
@@ -90,7 +90,7 @@ def _check(cohort: Path, out: Path) -> None:
 
 
 def _line(record: ScanRecord) -> str:
-    reason = " ".join(record.reason.split())
+    reason = one_line(record.reason)
     if record.status == "failed":
         return f"{record.id} FAILED: {reason}"
     return f"{record.id}: {record.seconds:.1f} s{f'; {reason}' if reason else ''}"

@@ -30,6 +30,7 @@ from jaxsal.store.records import ScanRecord
 from jaxsal.store.run_folder import RunFolder
 from jaxsal.store.stamps import are_same
 from jaxsal.tables import write_table
+from jaxsal.wording import one_line
 
 TABLE = "cohort.tsv"
 _EARLIER = ("scans.tsv", "scans.json")  # of the versions that noted no layout
@@ -166,7 +167,7 @@ def _write_tables(
     write_table(out / TABLE, columns, rows)
     write_json(out / "cohort.json", described(columns, settings))
     describe(out, prepared(settings.channels), [i for entry in entries for i in entry.scan.images])
-    failed = [{"scan": r.id, "reason": " ".join(r.reason.split())} for r in records if not r.rows]
+    failed = [{"scan": r.id, "reason": one_line(r.reason)} for r in records if not r.rows]
     for name in ("failed.tsv", "failed.json"):
         (out / name).unlink(missing_ok=True)
     if failed:

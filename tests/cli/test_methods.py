@@ -121,6 +121,17 @@ def test_a_seed_is_for_one_of_the_methods() -> None:
     assert (smooth.seed, heat.layer) == (5, "x")  # type: ignore[attr-defined]
 
 
+def test_options_that_the_command_has_already_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, "int", "4")
+    module = next(tmp_path.glob("walking_*.py"))
+    module.write_text(module.read_text().replace("steps", "overlap"), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["explain", "--help"]) == 2
+    assert "there is an option --overlap already; rename it" in capsys.readouterr().err
+
+
 def test_options_of_one_name_and_two_types_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from jaxsal.cli.command import Command, Given, group
 from jaxsal.cli.interruption import keeping, scans_finished
 from jaxsal.errors import InputError
 from jaxsal.options import option
-from jaxsal.wording import counted
+from jaxsal.wording import counted, one_line
 
 if TYPE_CHECKING:
     from jaxsal.cli.progress import ProgressBar
@@ -111,10 +111,10 @@ def _follow(cohort: CohortRun, bar: ProgressBar) -> Counter[str]:
 
 def _line(result: ScanResult) -> str:
     if result.status == "failed" and not result.is_new:
-        return f"{result.id} failed before: {' '.join(result.reason.split())}"
+        return f"{result.id} failed before: {one_line(result.reason)}"
     if result.status == "failed":
-        return f"{result.id} FAILED: {' '.join(result.reason.split())}"
-    noted = f"; {' '.join(result.reason.split())}" if result.reason else ""
+        return f"{result.id} FAILED: {one_line(result.reason)}"
+    noted = f"; {one_line(result.reason)}" if result.reason else ""
     return f"{result.id}: {counted(len(result.rows), 'lesion')}, {result.seconds:.1f} s{noted}"
 
 

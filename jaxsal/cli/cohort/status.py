@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli.command import Command, Given, group
 from jaxsal.options import option
-from jaxsal.wording import counted, duration
+from jaxsal.wording import counted, duration, one_line
 
 if TYPE_CHECKING:
     from jaxsal.cohort.status import CohortStatus
@@ -63,9 +63,7 @@ def _lines(status: CohortStatus) -> list[str]:
         f"begun: {stem}, {counted(portions, 'portion')} recorded"
         for stem, portions in status.begun.items()
     )
-    lines += _shown(
-        f"failed: {id}: {' '.join(reason.split())}" for id, reason in status.failed.items()
-    )
+    lines += _shown(f"failed: {id}: {one_line(reason)}" for id, reason in status.failed.items())
     if status.damaged is not None:
         lines += _shown(f"damaged: {name}" for name in status.damaged)
         lines += [] if status.damaged else ["all results are as they were written"]

@@ -14,6 +14,7 @@ from jaxsal.cohort.storage.names import COLUMNS_OF_SCANS
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.store.records import ScanRecord
 from jaxsal.tables import Column, Row, write_table
+from jaxsal.wording import one_line
 
 _STATUS = {
     "scan": "what the scan is called in the cohort",
@@ -59,7 +60,7 @@ def scan_row(record: ScanRecord) -> dict[str, Any]:
         "status": record.status,
         "lesions": len(record.rows),
         "seconds": record.seconds,
-        "reason": " ".join(record.reason.split()),  # a single line
+        "reason": one_line(record.reason),
     }
 
 
