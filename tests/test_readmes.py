@@ -15,6 +15,7 @@ from helpers.readme_blocks import EFFORTS, LANGUAGES, ROOT, blocks_of, readmes
 from helpers.readme_diffs import Copy
 from helpers.readme_shell import Shell
 from helpers.readme_workspace import make_workspace
+from test_architecture import FLOORS
 
 READMES = {str(path.relative_to(ROOT)): path for path in readmes()}
 each_readme = pytest.mark.parametrize("name", READMES)
@@ -169,3 +170,9 @@ def test_the_tested_versions_are_stated() -> None:
     stated = [c for c in project["classifiers"] if re.search(r":: 3\.\d+$", c)]
     lowest = project["requires-python"].removeprefix(">=")
     assert stated[0].endswith(lowest)
+
+
+def test_the_layers_are_those_that_the_architecture_has() -> None:
+    (drawing, *_) = [b.text for b in blocks_of(READMES["jaxsal/README.md"]) if b.language == "text"]
+    drawn = [line.split("  ")[0] for line in drawing.splitlines()]
+    assert drawn == [" ".join(floor) for floor in reversed(FLOORS) if floor != ["__main__"]]
