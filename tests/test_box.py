@@ -94,3 +94,13 @@ def test_a_box_that_leaves_the_grid_is_refused(start: tuple[int, int, int]) -> N
 def test_values_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"do not fill a box of \(2, 2, 2\)"):
         Box((0, 0, 0), (2, 2, 2)).place(np.ones((1, 2, 2)), SHAPE)
+
+
+def test_positions_beyond_an_array_have_a_value_of_their_own() -> None:
+    array = np.arange(24).reshape(2, 3, 4)
+    found = Box((-1, 1, 2), (2, 3, 6)).cut(array, beyond=-1)
+    assert found.shape == (3, 2, 4)
+    np.testing.assert_array_equal(found[1:, :, :2], array[:, 1:, 2:])
+    assert (found[0] == -1).all()
+    assert (found[:, :, 2:] == -1).all()
+    assert Box((0, 1, 1), (2, 3, 4)).cut(array, beyond=-1).base is not None  # a view if it can be
