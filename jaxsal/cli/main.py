@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 
 from jaxsal import __version__
 from jaxsal.cli.building import build
 from jaxsal.cli.command import Commands, in_package
 from jaxsal.cli.completion import Completion
+from jaxsal.cli.interruption import Terminated, terminable
 from jaxsal.cli.parser import Parser
 from jaxsal.errors import InputError, OutputError
 
@@ -42,10 +39,6 @@ _MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143
 _NO_MEMORY = "out of memory; use smaller windows (--roi) or give explain a smaller --memory"
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, by which batch systems end a job; what Ctrl-C cleans up, this does too."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status.
 
@@ -61,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{name}: warning: {message}", file=sys.stderr
     )
     try:
-        with _terminable():
+        with terminable():
             status: int | None = options.command.run_with(options)
         sys.stdout.flush()
     except OutputError as error:
@@ -69,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _say(name, str(error), _MISTAKE)
     except KeyboardInterrupt as error:
-        status = _TERMINATED if isinstance(error, _Terminated) else _INTERRUPTED
+        status = _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED
         _say(name, str(error) or "interrupted; no results were written", status)
         if arguments is None:  # as a program: Python's own exit may crash in JAX's computation
             sys.stdout.flush()
@@ -88,24 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         return status or 0
     return 0
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Turns SIGTERM into an exception; signals can be handled in the main thread only."""
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would stop the cleaning up
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _say(name: str, message: str, status: int) -> int:

@@ -8,16 +8,16 @@ import threading
 
 import pytest
 
-from jaxsal.cli.main import _terminable, _Terminated
+from jaxsal.cli.interruption import Terminated, terminable
 from jaxsal.training.interruption import Interruption
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, _Terminated)]
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 )
 def test_the_end_is_that_of_the_signal(number: int, kind: type[BaseException]) -> None:
     before = signal.getsignal(number)
-    with _terminable(), Interruption() as interruption:
+    with terminable(), Interruption() as interruption:
         assert not interruption.requested
         os.kill(os.getpid(), number)
         assert interruption.requested  # and nothing was raised
