@@ -132,8 +132,8 @@ class Layout:
         return self.derivative.largest_cpu_batch if on_cpu else _LARGEST_BATCH
 
     @property
-    def samples_that_pay(self) -> int:
-        """How many noisy images at once and device need the fewest gradients; may not fit."""
+    def best_noise_batch(self) -> int:
+        """The noise batch that needs the fewest gradients, whether it fits the memory or not."""
         mesh = self.programs.sample_devices, self.programs.item_devices
         samples = self.work.noisy.count
         if self.work.tolerance is not None:  # a lesion may not need more
@@ -187,7 +187,7 @@ def layout_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Layout
         return _on(replace(work, devices=devices, budget=budget), windows)
 
     def suffices(layout: Layout) -> bool:
-        return not shared or _plan_of(layout).keeps_enough
+        return not shared or (layout.memory is not None and layout.memory.keeps_enough)
 
     found = on_devices(work.devices, work.budget, attempt, suffices)
     if found is None:
@@ -207,7 +207,7 @@ def _on(work: Work, windows: ItemWindows) -> Layout | None:
         return None
     if work.noise_batch is not None or work.item_batch is not None:
         return layout
-    for count in halvings(layout.samples_that_pay):
+    for count in halvings(layout.best_noise_batch):
         larger = Layout(work, windows, count)
         if count > 1 and _is_better(larger.memory, layout.memory):
             return larger
@@ -217,8 +217,3 @@ def _on(work: Work, windows: ItemWindows) -> Layout | None:
 def _is_better(larger: MemoryPlan | None, plan: MemoryPlan) -> bool:
     """Whether more noisy images at once fit, without windows being linearised more often."""
     return larger is not None and larger.keeps_enough and len(larger.waves) <= len(plan.waves)
-
-
-def _plan_of(layout: Layout) -> MemoryPlan:
-    assert layout.memory is not None  # tried before
-    return layout.memory

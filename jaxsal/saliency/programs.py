@@ -1,6 +1,6 @@
 """The compiled programs of the engine, their work shared between the devices of a host.
 
-Devices form a mesh of two axes: over one go the noise samples, over the other the items of a
+Devices form a mesh of two axes: over one go the noisy images, over the other the items of a
 batch. Every device linearises the windows of its own samples and pulls its own items back; maxima
 are kept apart per device and united at the end, so that devices never wait for each other.
 
@@ -33,7 +33,7 @@ SAMPLES, ITEMS = "samples", "items"
 
 
 def device_mesh(devices: Sequence[jax.Device], samples: int) -> Mesh:
-    """Devices as a mesh: as many over the noise samples as these can use, the rest over items.
+    """Devices as a mesh: as many over the noisy images as these can use, the rest over items.
 
     The number over the samples divides that of the devices.
     """
@@ -56,7 +56,7 @@ class Programs:
 
     @property
     def sample_devices(self) -> int:
-        """Number of devices between which noise samples are shared."""
+        """Number of devices between which noisy images are shared."""
         return self.mesh.shape[SAMPLES]
 
     @property

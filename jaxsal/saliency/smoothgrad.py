@@ -192,7 +192,7 @@ def _prepared(
     noise_samples: ArrayLike | None,
     devices: tuple[jax.Device, ...],
 ) -> Work:
-    """What is to be done, whatever the domains."""
+    """The work on an image, for any domains."""
     noisy = noisy_images(image, settings, noise_samples)
     x, y, z, channels = image.shape
     return Work(
@@ -219,6 +219,7 @@ def _count(noise_samples: ArrayLike) -> int:
 def _maps(
     work: Work, domains: Sequence[Domain], settings: SmoothGradSettings, tracker: Tracker
 ) -> Iterator[tuple[int, Crop]]:
+    """Each label with its map, wave by wave; the engine is made before the first is asked for."""
     voxels = np.concatenate([domain.voxels for domain in domains])
     items = items_of(domains, [voxel_groups(domain, settings) for domain in domains])
     engine = engine_within_memory(work, voxels, items)
