@@ -18,11 +18,16 @@ from jaxsal_converters.bundle import Source, read_bundle, read_configuration
 from jaxsal_converters.checkpoint_file import shown, some_of
 from jaxsal_converters.comparison import library, random_batch, relative_difference
 from jaxsal_converters.outputs import name_outputs
+from jaxsal_converters.rules import Rule, apply_rules
 from jaxsal_converters.saved_weights import Weights
 from jaxsal_converters.state_dict import State
 from jaxsal_converters.weights import read_network
 
 Converted = tuple[NetworkConfig, dict[str, jax.Array], list[str]]
+
+
+def _none(key: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -33,21 +38,51 @@ class MonaiNetwork:
         name: of the command line.
         class_name: in ``monai.networks.nets``.
         key_pattern: regular expression for the beginning of every key of the bare network.
-        convert: a state dict and given constructor arguments -> architecture, parameters, and a
-            sentence for all that was assumed.
+        config: class of the architecture.
+        infer_arguments: a state dict and given constructor arguments -> all of these, and a
+            sentence for each that was assumed.
+        rules: of an architecture's parameters, by our names.
         aliases: MONAI's module paths -> our layers.
         restate: our constructor arguments -> those with which the installed MONAI computes the
             same.
         renamed: the entries of older versions of MONAI by the newer ones' keys.
+        own: the entries without those that are there twice.
+        is_idle: whether an entry that is not used may be left out, by its key.
     """
 
     name: str
     class_name: str
     key_pattern: str
-    convert: Callable[[State, Mapping[str, Any]], Converted]
+    config: type[NetworkConfig]
+    infer_arguments: Callable[[State, Mapping[str, Any]], tuple[dict[str, Any], list[str]]]
+    rules: Callable[[Any], Mapping[str, Rule]]
     aliases: Callable[[Any], dict[str, str]]
     restate: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     renamed: Callable[[State], State] = dict
+    own: Callable[[State], State] = dict
+    is_idle: Callable[[str], bool] = _none
+
+    def convert(self, state: State, given: Mapping[str, Any] | None = None) -> Converted:
+        """Architecture and parameters from the state dict of the bare network.
+
+        Args:
+            state: arrays by MONAI's keys.
+            given: constructor arguments that take precedence over what the shapes show.
+
+        Returns:
+            The architecture, the parameters by our names, and a sentence for all that was assumed.
+
+        Raises:
+            InputError: entries are missing, extra, misshapen or contradictory, or the architecture
+                is unclear.
+        """
+        entries = self.own(state)
+        arguments, assumptions = self.infer_arguments(entries, given or {})
+        config = self.config.from_arguments(arguments)
+        rules = self.rules(config)
+        used = {rule.key for rule in rules.values()}
+        needed = {k: v for k, v in entries.items() if k in used or not self.is_idle(k)}
+        return config, apply_rules(rules, needed), assumptions
 
 
 def convert_checkpoint(

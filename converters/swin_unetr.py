@@ -1,4 +1,4 @@
-"""MONAI's 3D ``SwinUNETR`` -> `jaxsal.Model`."""
+"""MONAI's 3D ``SwinUNETR``, of any of its versions -> `jaxsal.Model`."""
 
 from __future__ import annotations
 
@@ -6,36 +6,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from jaxsal.errors import InputError
 from jaxsal.nets.swin_unetr_config import OCTANTS, OLD_MERGING, SwinUNETRConfig
 from jaxsal_converters.monai import MonaiNetwork
-from jaxsal_converters.rules import apply_rules
-from jaxsal_converters.state_dict import State
 from jaxsal_converters.swin_unetr_architecture import infer_arguments, is_rebuilt
 from jaxsal_converters.swin_unetr_keys import KEY_PATTERN, aliases, parameter_rules
-
-
-def convert(
-    state: State, given: Mapping[str, Any] | None = None
-) -> tuple[SwinUNETRConfig, dict[str, jax.Array], list[str]]:
-    """Architecture and parameters from the state dict of a bare MONAI ``SwinUNETR``.
-
-    Args:
-        state: arrays by MONAI's keys, of any of its versions.
-        given: constructor arguments that take precedence over what the shapes show.
-
-    Returns:
-        The architecture, the parameters by our names, and a sentence for all that was assumed.
-
-    Raises:
-        InputError: entries are missing, extra or misshapen, or they are those of another network.
-    """
-    arguments, assumptions = infer_arguments(state, given or {})
-    config = SwinUNETRConfig.from_arguments(arguments)
-    entries = {key: value for key, value in state.items() if not is_rebuilt(key)}
-    return config, apply_rules(parameter_rules(config), entries), assumptions
 
 
 def restate(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,4 +37,15 @@ def restate(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {**arguments, "downsample": OldMerging} if is_old else dict(arguments)
 
 
-SWIN_UNETR = MonaiNetwork("swin-unetr", "SwinUNETR", KEY_PATTERN, convert, aliases, restate)
+SWIN_UNETR = MonaiNetwork(
+    "swin-unetr",
+    "SwinUNETR",
+    KEY_PATTERN,
+    SwinUNETRConfig,
+    infer_arguments,
+    parameter_rules,
+    aliases,
+    restate,
+    is_idle=is_rebuilt,
+)
+convert = SWIN_UNETR.convert
