@@ -28,6 +28,8 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+OnCount = Callable[[int], None]  # called with how many are done
+OnPart = Callable[[int, int], None]  # called with how many are done, and of how many
 OnStage = Callable[[str], None]  # called with what is being done
 OnNote = Callable[[str], None]  # called with a sentence
 Shown = OnProgress | Literal["auto"] | None  # "auto": a bar on a terminal and in notebooks

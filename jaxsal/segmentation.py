@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxsal.errors import InputError
+from jaxsal.wording import counted
 
 
 def most_probable(logits: ArrayLike, target: int, probability: str = "softmax") -> np.ndarray:
@@ -37,7 +38,7 @@ def require_classes(outputs: int, probability: str) -> None:
     if outputs == 1 or probability == "sigmoid":
         raise InputError(
             "the domain argmax takes the most probable of several classes that exclude each other; "
-            f"this network has {outputs} output{'' if outputs == 1 else 's'} with a sigmoid each: "
+            f"this network has {counted(outputs, 'output')} with a sigmoid each: "
             "leave it out, a threshold then says which voxels are lesion"
         )
 

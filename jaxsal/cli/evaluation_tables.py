@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli.tables import make_table, print_table
-from jaxsal.wording import one_line
+from jaxsal.wording import counted, one_line
 
 if TYPE_CHECKING:
     from jaxsal.evaluation.intervals import IntervalEstimate
@@ -147,7 +147,7 @@ def _estimate(estimate: IntervalEstimate, most: int) -> str:
         text += f" [{low:.3f}, {high:.3f}]"
     elif estimate.scans >= FEWEST_SCANS:
         text += " [not defined]"  # as some resampled cohorts have no lesion
-    scans = f"{estimate.scans} scan{'' if estimate.scans == 1 else 's'}"
+    scans = counted(estimate.scans, "scan")
     return text + (f" of {scans}" if estimate.scans < most else "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from jaxsal.cohort.examine import Files, examine
@@ -16,8 +16,7 @@ from jaxsal.inputs.mixture import mixed_scans
 from jaxsal.inputs.problems import Problem
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.processes import in_processes
-
-OnChecked = Callable[[int], None]  # called with the number of scans that are checked
+from jaxsal.progress import OnCount
 
 
 def check(
@@ -25,7 +24,7 @@ def check(
     channels: Sequence[str],
     preprocessing: Preprocessing | None = None,
     processes: int | None = None,
-    on_scan: OnChecked = lambda done: None,
+    on_scan: OnCount = lambda done: None,
     *,
     headers_only: bool = False,
 ) -> list[Problem]:

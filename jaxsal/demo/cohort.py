@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jaxsal.cores import available_cores
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.errors import InputError
+from jaxsal.progress import OnCount
 from jaxsal.store.files import whole_file
 from jaxsal.types import Triple
 
@@ -24,7 +24,7 @@ def write_cohort(
     seed: int = 0,
     shape: Triple = (112, 136, 112),
     spacing: float = 1.5,
-    on_scan: Callable[[int], None] = lambda done: None,
+    on_scan: OnCount = lambda done: None,
 ) -> Path:
     """Writes synthetic patients, a folder each, and the table that lists them; see `make_phantom`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -22,6 +22,7 @@ from jaxsal.experiments.context_windows import (
 )
 from jaxsal.field.plan import LogitField
 from jaxsal.lesions import lesion_probability, output_channel
+from jaxsal.progress import OnPart
 from jaxsal.saliency.domains import wanted_target
 from jaxsal.types import LogitFunction, Triple
 
@@ -53,7 +54,7 @@ def context_scores(
     window: Triple | None = (96, 96, 96),
     batch: int = 4,
     target: int | None = None,
-    on_pass: Callable[[int, int], None] = lambda done, total: None,
+    on_pass: OnPart = lambda done, total: None,
 ) -> list[ContextScores]:
     """Scores lesions in images that are zero but for a lesion dilated so many times.
 

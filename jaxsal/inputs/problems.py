@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jaxsal.errors import InputError
+from jaxsal.wording import counted
 
 _SHOWN = 50
 
@@ -38,7 +39,7 @@ def refuse(source: str, problems: Sequence[str]) -> None:
     """Raises one InputError that lists all problems of a source, if there are any."""
     if not problems:
         return
-    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    count = counted(len(problems), "problem")
     more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
     lines = [f"{source} has {count}:", *problems[:_SHOWN], *more]
     raise InputError("\n  ".join(lines))

@@ -35,7 +35,7 @@ from jaxsal.wording import one_line
 TABLE = "cohort.tsv"
 _EARLIER = ("scans.tsv", "scans.json")  # of the versions that noted no layout
 
-OnScan = Callable[[ScanRecord, bool], None]  # what became of a scan, and whether it was done now
+OnPrepared = Callable[[ScanRecord, bool], None]  # the record of a scan, and if it is new
 
 
 def prepare_cohort(
@@ -43,7 +43,7 @@ def prepare_cohort(
     out: Path,
     settings: PreparationSettings,
     processes: int | None = None,
-    on_scan: OnScan = lambda record, is_new: None,
+    on_scan: OnPrepared = lambda record, is_new: None,
     *,
     overwrite: bool = False,
 ) -> list[ScanRecord]:
@@ -89,7 +89,7 @@ def _run(
     out: Path,
     settings: PreparationSettings,
     processes: int,
-    on_scan: OnScan,
+    on_scan: OnPrepared,
 ) -> list[ScanRecord]:
     done: dict[str, ScanRecord] = {}
     left = []

@@ -17,6 +17,7 @@ from jaxsal.training.optimiser import OptimiserSettings
 from jaxsal.training.patches import PatchSettings
 from jaxsal.training.settings import DataSettings, RunSettings
 from jaxsal.types import Triple
+from jaxsal.wording import counted
 
 PRESETS = {"dice-and-blob": DICE_AND_BLOB, "dice-and-focal": DICE_AND_FOCAL}
 # Published is 0, with which nothing is learnt from patches without lesions; see `losses`.
@@ -74,7 +75,7 @@ class TrainingConfig:
         updates = steps // optimiser.accumulate
         if optimiser.warm_up >= updates:
             each = f" at every {optimiser.accumulate} steps" if optimiser.accumulate > 1 else ""
-            made = f"{updates} update{'' if updates == 1 else 's'}{each}"
+            made = f"{counted(updates, 'update')}{each}"
             raise InputError(
                 "[optimiser] warm_up must be less than the number of updates, for the rate to come "
                 f"to its peak; got {optimiser.warm_up}, and [run] steps = {steps} make {made}: "

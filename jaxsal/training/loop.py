@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from jaxsal.training.validation import Figures
 
 Batches = Iterator[dict[str, np.ndarray]]
-OnScan = Callable[["Evaluation", int], None]  # what became of a scan, and how many are done
-Validate = Callable[["Model", OnScan], "Figures"]
+OnEvaluated = Callable[["Evaluation", int], None]  # what became of a scan, and how many are done
+Validate = Callable[["Model", OnEvaluated], "Figures"]
 
 
 class _InterruptedError(Exception):

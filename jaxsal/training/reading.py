@@ -13,6 +13,7 @@ from jaxsal.inputs.loading import load_files, warn_of
 from jaxsal.inputs.problems import refuse
 from jaxsal.inputs.read_ahead import ReadAhead
 from jaxsal.preprocessing import Preprocessing
+from jaxsal.progress import OnCount
 from jaxsal.store.stamps import Inputs, stamps
 
 _READERS = 4  # each holds a scan in memory
@@ -26,7 +27,7 @@ def read_all(
     purpose: str,
     entries: Sequence[Entry],
     read: Callable[[Entry], T],
-    on_scan: Callable[[int], None],
+    on_scan: OnCount,
 ) -> list[T]:
     """What is made of each scan, in their order; several are read at once.
 
@@ -64,7 +65,7 @@ def check_scans(
     entries: Sequence[Entry],
     channels: tuple[str, ...],
     preprocessing: Preprocessing | None,
-    on_scan: Callable[[int], None],
+    on_scan: OnCount,
 ) -> list[Contents]:
     """Reads scans as the network takes them, and keeps no more than what their files hold.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.loading import load_files, warn_of
 from jaxsal.lesions import components
 from jaxsal.preprocessing import Preprocessing
+from jaxsal.progress import OnCount
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.store.identity import digest
 from jaxsal.store.stamps import from_json, stamps, to_json
@@ -68,7 +69,7 @@ def open_scans(
     channels: Sequence[str],
     preprocessing: Preprocessing | None,
     cache: Path,
-    on_scan: Callable[[int], None] = lambda done: None,
+    on_scan: OnCount = lambda done: None,
 ) -> list[TrainingScan]:
     """Opens scans for training, from their copies where these are still right.
 

@@ -25,7 +25,7 @@ from jaxsal.training.checkpoints import Checkpoints, Progress
 from jaxsal.training.config import TrainingConfig
 from jaxsal.training.folder import TrainingFolder
 from jaxsal.training.log import TrainingLog, require_tensorboard
-from jaxsal.training.loop import Loop, OnScan
+from jaxsal.training.loop import Loop, OnEvaluated
 from jaxsal.training.optimiser import learning_rate, make_optimiser
 from jaxsal.training.patches import require_grain
 from jaxsal.training.reading import Contents, check_scans
@@ -139,7 +139,7 @@ class Setup:
             progress=progress,
         )
 
-    def _validate(self, model: Model, on_scan: OnScan) -> Figures:
+    def _validate(self, model: Model, on_scan: OnEvaluated) -> Figures:
         return validate(model, self.validation, self.config, on_scan)
 
 

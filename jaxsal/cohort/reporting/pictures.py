@@ -5,7 +5,7 @@ Imports no JAX, so that worker processes start fast.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,11 @@ from jaxsal.errors import InputError, JaxsalError
 from jaxsal.figures.canvas import save_figure
 from jaxsal.figures.lesion import lesion_figure
 from jaxsal.processes import in_processes
+from jaxsal.progress import OnPart
 from jaxsal.store.inside import require_inside
 from jaxsal.store.records import ScanRecord
 from jaxsal.store.stamps import Stamp
 from jaxsal.volumes import read_labels
-
-OnDrawn = Callable[[int, int], None]  # called with the number of scans drawn, and of all
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def draw_pictures(
     folder: Path,
     scans: Sequence[ScanPictures],
     processes: int | None = None,
-    on_scan: OnDrawn = lambda done, scans: None,
+    on_scan: OnPart = lambda done, scans: None,
 ) -> list[Drawn]:
     """Draws pictures; where that is not possible for a scan, the others are drawn all the same.
 

@@ -11,9 +11,10 @@ from typing import Any
 from jaxsal.approximated import is_approximated
 from jaxsal.cohort.outline import Outline
 from jaxsal.cohort.reporting.facts import run_facts
-from jaxsal.cohort.reporting.pictures import Drawn, OnDrawn, draw_pictures, missing_pictures
+from jaxsal.cohort.reporting.pictures import Drawn, draw_pictures, missing_pictures
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
+from jaxsal.progress import OnPart
 from jaxsal.report.cohort_page import SHOWN, write_cohort_page
 from jaxsal.store.records import ScanRecord
 from jaxsal.tables import Column
@@ -49,7 +50,7 @@ def write_report(
     *,
     pictures: bool = True,
     processes: int | None = None,
-    on_scan: OnDrawn = lambda done, scans: None,
+    on_scan: OnPart = lambda done, scans: None,
 ) -> Report:
     """Writes ``report.html`` into a cohort's folder, and the pictures that are not there yet.
 
