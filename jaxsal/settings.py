@@ -81,25 +81,19 @@ class PredictSettings:
     Attributes:
         field: what the network is applied to: overlapping windows ("sliding"), or the whole volume
             at once ("whole").
+        roi: window size in voxels per axis.
+        overlap: share of a window that the next one covers again.
         threshold: lesion probability at and above which a voxel is lesion. None: the model's.
         domain: which voxels are lesion. "threshold": those whose lesion probability reaches the
             threshold; "argmax": those where lesion is the most probable of the network's classes.
         target: output channel of the lesion class. None: the model's.
         minimum_volume: lesions must be larger than this, in mm³.
-        roi: window size in voxels per axis.
-        overlap: share of a window that the next one covers again.
         windows: whose rules place and weight the windows.
         mirror: average logits over mirrored windows, which takes up to eight times as long;
             nnU-Net does so by default.
     """
 
     field: str = option("sliding", choices=FIELDS)
-    threshold: float | None = option(None, "T")
-    domain: DomainRule = option("threshold")
-    target: int | None = output_option(
-        "K", "output channel of the lesion class, by number or name (`jaxsal info`)", _model_else(1)
-    )
-    minimum_volume: float = option(5.0, "MM3")
     roi: tuple[int, int, int] = option(
         (96, 96, 96),
         "N",
@@ -107,6 +101,12 @@ class PredictSettings:
         shown=_model_else(96),
     )
     overlap: float = option(0.25, "SHARE", shown=_model_else(0.25))
+    threshold: float | None = option(None, "T")
+    domain: DomainRule = option("threshold")
+    target: int | None = output_option(
+        "K", "output channel of the lesion class, by number or name (`jaxsal info`)", _model_else(1)
+    )
+    minimum_volume: float = option(5.0, "MM3")
     windows: Windows = option("monai", shown=_model_else("monai"))
     mirror: bool = option(False)
 
