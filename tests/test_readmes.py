@@ -136,10 +136,10 @@ def test_all_equations_have_a_file() -> None:
 
 
 def equations_named(source: str) -> set[int]:
-    """Numbers behind "Eq. 3", "Eqs. 1, 2" and "Eqs. 4-10"."""
+    """Numbers behind "Eq. 3", "Eqs. 1, 2", "Eqs. 5 and 9" and "Eqs. 4-10"."""
     found: set[int] = set()
-    for listed in re.findall(r"Eqs?\. (\d+(?:(?:, |-)\d+)*)", source):
-        for part in listed.split(", "):
+    for listed in re.findall(r"Eqs?\. (\d+(?:(?:, | and |-)\d+)*)", source):
+        for part in re.split(", | and ", listed):
             first, _, last = part.partition("-")
             found |= set(range(int(first), int(last or first) + 1))
     return found
