@@ -23,8 +23,7 @@ from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.devices import default_devices
 from jaxsal.grid import Grid
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.calibration import synthetic_scan

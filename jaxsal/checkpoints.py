@@ -21,8 +21,7 @@ from jaxsal.errors import InputError
 from jaxsal.model import Model, NamedShapes, check_threshold, describe_mismatch
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 from jaxsal.preprocessing import Outputs, Preprocessing
-from jaxsal.store.files import require_content, whole_file
-from jaxsal.store.whole_folder import whole_folder
+from jaxsal.store.files import require_content, whole_file, whole_folder
 
 _FORMAT = "jaxsal-model"
 _FORMAT_VERSION = 1

@@ -17,7 +17,7 @@ from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.inputs.scan import Scan
+    from jaxsal.inputs.entries import Scan
     from jaxsal.model import Model
 
     _Job = tuple[Model, Scan, Path, PredictSettings, ExplainSettings]

@@ -16,8 +16,7 @@ from jaxsal.settings import PRECISIONS, PredictSettings
 if TYPE_CHECKING:
     import jax
 
-    from jaxsal.inputs.entries import Entry
-    from jaxsal.inputs.scan import Scan
+    from jaxsal.inputs.entries import Entry, Scan
     from jaxsal.model import Model
 
 REFERENCE = "true lesions: sets the kinds TP, FP and FN"
@@ -154,7 +153,7 @@ def load_model(given: Given) -> Model:
 
 def prediction_settings(given: Given, model: Model, field: str = "sliding") -> PredictSettings:
     """How lesions are found, as the options say, and else the model."""
-    from jaxsal.scan.defaults import for_model
+    from jaxsal.scan.prediction import for_model
 
     of_model = {name: given.get(name) for name in ("roi", "overlap", "target", "windows")}
     return for_model(given.of(PredictSettings, field=field), model, **of_model)
@@ -162,7 +161,7 @@ def prediction_settings(given: Given, model: Model, field: str = "sliding") -> P
 
 def scan_files(given: Given) -> Scan:
     """The scan given by the options."""
-    from jaxsal.inputs.scan import Scan
+    from jaxsal.inputs.entries import Scan
 
     files = {name: given.get(name) for name in ("reference", "instances", "mask")}
     return Scan(images=given["image"], **files)

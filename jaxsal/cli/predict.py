@@ -13,7 +13,7 @@ from jaxsal.options import option
 from jaxsal.wording import counted
 
 if TYPE_CHECKING:
-    from jaxsal.inputs.scan import Scan
+    from jaxsal.inputs.entries import Scan
     from jaxsal.tables import Row
 
 # The lesions' table, by the columns of instances.tsv.

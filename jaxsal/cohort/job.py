@@ -28,7 +28,7 @@ from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import Prediction, completed, find_lesions
 from jaxsal.scan.provenance import identity_of, software, without_memory
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
-from jaxsal.store.bids_names import camel_case
+from jaxsal.store.bids_dataset import camel_case
 from jaxsal.store.records import ScanRecord
 from jaxsal.store.stamps import Inputs, stamps
 from jaxsal.tables import Row

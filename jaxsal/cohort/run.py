@@ -26,7 +26,7 @@ from jaxsal.inputs.entries import Entry, distinct
 from jaxsal.inputs.mixture import warn_if_mixed
 from jaxsal.inputs.sources import read_cohort
 from jaxsal.model import Model
-from jaxsal.scan.defaults import for_model
+from jaxsal.scan.prediction import for_model
 from jaxsal.settings import CohortSettings, PredictSettings
 from jaxsal.store.lock import Shard
 

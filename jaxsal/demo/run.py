@@ -9,7 +9,7 @@ from pathlib import Path
 from jaxsal.checkpoints import load_model
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.errors import InputError
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Scan
 from jaxsal.progress import OnNote, OnProgress, OnStage
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.explain import explain

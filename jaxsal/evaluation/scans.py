@@ -10,7 +10,7 @@ import numpy as np
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.loading import LoadedScan, load_scan
-from jaxsal.inputs.one_by_one import one_by_one
+from jaxsal.inputs.read_ahead import one_by_one
 from jaxsal.metrics import LesionCounts, dice, normalised_dice
 from jaxsal.model import Model
 from jaxsal.scan.notes import notes_of

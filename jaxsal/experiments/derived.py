@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsal.inputs.entries import Entry, distinct
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan, distinct
 from jaxsal.volumes import write_volume
 
 if TYPE_CHECKING:

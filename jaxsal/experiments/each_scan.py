@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jaxsal.experiments.kept import KeptRows, Made
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.loading import LoadedScan, load_scan
-from jaxsal.inputs.one_by_one import one_by_one
+from jaxsal.inputs.read_ahead import one_by_one
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.prediction import Prediction, completed, find_lesions
 from jaxsal.scan.provenance import identity_of

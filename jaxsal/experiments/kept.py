@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import OTHER_ROLES, Scan
+from jaxsal.inputs.entries import OTHER_ROLES, Entry, Scan
 from jaxsal.store.files import write_json
 from jaxsal.store.identity import digest
 from jaxsal.store.stamps import Stamp, are_same, from_json, stamps, stamps_of, to_json

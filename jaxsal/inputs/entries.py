@@ -1,4 +1,4 @@
-"""One scan of a cohort: its id, its files, and the BIDS labels that its results are named by."""
+"""One scan: its files and, in a cohort, its id and the BIDS labels that name its results."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from jaxsal.errors import InputError
 
-if TYPE_CHECKING:
-    from jaxsal.inputs.scan import Scan
+OTHER_ROLES = ("reference", "instances", "mask")
+"""The roles of a scan's files beside its images: attributes of `Scan`."""
 
 # BIDS entities by which scans differ, with their short forms, in the order of BIDS names.
 ENTITIES = MappingProxyType(
@@ -30,6 +30,40 @@ _NAMES = {short: name for name, short in ENTITIES.items()}
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 _BIDS_LABEL = re.compile(r"[A-Za-z0-9+]+")
 _LONGEST = 100  # of names' beginnings: file systems allow 255 bytes for the whole
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The files of one scan.
+
+    Attributes:
+        images: one per channel of the model, in the model's order.
+        reference: a mask of the true lesions, if there is one.
+        instances: a label map; its lesions are explained instead of predicted ones.
+        mask: a mask of the brain; all outside of it is background.
+
+    Raises:
+        InputError: there are both a reference and instances.
+    """
+
+    images: tuple[Path, ...]
+    reference: Path | None = None
+    instances: Path | None = None
+    mask: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference and self.instances:
+            raise InputError("give a reference mask or a label map of instances, not both")
+
+    def roles(self, channels: Sequence[str]) -> dict[str, Path]:
+        """The files by role: a channel, or one of `OTHER_ROLES`."""
+        return dict(zip(channels, self.images, strict=False)) | self.others
+
+    @property
+    def others(self) -> dict[str, Path]:
+        """The files that are no images, by role."""
+        found = {role: getattr(self, role) for role in OTHER_ROLES}
+        return {role: path for role, path in found.items() if path is not None}
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ import numpy as np
 from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.inputs.background import Background, find_background
-from jaxsal.inputs.background_notes import note, note_of_mask
+from jaxsal.inputs.background import Background, find_background, note, note_of_mask
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
 from jaxsal.volumes import Volume, read_mask, read_volume, z_score

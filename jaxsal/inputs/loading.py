@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxsal.box import Box
     from jaxsal.grid import Grid
     from jaxsal.inputs.background import Background
-    from jaxsal.inputs.scan import Scan
+    from jaxsal.inputs.entries import Scan
     from jaxsal.preprocessing import Preprocessing
 
 

@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import ENTITIES, Entry, bids_labels, repeated
+from jaxsal.inputs.entries import ENTITIES, OTHER_ROLES, Entry, Scan, bids_labels, repeated
 from jaxsal.inputs.problems import refuse
-from jaxsal.inputs.scan import OTHER_ROLES, Scan
 
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 _ABSENT = ("", "n/a")

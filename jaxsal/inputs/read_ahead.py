@@ -6,11 +6,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Generic, TypeVar
 
+from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 
+L = TypeVar("L")
 T = TypeVar("T")
+_BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # XLA raises the last without memory
 
 
 class ReadAhead(Generic[T]):
@@ -88,3 +92,36 @@ class ReadAhead(Generic[T]):
     def close(self) -> None:
         """Waits for what is being read, and reads no further."""
         self._pool.shutdown(cancel_futures=True)
+
+
+def one_by_one(
+    entries: Sequence[Entry], load: Callable[[Entry], L], work: Callable[[Entry, L], T]
+) -> Iterator[tuple[Entry, T | None, str]]:
+    """Works with every scan; the next one is read meanwhile.
+
+    Args:
+        entries: the scans.
+        load: reads a scan.
+        work: called with a scan and what was read.
+
+    Yields:
+        Each scan in turn, with the result of `work` and "". Where a scan cannot be read or `work`
+        fails for it: None, and the reason.
+
+    Raises:
+        OutputError: results cannot be written.
+    """
+    with closing(ReadAhead(load, entries)) as scans:
+        for entry, reading in scans:
+            try:
+                made = work(entry, reading.result())
+            except _BAD_SCAN as error:
+                yield entry, None, _reason(error)
+            else:
+                yield entry, made, ""
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, InputError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from jaxsal.inputs.channel_names import usual_suffix
-from jaxsal.store.bids_names import camel_case, ending_of, name_of
+from jaxsal.store.bids_dataset import camel_case, ending_of, name_of
 
 _MASKS = MappingProxyType(
     {

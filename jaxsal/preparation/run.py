@@ -14,8 +14,7 @@ from typing import Any
 
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import ENTITIES, Entry
-from jaxsal.inputs.scan import OTHER_ROLES
+from jaxsal.inputs.entries import ENTITIES, OTHER_ROLES, Entry
 from jaxsal.preparation.columns import FAILED, described
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of

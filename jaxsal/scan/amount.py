@@ -1,19 +1,26 @@
-"""What maps will take: how many gradients, which lesion most of them, and how long."""
+"""What maps will take, how many gradients and how long, and how far their computing is."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxsal.compilation import compiling_seconds
-from jaxsal.progress import Progress
+from jaxsal.progress import InParts, OnNote, OnProgress, Progress
 from jaxsal.scan.methods import cost_of
+from jaxsal.scan.writing import picture_seconds
 from jaxsal.settings import ExplainSettings
 from jaxsal.tables import Row
 from jaxsal.wording import counted, duration
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.maps import Crop
+    from jaxsal.scan.portions import Portions
+    from jaxsal.scan.unfinished import Unfinished
 
 _FEWEST = 3  # batches, before a pace is believed
 _ELSEWHERE = 0.2  # of the time, by which gradients of other lesions may take longer or shorter
@@ -139,3 +146,64 @@ class Pace:
         spread = 2 * np.sqrt(squares) / seconds.sum()
         rest = float(rate * left) + self.beside
         return rest, rest * min(float(np.hypot(spread, _ELSEWHERE)), 0.9)
+
+
+class Known(Exception):  # noqa: N818
+    """Raised once it is known how long all of it takes."""
+
+
+class Following:
+    """Follows the progress of all portions; says how long it takes when that is known."""
+
+    def __init__(
+        self, on_progress: OnProgress | None, on_note: OnNote, *, once: bool = False
+    ) -> None:
+        self.on_note = on_note
+        self.duration: Duration | None = None
+        self._on_progress, self._once = on_progress, once
+        self.pace = Pace()
+
+    def __call__(self, progress: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(progress)
+        if self.duration is not None:
+            return
+        self.duration = self.pace(progress)
+        if self.duration is not None and self._once:
+            raise Known
+        if self.duration is not None and progress.gradients_done < progress.gradients:
+            self.on_note(f"forecast: {self.duration} in all")
+
+
+def kept_rows(portions: Portions, unfinished: Unfinished) -> dict[int, list[Row]]:
+    """The rows of the portions that are finished, by their numbers."""
+    rows = {
+        number: lesions.kept_rows(unfinished.rows(number, lesions.files))
+        for number, lesions in enumerate(portions.results)
+    }
+    return {number: kept for number, kept in rows.items() if kept is not None}
+
+
+def amount_of(portions: Portions, kept: Mapping[int, list[Row]]) -> Amount:
+    """What is left to be computed."""
+    todo = [lesions for number, lesions in enumerate(portions.results) if number not in kept]
+    gradients = {label: n for lesions in todo for label, n in portions.gradients(lesions).items()}
+    rows = {label: each.explained.row for lesions in todo for label, each in lesions.items()}
+    return Amount(portions.settings, rows, gradients, sum(map(len, kept.values())))
+
+
+def compute_portions(
+    portions: Portions,
+    kept: Mapping[int, list[Row]],
+    amount: Amount,
+    following: Following,
+    finish: Callable[[int, Iterator[tuple[int, Crop]]], None],
+) -> None:
+    """Computes the portions that are not kept, and has each finished with its maps by label."""
+    if portions.settings.pictures and amount.rows:
+        following.pace.beside = len(amount.rows) * picture_seconds(portions)
+    progress = InParts(len(amount.rows), amount.total, following)
+    for number, lesions in enumerate(portions.results):
+        if number not in kept:
+            progress.begin()
+            finish(number, portions.maps(lesions, progress))

@@ -6,19 +6,26 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
+from jaxsal.inputs.entries import Scan
 from jaxsal.inputs.loading import load_scan, warn_of
-from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.progress import OnNote, OnProgress, OnStage
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.memory import default_budget
-from jaxsal.scan.amount import Amount, Duration
+from jaxsal.scan.amount import (
+    Amount,
+    Duration,
+    Following,
+    Known,
+    amount_of,
+    compute_portions,
+    kept_rows,
+)
 from jaxsal.scan.explanations import to_explain
-from jaxsal.scan.following import Following, Known, amount_of, compute_portions, kept_rows
 from jaxsal.scan.methods import appearance, in_effect
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import Portions
@@ -29,9 +36,6 @@ from jaxsal.scan.writing import facts_of, write_lesion, write_lesions_page, writ
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.output_folder import OutputFolder
 from jaxsal.tables import Row
-
-if TYPE_CHECKING:
-    pass
 
 
 def explain(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jaxsal.inputs.entries import Scan
 from jaxsal.inputs.loading import load_scan, warn_of
-from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.progress import OnStage
 from jaxsal.scan.lesion_table import INSTANCE_COLUMNS, instance_row

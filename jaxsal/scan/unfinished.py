@@ -18,11 +18,17 @@ from typing import Any
 import numpy as np
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.store.file_list import damaged, list_files
+from jaxsal.store.file_list import (
+    FILES,
+    damaged,
+    keep_portion,
+    kept_portion,
+    list_files,
+    portion_records,
+)
 from jaxsal.store.files import read_json, write_json
 from jaxsal.store.identity import require_same
 from jaxsal.store.inside import require_no_links
-from jaxsal.store.kept_portions import FILES, keep_portion, kept_portion, portion_records
 from jaxsal.store.output_folder import OutputFolder
 from jaxsal.tables import Row
 

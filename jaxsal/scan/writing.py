@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxsal.approximated import is_approximated
-from jaxsal.figures.canvas import save_figure
+import numpy as np
+
+from jaxsal.approximated import caption, is_approximated
+from jaxsal.figures.canvas import save_figure, write_figure
+from jaxsal.figures.lesion import lesion_figure
 from jaxsal.report.page import write_page
+from jaxsal.saliency.maps import Crop
 from jaxsal.scan.lesion_table import APPROXIMATED, INSTANCE_COLUMNS, for_reading, instance_columns
 from jaxsal.scan.map_files import parts_of, write_maps
 from jaxsal.scan.map_statistics import statistics_row
-from jaxsal.scan.pictures import lesion_picture
 from jaxsal.tables import Row, write_table
 
 if TYPE_CHECKING:
-    from jaxsal.inputs.scan import Scan
-    from jaxsal.saliency.maps import Crop
+    from matplotlib.figure import Figure
+
+    from jaxsal.inputs.entries import Scan
     from jaxsal.saliency.methods.appearance import Appearance
-    from jaxsal.scan.lesion_results import LesionResults
-    from jaxsal.scan.portions import Portions
+    from jaxsal.scan.portions import LesionResults, Portions
     from jaxsal.scan.prediction import Prediction
     from jaxsal.scan.provenance import RunRecord
     from jaxsal.settings import ExplainSettings, PredictSettings
@@ -87,3 +92,38 @@ def facts_of(
     others = asdict(settings)
     saliency = {**others.pop("saliency"), "method": settings.method, **others}
     return {"prediction": prediction.facts(finding), "saliency": saliency}
+
+
+def lesion_picture(portions: Portions, label: int, crop: Crop, row: Row) -> Figure:
+    """Draws a lesion's map.
+
+    Args:
+        portions: the scan and what is explained of it.
+        label: of the lesion.
+        crop: its map.
+        row: the lesion's, of the table.
+    """
+    explained, scan = portions.wanted.maps[label], portions.prediction.scan
+    shown = portions.shown
+    return lesion_figure(
+        scan.image,
+        portions.wanted.labels,
+        None if portions.settings.level == "class" else label,
+        crop.values,
+        crop.origin,
+        scan.grid,
+        portions.model.channels,
+        f"{explained.title}{shown.subtitle}",
+        shown.units,
+        shown.scale,
+        note=caption(row),
+    )
+
+
+def picture_seconds(portions: Portions) -> float:
+    """How long a picture takes: that of a lesion with an empty map, drawn and thrown away."""
+    label = next(iter(portions.wanted.maps))
+    empty = Crop(np.zeros((1, 1, 1, len(portions.shown.maps)), np.float32), (0, 0, 0), 0)
+    began = time.perf_counter()
+    write_figure(lesion_picture(portions, label, empty, {}), io.BytesIO())
+    return time.perf_counter() - began

@@ -1,13 +1,13 @@
 """Folders of results: whose they are, whole or not at all, and with what a run goes on.
 
-- `files`, `whole_folder`: files and folders that appear whole or not at all.
+- `files`: files and folders that appear whole or not at all.
 - `output_folder`, `staging`: a folder whose results all appear together (one scan).
 - `run_folder`, `lock`, `identity`: a folder that runs share, one after the other (cohorts,
   trainings, studies): its owner, who works in it, and what its results depend on.
-- `records`, `stamps`, `file_list`, `kept_portions`, `claims`: what is done, of which files, what is
-  unfinished, and who works on it.
+- `records`, `stamps`, `file_list`, `claims`: what is done, of which files, what is unfinished, and
+  who works on it.
 - `inside`: names that are read from records lead nowhere else.
-- `dataset`, `dataset_description`, `bids_names`: results as a BIDS dataset of derivatives.
+- `bids_dataset`: results as a BIDS dataset of derivatives.
 
 ``--overwrite`` means the same in every command: begin anew, and replace what earlier runs of jaxsal
 wrote in that place. Without it, a place that holds results is refused, or gone on with: a run over

@@ -1,25 +1,46 @@
-"""The files that make a folder of results a BIDS dataset: description, README, ignored names."""
+"""Results as a BIDS dataset of derivatives: names of files, description, README and sources."""
 
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 from jaxsal import __version__
-from jaxsal.store.bids_sources import (
-    DESCRIPTION,
-    SourceDataset,
-    read_description,
-    source_datasets,
-)
-from jaxsal.store.files import whole_file, write_json
+from jaxsal.store.files import read_json, whole_file, write_json
 
 BIDS_VERSION = "1.10.0"
 LAYOUT = 2  # what files are called; another number, or none: by another version of jaxsal
 IGNORED = ".bidsignore"
 README = "README"
+DESCRIPTION = "dataset_description.json"
+
+
+def name_of(stem: str, ending: str, kind: Literal["anat", "figures"] = "anat") -> str:
+    """A file's name in the folder of its kind: a session's images, or a subject's figures."""
+    # Subject and session, if there is one, such as "sub-07" and "ses-01".
+    folders = [part for part in stem.split("_") if part.startswith(("sub-", "ses-"))]
+    folders = folders[:1] if kind == "figures" else folders
+    return str(PurePosixPath(*folders, kind, f"{stem}_{ending}"))
+
+
+def ending_of(stem: str, name: str, kind: Literal["anat", "figures"] = "anat") -> str:
+    """The ending of which `name_of` makes this name; empty if there is none."""
+    start = name_of(stem, "", kind)
+    return name.removeprefix(start) if name.startswith(start) else ""
+
+
+def camel_case(text: str) -> str:
+    """A text as BIDS allows it for a label: "t1_gradcam++" becomes "t1Gradcamplusplus"."""
+    plain = unicodedata.normalize("NFKD", text.replace("+", "plus"))  # accents by themselves
+    words = re.findall(r"[A-Za-z0-9]+", plain.encode("ascii", "ignore").decode())
+    first, *others = words or ["x"]
+    return first + "".join(word[0].upper() + word[1:] for word in others)
 
 
 @dataclass(frozen=True)
@@ -107,3 +128,60 @@ def _lines(path: Path) -> list[str]:
 def _write(path: Path, lines: Iterable[str]) -> None:
     with whole_file(path) as file:
         file.write("".join(f"{line}\n" for line in lines).encode())
+
+
+@dataclass(frozen=True)
+class SourceDataset:
+    """A dataset, or a folder of images that is none.
+
+    Attributes:
+        root: its folder.
+        description: what its ``dataset_description.json`` says; empty if there is none.
+    """
+
+    root: Path
+    description: Mapping[str, Any]
+
+    @property
+    def authors(self) -> list[str]:
+        """Who made it, as far as it says so."""
+        names = self.description.get("Authors")
+        return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def source_datasets(images: Iterable[Path]) -> list[SourceDataset]:
+    """The datasets that images lie in, by their roots; of all others, the folder that they share.
+
+    Args:
+        images: they need not be there.
+    """
+    known: dict[Path, Path | None] = {}
+    folders = {image.absolute().parent for image in images}
+    roots = {folder: _root(folder, known) for folder in folders}
+    found = {root for root in roots.values() if root is not None}
+    others = [folder for folder, root in roots.items() if root is None]
+    if others:
+        found.add(_shared(others))
+    return [SourceDataset(root, read_description(root)) for root in sorted(found)]
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What a dataset's description says; empty if there is none that can be read."""
+    return read_json(folder / DESCRIPTION)
+
+
+def _root(folder: Path, known: dict[Path, Path | None]) -> Path | None:
+    """The innermost dataset that a folder lies in; `known` spares looking at one twice."""
+    if folder not in known:
+        if (folder / DESCRIPTION).is_file():
+            known[folder] = folder
+        else:
+            known[folder] = _root(folder.parent, known) if folder != folder.parent else None
+    return known[folder]
+
+
+def _shared(folders: Iterable[Path]) -> Path:
+    try:
+        return Path(os.path.commonpath(list(folders)))
+    except ValueError:  # on several drives
+        return min(folders)

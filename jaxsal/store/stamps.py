@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxsal.store.files import file_checksum
 
 if TYPE_CHECKING:
-    from jaxsal.inputs.scan import Scan
+    from jaxsal.inputs.entries import Scan
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,10 @@ from typing import Any
 
 from jaxsal.checkpoints import save_model
 from jaxsal.model import Model
-from jaxsal.store.files import write_json
+from jaxsal.store.files import mend_folder, write_json
 from jaxsal.store.identity import ADVICE, require_same
 from jaxsal.store.lock import Owner
 from jaxsal.store.run_folder import RunFolder
-from jaxsal.store.whole_folder import mend_folder
 
 _FILES = "files"  # what those of each scan hold
 MODELS = ("best", "last")

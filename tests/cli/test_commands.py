@@ -23,7 +23,7 @@ from jaxsal.checkpoints import load_model
 from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Scan
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.saliency.methods.gradcam import GradCamSettings

@@ -14,10 +14,9 @@ from helpers.tiny import CHANNELS, SHAPE, TinyScan, save
 
 from jaxsal.cohort.check import check
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry, bids_labels
+from jaxsal.inputs.entries import Entry, Scan, bids_labels
 from jaxsal.inputs.mixture import warn_if_mixed
 from jaxsal.inputs.problems import Problem
-from jaxsal.inputs.scan import Scan
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.processes import in_processes
 

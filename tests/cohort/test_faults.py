@@ -31,8 +31,7 @@ from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import TABLES
 from jaxsal.errors import InputError, OutputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.store.lock import Shard

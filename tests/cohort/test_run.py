@@ -25,8 +25,7 @@ from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.status import cohort_status
 from jaxsal.current_device import current_device
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.saliency.methods.gradcam import GradCamSettings

@@ -10,8 +10,7 @@ import pytest
 
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.store.bids_dataset import LAYOUT
 from jaxsal.store.files import write_json
 from jaxsal.store.lock import Owner

@@ -16,8 +16,7 @@ from jaxsal.experiments.context import COLUMNS, SUMMARY_COLUMNS, ContextSettings
 from jaxsal.experiments.context_curve import curve_of
 from jaxsal.experiments.context_figure import context_figure
 from jaxsal.experiments.study import Study
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.settings import PredictSettings
 

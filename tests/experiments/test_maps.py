@@ -29,8 +29,7 @@ from jaxsal.experiments.groups import GroupsSettings
 from jaxsal.experiments.regions import sphere
 from jaxsal.experiments.study import Study
 from jaxsal.grid import Grid
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 

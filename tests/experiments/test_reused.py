@@ -15,8 +15,7 @@ from helpers.tiny import SHAPE, save
 from jaxsal.cohort.run import run_cohort
 from jaxsal.errors import InputError
 from jaxsal.experiments.study import Study
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.settings import CohortSettings

@@ -13,8 +13,7 @@ from helpers.tiny import ROI, make_scan
 from pyarrow import parquet
 
 from jaxsal.cohort.run import CohortRun, ScanResult, run_cohort
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.settings import CohortSettings, PredictSettings

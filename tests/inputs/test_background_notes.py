@@ -9,8 +9,7 @@ import pytest
 from scipy import ndimage
 
 from jaxsal.grid import Grid
-from jaxsal.inputs.background import find_background
-from jaxsal.inputs.background_notes import note
+from jaxsal.inputs.background import find_background, note
 from jaxsal.volumes import Volume
 
 SHAPE = (20, 24, 18)

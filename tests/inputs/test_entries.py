@@ -8,8 +8,7 @@ import pytest
 
 from jaxsal.cohort.run import run_cohort
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 
 

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.one_by_one import one_by_one
-from jaxsal.inputs.read_ahead import ReadAhead
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
+from jaxsal.inputs.read_ahead import ReadAhead, one_by_one
 
 ENTRIES = [Entry(name, Scan((Path(name),)), {"subject": name}) for name in "abcd"]
 

@@ -29,7 +29,7 @@ from SimpleITK import ReadTransform
 
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
-from jaxsal.inputs.scan import OTHER_ROLES
+from jaxsal.inputs.entries import OTHER_ROLES
 from jaxsal.inputs.sources import read_cohort
 from jaxsal.preparation.carry import carry_mask
 from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of

@@ -19,9 +19,8 @@ from jaxsal.cohort.results import read_map
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.inputs.loading import load_scan
-from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings

@@ -14,7 +14,7 @@ from scipy import special
 
 import jaxsal
 from jaxsal.errors import InputError
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Scan
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.saliency.methods.gradcam import GradCamSettings

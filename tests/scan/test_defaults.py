@@ -18,8 +18,7 @@ from jaxsal.inputs.images import read_image
 from jaxsal.lesions import lesion_probability
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Outputs, Preprocessing
-from jaxsal.scan.defaults import for_model
-from jaxsal.scan.prediction import completed
+from jaxsal.scan.prediction import completed, for_model
 from jaxsal.settings import PredictSettings
 
 SPACING = (1.0, 0.9, 1.2)  # of the tiny scan

@@ -10,7 +10,7 @@ from scipy import ndimage
 from jaxsal.grid import Grid
 from jaxsal.lesions import label_lesions
 from jaxsal.metrics import LesionCounts
-from jaxsal.scan.doubtful_reference import doubtful_reference
+from jaxsal.scan.notes import doubtful_reference
 
 SHAPE, MM = (60, 64, 56), (1.0, 1.0, 1.0)
 

@@ -31,8 +31,8 @@ import jaxsal
 from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
+from jaxsal.inputs.entries import Scan
 from jaxsal.inputs.loading import LoadedScan
-from jaxsal.inputs.scan import Scan
 from jaxsal.lesions import label_lesions
 from jaxsal.model import Model
 from jaxsal.progress import Progress

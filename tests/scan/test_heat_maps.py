@@ -23,7 +23,7 @@ from helpers.tiny import (
 
 import jaxsal
 from jaxsal.errors import InputError
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.saliency.heat_maps import heat_maps

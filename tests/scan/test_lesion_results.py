@@ -9,8 +9,8 @@ import pytest
 
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.explanations import Explanation
-from jaxsal.scan.lesion_results import LesionResults, PortionResults
 from jaxsal.scan.methods import appearance
+from jaxsal.scan.portions import LesionResults, PortionResults
 from jaxsal.settings import ExplainSettings
 
 Rows = list[Any]

@@ -17,9 +17,8 @@ from jaxsal.cohort.check import check
 from jaxsal.evaluation.scans import evaluate
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.study import Study
-from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.inputs.loading import load_scan
-from jaxsal.inputs.scan import Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.explain import explain

@@ -14,7 +14,7 @@ from helpers.tiny import CHANNELS, MISSED, ROI, SHAPE, TinyScan, contents, load,
 from scipy import ndimage, special
 
 import jaxsal
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Scan
 from jaxsal.model import Model
 from jaxsal.scan.predict import predict
 from jaxsal.scan.prediction import Voxels

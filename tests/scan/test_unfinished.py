@@ -17,7 +17,7 @@ import pytest
 from helpers.tiny import ROI, TinyScan, contents, load, save
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
@@ -105,7 +105,7 @@ import os, signal
 from pathlib import Path
 from jaxsal.checkpoints import load_model
 from jaxsal.devices import computing_on
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Scan
 from jaxsal.scan.explain import explain
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.settings import ExplainSettings, PredictSettings

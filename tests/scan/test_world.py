@@ -11,7 +11,7 @@ import pytest
 import SimpleITK  # ITK is what ITK-SNAP and 3D Slicer read with
 from helpers.tiny import ROI, TinyScan, load, oblique_affine, read_table, save
 
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Scan
 from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings

@@ -18,8 +18,7 @@ from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.readme import RESULTS
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import ENTITIES, Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import ENTITIES, Entry, Scan
 from jaxsal.store.bids_dataset import LAYOUT, DatasetKind, describe
 from jaxsal.store.files import write_json
 from jaxsal.store.lock import Shard

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Scan
 from jaxsal.store import stamps as module
 from jaxsal.store.stamps import are_same, stamps
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxsal.store.whole_folder import mend_folder, whole_folder
+from jaxsal.store.files import mend_folder, whole_folder
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from jaxsal.field.network import logits_on
 from jaxsal.inputs.sources import read_cohort
 from jaxsal.model import Model
 from jaxsal.preprocessing import Outputs
-from jaxsal.scan.defaults import for_model
+from jaxsal.scan.prediction import for_model
 from jaxsal.settings import PredictSettings
 from jaxsal.training import run as run_module
 from jaxsal.training import setup, validation

@@ -9,8 +9,7 @@ from helpers import tiny
 from scipy import ndimage
 
 from jaxsal.errors import InputError, OutputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.training import scans as module
 from jaxsal.training.scans import open_scans

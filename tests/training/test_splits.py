@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.training.splits import split
 
 

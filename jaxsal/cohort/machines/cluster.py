@@ -18,8 +18,7 @@ from jaxsal.cohort.machines.order import Order, UnableError, version
 from jaxsal.cohort.parts import ScanOutcome
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError, OutputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.scan.provenance import software
 from jaxsal.store.claims import grant, withdraw
 from jaxsal.store.records import ScanRecord

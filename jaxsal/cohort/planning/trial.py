@@ -26,10 +26,9 @@ from jaxsal.lesions import given
 from jaxsal.progress import OnProgress, Progress
 from jaxsal.registry import METHODS
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.amount import Pace
+from jaxsal.scan.amount import Known, Pace
 from jaxsal.scan.calibration import LESION_VOXELS, synthetic_scan
 from jaxsal.scan.explanations import Explanations, to_explain
-from jaxsal.scan.following import Known
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import Prediction, find_lesions

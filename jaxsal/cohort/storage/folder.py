@@ -16,12 +16,11 @@ from typing import Any
 
 from jaxsal.cohort.storage.names import TABLES, Names, is_result_of
 from jaxsal.errors import InputError
-from jaxsal.store.bids_dataset import IGNORED, LAYOUT, README
-from jaxsal.store.bids_sources import DESCRIPTION
+from jaxsal.store.bids_dataset import DESCRIPTION, IGNORED, LAYOUT, README
 from jaxsal.store.claims import withdraw_all
+from jaxsal.store.file_list import portion_records
 from jaxsal.store.files import read_json, remove_partial, write_json
 from jaxsal.store.inside import remove_inside, require_inside
-from jaxsal.store.kept_portions import portion_records
 from jaxsal.store.lock import Owner, Shard, exclusively, owners
 from jaxsal.store.records import ScanRecord
 from jaxsal.store.run_folder import RunFolder

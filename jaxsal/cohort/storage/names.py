@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from jaxsal.store.bids_names import camel_case, ending_of, name_of
+from jaxsal.store.bids_dataset import camel_case, ending_of, name_of
 
 COLUMNS_OF_SCANS = "seg-lesions_dseg.json"  # by BIDS's inheritance, what those of all tables mean
 TABLES = (

@@ -22,10 +22,9 @@ from jaxsal.cohort.storage.names import is_result_of
 from jaxsal.inputs.loading import LoadedScan
 from jaxsal.lesions import given
 from jaxsal.scan.prediction import Prediction
-from jaxsal.store.file_list import Files, list_files
+from jaxsal.store.file_list import FILES, Files, keep_portion, kept_portion, list_files
 from jaxsal.store.files import read_json, write_json
 from jaxsal.store.inside import require_inside
-from jaxsal.store.kept_portions import FILES, keep_portion, kept_portion
 from jaxsal.store.records import ScanRecord
 from jaxsal.store.stamps import Inputs
 from jaxsal.tables import Row

@@ -25,8 +25,7 @@ from jaxsal.cohort.machines.order import Order, UnableError
 from jaxsal.cohort.machines.task import budget, explain_entry
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.store.claims import Claim, Patience
 

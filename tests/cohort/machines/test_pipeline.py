@@ -16,8 +16,7 @@ from jaxsal.cohort.machines.pipeline import Pipeline
 from jaxsal.cohort.parts import ScanOutcome
 from jaxsal.current_device import current_device
 from jaxsal.devices import computes
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.store.records import ScanRecord
 
 Explain = Callable[[Entry], None]

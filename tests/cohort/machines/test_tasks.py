@@ -18,8 +18,7 @@ from jaxsal.cohort.machines.task import explain_entry
 from jaxsal.cohort.parts import ScanOutcome
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.settings import CohortSettings, PredictSettings
 from jaxsal.store.claims import Claim, Withdrawn, withdraw
 from jaxsal.store.records import ScanRecord

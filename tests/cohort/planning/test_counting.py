@@ -11,8 +11,7 @@ import pytest
 
 from jaxsal.cohort.planning.counting import Group, Uncertain, done_with_some, groups_of, spread_over
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 
 NOTHING = Path("not-read.nii.gz")
 

@@ -19,8 +19,7 @@ from jaxsal.cohort.planning.trial import Trial, Written, timed
 from jaxsal.cohort.run import run_cohort
 from jaxsal.compilation import compiling_seconds
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.progress import OnProgress, Progress
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings

@@ -7,9 +7,8 @@ import re
 import pytest
 
 from jaxsal.cohort.storage.names import Names, is_result_of
-from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.scan import Scan
-from jaxsal.store.bids_names import camel_case
+from jaxsal.inputs.entries import Entry, Scan
+from jaxsal.store.bids_dataset import camel_case
 
 BIDS_NAME = re.compile(r"(sub|ses|acq|run|space|seg|label|desc)-[A-Za-z0-9]+")
 
