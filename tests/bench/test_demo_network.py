@@ -13,9 +13,7 @@ from flax import nnx
 from monai.losses import DiceLoss, FocalLoss
 from scipy import ndimage
 
-from jaxsal.checkpoints import load_model
-from jaxsal.demo.phantom import make_phantom
-from jaxsal.demo.train import (
+from bench.demo_network import (
     CHANNELS,
     MOMENTUM,
     WINDOW,
@@ -27,6 +25,8 @@ from jaxsal.demo.train import (
     loss,
     train,
 )
+from jaxsal.checkpoints import load_model
+from jaxsal.demo.phantom import make_phantom
 from jaxsal.field.sliding import sliding_window
 from jaxsal.lesions import label_lesions, lesion_probability
 from jaxsal.model import Model

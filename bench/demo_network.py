@@ -1,7 +1,7 @@
 """Trains the network that comes with jaxsal for the demo; used for nothing else.
 
-``python -m jaxsal.demo.train --out DIR`` trains a small U-Net on synthetic heads. Networks of one's
-own are trained by ``jaxsal train``.
+``python -m bench.demo_network --out DIR``, from the repository's root, trains a small U-Net on
+synthetic heads. Networks of one's own are trained by ``jaxsal train``.
 
 The network sees noise of up to the strength that SmoothGrad adds, and intensities whose offset and
 scale change from patch to patch: so it learns the contrast of a lesion against what surrounds it,
@@ -194,7 +194,7 @@ def run(out: Path, steps: int = 2000, seed: int = 0) -> None:
             print(f"step {step} of {steps}: loss {value:.3f}", flush=True)
 
     parameters = train(batches, steps, seed, log=log)
-    source = {"trainer": "jaxsal.demo.train", "steps": steps, "heads": HEADS, "seed": seed}
+    source = {"trainer": "bench.demo_network", "steps": steps, "heads": HEADS, "seed": seed}
     model = Model(CONFIG, parameters, CHANNELS, source=source)
     validation = draw_examples(range(first + HEADS, first + HEADS + 3), lesions=12)
     threshold, score = choose_threshold(model, validation)
