@@ -155,7 +155,7 @@ def _deliver(given: Given, done: Sequence[Evaluation], scans: int, tried: Sequen
 
 def _show_cohort(scores: Sequence[Scores]) -> list[dict[str, Any]]:
     """Prints the cohort's figures; returns the rows of their table."""
-    from jaxsal.evaluation.cohort import averages, pooled
+    from jaxsal.evaluation.intervals import averages, pooled
 
     means, together = averages(scores), pooled(scores)
     tables.show_cohort(means, together)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
+
+from jaxsal.metrics import LESION_RATES
+
+if TYPE_CHECKING:
+    from jaxsal.evaluation.scans import Scores
 
 FEWEST_SCANS = 3
 """Scans that an interval needs: resampling fewer is of no use."""
@@ -86,3 +91,18 @@ def _interval(
         ).confidence_interval
     low, high = float(found.low), float(found.high)
     return (low, high) if np.isfinite([low, high]).all() else None
+
+
+def averages(scores: Sequence[Scores]) -> dict[str, IntervalEstimate]:
+    """Mean over scans of each of `Scores.figures`, at one threshold."""
+    figures = [each.figures() for each in scores]
+    return {
+        name: mean_over_scans([each[name] for each in figures])
+        for name in ("dice", "ndsc", *LESION_RATES)
+    }
+
+
+def pooled(scores: Sequence[Scores]) -> dict[str, IntervalEstimate]:
+    """Lesion-wise rates of all scans' lesions taken together, as the paper's; at one threshold."""
+    counts = [(each.lesions.tp, each.lesions.fp, each.lesions.fn) for each in scores]
+    return {name: rate_over_scans(rate, counts) for name, rate in LESION_RATES.items()}
