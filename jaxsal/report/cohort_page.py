@@ -17,9 +17,8 @@ from markupsafe import Markup
 from jaxsal.approximated import banner
 from jaxsal.figures.distributions import distribution_svg
 from jaxsal.figures.palette import kinds_in_order
-from jaxsal.report.glossary import glossary
 from jaxsal.report.page import heading_groups
-from jaxsal.report.template import fill
+from jaxsal.report.template import fill, glossary
 from jaxsal.store.files import whole_file
 from jaxsal.tables import Column, Value
 from jaxsal.types import Scale

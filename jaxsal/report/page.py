@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from jaxsal.approximated import banner, caption
-from jaxsal.report.glossary import glossary
-from jaxsal.report.template import fill
+from jaxsal.report.template import fill, glossary
 from jaxsal.store.files import whole_file
 from jaxsal.tables import Column, Value
 from jaxsal.wording import number
