@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from jaxsal.errors import InputError
 from jaxsal.lesions import TOUCHING
-from jaxsal.preparation.resample import resample_labels
 from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.preparation.spatial import resample_labels
 from jaxsal.same_grid import difference
 from jaxsal.volumes import Volume, read_grid, read_labels, read_mask
 from jaxsal.wording import counted

@@ -15,12 +15,12 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.preparation.libraries import Elastix, import_elastix
-from jaxsal.preparation.resample import resample_image
 from jaxsal.preparation.settings import TransformKind
-from jaxsal.preparation.similarity import mutual_information
-from jaxsal.preparation.spatial import geometry, itk_order, to_lps
+from jaxsal.preparation.spatial import geometry, itk_order, resample_image, to_lps
 from jaxsal.volumes import Volume
 
+_BINS = 32  # of the joint histogram, along each axis
+_RANGE = (0.5, 99.5)  # percentiles: a few extreme voxels must not fill one bin with all others
 _MOST_LEVELS = 4
 _COARSEST = 16  # voxels along the shortest axis that the coarsest level should still have
 _PARAMETERS = {
@@ -133,3 +133,29 @@ def _reason(error: RuntimeError) -> str:
     mark = "Description:"
     reasons = [line.partition(mark)[2].strip() for line in lines if mark in line]
     return (reasons or lines or [type(error).__name__])[-1].rstrip(".")
+
+
+def mutual_information(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> float:
+    """Mutual information of the intensities of two images on one grid, in nats.
+
+    Args:
+        first: (X, Y, Z).
+        second: (X, Y, Z).
+        inside: (X, Y, Z) bool, the voxels to look at.
+
+    Returns:
+        From a joint histogram of 32 × 32 bins of equal width; 0 if there is no voxel.
+    """
+    if not inside.any():
+        return 0.0
+    a, b = _binned(first[inside]), _binned(second[inside])
+    joint = np.bincount(a * _BINS + b, minlength=_BINS**2).reshape(_BINS, _BINS) / a.size
+    independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    there = joint > 0
+    return float(np.sum(joint[there] * np.log(joint[there] / independent[there])))
+
+
+def _binned(values: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(values, _RANGE)
+    scaled = (values - low) * (_BINS / max(float(high - low), 1e-12))
+    return np.clip(scaled, 0, _BINS - 1).astype(np.int64)

@@ -15,10 +15,9 @@ from typing import Any
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import ENTITIES, OTHER_ROLES, Entry
-from jaxsal.preparation.columns import FAILED, described
+from jaxsal.preparation.dataset import FAILED, described, prepared
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of
-from jaxsal.preparation.readme import prepared
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.processes import in_processes

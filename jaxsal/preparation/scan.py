@@ -25,10 +25,9 @@ from jaxsal.preparation.libraries import versions
 from jaxsal.preparation.names import PreparedNames
 from jaxsal.preparation.picture import check_picture
 from jaxsal.preparation.register import Registration, register
-from jaxsal.preparation.resample import transform_file
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.preparation.skull import is_skull_stripped
-from jaxsal.preparation.spatial import corner_displacement
+from jaxsal.preparation.spatial import corner_displacement, transform_file
 from jaxsal.same_grid import require_same_grid
 from jaxsal.store.file_list import Files, list_files
 from jaxsal.store.files import whole_file, write_json
@@ -69,11 +68,6 @@ class Task:
     out: Path
     settings: PreparationSettings
 
-    @property
-    def record(self) -> Path:
-        """Where it is recorded that the scan is done."""
-        return record_path(self.out, self.names.stem)
-
 
 def record_path(out: Path, stem: str) -> Path:
     """Where it is recorded that a scan is done."""
@@ -113,7 +107,7 @@ def prepare_scan(task: Task) -> ScanRecord:
         seconds=seconds,
         ran=versions(),
     )
-    record.write(task.record)
+    record.write(record_path(task.out, task.names.stem))
     return record
 
 

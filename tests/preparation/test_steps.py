@@ -27,10 +27,9 @@ from jaxsal.grid import Grid
 from jaxsal.preparation.bias import bias_field
 from jaxsal.preparation.carry import carry_mask
 from jaxsal.preparation.picture import check_picture
-from jaxsal.preparation.register import elastix_matrix, register
-from jaxsal.preparation.resample import resample_image, resample_labels
+from jaxsal.preparation.register import elastix_matrix, mutual_information, register
 from jaxsal.preparation.settings import PreparationSettings
-from jaxsal.preparation.similarity import mutual_information
+from jaxsal.preparation.spatial import resample_image, resample_labels
 from jaxsal.volumes import Volume
 
 T1_GRID, FLAIR_GRID = Grid(T1_SHAPE, T1_AFFINE), Grid(FLAIR_SHAPE, FLAIR_AFFINE)

@@ -1,11 +1,36 @@
-"""What the columns of the table of prepared scans mean, for BIDS's sidecar of the table."""
+"""What describes the dataset of prepared scans: its README, and what the columns of tables mean."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from jaxsal.inputs.channel_names import usual_suffix
 from jaxsal.inputs.entries import ENTITIES
+from jaxsal.preparation.names import suffixes_of
 from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.store.bids_dataset import DatasetKind
+
+_README = """\
+# Scans prepared for segmentation
+
+The images of each scan on one grid and without bias fields, for a network to find lesions in.
+`jaxsal preprocess` wrote them.
+
+- `cohort.tsv`: a row per scan, with its images; other commands of jaxsal take it as their cohort.
+  `cohort.json` says what the columns are
+- `failed.tsv`: scans that could not be prepared, and why, if there are any
+- `sub-*/**/anat/*_desc-preproc_*.nii.gz`: the images; the `.json` beside each says how it came
+  about
+- `sub-*/**/anat/*_label-lesion_mask.nii.gz`, `*_seg-lesions_dseg.nii.gz`,
+  `*_label-brain_mask.nii.gz`: masks and label maps, carried along, where they were given
+- `sub-*/**/anat/*_xfm.txt`: the transform by which an image was resampled, for ITK
+- `sub-*/figures/`: pictures to check each scan by
+- `run.json`: the settings
+
+BIDS has no names for some of these; `.bidsignore` lists them. Before you share the dataset, see to
+its name, authors and license in `dataset_description.json`, and write here whom the scans are of.
+Later runs leave what you write.
+"""
 
 _ALWAYS = {
     "scan": "the scan's id in the cohort that was prepared",
@@ -25,7 +50,6 @@ _OF_A_CHANNEL = {
     "bias_low": "1st percentile of the field that {channel} was divided by, where it is not zero",
     "bias_high": "99th percentile of that field",
 }
-
 
 FAILED = {
     "scan": {"Description": "the scan's id in the cohort that was to be prepared"},
@@ -50,3 +74,18 @@ def described(columns: Iterable[str], settings: PreparationSettings) -> dict[str
             meaning = text.format(channel=channel, fixed=settings.fixed)
             meanings[f"{channel}_{figure}"] = meaning
     return {column: {"Description": meanings[column]} for column in columns}
+
+
+def prepared(channels: tuple[str, ...]) -> DatasetKind:
+    """The dataset of prepared scans with images of these channels."""
+    others = [name for channel, name in suffixes_of(channels).items() if not usual_suffix(channel)]
+    return DatasetKind(
+        name="Scans prepared for segmentation",
+        command="preprocess",
+        readme=_README,
+        ignored=(
+            *("cohort.tsv", "cohort.json", "failed.tsv", "failed.json", "run.json", "figures"),
+            "*_xfm.txt",
+            *(f"*_{name}.{end}" for name in others for end in ("nii.gz", "json")),
+        ),
+    )
