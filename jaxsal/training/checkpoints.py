@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -45,11 +44,6 @@ class Progress:
     waiting: int = 0
     ended: str = ""
     training: str = ""
-
-    @property
-    def best_score(self) -> float:
-        """The best normalised Dice so far."""
-        return self.best.get("ndsc", -math.inf)
 
 
 class Checkpoints:

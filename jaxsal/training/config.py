@@ -13,9 +13,8 @@ from jaxsal.nets.registry import NetworkConfig, config_from_arguments
 from jaxsal.registry import NETWORKS
 from jaxsal.toml import as_type, check_known, placed, read_tables, settings_from
 from jaxsal.training.augmentation import AugmentationSettings
-from jaxsal.training.optimiser import OptimiserSettings
 from jaxsal.training.patches import PatchSettings
-from jaxsal.training.settings import DataSettings, RunSettings
+from jaxsal.training.settings import DataSettings, OptimiserSettings, RunSettings
 from jaxsal.types import Triple
 from jaxsal.wording import counted
 

@@ -179,7 +179,7 @@ class Loop:
         progress, patience = self.progress, self.config.run.patience
         progress.threshold = figures.threshold
         progress.waiting += 1
-        if figures.ndsc > progress.best_score:
+        if figures.ndsc > progress.best.get("ndsc", -math.inf):
             progress.waiting = 0
             progress.best = {"step": progress.step, **asdict(figures)}
             self.folder.save("best", self._model())

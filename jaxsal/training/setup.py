@@ -25,15 +25,20 @@ from jaxsal.training.checkpoints import Checkpoints, Progress
 from jaxsal.training.config import TrainingConfig
 from jaxsal.training.folder import TrainingFolder
 from jaxsal.training.log import TrainingLog, require_tensorboard
-from jaxsal.training.loop import Loop, OnEvaluated
-from jaxsal.training.optimiser import learning_rate, make_optimiser
+from jaxsal.training.loop import Loop
 from jaxsal.training.patches import require_grain
 from jaxsal.training.reading import Contents, check_scans
 from jaxsal.training.scans import TrainingScan, open_scans
 from jaxsal.training.splits import split
 from jaxsal.training.start import starting_model
-from jaxsal.training.step import Placement, initial_state, make_update
-from jaxsal.training.validation import Figures, validate
+from jaxsal.training.step import (
+    Placement,
+    initial_state,
+    learning_rate,
+    make_optimiser,
+    make_update,
+)
+from jaxsal.training.validation import validate
 from jaxsal.wording import counted
 
 
@@ -132,15 +137,12 @@ class Setup:
             ),
             placement=self.placement,
             schedule=schedule,
-            validate=self._validate if self.validation else None,
+            validate=partial(validate, self.validation, config) if self.validation else None,
             source={"training": identity, "start": dict(start.source)},
             monitor=self.monitor,
             state=self.placement.put_state(state),
             progress=progress,
         )
-
-    def _validate(self, model: Model, on_scan: OnEvaluated) -> Figures:
-        return validate(model, self.validation, self.config, on_scan)
 
 
 def set_up(config: TrainingConfig, devices: Sequence[jax.Device] | None, monitor: Monitor) -> Setup:

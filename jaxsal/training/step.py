@@ -8,7 +8,7 @@ batch, and so are batch norm's statistics.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,13 @@ from jaxsal.errors import InputError
 from jaxsal.nets.registry import NetworkConfig, statistics_names
 from jaxsal.nets.training import TrainingFunction
 
+if TYPE_CHECKING:
+    from jaxsal.training.settings import OptimiserSettings
+
 Parameters = dict[str, jax.Array]
 Loss = Callable[[jax.Array, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+# A state, which is used up, and a batch -> the state after it, and figures; see `make_update`.
+Update = Callable[..., tuple["TrainingState", dict[str, jax.Array]]]
 Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
@@ -47,20 +52,29 @@ class TrainingState(NamedTuple):
         return {name: np.array(value) for name, value in together.items()}
 
 
-class Update(Protocol):
-    """A step: the state before it, which is used up, and a batch -> the state after, figures."""
+def learning_rate(settings: OptimiserSettings, steps: int) -> optax.Schedule:
+    """The rate at each update, of the number of updates before it.
 
-    def __call__(
-        self, state: TrainingState, images: jax.Array, labels: jax.Array
-    ) -> tuple[TrainingState, dict[str, jax.Array]]:
-        """The new state, and "loss", "loss_NAME" of its parts and "gradient_norm", float32 ().
+    Args:
+        settings: of the optimiser.
+        steps: number of batches in the whole training, for more updates than those of the warm-up.
+    """
+    updates = steps // settings.accumulate
+    first = settings.rate / (settings.warm_up + 1)  # 0 would waste the first update
+    return optax.warmup_cosine_decay_schedule(first, settings.rate, settings.warm_up, updates)
 
-        Args:
-            state: its buffers are used again for the new one.
-            images: (B, X, Y, Z, C) float32.
-            labels: (B, X, Y, Z) int32, 0 in the background.
-        """
-        ...
+
+def make_optimiser(
+    settings: OptimiserSettings, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """Clipping, AdamW, accumulation."""
+    adamw = optax.adamw(schedule, weight_decay=settings.weight_decay)
+    clip = optax.clip_by_global_norm(settings.clip) if settings.clip else optax.identity()
+    whole = optax.chain(clip, adamw)
+    if settings.accumulate == 1:
+        return whole
+    several = optax.MultiSteps(whole, settings.accumulate)
+    return optax.GradientTransformation(several.init, several.update)
 
 
 def initial_state(
@@ -93,6 +107,10 @@ def make_update(
     augment: Augment | None = None,
 ) -> Update:
     """The compiled step; the numbers that it draws depend on the seed and on the step alone.
+
+    It takes a state, whose buffers are used again for the new one, images (B, X, Y, Z, C) float32
+    and labels (B, X, Y, Z) int32, 0 in the background. It returns the new state, and "loss",
+    "loss_NAME" of its parts and "gradient_norm", float32 ().
 
     Args:
         network: what is trained.

@@ -42,9 +42,9 @@ class Figures:
 
 
 def validate(
-    model: Model,
     entries: Sequence[Entry],
     config: TrainingConfig,
+    model: Model,
     on_scan: Callable[[Evaluation, int], None] = lambda evaluation, done: None,
 ) -> Figures:
     """Finds the lesions of whole scans as `jaxsal evaluate` does, in windows of a patch's size.
@@ -52,9 +52,9 @@ def validate(
     Nothing is compiled again from one validation to the next: parameters are arguments.
 
     Args:
-        model: the network as it is now.
         entries: the scans, each with a reference.
         config: of the training.
+        model: the network as it is now.
         on_scan: called after each scan, with how many are done; what it raises ends validation.
 
     Raises:

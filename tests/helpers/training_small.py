@@ -12,8 +12,15 @@ from jaxsal.losses import WeightedLoss
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig, config_from_arguments
 from jaxsal.nets.training import TrainingFunction
-from jaxsal.training.optimiser import OptimiserSettings, learning_rate, make_optimiser
-from jaxsal.training.step import Placement, Update, initial_state, make_update
+from jaxsal.training.settings import OptimiserSettings
+from jaxsal.training.step import (
+    Placement,
+    Update,
+    initial_state,
+    learning_rate,
+    make_optimiser,
+    make_update,
+)
 
 CHANNELS = ("flair", "t1")
 ARGUMENTS: dict[str, dict[str, Any]] = {

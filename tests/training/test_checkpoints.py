@@ -13,8 +13,7 @@ from helpers.training_small import QUICK
 
 from jaxsal.errors import InputError
 from jaxsal.training.checkpoints import Checkpoints, Progress
-from jaxsal.training.optimiser import learning_rate, make_optimiser
-from jaxsal.training.step import TrainingState
+from jaxsal.training.step import TrainingState, learning_rate, make_optimiser
 
 
 def state(seed: int) -> TrainingState:

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from jaxsal.training.optimiser import OptimiserSettings, learning_rate
+from jaxsal.training.settings import OptimiserSettings
+from jaxsal.training.step import learning_rate
 
 
 def test_the_rate_warms_up_and_decays_by_a_cosine() -> None:

@@ -445,9 +445,9 @@ def test_scans_that_cannot_be_evaluated_are_told(config: Path, cohort: Path) -> 
     broken = replace(entry, scan=replace(entry.scan, reference=cohort / "none.nii.gz"))
     told = []
     figures = validation.validate(
-        model, [broken, entry], settings, lambda found, done: told.append((found.reason, done))
+        [broken, entry], settings, model, lambda found, done: told.append((found.reason, done))
     )
     assert figures.scans == 1
     assert "none.nii.gz" in told[0][0]
     with pytest.raises(InputError, match=r"none of the 1 scans to validate on.*none\.nii\.gz"):
-        validation.validate(model, [broken], settings)
+        validation.validate([broken], settings, model)

@@ -19,8 +19,13 @@ from monai.networks.nets import UNet
 from jaxsal.losses import WeightedLoss
 from jaxsal.model import Model
 from jaxsal.nets.registry import parameter_shapes
-from jaxsal.training.optimiser import learning_rate, make_optimiser
-from jaxsal.training.step import Placement, initial_state, make_update
+from jaxsal.training.step import (
+    Placement,
+    initial_state,
+    learning_rate,
+    make_optimiser,
+    make_update,
+)
 from jaxsal_converters.unet import convert
 
 pytestmark = pytest.mark.usefixtures("xla_convolutions")
