@@ -49,7 +49,7 @@ def _run(name: str, given: Given) -> int:
     computed = _maps_settings(given, asked)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.experiments.findings import write_findings
-    from jaxsal.experiments.study import Study
+    from jaxsal.experiments.study import Study, opened
 
     with shared.computing(given, everywhere=True), ProgressBar() as bar:
         bar.stage("starting")
@@ -62,7 +62,7 @@ def _run(name: str, given: Given) -> int:
             monitor=bar,
             **computed,
         )
-        with study.opened():
+        with opened(out):
             findings = asked.ask(study, own)
             facts = facts_of(study, own, uses_saliency=asked.uses_saliency)
             paths = write_findings(findings, out, name, facts, study.footnote)

@@ -1,21 +1,50 @@
-"""Which lesions an experiment takes, and what it notes if there are none."""
+"""Which lesions an experiment takes: its range of volumes, and what it notes if none is within."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsal.lesions import Instance
+from jaxsal.errors import InputError
+from jaxsal.options import option
 
 if TYPE_CHECKING:
+    from jaxsal.lesions import Instance
     from jaxsal.scan.prediction import Prediction
+
 
 FOUND = ("TP", "predicted", "given")
 """Kinds of lesions that the network found, as far as is known: without a reference, all."""
 
 _ROUNDING = 1e-5  # of volumes, since affines are rounded
+
+
+def volume_option() -> Any:
+    """A smallest and a largest volume in mm³; on the command line 90:120."""
+    return option((90.0, 120.0), "MM3:MM3", parse=_pair, shown="90:120")
+
+
+def _pair(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError as error:
+        raise ValueError("must be two numbers with a colon between, such as 90:120") from error
+    return low, high
+
+
+def check_range(name: str, bounds: tuple[float, float]) -> None:
+    """Refuses bounds that are no range.
+
+    Raises:
+        InputError: they are negative, or the second is smaller than the first.
+    """
+    low, high = bounds
+    if not 0 <= low <= high:
+        raise InputError(
+            f"{name} must be the smallest and the largest, such as 90:120, got {low:g}:{high:g}"
+        )
 
 
 def of_volume(instances: Iterable[Instance], volume: tuple[float, float]) -> list[Instance]:

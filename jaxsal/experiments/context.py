@@ -10,13 +10,18 @@ import numpy as np
 
 from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
-from jaxsal.experiments.choice import FOUND, another_range, none_of_volume, of_volume
-from jaxsal.experiments.context_curve import PLATEAU, Curve, curve_of
-from jaxsal.experiments.context_figure import context_figure
+from jaxsal.experiments.choice import (
+    FOUND,
+    another_range,
+    check_range,
+    none_of_volume,
+    of_volume,
+    volume_option,
+)
+from jaxsal.experiments.context_curve import PLATEAU, Curve, context_figure, curve_of
 from jaxsal.experiments.context_scores import ContextScores, context_scores
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.settings import check_range, volume_option
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance

@@ -1,7 +1,8 @@
-"""Scans made of the cohort's own, written for a run over them."""
+"""Scans made of the cohort's own, written for a run over them, and what places things in them."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,3 +76,14 @@ def _write(
             write_volume(path, np.asarray(image, np.float32), grid)
     scan = Scan(images, instances=instances, mask=mask)
     return Entry(f"{entry.id} {derived.tag}".rstrip(), scan, entities)
+
+
+def generator_of(entry: Entry, seed: int, *more: int) -> np.random.Generator:
+    """A generator that depends on the seed and the scan, whichever others are in the cohort.
+
+    Args:
+        entry: the scan.
+        seed: the user's.
+        more: what else it is to depend on, such as a lesion's label.
+    """
+    return np.random.default_rng([seed, zlib.crc32(entry.stem.encode()), *more])

@@ -2,21 +2,126 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxsal.experiments.kept import KeptRows, Made
-from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.entries import OTHER_ROLES, Entry, Scan
 from jaxsal.inputs.loading import LoadedScan, load_scan
 from jaxsal.inputs.read_ahead import one_by_one
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.prediction import Prediction, completed, find_lesions
 from jaxsal.scan.provenance import identity_of
+from jaxsal.store.files import write_json
+from jaxsal.store.identity import digest
+from jaxsal.store.stamps import Stamp, are_same, from_json, stamps, stamps_of, to_json
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:
     from jaxsal.experiments.study import Study
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an experiment made of a scan.
+
+    Attributes:
+        rows: ready for JSON.
+        notes: what looks like a mistake in the scan, in sentences.
+    """
+
+    rows: list[Row]
+    notes: tuple[str, ...] = ()
+
+
+class KeptRows:
+    """Rows and notes of scans in a folder, a file per scan.
+
+    Args:
+        folder: for the files; made if it is not there.
+        channels: of the model.
+        identity: what rows depend on besides the scans, ready for JSON; rows of another identity
+            are not used.
+        files: what else the rows of a scan depend on, by role; files may be missing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        channels: tuple[str, ...],
+        identity: Mapping[str, Any],
+        files: Callable[[Entry], Mapping[str, Path]] = lambda entry: {},
+    ) -> None:
+        self._folder, self._channels, self._files = folder, channels, files
+        self._identity = digest(identity)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def made(self, entry: Entry) -> Made | None:
+        """Those of a scan; None if there are none, or a file has changed that they depend on."""
+        try:
+            content = json.loads(self._path(entry).read_bytes())
+            inputs, others = (from_json(content[kind]) for kind in ("inputs", "others"))
+            if (
+                content["identity"] == self._identity
+                and are_same(inputs, entry.scan, self._channels)
+                and _unchanged(others, self._files(entry))
+                and all(_is_there(row["entry"]) for row in content["rows"] if "entry" in row)
+            ):
+                return Made(list(content["rows"]), tuple(map(str, content["notes"])))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # none, or none that can be read
+        return None
+
+    def keep(self, entry: Entry, made: Made) -> None:
+        """Writes those of a scan.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        content = {
+            "identity": self._identity,
+            "inputs": to_json(stamps(entry.scan, self._channels)),
+            "others": to_json(stamps_of(self._files(entry))),
+            **asdict(made),
+        }
+        write_json(self._path(entry), content)
+
+    def _path(self, entry: Entry) -> Path:
+        return self._folder / f"{entry.stem}.json"
+
+
+def _unchanged(stamps: Mapping[str, Stamp | None], files: Mapping[str, Path]) -> bool:
+    """Whether files still have this content, and those that were missing still are."""
+    if set(stamps) != set(files):
+        return False
+    pairs = [(stamp, files[role]) for role, stamp in stamps.items()]
+    return all(stamp.is_same(path) if stamp else not path.exists() for stamp, path in pairs)
+
+
+def _is_there(entry: Mapping[str, Any]) -> bool:
+    """Whether the files of a scan that is kept in a row are all there."""
+    scan = entry_from_json(entry).scan
+    return all(path.exists() for path in (*scan.images, *scan.others.values()))
+
+
+def entry_to_json(entry: Entry) -> dict[str, Any]:
+    """A scan, ready for JSON, to be kept in a row."""
+    scan = entry.scan
+    return {
+        "id": entry.id,
+        "images": [str(path.absolute()) for path in scan.images],
+        **{role: str(path.absolute()) for role, path in scan.others.items()},
+        "entities": dict(entry.entities),
+    }
+
+
+def entry_from_json(content: Mapping[str, Any]) -> Entry:
+    """The inverse of `entry_to_json`."""
+    others = {role: Path(content[role]) for role in OTHER_ROLES if content.get(role)}
+    scan = Scan(tuple(map(Path, content["images"])), **others)
+    return Entry(content["id"], scan, content["entities"])
 
 
 def each_scan(

@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 
 from jaxsal.errors import InputError, require
 from jaxsal.experiments.catalogue import Experiment
-from jaxsal.experiments.derived import Derived, derive
+from jaxsal.experiments.derived import Derived, derive, generator_of
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.head_outline import head
-from jaxsal.experiments.randomness import generator_of
 from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, difference, holm, median_interval
 from jaxsal.figures.charts import new_figure, style

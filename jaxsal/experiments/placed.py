@@ -1,46 +1,121 @@
-"""Lesion domains placed in scans, and their maps: what the sanity checks and `synthetic` share."""
+"""Scans in which lesion domains are placed, and their maps: what `sanity` and `synthetic` share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
 
 from jaxsal.cohort.results import CohortResults, ScanResults
+from jaxsal.errors import InputError
 from jaxsal.experiments.choice import FOUND, clearest, none_of_volume, of_volume
-from jaxsal.experiments.each_scan import each_scan
-from jaxsal.experiments.kept import entry_from_json
-from jaxsal.experiments.originals import Original, mask_path
+from jaxsal.experiments.each_scan import each_scan, entry_from_json
+from jaxsal.experiments.head_outline import head
+from jaxsal.experiments.regions import LESION_MARGIN, distance_mm, white_matter
+from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.images import read_brain
 from jaxsal.lesions import Instance
 from jaxsal.tables import Row
+from jaxsal.volumes import read_mask, read_volume
 
 if TYPE_CHECKING:
+    from jaxsal.experiments.sanity import SanitySettings
     from jaxsal.experiments.study import Study
+    from jaxsal.experiments.synthetic import SyntheticSettings
     from jaxsal.scan.prediction import Prediction
 
+    Placing: TypeAlias = "SanitySettings | SyntheticSettings"
 
-class Placing(Protocol):
-    """Settings of experiments that place lesion domains: a dataclass.
+
+def mask_path(folder: str, entry: Entry) -> Path:
+    """Where the user's mask of a scan's white matter belongs."""
+    return Path(folder).expanduser() / f"{entry.stem}.nii.gz"
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """A scan as it is in its files.
 
     Attributes:
-        volume: smallest and largest lesion, in mm³, both included.
-        lesions: lesions per scan at most.
-        white_matter: folder of masks of white matter; None: a rule finds it.
+        entry: the scan.
+        prediction: its lesions.
+        channels: names of its images.
+        masks: folder of the user's masks of white matter; None: a rule finds it.
     """
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    entry: Entry
+    prediction: Prediction
+    channels: tuple[str, ...]
+    masks: str | None = None
 
     @property
-    def volume(self) -> tuple[float, float]: ...
+    def grid(self) -> Grid:
+        """Of the images."""
+        return self.prediction.scan.grid
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """(X, Y, Z, C) float32, in the units of the files and the axes of the grid."""
+        volumes = [read_volume(path).data for path in self.entry.scan.images]
+        return self.grid.from_file(np.stack(volumes, axis=-1))
+
+    @cached_property
+    def head(self) -> np.ndarray:
+        """(X, Y, Z) bool; the brain where there is a mask of it."""
+        return head(self.images) if self.brain is None else self.brain
+
+    @cached_property
+    def brain(self) -> np.ndarray | None:
+        """(X, Y, Z) bool, the scan's own mask, if it has one."""
+        path = self.entry.scan.mask
+        return None if path is None else read_brain(path, self.grid)
+
+    @cached_property
+    def lesions(self) -> np.ndarray:
+        """(X, Y, Z) bool: predicted, given, and those of the reference."""
+        lesions: np.ndarray = self.prediction.labels > 0
+        reference = self.prediction.scan.reference
+        return lesions if reference is None else lesions | reference
+
+    @cached_property
+    def suspicious(self) -> np.ndarray:
+        """(X, Y, Z) bool: lesions, and what is as probable but too small for one."""
+        suspicious: np.ndarray = self.lesions | self.prediction.segmented
+        return suspicious
 
     @property
-    def lesions(self) -> int: ...
+    def white_matter(self) -> np.ndarray:
+        """(X, Y, Z) bool, of healthy white matter; empty where it is not known."""
+        return self._white_matter[0]
 
     @property
-    def white_matter(self) -> str | None: ...
+    def without_white_matter(self) -> str:
+        """Why healthy white matter is not known; "" if it is."""
+        return self._white_matter[1]
+
+    @cached_property
+    def _white_matter(self) -> tuple[np.ndarray, str]:
+        try:
+            return self._find_white_matter(), ""
+        except InputError as error:
+            return np.zeros(self.grid.shape, bool), str(error)
+
+    def _find_white_matter(self) -> np.ndarray:
+        if self.masks is None:
+            return white_matter(self.images, self.channels, self.head, self.lesions, self.grid)
+        path = mask_path(self.masks, self.entry)
+        if not path.exists():
+            raise InputError(
+                f"there is no mask of white matter {path}: masks are named after scans as results "
+                "are, or leave out --white-matter to have it found on FLAIR and T1"
+            )
+        return read_mask(path, self.grid) & (distance_mm(self.lesions, self.grid) > LESION_MARGIN)
 
 
 @dataclass(frozen=True, eq=False)

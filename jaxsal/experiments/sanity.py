@@ -13,15 +13,13 @@ import numpy as np
 from jaxsal.cohort.results import ScanResults
 from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
-from jaxsal.experiments.derived import Derived, derive
+from jaxsal.experiments.choice import check_range, volume_option
+from jaxsal.experiments.derived import Derived, derive, generator_of
+from jaxsal.experiments.each_scan import entry_to_json
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.kept import entry_to_json
-from jaxsal.experiments.originals import Original
-from jaxsal.experiments.placed import Opened, begin, explained, plans_of
-from jaxsal.experiments.randomness import generator_of
+from jaxsal.experiments.placed import Opened, Original, begin, explained, plans_of
 from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.sanity_figure import sanity_figure
-from jaxsal.experiments.settings import check_range, volume_option
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry

@@ -22,7 +22,7 @@ from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
-from jaxsal.experiments.folder import opened
+from jaxsal.experiments.catalogue import EXPERIMENTS
 from jaxsal.experiments.reused import ReusedMaps
 from jaxsal.inputs.entries import Entry, distinct
 from jaxsal.model import Model
@@ -31,7 +31,14 @@ from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.prediction import completed
 from jaxsal.scan.provenance import model_facts
 from jaxsal.settings import CohortSettings, PredictSettings
+from jaxsal.store.files import write_json
 from jaxsal.store.identity import OtherResultsError
+from jaxsal.store.run_folder import RunFolder
+
+# A study that was begun before there were marks has only its own files in its folder.
+_OWN = {"runs", "scans"} | {
+    f"{name}.{end}" for name in EXPERIMENTS for end in ("tsv", "png", "json")
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +73,6 @@ class Study:
     left_out: set[str] = field(default_factory=set)
     counted: Counter[str] = field(default_factory=Counter)
     field: str = "sliding"
-
-    @contextmanager
-    def opened(self) -> Iterator[None]:
-        """Holds the folder: one experiment works in it at a time.
-
-        Raises:
-            InputError: another one is at work in it, it cannot be made, or others wrote into it.
-        """
-        with opened(self.out):
-            yield
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -182,6 +179,20 @@ class Study:
         if text and text not in self.notes:
             self.notes.append(text)
             self.monitor.say(text)
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[None]:
+    """The folder of a study in use by one experiment at a time; made if it is not there.
+
+    Raises:
+        InputError: another one is at work in it, it cannot be made, or others wrote into it.
+    """
+    folder = RunFolder(root, "experiment", record=".jaxsal/study.json", harmless=_OWN)
+    with folder.in_use(lambda others: None):
+        if not folder.record.exists():
+            write_json(folder.record, {"command": "experiment", "jaxsal": __version__})
+        yield
 
 
 @contextmanager

@@ -11,14 +11,12 @@ import numpy as np
 
 from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
-from jaxsal.experiments.derived import Derived, derive
+from jaxsal.experiments.choice import check_range, volume_option
+from jaxsal.experiments.derived import Derived, derive, generator_of
+from jaxsal.experiments.each_scan import entry_to_json
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.kept import entry_to_json
-from jaxsal.experiments.originals import Original
-from jaxsal.experiments.placed import Opened, begin, explained, plans_of
-from jaxsal.experiments.randomness import generator_of
+from jaxsal.experiments.placed import Opened, Original, begin, explained, plans_of
 from jaxsal.experiments.regions import distance_mm
-from jaxsal.experiments.settings import check_range, volume_option
 from jaxsal.experiments.synthetic_grafts import Graft, grafted, placed, places
 from jaxsal.figures.panels import PanelRow, panel_figure
 from jaxsal.inputs.entries import Entry

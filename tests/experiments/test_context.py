@@ -13,8 +13,7 @@ from matplotlib.cbook import STEP_LOOKUP_MAP
 import jaxsal.experiments.context as module
 from jaxsal.errors import InputError
 from jaxsal.experiments.context import COLUMNS, SUMMARY_COLUMNS, ContextSettings, context, summary
-from jaxsal.experiments.context_curve import curve_of
-from jaxsal.experiments.context_figure import context_figure
+from jaxsal.experiments.context_curve import context_figure, curve_of
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model

@@ -17,7 +17,7 @@ import jaxsal.cohort.results as cohort_results
 import jaxsal.experiments.each_scan as module
 from jaxsal.cli.tables import print_rows
 from jaxsal.cohort.results import CohortResults
-from jaxsal.experiments.randomness import generator_of
+from jaxsal.experiments.derived import generator_of
 from jaxsal.experiments.sanity import SanitySettings, middle_voxel, sanity
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.synthetic import SITUATIONS, SyntheticSettings, synthetic

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from jaxsal.experiments.contributions_shells import Shells
+from jaxsal.experiments.contributions_tally import Shells
 from jaxsal.saliency.maps import Crop
 
 SHAPE = (9, 8, 7)
