@@ -46,11 +46,13 @@ def with_file(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:
 
     content = {flag.replace("_", "-"): value for flag, value in read_toml(path).items()}
     check_known(str(path), content, options, "option")
-    given = {word.partition("=")[0].removeprefix("--no-").removeprefix("--") for word in words}
+    names = [word.partition("=")[0] for word in words[:end] if word.startswith("--")]
+    given = {name.removeprefix("--no-").removeprefix("--") for name in names}
+    instead = {options[flag].exclusive for flag in given & options.keys()} - {""}
     added = [
         word
         for flag, value in content.items()
-        if flag not in given
+        if flag not in given and options[flag].exclusive not in instead
         for word in _words(options[flag], value, path)
     ]
     return [*words[:end], *added, *words[end:]]
@@ -58,11 +60,14 @@ def with_file(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:
 
 def _file(words: Sequence[str]) -> Path | None:
     """The file that a command line names; a value that is lacking is left to the parser."""
+    found = []
     for word, following in pairwise([*words, ""]):
         name, equals, value = word.partition("=")
         if name == FLAG and (value or following):
-            return Path(value if equals else following)
-    return None
+            found.append(Path(value if equals else following))
+    if len(found) > 1:
+        raise InputError(f"give {FLAG} once; got {' and '.join(map(str, found))}")
+    return found[0] if found else None
 
 
 def _words(option: Option, value: Any, path: Path) -> Iterator[str]:
@@ -74,8 +79,11 @@ def _words(option: Option, value: Any, path: Path) -> Iterator[str]:
     if option.kind is bool:
         yield flag if value else f"--no-{option.flag}"
         return
-    paths = Path in (option.kind, *typing.get_args(option.kind))
-    texts = [str(path.parent / v) if paths else str(v) for v in _listed(value)]
+    texts = [str(each) for each in _listed(value)]
+    if Path in (option.kind, *typing.get_args(option.kind)):
+        if not all(isinstance(each, str) for each in _listed(value)):
+            raise InputError(f"{path}: {option.flag} must be a path in quotes; got {value!r}")
+        texts = [str(path.parent / Path(text).expanduser()) for text in texts]
     if option.repeated:
         yield from (f"{flag}={text}" for text in texts)
     elif option.parse is None and typing.get_origin(option.kind) is tuple:

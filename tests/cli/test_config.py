@@ -58,8 +58,28 @@ def test_the_command_line_wins(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "line", "expected"),
+    [
+        ("threshold = 7.0", "--domain threshold", {"threshold": 7.0}),
+        ("pictures = false", "--out pictures", {"pictures": False}),
+        ("pictures = false", "-- --pictures", {"pictures": False}),
+        ("instances = 'i.nii'", "--reference r.nii", {"reference": Path("r.nii")}),
+        ("mask = '~/m.nii'", "", {"mask": Path.home() / "m.nii"}),
+    ],
+)
+def test_an_option_of_the_file_yields_to_an_option_and_not_to_a_value(
+    tmp_path: Path, text: str, line: str, expected: dict[str, Any]
+) -> None:
+    model = [] if line.startswith("-- ") else ["MODEL"]
+    found = given(tmp_path, text, " ".join([*model, "--image A --out D --config {file}", line]))
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("mask = 3", "mask must be a path in quotes; got 3"),
+        ("mask = [['b']]", "mask must be a path in quotes; got [['b']]"),
         ("sampels = 3", "options.toml: unknown option sampels; did you mean samples?"),
         ("config = 'a.toml'", "unknown option config"),
         ("samples = 'many'", "--samples: must be a whole number; got 'many'"),
@@ -78,6 +98,12 @@ def test_mistakes_in_a_file_are_named(
         given(tmp_path, text, "MODEL --image A --out D --config {file}")
     assert end.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_second_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        given(tmp_path, "samples = 3", "MODEL --image A --out D --config {file} --config=b.toml")
+    assert "give --config once; got " in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
