@@ -24,8 +24,7 @@ from bench.patient import patient_case
 from bench.record import Result, Row
 from jaxsal.field.plan import LogitField
 from jaxsal.saliency.domains import Domain
-from jaxsal.saliency.gradcam.parts import parts_by_window
-from jaxsal.saliency.gradcam.sharing import apart, box_of
+from jaxsal.saliency.gradcam.parts import apart, box_of, parts_by_window
 from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 
 _ALL = 1000  # more lesions than a scan has

@@ -11,9 +11,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from jaxsal.progress import OnProgress, Progress, Shown
+from jaxsal.progress import OnNote, OnProgress, Progress, Shown
 from jaxsal.wording import counted
 
 if TYPE_CHECKING:
@@ -187,23 +187,15 @@ class Bar:
             )
 
 
-class Noting(Protocol):
-    """What shows messages."""
-
-    def note(self, message: str) -> None:
-        """Shows one."""
-        ...
-
-
 class Notes(logging.Handler):
-    """Hands log messages to what is shown."""
+    """Hands log messages to what shows them."""
 
-    def __init__(self, shown: Noting) -> None:
+    def __init__(self, show: OnNote) -> None:
         super().__init__()
-        self._shown = shown
+        self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._shown.note(record.getMessage())
+        self._show(record.getMessage())
 
 
 def counts_of(done: Progress) -> str:

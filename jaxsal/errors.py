@@ -1,6 +1,9 @@
-"""Errors whose message is for the user; the command line prints it without a traceback."""
+"""Errors whose message is for the user, without a traceback; and checks that raise them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
 
 
 class JaxsalError(ValueError):
@@ -36,3 +39,27 @@ def require(valid: bool, name: str, rule: str, received: object) -> None:
     """
     if not valid:
         raise InputError(f"{name} must be {rule}; got {received!r}")
+
+
+def require_one_of(name: str, value: str, known: Sequence[str]) -> None:
+    """Raises InputError unless the value is one of those known."""
+    if value not in known:
+        raise InputError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+
+
+def require_whole(name: str, value: object, least: int = 1) -> None:
+    """Raises InputError unless the value is a whole number of at least so much."""
+    if not isinstance(value, Integral) or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, got {value}")
+
+
+def require_seed(value: int) -> None:
+    """Raises InputError unless the value can seed random numbers on every device."""
+    if not isinstance(value, Integral) or not 0 <= value < 2**31:
+        raise InputError(f"seed must be from 0 to 2147483647, got {value}")
+
+
+def require_memory(value: int | None) -> None:
+    """Raises InputError unless the value is None or a positive number of bytes."""
+    if value is not None and value <= 0:
+        raise InputError(f"memory must be more than zero, got {value} bytes")

@@ -1,11 +1,11 @@
-"""How far a computation is."""
+"""How far a computation is, and what shows it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Literal
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -104,3 +104,35 @@ def by_share(lesions: int, on_progress: OnProgress) -> OnProgress:
         on_progress(replace(part, lesions_done=int(share * lesions), lesions=lesions))
 
     return advance
+
+
+class Monitor(Protocol):
+    """Shows how far a job is."""
+
+    def stage(self, name: str) -> None:
+        """Shows what is being done."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Adds a line that stays."""
+        ...
+
+    def count(self, done: int, total: int, things: str) -> None:
+        """Shows how many things are done."""
+        ...
+
+    def detail(self, text: str) -> None:
+        """Shows what changes all the time."""
+        ...
+
+
+class Silence:
+    """A monitor that shows nothing."""
+
+    def stage(self, name: str) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+    def count(self, done: int, total: int, things: str) -> None: ...
+
+    def detail(self, text: str) -> None: ...

@@ -10,8 +10,7 @@ import math
 from dataclasses import Field, dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
-from jaxsal import checks
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require_one_of, require_whole
 from jaxsal.options import option
 from jaxsal.registry import METHODS
 
@@ -111,9 +110,9 @@ class PredictSettings:
     mirror: bool = option(False)
 
     def __post_init__(self) -> None:
-        checks.one_of("field", self.field, FIELDS)
-        checks.one_of("windows", self.windows, WINDOWS)
-        checks.one_of("domain", self.domain, DOMAIN_RULES)
+        require_one_of("field", self.field, FIELDS)
+        require_one_of("windows", self.windows, WINDOWS)
+        require_one_of("domain", self.domain, DOMAIN_RULES)
         if self.domain == "argmax" and self.threshold is not None:
             raise InputError(
                 "the domain argmax takes the most probable class, whatever its probability: leave "
@@ -188,13 +187,13 @@ class ExplainSettings:
     portion: int = 30
 
     def __post_init__(self) -> None:
-        checks.one_of("level", self.level, LEVELS)
-        checks.one_of("field", self.field, FIELDS)
-        checks.whole("portion", self.portion)
+        require_one_of("level", self.level, LEVELS)
+        require_one_of("field", self.field, FIELDS)
+        require_whole("portion", self.portion)
         for kind in self.kinds or ():
-            checks.one_of("kind", kind, OUTCOMES)
+            require_one_of("kind", kind, OUTCOMES)
         if self.max_voxels is not None:
-            checks.whole("max_voxels", self.max_voxels)
+            require_whole("max_voxels", self.max_voxels)
         if self.level == "class" and (self.labels, self.kinds, self.max_voxels) != (None,) * 3:
             raise InputError(
                 "labels, kinds and a largest number of voxels choose lesions; they do not go with "
@@ -234,9 +233,9 @@ class CohortSettings:
     portion: int = option(500, "VOXELS")
 
     def __post_init__(self) -> None:
-        checks.one_of("field", self.field, FIELDS)
-        checks.one_of("output", self.output, OUTPUTS)
-        checks.whole("portion", self.portion)
+        require_one_of("field", self.field, FIELDS)
+        require_one_of("output", self.output, OUTPUTS)
+        require_whole("portion", self.portion)
         methods = [method.method for method in self.methods]
         if not methods or len(set(methods)) < len(methods):
             raise InputError(

@@ -21,8 +21,8 @@ FOLDERS = {"jaxsal": "jaxsal", "jaxsal_converters": "converters"}
 FLOORS = [
     floor.split()
     for floor in (
-        "arrays box cores current_device errors monitor options progress shapes types wording",
-        "checks compilation devices display extras grid processes registry store",
+        "arrays box cores current_device errors options progress shapes types wording",
+        "compilation devices display extras grid processes registry store",
         "lesions same_grid segmentation settings tables toml voxels",
         "approximated figures metrics nets preprocessing volumes",
         "inputs locality losses report",

@@ -8,9 +8,8 @@ import warnings
 from collections.abc import Sequence
 
 from jaxsal import __version__
-from jaxsal.cli.building import build
+from jaxsal.cli.building import Completion, build
 from jaxsal.cli.command import Commands, in_package
-from jaxsal.cli.completion import Completion
 from jaxsal.cli.interruption import Terminated, terminable
 from jaxsal.cli.parser import Parser
 from jaxsal.errors import InputError, OutputError

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
+from jaxsal.cli import options as shared
 from jaxsal.cli.command import Given, Group, group
 from jaxsal.errors import InputError
 from jaxsal.options import Option, option, options_of
 from jaxsal.registry import METHODS
-from jaxsal.settings import ExplainSettings, MethodSettings
+from jaxsal.settings import CohortSettings, ExplainSettings, MethodSettings
 
 DEFAULT = "smoothgrad"
 
@@ -130,3 +131,21 @@ def _settings(
     others = {option for other in methods if other != name for option in offered[other]}
     method.refuse(found, level, own.keys() - others)
     return found
+
+
+def of_cohort() -> tuple[Group, ...]:
+    """The options of how a cohort is explained, which planning and running share."""
+    return (
+        *of_methods(SeveralMethods),
+        group(CohortSettings, "what is kept"),
+        *(shared.FINDING, shared.COMPUTING, shared.REMATERIALISE),
+    )
+
+
+def cohort_settings(given: Given) -> CohortSettings:
+    """How a cohort is explained.
+
+    Raises:
+        InputError: as `settings`, or an option is out of range.
+    """
+    return given.of(CohortSettings, saliency=settings(given, given.of(SeveralMethods).method))

@@ -26,7 +26,7 @@ class ProgressBar:
     def __init__(self) -> None:
         console = Console(stderr=True)
         self._shown = Bar(console) if console.is_terminal else _Log()
-        self._notes = Notes(self._shown)
+        self._notes = Notes(self._shown.note)
 
     def __enter__(self) -> ProgressBar:
         self._claim = claimed()

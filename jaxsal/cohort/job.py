@@ -19,8 +19,8 @@ from jaxsal.lesions import Instance
 from jaxsal.model import Model
 from jaxsal.progress import InParts, OnProgress, Progress, by_share
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.memory_plan import together
 from jaxsal.saliency.methods.appearance import Appearance
-from jaxsal.saliency.together import together
 from jaxsal.scan.explanations import Explanations, to_explain
 from jaxsal.scan.methods import appearance, cost_of, in_effect
 from jaxsal.scan.notes import notes_of

@@ -26,7 +26,7 @@ from jaxsal.experiments.catalogue import EXPERIMENTS
 from jaxsal.experiments.reused import ReusedMaps
 from jaxsal.inputs.entries import Entry, distinct
 from jaxsal.model import Model
-from jaxsal.monitor import Monitor, Silence
+from jaxsal.progress import Monitor, Silence
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.prediction import completed
 from jaxsal.scan.provenance import model_facts

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.saliency import welford
-from jaxsal.saliency.aggregate import signed_maximum
+from jaxsal.saliency.aggregate import signed_maximum, standard_error, welford_add
 from jaxsal.saliency.geometry import frame_size
 from jaxsal.settings import FEWEST_SAMPLES
 
@@ -108,7 +107,7 @@ class LesionMap:
         """The standard error of `mean`; None if squares were not added up or for one sample."""
         if self._squares is None or self.samples < 2:
             return None
-        error = np.asarray(welford.standard_error(self._squares, self.samples))
+        error = np.asarray(standard_error(self._squares, self.samples))
         return self._crop(error, box) / np.float32(divisor)
 
     def _crop(self, values: np.ndarray, box: Box) -> np.ndarray:
@@ -139,7 +138,7 @@ def _add_samples(
         value = united[sample]
         if squares is None:
             return total + value, None
-        return welford.add(total, squares, value, count)
+        return welford_add(total, squares, value, count)
 
     return jax.lax.fori_loop(first, stop, add, (total, squares))
 
@@ -147,5 +146,5 @@ def _add_samples(
 @jax.jit
 def _relative_error(total: jax.Array, squares: jax.Array, samples: int) -> jax.Array:
     peak = jnp.abs(total).max() / samples
-    error = welford.standard_error(squares, samples).max()
+    error = standard_error(squares, samples).max()
     return jnp.where(peak > 0, error / peak, 0)

@@ -4,6 +4,8 @@ At every voxel of the map it keeps the gradient of largest absolute value, with 
 associative and, with ties decided for the positive one, commutative: any order and any grouping of
 gradients gives the same map, and 0 is neutral. The gradient of a sum of logits (Eqs. 1, 2) is a
 single one, and so its own signed maximum.
+
+Sums over noisy images and their standard errors are here, too (Welford 1962).
 """
 
 from __future__ import annotations
@@ -59,3 +61,25 @@ def add_at(frames: jax.Array, gradients: jax.Array, at: jax.Array) -> jax.Array:
 def _corner(at: jax.Array) -> tuple[jax.Array, ...]:
     zero = jnp.zeros((), at.dtype)
     return zero, at[0], at[1], at[2], zero
+
+
+def welford_add(
+    total: jax.Array, squares: jax.Array, value: jax.Array, before: jax.Array | int
+) -> tuple[jax.Array, jax.Array]:
+    """Adds a value to a sum and to the sum of squared deviations from the mean.
+
+    Args:
+        total: sum of the values so far.
+        squares: sum of their squared deviations from their mean.
+        value: another one, of their shape.
+        before: how many there are so far.
+    """
+    added = total + value
+    deviation = jnp.where(before > 0, value - total / jnp.maximum(before, 1), 0)
+    return added, squares + deviation * (value - added / (before + 1))
+
+
+@jax.jit
+def standard_error(squares: jax.Array, count: int) -> jax.Array:
+    """The standard error of the mean of so many values, 2 or more."""
+    return jnp.sqrt(jnp.maximum(squares, 0) / (count - 1) / count)

@@ -93,7 +93,7 @@ class Engine:
     def _add_samples(self, first: int, count: int, active: Mapping[int, LesionMap]) -> None:
         """Adds noisy images ``first`` to ``first + count - 1`` to these lesions' maps."""
         plan = self._windows.plan
-        noisy = self._work.noisy(first, count)
+        noisy = self._work.noisy.take(first, count)
         if count < self._samples:
             noisy = noisy[np.minimum(np.arange(self._samples), count - 1)]  # the last one, repeated
         images = jax.vmap(lambda image: pad_image(image, plan))(noisy)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,22 +35,10 @@ if TYPE_CHECKING:
     import jax
 
     from jaxsal.field.plan import LogitField
+    from jaxsal.saliency.noise import NoisyImages
     from jaxsal.types import Triple
 
 _LARGEST_BATCH = 32  # gradients at once per GPU or TPU, which is full by then
-
-
-class NoisyImages(Protocol):
-    """Where the noisy images come from."""
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        ...
-
-    def __call__(self, first: int, count: int) -> jax.Array:
-        """(N, X, Y, Z, C): ``count`` noisy images, beginning with number ``first``."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,15 @@ All of it follows from a budget and from the bytes that each step takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
-
-from jaxsal.saliency.together import together
 
 if TYPE_CHECKING:
     import jax
 
     from jaxsal.saliency.items import WindowGroup
+
 
 T = TypeVar("T")
 MAPS_SHARE = 0.3  # of the budget, at most, for the maps of lesions computed together
@@ -157,3 +156,22 @@ def samples_at_once(
 def power_of_two_within(number: int) -> int:
     """The largest power of two that is not larger, 1 at least."""
     return 1 << max(number.bit_length() - 1, 0)
+
+
+def together(sizes: Mapping[int, int], most: float | None) -> Iterator[tuple[int, ...]]:
+    """The labels of lesions to compute together, in their order.
+
+    Args:
+        sizes: of each label.
+        most: sum of the sizes of those together, unless a single lesion is larger; None: any.
+    """
+    labels: list[int] = []
+    total = 0
+    for label, size in sizes.items():
+        if labels and most is not None and total + size > most:
+            yield tuple(labels)
+            labels, total = [], 0
+        labels.append(label)
+        total += size
+    if labels:
+        yield tuple(labels)

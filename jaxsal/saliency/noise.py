@@ -6,6 +6,7 @@ Sample n of seed s is drawn over the image's whole grid from a counter-based key
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -57,33 +58,21 @@ def add_noise(
 
 
 @dataclass(frozen=True)
-class SeededNoise:
-    """Copies of an image with noise drawn from a seed; see `add_noise`."""
+class NoisyImages:
+    """Noisy copies of an image.
 
-    image: jax.Array
-    deviation: float | np.ndarray
-    seed: int
+    Attributes:
+        count: how many there are.
+        take: from the number of the first, and how many, to these (N, X, Y, Z, C).
+    """
+
     count: int
-
-    def __call__(self, first: int, count: int) -> jax.Array:
-        return add_noise(self.image, self.deviation, self.seed, first, count)
-
-
-@dataclass(frozen=True)
-class GivenNoise:
-    """Copies of an image with the noise that is given, (N, X, Y, Z, C)."""
-
-    image: jax.Array
-    noise: np.ndarray
-    count: int
-
-    def __call__(self, first: int, count: int) -> jax.Array:
-        return self.image + jnp.asarray(self.noise[first : first + count], jnp.float32)
+    take: Callable[[int, int], jax.Array]
 
 
 def noisy_images(
     image: jax.Array, settings: SmoothGradSettings, given: ArrayLike | None
-) -> SeededNoise | GivenNoise:
+) -> NoisyImages:
     """The noisy copies that `jaxsal.smoothgrad` averages over.
 
     Raises:
@@ -91,13 +80,17 @@ def noisy_images(
     """
     if given is None:
         deviation = standard_deviation(image, settings.noise, settings.noise_scale)
-        return SeededNoise(image, deviation, settings.seed, settings.samples)
-    given = np.asarray(given, np.float32)
-    if given.ndim != 5 or given.shape[1:] != image.shape or not len(given):
+        return NoisyImages(settings.samples, partial(add_noise, image, deviation, settings.seed))
+    noise = np.asarray(given, np.float32)
+    if noise.ndim != 5 or noise.shape[1:] != image.shape or not len(noise):
         raise InputError(
             f"noise_samples must have the shape (N, *image) = (N, {image.shape}), N at least "
-            f"1; got {given.shape}"
+            f"1; got {noise.shape}"
         )
-    if not np.isfinite(given).all():
+    if not np.isfinite(noise).all():
         raise InputError("noise_samples must be finite, but have NaN or infinite values")
-    return GivenNoise(image, given, len(given))
+
+    def take(first: int, count: int) -> jax.Array:
+        return image + jnp.asarray(noise[first : first + count])
+
+    return NoisyImages(len(noise), take)

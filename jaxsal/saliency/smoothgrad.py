@@ -35,9 +35,10 @@ from jaxsal.saliency.domains import (
     checked_image,
     checked_target,
     domains_of,
+    labelled_domains,
 )
 from jaxsal.saliency.engine import engine_within_memory
-from jaxsal.saliency.items import items_of, voxel_groups
+from jaxsal.saliency.items import items_of, pull_backs, voxel_groups, window_groups
 from jaxsal.saliency.layout import Work
 from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
 from jaxsal.saliency.memory import default_budget
@@ -47,6 +48,8 @@ from jaxsal.settings import DomainRule
 
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Labels, Noise
+    from jaxsal.field.plan import LogitField
+    from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
 
 def smoothgrad(
@@ -251,3 +254,27 @@ def _crop(label: int, lesion_map: LesionMap, box: Box, divisor: int) -> Crop:
         )
     error = lesion_map.standard_error(box, divisor)
     return Crop(values, box.start, lesion_map.samples, error)
+
+
+def gradients_of(
+    field: LogitField, labels: np.ndarray, settings: SmoothGradSettings
+) -> dict[int, int]:
+    """How many gradients each lesion's map takes, as the progress of `jaxsal.smoothgrad` counts.
+
+    Args:
+        field: the logits that are differentiated.
+        labels: (X, Y, Z) integers, one lesion domain per positive label.
+        settings: which maps.
+
+    Returns:
+        For each label one per voxel (or summed group of voxels), window that reaches it and noise
+        sample; with a tolerance that is the largest number.
+    """
+    domains = labelled_domains(labels, labels)
+    if not domains:
+        return {}
+    items = items_of(domains, [voxel_groups(domain, settings) for domain in domains])
+    x, y, z = labels.shape
+    plan = field.plan((x, y, z), np.concatenate([domain.voxels for domain in domains]))
+    counts = settings.samples * pull_backs(window_groups(plan, items), len(domains))
+    return {domain.label: int(count) for domain, count in zip(domains, counts, strict=True)}

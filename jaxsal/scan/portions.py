@@ -15,8 +15,8 @@ from jaxsal.model import Model
 from jaxsal.progress import OnProgress
 from jaxsal.registry import METHODS
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.memory_plan import together
 from jaxsal.saliency.methods.appearance import Appearance
-from jaxsal.saliency.together import together
 from jaxsal.scan.explanations import Explanations
 from jaxsal.scan.methods import compute_maps, cost_of
 from jaxsal.scan.prediction import Prediction, as_run, make_field

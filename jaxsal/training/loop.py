@@ -20,7 +20,7 @@ from jaxsal.training.pace import Pace
 if TYPE_CHECKING:
     from jaxsal.evaluation.scans import Evaluation
     from jaxsal.model import Model
-    from jaxsal.monitor import Monitor
+    from jaxsal.progress import Monitor
     from jaxsal.training.checkpoints import Checkpoints, Progress
     from jaxsal.training.config import TrainingConfig
     from jaxsal.training.folder import TrainingFolder

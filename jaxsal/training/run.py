@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 
 from jaxsal.errors import OutputError
-from jaxsal.monitor import Monitor, Silence
+from jaxsal.progress import Monitor, Silence
 from jaxsal.scan.provenance import software
 from jaxsal.store.identity import digest
 from jaxsal.training.config import TrainingConfig

@@ -16,8 +16,8 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.mixture import warn_if_mixed
 from jaxsal.inputs.sources import has_subjects, read_cohort
 from jaxsal.model import Model
-from jaxsal.monitor import Monitor
 from jaxsal.nets.training import TrainingFunction
+from jaxsal.progress import Monitor
 from jaxsal.scan.provenance import model_facts
 from jaxsal.store.identity import digest
 from jaxsal.training.augmentation import augment

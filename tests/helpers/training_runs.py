@@ -12,7 +12,7 @@ import numpy as np
 from helpers.tiny import SHAPE, make_scan, oblique_affine, save
 
 from jaxsal.model import Model
-from jaxsal.monitor import Silence
+from jaxsal.progress import Silence
 from jaxsal.training.config import read_config
 from jaxsal.training.run import Trained, train
 

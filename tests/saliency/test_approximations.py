@@ -8,7 +8,7 @@ from helpers.peers import NETWORKS, ROI, autograd_rows, converted
 from helpers.thorough import thorough_except
 
 from jaxsal import InputError, sliding_window, smoothgrad
-from jaxsal.saliency.sampling import stratified
+from jaxsal.saliency.items import stratified
 
 SHAPE = (21, 18, 13)
 rng = np.random.default_rng(0)

@@ -14,9 +14,8 @@ from jaxsal.field.sliding import sliding_window
 from jaxsal.saliency.aggregate import signed_maximum
 from jaxsal.saliency.batches import Batch, Linearisations
 from jaxsal.saliency.domains import Domain
-from jaxsal.saliency.items import Items, items_of, points_in_window, window_groups
+from jaxsal.saliency.items import Items, consecutive, items_of, points_in_window, window_groups
 from jaxsal.saliency.memory import working_bytes
-from jaxsal.saliency.sampling import consecutive
 
 
 def items(count):

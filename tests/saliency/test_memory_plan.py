@@ -15,8 +15,8 @@ from jaxsal.saliency.memory_plan import (
     on_devices,
     power_of_two_within,
     samples_at_once,
+    together,
 )
-from jaxsal.saliency.together import together
 
 DEMAND = Demand(fixed=100, linearise=30, linearised=20, item=10, maps=(40, 60, 50), windows=4)
 

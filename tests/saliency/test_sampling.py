@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsal.saliency.sampling import consecutive, strata, stratified
+from jaxsal.saliency.items import consecutive, strata, stratified
 
 voxel_sets = st.sets(
     st.tuples(st.integers(0, 30), st.integers(0, 9), st.integers(0, 4)), min_size=1, max_size=200

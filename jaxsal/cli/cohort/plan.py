@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
-from jaxsal.cli.cohort.settings import groups, settings_of
 from jaxsal.cli.command import Command, Given, group
+from jaxsal.cli.methods import cohort_settings, of_cohort
 from jaxsal.options import option
 from jaxsal.wording import counted, duration
 
@@ -34,7 +34,7 @@ class _Sample:
 
 def run(given: Given) -> None:
     """Runs the command."""
-    settings, sample = settings_of(given), given.of(_Sample)
+    settings, sample = cohort_settings(given), given.of(_Sample)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.job import CohortJob
     from jaxsal.cohort.machines.local import Local
@@ -112,6 +112,6 @@ def _bytes(size: float) -> str:
 COMMAND = Command(
     "Puts some scans through a part of the work and forecasts what `jaxsal cohort run` with the "
     "same options takes on this machine. Writes nothing.",
-    lambda: (shared.MODEL, shared.COHORT, group(_Sample), *groups()),
+    lambda: (shared.MODEL, shared.COHORT, group(_Sample), *of_cohort()),
     run,
 )

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
-from jaxsal.cli.cohort.settings import groups, settings_of
 from jaxsal.cli.command import Command, Given, group
 from jaxsal.cli.interruption import keeping, scans_finished
+from jaxsal.cli.methods import cohort_settings, of_cohort
 from jaxsal.errors import InputError
 from jaxsal.options import option
 from jaxsal.wording import counted, one_line
@@ -57,7 +57,7 @@ def run(given: Given) -> int:
     """Runs the command; returns the exit status."""
     results, machines = given.of(shared.Results), given.of(_Machines)
     _check(given)
-    settings = settings_of(given)
+    settings = cohort_settings(given)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.run import run_cohort
     from jaxsal.store.lock import Shard
@@ -139,7 +139,7 @@ COMMAND = Command(
     "and skipped; the exit status is then 3.",
     lambda: (
         *(shared.MODEL, shared.COHORT, shared.RESULTS, group(_Again)),
-        *(*groups(), group(_Machines, "several machines")),
+        *(*of_cohort(), group(_Machines, "several machines")),
     ),
     run,
 )

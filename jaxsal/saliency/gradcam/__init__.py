@@ -1,8 +1,7 @@
 """What heat maps are computed from: derivatives at a layer, and the weights made of them.
 
-`windows` goes through the windows that reach a domain (`parts`); `window` computes the maps of one
-window from derivatives of the network above the layer (`upper_network`), of several domains at
-once where they lie apart (`sharing`), and from those of higher order (`diagonals`). `weights` holds
-Eqs. 4-10, `layer_maps` compiles them, `maps` brings their results to the image's grid, and `sizes`
-says how much goes at once.
+`windows` goes through the windows that reach a domain (`parts`, which also says which domains share
+a pull-back); `window` computes the maps of one window from derivatives of the network above the
+layer (`upper_network`) and from those of higher order (`diagonals`). `weights` holds Eqs. 4-10,
+`maps` brings their results to the image's grid, and `sizes` says how much goes at once.
 """

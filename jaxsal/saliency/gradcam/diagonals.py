@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.saliency import welford
+from jaxsal.saliency.aggregate import standard_error, welford_add
 
 if TYPE_CHECKING:
     from jaxsal.saliency.gradcam.upper_network import UpperNetwork
@@ -181,8 +181,8 @@ class _Sums:
     def means_and_errors(self) -> tuple[jax.Array, ...]:
         """Means, then their standard errors."""
         means = [total / self._count for total, _ in self._states]
-        errors = [welford.standard_error(squares, self._count) for _, squares in self._states]
+        errors = [standard_error(squares, self._count) for _, squares in self._states]
         return (*means, *errors)
 
 
-_add = jax.jit(welford.add)
+_add = jax.jit(welford_add)

@@ -20,12 +20,11 @@ from jaxsal.saliency.gradcam.diagonals import (
     exact,
     stochastic,
 )
-from jaxsal.saliency.gradcam.layer_maps import instance_map_in, pooled_map_in
 from jaxsal.saliency.gradcam.maps import LayerDerivatives
-from jaxsal.saliency.gradcam.sharing import apart, box_of, frame_of
+from jaxsal.saliency.gradcam.parts import apart, box_of, frame_of
 from jaxsal.saliency.gradcam.sizes import Sizes, takes_diagonals
 from jaxsal.saliency.gradcam.upper_network import UpperNetwork
-from jaxsal.saliency.gradcam.weights import Derivatives, finite_sum
+from jaxsal.saliency.gradcam.weights import Derivatives, finite_sum, instance_map_in, pooled_map_in
 
 if TYPE_CHECKING:
     from jaxsal.saliency.gradcam.parts import Part

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
-from jaxsal import checks
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require_memory, require_one_of, require_seed, require_whole
 from jaxsal.options import option
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.saliency.methods.method import Method
@@ -66,13 +65,13 @@ class GradCamSettings:
     alignment: Alignment = option("receptive-field")
 
     def __post_init__(self) -> None:
-        checks.one_of("method", self.method, CAM_METHODS)
-        checks.one_of("alignment", self.alignment, ALIGNMENTS)
-        checks.one_of("derivatives", self.derivatives, DERIVATIVES)
-        checks.one_of("denominator", self.denominator, DENOMINATORS)
-        checks.whole("probes", self.probes, 2)
-        checks.seed(self.seed)
-        checks.memory(self.memory)
+        require_one_of("method", self.method, CAM_METHODS)
+        require_one_of("alignment", self.alignment, ALIGNMENTS)
+        require_one_of("derivatives", self.derivatives, DERIVATIVES)
+        require_one_of("denominator", self.denominator, DENOMINATORS)
+        require_whole("probes", self.probes, 2)
+        require_seed(self.seed)
+        require_memory(self.memory)
         if self.method == "gradcam" and (self.derivatives, self.denominator) != (
             "closed-form",
             "paper",

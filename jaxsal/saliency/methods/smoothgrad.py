@@ -10,9 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
-from jaxsal import checks
 from jaxsal.approximated import EXACT
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require_memory, require_one_of, require_seed, require_whole
 from jaxsal.options import option
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.saliency.methods.method import Cost, Method
@@ -74,16 +73,16 @@ class SmoothGradSettings:
     noise_batch: int | None = None
 
     def __post_init__(self) -> None:
-        checks.one_of("aggregate", self.aggregate, AGGREGATES)
-        checks.one_of("noise scale", self.noise_scale, NOISE_SCALES)
+        require_one_of("aggregate", self.aggregate, AGGREGATES)
+        require_one_of("noise scale", self.noise_scale, NOISE_SCALES)
         for name in ("samples", "group_size"):
-            checks.whole(name, getattr(self, name))
+            require_whole(name, getattr(self, name))
         for name in ("voxels_per_lesion", "voxel_batch", "noise_batch"):
             if getattr(self, name) is not None:
-                checks.whole(name, getattr(self, name))
+                require_whole(name, getattr(self, name))
         self._check_noise()
-        checks.seed(self.seed)
-        checks.memory(self.memory)
+        require_seed(self.seed)
+        require_memory(self.memory)
         self._check_approximation()
         self._check_standard_error()
 
@@ -197,5 +196,5 @@ METHOD = Method(
     refuse=_refuse,
     cost=_cost,
     quick=_quick,
-    count="jaxsal.saliency.counting:gradients_of",
+    count="jaxsal.saliency.smoothgrad:gradients_of",
 )

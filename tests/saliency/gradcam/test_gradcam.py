@@ -11,7 +11,7 @@ from helpers.small_networks import AttentionFunction, attention_parameters
 from jaxsal import InputError, gradcam, gradcam_plus_plus, sliding_window, whole_volume
 from jaxsal.box import Box
 from jaxsal.saliency.gradcam.maps import HeatMaps, WindowMap
-from jaxsal.saliency.gradcam.sharing import apart, box_of, frame_of
+from jaxsal.saliency.gradcam.parts import apart, box_of, frame_of
 from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 
 SHAPE = (20, 16, 16)
