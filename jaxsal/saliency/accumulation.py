@@ -101,18 +101,15 @@ class LesionMap:
     def mean(self, box: Box, divisor: int) -> np.ndarray:
         """The map (x, y, z, C) on a box of the image: the mean over samples / divisor."""
         assert self._total is not None
-        return self._crop(np.asarray(self._total), box) / np.float32(self.samples * divisor)
+        total = box.seen_from(self.low).cut(np.asarray(self._total))
+        return total / np.float32(self.samples * divisor)
 
     def standard_error(self, box: Box, divisor: int) -> np.ndarray | None:
         """The standard error of `mean`; None if squares were not added up or for one sample."""
         if self._squares is None or self.samples < 2:
             return None
         error = np.asarray(standard_error(self._squares, self.samples))
-        return self._crop(error, box) / np.float32(divisor)
-
-    def _crop(self, values: np.ndarray, box: Box) -> np.ndarray:
-        part: np.ndarray = box.seen_from(self.low).cut(values)
-        return part
+        return box.seen_from(self.low).cut(error) / np.float32(divisor)
 
 
 @partial(jax.jit, donate_argnums=(0, 1))

@@ -20,11 +20,15 @@ from jaxsal.field.plan import pad_image
 from jaxsal.saliency.accumulation import LesionMap
 from jaxsal.saliency.batches import Batch, Linearisations
 from jaxsal.saliency.items import Items
-from jaxsal.saliency.layout import Layout, Work, layout_within_memory
+from jaxsal.saliency.layout import Work, layout_within_memory
 
 
-def engine_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Engine:
-    """An engine on as many of the devices as the memory suffices for.
+class Engine:
+    """Computes the maps of some lesions, on as many of the devices as the memory suffices for.
+
+    Attributes:
+        noise_batch: noisy images at once and device.
+        waves: the lesions, by number, that are computed together.
 
     Args:
         work: what to do.
@@ -32,23 +36,11 @@ def engine_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Engine
         items: of all lesions.
 
     Raises:
-        InputError: it does not suffice for one device.
-    """
-    return Engine(layout_within_memory(work, voxels, items))
-
-
-class Engine:
-    """Computes the maps of some lesions.
-
-    Attributes:
-        noise_batch: noisy images at once and device.
-        waves: the lesions, by number, that are computed together.
-
-    Args:
-        layout: what fits the memory.
+        InputError: the memory does not suffice for one device.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, work: Work, voxels: np.ndarray, items: Items) -> None:
+        layout = layout_within_memory(work, voxels, items)
         assert layout.memory is not None  # or it would not be chosen
         self._work, self._windows = layout.work, layout.windows
         self._geometry, self._programs = layout.geometry, layout.programs

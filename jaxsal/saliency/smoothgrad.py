@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 
 from jaxsal.box import Box
 from jaxsal.display import Follower
@@ -37,7 +36,7 @@ from jaxsal.saliency.domains import (
     domains_of,
     labelled_domains,
 )
-from jaxsal.saliency.engine import engine_within_memory
+from jaxsal.saliency.engine import Engine
 from jaxsal.saliency.items import items_of, pull_backs, voxel_groups, window_groups
 from jaxsal.saliency.layout import Work
 from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
@@ -104,10 +103,12 @@ def smoothgrad(
     Raises:
         InputError: an argument is out of its range, or shapes do not agree.
     """
+    if noise_samples is not None:  # its shape is checked later
+        samples = max((*np.shape(noise_samples), 1)[0], 1)
     asked = SmoothGradSettings(
         target=target,
         aggregate=aggregate,
-        samples=samples if noise_samples is None else _count(noise_samples),
+        samples=samples,
         noise=noise,
         noise_scale=noise_scale,
         seed=seed,
@@ -154,8 +155,22 @@ def smoothgrad_stream(
         if labels is None:
             settings = replace(settings, aggregate="sum")  # Eq. 1
         domains = domains_of(field, array, labels, target, domain)
-        work = _prepared(field, array, target, settings, noise_samples, chosen)
-        work = replace(work, report=lambda count: tracker.advance(gradients=count))
+        noisy = noisy_images(array, settings, noise_samples)
+        x, y, z, channels = array.shape
+        work = Work(
+            field=field,
+            target=target,
+            noisy=noisy,
+            shape=(x, y, z),
+            channels=channels,
+            devices=chosen,
+            budget=settings.memory or default_budget(chosen),
+            item_batch=settings.voxel_batch,
+            noise_batch=settings.noise_batch and min(settings.noise_batch, noisy.count),
+            squares=settings.standard_error or settings.tolerance is not None,
+            tolerance=settings.tolerance,
+            report=lambda count: tracker.advance(gradients=count),
+        )
         tracker.expect(lesions=len(domains))
         crops = _maps(work, domains, settings, tracker) if domains else iter(())
         return _followed(crops, follower)
@@ -173,50 +188,15 @@ def maps_of_domains(
 ) -> Iterator[tuple[int, Crop]]:
     """The maps of some domains; see `jaxsal.saliency.methods.method.Maps`."""
     crops = smoothgrad_stream(field, image, labels, settings, on_progress=on_progress)
-    # A tolerance has the standard error computed unasked.
-    return crops if settings.standard_error else map(_without_error, crops)
-
-
-def _without_error(labelled: tuple[int, Crop]) -> tuple[int, Crop]:
-    label, crop = labelled
-    return label, replace(crop, standard_error=None)
+    if settings.standard_error:
+        return crops
+    # A tolerance has it computed unasked.
+    return ((label, replace(crop, standard_error=None)) for label, crop in crops)
 
 
 def _followed(crops: Iterator[tuple[int, Crop]], follower: Follower) -> Iterator[tuple[int, Crop]]:
     with follower:
         yield from crops
-
-
-def _prepared(
-    field: LogitField,
-    image: jax.Array,
-    target: int,
-    settings: SmoothGradSettings,
-    noise_samples: ArrayLike | None,
-    devices: tuple[jax.Device, ...],
-) -> Work:
-    """The work on an image, for any domains."""
-    noisy = noisy_images(image, settings, noise_samples)
-    x, y, z, channels = image.shape
-    return Work(
-        field=field,
-        target=target,
-        noisy=noisy,
-        shape=(x, y, z),
-        channels=channels,
-        devices=devices,
-        budget=settings.memory or default_budget(devices),
-        item_batch=settings.voxel_batch,
-        noise_batch=settings.noise_batch and min(settings.noise_batch, noisy.count),
-        squares=settings.standard_error or settings.tolerance is not None,
-        tolerance=settings.tolerance,
-    )
-
-
-def _count(noise_samples: ArrayLike) -> int:
-    """N of noise samples (N, X, Y, Z, C), whose shape is checked later."""
-    shape = np.shape(noise_samples)
-    return max(shape[0], 1) if shape else 1
 
 
 def _maps(
@@ -225,7 +205,7 @@ def _maps(
     """Each label with its map, wave by wave; the engine is made before the first is asked for."""
     voxels = np.concatenate([domain.voxels for domain in domains])
     items = items_of(domains, [voxel_groups(domain, settings) for domain in domains])
-    engine = engine_within_memory(work, voxels, items)
+    engine = Engine(work, voxels, items)
     tracker.expect(gradients=work.noisy.count * engine.pull_backs)
 
     def crops() -> Iterator[tuple[int, Crop]]:
@@ -259,16 +239,10 @@ def _crop(label: int, lesion_map: LesionMap, box: Box, divisor: int) -> Crop:
 def gradients_of(
     field: LogitField, labels: np.ndarray, settings: SmoothGradSettings
 ) -> dict[int, int]:
-    """How many gradients each lesion's map takes, as the progress of `jaxsal.smoothgrad` counts.
+    """How many gradients the map of each lesion of labels (X, Y, Z) takes, as progress counts them.
 
-    Args:
-        field: the logits that are differentiated.
-        labels: (X, Y, Z) integers, one lesion domain per positive label.
-        settings: which maps.
-
-    Returns:
-        For each label one per voxel (or summed group of voxels), window that reaches it and noise
-        sample; with a tolerance that is the largest number.
+    One per voxel (or summed group of voxels), window that reaches it and noise sample; with a
+    tolerance that is the largest number.
     """
     domains = labelled_domains(labels, labels)
     if not domains:

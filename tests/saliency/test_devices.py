@@ -78,10 +78,10 @@ def test_where_memory_is_short_fewer_devices_are_used(monkeypatch):
     field = sliding_window(converted("local"), roi=ROI)
     expected = maps_on(1, field, noise_samples=NOISE)
     engines = []
-    make = smoothgrad_module.engine_within_memory
+    make = smoothgrad_module.Engine
     monkeypatch.setattr(
         smoothgrad_module,
-        "engine_within_memory",
+        "Engine",
         lambda *arguments: engines.append(make(*arguments)) or engines[-1],
     )
     found = maps_on(4, field, noise_samples=NOISE, memory=MEMORY)

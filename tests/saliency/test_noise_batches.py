@@ -32,10 +32,10 @@ def wide_devices(monkeypatch):
 def engines(monkeypatch):
     """The engines that are made."""
     made = []
-    make = smoothgrad_module.engine_within_memory
+    make = smoothgrad_module.Engine
     monkeypatch.setattr(
         smoothgrad_module,
-        "engine_within_memory",
+        "Engine",
         lambda *arguments: made.append(make(*arguments)) or made[-1],
     )
     return made
