@@ -5,14 +5,16 @@ through it. Parameters are not batched, so that every layer sees one large batch
 
 - `DenseDerivative` pulls any weighted sum of logits back through the whole window.
 - `LocalDerivative` pulls single voxels' logits of a local network back through the boxes that
-  they depend on; see `jaxsal.locality`.
+  they depend on; see `jaxsal.locality`. Its methods mean the same.
+
+They are hashable, so that programs compiled for them are found again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,60 +26,6 @@ from jaxsal.locality.structure import Structure, structure_of
 from jaxsal.types import LogitFunction, Triple
 
 
-class Derivative(Protocol):
-    """Hashable, so that programs compiled for it are found again."""
-
-    def __hash__(self) -> int: ...
-
-    @property
-    def box(self) -> Triple:
-        """Size of the boxes on which gradients are returned."""
-        ...
-
-    def prepare(self, parameters: Any) -> Any:
-        """Arrays that `pull_back` needs, computed once from the parameters."""
-        ...
-
-    def linearise(self, parameters: Any, windows: jax.Array) -> Any:
-        """The derivative at these windows (N, X, Y, Z, C), as arrays."""
-        ...
-
-    def cotangents(self, points: jax.Array, weights: jax.Array) -> Any:
-        """Weighted sums of logits in the form that `pull_back` takes; B is their first axis.
-
-        Args:
-            points: (B, P, 3) voxels within the window.
-            weights: (B, P) factor of each voxel's logit.
-        """
-        ...
-
-    def pull_back(self, prepared: Any, linearised: Any, cotangents: Any) -> jax.Array:
-        """Gradients (B, N, *box, C).
-
-        Args:
-            prepared: from `prepare`.
-            linearised: from `linearise`, at N windows.
-            cotangents: from `cotangents`.
-        """
-        ...
-
-    def starts(self, points: np.ndarray) -> np.ndarray:
-        """Where in the window (B, 3) the boxes of these points (B, P, 3) begin."""
-        ...
-
-    def near(self, points: np.ndarray) -> Derivative:
-        """The quickest derivative at these points (B, P, 3); its boxes lie inside this one's.
-
-        It takes what this one's `prepare` and `linearise` return.
-        """
-        ...
-
-    @property
-    def largest_cpu_batch(self) -> int:
-        """The largest batch that still lowers the time per item on a CPU, by measurement."""
-        ...
-
-
 @dataclass(frozen=True)
 class DenseDerivative:
     """The pull-back through the whole window, of any network.
@@ -86,7 +34,7 @@ class DenseDerivative:
         function: the network.
         target: output channel.
         samples: N, number of windows that are linearised together.
-        box: size of the window.
+        box: size of the boxes on which gradients are returned, here of the window.
     """
 
     function: LogitFunction
@@ -95,9 +43,12 @@ class DenseDerivative:
     box: Triple
 
     def prepare(self, parameters: Any) -> Any:
+        """Arrays that `pull_back` needs, computed once from the parameters."""
         return ()
 
     def linearise(self, parameters: Any, windows: jax.Array) -> Any:
+        """The derivative at these windows (N, X, Y, Z, C), as arrays."""
+
         def logits(windows: jax.Array) -> jax.Array:
             values = jnp.take(self.function(parameters, windows), self.target, axis=-1)
             return values.astype(jnp.float32)
@@ -105,7 +56,14 @@ class DenseDerivative:
         return jax.vjp(logits, windows)[1]  # a function, but also a pytree of arrays
 
     def cotangents(self, points: jax.Array, weights: jax.Array) -> Any:
-        """(B, X, Y, Z), computed apart from the pull-back, which is so compiled once for all P."""
+        """Weighted sums of logits in the form that `pull_back` takes: here (B, X, Y, Z).
+
+        Apart from the pull-back, which is so compiled once for all P.
+
+        Args:
+            points: (B, P, 3) voxels within the window.
+            weights: (B, P) factor of each voxel's logit.
+        """
 
         def cotangent(points: jax.Array, weights: jax.Array) -> jax.Array:
             x, y, z = points.T
@@ -114,19 +72,27 @@ class DenseDerivative:
         return jax.vmap(cotangent)(points, weights)
 
     def pull_back(self, prepared: Any, linearised: Any, cotangents: Any) -> jax.Array:
+        """Gradients (B, N, *box, C), from what the other methods return."""
+
         def gradient(cotangent: jax.Array) -> jax.Array:
             return linearised(jnp.broadcast_to(cotangent, (self.samples, *self.box)))[0]
 
         return jax.vmap(gradient)(cotangents)
 
     def starts(self, points: np.ndarray) -> np.ndarray:
+        """Where in the window (B, 3) the boxes of these points (B, P, 3) begin."""
         return np.zeros((len(points), 3), int)
 
-    def near(self, points: np.ndarray) -> Derivative:
+    def near(self, points: np.ndarray) -> DenseDerivative:
+        """The quickest derivative at these points (B, P, 3); its boxes lie inside this one's.
+
+        It takes what this one's `prepare` and `linearise` return.
+        """
         return self
 
     @property
     def largest_cpu_batch(self) -> int:
+        """The largest batch that still lowers the time per item on a CPU, by measurement."""
         return 2
 
 
@@ -167,7 +133,7 @@ class LocalDerivative:
         tables = self.boxes.starts[0]
         return np.stack([table[points[:, 0, axis]] for axis, table in enumerate(tables)], axis=-1)
 
-    def near(self, points: np.ndarray) -> Derivative:
+    def near(self, points: np.ndarray) -> LocalDerivative:
         grid = self.structure.nodes[0].grid
         edges = tuple(
             bool((np.minimum(p, n - 1 - p) < _near_edge(n, size)).all())
@@ -178,6 +144,9 @@ class LocalDerivative:
     @property
     def largest_cpu_batch(self) -> int:
         return 1
+
+
+Derivative: TypeAlias = DenseDerivative | LocalDerivative
 
 
 def derivative_of(

@@ -73,7 +73,7 @@ class Programs:
         return jax.device_put(images, NamedSharding(self.mesh, P(SAMPLES)))
 
     def prepare(self, parameters: Any) -> Any:
-        """See `Derivative.prepare`; on every device."""
+        """See `DenseDerivative.prepare`; on every device."""
         return _prepare(self)(parameters)
 
     def linearise(self, parameters: Any, images: jax.Array, start: np.ndarray, size: Triple) -> Any:
@@ -83,7 +83,7 @@ class Programs:
     def pull_back(
         self, prepared: Any, linearised: Any, points: np.ndarray, weights: np.ndarray
     ) -> jax.Array:
-        """See `Derivative.pull_back`: gradients (B, N, *box, C), B a multiple of D.
+        """See `DenseDerivative.pull_back`: gradients (B, N, *box, C), B a multiple of D.
 
         The box is that of the derivative `near` the points.
         """

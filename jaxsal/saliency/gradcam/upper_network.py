@@ -19,6 +19,11 @@ from jaxsal.shapes import Shapes
 from jaxsal.types import LayeredFunction, Triple
 
 
+def _jit(method: Any) -> Any:
+    """Compiled once for networks that are equal, and shapes."""
+    return jax.jit(method, static_argnums=0)
+
+
 @dataclass(frozen=True)
 class UpperNetwork:
     """Programs for the derivatives of domains' summed logits with respect to a layer.
@@ -45,18 +50,23 @@ class UpperNetwork:
         x, y, z, channels = _layer_shape(self, Shapes.of(parameters), window)
         return (x, y, z), channels
 
-    def linearise(self, parameters: Any, window: jax.Array) -> tuple[jax.Array, Any]:
-        """The activations (x, y, z, K), float32, and what `gradients` takes."""
-        return _linearise(self, parameters, window)
-
-    def gradients(self, linearised: Any, domains: jax.Array) -> jax.Array:
-        """∂y'/∂A (B, x, y, z, K), y' the sums of logits over domains (B, X, Y, Z)."""
-        return _gradients(linearised, domains)
-
     def is_piecewise_linear(self, parameters: Any, window: tuple[int, ...]) -> bool:
         """Whether the second and third derivatives vanish identically, wherever they exist."""
         return _is_piecewise_linear(self, Shapes.of(parameters), window)
 
+    @_jit
+    def linearise(self, parameters: Any, window: jax.Array) -> tuple[jax.Array, Any]:
+        """The activations (x, y, z, K), float32, and what `gradients` takes."""
+        activation = self.activation(parameters, window)[0].astype(jnp.float32)
+        zeros = jnp.zeros(activation.shape, jnp.float32)
+        return activation, jax.vjp(self.logits(parameters, window), zeros)[1]
+
+    @_jit
+    def gradients(self, linearised: Any, domains: jax.Array) -> jax.Array:
+        """∂y'/∂A (B, x, y, z, K), y' the sums of logits over domains (B, X, Y, Z)."""
+        return jax.vmap(lambda domain: linearised(domain)[0])(domains)
+
+    @_jit
     def along_units(
         self, parameters: Any, window: jax.Array, domains: jax.Array, entries: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
@@ -72,8 +82,21 @@ class UpperNetwork:
             domains: (B, X, Y, Z) weights of the logits in each sum.
             entries: (D,) the unit vectors as indices into the flattened (x, y, z, K).
         """
-        return _along_units(self, parameters, window, domains, entries)
+        logits = self.logits(parameters, window)
+        shape = self.activation(parameters, window).shape[1:]
 
+        def along(entry: jax.Array) -> tuple[jax.Array, jax.Array]:
+            at = jnp.unravel_index(entry, shape)
+
+            def moved(step: jax.Array) -> jax.Array:
+                return logits(jnp.zeros(shape, jnp.float32).at[at].set(step))
+
+            second, third = _derivative(_slope(_slope(moved)), jnp.float32(0))
+            return jnp.tensordot(domains, second, 3), jnp.tensordot(domains, third, 3)
+
+        return jax.vmap(along)(entries)
+
+    @_jit
     def along_probes(
         self, parameters: Any, window: jax.Array, domain: jax.Array, probes: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
@@ -88,9 +111,21 @@ class UpperNetwork:
         Returns:
             Two arrays (D, x, y, z, K).
         """
-        return _along_probes(self, parameters, window, domain, probes)
+        logits = self.logits(parameters, window)
 
-    def _logits(self, parameters: Any, window: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        def along(probe: jax.Array) -> tuple[jax.Array, jax.Array]:
+            def gradient(step: jax.Array) -> jax.Array:
+                return jax.vjp(logits, step * probe)[1](domain)[0]
+
+            return _derivative(_slope(gradient), jnp.float32(0))
+
+        return jax.vmap(along)(probes)
+
+    def activation(self, parameters: Any, window: jax.Array) -> jax.Array:
+        """The layer's activations at one window, (1, x, y, z, K)."""
+        return self.function.with_activations(parameters, window[None])[1][self.layer]
+
+    def logits(self, parameters: Any, window: jax.Array) -> Callable[[jax.Array], jax.Array]:
         """From an addition (x, y, z, K) to the layer to the target's logits (X, Y, Z)."""
 
         def logits(addition: jax.Array) -> jax.Array:
@@ -102,16 +137,12 @@ class UpperNetwork:
         return logits
 
 
-def _activation(upper: UpperNetwork, parameters: Any, window: jax.Array) -> jax.Array:
-    return upper.function.with_activations(parameters, window[None])[1][upper.layer]
-
-
 @lru_cache(maxsize=64)
 def _layer_shape(
     upper: UpperNetwork, parameters: Shapes, window: tuple[int, ...]
 ) -> tuple[int, ...]:
     arguments = parameters.structs(), jax.ShapeDtypeStruct(window, jnp.float32)
-    shape = jax.eval_shape(lambda p, w: _activation(upper, p, w), *arguments).shape
+    shape = jax.eval_shape(upper.activation, *arguments).shape
     if len(shape) != 5 or shape[0] != 1 or max(shape[1:4]) == 1:
         raise InputError(
             f"a heat map needs a layer with positions in space; {upper.layer!r} gives an array of "
@@ -130,7 +161,7 @@ def _is_piecewise_linear(upper: UpperNetwork, parameters: Shapes, window: tuple[
     shape = _layer_shape(upper, parameters, window)
 
     def second(parameters: Any, window: jax.Array, addition: jax.Array, vector: jax.Array) -> Any:
-        logits = upper._logits(parameters, window)
+        logits = upper.logits(parameters, window)
 
         def slope(addition: jax.Array) -> jax.Array:
             return jax.jvp(logits, (addition,), (vector,))[1]
@@ -142,56 +173,6 @@ def _is_piecewise_linear(upper: UpperNetwork, parameters: Shapes, window: tuple[
     program = jax.make_jaxpr(second)(parameters.structs(), image, layer, layer)
     _, used = dce_jaxpr(program.jaxpr, [True])
     return not any(used)
-
-
-def _jit(function: Any) -> Any:
-    return jax.jit(function, static_argnums=0)
-
-
-@_jit
-def _linearise(upper: UpperNetwork, parameters: Any, window: jax.Array) -> tuple[jax.Array, Any]:
-    activation = _activation(upper, parameters, window)[0].astype(jnp.float32)
-    zeros = jnp.zeros(activation.shape, jnp.float32)
-    return activation, jax.vjp(upper._logits(parameters, window), zeros)[1]
-
-
-@jax.jit
-def _gradients(linearised: Any, domains: jax.Array) -> jax.Array:
-    return jax.vmap(lambda domain: linearised(domain)[0])(domains)
-
-
-@_jit
-def _along_units(
-    upper: UpperNetwork, parameters: Any, window: jax.Array, domains: jax.Array, entries: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    logits = upper._logits(parameters, window)
-    shape = _activation(upper, parameters, window).shape[1:]
-
-    def along(entry: jax.Array) -> tuple[jax.Array, jax.Array]:
-        at = jnp.unravel_index(entry, shape)
-
-        def moved(step: jax.Array) -> jax.Array:
-            return logits(jnp.zeros(shape, jnp.float32).at[at].set(step))
-
-        second, third = _derivative(_slope(_slope(moved)), jnp.float32(0))
-        return jnp.tensordot(domains, second, 3), jnp.tensordot(domains, third, 3)
-
-    return jax.vmap(along)(entries)
-
-
-@_jit
-def _along_probes(
-    upper: UpperNetwork, parameters: Any, window: jax.Array, domain: jax.Array, probes: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    logits = upper._logits(parameters, window)
-
-    def along(probe: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def gradient(step: jax.Array) -> jax.Array:
-            return jax.vjp(logits, step * probe)[1](domain)[0]
-
-        return _derivative(_slope(gradient), jnp.float32(0))
-
-    return jax.vmap(along)(probes)
 
 
 def _derivative(function: Any, at: jax.Array) -> Any:
