@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jaxsal.saliency.gradcam.diagonals import (
     exact,
     stochastic,
 )
-from jaxsal.saliency.gradcam.maps import LayerDerivatives
+from jaxsal.saliency.gradcam.maps import LayerDerivatives, WindowMap
 from jaxsal.saliency.gradcam.parts import apart, box_of, frame_of
 from jaxsal.saliency.gradcam.sizes import Sizes, takes_diagonals
 from jaxsal.saliency.gradcam.upper_network import UpperNetwork
@@ -30,22 +30,6 @@ if TYPE_CHECKING:
     from jaxsal.saliency.gradcam.parts import Part
     from jaxsal.saliency.methods.gradcam import GradCamSettings
     from jaxsal.types import Triple
-
-
-class PartMap(NamedTuple):
-    """The heat map of a part.
-
-    Attributes:
-        inside: (x, y, z) float32, in a box of the layer; outside of it the map is zero.
-        start: the box's first position in the layer.
-        grid: of the layer.
-        derivatives: what it was computed from, if they are to be kept.
-    """
-
-    inside: np.ndarray
-    start: Triple
-    grid: Triple
-    derivatives: LayerDerivatives | None
 
 
 @dataclass(frozen=True)
@@ -74,13 +58,18 @@ class WindowMaps:
         return math.prod(grid) * channels
 
     def __call__(
-        self, at: UpperAtWindow, parts: Sequence[Part], report: Report = lambda count: None
-    ) -> list[PartMap]:
+        self,
+        at: UpperAtWindow,
+        parts: Sequence[Part],
+        placed: Callable[..., WindowMap],
+        report: Report,
+    ) -> list[WindowMap]:
         """The maps of some domains' parts in one window.
 
         Args:
             at: the window.
             parts: of the domains.
+            placed: makes a `WindowMap` of what is known here of it: what it is on the layer.
             report: called with the number of steps that are done, `steps` in all.
         """
         left = self.steps(at.parameters, at.window.shape, len(parts))
@@ -99,12 +88,12 @@ class WindowMaps:
         sums = finite_sum(activations)
         own_boxes = [[boxes[index] for index in group] for group in groups]
         derivatives = self._derivatives(at, linearised, domains, own_boxes, advance)
-        found: dict[int, PartMap] = {}
+        found: dict[int, WindowMap] = {}
         for group, (first, diagonals) in zip(groups, derivatives, strict=True):
             for index in group:
                 inside, start = self._map(activations, sums, boxes[index], first, diagonals)
                 kept = self._kept(boxes[index], first, diagonals)
-                found[index] = PartMap(inside, start, grid, kept)
+                found[index] = placed(inside, start, grid, derivatives=kept)
         advance(left)
         return [found[index] for index in range(len(parts))]
 
@@ -122,13 +111,9 @@ class WindowMaps:
         if not takes_diagonals(self.upper, settings, at.parameters, at.window.shape):
             yield from ((first, None) for first in firsts)
         elif settings.derivatives == "stochastic":
+            drawn = settings.probes, settings.seed, batch, report
             for domain, first in zip(domains, firsts, strict=True):
-                yield (
-                    first,
-                    stochastic(
-                        at, domain, first.shape, settings.probes, settings.seed, batch, report
-                    ),
-                )
+                yield first, stochastic(at, domain, first.shape, *drawn)
         else:
             gathered = np.stack([np.asarray(first) for first in firsts])
             found = exact(at, domains, self._wanted(gathered, boxes), batch, report)
@@ -165,11 +150,8 @@ class WindowMaps:
         )
         denominator = self.settings.denominator
         if self.pooled:
-            return np.asarray(pooled_map_in(*arguments, self.settings.method, denominator)), (
-                0,
-                0,
-                0,
-            )
+            whole = pooled_map_in(*arguments, self.settings.method, denominator)
+            return np.asarray(whole), (0, 0, 0)
         return np.asarray(instance_map_in(*arguments, denominator)), frame.start
 
     def _kept(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,10 @@ from jaxsal.saliency.gradcam.diagonals import UpperAtWindow
 from jaxsal.saliency.gradcam.maps import WindowMap
 from jaxsal.saliency.gradcam.parts import WindowParts, parts_by_window
 from jaxsal.saliency.gradcam.sizes import sizes_on_devices
-from jaxsal.saliency.gradcam.window import PartMap, WindowMaps
+from jaxsal.saliency.gradcam.window import WindowMaps
 
 if TYPE_CHECKING:
-    from jaxsal.field.plan import LogitField, WindowPlan
-    from jaxsal.locality.places import Places
+    from jaxsal.field.plan import LogitField
     from jaxsal.progress import Tracker
     from jaxsal.saliency.domains import Domain
     from jaxsal.saliency.gradcam.upper_network import UpperNetwork
@@ -56,69 +56,53 @@ def window_maps(
     plan = field.layer_plan((x, y, z), np.concatenate([d.voxels for d in domains]))
     window = (*plan.size, channels)
     sizes, devices = sizes_on_devices(upper, settings, field.parameters, window, devices)
+    places = None  # evenly
+    if settings.alignment == "receptive-field":
+        places = places_of(upper.function, field.parameters, window, upper.layer)
     compute = WindowMaps(upper, settings, pooled, sizes)
     reached = parts_by_window(plan, domains)
     steps = (compute.steps(field.parameters, window, len(each.parts)) for each in reached)
     tracker.expect(lesions=len(domains), gradients=sum(steps))
-    found = _run(compute, devices, field, pad_image(image, plan), plan, reached, tracker)
-    places = None  # evenly
-    if settings.alignment == "receptive-field":
-        places = places_of(upper.function, field.parameters, window, upper.layer)
-    parts = _by_lesion(field, plan, reached, found, places)
+
+    def work(job: WindowParts, parameters: Any, image: jax.Array) -> list[WindowMap]:
+        start = plan.starts[job.window]
+        share, origin = field.share(plan, job.window), tuple((start - plan.before).tolist())
+        placed = partial(WindowMap, origin=origin, size=plan.size, share=share, places=places)
+        at = UpperAtWindow(upper, parameters, cut_window(image, start, plan.size))
+        return compute(at, job.parts, placed, lambda steps: tracker.advance(gradients=steps))
+
+    found = _on_devices(work, reached, (field.parameters, pad_image(image, plan)), devices)
+    parts: dict[int, list[WindowMap]] = {}
+    for job, maps in zip(reached, found, strict=True):
+        for lesion, part in zip(job.lesions, maps, strict=True):
+            parts.setdefault(lesion, []).append(part)
     tracker.advance(lesions=len(domains))
     return {domain.label: tuple(parts[i]) for i, domain in enumerate(domains)}
 
 
-def _run(
-    compute: WindowMaps,
+def _on_devices(
+    work: Callable[..., list[WindowMap]],
+    jobs: Sequence[WindowParts],
+    arrays: tuple[Any, jax.Array],
     devices: Sequence[jax.Device],
-    field: LogitField,
-    image: jax.Array,
-    plan: WindowPlan,
-    reached: Sequence[WindowParts],
-    tracker: Tracker,
-) -> list[list[PartMap]]:
-    """The maps of each window; every device takes a window when it is done with another."""
-    free: SimpleQueue[tuple[jax.Device, Any, jax.Array]] = SimpleQueue()
-    for device in devices[: len(reached)]:
-        free.put((device, *jax.device_put((field.parameters, image), device)))
+) -> list[list[WindowMap]]:
+    """The maps of each job, from the arrays; a device takes one when it is done with another."""
+    free: SimpleQueue[tuple[jax.Device, tuple[Any, jax.Array]]] = SimpleQueue()
+    for device in devices[: len(jobs)]:
+        free.put((device, jax.device_put(arrays, device)))
 
-    def report(steps: int) -> None:
-        tracker.advance(gradients=steps)
-
-    def work(job: WindowParts) -> list[PartMap]:
-        device, own_parameters, own_image = free.get()
+    def run(job: WindowParts) -> list[WindowMap]:
+        device, own = free.get()
         try:
             with jax.default_device(device):
-                start = plan.starts[job.window]
-                window = cut_window(own_image, start, plan.size)
-                at = UpperAtWindow(compute.upper, own_parameters, window)
-                return compute(at, job.parts, report)
+                return work(job, *own)
         finally:
-            free.put((device, own_parameters, own_image))
+            free.put((device, own))
 
     if len(devices) == 1:  # without a thread, which an interrupt would have to wait for
-        return [work(job) for job in reached]
+        return [run(job) for job in jobs]
     pool = ThreadPoolExecutor(len(devices))
     try:
-        return list(pool.map(work, reached))
+        return list(pool.map(run, jobs))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _by_lesion(
-    field: LogitField,
-    plan: WindowPlan,
-    reached: Sequence[WindowParts],
-    found: Sequence[Sequence[PartMap]],
-    places: Places | None,
-) -> dict[int, list[WindowMap]]:
-    """The maps on each lesion's windows, by the lesion's number."""
-    parts: dict[int, list[WindowMap]] = {}
-    for job, maps in zip(reached, found, strict=True):
-        x, y, z = (plan.starts[job.window] - plan.before).tolist()
-        share = field.share(plan, job.window)
-        for lesion, (inside, start, grid, derivatives) in zip(job.lesions, maps, strict=True):
-            part = WindowMap(inside, start, grid, (x, y, z), plan.size, share, derivatives, places)
-            parts.setdefault(lesion, []).append(part)
-    return parts
