@@ -17,7 +17,6 @@ from jaxsal.settings import output_option
 
 if TYPE_CHECKING:
     from jaxsal.model import Model
-    from jaxsal.preprocessing import Preprocessing
 
 # command -> class in monai.networks.nets
 _MONAI = {"unet": "UNet", "dynunet": "DynUNet", "swin-unetr": "SwinUNETR"}
@@ -150,13 +149,6 @@ def _converted(given: Given, convert: Callable[..., tuple[Model, list[str]]]) ->
     )
     for assumption in assumptions:
         print(f"note: {assumption}")
-    return _with_geometry(model, geometry)
-
-
-def _with_geometry(model: Model, geometry: Preprocessing) -> Model:
-    """The model, which says these axes and this voxel size, as far as they are given."""
-    from jaxsal.preprocessing import Preprocessing
-
     if geometry == Preprocessing():
         return model
     known = model.preprocessing or geometry
@@ -171,27 +163,24 @@ def _save(model: Model, wanted: _Converted) -> None:
     from jaxsal.checkpoints import save_model
 
     save_model(model, wanted.out, overwrite=wanted.overwrite)
-    print(
-        f"{model.parameter_count:,} parameters, channels {', '.join(model.channels)}, target "
-        f"{_target(model)}, threshold {model.threshold}; model in {wanted.out}"
-    )
-
-
-def _target(model: Model) -> str:
     assert model.outputs is not None  # all converters give them
     lesion = model.outputs.lesion
-    return "to be given" if lesion is None else model.outputs.names[lesion]
+    target = "to be given" if lesion is None else model.outputs.names[lesion]
+    print(
+        f"{model.parameter_count:,} parameters, channels {', '.join(model.channels)}, target "
+        f"{target}, threshold {model.threshold}; model in {wanted.out}"
+    )
 
 
 _DESCRIPTION = "Reads tensors only; nothing in a checkpoint is ever executed."
 
 
 def _command(name: str) -> Command:
-    run, source = (partial(run_monai, name), _FromMonai) if name in _MONAI else _NNUNET
+    monai = partial(run_monai, name), _FromMonai
+    run, source = monai if name in _MONAI else (run_nnunet, _FromNnunet)
     return Command(_DESCRIPTION, (group(source), group(_Converted)), run, configurable=False)
 
 
-_NNUNET = (run_nnunet, _FromNnunet)
 COMMAND = Commands(
     f"Converts a PyTorch checkpoint into a model directory. {_DESCRIPTION}",
     {

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxsal.cli import evaluation_tables as tables
 from jaxsal.cli import options as shared
@@ -16,7 +16,7 @@ from jaxsal.options import option
 from jaxsal.wording import counted, one_line
 
 if TYPE_CHECKING:
-    from jaxsal.evaluation.scans import Evaluation, Scores
+    from jaxsal.evaluation.scans import Evaluation
 
 _FAILED_SCANS, _NO_SCAN = 3, 1  # exit status: all is done but some scans; nothing is
 _STEP = 0.05
@@ -126,6 +126,8 @@ def _deliver(given: Given, done: Sequence[Evaluation], scans: int, tried: Sequen
         scans: their number, those without a reference included.
         tried: the thresholds to choose from; none if it is not to be chosen.
     """
+    from jaxsal.checkpoints import store_threshold
+    from jaxsal.evaluation.intervals import averages, pooled
     from jaxsal.evaluation.thresholds import best_threshold, tuning_curve
 
     good = [each for each in done if each.scores]
@@ -143,30 +145,17 @@ def _deliver(given: Given, done: Sequence[Evaluation], scans: int, tried: Sequen
     tables.show_scans(rows)
     rule = "domain argmax" if used is None else f"threshold {used:g}"
     print(f"\n{len(good)} of {counted(scans, 'scan')}, {rule}")
-    cohort = _show_cohort([each.scores[used] for each in good])
-    _print_notes(len(good), best, tried)
-    if "out" in given:
-        written = tables.write(given["out"], rows, cohort, thresholds)
-        print(f"tables: {', '.join(map(str, written))}")
-    if given.get("store") and best is not None:
-        _store(given["model"], best)
-    return _FAILED_SCANS if len(good) < len(done) else 0
-
-
-def _show_cohort(scores: Sequence[Scores]) -> list[dict[str, Any]]:
-    """Prints the cohort's figures; returns the rows of their table."""
-    from jaxsal.evaluation.intervals import averages, pooled
-
+    scores = [each.scores[used] for each in good]
     means, together = averages(scores), pooled(scores)
     tables.show_cohort(means, together)
-    return tables.cohort_rows(means, together)
-
-
-def _store(model: Path, threshold: float) -> None:
-    from jaxsal.checkpoints import store_threshold
-
-    store_threshold(model, threshold)
-    print(f"{model} now has the threshold {threshold:g}")
+    _print_notes(len(good), best, tried)
+    if "out" in given:
+        written = tables.write(given["out"], rows, tables.cohort_rows(means, together), thresholds)
+        print(f"tables: {', '.join(map(str, written))}")
+    if given.get("store") and best is not None:
+        store_threshold(given["model"], best)
+        print(f"{given['model']} now has the threshold {best:g}")
+    return _FAILED_SCANS if len(good) < len(done) else 0
 
 
 def _print_notes(scans: int, threshold: float | None, tried: Sequence[float]) -> None:

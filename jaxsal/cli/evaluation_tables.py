@@ -66,18 +66,12 @@ def cohort_rows(
 ) -> list[Row]:
     """A row per figure, first their means over scans, then those of all lesions together."""
     return [
-        _estimate_row(name, over, estimate)
+        {"figure": name, "over": over, "scans": estimate.scans}
+        | _defined({"value": estimate.value})
+        | dict(zip(("low", "high"), estimate.interval or (), strict=False))
         for over, estimates in (("scans", averages), ("lesions", pooled))
         for name, estimate in estimates.items()
     ]
-
-
-def _estimate_row(name: str, over: str, estimate: IntervalEstimate) -> Row:
-    row = {"figure": name, "over": over, "scans": estimate.scans}
-    row |= _defined({"value": estimate.value})
-    if estimate.interval is not None:
-        row["low"], row["high"] = estimate.interval
-    return row
 
 
 def curve_rows(curve: Mapping[float, Mapping[str, float]], scans: int) -> list[Row]:

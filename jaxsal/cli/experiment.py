@@ -11,7 +11,7 @@ from jaxsal.cli import methods
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Commands, Given, group
 from jaxsal.cli.interruption import keeping
-from jaxsal.experiments.catalogue import EXPERIMENTS, Experiment, experiment
+from jaxsal.experiments.catalogue import EXPERIMENTS, experiment
 from jaxsal.options import option
 from jaxsal.registry import METHODS
 from jaxsal.settings import PredictSettings
@@ -39,19 +39,20 @@ class _Maps:
 
 def run(name: str, given: Given) -> int:
     """Runs an experiment; returns the exit status."""
-    with keeping(lambda: "what is recorded stays, the same command goes on from there"):
-        return _run(name, given)
-
-
-def _run(name: str, given: Given) -> int:
     asked, out = experiment(name), given["out"]
     own: Any = given.of(asked.settings)
-    computed = _maps_settings(given, asked)
+    computed: dict[str, Any] = {}
+    if asked.uses_saliency:
+        computed["saliency"] = given.of(METHODS[_METHOD].settings)
+        computed["field"] = given.get("field", "sliding")
+    if asked.uses_maps:
+        computed["maps"] = given.get("maps")
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.experiments.findings import write_findings
     from jaxsal.experiments.study import Study, opened
 
-    with shared.computing(given, everywhere=True), ProgressBar() as bar:
+    kept = "what is recorded stays, the same command goes on from there"
+    with keeping(lambda: kept), shared.computing(given, everywhere=True), ProgressBar() as bar:
         bar.stage("starting")
         model = shared.load_model(given)
         study = Study(
@@ -71,17 +72,6 @@ def _run(name: str, given: Given) -> int:
     if not findings.rows:
         return _NOTHING
     return _FAILED_SCANS if study.left_out else 0
-
-
-def _maps_settings(given: Given, asked: Experiment) -> dict[str, Any]:
-    """What of a study the experiment's options set, of maps."""
-    settings: dict[str, Any] = {}
-    if asked.uses_saliency:
-        settings["saliency"] = given.of(METHODS[_METHOD].settings)
-        settings["field"] = given.get("field", "sliding")
-    if asked.uses_maps:
-        settings["maps"] = given.get("maps")
-    return settings
 
 
 def facts_of(study: Study, own: Any, *, uses_saliency: bool = True) -> dict[str, Any]:

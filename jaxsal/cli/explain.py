@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import methods
 from jaxsal.cli import options as shared
@@ -69,9 +69,8 @@ def run(given: Given) -> None:
 def _forecast(overwrite: bool, bar: ProgressBar, *job: *_Job) -> list[str]:
     from jaxsal.scan.explain import forecast
 
-    amount, duration = forecast(
-        *job, overwrite=overwrite, on_stage=bar.stage, on_progress=bar.update
-    )
+    shown: Any = {"on_stage": bar.stage, "on_progress": bar.update}
+    amount, duration = forecast(*job, overwrite=overwrite, **shown)
     return [str(amount), f"forecast: {duration}"] if duration else [str(amount)]
 
 
@@ -79,16 +78,14 @@ def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> list[str]:
     from jaxsal.scan.explain import explain
 
     *_, out, _, settings = job
+    shown: Any = {"on_stage": bar.stage, "on_progress": bar.update, "on_note": bar.say}
     with keeping(lesions_of(out)):
-        rows = explain(
-            *job,
-            overwrite=overwrite,
-            on_stage=bar.stage,
-            on_progress=bar.update,
-            on_note=bar.say,
-        )
+        rows = explain(*job, overwrite=overwrite, **shown)
+    explained = f"{counted(len(rows), 'lesion')} explained"
+    if settings.level == "class":
+        explained = "all segmented voxels explained" if rows else "no voxel to explain"
     place = f"open {out / 'index.html'}" if settings.pictures else f"results in {out}"
-    return [f"{_explained(len(rows), settings.level)}; {place}"]
+    return [f"{explained}; {place}"]
 
 
 def lesions_of(out: Path) -> Callable[[], str]:
@@ -101,12 +98,6 @@ def lesions_of(out: Path) -> Callable[[], str]:
         return f"{are} finished and kept, the same command goes on after them" if count else ""
 
     return kept
-
-
-def _explained(count: int, level: str) -> str:
-    if level == "class":
-        return "all segmented voxels explained" if count else "no voxel to explain"
-    return f"{counted(count, 'lesion')} explained"
 
 
 def _settings(given: Given) -> ExplainSettings:

@@ -41,7 +41,9 @@ def run(given: Given) -> int:
     from jaxsal.preparation.run import prepare_cohort
 
     settings, results = _settings(given), given.of(shared.Results)
-    _check(given["cohort"], results.out)
+    cohort, out = given["cohort"], results.out
+    if out.resolve() in (cohort.resolve(), cohort.resolve().parent):  # not to be written over
+        raise InputError(f"{cohort} is what is to be prepared: give another --out")
     counts: Counter[str] = Counter()
     with ProgressBar() as bar:
         bar.stage("finding scans")
@@ -56,15 +58,9 @@ def run(given: Given) -> int:
             bar.count(counts["finished"] + counts["failed"], len(entries), "scans")
 
         with keeping(lambda: scans_finished(counts["finished"], len(entries))):
-            prepare_cohort(
-                entries,
-                results.out,
-                settings,
-                given.get("processes"),
-                show,
-                overwrite=results.overwrite,
-            )
-    print(_summary(counts, results.out))
+            processes = given.get("processes")
+            prepare_cohort(entries, out, settings, processes, show, overwrite=results.overwrite)
+    print(_summary(counts, out))
     return _FAILED_SCANS if counts["failed"] else 0
 
 
@@ -81,12 +77,6 @@ def _settings(given: Given) -> PreparationSettings:
         register=not left_out.skip_registration,
         correct_bias=not left_out.skip_bias,
     )
-
-
-def _check(cohort: Path, out: Path) -> None:
-    """The cohort must not be written over."""
-    if cohort.resolve() == out.resolve() or cohort.resolve().parent == out.resolve():
-        raise InputError(f"{cohort} is what is to be prepared: give another --out")
 
 
 def _line(record: ScanRecord) -> str:

@@ -46,7 +46,10 @@ def run(given: Given) -> None:
     if asked.example:
         if len(given.keys() & {"config", "out", "steps", "overwrite", "device"}):
             raise InputError("--example prints a configuration and takes nothing else")
-        print(_example(asked.example), end="")
+        from importlib.resources import files
+
+        example = files("jaxsal.training") / "configurations" / f"{asked.example}.toml"
+        print(example.read_text(encoding="utf-8"), end="")
         return
     if asked.config is None or asked.out is None:
         raise InputError(
@@ -62,21 +65,8 @@ def run(given: Given) -> None:
     with shared.computing(computing, everywhere=True) as devices, ProgressBar() as bar:
         from jaxsal.training.run import train
 
-        trained = train(
-            config,
-            asked.out,
-            devices=devices,
-            overwrite=asked.overwrite,
-            monitor=bar,
-        )
+        trained = train(config, asked.out, devices=devices, overwrite=asked.overwrite, monitor=bar)
     _print_end(trained)
-
-
-def _example(name: str) -> str:
-    from importlib.resources import files
-
-    folder = files("jaxsal.training") / "configurations"
-    return (folder / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _print_end(trained: Trained) -> None:

@@ -92,13 +92,18 @@ def domains_of(
         image: (X, Y, Z, C).
         labels: (X, Y, Z), see `labelled_domains`; None for the class level.
         target: output channel.
-        rule: which voxels are segmented, see `segmented_domain`.
+        rule: which voxels are segmented. "threshold": those whose probability reaches that of the
+            field, or 0.5; "argmax": those where the channel is the most probable one.
+
+    Returns:
+        None at class level, with a warning, if no voxel is segmented.
 
     Raises:
-        InputError: the labels do not fit the image, or the rule does not go with them.
+        InputError: the labels do not fit the image, the rule is unknown or does not go with them,
+            or the outputs are no classes to choose the largest of.
     """
     if labels is None:
-        return segmented_domain(field, image, target, rule)
+        return _segmented_domain(field, image, target, rule)
     if rule != "threshold":
         raise InputError(
             f"labels are the domains to explain; the domain {rule!r} is for the class level, "
@@ -118,21 +123,9 @@ def labelled_domains(labels: ArrayLike, image: jax.Array | np.ndarray) -> list[D
     return [Domain(int(v), positions[values == v]) for v in np.unique(values)]
 
 
-def segmented_domain(
-    field: LogitField, image: jax.Array, target: int, rule: DomainRule = "threshold"
+def _segmented_domain(
+    field: LogitField, image: jax.Array, target: int, rule: DomainRule
 ) -> list[Domain]:
-    """All voxels that the field segments as one domain; none, with a warning, if there are none.
-
-    Args:
-        field: runs the network.
-        image: (X, Y, Z, C).
-        target: output channel.
-        rule: "threshold": voxels whose probability reaches that of the field, or 0.5; "argmax":
-            those where the channel is the most probable one.
-
-    Raises:
-        InputError: the rule is unknown, or the outputs are no classes to choose the largest of.
-    """
     if rule not in DOMAIN_RULES:
         raise InputError(f"domain must be one of {', '.join(DOMAIN_RULES)}; got {rule!r}")
     logits = np.asarray(field(image))

@@ -94,7 +94,9 @@ class Engine:
         for group in self._windows.groups:
             items = group.items[np.isin(group.items.owners, list(active))]
             for batch, gradients, corners in self._gradients(group.windows, items, pulls):
-                self._hand_out(batch, gradients, corners, active)
+                for lesion in np.unique(batch.owners):  # its items are next to each other
+                    span = np.searchsorted(batch.owners, [lesion, lesion + 1])
+                    active[lesion].take(self._programs, gradients, corners, *span)
                 self._work.report(count * len(batch) * len(group.windows))
         for lesion_map in active.values():
             lesion_map.finish_samples(count, self._work.devices[0], self._work.tolerance)
@@ -122,18 +124,6 @@ class Engine:
 
         for batch, count, gradients in self._batch.run(items, compute, pulls.forget):
             yield batch[:count], gradients, corners(windows, batch)
-
-    def _hand_out(
-        self,
-        batch: Items,
-        gradients: jax.Array,
-        corners: np.ndarray,
-        active: Mapping[int, LesionMap],
-    ) -> None:
-        """Gives each lesion its gradients; those of a lesion are next to each other."""
-        for lesion in np.unique(batch.owners):
-            first, stop = np.searchsorted(batch.owners, [lesion, lesion + 1])
-            active[lesion].take(self._programs, gradients, corners, first, stop)
 
     @cached_property
     def _parameters(self) -> Any:

@@ -100,17 +100,10 @@ def gradcam_plus_plus(
             its range, shapes do not agree, or the memory does not suffice.
     """
     asked = {"derivatives": derivatives, "denominator": denominator, **settings}
+    chosen = GradCamSettings(layer, target, **asked)
+    where: dict[str, Any] = {"domain": domain, "field": field, "devices": devices}
     with Follower(on_progress, "heat maps") as follow:
-        return heat_maps(
-            model,
-            image,
-            labels,
-            GradCamSettings(layer, target, **asked),
-            domain=domain,
-            field=field,
-            devices=devices,
-            on_progress=follow,
-        )
+        return heat_maps(model, image, labels, chosen, on_progress=follow, **where)
 
 
 def gradcam(
@@ -121,18 +114,8 @@ def gradcam(
     The map is ``ReLU(Σ_k ω^k A^k[v])`` with ω the mean of ``∂y'/∂A^k`` over the layer's positions;
     for one lesion per label, or at class level.
 
-    Args:
-        model: as in `gradcam_plus_plus`.
-        image: as in `gradcam_plus_plus`.
-        labels: as in `gradcam_plus_plus`.
-        layer: as in `gradcam_plus_plus`.
-        options: others of `gradcam_plus_plus`, but for ``derivatives`` and what belongs to them.
-
-    Returns:
-        The maps, as of `gradcam_plus_plus`.
-
-    Raises:
-        InputError: as `gradcam_plus_plus` does.
+    It takes what `gradcam_plus_plus` takes, but for ``derivatives`` and what belongs to them, and
+    returns and raises what that does.
     """
     return gradcam_plus_plus(model, image, labels, layer=layer, method="gradcam", **options)
 
@@ -157,7 +140,11 @@ def heat_maps(
     chosen = checked_devices(devices)
     if devices is None and chosen[0].platform == "cpu":
         chosen = chosen[:1]  # each would have the programs compiled for itself
-    layer = _layer_of(model, settings.layer)
+    if not hasattr(model, "resolve_layer"):
+        raise InputError(
+            f"heat maps need a network whose layers have names, a jaxsal.Model; got {type(model)}"
+        )
+    layer: str = model.resolve_layer(settings.layer)
     field = whole_volume(model) if field is None else field
     if field.function != model.function or field.parameters is not model.parameters:
         raise InputError("the field must run the model whose layer is asked for; got another's")
@@ -193,15 +180,8 @@ def maps_of_domains(
 
     They are interpolated one after the other, for they take more memory than what they are made of.
     """
-    maps = heat_maps(
-        model,
-        image,
-        labels,
-        settings,
-        pooled=level == "class",
-        field=field,
-        on_progress=on_progress,
-    )
+    where: dict[str, Any] = {"field": field, "pooled": level == "class"}
+    maps = heat_maps(model, image, labels, settings, on_progress=on_progress, **where)
     return ((label, maps.crop(label)) for label in maps.labels)
 
 
@@ -216,12 +196,3 @@ def _warn_of_empty(maps: HeatMaps, layer: str) -> None:
             "are negative, as where activations sum to less than zero; try another layer",
             stacklevel=3,
         )
-
-
-def _layer_of(model: Any, name: str) -> str:
-    if not hasattr(model, "resolve_layer"):
-        raise InputError(
-            f"heat maps need a network whose layers have names, a jaxsal.Model; got {type(model)}"
-        )
-    layer: str = model.resolve_layer(name)
-    return layer

@@ -138,19 +138,15 @@ class Layout:
         frames = image * math.prod(self.geometry.frame) if self.windows.most > 1 else 0
         copies = 3 * self.programs.sample_devices + 1  # noisy ones are made on one device
         parameters = array_bytes(work.field.parameters) + needs.prepared
+        in_map = 4 * (2 + self.noise_batch + work.squares) * work.channels  # bytes per position
         return Demand(
             fixed=copies * image * math.prod(plan.padded) + parameters,
             linearise=needs.linearise,
             linearised=needs.linearised,
             item=needs.pull_back + frames,
-            maps=self._map_bytes(),
+            maps=[in_map * math.prod(frame_size(box.shape)) for box in self.geometry.boxes],
             windows=self.windows.most,
         )
-
-    def _map_bytes(self) -> list[int]:
-        copies = 2 + self.noise_batch + self.work.squares
-        each = 4 * copies * self.work.channels
-        return [each * math.prod(frame_size(box.shape)) for box in self.geometry.boxes]
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -196,12 +192,9 @@ def _on(work: Work, windows: ItemWindows) -> Layout | None:
     if work.noise_batch is not None or work.item_batch is not None:
         return layout
     for count in halvings(layout.best_noise_batch):
-        larger = Layout(work, windows, count)
-        if count > 1 and _is_better(larger.memory, layout.memory):
+        larger = layout if count == 1 else Layout(work, windows, count)
+        found = larger.memory
+        # They must fit without windows being linearised more often.
+        if found and found.keeps_enough and len(found.waves) <= len(layout.memory.waves):
             return larger
     return layout
-
-
-def _is_better(larger: MemoryPlan | None, plan: MemoryPlan) -> bool:
-    """Whether more noisy images at once fit, without windows being linearised more often."""
-    return larger is not None and larger.keeps_enough and len(larger.waves) <= len(plan.waves)

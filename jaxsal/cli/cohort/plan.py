@@ -15,7 +15,6 @@ from jaxsal.wording import counted, duration
 if TYPE_CHECKING:
     from jaxsal.cohort.planning.counting import Uncertain
     from jaxsal.cohort.planning.forecast import CohortPlan
-    from jaxsal.cohort.planning.plan import Effort
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,11 @@ def run(given: Given) -> None:
     from jaxsal.cohort.job import CohortJob
     from jaxsal.cohort.machines.local import Local
     from jaxsal.cohort.machines.memory import with_budget
-    from jaxsal.cohort.planning.plan import plan_cohort
+    from jaxsal.cohort.planning.plan import QUICK, Effort, plan_cohort
 
+    effort = QUICK if sample.quick else Effort()
+    if sample.sample is not None:
+        effort = replace(effort, sample=sample.sample)
     with shared.computing(given, everywhere=True) as devices, ProgressBar() as bar:
         bar.stage("reading")
         model = shared.load_model(given)
@@ -51,18 +53,11 @@ def run(given: Given) -> None:
             job,
             entries,
             devices,
-            effort=_effort(sample),
+            effort=effort,
             on_cost=lambda *seconds: bar.say(_cost(*seconds, quick=sample.quick)),
             on_trial=lambda entry: bar.stage(f"trying {entry.id}"),
         )
     print("\n".join(_lines(plan)))
-
-
-def _effort(asked: _Sample) -> Effort:
-    from jaxsal.cohort.planning.plan import QUICK, Effort
-
-    effort = QUICK if asked.quick else Effort()
-    return effort if asked.sample is None else replace(effort, sample=asked.sample)
 
 
 def _cost(seconds: float, with_quick: float, *, quick: bool) -> str:

@@ -56,7 +56,9 @@ class _Machines:
 def run(given: Given) -> int:
     """Runs the command; returns the exit status."""
     results, machines = given.of(shared.Results), given.of(_Machines)
-    _check(given)
+    for name in ("device", "rematerialise"):
+        if machines.scheduler and given.get(name):
+            raise InputError(f"--{name} is for this machine; workers of a scheduler do not heed it")
     settings = cohort_settings(given)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.run import run_cohort
@@ -84,12 +86,6 @@ def run(given: Given) -> int:
             counts = _follow(cohort, bar)
     print(_summary(cohort, counts, results.out))
     return _FAILED_SCANS if counts["failed"] else 0
-
-
-def _check(given: Given) -> None:
-    for name in ("device", "rematerialise"):
-        if given.get("scheduler") and given.get(name):
-            raise InputError(f"--{name} is for this machine; workers of a scheduler do not heed it")
 
 
 def _follow(cohort: CohortRun, bar: ProgressBar) -> Counter[str]:

@@ -15,12 +15,10 @@ from jaxsal.errors import InputError
 from jaxsal.saliency.maps import CLASS_LEVEL, Crop
 
 if TYPE_CHECKING:
+    from jaxsal.arrays import HeatMap, LayerMap
     from jaxsal.locality.places import Places
     from jaxsal.saliency.gradcam.diagonals import Diagonals
     from jaxsal.types import Triple
-
-if TYPE_CHECKING:
-    from jaxsal.arrays import HeatMap, LayerMap
 
 
 @dataclass(frozen=True)

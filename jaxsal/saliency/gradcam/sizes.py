@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxsal.saliency.gradcam.upper_network import UpperNetwork
     from jaxsal.saliency.methods.gradcam import GradCamSettings
 
+Devices = tuple[jax.Device, ...]
 _MOST_ON_CPU, _MOST_ELSEWHERE = 1, 32  # domains or directions at once that pay
 
 
@@ -53,8 +54,8 @@ def sizes_on_devices(
     settings: GradCamSettings,
     parameters: Any,
     window: tuple[int, ...],
-    devices: tuple[jax.Device, ...],
-) -> tuple[Sizes, tuple[jax.Device, ...]]:
+    devices: Devices,
+) -> tuple[Sizes, Devices]:
     """How much goes at once on as many of the devices as the memory suffices for; and these.
 
     Args:
@@ -70,9 +71,7 @@ def sizes_on_devices(
     needs = _needs_of(upper, settings, parameters, window)
     most = _MOST_ON_CPU if devices[0].platform == "cpu" else _MOST_ELSEWHERE
 
-    def attempt(
-        devices: tuple[jax.Device, ...], budget: int
-    ) -> tuple[Sizes, tuple[jax.Device, ...]] | None:
+    def attempt(devices: Devices, budget: int) -> tuple[Sizes, Devices] | None:
         return (needs.within(budget, most), devices) if budget >= needs.least else None
 
     budget = settings.memory or default_budget(devices)

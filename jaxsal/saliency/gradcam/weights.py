@@ -122,11 +122,6 @@ def channel_weights(
     return finite_sum(weights) / divisor, ~jnp.isfinite(weights).all(-1)
 
 
-def weighted_map(weights: jax.Array, activations: jax.Array) -> jax.Array:
-    """ReLU(Σ_K ω A), (x, y, z), with one weight per channel, (K,) (Eq. 4)."""
-    return jax.nn.relu((weights * activations).sum(-1))  # Eq. 4
-
-
 @jax.jit
 def finite_sum(values: jax.Array) -> jax.Array:
     """The sum over positions, (K,), of what is finite."""
@@ -169,7 +164,7 @@ def pooled_map_in(
     positions = activations[..., 0].size
     derivatives, inside = _in_frame(derivatives, activations, at, size)
     weights, left_out = channel_weights(method, derivatives, inside, sums, positions, denominator)
-    whole = weighted_map(weights, activations)
+    whole = jax.nn.relu((weights * activations).sum(-1))  # Eq. 4
     part = jax.lax.dynamic_slice(whole, at[0], size)
     return jax.lax.dynamic_update_slice(whole, jnp.where(left_out, jnp.nan, part), at[0])
 
@@ -185,6 +180,5 @@ def _in_frame(
     def cut(values: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice(values, (*frame, 0), (*size, values.shape[-1]))
 
-    return jax.tree.map(lambda values: jnp.where(own, cut(values), 0), derivatives), cut(
-        activations
-    )
+    inside = jax.tree.map(lambda values: jnp.where(own, cut(values), 0), derivatives)
+    return inside, cut(activations)

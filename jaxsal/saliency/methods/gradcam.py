@@ -21,11 +21,6 @@ Derivation = Literal["closed-form", "exact", "stochastic"]
 Denominator = Literal["paper", "monai"]
 Alignment = Literal["receptive-field", "half-pixel"]
 
-CAM_METHODS: tuple[CamMethod, ...] = get_args(CamMethod)
-DERIVATIVES: tuple[Derivation, ...] = get_args(Derivation)
-DENOMINATORS: tuple[Denominator, ...] = get_args(Denominator)
-ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
-
 
 @dataclass(frozen=True)
 class GradCamSettings:
@@ -65,17 +60,15 @@ class GradCamSettings:
     alignment: Alignment = option("receptive-field")
 
     def __post_init__(self) -> None:
-        require_one_of("method", self.method, CAM_METHODS)
-        require_one_of("alignment", self.alignment, ALIGNMENTS)
-        require_one_of("derivatives", self.derivatives, DERIVATIVES)
-        require_one_of("denominator", self.denominator, DENOMINATORS)
+        require_one_of("method", self.method, get_args(CamMethod))
+        require_one_of("alignment", self.alignment, get_args(Alignment))
+        require_one_of("derivatives", self.derivatives, get_args(Derivation))
+        require_one_of("denominator", self.denominator, get_args(Denominator))
         require_whole("probes", self.probes, 2)
         require_seed(self.seed)
         require_memory(self.memory)
-        if self.method == "gradcam" and (self.derivatives, self.denominator) != (
-            "closed-form",
-            "paper",
-        ):
+        weighting = (self.derivatives, self.denominator)
+        if self.method == "gradcam" and weighting != ("closed-form", "paper"):
             raise InputError(
                 "derivatives and denominator are those of gradcam++'s weights; gradcam has none; "
                 f"got {self.derivatives!r} and {self.denominator!r}"

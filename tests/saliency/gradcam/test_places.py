@@ -43,8 +43,9 @@ def test_a_bright_voxel_is_shown_in_its_place_at_every_level(averaging: Model) -
         cells = places_of(averaging.function, averaging.parameters, IMAGE.shape, layer)
         x, y, z = values.shape
         shown = WindowMap(values, (0, 0, 0), (x, y, z), (0, 0, 0), SHAPE, places=cells)
-        found, low = shown.on_image(SHAPE)
-        np.testing.assert_allclose(centre(found) + low, VOXEL, atol=0.05, err_msg=layer)
+        found, box = shown.on_image(SHAPE)
+        at = centre(found) + box.start
+        np.testing.assert_allclose(at, VOXEL, atol=0.05, err_msg=layer)
 
 
 def test_by_half_pixel_alignment_it_is_shown_beside_it(averaging: Model) -> None:
@@ -60,6 +61,6 @@ def test_beyond_the_outermost_cells_their_values_go_on() -> None:
     one = np.ones((1, 1, 1), np.float32)
     cells = Places((3, 1, 1), (-1, 0, 0))
     shown = WindowMap(one, (2, 0, 0), (3, 1, 1), (10, 0, 0), (8, 1, 1), places=cells)
-    found, low = shown.on_image((40, 1, 1))
-    np.testing.assert_array_equal(low, (13, 0, 0))
+    found, box = shown.on_image((40, 1, 1))
+    np.testing.assert_array_equal(box.start, (13, 0, 0))
     np.testing.assert_allclose(found[:, 0, 0], [1 / 3, 2 / 3, 1, 1, 1], rtol=1e-6)
