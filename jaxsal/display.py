@@ -126,33 +126,19 @@ class Bar:
     """One line that changes; a time left only once it is known how much there is to do."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich import progress as shown
 
-        self._begun = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-        )
-        self._measured = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[counts]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
+        stage, elapsed = shown.TextColumn("{task.description}"), shown.TimeElapsedColumn()
+        done = shown.BarColumn(), shown.TextColumn("{task.fields[counts]}")
+        left = shown.TextColumn("left"), shown.TimeRemainingColumn()
+        self._begun = (shown.SpinnerColumn(), stage, elapsed)
+        self._measured = (shown.SpinnerColumn(), stage, *done, elapsed, *left)
         self._stage = "starting"
         self._changing = threading.Lock()  # notes come from whichever thread compiles
         # Of a slow device's batches fewer than two may end within rich's own 30 s.
-        self._progress = Progress(*self._begun, console=console, speed_estimate_period=_PERIOD)
+        self._progress = shown.Progress(
+            *self._begun, console=console, speed_estimate_period=_PERIOD
+        )
         self._task = self._progress.add_task(self._stage, total=None, counts="")
 
     def start(self) -> None:
@@ -179,11 +165,7 @@ class Bar:
         with self._changing:
             self._progress.columns = self._measured
             self._progress.update(
-                self._task,
-                description=self._stage,
-                completed=done,
-                total=total,
-                counts=counts,
+                self._task, description=self._stage, completed=done, total=total, counts=counts
             )
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Given, group
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require_memory
 from jaxsal.options import option
 from jaxsal.settings import PredictSettings, memory_option
 from jaxsal.wording import duration
@@ -25,8 +25,7 @@ class _Measured:
     memory: int | None = memory_option()
 
     def __post_init__(self) -> None:
-        if self.memory is not None and self.memory <= 0:
-            raise InputError(f"memory must be more than zero, got {self.memory} bytes")
+        require_memory(self.memory)
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise InputError(
                 f"shape must be three sizes of at least 1 voxel, got {list(self.shape)}"

@@ -30,7 +30,12 @@ def build(parser: Parser, command: Command | Commands, words: Sequence[str] | No
     """
     parser.description = command.description
     if isinstance(command, Commands):
-        _add_commands(parser, command, words)
+        parser.epilog = command.epilog
+        verbs = parser.add_subparsers(title="commands", metavar=command.metavar, required=True)
+        for name, summary in command.summaries.items():
+            below = verbs.add_parser(name, help=summary)
+            if words is None or name in words[:1]:
+                build(below, command.load(name), words and words[1:])
         return
     parser.set_defaults(command=command, prog=parser.prog)
     groups = command.groups
@@ -39,15 +44,6 @@ def build(parser: Parser, command: Command | Commands, words: Sequence[str] | No
         parser.in_file = {each.flag: each for each in options if not each.positional}
         options += add_groups(parser, (group(Config),))
     parser.usage = " ".join([parser.prog, *usage(options), "[options]"])
-
-
-def _add_commands(parser: Parser, commands: Commands, words: Sequence[str] | None) -> None:
-    parser.epilog = commands.epilog
-    verbs = parser.add_subparsers(title="commands", metavar=commands.metavar, required=True)
-    for name, summary in commands.summaries.items():
-        below = verbs.add_parser(name, help=summary)
-        if words is None or name in words[:1]:
-            build(below, commands.load(name), words and words[1:])
 
 
 Container = argparse._ActionsContainer
@@ -114,14 +110,10 @@ def _add(place: Container, option: Option) -> None:
 def _help(option: Option) -> str:
     shown = option.shown
     if not shown and option.kind is not bool and option.default not in (None, MISSING, ()):
-        shown = _written(option.default)
+        parts = option.default if isinstance(option.default, tuple) else (option.default,)
+        shown = " ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)
     text = f"{option.help}; default: {shown}" if shown else option.help
     return text.replace("``", "").replace("%", "%%")
-
-
-def _written(default: Any) -> str:
-    parts = default if isinstance(default, tuple) else (default,)
-    return " ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in parts)
 
 
 def _reader(option: Option) -> Callable[[str], Any]:

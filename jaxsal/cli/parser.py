@@ -79,7 +79,10 @@ class Parser(argparse.ArgumentParser):
         """As in `argparse`, but nothing stays unknown."""
         if args is None:
             args = sys.argv[1:]
-        words = self._completed(args)
+        try:
+            words = with_file(args, self.in_file) if self.in_file else list(args)
+        except InputError as error:
+            self.error(str(error))
         known = self._option_string_actions
         for option in self._options_in(words):
             if option not in known:
@@ -88,12 +91,6 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"not expected: {' '.join(unknown)}")
         return found, unknown
-
-    def _completed(self, words: Sequence[str]) -> list[str]:
-        try:
-            return with_file(words, self.in_file) if self.in_file else list(words)
-        except InputError as error:
-            self.error(str(error))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -126,7 +123,7 @@ class Parser(argparse.ArgumentParser):
                 left = 0 if equals else self._values(option)
             elif left > 0:
                 left -= 1
-            elif self._may_be_repeated(option):
+            elif isinstance(self._option_string_actions.get(option), argparse._AppendAction):
                 repeated[place] = option
             else:
                 others += 1
@@ -142,9 +139,6 @@ class Parser(argparse.ArgumentParser):
         if isinstance(nargs, int):
             return nargs
         return math.inf if nargs in _UNLIMITED else 1
-
-    def _may_be_repeated(self, option: str) -> bool:
-        return isinstance(self._option_string_actions.get(option), argparse._AppendAction)
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Given, group
 from jaxsal.options import option
+from jaxsal.settings import OUTCOMES
 from jaxsal.wording import counted
 
 if TYPE_CHECKING:
-    from jaxsal.inputs.entries import Scan
     from jaxsal.tables import Row
 
 # The lesions' table, by the columns of instances.tsv.
@@ -42,7 +42,11 @@ def run(given: Given) -> None:
         )
     print(shared.channel_files(scan, model.channels))
     _show(rows, results.out)
-    print(f"{_found([row['kind'] for row in rows], scan)}; results in {results.out}")
+    found = f"{counted(len(rows), 'lesion')} found"
+    if scan.reference is not None:
+        true, false, missed = ([row["kind"] for row in rows].count(k) for k in OUTCOMES)
+        found = f"{true + false} found: {true} TP, {false} FP; {missed} missed (FN)"
+    print(f"{found}; results in {results.out}")
 
 
 def _show(rows: Sequence[Row], out: Path) -> None:
@@ -61,23 +65,12 @@ def _show(rows: Sequence[Row], out: Path) -> None:
         print(f"... and {len(rows) - shown} more in {out / 'instances.tsv'}")
 
 
-def _found(kinds: list[str], scan: Scan) -> str:
-    if scan.reference is None:
-        return f"{counted(len(kinds), 'lesion')} found"
-    true, false, missed = (kinds.count(kind) for kind in ("TP", "FP", "FN"))
-    return f"{true + false} found: {true} TP, {false} FP; {missed} missed (FN)"
-
-
 COMMAND = Command(
     "Writes prediction.nii.gz (lesion probability), instances.nii.gz (labels), instances.tsv and "
     "run.json.",
     (
-        shared.MODEL,
-        shared.SCAN,
-        shared.RESULTS,
-        group(_Reference),
-        shared.FINDING_WITH_FIELD,
-        shared.COMPUTING,
+        *(shared.MODEL, shared.SCAN, shared.RESULTS, group(_Reference)),
+        *(shared.FINDING_WITH_FIELD, shared.COMPUTING),
     ),
     run,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 
@@ -38,17 +38,12 @@ class ProgressBar:
         _logger.addHandler(self._notes)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         _logger.removeHandler(self._notes)
         level, _logger.propagate = self._before
         _logger.setLevel(level)
         self._shown.stop()
-        self._claim.__exit__(kind, error, traceback)
+        self._claim.__exit__(*error)
 
     def stage(self, name: str) -> None:
         """Shows what is being done, before it is known how much it is."""

@@ -5,16 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Given, group
 from jaxsal.cli.interruption import keeping
 from jaxsal.options import option
 from jaxsal.wording import counted
-
-if TYPE_CHECKING:
-    from jaxsal.cohort.reporting.report import Report
 
 
 @dataclass(frozen=True)
@@ -49,15 +45,10 @@ def run(given: Given) -> None:
         )
     for scan, problem in report.problems.items():
         print(f"jaxsal report: warning: {scan}: {problem}", file=sys.stderr)
-    print(_summary(report))
-
-
-def _summary(report: Report) -> str:
-    scans = sum(report.statuses.values())
+    scans = counted(sum(report.statuses.values()), "scan")
     parts = [f"{number} {status}" for status, number in sorted(report.statuses.items())]
     lesions, drawn = counted(report.lesions, "lesion"), counted(report.pictures, "picture")
-    of = f"{counted(scans, 'scan')} ({', '.join(parts)})"
-    return f"{lesions} in {of}; {drawn} drawn; open {report.path}"
+    print(f"{lesions} in {scans} ({', '.join(parts)}); {drawn} drawn; open {report.path}")
 
 
 COMMAND = Command(

@@ -41,20 +41,16 @@ def _free_bytes(device: jax.Device) -> int:
 
 def _container_limit(root: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes left to the control group that this process runs in, such as a container or a job."""
-    for limit, used, statistics in (
-        ("memory.max", "memory.current", "memory.stat"),
-        (
-            "memory/memory.limit_in_bytes",
-            "memory/memory.usage_in_bytes",
-            "memory/memory.stat",
-        ),
+    for group, limit, used in (
+        (root, "memory.max", "memory.current"),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
         try:
-            held = int((root / used).read_text())
-            left = int((root / limit).read_text()) - held
+            held = int((group / used).read_text())
+            left = int((group / limit).read_text()) - held
         except (OSError, ValueError):  # no such group, or no limit ("max")
             continue
-        return left + min(_cached_files(root / statistics), held)
+        return left + min(_cached_files(group / "memory.stat"), held)
     return math.inf
 
 

@@ -99,13 +99,12 @@ class Programs:
         Without frames it begins with zeros.
         """
         if frames is None:
-            frames = _zeros(self, gradients.shape[:2], size, gradients.shape[-1], P(ITEMS, SAMPLES))
+            frames = self._zeros(*gradients.shape[:2], *size, gradients.shape[-1])
         return _add(self)(frames, gradients, jnp.asarray(at))
 
     def maxima(self, size: Triple, samples: int, channels: int) -> jax.Array:
         """A lesion's maxima before any gradient: zeros (D, N, *size, C)."""
-        lead = (self.item_devices, samples)
-        return _zeros(self, lead, size, channels, P(ITEMS, SAMPLES))
+        return self._zeros(self.item_devices, samples, *size, channels)
 
     def take_maxima(
         self, maxima: jax.Array, gradients: jax.Array, at: np.ndarray, first: int, stop: int
@@ -123,6 +122,9 @@ class Programs:
         begins = each * np.arange(self.item_devices)[:, None]
         spans = np.clip(np.array([first, stop]) - begins, 0, each)
         return _take_maxima(self)(maxima, gradients, jnp.asarray(at), jnp.asarray(spans))
+
+    def _zeros(self, *shape: int) -> jax.Array:
+        return jnp.zeros(shape, jnp.float32, device=NamedSharding(self.mesh, P(ITEMS, SAMPLES)))
 
 
 def _sharded(programs: Programs, function: Any, inputs: Any, outputs: Any, **options: Any) -> Any:
@@ -185,10 +187,3 @@ def _take_maxima(programs: Programs) -> Any:
 
     both = P(ITEMS, SAMPLES)
     return _sharded(programs, take, (both, both, P(ITEMS), P(ITEMS)), both, donate_argnums=0)
-
-
-def _zeros(
-    programs: Programs, lead: Sequence[int], size: Triple, channels: int, spec: P
-) -> jax.Array:
-    sharding = NamedSharding(programs.mesh, spec)
-    return jnp.zeros((*lead, *size, channels), jnp.float32, device=sharding)

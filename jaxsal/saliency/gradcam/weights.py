@@ -107,13 +107,7 @@ def channel_weights(
     Grad-CAM (Selvaraju et al. 2017) takes the mean of g over all positions; with a segmentation's
     logits summed over a domain this is Seg-Grad-CAM (Vinogradova et al. 2020).
 
-    Args:
-        method: "gradcam++" or "gradcam".
-        derivatives: as for `alpha`.
-        activations: as for `alpha`.
-        sums: as for `alpha`.
-        positions: number of all positions of the layer.
-        denominator: as for `alpha`.
+    Arguments are those of `alpha`, the method, and the number of all positions of the layer.
     """
     if method == "gradcam":
         weights, divisor = derivatives.first, positions
