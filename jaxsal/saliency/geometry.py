@@ -1,4 +1,4 @@
-"""Where the gradients of lesions lie: positions in windows, and boxes and frames of the image.
+"""Where the gradients of lesions lie: boxes and frames of the image.
 
 An item's gradient is non-zero in one box per window that reaches it, of a fixed size. The frame of
 an item holds its boxes, and the frame of a lesion those of its items. Frames have few sizes, so
@@ -15,17 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.saliency.items import (
-    Items,
-    WindowGroup,
-    points_in_window,
-    pull_backs,
-    window_groups,
-)
 
 if TYPE_CHECKING:
-    from jaxsal.field.plan import WindowPlan
     from jaxsal.saliency.derivative import Derivative
+    from jaxsal.saliency.items import Items, ItemWindows
     from jaxsal.types import Triple
 
 _FRAME_STEP = 16  # sides of frames are multiples of this
@@ -35,55 +28,6 @@ def frame_size(shape: Triple | np.ndarray) -> Triple:
     """The size of a frame that holds a box of this shape."""
     x, y, z = (int(-(-n // _FRAME_STEP) * _FRAME_STEP) for n in shape)
     return x, y, z
-
-
-@dataclass(frozen=True)
-class ItemWindows:
-    """Which items come from which windows.
-
-    Attributes:
-        plan: the windows, and their weights for each voxel.
-        voxels: (V, 3) positions of all lesions' voxels in the image.
-        items: of all lesions.
-    """
-
-    plan: WindowPlan
-    voxels: np.ndarray
-    items: Items
-
-    @cached_property
-    def groups(self) -> list[WindowGroup]:
-        """All items by the windows that reach them."""
-        return window_groups(self.plan, self.items)
-
-    @cached_property
-    def most(self) -> int:
-        """The largest number of windows that reach an item."""
-        return max(len(group.windows) for group in self.groups)
-
-    @cached_property
-    def pull_backs(self) -> np.ndarray:
-        """(L,) how many pull-backs each lesion takes at one noisy image."""
-        return pull_backs(self.groups, self.lesions)
-
-    @property
-    def lesions(self) -> int:
-        """Number of lesions."""
-        return int(self.items.owners.max()) + 1
-
-    def points(self, items: Items, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """The items' voxels (B, P, 3) in a window, and their weights there (B, P)."""
-        return points_in_window(self.plan, self.voxels, items, window)
-
-    def origin(self, window: int) -> np.ndarray:
-        """First position (3,) of a window in the image; negative in the padding."""
-        origin: np.ndarray = self.plan.starts[window] - np.array(self.plan.before)
-        return origin
-
-    def footprint(self, lesion: int) -> Box:
-        """Where in the image the gradient of a lesion's logits can be non-zero."""
-        rows = np.unique(self.items.rows[self.items.owners == lesion])
-        return self.plan.footprint(self.voxels, rows[rows >= 0])
 
 
 @dataclass(frozen=True)
@@ -121,7 +65,9 @@ class Geometry:
 
     def footprint(self, lesion: int) -> Box:
         """Where in the image a lesion's map can be non-zero."""
-        return self.windows.footprint(lesion) & self.boxes[lesion]
+        items, plan = self.windows.items, self.windows.plan
+        rows = np.unique(items.rows[items.owners == lesion])
+        return plan.footprint(self.windows.voxels, rows[rows >= 0]) & self.boxes[lesion]
 
     def corners(self, windows: Sequence[int], items: Items) -> np.ndarray:
         """Where in the image (B, 3) the frames of items' gradients begin.
@@ -136,7 +82,8 @@ class Geometry:
 
     def box_corners(self, window: int, points: np.ndarray, derivative: Derivative) -> np.ndarray:
         """Where in the image (B, 3) the boxes of points (B, P, 3) of a window begin."""
-        return self.windows.origin(window) + derivative.starts(points)
+        plan = self.windows.plan  # starts are negative in the padding
+        return plan.starts[window] - np.array(plan.before) + derivative.starts(points)
 
     @cached_property
     def _spans(self) -> list[tuple[np.ndarray, np.ndarray]]:

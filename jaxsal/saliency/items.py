@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,42 +89,64 @@ class WindowGroup:
     items: Items
 
 
-def window_groups(plan: WindowPlan, items: Items) -> list[WindowGroup]:
-    """All items by the set of windows that reach them, similar sets near each other."""
-    reaches = np.vstack([plan.weights > 0, np.zeros(len(plan.starts), bool)])  # last: row -1
-    reached = reaches[items.rows[:, 0]]
-    for column in items.rows.T[1:]:
-        reached |= reaches[column]
-    sets, group_of = np.unique(reached, axis=0, return_inverse=True)
-    group_of = group_of.reshape(-1)
-    groups = [
-        WindowGroup(
-            tuple(np.flatnonzero(windows).tolist()), items[np.flatnonzero(group_of == index)]
-        )
-        for index, windows in enumerate(sets)
-    ]
-    return sorted(groups, key=lambda group: group.windows)
+@dataclass(frozen=True)
+class ItemWindows:
+    """Which items come from which windows.
 
-
-def pull_backs(groups: Sequence[WindowGroup], lesions: int) -> np.ndarray:
-    """(L,) how many pull-backs each lesion takes at one noisy image: one per item and window."""
-    counts = np.zeros(lesions, int)
-    for group in groups:
-        counts += len(group.windows) * np.bincount(group.items.owners, minlength=lesions)
-    return counts
-
-
-def points_in_window(
-    plan: WindowPlan, voxels: np.ndarray, items: Items, window: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The items' voxels as positions (B, P, 3) within a window, and their weights (B, P).
-
-    Voxels that the window does not reach have the weight zero.
+    Attributes:
+        plan: the windows, and their weights for each voxel.
+        voxels: (V, 3) positions of all lesions' voxels in the image.
+        items: of all lesions.
     """
-    there = items.rows >= 0
-    weights = np.where(there, plan.weights[items.rows, window], 0)
-    points = voxels[items.rows] + plan.before - plan.starts[window]
-    return np.clip(points, 0, np.array(plan.size) - 1), weights.astype(np.float32)
+
+    plan: WindowPlan
+    voxels: np.ndarray
+    items: Items
+
+    @cached_property
+    def groups(self) -> list[WindowGroup]:
+        """All items by the set of windows that reach them, similar sets near each other."""
+        plan, items = self.plan, self.items
+        reaches = np.vstack([plan.weights > 0, np.zeros(len(plan.starts), bool)])  # last: row -1
+        reached = reaches[items.rows[:, 0]]
+        for column in items.rows.T[1:]:
+            reached |= reaches[column]
+        sets, group_of = np.unique(reached, axis=0, return_inverse=True)
+        group_of = group_of.reshape(-1)
+        groups = [
+            WindowGroup(
+                tuple(np.flatnonzero(windows).tolist()), items[np.flatnonzero(group_of == index)]
+            )
+            for index, windows in enumerate(sets)
+        ]
+        return sorted(groups, key=lambda group: group.windows)
+
+    @cached_property
+    def most(self) -> int:
+        """The largest number of windows that reach an item."""
+        return max(len(group.windows) for group in self.groups)
+
+    @cached_property
+    def pull_backs(self) -> np.ndarray:
+        """(L,) how many each lesion takes at one noisy image: one per item and window."""
+        counts = np.zeros(self.lesions, int)
+        for group in self.groups:
+            counts += len(group.windows) * np.bincount(group.items.owners, minlength=self.lesions)
+        return counts
+
+    @property
+    def lesions(self) -> int:
+        """Number of lesions."""
+        return int(self.items.owners.max()) + 1
+
+    def points(self, items: Items, window: int) -> tuple[np.ndarray, np.ndarray]:
+        """The items' voxels as positions (B, P, 3) within a window, and their weights (B, P).
+
+        Voxels that the window does not reach have the weight zero.
+        """
+        weights = np.where(items.rows >= 0, self.plan.weights[items.rows, window], 0)
+        points = self.voxels[items.rows] + self.plan.before - self.plan.starts[window]
+        return np.clip(points, 0, np.array(self.plan.size) - 1), weights.astype(np.float32)
 
 
 def stratified(voxels: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.saliency.derivative import Derivative, derivative_of
-from jaxsal.saliency.geometry import Geometry, ItemWindows, frame_size
-from jaxsal.saliency.items import Items
+from jaxsal.saliency.geometry import Geometry, frame_size
+from jaxsal.saliency.items import Items, ItemWindows
 from jaxsal.saliency.memory import GIB, array_bytes, needs_of
 from jaxsal.saliency.memory_plan import (
     Demand,

@@ -37,7 +37,7 @@ from jaxsal.saliency.domains import (
     labelled_domains,
 )
 from jaxsal.saliency.engine import Engine
-from jaxsal.saliency.items import items_of, pull_backs, voxel_groups, window_groups
+from jaxsal.saliency.items import ItemWindows, items_of, voxel_groups
 from jaxsal.saliency.layout import Work
 from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
 from jaxsal.saliency.memory import default_budget
@@ -249,6 +249,7 @@ def gradients_of(
         return {}
     items = items_of(domains, [voxel_groups(domain, settings) for domain in domains])
     x, y, z = labels.shape
-    plan = field.plan((x, y, z), np.concatenate([domain.voxels for domain in domains]))
-    counts = settings.samples * pull_backs(window_groups(plan, items), len(domains))
+    voxels = np.concatenate([domain.voxels for domain in domains])
+    windows = ItemWindows(field.plan((x, y, z), voxels), voxels, items)
+    counts = settings.samples * windows.pull_backs
     return {domain.label: int(count) for domain, count in zip(domains, counts, strict=True)}

@@ -14,7 +14,7 @@ from jaxsal.field.sliding import sliding_window
 from jaxsal.saliency.aggregate import signed_maximum
 from jaxsal.saliency.batches import Batch, Linearisations
 from jaxsal.saliency.domains import Domain
-from jaxsal.saliency.items import Items, consecutive, items_of, points_in_window, window_groups
+from jaxsal.saliency.items import Items, ItemWindows, consecutive, items_of
 from jaxsal.saliency.memory import working_bytes
 
 
@@ -109,9 +109,10 @@ def test_every_weighted_voxel_is_in_exactly_one_item_of_each_of_its_windows(seed
     together = [consecutive(domain.voxels, size) for domain in domains]
     plan = sliding_window(lambda x: x, roi=8).plan(shape, voxels)
     found = np.zeros_like(plan.weights)
-    for group in window_groups(plan, items_of(domains, together)):
+    windows = ItemWindows(plan, voxels, items_of(domains, together))
+    for group in windows.groups:
         for window in group.windows:
-            points, weights = points_in_window(plan, voxels, group.items, window)
+            points, weights = windows.points(group.items, window)
             there = weights > 0
             np.add.at(found[:, window], group.items.rows[there], weights[there])
             inside = voxels[group.items.rows[there]] + plan.before - plan.starts[window]

@@ -8,8 +8,8 @@ import pytest
 from jaxsal.box import Box
 from jaxsal.field.sliding import sliding_window
 from jaxsal.saliency.domains import Domain
-from jaxsal.saliency.geometry import Geometry, ItemWindows, frame_size
-from jaxsal.saliency.items import items_of, voxel_groups
+from jaxsal.saliency.geometry import Geometry, frame_size
+from jaxsal.saliency.items import ItemWindows, items_of, voxel_groups
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
 SHAPE = (40, 33, 24)
