@@ -20,15 +20,17 @@ class Box:
 
     Args:
         start: first position (3,), a sequence of integers or an array.
-        stop: one past the last position (3,). Where it is not above ``start`` the box is empty.
+        stop: one past the last position (3,); where it is below ``start``, it becomes that, and the
+            box is empty.
     """
 
     start: Triple
     stop: Triple
 
     def __init__(self, start: Iterable[Any], stop: Iterable[Any]) -> None:
-        object.__setattr__(self, "start", _triple(start))
-        object.__setattr__(self, "stop", _triple(stop))
+        first = _triple(start)
+        object.__setattr__(self, "start", first)
+        object.__setattr__(self, "stop", _triple(map(max, first, stop)))
 
     @classmethod
     def whole(cls, shape: Iterable[Any]) -> Box:
@@ -69,7 +71,7 @@ class Box:
     @property
     def shape(self) -> Triple:
         """Number of positions along each axis."""
-        x, y, z = (max(b - a, 0) for a, b in zip(self.start, self.stop, strict=True))
+        x, y, z = (b - a for a, b in zip(self.start, self.stop, strict=True))
         return x, y, z
 
     @property
