@@ -110,7 +110,7 @@ class LesionCounts:
 
     @classmethod
     def of(cls, instances: Iterable[Instance]) -> LesionCounts:
-        """Counts the instances of `jaxsal.lesions.segment`, of a scan that has a reference."""
+        """Counts the instances of `jaxsal.lesions.label_lesions` in a scan with a reference."""
         kinds = [instance.kind for instance in instances]
         return cls(kinds.count("TP"), kinds.count("FP"), kinds.count("FN"))
 

@@ -76,7 +76,7 @@ def _mistake(logits: Any, batch: tuple[int, ...]) -> str | None:
 
 
 class ModelParts(NamedTuple):
-    """What a field needs of a model; see `jaxsal.field.LogitField`."""
+    """What a field needs of a model; see `jaxsal.field.plan.LogitField`."""
 
     function: LogitFunction
     parameters: Any

@@ -35,7 +35,7 @@ class WindowPlan:
         size: size of every window.
         starts: (W, 3) first position of each window.
         weights: (V, W) float32, zero where a window does not reach a voxel.
-        reach: the network's receptive field; see `jaxsal.locality.receptive_field`.
+        reach: the network's receptive field; see `jaxsal.locality.boxes.receptive_field`.
     """
 
     shape: Triple
