@@ -41,6 +41,12 @@ def keeping(kept: Callable[[], str]) -> Iterator[None]:
         raise type(interrupt)(f"interrupted; {text}" if text else "") from interrupt
 
 
-def scans_finished(finished: int, scans: int) -> str:
+def scans_finished(finished: int, scans: int, *, overwrite: bool) -> str:
     """What is kept of the work on many scans."""
-    return f"{finished} of {scans} scans are finished, the same command goes on from there"
+    return f"{finished} of {scans} scans are finished, {goes_on(overwrite=overwrite)}"
+
+
+def goes_on(*, overwrite: bool) -> str:
+    """How to go on after an interruption of a command that was given --overwrite, or was not."""
+    without = " without --overwrite, which would remove them," if overwrite else ""
+    return f"the same command{without} goes on from there"

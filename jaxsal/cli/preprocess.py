@@ -57,7 +57,10 @@ def run(given: Given) -> int:
                 bar.say(_line(record))
             bar.count(counts["finished"] + counts["failed"], len(entries), "scans")
 
-        with keeping(lambda: scans_finished(counts["finished"], len(entries))):
+        def kept() -> str:
+            return scans_finished(counts["finished"], len(entries), overwrite=results.overwrite)
+
+        with keeping(kept):
             processes = given.get("processes")
             prepare_cohort(entries, out, settings, processes, show, overwrite=results.overwrite)
     print(_summary(counts, out))
@@ -101,8 +104,9 @@ def _summary(counts: Counter[str], out: Path) -> str:
 COMMAND = Command(
     "Registers the images of each scan to one of them by elastix and removes bias fields by N4, "
     "with a picture of each scan to check it by. DIR/cohort.tsv lists the results and is a COHORT "
-    "for the other commands. Whatever ends it, the same command goes on where it ended. Scans that "
-    "fail are listed in DIR/failed.tsv and skipped; the exit status is then 3.",
+    "for the other commands. Whatever ends it, the same command, without --overwrite, goes on "
+    "where it ended. Scans that fail are listed in DIR/failed.tsv and skipped; the exit status is "
+    "then 3.",
     (shared.COHORT, shared.RESULTS, group(PreparationSettings), group(_Steps)),
     run,
 )

@@ -91,8 +91,9 @@ def _print_end(trained: Trained) -> None:
 
 COMMAND = Command(
     "Trains a network as a TOML file says, and validates it on whole scans. DIR then holds the "
-    "model directories best and last, and log.tsv. The same command goes on with a training that "
-    "was interrupted or killed. Begin with `jaxsal train --example unet > train.toml`.",
+    "model directories best and last, and log.tsv. The same command, without --overwrite, goes on "
+    "with a training that was interrupted or killed. Begin with `jaxsal train --example unet "
+    "> train.toml`.",
     (group(_Training),),
     run,
     configurable=False,

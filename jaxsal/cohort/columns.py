@@ -20,7 +20,9 @@ _SCAN = (
     Column("session", "session", "the session's label, if there is one"),
 )
 _SAMPLES = Column("samples", "samples", "noisy images that the map is the mean of", 0)
-_SECONDS = Column("seconds", "seconds", "that its maps took, a portion's shared by voxels", 2)
+_SECONDS = Column(
+    "seconds", "seconds", "seconds that its maps took; a portion's time is shared out by voxels", 2
+)
 
 
 def lesion_columns(methods: Sequence[Appearance]) -> list[Column]:

@@ -38,7 +38,7 @@ _ALWAYS = {
     "instances": "label map on the fixed image's grid, relative to this table",
     "mask": "mask of the brain on the fixed image's grid, relative to this table",
     "picture": "a picture to check the scan by, relative to this table",
-    "seconds": "that preparing the scan took",
+    "seconds": "seconds that preparing took",
     "note": "what is to be known of the scan's preparation; empty if nothing is",
 }
 _OF_A_CHANNEL = {

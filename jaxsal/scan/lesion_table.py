@@ -28,8 +28,7 @@ INSTANCE_COLUMNS = {
 APPROXIMATED = Column(
     "approximated",
     "approximated",
-    "exact: the maximum is taken over the gradients of all voxels of the lesion; else those of how "
-    "many of them, or of the summed logits of how many at a time",
+    "exact, or how many of the lesion's voxels were differentiated, or how many were summed",
 )
 
 

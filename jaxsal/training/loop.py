@@ -250,7 +250,7 @@ class Loop:
         self._save()
         self._interruption.end(
             f"interrupted at step {self.progress.step} of {self.config.run.steps}; all is saved, "
-            "and the same command goes on from there"
+            "and the same command, without --overwrite, goes on from there"
         )
 
 

@@ -83,16 +83,20 @@ def run(given: Given) -> int:
             ),
         )
         with cohort:
-            counts = _follow(cohort, bar)
+            counts = _follow(cohort, bar, results.overwrite)
     print(_summary(cohort, counts, results.out))
     return _FAILED_SCANS if counts["failed"] else 0
 
 
-def _follow(cohort: CohortRun, bar: ProgressBar) -> Counter[str]:
+def _follow(cohort: CohortRun, bar: ProgressBar, overwrite: bool) -> Counter[str]:
     """Shows the results as they come, and counts them."""
     counts: Counter[str] = Counter()
     bar.stage("cohort")
-    with keeping(lambda: scans_finished(counts["finished"], len(cohort.entries))):
+
+    def kept() -> str:
+        return scans_finished(counts["finished"], len(cohort.entries), overwrite=overwrite)
+
+    with keeping(kept):
         for result in cohort:
             while cohort.notes:
                 bar.say(cohort.notes.pop(0))
@@ -130,9 +134,9 @@ def _summary(cohort: CohortRun, counts: Counter[str], out: Path) -> str:
 
 
 COMMAND = Command(
-    "Writes BIDS derivatives and one table over all lesions. Whatever ends it, the same command "
-    "goes on where it ended; Ctrl-C and SIGTERM end it in good order. Scans that fail are reported "
-    "and skipped; the exit status is then 3.",
+    "Writes BIDS derivatives and one table over all lesions. Whatever ends it, the same command, "
+    "without --overwrite, goes on where it ended; Ctrl-C and SIGTERM end it in good order. Scans "
+    "that fail are reported and skipped; the exit status is then 3.",
     lambda: (
         *(shared.MODEL, shared.COHORT, shared.RESULTS, group(_Again)),
         *(*of_cohort(), group(_Machines, "several machines")),

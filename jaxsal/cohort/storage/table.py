@@ -20,7 +20,7 @@ _STATUS = {
     "scan": "what the scan is called in the cohort",
     "status": "finished or failed",
     "lesions": "number of lesions that were explained",
-    "seconds": "that computing took",
+    "seconds": "seconds of computing",
     "reason": "why the scan failed, or what else is to be known of it",
 }
 _GROUP = 5000  # rows
