@@ -13,7 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from jaxsal.figures.palette import BEHIND, INK, LINE, WARNING, Colours
-from jaxsal.figures.slices import dimmed, draw_map, draw_ruler, frame, grey_window
+from jaxsal.figures.slices import draw_map, draw_ruler, frame
 
 if TYPE_CHECKING:
     from jaxsal.figures.scene import Scene
@@ -85,8 +85,7 @@ def map_panel(
         axis: across which to cut; 2 is axial.
     """
     axes.set_facecolor("black")
-    window = dimmed(grey_window(scene.plane(scene.image[..., channel], 2)))
-    draw_map(axes, scene, axis, channel, window, colours)
+    draw_map(axes, scene, axis, channel, colours)
     frame(axes, axis, scene.centre, scene.half)
     draw_ruler(axes, scene.half)
     axes.set_aspect("equal")

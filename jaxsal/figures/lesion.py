@@ -19,13 +19,11 @@ from jaxsal.figures.canvas import Canvas
 from jaxsal.figures.palette import FAINT, FRAME, UNITS, Colours, colours_to
 from jaxsal.figures.scene import PLANES, Array, Scene, bounds, make_scene
 from jaxsal.figures.slices import (
-    dimmed,
     draw_image,
     draw_map,
     draw_outlines,
     draw_ruler,
     frame,
-    grey_window,
     largest,
     peaks,
     write,
@@ -129,27 +127,27 @@ def _draw_row(canvas: Canvas, scene: Scene, row: int, name: str, colours: Colour
     def panel(column: int, what: str) -> Axes:
         return canvas.panel(*_corner(canvas, row, column), PANEL, PANEL, f"{name}: {what}")
 
-    window = grey_window(scene.plane(scene.image[..., row], 2))
     axes = panel(0, "whole slice")
-    _draw_whole_slice(axes, scene, row, window)
+    _draw_whole_slice(axes, scene, row)
     write(axes, -0.1, 0.5, name, size=11, weight="bold", rotation=90, va="center", ha="center")
     axes = panel(1, "image")
-    draw_image(axes, scene, 2, row, window)
+    draw_image(axes, scene, 2, row)
     draw_outlines(axes, scene, 2)
     frame(axes, 2, scene.centre, scene.half)
     draw_ruler(axes, scene.half)
     panels = [panel(column, what) for column, (what, _) in enumerate(PLANES, start=2)]
     for axes, (_, axis) in zip(panels, PLANES, strict=True):
-        draw_map(axes, scene, axis, row, dimmed(window), colours)
+        draw_map(axes, scene, axis, row, colours)
         frame(axes, axis, scene.centre, scene.half)
     return panels[0]
 
 
-def _draw_whole_slice(axes: Axes, scene: Scene, channel: int, window: tuple[float, float]) -> None:
+def _draw_whole_slice(axes: Axes, scene: Scene, channel: int) -> None:
     """Draw the axial slice at full width, and where the other panels look."""
-    draw_image(axes, scene, 2, channel, window)
-    low, high = bounds((scene.plane(scene.image, 2) != 0).any(-1) | scene.plane(scene.omega, 2))
-    middle = np.append((low + high) / 2, 0) * scene.spacing
-    frame(axes, 2, middle, 1.08 * float(((high - low + 1) * scene.spacing[:2]).max()) / 2)
+    draw_image(axes, scene, 2, channel)
+    shown = (scene.plane(scene.image, 2) != 0).any(-1) | scene.plane(scene.omega, 2)
+    low, high = bounds(shown[..., None])
+    middle = (low + high) / 2 * scene.spacing
+    frame(axes, 2, middle, 1.08 * float(((high - low + 1) * scene.spacing)[:2].max()) / 2)
     (x, y), side = scene.centre[:2] - scene.half, 2 * scene.half
     axes.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor=FRAME, linewidth=1.2))

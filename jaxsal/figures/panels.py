@@ -18,13 +18,11 @@ from jaxsal.figures.canvas import Canvas
 from jaxsal.figures.palette import FAINT, UNITS, Colours, colours_to
 from jaxsal.figures.scene import Array, Scene, make_scene
 from jaxsal.figures.slices import (
-    dimmed,
     draw_image,
     draw_map,
     draw_outlines,
     draw_ruler,
     frame,
-    grey_window,
     largest,
     peaks,
     show,
@@ -133,7 +131,7 @@ def _draw_row(
         return axes
 
     axes = panel(channels[0])
-    draw_image(axes, scene, _AXIAL, 0, grey_window(scene.plane(scene.image[..., 0], _AXIAL)))
+    draw_image(axes, scene, _AXIAL, 0)
     draw_outlines(axes, scene, _AXIAL)
     draw_ruler(axes, half)
     if row.probability is not None:
@@ -143,6 +141,5 @@ def _draw_row(
         draw_outlines(axes, scene, _AXIAL)
     for c, name in enumerate(channels):
         axes = panel(f"saliency, {name}")
-        window = dimmed(grey_window(scene.plane(scene.image[..., c], _AXIAL)))
-        draw_map(axes, scene, _AXIAL, c, window, colours)
+        draw_map(axes, scene, _AXIAL, c, colours)
         write(axes, 0.97, 0.035, peaks(scene.saliency[..., c]), size=7.5, ha="right")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import nibabel as nib
@@ -49,6 +50,16 @@ class Scene:
     affine: Array
     centre: Array
     half: float
+
+    @cached_property
+    def windows(self) -> list[tuple[float, float]]:
+        """Black and white points of each channel's axial slice, robust to a few extreme voxels."""
+        windows = []
+        for plane in np.moveaxis(self.plane(self.image, 2), -1, 0):
+            inside = plane[plane != 0]
+            low, high = np.percentile(inside, (1, 99.7)) if inside.size else (0.0, 1.0)
+            windows.append((float(low), max(float(high), float(low) + 1e-6)))
+        return windows
 
     def plane(self, volume: Array, axis: int) -> Array:
         """Cut a volume (X, Y, Z, ...) across an axis at the focus."""
@@ -139,12 +150,7 @@ def cut(volume: Array, axis: int, index: int) -> Array:
 
 
 def bounds(mask: Array) -> tuple[Array, Array]:
-    """First and last voxel of a non-empty mask, along each of its axes."""
-    limits = []
-    for axis in range(mask.ndim):
-        filled = np.flatnonzero(mask.any(tuple(np.delete(range(mask.ndim), axis))))
-        limits.append((filled[0], filled[-1]))
-        # The other axes need not look at what is empty along this one.
-        mask = mask[(slice(None),) * axis + (slice(filled[0], filled[-1] + 1),)]
-    low, high = np.array(limits).T
-    return low, high
+    """First and last voxel (3,) of a mask (X, Y, Z) that is not empty."""
+    box = Box.of(mask)
+    assert box is not None
+    return np.array(box.start), np.array(box.stop) - 1

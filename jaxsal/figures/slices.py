@@ -45,19 +45,6 @@ def largest(saliency: Array) -> float:
     return float(np.abs(saliency[np.isfinite(saliency)]).max(initial=0.0))
 
 
-def grey_window(plane: Array) -> tuple[float, float]:
-    """Black and white points of a channel, robust to a few extreme voxels."""
-    inside = plane[plane != 0]
-    low, high = np.percentile(inside, (1, 99.7)) if inside.size else (0.0, 1.0)
-    return float(low), max(float(high), float(low) + 1e-6)
-
-
-def dimmed(window: tuple[float, float]) -> tuple[float, float]:
-    """A window of greys widened to darker ones, for colours to stand out."""
-    low, high = window
-    return low, low + 1.7 * (high - low)
-
-
 def show(
     axes: Axes, scene: Scene, axis: int, plane: Array, norm: Normalize, colour_map: Colormap | str
 ) -> None:
@@ -75,25 +62,20 @@ def show(
     )
 
 
-def draw_image(
-    axes: Axes, scene: Scene, axis: int, channel: int, window: tuple[float, float]
-) -> None:
-    """Draw the channel in greys; a z-scored image has zeros outside the head, shown black."""
+def draw_image(axes: Axes, scene: Scene, axis: int, channel: int, *, dimmed: bool = False) -> None:
+    """Draw the channel in greys, dimmed ones for colours to stand out.
+
+    A z-scored image has zeros outside the head, which are shown black.
+    """
     plane = scene.plane(scene.image[..., channel], axis)
-    greys = Normalize(*window, clip=True)
-    show(axes, scene, axis, np.where(plane == 0, window[0], plane), greys, "gray")
+    low, high = scene.windows[channel]
+    greys = Normalize(low, low + 1.7 * (high - low) if dimmed else high, clip=True)
+    show(axes, scene, axis, np.where(plane == 0, low, plane), greys, "gray")
 
 
-def draw_map(
-    axes: Axes,
-    scene: Scene,
-    axis: int,
-    channel: int,
-    window: tuple[float, float],
-    colours: Colours,
-) -> None:
+def draw_map(axes: Axes, scene: Scene, axis: int, channel: int, colours: Colours) -> None:
     """Draw the channel's map over its image, with the outlines of lesions."""
-    draw_image(axes, scene, axis, channel, window)
+    draw_image(axes, scene, axis, channel, dimmed=True)
     show(axes, scene, axis, scene.map_plane(axis, channel), *colours)
     draw_outlines(axes, scene, axis)
 
