@@ -37,37 +37,26 @@ class PreparedNames:
     stem: str
     suffixes: Mapping[str, str]
 
-    def image(self, channel: str) -> str:
-        """A channel's image."""
-        return self._image(channel, "nii.gz")
-
-    def sidecar(self, channel: str) -> str:
-        """The sidecar that says how the channel's image came about."""
-        return self._image(channel, "json")
+    def image(self, channel: str, end: str = "nii.gz") -> str:
+        """A channel's image; ending in "json" the sidecar that says how it came about."""
+        suffix = self.suffixes[channel]
+        alike = list(self.suffixes.values()).count(suffix) > 1
+        name = camel_case(f"{channel} preproc") if alike else "preproc"
+        return name_of(self.stem, f"desc-{name}_{suffix}.{end}")
 
     def transform(self, channel: str, fixed: str) -> str:
         """The transform by which the image was resampled, for ITK."""
         ends = camel_case(channel), camel_case(fixed)
         return name_of(self.stem, "from-{}_to-{}_mode-image_xfm.txt".format(*ends))
 
-    def mask(self, role: str) -> str:
-        """The reference, the instances or the mask of the brain."""
-        return name_of(self.stem, f"{_MASKS[role]}.nii.gz")
-
-    def mask_sidecar(self, role: str) -> str:
-        """What describes one of these."""
-        return name_of(self.stem, f"{_MASKS[role]}.json")
+    def mask(self, role: str, end: str = "nii.gz") -> str:
+        """The reference, the instances or the mask of the brain; in "json" what describes it."""
+        return name_of(self.stem, f"{_MASKS[role]}.{end}")
 
     @property
     def picture(self) -> str:
         """The picture to check the scan by."""
         return name_of(self.stem, _PICTURE, "figures")
-
-    def _image(self, channel: str, extension: str) -> str:
-        suffix = self.suffixes[channel]
-        alike = list(self.suffixes.values()).count(suffix) > 1
-        name = camel_case(f"{channel} preproc") if alike else "preproc"
-        return name_of(self.stem, f"desc-{name}_{suffix}.{extension}")
 
 
 def is_prepared_of(stem: str, name: str) -> bool:

@@ -138,7 +138,7 @@ class _Work:
             labels, note = carry_mask(role, path, self._volumes, self._settings, matrix)
             notes += [note] if note else []
             write_volume(self._path(self._task.names.mask(role)), labels, self._fixed.grid)
-            write_json(self._path(self._task.names.mask_sidecar(role)), self._mask_sidecar(role))
+            write_json(self._path(self._task.names.mask(role, "json")), self._mask_sidecar(role))
         self._correct()
         self._write()
         return self._row(), "; ".join(notes)
@@ -167,7 +167,7 @@ class _Work:
             field = self._fields.get(channel)
             done = image if field is None else image / field
             write_volume(self._path(names.image(channel)), done, self._fixed.grid)
-            write_json(self._path(names.sidecar(channel)), self._sidecar(channel))
+            write_json(self._path(names.image(channel, "json")), self._sidecar(channel))
         for channel, found in self._registered.items():
             path = self._path(names.transform(channel, self._settings.fixed))
             with whole_file(path) as file:

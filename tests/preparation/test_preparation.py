@@ -197,10 +197,14 @@ def test_a_record_of_a_prepared_scan_has_no_file_of_others_removed(tmp_path: Pat
 def test_prepared_files_are_known_by_their_names(channels: tuple[str, ...]) -> None:
     stem = "sub-a_ses-1_run-2"
     names, other = (PreparedNames(s, suffixes_of(channels)) for s in (stem, f"{stem}_space-x"))
-    makers = [names.image, names.sidecar, lambda channel: names.transform(channel, channels[0])]
+    makers = [
+        names.image,
+        lambda channel: names.image(channel, "json"),
+        lambda channel: names.transform(channel, channels[0]),
+    ]
     own = [names.picture, *(make(channel) for make in makers for channel in channels)]
     for role in OTHER_ROLES:
-        own += [names.mask(role), names.mask_sidecar(role)]
+        own += [names.mask(role), names.mask(role, "json")]
     assert [name for name in own if not is_prepared_of(stem, name)] == []
     others = ["README", ".jaxsal/scans/sub-a.json", other.picture, other.mask("mask")]
     assert [name for name in others if is_prepared_of(stem, name)] == []
