@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from jaxsal.checkpoints import load_model
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.mixture import warn_if_mixed
-from jaxsal.inputs.sources import has_subjects, read_cohort
+from jaxsal.inputs.sources import read_cohort
 from jaxsal.model import Model
+from jaxsal.nets.registry import require_rematerialising
 from jaxsal.nets.training import TrainingFunction
 from jaxsal.progress import Monitor
 from jaxsal.scan.provenance import model_facts
 from jaxsal.store.identity import digest
+from jaxsal.toml import placed
 from jaxsal.training.augmentation import augment
 from jaxsal.training.checkpoints import Checkpoints, Progress
-from jaxsal.training.config import TrainingConfig
+from jaxsal.training.config import TrainingConfig, check_size
 from jaxsal.training.folder import TrainingFolder
 from jaxsal.training.log import TrainingLog, require_tensorboard
 from jaxsal.training.loop import Loop
 from jaxsal.training.patches import require_grain
 from jaxsal.training.reading import Contents, check_scans
 from jaxsal.training.scans import TrainingScan, open_scans
-from jaxsal.training.splits import split
-from jaxsal.training.start import starting_model
+from jaxsal.training.splits import say_subjects, split
 from jaxsal.training.step import (
     Placement,
     initial_state,
@@ -39,7 +41,6 @@ from jaxsal.training.step import (
     make_update,
 )
 from jaxsal.training.validation import validate
-from jaxsal.wording import counted
 
 
 @dataclass(frozen=True)
@@ -161,33 +162,9 @@ def set_up(config: TrainingConfig, devices: Sequence[jax.Device] | None, monitor
             f"[run] patience counts validations, and there is no scan to validate on: set it to 0, "
             f"or [data] validation; got {config.run.patience}"
         )
-    _say_subjects(config, scans, validation, monitor)
+    say_subjects(config.data.cohort, scans, validation, monitor)
     placement = _placement(config, devices or default_devices(), monitor)
     return Setup(config, start, scans, validation, placement, monitor)
-
-
-def _say_subjects(
-    config: TrainingConfig,
-    training: Sequence[Entry],
-    validation: Sequence[Entry],
-    monitor: Monitor,
-) -> None:
-    """Says how the scans are split, and warns if it is unknown which are of one subject."""
-    parts = [
-        f"{counted(len(entries), 'scan')} of "
-        f"{counted(len({entry.entities['subject'] for entry in entries}), 'subject')} to {use}"
-        for use, entries in (("train on", training), ("validate on", validation))
-    ]
-    monitor.say(", ".join(parts))
-    scans = [*training, *validation]
-    alone = len({entry.entities["subject"] for entry in scans}) == len(scans)
-    if validation and alone and not has_subjects(config.data.cohort):
-        warnings.warn(
-            f"{config.data.cohort} has no column 'subject', so that a subject with several scans "
-            "may be trained and validated on: add the column if there are such, and 'session' or "
-            "'run' to tell a subject's scans apart",
-            stacklevel=3,
-        )
 
 
 def _placement(
@@ -202,3 +179,37 @@ def _placement(
             f"{batch}: make it a multiple of {len(devices)} to use all"
         )
     return placement
+
+
+def starting_model(config: TrainingConfig) -> Model:
+    """The model that training begins from: with fresh weights, or read from its directory.
+
+    Raises:
+        InputError: it cannot be read, or does not fit the configuration.
+    """
+    run = config.run
+    if config.start is None:
+        assert config.network is not None  # or there would be a start
+        model = Model.initialise(config.network, config.data.channels, seed=run.seed)
+    else:
+        model = _loaded(config.start, config)
+    if run.rematerialise:
+        require_rematerialising(model.config.kind, "[run] rematerialise")
+    return replace(model, rematerialise=run.rematerialise)
+
+
+def _loaded(folder: Path, config: TrainingConfig) -> Model:
+    model = load_model(folder)
+    if model.members > 1:
+        raise InputError(
+            f"{folder} is an ensemble of {model.members} networks, and training is of one: convert "
+            "one fold of it"
+        )
+    if config.data.channels and config.data.channels != model.channels:
+        raise InputError(
+            f"[data] channels must be those of {folder}, {', '.join(model.channels)}, or left out; "
+            f"got {', '.join(config.data.channels)}"
+        )
+    with placed("[patches]"):
+        check_size(model.config, config.patches.size)
+    return model

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.sources import has_subjects
+from jaxsal.progress import Monitor
+from jaxsal.wording import counted
 
 
 def split(
@@ -45,6 +50,30 @@ def split(
     for entry in entries:
         sides[_subject(entry) in chosen].append(entry)
     return sides
+
+
+def say_subjects(
+    cohort: Path,
+    training: Sequence[Entry],
+    validation: Sequence[Entry],
+    monitor: Monitor,
+) -> None:
+    """Says how the scans are split, and warns if it is unknown which are of one subject."""
+    parts = [
+        f"{counted(len(entries), 'scan')} of "
+        f"{counted(len(set(map(_subject, entries))), 'subject')} to {use}"
+        for use, entries in (("train on", training), ("validate on", validation))
+    ]
+    monitor.say(", ".join(parts))
+    scans = [*training, *validation]
+    alone = len(set(map(_subject, scans))) == len(scans)
+    if validation and alone and not has_subjects(cohort):
+        warnings.warn(
+            f"{cohort} has no column 'subject', so that a subject with several scans "
+            "may be trained and validated on: add the column if there are such, and 'session' or "
+            "'run' to tell a subject's scans apart",
+            stacklevel=3,
+        )
 
 
 def _subject(entry: Entry) -> str:
