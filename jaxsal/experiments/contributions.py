@@ -181,36 +181,24 @@ def _summary(
         for names in _OF_MEDIANS
         for row in whole
     ]
-    each = [(kind, channel) for kind in kinds for channel in channels]
-    shares = [_shares(tally, kind, channel) for kind, channel in each]
-    return [*medians, *shares, *(_distances(tally, kind, channel) for kind, channel in each)]
+    places = [_places(tally, kind, channel) for kind in kinds for channel in channels]
+    return [*medians, *(shares for shares, _ in places), *(distances for _, distances in places)]
 
 
-def _shares(tally: Tally, kind: str, channel: str) -> Row:
-    """How much of a channel's values is positive, near and far."""
+def _places(tally: Tally, kind: str, channel: str) -> tuple[Row, Row]:
+    """What share of a channel's values is positive, near and far; and how far away they lie."""
     positive, negative = (tally.signed[kind, channel, sign] for sign in SIGNS)
     total = positive.amount + negative.amount
-    lower = np.array([low for low, _ in SHELLS.bounds])
-    upper = np.array([high for _, high in SHELLS.bounds])
-    row: Row = {"kind": kind, "channel": channel, "lesions": tally.lesions[kind]}
+    lower, upper = np.array(SHELLS.bounds).T
+    first: Row = {"kind": kind, "channel": channel, "lesions": tally.lesions[kind]}
+    shares = {}
     for name, low, high in (("inside", -np.inf, 0), ("0_to_3mm", 0, 3), ("3_to_12mm", 3, 12)):
         part = (lower >= low) & (upper <= high)
-        row[f"positive_share_{name}"] = _share(positive.amount[part].sum(), total[part].sum())
-    return row
-
-
-def _distances(tally: Tally, kind: str, channel: str) -> Row:
-    """How far from lesions a channel's values lie."""
-    positive, negative = (tally.signed[kind, channel, sign] for sign in SIGNS)
-    total = positive.amount + negative.amount
-    upper = np.array([high for _, high in SHELLS.bounds])
+        shares[f"positive_share_{name}"] = _share(positive.amount[part].sum(), total[part].sum())
     strong = np.flatnonzero(positive.voxels + negative.voxels)
     # Of what lies beyond the last step nobody knows how far.
     within = np.searchsorted(np.cumsum(total), 0.99 * total.sum()) if total.any() else None
-    return {
-        "kind": kind,
-        "channel": channel,
-        "lesions": tally.lesions[kind],
+    return first | shares, first | {
         "mm_with_99_percent": None if within is None else _finite(upper[within]),
         "mm_of_farthest_counted_value": _finite(upper[strong[-1]]) if len(strong) else None,
     }

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jaxsal.cohort.outline import MethodOutline
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
 from jaxsal.experiments.aggregation import exact
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 
 CLASS = 1  # the label of all segmented voxels
 NEAR = 10.0  # mm
+_OF_INSTANCE, _OF_CLASS = "smoothgrad-max", "smoothgrad-sum"
 
 _COLUMNS = {
     "scan": "what the scan is called in the cohort",
@@ -56,25 +55,17 @@ _SUMMARY_COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
-class _Closest:
+class _Neighbours(NamedTuple):
     """Two lesions of a scan."""
 
     stem: str
     labels: tuple[int, int]
-    gap: float
+    gap: float  # mm
     sizes: tuple[int, int]  # voxels
 
-    def is_better_than(self, other: _Closest | None) -> bool:
-        """Nearer; of equally near ones those that are both large and alike, to be seen together."""
-        mine, theirs = (
-            (round(p.gap, 3), -p._likeness) if p else (np.inf, 0) for p in (self, other)
-        )
-        return mine < theirs
-
-    @property
-    def _likeness(self) -> float:
-        return min(self.sizes) ** 2 / max(self.sizes)
+    def rank(self) -> tuple[float, float]:
+        """Near ones come first; of equally near ones those that are both large and alike."""
+        return round(self.gap, 3), -(min(self.sizes) ** 2) / max(self.sizes)
 
 
 def levels(study: Study, settings: NoSettings) -> Findings:
@@ -82,7 +73,7 @@ def levels(study: Study, settings: NoSettings) -> Findings:
     instances = study.lesions()
     classes = _class_level(study, instances)
     rows: list[Row] = []
-    closest: _Closest | None = None
+    pairs: list[_Neighbours] = []
     study.monitor.stage("levels")
     for scan, whole in _both(instances, classes):
         voxels = _segmented(scan)
@@ -92,15 +83,13 @@ def levels(study: Study, settings: NoSettings) -> Findings:
         rows += _rows(scan, whole, instances, voxels, around)
         study.monitor.detail(f"{scan.id}: {len(rows)} rows")
         for label, other in around.items():
-            pair = (label, other.label)
             sizes = (len(voxels[label]), len(voxels[other.label]))
-            found = _Closest(scan.record.stem, pair, other.gap, sizes)
-            if found.is_better_than(closest):
-                closest = found
+            pairs.append(_Neighbours(scan.record.stem, (label, other.label), other.gap, sizes))
     if not rows:
         study.note("no lesion was found in any scan: there is no map to compare")
     figure = None
-    if closest is not None:
+    if pairs:
+        closest = min(pairs, key=_Neighbours.rank)
         figure = draw(_pair(closest, instances, classes), rows, instances.channels)
     elif rows:
         study.note("no scan has two segmented lesions: there is no pair to draw")
@@ -136,15 +125,7 @@ def _both(
     whole = {scan.record.stem: scan for scan in classes.scans()}
     for scan in instances.scans():
         if scan.rows and scan.record.stem in whole:
-            yield scan, _class_map(whole[scan.record.stem], classes)
-
-
-def _class_map(scan: ScanResults, classes: CohortResults) -> Crop:
-    return scan.map(CLASS, classes.methods["smoothgrad-sum"])
-
-
-def _instance(instances: CohortResults) -> MethodOutline:
-    return instances.methods["smoothgrad-max"]
+            yield scan, whole[scan.record.stem].map(CLASS, classes.methods[_OF_CLASS])
 
 
 def _segmented(scan: ScanResults) -> dict[int, np.ndarray]:
@@ -164,7 +145,7 @@ def _rows(
         own = voxels.get(row["label"])
         if own is None:
             continue
-        crop = scan.map(row["label"], _instance(instances))
+        crop = scan.map(row["label"], instances.methods[_OF_INSTANCE])
         near = around.get(row["label"])
         other = voxels[near.label] if near else None
         peaks = {
@@ -225,14 +206,15 @@ def _bleeding(rows: Sequence[Row], channel: str, level: str, within: float | Non
     }
 
 
-def _pair(closest: _Closest, instances: CohortResults, classes: CohortResults | None) -> Pair:
+def _pair(closest: _Neighbours, instances: CohortResults, classes: CohortResults | None) -> Pair:
     assert classes is not None  # or there would be no pair
     scan, whole = (
         next(scan for scan in results.scans() if scan.record.stem == closest.stem)
         for results in (instances, classes)
     )
-    maps = tuple(scan.map(label, _instance(instances)) for label in closest.labels)
-    return Pair(scan, closest.labels, closest.gap, _class_map(whole, classes), maps)
+    maps = tuple(scan.map(label, instances.methods[_OF_INSTANCE]) for label in closest.labels)
+    whole_map = whole.map(CLASS, classes.methods[_OF_CLASS])
+    return Pair(scan, closest.labels, closest.gap, whole_map, maps)
 
 
 EXPERIMENT = Experiment(levels)

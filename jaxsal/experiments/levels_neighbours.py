@@ -29,11 +29,8 @@ class Neighbour:
 
 def voxels_of(labels: np.ndarray) -> dict[int, np.ndarray]:
     """The voxels (V, 3) of each label of a map (X, Y, Z), in one pass over it."""
-    inside = np.argwhere(labels > 0)
-    names, member = np.unique(labels[labels > 0], return_inverse=True)
-    grouped = inside[np.argsort(member, kind="stable")]
-    parts = np.split(grouped, np.cumsum(np.bincount(member, minlength=len(names)))[:-1])
-    return {int(name): part for name, part in zip(names, parts, strict=True)} if len(names) else {}
+    found = ndimage.value_indices(labels, ignore_value=0)
+    return {int(label): np.stack(found[label], axis=-1) for label in sorted(found)}
 
 
 def nearest(

@@ -89,18 +89,9 @@ class Original:
         suspicious: np.ndarray = self.lesions | self.prediction.segmented
         return suspicious
 
-    @property
-    def white_matter(self) -> np.ndarray:
-        """(X, Y, Z) bool, of healthy white matter; empty where it is not known."""
-        return self._white_matter[0]
-
-    @property
-    def without_white_matter(self) -> str:
-        """Why healthy white matter is not known; "" if it is."""
-        return self._white_matter[1]
-
     @cached_property
-    def _white_matter(self) -> tuple[np.ndarray, str]:
+    def white_matter(self) -> tuple[np.ndarray, str]:
+        """(X, Y, Z) bool, of healthy white matter, and ""; or an empty mask and why."""
         try:
             return self._find_white_matter(), ""
         except InputError as error:
@@ -118,25 +109,17 @@ class Original:
         return read_mask(path, self.grid) & (distance_mm(self.lesions, self.grid) > LESION_MARGIN)
 
 
-@dataclass(frozen=True, eq=False)
-class Begun:
+def begin(
+    study: Study, settings: Placing, entry: Entry, prediction: Prediction
+) -> tuple[Original, list[Instance], list[Row]]:
     """A scan in which domains are to be placed.
 
-    Attributes:
-        original: the scan.
-        chosen: lesions of the wanted volumes, the most probable first.
-        rows: one for every lesion that was found, to propose other volumes by.
+    Returns:
+        The scan; its lesions of the wanted volumes, the most probable first; and a row for every
+        lesion that was found, to propose other volumes by.
     """
-
-    original: Original
-    chosen: Sequence[Instance]
-    rows: list[Row]
-
-
-def begin(study: Study, settings: Placing, entry: Entry, prediction: Prediction) -> Begun:
-    """A scan, and the lesions to work with."""
     found = [each for each in prediction.instances if each.kind in FOUND]
-    return Begun(
+    return (
         Original(entry, prediction, study.model.channels, settings.white_matter),
         clearest(of_volume(found, settings.volume), prediction)[: settings.lesions],
         [{"found": True, "volume_mm3": each.volume_mm3} for each in found],

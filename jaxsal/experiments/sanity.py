@@ -129,13 +129,12 @@ def _of_scan(
     study: Study, settings: SanitySettings, entry: Entry, prediction: Prediction
 ) -> list[Row]:
     """Writes the domains; a row for each, for every lesion found, and for what has no room."""
-    begun = begin(study, settings, entry, prediction)
-    original, chosen, rows = begun.original, begun.chosen, begun.rows
+    original, chosen, rows = begin(study, settings, entry, prediction)
     domains, groups = _domains(study, settings, original, chosen)
     for group in ("white", "TN"):
         number = list(groups.values()).count(group)
         if number < settings.spheres:
-            reason = original.without_white_matter if group == "white" else ""
+            reason = original.white_matter[1] if group == "white" else ""
             room = f"there is room for {number} of {settings.spheres} spheres"
             rows.append({"note": f"{entry.id}: {GROUPS[group]}: {reason or room}"})
     voxels = np.zeros_like(domains)
@@ -166,7 +165,7 @@ def _domains(
     rng = generator_of(original.entry, study.saliency.seed)
     labels = np.zeros(original.grid.shape, np.int32)
     groups: dict[int, str] = {}
-    for group, allowed in (("white", original.white_matter), ("TN", original.head)):
+    for group, allowed in (("white", original.white_matter[0]), ("TN", original.head)):
         taken = original.suspicious | (labels > 0)
         spheres = place_spheres(
             allowed, taken, settings.sphere_volume, settings.spheres, original.grid, rng

@@ -127,9 +127,8 @@ def _of_scan(
     study: Study, settings: SyntheticSettings, entry: Entry, prediction: Prediction
 ) -> list[Row]:
     """Makes the scans; a row for each of them, for every lesion found, and for what has no room."""
-    begun = begin(study, settings, entry, prediction)
-    original, rows = begun.original, begun.rows
-    for instance in begun.chosen:
+    original, chosen, rows = begin(study, settings, entry, prediction)
+    for instance in chosen:
         rng = generator_of(entry, study.saliency.seed, instance.label)
         maker = _Maker(original, instance, settings, rng)
         for situation, derived in maker.made():
@@ -173,8 +172,9 @@ class _Maker:
         omega = original.prediction.labels == self.instance.label
         yield "own", Derived(self._tag("own"), omega.astype(np.int32))
         bare = Graft.of(omega, 0, grid)
-        white = self._at("white", bare, self._place(original.white_matter, bare))
-        yield "white", original.without_white_matter or white
+        healthy, unknown = original.white_matter
+        white = self._at("white", bare, self._place(healthy, bare))
+        yield "white", unknown or white
         more = Graft.of(omega, self.settings.surroundings, grid)
         background = distance_mm(original.head, grid) > OUTSIDE
         place = self._place(background, more)
