@@ -15,8 +15,8 @@ from jaxsal.approximated import EXACT
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.job import CohortJob
-from jaxsal.cohort.machines.local import Local
-from jaxsal.cohort.machines.memory import with_budget
+from jaxsal.cohort.machines.order import with_budget
+from jaxsal.cohort.run import Local
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.work import ScanWork
@@ -28,8 +28,7 @@ from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.calibration import synthetic_scan
 from jaxsal.settings import CohortSettings, PredictSettings
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import stamps
+from jaxsal.store.records import ScanRecord, stamps
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume
 

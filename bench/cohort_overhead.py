@@ -21,7 +21,7 @@ from bench.record import Result, Row
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.run import run_cohort
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.loading import LoadedScan, load_scan
+from jaxsal.inputs.images import LoadedScan, load_scan
 from jaxsal.scan.explanations import to_explain
 from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import find_lesions
@@ -70,7 +70,8 @@ def _settings(job: Job, count: int, rounds: int) -> Row:
 
 
 def _row(name: str, job: CohortJob, entries: Sequence[Entry], rounds: int) -> Row:
-    loaded = [load_scan(entry.scan, job.model) for entry in entries]
+    model = job.model
+    loaded = [load_scan(e.scan, model.channels, model.preprocessing) for e in entries]
     shares: list[float] = []
     engine = _Timed(lambda: _engine_alone(job, loaded))
     whole = _Timed(lambda: shares.append(_whole_run(job, entries)))

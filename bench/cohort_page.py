@@ -14,7 +14,7 @@ from bench.case import TOY, make_model
 from bench.cohort import RECORDED, cohort_job, record_all, to_be_recorded
 from bench.options import job_settings, timed
 from bench.record import Result, Row
-from jaxsal.cohort.reporting.report import write_report
+from jaxsal.cohort.report import write_report
 from jaxsal.cohort.run import run_cohort
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError

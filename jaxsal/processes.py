@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from typing import TypeVar
 
+from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 
 _Job = TypeVar("_Job")
@@ -20,18 +21,21 @@ _Result = TypeVar("_Result")
 
 @contextmanager
 def in_processes(
-    work: Callable[[_Job], _Result], jobs: Sequence[_Job], processes: int
+    work: Callable[[_Job], _Result], jobs: Sequence[_Job], processes: int | None = None
 ) -> Iterator[Iterator[_Result]]:
     """The results in the order of the jobs; within the block, of which leaving ends the processes.
 
     Args:
         work: done to each job, which are both pickled; its module should not import JAX.
         jobs: what there is to do.
-        processes: how many work at once; with one, it is this process.
+        processes: how many work at once; with one, it is this process. None: one per CPU core.
 
     Raises:
-        InputError: a process was ended from outside.
+        InputError: the number of processes is not positive, or a process was ended from outside.
     """
+    if processes is not None and processes < 1:
+        raise InputError(f"processes must be at least 1, got {processes}")
+    processes = min(processes or available_cores(), len(jobs))
     if processes <= 1:
         yield map(work, jobs)
         return

@@ -183,7 +183,7 @@ def cohort_entries(
 
 def model_entries(given: Given, model: Model) -> list[Entry]:
     """The cohort given by the options of `Cohort`; warns if its scans are of several kinds."""
-    from jaxsal.inputs.mixture import warn_if_mixed
+    from jaxsal.inputs.sources import warn_if_mixed
 
     entries = cohort_entries(given, model.channels)
     warn_if_mixed(entries, model.preprocessing)

@@ -31,7 +31,7 @@ class _Options:
 def run(given: Given) -> None:
     """Runs the command."""
     from jaxsal.cli.progress import ProgressBar
-    from jaxsal.cohort.reporting.report import write_report
+    from jaxsal.cohort.report import write_report
 
     options = given.of(_Options)
     stay = "pictures that are drawn stay, the same command draws the others"

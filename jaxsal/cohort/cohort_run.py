@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.parts import Machines, Maps, ScanOutcome
+from jaxsal.cohort.parts import Maps, ScanOutcome
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.readme import RESULTS
+from jaxsal.cohort.storage.names import RESULTS
 from jaxsal.cohort.storage.table import write_tables
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.display import Display
@@ -20,12 +20,13 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.store.bids_dataset import describe
 from jaxsal.store.claims import take_back
 from jaxsal.store.lock import Shard
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import are_same
+from jaxsal.store.records import ScanRecord, are_same
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:
     from jaxsal.cohort.job import CohortJob
+    from jaxsal.cohort.machines.cluster import Cluster
+    from jaxsal.cohort.run import Local
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class CohortRun(Iterator[ScanResult]):
         self,
         job: CohortJob,
         entries: Sequence[Entry],
-        machines: Machines,
+        machines: Local | Cluster,
         folder: CohortFolder | None,
         shard: Shard,
         retry_failed: bool,
@@ -84,7 +85,7 @@ class CohortRun(Iterator[ScanResult]):
         self._job, self._everybody, self._machines = job, list(entries), machines
         self._folder, self._shard = folder, shard
         self._retry_failed, self._overwrite = retry_failed, overwrite
-        results = self._in_memory() if folder is None else self._in(folder)
+        results = self._computed(self.entries) if folder is None else self._in(folder)
         self._results = self._shown(results, display)
 
     def __next__(self) -> ScanResult:
@@ -111,11 +112,6 @@ class CohortRun(Iterator[ScanResult]):
                 display.update(done, len(self.entries), f"{done}/{len(self.entries)} scans")
                 yield result
 
-    def _in_memory(self) -> Generator[ScanResult]:
-        with closing(self._machines.outcomes(self._job, self.entries, None)) as outcomes:
-            for outcome in outcomes:
-                yield self._result(outcome)
-
     def _in(self, folder: CohortFolder) -> Generator[ScanResult]:
         facts = {
             "memory": self._job.memory,
@@ -123,12 +119,12 @@ class CohortRun(Iterator[ScanResult]):
             **self._job.ran,
             "outline": asdict(self._job.outline),
         }
-        identity = self._job.identity
         scans = {entry.stem: entry.id for entry in self._everybody}
         with folder.opened(
-            identity, facts, scans, self._shard, overwrite=self._overwrite
+            self._job.identity, facts, scans, self._shard, overwrite=self._overwrite
         ) as killed:
-            describe(folder.root, RESULTS, self._images())
+            images = (image for entry in self._everybody for image in entry.scan.images)
+            describe(folder.root, RESULTS, images)
             if killed:
                 self.notes.append(f"an earlier run was killed ({killed}); going on where it ended")
             # From workers of a run that was killed.
@@ -141,18 +137,15 @@ class CohortRun(Iterator[ScanResult]):
                 else:
                     yield _result(record, folder, is_new=False)
             try:
-                yield from self._new(folder, todo)
+                yield from self._computed(todo)
             except BaseException:
                 with suppress(OSError, OutputError):  # the first error is the one to raise
                     self._write_tables(folder)
                 raise
             self._write_tables(folder)
 
-    def _images(self) -> Iterator[Path]:
-        return (image for entry in self._everybody for image in entry.scan.images)
-
-    def _new(self, folder: CohortFolder, todo: Sequence[Entry]) -> Generator[ScanResult]:
-        with closing(self._machines.outcomes(self._job, todo, folder)) as outcomes:
+    def _computed(self, todo: Sequence[Entry]) -> Generator[ScanResult]:
+        with closing(self._machines.outcomes(self._job, todo, self._folder)) as outcomes:
             for outcome in outcomes:
                 yield self._result(outcome)
 
@@ -189,14 +182,10 @@ class CohortRun(Iterator[ScanResult]):
         return _result(record, self._folder, is_new=True, maps=outcome.maps)
 
     def _write_tables(self, folder: CohortFolder) -> None:
-        def records() -> Iterator[ScanRecord]:
-            for entry in self._everybody:
-                record = folder.record(entry.stem)
-                if record is not None:
-                    yield record
-
+        records = (folder.record(entry.stem) for entry in self._everybody)
         with folder.tables_locked():
-            write_tables(folder.root, lesion_columns(self._job.shown), records())
+            columns = lesion_columns(self._job.shown)
+            write_tables(folder.root, columns, (record for record in records if record))
 
 
 def _result(

@@ -1,18 +1,31 @@
-"""The table over a cohort: its columns, and the part of a row that comes from a map."""
+"""The table over a cohort: its columns, and the part of a row that comes from a map.
+
+Columns and methods of a run are kept in ``run.json``: reports are made without the model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.appearance import Appearance
-from jaxsal.scan.lesion_table import APPROXIMATED, instance_columns, instance_row
-from jaxsal.scan.map_statistics import shell_sums, shells, statistics_row
+from jaxsal.scan.lesion_table import (
+    APPROXIMATED,
+    instance_columns,
+    instance_row,
+    shell_sums,
+    shells,
+    statistics_row,
+)
 from jaxsal.tables import Column, Row
+from jaxsal.types import Scale
 
 _SCAN = (
     Column("scan", "scan", "what the scan is called in the cohort"),
@@ -67,9 +80,10 @@ def map_row(
 
 
 def with_seconds(
-    rows: Mapping[int, Row], voxels: Mapping[int, int], seconds: float
+    rows: Mapping[int, Row], instances: Sequence[Instance], seconds: float
 ) -> dict[int, Row]:
     """The rows of a portion, by label, with its time shared by voxels."""
+    voxels = {instance.label: instance.voxels for instance in instances}
     each = seconds / max(sum(voxels[label] for label in rows), 1)
     return {label: {**row, "seconds": each * voxels[label]} for label, row in rows.items()}
 
@@ -91,3 +105,63 @@ def scan_rows(
             merged = {key: value for row in own for key, value in row.items()}
             rows.append({**scan, **instance_row(instance), **merged, "seconds": seconds})
     return rows
+
+
+@dataclass(frozen=True)
+class MethodOutline:
+    """A method, and how its maps appear; see `jaxsal.Appearance`.
+
+    Attributes:
+        name: the method's.
+        maps: what a map has one of each for, at the head of the table's columns.
+        files: the same in the names of files.
+        units: of the map.
+        scale: of the pictures' colours.
+        subtitle: what a picture's title says after the lesion.
+    """
+
+    name: str
+    maps: tuple[str, ...]
+    files: tuple[str, ...]
+    units: str
+    scale: Scale
+    subtitle: str
+
+    @property
+    def peaks(self) -> list[str]:
+        """The table's columns of the largest values, and of the smallest where there are any."""
+        extremes = ("max", "min") if self.scale == "diverging" else ("max",)
+        return [f"{name}_{extreme}" for name in self.maps for extreme in extremes]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The columns and methods of a run.
+
+    Attributes:
+        columns: of the table over all lesions.
+        methods: whose maps there are.
+    """
+
+    columns: tuple[Column, ...]
+    methods: tuple[MethodOutline, ...]
+
+    @classmethod
+    def read(cls, run: Mapping[str, Any]) -> Outline:
+        """The outline in the content of ``run.json``.
+
+        Raises:
+            InputError: there is none.
+        """
+        try:
+            outline = run["outline"]
+            methods = [
+                MethodOutline(**{**m, "maps": tuple(m["maps"]), "files": tuple(m["files"])})
+                for m in outline["methods"]
+            ]
+            return cls(tuple(Column(**column) for column in outline["columns"]), tuple(methods))
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                "run.json does not say what the table's columns are: it was written by another "
+                "version of jaxsal, or changed; run the cohort into a new folder"
+            ) from error

@@ -6,15 +6,14 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxsal.cohort.columns import lesion_columns
-from jaxsal.cohort.outline import MethodOutline, Outline
-from jaxsal.cohort.parts import Clock, Keeper, Portion
+from jaxsal.cohort.columns import MethodOutline, Outline, lesion_columns
+from jaxsal.cohort.parts import Clock, Portion
 from jaxsal.current_device import current_device
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry, repeated
-from jaxsal.inputs.loading import LoadedScan, load_scan
+from jaxsal.inputs.images import LoadedScan, load_scan
 from jaxsal.lesions import Instance
 from jaxsal.model import Model
 from jaxsal.progress import InParts, OnProgress, Progress, by_share
@@ -29,9 +28,11 @@ from jaxsal.scan.prediction import Prediction, completed, find_lesions
 from jaxsal.scan.provenance import identity_of, software, without_memory
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.store.bids_dataset import camel_case
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import Inputs, stamps
+from jaxsal.store.records import Inputs, ScanRecord, stamps
 from jaxsal.tables import Row
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.storage.keepers import Keeper
 
 Loaded = tuple[Inputs, LoadedScan | Exception]
 
@@ -101,15 +102,11 @@ class CohortJob:
         settings = {**asdict(self.settings), "saliency": saliency}
         return identity_of(self.model, completed(self.prediction, self.model), settings)
 
-    def stamps(self, entry: Entry) -> Inputs:
-        """A scan's files as they are."""
-        return stamps(entry.scan, self.model.channels)
-
     def load(self, entry: Entry) -> Loaded:
         """A scan's files as they are, and their contents; or why it is a bad scan, an error."""
-        inputs = self.stamps(entry)
+        inputs = stamps(entry.scan, self.model.channels)
         try:
-            return inputs, load_scan(entry.scan, self.model)
+            return inputs, load_scan(entry.scan, self.model.channels, self.model.preprocessing)
         except OSError as error:
             return inputs, InputError(f"the scan's files cannot be read: {error}")
         except Exception as error:
@@ -148,7 +145,9 @@ class CohortJob:
             else:
                 before, progress = clock.seconds, by_share(len(portion.labels), whole)
                 progress(Progress(0, 0, 0, 0))  # may end the work
-                for label, crop in _timed(self._maps(prediction, wanted, portion, progress), clock):
+                part, method = wanted.part(portion.labels), self.methods[portion.method]
+                maps = maps_of(self.model, prediction, part, self.prediction, method, progress)
+                for label, crop in _timed(maps, clock):
                     keeper.keep_map(portion, label, crop)
                 keeper.finish_portion(portion, clock.seconds - before)
 
@@ -162,11 +161,6 @@ class CohortJob:
                 yield Portion(number, index, labels)
                 number += 1
 
-    def _noted(self, prediction: Prediction) -> str:
-        """Warnings of a scan, beside its results; "" if there are none."""
-        others = to_explain(prediction, self.methods[0]).notes
-        return "; ".join([*notes_of(self.model, prediction), *others])
-
     def success(
         self,
         entry: Entry,
@@ -176,13 +170,14 @@ class CohortJob:
         seconds: float,
         files: Mapping[str, dict[str, Any]] | None = None,
     ) -> ScanRecord:
-        """The record of a finished scan."""
+        """The record of a finished scan, with its warnings."""
+        others = to_explain(prediction, self.methods[0]).notes
         return ScanRecord(
             entry.id,
             entry.stem,
             "finished",
             inputs,
-            reason=self._noted(prediction),
+            reason="; ".join([*notes_of(self.model, prediction), *others]),
             rows=rows,
             files=dict(files or {}),
             seconds=seconds,
@@ -203,16 +198,6 @@ class CohortJob:
             reason = f"{type(error).__name__}: {error}"
             ran = {**self.ran, "traceback": "".join(traceback.format_exception(error))}
         return ScanRecord(entry.id, entry.stem, "failed", inputs, reason=reason, ran=ran)
-
-    def _maps(
-        self,
-        prediction: Prediction,
-        wanted: Explanations,
-        portion: Portion,
-        on_progress: OnProgress,
-    ) -> Iterator[tuple[int, Crop]]:
-        part, method = wanted.part(portion.labels), self.methods[portion.method]
-        yield from maps_of(self.model, prediction, part, self.prediction, method, on_progress)
 
 
 def _timed(maps: Iterator[tuple[int, Crop]], clock: Clock) -> Iterator[tuple[int, Crop]]:

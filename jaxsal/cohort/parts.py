@@ -1,33 +1,31 @@
 """The parts of a run over a cohort, and what they hand to each other.
 
 `jaxsal.cohort.run.run_cohort` composes them: a job says what is done with every scan, machines
-compute, and keepers take the results.
+compute, and keepers take the results, with threads that write while the device computes.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeVar
 
-if TYPE_CHECKING:  # for annotations only
-    from concurrent.futures import Future
-
+if TYPE_CHECKING:
     import numpy as np
 
-    from jaxsal.cohort.job import CohortJob
-    from jaxsal.cohort.storage.folder import CohortFolder
     from jaxsal.grid import Grid
     from jaxsal.inputs.entries import Entry
-    from jaxsal.inputs.loading import LoadedScan
     from jaxsal.progress import Progress
     from jaxsal.saliency.maps import Crop
-    from jaxsal.scan.prediction import Prediction
     from jaxsal.store.records import ScanRecord
 
 OnScan = Callable[["Entry", "Progress"], None]
 """Called with a scan and how far it is, from the threads that compute."""
+T = TypeVar("T")
+WRITERS_PER_LANE = 2
 
 
 class Stopped(Exception):  # noqa: N818
@@ -94,67 +92,34 @@ class Clock:
         self.seconds += time.perf_counter() - self._began
 
 
-class Keeper(Protocol):
-    """Takes the results of a scan, and knows what an earlier run left of them."""
+class AtOnce:
+    """Writes what it is handed before it goes on."""
 
-    @property
-    def maps(self) -> Maps | None:
-        """The maps, if they are kept in memory."""
-        ...
-
-    def restored(self, loaded: LoadedScan) -> Prediction | None:
-        """The scan's lesions, if they were found before."""
-        ...
-
-    def keep_prediction(self, prediction: Prediction) -> None:
-        """Keeps the scan's lesions."""
-        ...
-
-    def has(self, portion: Portion) -> bool:
-        """Whether a portion was kept before."""
-        ...
-
-    def keep_map(self, portion: Portion, label: int, crop: Crop) -> None:
-        """Keeps a lesion's map."""
-        ...
-
-    def finish_portion(self, portion: Portion, seconds: float) -> None:
-        """Ends a portion, all of whose maps were handed over.
-
-        Args:
-            portion: the portion.
-            seconds: that computing its maps took.
-        """
-        ...
-
-    def finish(self, seconds: float) -> Future[ScanRecord]:
-        """Ends the scan, all of whose portions were finished: makes its results appear.
-
-        Args:
-            seconds: that computing took, in this run.
-        """
-        ...
+    def submit(self, write: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Calls this."""
+        future: Future[T] = Future()
+        future.set_result(write(*arguments))
+        return future
 
 
-class Machines(Protocol):
-    """The computers of a run."""
+class Writer(AtOnce):
+    """Writes in threads; a caller that hands over more than they can write soon waits.
 
-    @property
-    def ran(self) -> Mapping[str, Any]:
-        """Device, or scheduler, and software."""
-        ...
+    Args:
+        threads: how many.
+    """
 
-    @property
-    def busy_share(self) -> float | None:
-        """Share of the time in which devices computed, from 0 to 1; None if unknown."""
-        ...
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, "writer")
+        self._slots = threading.Semaphore(2 * threads + 2)
 
-    def memory(self) -> int:
-        """Bytes for computing maps that each of them has."""
-        ...
+    def submit(self, write: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Lets a thread call this; calls begin in the order in which they were handed over."""
+        self._slots.acquire()
+        future = self._pool.submit(write, *arguments)
+        future.add_done_callback(lambda _: self._slots.release())
+        return future
 
-    def outcomes(
-        self, job: CohortJob, entries: Sequence[Entry], folder: CohortFolder | None
-    ) -> Generator[ScanOutcome]:
-        """Explains these scans; yields the outcome of each, in the order in which they end."""
-        ...
+    def close(self) -> None:
+        """Waits until all is written."""
+        self._pool.shutdown()

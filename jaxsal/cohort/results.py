@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.cohort.outline import MethodOutline, Outline
+from jaxsal.cohort.columns import MethodOutline, Outline
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.images import read_image
 from jaxsal.saliency.maps import Crop
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import Stamp
+from jaxsal.store.records import ScanRecord, Stamp
 from jaxsal.volumes import read_grid, read_labels, read_volume
 
 if TYPE_CHECKING:
@@ -137,10 +136,8 @@ class CohortResults:
         return {r.id: r.reason for r in self._records() if r.status == "failed"}
 
     def _records(self) -> Iterator[ScanRecord]:
-        for stem in self._folder.scans():
-            record = self._folder.record(stem)
-            if record is not None:
-                yield record
+        records = map(self._folder.record, self._folder.scans())
+        return (record for record in records if record is not None)
 
 
 def unchanged_image(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 
@@ -13,24 +15,69 @@ from jaxsal.checkpoints import load_model
 from jaxsal.cohort.cohort_run import CohortRun, ScanResult
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines.cluster import Cluster
-from jaxsal.cohort.machines.local import Local
-from jaxsal.cohort.machines.memory import with_budget
+from jaxsal.cohort.machines.order import with_budget
+from jaxsal.cohort.machines.pipeline import Pipeline, lanes_of
 from jaxsal.cohort.machines.task import budget, explain_entry
-from jaxsal.cohort.parts import Machines, OnScan
+from jaxsal.cohort.parts import WRITERS_PER_LANE, OnScan, ScanOutcome, Writer
 from jaxsal.cohort.storage.folder import CohortFolder
+from jaxsal.cohort.storage.keepers import FolderKeeper, Keeper
 from jaxsal.devices import every_device
 from jaxsal.display import Display
 from jaxsal.errors import InputError
 from jaxsal.inputs.bids import Select
 from jaxsal.inputs.entries import Entry, distinct
-from jaxsal.inputs.mixture import warn_if_mixed
-from jaxsal.inputs.sources import read_cohort
+from jaxsal.inputs.sources import read_cohort, warn_if_mixed
 from jaxsal.model import Model
+from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.prediction import for_model
+from jaxsal.scan.provenance import software
 from jaxsal.settings import CohortSettings, PredictSettings
 from jaxsal.store.lock import Shard
+from jaxsal.store.records import Inputs
 
 __all__ = ["CohortRun", "ScanResult", "run_cohort"]
+
+
+@dataclass
+class Local:
+    """The devices of this machine.
+
+    Attributes:
+        devices: to compute on, all of one kind.
+        on_scan: called with how far a scan is, from the threads that compute.
+        busy_share: share of the time in which devices computed, from 0 to 1; None before the end.
+    """
+
+    devices: tuple[jax.Device, ...]
+    on_scan: OnScan = lambda entry, progress: None
+    busy_share: float | None = None
+
+    @property
+    def ran(self) -> dict[str, Any]:
+        """Device and software."""
+        return {"device": self.devices[0].device_kind, **software()}
+
+    def outcomes(
+        self, job: CohortJob, entries: Sequence[Entry], folder: CohortFolder | None
+    ) -> Generator[ScanOutcome]:
+        """Explains these scans; yields the outcome of each, in the order in which they end."""
+        lanes = lanes_of(self.devices)
+        with closing(Writer(WRITERS_PER_LANE * len(lanes))) as writer:
+
+            def keeper_of(entry: Entry, inputs: Inputs) -> Keeper:
+                if folder is None:
+                    return Keeper(job, entry, inputs)
+                return FolderKeeper(job, entry, inputs, folder, writer)
+
+            pipeline = Pipeline(job, lanes, keeper_of, self.on_scan)
+            with closing(pipeline.run(entries)) as outcomes:
+                yield from outcomes
+            if pipeline.lane_seconds:
+                self.busy_share = pipeline.busy_seconds / pipeline.lane_seconds
+
+    def memory(self) -> int:
+        """Bytes for computing maps."""
+        return default_budget(lanes_of(self.devices)[0])
 
 
 def run_cohort(
@@ -93,7 +140,7 @@ def run_cohort(
     )
     folder = None if out is None else CohortFolder(Path(out).expanduser())
     display = Display("cohort", wanted=on_scan == "auto")
-    machines: Machines
+    machines: Local | Cluster
     if scheduler is None:
         machines = Local(tuple(devices or every_device()), _progress_of(on_scan, display))
     else:

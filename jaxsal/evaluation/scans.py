@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.loading import LoadedScan, load_scan
+from jaxsal.inputs.images import LoadedScan, load_scan
 from jaxsal.inputs.read_ahead import one_by_one
 from jaxsal.metrics import LesionCounts, dice, normalised_dice
 from jaxsal.model import Model
@@ -99,7 +99,7 @@ def evaluate(
         return _evaluated(entry, model, loaded, settings, asked)
 
     def load(entry: Entry) -> LoadedScan:
-        return load_scan(entry.scan, model)
+        return load_scan(entry.scan, model.channels, model.preprocessing)
 
     for entry, found, reason in one_by_one(entries, load, evaluated):
         yield found or Evaluation(entry, reason=reason)

@@ -10,11 +10,11 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.box import Box
-from jaxsal.cohort.outline import MethodOutline
+from jaxsal.cohort.columns import MethodOutline
 from jaxsal.cohort.results import ScanResults
 from jaxsal.experiments.contributions_magnitudes import Coarse, Magnitudes, together
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.map_statistics import distances
+from jaxsal.scan.lesion_table import distances
 
 _ROUNDING = 1e-6  # of distances, in mm: what is 3 mm away belongs to the step from 2 to 3 mm
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.inputs.entries import OTHER_ROLES, Entry, Scan
-from jaxsal.inputs.loading import LoadedScan, load_scan
+from jaxsal.inputs.images import LoadedScan, load_scan
 from jaxsal.inputs.read_ahead import one_by_one
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.prediction import Prediction, completed, find_lesions
 from jaxsal.scan.provenance import identity_of
 from jaxsal.store.files import write_json
 from jaxsal.store.identity import digest
-from jaxsal.store.stamps import Stamp, are_same, from_json, stamps, stamps_of, to_json
+from jaxsal.store.records import Stamp, are_same, from_json, stamps, stamps_of, to_json
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def each_scan(
         _pass_on(study, entry, earlier.notes if earlier else ())
 
     def load(entry: Entry) -> LoadedScan:
-        return load_scan(entry.scan, study.model)
+        return load_scan(entry.scan, study.model.channels, study.model.preprocessing)
 
     def work(entry: Entry, loaded: LoadedScan) -> Made:
         prediction = find_lesions(study.model, loaded, study.prediction)

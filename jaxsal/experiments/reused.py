@@ -8,12 +8,10 @@ from pathlib import Path
 
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.results import CohortResults, ScanResults
-from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.store.identity import require_same
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import are_same
+from jaxsal.store.records import ScanRecord, are_same
 
 _ANY = ("settings.output", "settings.portion")  # what is kept, and what is recorded together
 _ADVICE = (
@@ -44,8 +42,7 @@ class ReusedMaps(CohortResults):
         now = json.loads(json.dumps(job.identity))
         require_same(root, self.identity, now, "maps of {}", _ADVICE, _ANY)
         self._stems = {entry.stem for entry in entries}
-        folder = CohortFolder(root)
-        records = {e.stem: folder.record(e.stem) for e in entries}
+        records = {e.stem: self._folder.record(e.stem) for e in entries}
         self._check_scans(entries, records)
         self.left_out = {
             entry.id: record.reason

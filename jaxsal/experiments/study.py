@@ -20,7 +20,6 @@ from jaxsal.approximated import EXACT, footnote, warning
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
-from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
 from jaxsal.experiments.catalogue import EXPERIMENTS
 from jaxsal.experiments.reused import ReusedMaps
@@ -208,6 +207,6 @@ def _without_overwriting() -> Iterator[None]:
 def _kept(root: Path) -> dict[str, Any]:
     """The settings of the run that began a folder; {} if there is none."""
     try:
-        return dict(CohortFolder(root).recorded()["identity"]["settings"])
+        return dict(CohortResults(root).identity["settings"])
     except (InputError, KeyError):
         return {}

@@ -1,9 +1,10 @@
-"""The images of one patient, as a network takes them: one array, normalised, background 0."""
+"""The files of a scan as a network takes them: images in one array, normalised, background 0."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,16 @@ import numpy as np
 from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
+from jaxsal.inputs.alignment import unregistered
 from jaxsal.inputs.background import Background, find_background, note, note_of_mask
+from jaxsal.inputs.channel_names import named_after_others
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
-from jaxsal.volumes import Volume, read_mask, read_volume, z_score
+from jaxsal.volumes import Volume, read_labels, read_mask, read_volume, z_score
 
 if TYPE_CHECKING:
     from jaxsal.arrays import ReadImage
+    from jaxsal.inputs.entries import Scan
 
 Path = str | os.PathLike[str]
 
@@ -164,3 +168,56 @@ def as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> Grid:
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     return turned
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedScan:
+    """The contents of a scan's files.
+
+    Attributes:
+        image: (X, Y, Z, C) float32, normalised, in the axes of the network's training.
+        grid: of the image; `Grid.file` is the grid of the files.
+        box: the part of the image that the network is given.
+        reference: (X, Y, Z) bool, the true lesions, if there is a mask of them.
+        labels: (X, Y, Z) int32, the user's lesions, if there is a label map.
+        notes: warnings of probable mistakes, in sentences.
+        backgrounds: one per channel.
+    """
+
+    image: np.ndarray
+    grid: Grid
+    box: Box
+    reference: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    backgrounds: tuple[Background, ...] = ()
+
+
+def load_scan(
+    scan: Scan, channels: Sequence[str], preprocessing: Preprocessing | None
+) -> LoadedScan:
+    """Reads a scan's files, the images as a network takes them.
+
+    Args:
+        scan: the files.
+        channels: of the network, a name per image.
+        preprocessing: of the network; None: each image is z-scored over the voxels that are not
+            background.
+
+    Raises:
+        InputError: a file cannot be used.
+    """
+    read = read_images(scan.images, channels, preprocessing, scan.mask)
+    reference = read_mask(scan.reference, read.grid) if scan.reference else None
+    labels = read_labels(scan.instances, read.grid) if scan.instances else None
+    names = (message for _, message in named_after_others(scan.images, channels))
+    files = [path.name for path in scan.images]
+    moved = (note for _, note in unregistered(files, read.image, read.grid))
+    notes = (*names, *filter(None, read.notes), *moved)
+    return LoadedScan(read.image, read.grid, read.box, reference, labels, notes, read.backgrounds)
+
+
+def warn_of(notes: Iterable[str]) -> None:
+    """Issues each note as a warning, at the line that called the caller."""
+    for text in notes:
+        warnings.warn(text, stacklevel=3)

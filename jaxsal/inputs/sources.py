@@ -1,16 +1,28 @@
-"""A cohort from its source: a table or a BIDS folder."""
+"""A cohort from its source, a table or a BIDS folder, and whether its scans are of one kind."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from jaxsal.errors import InputError
+from jaxsal.grid import Grid
 from jaxsal.inputs.bids import Select, read_bids
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.manifest import columns, read_manifest
+from jaxsal.inputs.problems import Problem
+from jaxsal.preprocessing import SAME_SPACING, Preprocessing
 from jaxsal.store.files import require_content
+from jaxsal.volumes import read_grid
+
+_SHOWN = 5  # scans of each kind
+
+Kinds = dict[str, list[str]]  # ids of scans by their axes, or voxel size; the commonest first
 
 
 def read_cohort(
@@ -49,3 +61,85 @@ def has_subjects(source: str | os.PathLike[str]) -> bool:
     """
     source = Path(source).expanduser()
     return source.is_dir() or "subject" in columns(source)
+
+
+def warn_if_mixed(entries: Sequence[Entry], preprocessing: Preprocessing | None) -> None:
+    """Warns of scans of different axes or voxel sizes, unless the model says which it takes.
+
+    Args:
+        entries: the scans; the headers of their first images are read.
+        preprocessing: of the model.
+    """
+    for what, option, kinds in _mixtures(entries, preprocessing):
+        listed = "; ".join(f"{kind}: {_listed(ids)}" for kind, ids in kinds.items())
+        warnings.warn(  # always at this line, so that Python shows it once for several runs
+            f"scans have different {what} ({listed}), and the model does not say which it takes: "
+            f"convert it with `jaxsal convert ... {option}`",
+            stacklevel=1,
+        )
+
+
+def mixed_scans(
+    entries: Sequence[Entry], channel: str, preprocessing: Preprocessing | None
+) -> list[Problem]:
+    """A warning for each scan that differs from most, where `warn_if_mixed` warns.
+
+    Args:
+        entries: the scans.
+        channel: of their first images.
+        preprocessing: of the model.
+    """
+    problems = []
+    for what, option, kinds in _mixtures(entries, preprocessing):
+        most, *others = kinds
+        for kind in others:
+            message = (
+                f"its {what} are {kind}, those of {len(kinds[most])} other scans {most}, and the "
+                f"model does not say which it takes: convert it with `jaxsal convert ... {option}`"
+            )
+            problems += [Problem(i, channel, message, "warning") for i in kinds[kind]]
+    return problems
+
+
+def _mixtures(
+    entries: Sequence[Entry], preprocessing: Preprocessing | None
+) -> Iterator[tuple[str, str, Kinds]]:
+    """Yields what differs between scans, the option of `convert` that states it, and the kinds."""
+    stated = preprocessing or Preprocessing()
+    grids: dict[str, Grid] = {}
+    for entry in entries:
+        with suppress(InputError, OSError, IndexError):  # reported where the scan is read
+            grids[entry.id] = read_grid(entry.scan.images[0])
+    if stated.orientation is None:
+        yield from _if_several("axes", "--orientation RAS", {i: g.axes for i, g in grids.items()})
+    if stated.spacing is None:
+        sizes = _sizes({i: g.in_axes("RAS").spacing for i, g in grids.items()})
+        yield from _if_several("voxel sizes", "--voxel-size 1 1 1", sizes)
+
+
+def _if_several(
+    what: str, option: str, kind_of: dict[str, str]
+) -> Iterator[tuple[str, str, Kinds]]:
+    kinds: Kinds = {}
+    for scan, kind in kind_of.items():
+        kinds.setdefault(kind, []).append(scan)
+    if len(kinds) > 1:
+        ordered = sorted(kinds, key=lambda kind: -len(kinds[kind]))
+        yield what, option, {kind: kinds[kind] for kind in ordered}
+
+
+def _sizes(spacings: dict[str, tuple[float, float, float]]) -> dict[str, str]:
+    """The voxel size of each scan, as text; sizes that differ by rounding are the same."""
+    known: list[tuple[float, float, float]] = []
+    found = {}
+    for scan, spacing in spacings.items():
+        close = (k for k in known if np.allclose(spacing, k, rtol=SAME_SPACING, atol=0))
+        same = next(close, spacing)
+        known += [same] if same not in known else []
+        found[scan] = f"{' × '.join(f'{size:.3g}' for size in same)} mm"
+    return found
+
+
+def _listed(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    return f"{', '.join(ids[:_SHOWN])}{more}"

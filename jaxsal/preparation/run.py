@@ -24,9 +24,8 @@ from jaxsal.processes import in_processes
 from jaxsal.store.bids_dataset import LAYOUT, describe
 from jaxsal.store.files import write_json
 from jaxsal.store.inside import remove_inside
-from jaxsal.store.records import ScanRecord
+from jaxsal.store.records import ScanRecord, are_same
 from jaxsal.store.run_folder import RunFolder
-from jaxsal.store.stamps import are_same
 from jaxsal.tables import write_table
 from jaxsal.wording import one_line
 
@@ -99,7 +98,7 @@ def _run(
         done[entry.stem] = record
         on_scan(record, False)
     try:
-        with in_processes(prepare_scan, left, min(processes, len(left))) as records:
+        with in_processes(prepare_scan, left, processes) as records:
             for record in records:
                 done[record.stem] = record
                 on_scan(record, True)

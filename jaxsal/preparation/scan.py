@@ -32,8 +32,7 @@ from jaxsal.same_grid import require_same_grid
 from jaxsal.store.file_list import Files, list_files
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.store.inside import require_inside
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import Inputs, Stamp
+from jaxsal.store.records import Inputs, ScanRecord, Stamp
 from jaxsal.volumes import read_volume, write_volume
 
 _BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # the last is how ITK fails

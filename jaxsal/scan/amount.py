@@ -197,7 +197,7 @@ def compute_portions(
     kept: Mapping[int, list[Row]],
     amount: Amount,
     following: Following,
-    finish: Callable[[int, Iterator[tuple[int, Crop]]], None],
+    finish: Callable[[int, Iterator[tuple[int, Crop]]], object],
 ) -> None:
     """Computes the portions that are not kept, and has each finished with its maps by label."""
     if portions.settings.pictures and amount.rows:

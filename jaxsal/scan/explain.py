@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from typing import Any
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Scan
-from jaxsal.inputs.loading import load_scan, warn_of
+from jaxsal.inputs.images import load_scan, warn_of
 from jaxsal.model import Model
 from jaxsal.progress import OnNote, OnProgress, OnStage
 from jaxsal.saliency.maps import Crop
@@ -131,7 +132,7 @@ def forecast(
     on_stage("measuring")
     following = Following(on_progress, lambda note: None, once=True)
     with suppress(Known):
-        compute_portions(portions, kept, amount, following, _computed)
+        compute_portions(portions, kept, amount, following, lambda number, maps: deque(maps, 0))
     return amount, following.duration
 
 
@@ -174,7 +175,7 @@ class _Call:
                 "lesions; give one (--reference), or leave out the kind"
             )
         on_stage("finding lesions")
-        loaded = load_scan(self._scan, self._model)
+        loaded = load_scan(self._scan, self._model.channels, self._model.preprocessing)
         prediction = find_lesions(self._model, loaded, self.finding)
         wanted = to_explain(prediction, self.settings)
         warn_of((*notes_of(self._model, prediction), *wanted.notes))
@@ -203,8 +204,3 @@ def _rows(
 
     compute_portions(portions, dict(rows), amount, following, finish)
     return [row for number in sorted(rows) for row in rows[number]]
-
-
-def _computed(number: int, maps: Iterator[tuple[int, Crop]]) -> None:
-    for _ in maps:
-        pass

@@ -1,4 +1,4 @@
-"""The table of a scan's lesions: its columns, and what a row holds beside a map's statistics."""
+"""The table of a scan's lesions: its columns, and a row: the lesion, and its map in numbers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
-from jaxsal.saliency.maps import CLASS_LEVEL
+from jaxsal.box import Box
+from jaxsal.saliency.maps import CLASS_LEVEL, Crop
+from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.tables import Column, Row
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ APPROXIMATED = Column(
     "approximated",
     "exact, or how many of the lesion's voxels were differentiated, or how many were summed",
 )
+SHELLS_MM = (3.0, 6.0, 12.0, 24.0, 48.0)
+"""Outer bounds of the shells around a lesion, in mm; the last shell is all that lies beyond."""
 
 
 def instance_row(instance: Instance) -> Row:
@@ -63,3 +68,88 @@ def for_reading(rows: Iterable[Row]) -> list[Row]:
     """Rows as a reader wants them: true lesions, then missed ones, then false alarms; by size."""
     known = {"TP": 0, "FN": 1, "FP": 2}
     return sorted(rows, key=lambda row: (known.get(row["kind"], 0), -row["voxels"], row["label"]))
+
+
+def shells() -> dict[str, str]:
+    """Names and meanings of the columns of `shell_sums`."""
+    places = {"inside": "inside the lesion"}
+    low = 0.0
+    for high in SHELLS_MM:
+        places[f"to_{high:g}mm"] = f"outside the lesion, from {low:g} to {high:g} mm from it"
+        low = high
+    places[f"beyond_{low:g}mm"] = f"more than {low:g} mm from the lesion"
+    return {
+        f"{sign}_{name}": f"sum of the map's {sign} values {place}"
+        for name, place in places.items()
+        for sign in ("positive", "negative")
+    }
+
+
+def shell_sums(
+    crop: Crop, domain: np.ndarray, spacing: tuple[float, float, float]
+) -> list[dict[str, float]]:
+    """Sums of a map's positive and negative values inside the lesion and in shells around it.
+
+    Distances are those from a voxel's centre to the nearest centre of a voxel of the lesion.
+
+    Args:
+        crop: the map.
+        domain: (X, Y, Z) bool, the lesion on the image's grid; not empty.
+        spacing: voxel size in mm.
+
+    Returns:
+        For each of the map's channels the sums by the names of `shells`.
+    """
+    shell = np.searchsorted(SHELLS_MM, distances(crop, domain, spacing)) + 1
+    shell[crop.box.cut(domain)] = 0
+    bins = shell.ravel()
+    found: list[dict[str, float]] = []
+    for values in np.moveaxis(crop.values, -1, 0).reshape(crop.values.shape[-1], -1):
+        sums = [
+            np.bincount(bins, part, minlength=len(SHELLS_MM) + 2)
+            for part in (np.maximum(values, 0), np.minimum(values, 0))
+        ]
+        found.append(dict(zip(shells(), np.stack(sums, axis=1).ravel().tolist(), strict=True)))
+    return found
+
+
+def distances(crop: Crop, domain: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """(x, y, z) mm from each voxel of the crop to the lesion, which may reach out of the crop."""
+    whole = crop.box | Box.around(np.argwhere(domain))
+    found = ndimage.distance_transform_edt(~whole.cut(domain), sampling=spacing)
+    part: np.ndarray = crop.box.seen_from(whole.start).cut(found)
+    return part
+
+
+def map_statistics(crop: Crop, domain: np.ndarray) -> list[dict[str, float]]:
+    """Statistics of a map, for each of its channels, by the names of `jaxsal.Appearance`.
+
+    Args:
+        crop: the map; the lesion may reach out of it, where it is zero.
+        domain: (X, Y, Z) bool, the lesion on the image's grid; not empty.
+    """
+    inside, voxels = crop.box.cut(domain), int(np.count_nonzero(domain))
+    return [_statistics(values, inside, voxels) for values in np.moveaxis(crop.values, -1, 0)]
+
+
+def statistics_row(shown: Appearance, crop: Crop, domain: np.ndarray) -> Row:
+    """A map's part of a row of the table; the domain is (X, Y, Z) bool."""
+    row: Row = {"samples": crop.samples} if shown.averaged else {}
+    if shown.approximation is not None:
+        row["approximated"] = shown.approximation(int(np.count_nonzero(domain)))
+    for name, values in zip(shown.maps, map_statistics(crop, domain), strict=True):
+        row.update({f"{name}_{key}": values[key] for key in shown.statistics})
+    return row
+
+
+def _statistics(values: np.ndarray, inside: np.ndarray, voxels: int) -> dict[str, float]:
+    magnitude = float(np.abs(values).sum(dtype=np.float64))
+    positive = float(np.maximum(values, 0).sum(dtype=np.float64))
+    within = float(values[inside].sum(dtype=np.float64))
+    return {
+        "max": float(values.max()),
+        "min": float(values.min()),
+        "mean_inside": within / voxels,
+        "positive_share": positive / magnitude if magnitude else 0.0,
+        "inside_share": within / magnitude if magnitude else 0.0,
+    }

@@ -1,8 +1,8 @@
-"""What a scan asks of the chosen method: settings as they take effect, appearance, and maps."""
+"""What a scan asks of the chosen method: settings as they take effect, appearance and cost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,7 @@ from jaxsal.registry import METHODS
 from jaxsal.settings import ExplainSettings, PredictSettings
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from jaxsal.field.plan import LogitField
     from jaxsal.model import Model
-    from jaxsal.progress import OnProgress
-    from jaxsal.saliency.maps import Crop
     from jaxsal.saliency.methods.appearance import Appearance
     from jaxsal.saliency.methods.method import Cost
 
@@ -38,32 +33,3 @@ def appearance(settings: ExplainSettings, channels: Sequence[str]) -> Appearance
 def cost_of(settings: ExplainSettings) -> Cost | None:
     """What can be forecast of the maps of these settings; None if nothing can."""
     return METHODS[settings.method].cost(settings.saliency)
-
-
-def compute_maps(
-    model: Model,
-    field: LogitField,
-    image: np.ndarray,
-    labels: np.ndarray,
-    settings: ExplainSettings,
-    on_progress: OnProgress | None,
-) -> Iterator[tuple[int, Crop]]:
-    """Each label with its map, as soon as the method has it.
-
-    Args:
-        model: the network.
-        field: that runs it.
-        image: (X, Y, Z, C).
-        labels: (X, Y, Z) int32, the domains to explain; at class level a single one.
-        settings: which maps.
-        on_progress: called as lesions are done.
-    """
-    return METHODS[settings.method].compute(
-        model,
-        field,
-        image,
-        labels,
-        settings.saliency,
-        level=settings.level,
-        on_progress=on_progress,
-    )

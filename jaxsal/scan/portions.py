@@ -18,7 +18,7 @@ from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.memory_plan import together
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.explanations import Explanations
-from jaxsal.scan.methods import compute_maps, cost_of
+from jaxsal.scan.methods import cost_of
 from jaxsal.scan.prediction import Prediction, as_run, make_field
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.tables import Row
@@ -102,13 +102,14 @@ def maps_of(
     field_settings = replace(prediction_settings, field=settings.field)
     box = prediction.scan.box
     model = as_run(model, field_settings)
-    crops = compute_maps(
+    crops = METHODS[settings.method].compute(
         model,
         make_field(model, field_settings),
         box.cut(prediction.scan.image),
         box.cut(wanted.domains),
-        settings,
-        on_progress,
+        settings.saliency,
+        level=settings.level,
+        on_progress=on_progress,
     )
     # Maps of that part of the image, as maps of the image.
     return ((n, replace(crop, origin=crop.box.shift(box.start).start)) for n, crop in crops)

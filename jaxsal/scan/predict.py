@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jaxsal.inputs.entries import Scan
-from jaxsal.inputs.loading import load_scan, warn_of
+from jaxsal.inputs.images import load_scan, warn_of
 from jaxsal.model import Model
 from jaxsal.progress import OnStage
 from jaxsal.scan.lesion_table import INSTANCE_COLUMNS, instance_row
@@ -49,7 +49,7 @@ def predict(
         unfinished.require_none(overwrite=overwrite)
         run = RunRecord("predict", model, scan.roles(model.channels))
         on_stage("finding lesions")
-        loaded = load_scan(scan, model)
+        loaded = load_scan(scan, model.channels, model.preprocessing)
         run.saw(loaded.backgrounds)
         prediction = find_lesions(model, loaded, settings)
         warn_of(notes_of(model, prediction))

@@ -20,7 +20,7 @@ from jaxsal.types import Triple
 from jaxsal.volumes import write_volume
 
 if TYPE_CHECKING:
-    from jaxsal.inputs.loading import LoadedScan
+    from jaxsal.inputs.images import LoadedScan
     from jaxsal.store.output_folder import OutputFolder
 
 

@@ -15,9 +15,14 @@ from jaxsal.figures.canvas import save_figure, write_figure
 from jaxsal.figures.lesion import lesion_figure
 from jaxsal.report.page import write_page
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.lesion_table import APPROXIMATED, INSTANCE_COLUMNS, for_reading, instance_columns
+from jaxsal.scan.lesion_table import (
+    APPROXIMATED,
+    INSTANCE_COLUMNS,
+    for_reading,
+    instance_columns,
+    statistics_row,
+)
 from jaxsal.scan.map_files import parts_of, write_maps
-from jaxsal.scan.map_statistics import statistics_row
 from jaxsal.tables import Row, write_table
 
 if TYPE_CHECKING:

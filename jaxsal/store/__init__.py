@@ -4,8 +4,8 @@
 - `output_folder`, `staging`: a folder whose results all appear together (one scan).
 - `run_folder`, `lock`, `identity`: a folder that runs share, one after the other (cohorts,
   trainings, studies): its owner, who works in it, and what its results depend on.
-- `records`, `stamps`, `file_list`, `claims`: what is done, of which files, what is unfinished, and
-  who works on it.
+- `records`, `file_list`, `claims`: what is done, of which files, what is unfinished, and who works
+  on it.
 - `inside`: names that are read from records lead nowhere else.
 - `bids_dataset`: results as a BIDS dataset of derivatives.
 

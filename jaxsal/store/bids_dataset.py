@@ -74,13 +74,13 @@ def describe(folder: Path, dataset: DatasetKind, images: Iterable[Path]) -> None
     Raises:
         OutputError: they cannot be written.
     """
-    sources = source_datasets(images)
+    sources = {root: read_json(root / DESCRIPTION) for root in _sources(images)}
     write_json(
         folder / DESCRIPTION,
         {
             "Name": dataset.name,
-            "Authors": _authors(sources),
-            **read_description(folder),
+            "Authors": _authors(sources.values()),
+            **read_json(folder / DESCRIPTION),
             "BIDSVersion": BIDS_VERSION,
             "DatasetType": "derivative",
             "GeneratedBy": [
@@ -90,7 +90,7 @@ def describe(folder: Path, dataset: DatasetKind, images: Iterable[Path]) -> None
                     "Description": f"jaxsal {dataset.command}",
                 }
             ],
-            "SourceDatasets": [_link(source) for source in sources],
+            "SourceDatasets": [_link(root, about) for root, about in sources.items()],
         },
     )
     if not any(folder.glob(f"{README}*")):
@@ -100,10 +100,10 @@ def describe(folder: Path, dataset: DatasetKind, images: Iterable[Path]) -> None
         _write(folder / IGNORED, [*there, *(p for p in dataset.ignored if p not in there)])
 
 
-def _authors(sources: Iterable[SourceDataset]) -> list[str]:
+def _authors(descriptions: Iterable[Mapping[str, Any]]) -> list[str]:
     """Those of the sources; where none says any, who runs the program."""
-    names = [name for source in sources for name in source.authors]
-    return list(dict.fromkeys(names)) or _account()
+    listed = [names for each in descriptions if isinstance(names := each.get("Authors"), list)]
+    return list(dict.fromkeys(str(name) for names in listed for name in names)) or _account()
 
 
 def _account() -> list[str]:
@@ -113,9 +113,9 @@ def _account() -> list[str]:
         return []
 
 
-def _link(source: SourceDataset) -> dict[str, str]:
-    doi = source.description.get("DatasetDOI")
-    return {"URL": source.root.as_uri()} | ({"DOI": doi} if isinstance(doi, str) else {})
+def _link(root: Path, description: Mapping[str, Any]) -> dict[str, str]:
+    doi = description.get("DatasetDOI")
+    return {"URL": root.as_uri()} | ({"DOI": doi} if isinstance(doi, str) else {})
 
 
 def _lines(path: Path) -> list[str]:
@@ -130,31 +130,8 @@ def _write(path: Path, lines: Iterable[str]) -> None:
         file.write("".join(f"{line}\n" for line in lines).encode())
 
 
-@dataclass(frozen=True)
-class SourceDataset:
-    """A dataset, or a folder of images that is none.
-
-    Attributes:
-        root: its folder.
-        description: what its ``dataset_description.json`` says; empty if there is none.
-    """
-
-    root: Path
-    description: Mapping[str, Any]
-
-    @property
-    def authors(self) -> list[str]:
-        """Who made it, as far as it says so."""
-        names = self.description.get("Authors")
-        return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def source_datasets(images: Iterable[Path]) -> list[SourceDataset]:
-    """The datasets that images lie in, by their roots; of all others, the folder that they share.
-
-    Args:
-        images: they need not be there.
-    """
+def _sources(images: Iterable[Path]) -> list[Path]:
+    """The datasets that images lie in; of all others, the folder that they share."""
     known: dict[Path, Path | None] = {}
     folders = {image.absolute().parent for image in images}
     roots = {folder: _root(folder, known) for folder in folders}
@@ -162,12 +139,7 @@ def source_datasets(images: Iterable[Path]) -> list[SourceDataset]:
     others = [folder for folder, root in roots.items() if root is None]
     if others:
         found.add(_shared(others))
-    return [SourceDataset(root, read_description(root)) for root in sorted(found)]
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """What a dataset's description says; empty if there is none that can be read."""
-    return read_json(folder / DESCRIPTION)
+    return sorted(found)
 
 
 def _root(folder: Path, known: dict[Path, Path | None]) -> Path | None:

@@ -9,12 +9,12 @@ from typing import TypeVar
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.loading import load_files, warn_of
+from jaxsal.inputs.images import load_scan, warn_of
 from jaxsal.inputs.problems import refuse
 from jaxsal.inputs.read_ahead import ReadAhead
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.progress import OnCount
-from jaxsal.store.stamps import Inputs, stamps
+from jaxsal.store.records import Inputs, stamps
 
 _READERS = 4  # each holds a scan in memory
 
@@ -82,7 +82,7 @@ def check_scans(
 
     def read(entry: Entry) -> Contents:
         before = stamps(entry.scan, channels)
-        loaded = load_files(entry.scan, channels, preprocessing)
+        loaded = load_scan(entry.scan, channels, preprocessing)
         warn_of(f"{entry.id}: {note}" for note in loaded.notes)
         return contents(before)
 

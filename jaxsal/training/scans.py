@@ -13,13 +13,13 @@ import numpy as np
 
 from jaxsal.errors import OutputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.loading import load_files, warn_of
+from jaxsal.inputs.images import load_scan, warn_of
 from jaxsal.lesions import components
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.progress import OnCount
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.store.identity import digest
-from jaxsal.store.stamps import from_json, stamps, to_json
+from jaxsal.store.records import from_json, stamps, to_json
 from jaxsal.training.reading import Contents, contents, read_all
 from jaxsal.types import Triple
 
@@ -156,7 +156,7 @@ def _arrays(
     entry: Entry, channels: tuple[str, ...], preprocessing: Preprocessing | None
 ) -> tuple[np.ndarray, ...]:
     """The image, and the lesions' voxels with their starts."""
-    loaded = load_files(entry.scan, channels, preprocessing)
+    loaded = load_scan(entry.scan, channels, preprocessing)
     warn_of(f"{entry.id}: {note}" for note in loaded.notes)
     assert loaded.reference is not None  # as every entry has one
     labels = components(loaded.box.cut(loaded.reference), loaded.grid.voxel_volume, 0.0)

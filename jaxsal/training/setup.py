@@ -14,8 +14,7 @@ from jaxsal.checkpoints import load_model
 from jaxsal.devices import default_devices
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.mixture import warn_if_mixed
-from jaxsal.inputs.sources import read_cohort
+from jaxsal.inputs.sources import read_cohort, warn_if_mixed
 from jaxsal.model import Model
 from jaxsal.nets.registry import require_rematerialising
 from jaxsal.nets.training import TrainingFunction

@@ -341,7 +341,7 @@ def test_termination_is_an_interruption_and_leaves_nothing(
         assert list(tmp_path.glob(".jaxsal-*"))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(sys.modules["jaxsal.inputs.loading"], "read_images", terminate)
+    monkeypatch.setattr(sys.modules["jaxsal.inputs.images"], "read_images", terminate)
     before = signal.getsignal(signal.SIGTERM)
     command = ["predict", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
     assert main(command) == 143

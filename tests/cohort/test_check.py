@@ -15,8 +15,8 @@ from helpers.tiny import CHANNELS, SHAPE, TinyScan, save
 from jaxsal.cohort.check import check
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry, Scan, bids_labels
-from jaxsal.inputs.mixture import warn_if_mixed
 from jaxsal.inputs.problems import Problem
+from jaxsal.inputs.sources import warn_if_mixed
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.processes import in_processes
 
@@ -268,7 +268,7 @@ def test_no_processes_are_refused(scan):
 
 
 def test_processes_that_read_do_not_import_jax():
-    code = "__import__('jaxsal.cohort.examine') and 'jax' in __import__('sys').modules"
+    code = "__import__('jaxsal.cohort.check') and 'jax' in __import__('sys').modules"
     with in_processes(eval, [code] * 2, 2) as results:
         assert list(results) == [False, False]
 

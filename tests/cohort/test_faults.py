@@ -35,7 +35,7 @@ from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.progress import Progress
 from jaxsal.store.lock import Shard
-from jaxsal.store.stamps import Stamp
+from jaxsal.store.records import Stamp
 
 KILLED_RUN = str(Path(__file__).parents[1] / "helpers" / "killed_run.py")
 

@@ -225,9 +225,7 @@ def test_each_accelerator_computes_scans_of_its_own(
             used[entry.id] = current_device()
             both_at_work.wait()
 
-    monkeypatch.setattr(
-        "jaxsal.cohort.machines.local.lanes_of", lambda devices: [(d,) for d in devices]
-    )
+    monkeypatch.setattr("jaxsal.cohort.run.lanes_of", lambda devices: [(d,) for d in devices])
     run(tiny_model, entries[:2], tmp_path, devices=two, on_scan=note)
     assert set(used.values()) == set(two)
     assert set(used) == {entry.id for entry in entries[:2]}

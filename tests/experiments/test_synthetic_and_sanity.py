@@ -24,8 +24,7 @@ from jaxsal.experiments.synthetic import SITUATIONS, SyntheticSettings, syntheti
 from jaxsal.field.sliding import sliding_window
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry, Scan
-from jaxsal.inputs.images import read_image
-from jaxsal.inputs.loading import LoadedScan
+from jaxsal.inputs.images import LoadedScan, read_image
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.prediction import Prediction, find_lesions

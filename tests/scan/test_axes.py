@@ -20,7 +20,7 @@ from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry, Scan
-from jaxsal.inputs.loading import load_scan
+from jaxsal.inputs.images import load_scan
 from jaxsal.model import Model
 from jaxsal.preprocessing import Normalisation, Preprocessing
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
@@ -136,7 +136,7 @@ def test_maps_in_memory_are_on_the_scans_own_grid(
 def test_an_unfinished_scan_is_gone_on_with_in_the_networks_axes(
     heads: dict[str, Scan], model: Model, tmp_path: Path
 ) -> None:
-    loaded = load_scan(heads["PSR"], model)
+    loaded = load_scan(heads["PSR"], model.channels, model.preprocessing)
     before = find_lesions(model, loaded, SETTINGS)
     work = ScanWork(CohortFolder(tmp_path), "sub-1")
     work.begin({})

@@ -32,7 +32,7 @@ from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Scan
-from jaxsal.inputs.loading import LoadedScan
+from jaxsal.inputs.images import LoadedScan
 from jaxsal.lesions import label_lesions
 from jaxsal.model import Model
 from jaxsal.progress import Progress

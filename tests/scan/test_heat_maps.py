@@ -30,7 +30,7 @@ from jaxsal.saliency.heat_maps import heat_maps
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.scan.explain import explain
-from jaxsal.scan.map_statistics import map_statistics
+from jaxsal.scan.lesion_table import map_statistics
 from jaxsal.settings import ExplainSettings, PredictSettings
 
 LAYER = "encoder.0"

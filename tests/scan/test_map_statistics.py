@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.map_statistics import SHELLS_MM, shell_sums, shells
+from jaxsal.scan.lesion_table import SHELLS_MM, shell_sums, shells
 
 SHAPE, SPACING = (30, 40, 36), (1.0, 2.5, 1.7)
 

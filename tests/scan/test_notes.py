@@ -18,7 +18,7 @@ from jaxsal.evaluation.scans import evaluate
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry, Scan
-from jaxsal.inputs.loading import load_scan
+from jaxsal.inputs.images import load_scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.explain import explain
@@ -43,7 +43,7 @@ def mixed_up(scan: TinyScan, tiny_model: Model, tmp_path_factory: pytest.TempPat
     paths = [folder / f"{channel}.nii.gz" for channel in CHANNELS]
     save(paths[0], values.astype(np.float32), scan.affine)
     save(paths[1], np.roll(values, 3, axis=1).astype(np.float32), scan.affine)
-    loaded = load_scan(Scan(tuple(paths)), tiny_model)
+    loaded = load_scan(Scan(tuple(paths)), tiny_model.channels, tiny_model.preprocessing)
     found = find_lesions(tiny_model, loaded, SETTINGS).segmented
     other = save(folder / "other.nii.gz", np.roll(found, 6, axis=1).astype(np.uint8), scan.affine)
     return Entry("1", Scan(tuple(paths), reference=other), {"subject": "1"})

@@ -11,12 +11,11 @@ import pytest
 from helpers.official_validator import bids_issues
 from helpers.tiny import save
 
-from jaxsal.cohort.reporting.report import write_report
+from jaxsal.cohort.report import write_report
 from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.readme import RESULTS
+from jaxsal.cohort.storage.names import RESULTS, Names
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import ENTITIES, Entry, Scan
 from jaxsal.store.bids_dataset import LAYOUT, DatasetKind, describe

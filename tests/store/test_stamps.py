@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from jaxsal.inputs.entries import Scan
-from jaxsal.store import stamps as module
-from jaxsal.store.stamps import are_same, stamps
+from jaxsal.store import records as module
+from jaxsal.store.records import are_same, stamps
 
 
 @pytest.fixture

@@ -41,13 +41,13 @@ def opened(entry: Entry, cache: Path, preprocessing: Preprocessing | None = None
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Scan]:
     """The scans whose files were read."""
     found: list[Scan] = []
-    load_files = module.load_files
+    load_scan = module.load_scan
 
     def counted(scan: Scan, *options):
         found.append(scan)
-        return load_files(scan, *options)
+        return load_scan(scan, *options)
 
-    monkeypatch.setattr(module, "load_files", counted)
+    monkeypatch.setattr(module, "load_scan", counted)
     return found
 
 

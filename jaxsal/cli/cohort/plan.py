@@ -36,9 +36,9 @@ def run(given: Given) -> None:
     settings, sample = cohort_settings(given), given.of(_Sample)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.job import CohortJob
-    from jaxsal.cohort.machines.local import Local
-    from jaxsal.cohort.machines.memory import with_budget
+    from jaxsal.cohort.machines.order import with_budget
     from jaxsal.cohort.planning.plan import QUICK, Effort, plan_cohort
+    from jaxsal.cohort.run import Local
 
     effort = QUICK if sample.quick else Effort()
     if sample.sample is not None:

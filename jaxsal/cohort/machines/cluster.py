@@ -21,7 +21,7 @@ from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.scan.provenance import software
 from jaxsal.store.claims import grant, withdraw
-from jaxsal.store.records import ScanRecord
+from jaxsal.store.records import ScanRecord, stamps
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -35,7 +35,7 @@ _RETRIES = 2  # of tasks that fail for another reason than the scan
 
 @dataclass
 class Cluster:
-    """The workers of a Dask cluster; see `jaxsal.cohort.parts.Machines`.
+    """The workers of a Dask cluster.
 
     Each worker computes on the default devices of its process. Workers may come and go during the
     run: the scans of a lost worker are given to others, which go on where it was. Workers that
@@ -68,6 +68,7 @@ class Cluster:
     def outcomes(
         self, job: CohortJob, entries: Sequence[Entry], folder: CohortFolder | None
     ) -> Generator[ScanOutcome]:
+        """Explains these scans; yields the outcome of each, in the order in which they end."""
         assert folder is not None  # `run_cohort` sees to that
         with self._connected() as client:
             order = Order.of(job, self.model)
@@ -284,7 +285,7 @@ class Tasks:
         return {**lacking, **others}
 
     def _failed(self, entry: Entry, error: Exception) -> ScanOutcome:
-        inputs = self._job.stamps(entry)
+        inputs = stamps(entry.scan, self._job.model.channels)
         try:
             return ScanOutcome(entry, record=self._job.failure(entry, inputs, error))
         except (OSError, OutputError) as fatal:

@@ -1,19 +1,24 @@
-"""What the run and the workers of a cluster send each other, beside scans and their outcomes."""
+"""What a run orders of the workers of a cluster, and the memory budget that all stay within.
+
+The budget decides what is computed together, on which results depend by rounding. A run therefore
+goes on with the budget that it began with.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsal import __version__
 from jaxsal.errors import InputError
+from jaxsal.settings import CohortSettings
 
 if TYPE_CHECKING:
     from jaxsal.cohort.job import CohortJob
-    from jaxsal.settings import CohortSettings, PredictSettings
+    from jaxsal.settings import PredictSettings
 
 
 class UnableError(Exception):
@@ -81,3 +86,26 @@ def version() -> str:
 
 def _as_json(identity: Mapping[str, Any]) -> str:
     return json.dumps(identity, sort_keys=True)
+
+
+def with_budget(settings: CohortSettings, now: int, earlier: int | None = None) -> CohortSettings:
+    """The settings with a memory budget for each method that has none.
+
+    Args:
+        settings: of the run.
+        now: bytes that are free for computing maps.
+        earlier: the budget that the run began with, if it did. It stands, unless it is more than
+            twice what is free now.
+    """
+    budget = earlier if earlier is not None and earlier <= 2 * now else now
+    return _with_memory(settings, lambda own: own or budget)
+
+
+def at_most(settings: CohortSettings, most: int) -> CohortSettings:
+    """The settings with budgets of no more than so many bytes."""
+    return _with_memory(settings, lambda own: min(own or most, most))
+
+
+def _with_memory(settings: CohortSettings, budget: Callable[[int | None], int]) -> CohortSettings:
+    methods = tuple(replace(m, memory=budget(m.memory)) for m in settings.saliency)
+    return replace(settings, saliency=methods)

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING
 
 import jax
 
-from jaxsal.cohort.parts import Clock, Keeper, OnScan, ScanOutcome, Stopped
+from jaxsal.cohort.parts import Clock, OnScan, ScanOutcome, Stopped
 from jaxsal.devices import computes, computing_with
 from jaxsal.errors import JaxsalError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.read_ahead import ReadAhead
 from jaxsal.progress import Progress
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import Inputs
+from jaxsal.store.records import Inputs, ScanRecord
 
 if TYPE_CHECKING:
     from jaxsal.cohort.job import CohortJob, Loaded
+    from jaxsal.cohort.storage.keepers import Keeper
 
 _POLL_SECONDS = 0.2  # between looks for a signal, which only the main thread is given
 _SCANS_PER_LANE = 3  # begun at most: one is computed, one written, one looked at by the consumer
@@ -37,16 +37,6 @@ _SCANS_PER_LANE = 3  # begun at most: one is computed, one written, one looked a
 
 class _DeviceLost(Exception):  # noqa: N818
     """A device computes no more, at least in this process; the cause is the device's error."""
-
-
-KeeperOf = Callable[[Entry, Inputs], Keeper]
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """The end of a lane, with the reason if its device was lost."""
-
-    lost: _DeviceLost | None
 
 
 def lanes_of(devices: Sequence[jax.Device]) -> list[tuple[jax.Device, ...]]:
@@ -74,13 +64,14 @@ class Pipeline:
 
     job: CohortJob
     lanes: Sequence[Sequence[jax.Device]]
-    keeper_of: KeeperOf
+    keeper_of: Callable[[Entry, Inputs], Keeper]
     on_scan: OnScan = lambda entry, progress: None
     busy_seconds: float = 0.0
     lane_seconds: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _outcomes: SimpleQueue[ScanOutcome | _Ended] = field(default_factory=SimpleQueue)
+    # Ends of lanes, too, with the reason if a device was lost.
+    _outcomes: SimpleQueue[ScanOutcome | _DeviceLost | None] = field(default_factory=SimpleQueue)
     _left: set[str] = field(default_factory=set)  # scans on which a device was lost, by stem
     _slots: threading.Semaphore = field(init=False)  # one for each scan that is begun
 
@@ -116,9 +107,9 @@ class Pipeline:
                 outcome = self._outcomes.get(timeout=_POLL_SECONDS)
             except Empty:
                 continue
-            if isinstance(outcome, _Ended):
+            if not isinstance(outcome, ScanOutcome):
                 lanes -= 1
-                self._see(outcome.lost, lanes, reader)
+                self._see(outcome, lanes, reader)
                 continue
             given += 1
             if outcome.fatal is not None:
@@ -155,7 +146,7 @@ class Pipeline:
             with self._lock:
                 self.busy_seconds += clock.seconds
                 self.lane_seconds += ended - began
-            self._outcomes.put(_Ended(lost))
+            self._outcomes.put(lost)
 
     def _next(self, devices: Sequence[jax.Device], reader: ReadAhead[Loaded], clock: Clock) -> bool:
         """Explains a scan; False if there is none, or the run is to end."""

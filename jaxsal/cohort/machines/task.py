@@ -15,13 +15,11 @@ from typing import Any
 
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.job import CohortJob
-from jaxsal.cohort.machines.memory import at_most
-from jaxsal.cohort.machines.order import Order, UnableError
-from jaxsal.cohort.parts import Clock, ScanOutcome
+from jaxsal.cohort.machines.order import Order, UnableError, at_most
+from jaxsal.cohort.parts import WRITERS_PER_LANE, Clock, ScanOutcome, Writer
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.in_folder import FolderKeeper
+from jaxsal.cohort.storage.keepers import FolderKeeper
 from jaxsal.cohort.storage.work import ScanWork
-from jaxsal.cohort.storage.writer import WRITERS_PER_LANE, Writer
 from jaxsal.compilation import keep_compiled_programs
 from jaxsal.current_device import current_device
 from jaxsal.devices import computing_on, default_devices, split_cpu
@@ -30,8 +28,7 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.provenance import software
 from jaxsal.store.claims import Claim, Withdrawn
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import are_same
+from jaxsal.store.records import ScanRecord, are_same
 
 _CPU_SHARE = 0.5  # of the memory that a worker may take: scans and results are held in it, too
 
@@ -109,7 +106,7 @@ def _record(order: Order, entry: Entry, folder: CohortFolder, claim: Claim) -> S
         if isinstance(loaded, Exception):
             raise loaded
         with closing(Writer(WRITERS_PER_LANE)) as writer:
-            clock, keeper = Clock(), FolderKeeper(job, entry, folder, inputs, writer)
+            clock, keeper = Clock(), FolderKeeper(job, entry, inputs, folder, writer)
             with _computing, computing_on(None, order.precision):
                 claim.check(at_once=True)
                 job.explain(loaded, keeper, clock, lambda progress: claim.check())

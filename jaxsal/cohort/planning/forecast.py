@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.cohort.columns import lesion_columns
+from jaxsal.cohort.parts import WRITERS_PER_LANE
 from jaxsal.cohort.planning.counting import Group, PerScan, Uncertain, units_of
 from jaxsal.cohort.storage.table import write_tables
-from jaxsal.cohort.storage.writer import WRITERS_PER_LANE
 from jaxsal.cores import available_cores
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.methods import cost_of

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from jaxsal.cohort.job import CohortJob
-from jaxsal.cohort.parts import Portion
+from jaxsal.cohort.parts import AtOnce, Portion
 from jaxsal.cohort.planning.counting import Sizes, component_sizes, spread_over, units_of
 from jaxsal.cohort.storage.folder import CohortFolder
-from jaxsal.cohort.storage.in_folder import FolderKeeper
+from jaxsal.cohort.storage.keepers import FolderKeeper
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cohort.storage.writer import AtOnce
 from jaxsal.compilation import compiling_seconds
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.loading import LoadedScan, warn_of
+from jaxsal.inputs.images import LoadedScan, warn_of
 from jaxsal.lesions import given
 from jaxsal.progress import OnProgress, Progress
 from jaxsal.registry import METHODS
@@ -33,7 +32,7 @@ from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import Prediction, find_lesions
 from jaxsal.settings import OUTPUTS, ExplainSettings
-from jaxsal.store.stamps import Inputs
+from jaxsal.store.records import Inputs
 from jaxsal.types import Triple
 
 T = TypeVar("T")
@@ -130,13 +129,17 @@ def try_scan(
         for index in range(len(job.methods))
     ]
     rates, compilings, crops = zip(*tried, strict=True)
+    beside: Sizes = ()
+    if loaded.reference is not None:
+        volume, least = loaded.grid.voxel_volume, job.prediction.minimum_volume
+        beside = component_sizes(loaded.reference, volume, least)
     levels = _levels(job)
     scans = {level: _write(job, entry, inputs, prediction, level, ()) for level in levels}
     whole = {level: _write(job, entry, inputs, prediction, level, crops) for level in levels}
     return Trial(
         loaded.grid.shape,
         found,
-        _beside(job, loaded),
+        beside,
         reading,
         seconds,
         compiling + sum(compilings),
@@ -156,14 +159,6 @@ def _predicted(job: CohortJob, loaded: LoadedScan) -> tuple[Prediction, float, f
 
     seconds, compiling = timed(find)
     return made["prediction"], seconds, compiling
-
-
-def _beside(job: CohortJob, loaded: LoadedScan) -> Sizes:
-    """The lesions of a scan's reference mask, if there is one."""
-    if loaded.reference is None:
-        return ()
-    volume, least = loaded.grid.voxel_volume, job.prediction.minimum_volume
-    return component_sizes(loaded.reference, volume, least)
 
 
 def with_synthetic_lesions(prediction: Prediction) -> Prediction:
@@ -275,7 +270,7 @@ def _write(
         began, root = time.perf_counter(), Path(folder)
         cohort = CohortFolder(root)
         cohort.record_path(entry.stem).parent.mkdir(parents=True)
-        keeper = FolderKeeper(job, entry, cohort, inputs, AtOnce())
+        keeper = FolderKeeper(job, entry, inputs, cohort, AtOnce())
         keeper.keep_prediction(prediction)
         for number, found in enumerate(maps):
             portion = Portion(number, number, tuple(found))

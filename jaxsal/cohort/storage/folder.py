@@ -68,10 +68,8 @@ class CohortFolder:
 
     def records(self) -> Iterator[ScanRecord]:
         """The records of the scans that are done."""
-        for path in self.record_paths():
-            record = self.record(path.stem)
-            if record is not None:
-                yield record
+        records = (self.record(path.stem) for path in self.record_paths())
+        return (record for record in records if record is not None)
 
     def record_paths(self) -> list[Path]:
         """The paths of all records, including damaged ones."""

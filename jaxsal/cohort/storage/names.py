@@ -1,4 +1,4 @@
-"""The names of results: BIDS derivatives.
+"""The names of results, BIDS derivatives, and the README beside them.
 
 A file next to others describes all those whose names it begins, by BIDS's inheritance: one sidecar
 serves the maps of all lesions of a scan.
@@ -7,9 +7,8 @@ serves the maps of all lesions of a scan.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from jaxsal.store.bids_dataset import camel_case, ending_of, name_of
+from jaxsal.store.bids_dataset import DatasetKind, camel_case, ending_of, name_of
 
 COLUMNS_OF_SCANS = "seg-lesions_dseg.json"  # by BIDS's inheritance, what those of all tables mean
 TABLES = (
@@ -23,42 +22,62 @@ _ENDINGS = re.compile(  # "label-lesion" alone: of earlier versions
     r"|desc-[A-Za-z0-9]+_saliency\.json",
     re.ASCII,
 )
+_README = """\
+# Saliency of lesions
+
+Lesions that a network found in the scans of a cohort, or that were given, and for each of them maps
+of what in the images the network's answer rests on (Spagnolo et al., Scientific Reports 2026).
+`jaxsal cohort run` wrote them.
+
+- `lesions.tsv`, `lesions.parquet`: a row per lesion; `lesions.json` says what the columns are
+- `status.tsv`: a row per scan, finished or failed, and why; `status.json` says what the columns are
+- `sub-*/**/anat/*_seg-lesions_dseg.nii.gz`: label map of a scan's lesions; the `.tsv` beside it is
+  their table, `seg-lesions_dseg.json` says what its columns are
+- `sub-*/**/anat/*_label-L_probseg.nii.gz`: probability of lesion
+- `sub-*/**/anat/*_saliency.nii.gz`: maps, one per lesion, method and channel; the `.json` beside
+  them says how they were computed
+- `report.html`, `sub-*/figures/`: the same to look at, once `jaxsal report` was run
+- `run.json`: the model and all settings that the results depend on
+
+BIDS has no names for maps and for tables over all scans; `.bidsignore` lists these. Before you
+share the dataset, see to its name, authors and license in `dataset_description.json`, and write
+here whom the scans are of. Later runs leave what you write.
+"""
+
+RESULTS = DatasetKind(
+    name="Saliency of lesions",
+    command="cohort run",
+    readme=_README,
+    ignored=(
+        *("lesions.tsv", "lesions.json", "lesions.parquet", "status.tsv", "status.json"),
+        *("run.json", "report.html", "figures", "*_saliency.nii.gz", "*_saliency.json"),
+    ),
+)
 
 
-@dataclass(frozen=True)
 class Names:
     """Names of a scan's results, relative to the cohort's folder.
 
-    Attributes:
+    Args:
         stem: what they all begin with; see `jaxsal.inputs.entries.Entry.stem`.
+
+    Attributes:
+        probability: lesion probability.
+        probability_sidecar: its sidecar.
+        labels: label map of the lesions.
+        labels_sidecar: the sidecar of the label map and the table.
+        table: table of the lesions, by label.
+        pictures: a pattern that the names of all its pictures match, and of no other scan's.
     """
 
-    stem: str
-
-    @property
-    def probability(self) -> str:
-        """Lesion probability."""
-        return self._name("label-L_probseg.nii.gz")
-
-    @property
-    def probability_sidecar(self) -> str:
-        """The sidecar of the lesion probability."""
-        return self._name("label-L_probseg.json")
-
-    @property
-    def labels(self) -> str:
-        """Label map of the lesions."""
-        return self._name("seg-lesions_dseg.nii.gz")
-
-    @property
-    def labels_sidecar(self) -> str:
-        """The sidecar of the label map and the table."""
-        return self._name("seg-lesions_dseg.json")
-
-    @property
-    def table(self) -> str:
-        """Table of the lesions, by label."""
-        return self._name("seg-lesions_dseg.tsv")
+    def __init__(self, stem: str) -> None:
+        self._stem = stem
+        self.probability = self._name("label-L_probseg.nii.gz")
+        self.probability_sidecar = self._name("label-L_probseg.json")
+        self.labels = self._name("seg-lesions_dseg.nii.gz")
+        self.labels_sidecar = self._name("seg-lesions_dseg.json")
+        self.table = self._name("seg-lesions_dseg.tsv")
+        self.pictures = self._picture("lesion*", "*")
 
     def map(self, label: int, file: str) -> str:
         """A lesion's map; `file` is a channel and method, such as "t1_smoothgrad-max"."""
@@ -72,16 +91,11 @@ class Names:
         """A lesion's picture."""
         return self._picture(f"lesion{label:04d}", camel_case(method))
 
-    @property
-    def pictures(self) -> str:
-        """A pattern that the names of all its pictures match, and of no other scan's."""
-        return self._picture("lesion*", "*")
-
     def _picture(self, lesion: str, method: str) -> str:
-        return name_of(self.stem, f"label-{lesion}_desc-{method}_saliency.png", "figures")
+        return name_of(self._stem, f"label-{lesion}_desc-{method}_saliency.png", "figures")
 
     def _name(self, ending: str) -> str:
-        return name_of(self.stem, ending)
+        return name_of(self._stem, ending)
 
 
 def is_result_of(stem: str, name: str) -> bool:

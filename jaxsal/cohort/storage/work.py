@@ -19,14 +19,13 @@ import numpy as np
 
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import is_result_of
-from jaxsal.inputs.loading import LoadedScan
+from jaxsal.inputs.images import LoadedScan
 from jaxsal.lesions import given
 from jaxsal.scan.prediction import Prediction
 from jaxsal.store.file_list import FILES, Files, keep_portion, kept_portion, list_files
 from jaxsal.store.files import read_json, write_json
 from jaxsal.store.inside import require_inside
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import Inputs
+from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row
 from jaxsal.volumes import read_labels, read_mask, read_volume, write_volume
 

@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> CohortFolder:
 def tasks_of(dask: Dask, folder: CohortFolder) -> Tasks:
     """Tasks, of a job that is not looked at."""
     client: Any = dask
-    job: Any = SimpleNamespace(stamps=lambda entry: {}, failure=failure)
+    job: Any = SimpleNamespace(model=SimpleNamespace(channels=("t1",)), failure=failure)
     return Tasks(client, job, ORDER, folder, explain_entry, polling=0.01, stopping=0.0)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from helpers.cohorts import results, run
 
-from jaxsal.cohort.reporting.report import write_report
+from jaxsal.cohort.report import write_report
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.work import ScanWork

@@ -14,7 +14,7 @@ from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.work import ScanWork
 from jaxsal.grid import Grid
-from jaxsal.inputs.loading import LoadedScan
+from jaxsal.inputs.images import LoadedScan
 from jaxsal.lesions import label_lesions
 from jaxsal.scan.prediction import Prediction
 from jaxsal.store.records import ScanRecord

@@ -11,18 +11,16 @@ from functools import partial
 from pathlib import Path
 
 from jaxsal.approximated import caption
-from jaxsal.cohort.outline import MethodOutline
+from jaxsal.cohort.columns import MethodOutline
 from jaxsal.cohort.results import read_map, unchanged_image
 from jaxsal.cohort.storage.names import Names
-from jaxsal.cores import available_cores
-from jaxsal.errors import InputError, JaxsalError
+from jaxsal.errors import JaxsalError
 from jaxsal.figures.canvas import save_figure
 from jaxsal.figures.lesion import lesion_figure
 from jaxsal.processes import in_processes
 from jaxsal.progress import OnPart
 from jaxsal.store.inside import require_inside
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import Stamp
+from jaxsal.store.records import ScanRecord, Stamp
 from jaxsal.volumes import read_labels
 
 
@@ -124,12 +122,8 @@ def draw_pictures(
         InputError: the number of processes is not positive, one of them was ended, or a picture
             cannot be written.
     """
-    if processes is not None and processes < 1:
-        raise InputError(f"processes must be at least 1, got {processes}")
     results = []
-    with in_processes(
-        partial(draw, folder), scans, min(processes or available_cores(), len(scans))
-    ) as drawn:
+    with in_processes(partial(draw, folder), scans, processes) as drawn:
         for result in drawn:
             results.append(result)
             on_scan(len(results), len(scans))

@@ -22,8 +22,8 @@ from PIL import Image
 
 from jaxsal.cli.main import main
 from jaxsal.cli.progress import ProgressBar
-from jaxsal.cohort.reporting import pictures
-from jaxsal.cohort.reporting.report import write_report
+from jaxsal.cohort import pictures
+from jaxsal.cohort.report import write_report
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.errors import InputError
@@ -118,7 +118,7 @@ def test_pictures_show_the_maps_where_they_lie(
 
 
 def told_methods(out: Path) -> tuple[Any, ...]:
-    from jaxsal.cohort.outline import Outline
+    from jaxsal.cohort.columns import Outline
 
     return Outline.read(CohortFolder(out).recorded()).methods
 
@@ -347,7 +347,7 @@ def test_a_folder_of_another_version_is_refused(copied: Path) -> None:
 
 @pytest.mark.parametrize("module", ["pictures", "report"])
 def test_reports_do_without_jax(module: str) -> None:
-    code = f"__import__('jaxsal.cohort.reporting.{module}') and 'jax' in __import__('sys').modules"
+    code = f"__import__('jaxsal.cohort.{module}') and 'jax' in __import__('sys').modules"
     with in_processes(eval, [code] * 2, 2) as results:
         assert list(results) == [False, False]
 

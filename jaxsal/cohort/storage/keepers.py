@@ -1,4 +1,4 @@
-"""The results of a scan are written into the cohort's folder while it is computed."""
+"""What takes a scan's results while it is computed: the cohort's folder, or memory."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.approximated import is_approximated
 from jaxsal.cohort.columns import lesion_columns, map_row, scan_rows, with_seconds
-from jaxsal.cohort.parts import Portion
+from jaxsal.cohort.parts import AtOnce, Maps, Portion
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.cohort.storage.work import Files, ScanWork
-from jaxsal.cohort.storage.writer import AtOnce
 from jaxsal.inputs.entries import Entry
-from jaxsal.inputs.loading import LoadedScan
+from jaxsal.inputs.images import LoadedScan
 from jaxsal.saliency.maps import Crop
-from jaxsal.scan.map_files import parts_of, write_maps
+from jaxsal.scan.map_files import in_file, parts_of, write_maps
 from jaxsal.scan.prediction import Prediction
 from jaxsal.store.files import write_json
-from jaxsal.store.records import ScanRecord
-from jaxsal.store.stamps import Inputs
+from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row, write_table
 from jaxsal.volumes import write_volume
 
@@ -29,24 +27,95 @@ if TYPE_CHECKING:
     from jaxsal.cohort.job import CohortJob
 
 
-class FolderKeeper:
-    """Writes a scan's results into the cohort's folder; a `Keeper`.
+class Keeper:
+    """Takes the results of a scan, and keeps them in memory.
 
     Args:
         job: of the run.
         entry: the scan.
-        folder: the cohort's.
         inputs: the scan's files as they are.
+    """
+
+    def __init__(self, job: CohortJob, entry: Entry, inputs: Inputs) -> None:
+        self._job, self._entry, self._inputs = job, entry, inputs
+        self._rows: dict[int, Row] = {}
+        self._kept: list[dict[int, Row]] = []
+        self._crops: dict[str, dict[int, Crop]] = {method.name: {} for method in job.methods}
+
+    @property
+    def maps(self) -> Maps | None:
+        """The maps, if they are kept in memory."""
+        grid = self._prediction.scan.grid
+        crops = {
+            method: {label: in_file(crop, grid) for label, crop in found.items()}
+            for method, found in self._crops.items()
+        }
+        return Maps(grid.file, grid.to_file(self._prediction.labels), crops)
+
+    def restored(self, loaded: LoadedScan) -> Prediction | None:
+        """The scan's lesions, if they were found before."""
+        return None
+
+    def keep_prediction(self, prediction: Prediction) -> None:
+        """Keeps the scan's lesions."""
+        self._prediction = prediction
+
+    def has(self, portion: Portion) -> bool:
+        """Whether a portion was kept before."""
+        return False
+
+    def keep_map(self, portion: Portion, label: int, crop: Crop) -> None:
+        """Keeps a lesion's map."""
+        self._crops[self._job.methods[portion.method].name][label] = crop
+        self._rows[label] = self._row(portion.method, label, crop)
+
+    def finish_portion(self, portion: Portion, seconds: float) -> None:
+        """Ends a portion, all of whose maps were handed over.
+
+        Args:
+            portion: the portion.
+            seconds: that computing its maps took.
+        """
+        self._kept.append(with_seconds(self._rows, self._prediction.instances, seconds))
+        self._rows = {}
+
+    def finish(self, seconds: float) -> Future[ScanRecord]:
+        """Ends the scan, all of whose portions were finished: makes its results appear.
+
+        Args:
+            seconds: that computing took, in this run.
+        """
+        rows = scan_rows(self._entry, self._prediction.instances, self._kept)
+        return AtOnce().submit(self._success, rows, seconds)
+
+    def _row(self, method: int, label: int, crop: Crop) -> Row:
+        """The part of a lesion's row that comes from its map."""
+        domain, grid = self._prediction.labels == label, self._prediction.scan.grid
+        return map_row(self._job.shown[method], crop, domain, grid.spacing)
+
+    def _success(self, rows: list[Row], seconds: float, files: Files | None = None) -> ScanRecord:
+        scan = self._entry, self._inputs, self._prediction
+        return self._job.success(*scan, rows, seconds, files)
+
+
+class FolderKeeper(Keeper):
+    """Writes a scan's results into the cohort's folder, and knows what an earlier run left of them.
+
+    Args:
+        job: of the run.
+        entry: the scan.
+        inputs: the scan's files as they are.
+        folder: the cohort's.
         writer: writes, at once or in threads.
     """
 
     maps = None  # they are in the folder
 
     def __init__(
-        self, job: CohortJob, entry: Entry, folder: CohortFolder, inputs: Inputs, writer: AtOnce
+        self, job: CohortJob, entry: Entry, inputs: Inputs, folder: CohortFolder, writer: AtOnce
     ) -> None:
-        self._job, self._entry, self._inputs, self._writer = job, entry, inputs, writer
-        self._names = Names(entry.stem)
+        super().__init__(job, entry, inputs)
+        self._writer, self._names = writer, Names(entry.stem)
         self._work = ScanWork(folder, entry.stem)
         self._work.begin(inputs)
         self._saved: list[Future[None]] = []
@@ -88,16 +157,14 @@ class FolderKeeper:
         return self._writer.submit(self._publish, seconds)
 
     def _write_map(self, method: int, label: int, crop: Crop) -> tuple[int, Row, Files]:
-        shown, output = self._job.shown[method], self._job.settings.output
-        grid = self._prediction.scan.grid
-        row = map_row(shown, crop, self._prediction.labels == label, grid.spacing)
+        output, files = self._job.settings.output, self._job.shown[method].files
         names: list[str] = []
         for ending, part in parts_of(crop) if output != "table" else ():
-            new = [self._names.map(label, f"{file}{ending}") for file in shown.files]
+            new = [self._names.map(label, f"{file}{ending}") for file in files]
             paths = [self._work.path(name) for name in new]
-            write_maps(paths, grid, part, full_grid=output == "full")
+            write_maps(paths, self._prediction.scan.grid, part, full_grid=output == "full")
             names += new
-        return label, row, self._work.files(names)
+        return label, self._row(method, label, crop), self._work.files(names)
 
     def _record_portion(
         self, number: int, written: Sequence[Future[tuple[int, Row, Files]]], seconds: float
@@ -105,8 +172,8 @@ class FolderKeeper:
         for saved in self._saved:
             saved.result()  # a portion is of use only with the label map that it belongs to
         parts = [future.result() for future in written]
-        voxels = {i.label: i.voxels for i in self._prediction.instances}
-        rows = with_seconds({label: row for label, row, _ in parts}, voxels, seconds)
+        found = {label: row for label, row, _ in parts}
+        rows = with_seconds(found, self._prediction.instances, seconds)
         files = {name: file for _, _, new in parts for name, file in new.items()}
         self._work.save_portion(number, rows, files)
         return rows, files
@@ -118,10 +185,7 @@ class FolderKeeper:
         rows = scan_rows(self._entry, self._prediction.instances, [rows for rows, _ in portions])
         files = {name: file for _, new in portions for name, file in new.items()}
         files |= self._work.files(self._write_others(rows))
-        seconds += self._earlier_seconds
-        record = self._job.success(
-            self._entry, self._inputs, self._prediction, rows, seconds, files
-        )
+        record = self._success(rows, seconds + self._earlier_seconds, files)
         self._work.publish(record)
         return record
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jaxsal.cohort.reporting.facts import run_facts
+from jaxsal.cohort.report import run_facts
 
 IDENTITY = {"model": {"architecture": {}}, "settings": {"saliency": {}}, "precision": "float32"}
 SOFTWARE = {"jaxsal": "1", "jax": "2", "python": "3", "libraries": {}}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from jaxsal.cohort.outline import MethodOutline
-from jaxsal.cohort.reporting import pictures
-from jaxsal.cohort.reporting.pictures import Drawn, Picture, ScanPictures
+from jaxsal.cohort import pictures
+from jaxsal.cohort.columns import MethodOutline
+from jaxsal.cohort.pictures import Drawn, Picture, ScanPictures
 
 METHOD = MethodOutline("smoothgrad-max", ("t1",), ("t1_smoothgrad-max",), "logit", "diverging", "")
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jaxsal.approximated import is_approximated
-from jaxsal.cohort.outline import Outline
-from jaxsal.cohort.reporting.facts import run_facts
-from jaxsal.cohort.reporting.pictures import Drawn, draw_pictures, missing_pictures
+from jaxsal.cohort.columns import Outline
+from jaxsal.cohort.pictures import Drawn, draw_pictures, missing_pictures
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.progress import OnPart
 from jaxsal.report.cohort_page import SHOWN, write_cohort_page
 from jaxsal.store.records import ScanRecord
 from jaxsal.tables import Column
+from jaxsal.wording import duration
 
 _FIRST = ("scan", "label", "kind", "volume_mm3")  # columns that are shown at first
 _NO_MAPS = "The run kept no maps (output “table”), of which a picture could be made."
@@ -161,3 +162,54 @@ def _shown(columns: Sequence[Column], rows: Sequence[Row]) -> set[str]:
         if column.group and counted[column.group] <= SHOWN:
             shown.add(column.key)
     return shown
+
+
+def run_facts(
+    run: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The run, section by section.
+
+    Args:
+        run: the content of ``run.json``.
+        ran: device, software and seconds of each finished scan.
+    """
+    identity = run["identity"]
+    model, settings = dict(identity["model"]), dict(identity["settings"])
+    architecture, saliency = model.pop("architecture"), settings.pop("saliency")
+    preprocessing = model.pop("preprocessing", None) or {}
+    devices = _counted(ran, "device") or run.get("device")  # a cluster's: with the first scan
+    now = datetime.now().astimezone()
+    return {
+        "Run": {
+            "report written": f"{now:%Y-%m-%d %H:%M}",
+            **({"devices": devices} if devices else {}),
+            "computing": duration(sum(scan["seconds"] for scan in ran)),
+            **{name: _counted(ran, name) or run[name] for name in ("jaxsal", "jax", "python")},
+            "libraries": run["libraries"],
+        },
+        "Model": _readable({**model, "precision": identity["precision"]}),
+        "Architecture": _readable(architecture),
+        **({"Preprocessing": _readable(preprocessing)} if preprocessing else {}),
+        "Prediction": _readable(identity["prediction"]),
+        "Saliency": _readable(settings),
+        **{f"Saliency: {name}": _readable(method) for name, method in saliency.items()},
+    }
+
+
+def _counted(ran: Sequence[Mapping[str, Any]], name: str) -> str:
+    """What scans were computed with, and how many scans if it differs."""
+    counts = Counter(str(scan[name]) for scan in ran if name in scan)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(
+        f"{what} ({scans} of {counts.total()} scans)" for what, scans in counts.most_common()
+    )
+
+
+def _readable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that are not in use."""
+    return {
+        name.replace("_", " "): f"{value:g}" if isinstance(value, float) else value
+        for name, value in settings.items()
+        if value is not None and value != {}
+    }

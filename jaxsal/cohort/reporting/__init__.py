@@ -1,1 +1,0 @@
-"""The report over a cohort's folder, and its pictures."""
