@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxsal.checkpoints import load_model, save_model
     from jaxsal.cohort.run import run_cohort
     from jaxsal.compilation import keep_compiled_programs
-    from jaxsal.errors import InputError, OutputError
+    from jaxsal.errors import InputError, JaxsalError, OutputError
     from jaxsal.field.sliding import sliding_window
     from jaxsal.field.whole import whole_volume
     from jaxsal.inputs.images import read_image, read_scan
@@ -42,6 +42,7 @@ _HOMES = {
     "GradCamSettings": "jaxsal.saliency.methods.gradcam",
     "HeatMaps": "jaxsal.saliency.gradcam.maps",
     "InputError": "jaxsal.errors",
+    "JaxsalError": "jaxsal.errors",
     "Method": "jaxsal.saliency.methods.method",
     "Model": "jaxsal.model",
     "OutputError": "jaxsal.errors",
@@ -77,6 +78,7 @@ __all__ = [
     "GradCamSettings",
     "HeatMaps",
     "InputError",
+    "JaxsalError",
     "Method",
     "Model",
     "OutputError",

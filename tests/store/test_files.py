@@ -66,6 +66,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     with pytest.raises(OutputError, match=r"table\.tsv: No space left"), whole_file(path) as file:
         file.write(b"new")
     assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == [(path, b"precious")]
+    assert issubclass(OutputError, jaxsal.JaxsalError)
 
 
 def test_a_file_is_replaced(tmp_path):
