@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model, NamedShapes, check_threshold, describe_mismatch
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 from jaxsal.preprocessing import Outputs, Preprocessing
@@ -39,7 +39,8 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
         overwrite: also replaces a model directory that holds nothing else.
 
     Raises:
-        InputError: the folder is in use or cannot be written.
+        InputError: the folder is in use.
+        OutputError: it cannot be written.
     """
     folder = Path(folder).resolve()
     check_target(folder, overwrite)
@@ -50,7 +51,7 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
             text = _as_text(_record(model, files))
             (partial / _RECORD).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot write the model directory {folder}: {error}") from error
+        raise OutputError(f"cannot write the model directory {folder}: {error}") from error
 
 
 def load_model(folder: str | os.PathLike[str], precision: str = "float32") -> Model:
@@ -96,7 +97,8 @@ def store_threshold(folder: str | os.PathLike[str], threshold: float) -> None:
 
     Raises:
         InputError: the path is no model directory, or its files are not those that were written;
-            the threshold is none; the directory cannot be written.
+            the threshold is none.
+        OutputError: the directory cannot be written.
     """
     folder = Path(folder)
     check_threshold(threshold)

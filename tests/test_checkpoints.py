@@ -16,7 +16,7 @@ import pytest
 
 from jaxsal import checkpoints
 from jaxsal.checkpoints import load_inputs, load_model, save_model
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
 from jaxsal.nets.unet_config import UNetConfig
 
@@ -123,7 +123,7 @@ def test_a_failed_write_leaves_nothing(
         raise OSError("disk full")
 
     monkeypatch.setattr(checkpoints, "_write_parameters", fail)
-    with pytest.raises(InputError, match="disk full"):
+    with pytest.raises(OutputError, match="disk full"):
         save_model(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
@@ -135,7 +135,7 @@ def test_a_failed_write_keeps_the_model_that_was_to_be_overwritten(
         raise OSError("disk full")
 
     monkeypatch.setattr(checkpoints, "_write_parameters", fail)
-    with pytest.raises(InputError, match="disk full"):
+    with pytest.raises(OutputError, match="disk full"):
         save_model(model, copy, overwrite=True)
     assert load_model(copy).threshold == model.threshold
 

@@ -62,8 +62,8 @@ def write_report(
         on_scan: called with the number of scans drawn, and of all.
 
     Raises:
-        InputError: it is no such folder, cannot be written, or the number of processes is not
-            positive.
+        InputError: it is no such folder, or the number of processes is not positive.
+        OutputError: it cannot be written.
     """
     folder = CohortFolder(out)
     run, ids = folder.recorded(), folder.scans()

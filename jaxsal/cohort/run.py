@@ -128,6 +128,7 @@ def run_cohort(
     Raises:
         InputError: the cohort, the folder or a setting cannot be used. A scan that cannot be used
             is no error: its result has the status "failed".
+        OutputError: results cannot be written; raised, as most others, by the iteration.
     """
     network = model if isinstance(model, Model) else load_model(model, precision)
     if isinstance(cohort, str | os.PathLike):

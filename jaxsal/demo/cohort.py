@@ -42,6 +42,7 @@ def write_cohort(
 
     Raises:
         InputError: the folder holds files already or cannot be made, or a number is not valid.
+        OutputError: a file cannot be written.
     """
     if scans < 1:
         raise InputError(f"scans must be at least 1, got {scans}")

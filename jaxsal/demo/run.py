@@ -36,7 +36,8 @@ def run_demo(
         The folder with the results.
 
     Raises:
-        InputError: the folder is in use or cannot be written.
+        InputError: the folder is in use.
+        OutputError: a file cannot be written.
     """
     scan_folder, results = out / "scan", out / "results"
     _check_unused(scan_folder, results, overwrite)

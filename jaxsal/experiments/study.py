@@ -186,6 +186,7 @@ def opened(root: Path) -> Iterator[None]:
 
     Raises:
         InputError: another one is at work in it, it cannot be made, or others wrote into it.
+        OutputError: its record cannot be written.
     """
     folder = RunFolder(root, "experiment", record=".jaxsal/study.json", harmless=_OWN)
     with folder.in_use(lambda others: None):

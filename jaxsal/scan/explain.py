@@ -73,6 +73,7 @@ def explain(
 
     Raises:
         InputError: a file, the folder or a setting cannot be worked with.
+        OutputError: a result cannot be written.
     """
     call = _Call(model, scan, prediction_settings, settings)
     with OutputFolder(out, overwrite=overwrite) as results:

@@ -42,6 +42,7 @@ def predict(
 
     Raises:
         InputError: a file, the folder or a setting cannot be worked with.
+        OutputError: a result cannot be written.
     """
     settings = completed(settings, model)
     unfinished = Unfinished(out)

@@ -146,6 +146,7 @@ class RunFolder:
         Raises:
             InputError: as `in_use`, or the folder holds results of another command or version.
             OtherResultsError: it holds results of another identity.
+            OutputError: its record cannot be written.
         """
         now = json.loads(json.dumps(identity))  # as it is read back
 

@@ -55,6 +55,7 @@ class TrainingFolder:
         Raises:
             InputError: it cannot be written, holds other files or results of another identity, or
                 another run is at work in it.
+            OutputError: its record cannot be written.
         """
 
         def begin(earlier: Mapping[str, Any] | None, _: bool) -> Mapping[str, Any]:
@@ -82,6 +83,7 @@ class TrainingFolder:
 
         Raises:
             InputError: it was begun with others.
+            OutputError: its record cannot be written.
         """
         record = self._folder.recorded()
         if _FILES in record:

@@ -171,6 +171,7 @@ class CohortFolder:
         Raises:
             InputError: it cannot be written, is in use by other files or another run, or holds
                 results of another identity.
+            OutputError: its record cannot be written.
         """
         if overwrite and shard.parts > 1:
             raise InputError("a shard cannot begin anew, others may be at work: run without shards")
