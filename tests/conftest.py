@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from copy import copy
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from hypothesis import settings
 import jaxsal.nets.convolution
 from jaxsal.checkpoints import save_model
 from jaxsal.model import Model
+from jaxsal.registry import METHODS, NETWORKS
 
 check_public_functions()
 settings.register_profile("any machine", deadline=None)  # no test depends on the time it takes
@@ -39,6 +41,18 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs real data: set JAXSAL_SHARED to the folder holding data/ and models/")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _registries() -> Iterator[None]:
+    """What a test registers is known to that test only."""
+    before = [
+        (registry, {name: copy(value) for name, value in vars(registry).items()})
+        for registry in (METHODS, NETWORKS)
+    ]
+    yield
+    for registry, known in before:
+        vars(registry).update(known)
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,10 @@ class Tiny(nnx.Module):
         return self.conv(x, tap.under("conv")), tap.activations
 
 
-jaxsal.register_network(Tiny)
+@pytest.fixture(autouse=True)
+def _registered() -> None:
+    assert "tiny" not in NETWORKS
+    jaxsal.register_network(Tiny)
 
 
 def test_it_is_saved_and_explained_like_jaxsals_own(tmp_path: Path) -> None:
