@@ -3,6 +3,7 @@
 One letter is one size within a call: the labels of an image (X, Y, Z, C) have its X, Y and Z. Only
 annotations name these types. Nothing imports this module while jaxsal runs, so that jaxtyping is
 needed by type checkers alone, and by the tests, which check every call of a public function by it.
+Where jaxtyping is not installed, a type checker takes every one of these arrays for ``Any``.
 """
 
 from __future__ import annotations
