@@ -27,7 +27,7 @@ class Option:
 
     Attributes:
         name: of the field.
-        kind: type of the value; of a type "or None" the former.
+        kind: type of the value; without ``None``, where the field may be that.
         default: the value if it is not given; `dataclasses.MISSING`: it must be given.
         metavar: what stands for the value in the help, such as its unit: "MM".
         help: what it means; if none is given, what the class's docstring says of the attribute.
@@ -54,6 +54,16 @@ class Option:
     repeated: bool = False
     exclusive: str = ""
 
+    @property
+    def default_shown(self) -> str:
+        """What the help shows as the default; empty: nothing."""
+        if self.kind is bool:
+            return self.shown or ("off" if self.default is False else "")
+        if self.shown or self.default in (None, MISSING, ()):
+            return self.shown
+        parts = self.default if isinstance(self.default, tuple) else (self.default,)
+        return " ".join(f"{p:.15g}" if isinstance(p, float) else str(p) for p in parts)
+
 
 def option(default: Any = MISSING, metavar: str | None = None, **facts: Any) -> Any:
     """A setting that is offered as an option.
@@ -61,14 +71,18 @@ def option(default: Any = MISSING, metavar: str | None = None, **facts: Any) -> 
     Args:
         default: the value if it is not given; none: it must be given.
         metavar: what stands for the value in the help, such as its unit: "MM".
-        facts: others of `Option`.
+        facts: further attributes of `Option`.
     """
     declared = Option(default=default, metavar=metavar, **facts)
     return dataclasses.field(default=default, metadata={"option": declared})
 
 
 def options_of(settings: type) -> tuple[Option, ...]:
-    """The options that a dataclass of settings declares, in the order of its fields."""
+    """The options that a dataclass of settings declares, in the order of its fields.
+
+    Raises:
+        TypeError: one has a type of which no value can be read.
+    """
     fields = [field for field in dataclasses.fields(settings) if "option" in field.metadata]
     kinds = typing.get_type_hints(settings) if fields else {}
     texts = documented(settings) if fields else {}
@@ -77,7 +91,13 @@ def options_of(settings: type) -> tuple[Option, ...]:
 
 def _option(field: dataclasses.Field[Any], kind: Any, text: str) -> Option:
     declared: Option = field.metadata["option"]
-    kind = next((k for k in typing.get_args(kind) if _is_optional(kind)), kind)
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        kind = next(each for each in typing.get_args(kind) if each is not type(None))
+    if declared.parse is None and not _is_read(kind):
+        raise TypeError(
+            f"{field.name} cannot be an option: its type must be bool, int, float, str, Path, a "
+            f"Literal, or a tuple of one of them; got {kind}"
+        )
     text = text.rstrip(".")
     unset = _UNSET.search(text)
     return dataclasses.replace(
@@ -91,8 +111,11 @@ def _option(field: dataclasses.Field[Any], kind: Any, text: str) -> Option:
     )
 
 
-def _is_optional(kind: Any) -> bool:
-    return typing.get_origin(kind) not in (None, tuple, dict, Literal)
+def _is_read(kind: Any) -> bool:
+    """Whether a word can be read as a value of the type, or words as values of a tuple."""
+    if typing.get_origin(kind) is tuple:
+        kind = typing.get_args(kind)[0]
+    return kind in _WORDS or typing.get_origin(kind) is Literal
 
 
 def _literals(kind: Any) -> tuple[str, ...]:

@@ -16,9 +16,11 @@ costs nothing. Another package adds to it in either of two ways:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jaxsal.errors import InputError
@@ -38,6 +40,12 @@ def load(reference: Any) -> Any:
     return getattr(import_module(module), name)
 
 
+@lru_cache
+def _installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of the packages on a path; reading them takes some 20 ms."""
+    return tuple(entry_points(group=group))
+
+
 class Registry(Generic[T]):
     """Objects by name, each imported when it is asked for.
 
@@ -45,45 +53,75 @@ class Registry(Generic[T]):
         kind: what they are, for messages.
         group: of the entry points by which other packages add theirs.
         own: "module:name" of jaxsal's own, by name.
+        name_of: the name that an object has itself, if it has one.
     """
 
-    def __init__(self, kind: str, group: str, own: Mapping[str, str]) -> None:
-        self._kind, self._group = kind, group
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        own: Mapping[str, str],
+        name_of: Callable[[T], str] | None = None,
+    ) -> None:
+        self._kind, self._group, self._name_of = kind, group, name_of
         self._known: dict[str, T | str] = dict(own)
 
     def __iter__(self) -> Iterator[str]:
-        yield from dict.fromkeys([*self._known, *self._installed()])
+        yield from dict.fromkeys([*self._known, *(point.name for point in self._points())])
 
     def __getitem__(self, name: str) -> T:
         """The object of this name.
 
         Raises:
-            InputError: there is none, or the package that adds it is broken.
+            InputError: there is none, several packages add one, or the one that does is broken.
         """
-        reference = self._known.get(name) or self._installed().get(name)
-        if reference is None:
-            raise InputError(f"unknown {self._kind} {name!r}; known: {', '.join(self)}")
-        try:
-            found: T = load(reference)
-        except (ImportError, AttributeError) as error:
+        sources = self._sources(name)
+        if not sources:
             raise InputError(
-                f"the {self._kind} {name!r} cannot be loaded from {reference}: {error}; mend the "
-                "package that adds it, or uninstall that"
+                f"unknown {self._kind} {name!r}; known: {', '.join(self)}; processes on other "
+                "machines know those of entry points only"
+            )
+        if len(sources) > 1:
+            raise InputError(
+                f"there are several {self._kind}s {name!r}, of {' and '.join(sources)}; uninstall "
+                "all but one"
+            )
+        ((package, reference),) = sources.items()
+        try:
+            return self._checked(name, load(reference))
+        except Exception as error:  # a package's module may raise anything when it is imported
+            raise InputError(
+                f"the {self._kind} {name!r} of {package} cannot be loaded from {reference}: "
+                f"{type(error).__name__}: {error}; mend that package, or uninstall it"
             ) from error
-        return found
 
     def register(self, name: str, entry: T | str) -> None:
         """Adds an object, or "module:name" of one.
 
         Raises:
-            InputError: the name is taken by another one.
+            InputError: the name is taken by another one, or is not the object's own.
         """
-        if self._known.get(name, entry) != entry:
-            raise InputError(f"there is a {self._kind} {name!r} already; choose another name")
-        self._known[name] = entry
+        if not self._sources(name):
+            self._known[name] = entry if isinstance(entry, str) else self._checked(name, entry)
+        elif self[name] != load(entry):
+            owner = " and ".join(self._sources(name))
+            raise InputError(
+                f"there is a {self._kind} {name!r} already, of {owner}; choose another name"
+            )
 
-    def _installed(self) -> dict[str, str]:
-        return {point.name: point.value for point in entry_points(group=self._group)}
+    def _points(self) -> tuple[EntryPoint, ...]:
+        return _installed(self._group, tuple(sys.path))
+
+    def _sources(self, name: str) -> dict[str, T | str]:
+        """What has this name, by the package that adds it."""
+        own = {"jaxsal": self._known[name]} if name in self._known else {}
+        named = (point for point in self._points() if point.name == name)
+        return own | {point.dist.name: point.value for point in named if point.dist}
+
+    def _checked(self, name: str, found: T) -> T:
+        if self._name_of is not None and self._name_of(found) != name:
+            raise InputError(f"its own name is {self._name_of(found)!r}")
+        return found
 
 
 METHODS: Registry[Method[Any]] = Registry(
@@ -94,6 +132,7 @@ METHODS: Registry[Method[Any]] = Registry(
         "gradcam++": "jaxsal.saliency.methods.gradcam:GRADCAM_PLUS_PLUS",
         "gradcam": "jaxsal.saliency.methods.gradcam:GRADCAM",
     },
+    lambda method: method.name,
 )
 
 NETWORKS: Registry[NetworkClass] = Registry(
@@ -105,6 +144,7 @@ NETWORKS: Registry[NetworkClass] = Registry(
         "nnunet": "jaxsal.nets.nnunet:NNUNet",
         "swin-unetr": "jaxsal.nets.swin_unetr:SwinUNETR",
     },
+    lambda network: network.Config.kind,
 )
 
 

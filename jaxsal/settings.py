@@ -88,8 +88,8 @@ class PredictSettings:
         target: output channel of the lesion class. None: the model's.
         minimum_volume: lesions must be larger than this, in mm³.
         windows: whose rules place and weight the windows.
-        mirror: average logits over mirrored windows, which takes up to eight times as long;
-            nnU-Net does so by default.
+        mirror: average logits over mirrored windows, as nnU-Net does by default; takes up to eight
+            times as long.
     """
 
     field: str = option("sliding", choices=FIELDS)

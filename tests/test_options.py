@@ -47,13 +47,17 @@ class Own(Common):
     mode: Literal["a", "b"] = option("a")
     kinds: tuple[Literal["TP", "FP"], ...] | None = option(None, flag="kind", shown="any")
     plain: bool = option(True, help="draw nothing")
+    odd: None | int = option(None, help="turned round")  # noqa: RUF036
+    large: float = option(1234567.0, help="large")
+    mirrored: bool = option(False, help="mirror")
 
 
+EVERY = ["seed", *Own.__annotations__]
 OPTIONS = {each.name: each for each in options_of(Own)}
 
 
 def test_only_what_is_declared_is_an_option_and_what_is_inherited_is() -> None:
-    assert list(OPTIONS) == ["seed", "name", "size", "mode", "kinds", "plain"]
+    assert list(OPTIONS) == [name for name in EVERY if name != "hidden"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,10 @@ def test_only_what_is_declared_is_an_option_and_what_is_inherited_is() -> None:
         ("size", {"kind": float, "help": "in mm", "shown": "that of the image", "metavar": "MM"}),
         ("mode", {"choices": ("a", "b"), "flag": "mode"}),
         ("kinds", {"choices": ("TP", "FP"), "flag": "kind", "shown": "any"}),
-        ("plain", {"kind": bool, "help": "draw nothing"}),
+        ("plain", {"kind": bool, "help": "draw nothing", "default_shown": ""}),
+        ("odd", {"kind": int}),
+        ("large", {"default_shown": "1234567"}),
+        ("mirrored", {"default_shown": "off"}),
     ],
 )
 def test_an_option_is_what_the_field_and_the_docstring_say(

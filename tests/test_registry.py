@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import jaxsal
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
 from jaxsal.model import Model
+from jaxsal.options import option
 from jaxsal.registry import METHODS, Registry
 
 SIDE = [str(ROI[0])]
@@ -43,11 +45,21 @@ def test_methods_are_known_by_name_and_loaded_when_asked_for() -> None:
 def test_an_entry_point_adds_a_method_and_a_broken_one_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(tmp_path, "broken = toy:NOTHING\n")
+    (tmp_path / "raising.py").write_text("raise RuntimeError('no GPU')", encoding="utf-8")
+    broken = "broken = toy:NOTHING\nraising = raising:METHOD\nother = toy:METHOD\n"
+    install(tmp_path, f"{broken}gradcam = toy:METHOD\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert METHODS[NAME] is METHOD
-    with pytest.raises(InputError, match=r"'broken' cannot be loaded from toy:NOTHING: .*mend"):
-        METHODS["broken"]
+    for name, said in {
+        "broken": "of toy cannot be loaded from toy:NOTHING: AttributeError: .*mend",
+        "raising": "cannot be loaded from raising:METHOD: RuntimeError: no GPU",
+        "other": f"its own name is '{NAME}'",
+        "gradcam": "several saliency methods 'gradcam', of jaxsal and toy",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            METHODS[name]
+    with pytest.raises(InputError, match=f"a saliency method '{NAME}' already, of toy"):
+        jaxsal.register_method(replace(METHOD, summary="another one"))
     with pytest.raises(InputError, match=f"unknown saliency method 'lime'; known: .*{NAME}"):
         METHODS["lime"]
 
@@ -60,9 +72,49 @@ def test_a_name_is_given_once() -> None:
     with pytest.raises(InputError, match="there is a number 'two' already"):
         registry.register("two", 3)
     with pytest.raises(InputError, match="there is a saliency method 'smoothgrad' already"):
-        jaxsal.register_method(replace(METHOD, name="smoothgrad"))
-    jaxsal.register_method(replace(METHOD, name="another"))
-    assert METHODS["another"].settings is InputGradientSettings
+        jaxsal.register_method(replace(METHODS["smoothgrad"], summary="another one"))
+    with pytest.raises(InputError, match=f"its own name is '{NAME}'"):
+        METHODS.register("another", METHOD)
+
+
+def test_installed_packages_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "unet" in Registry("number", "jaxsal.networks", {"unet": "math:pi"})
+    monkeypatch.setattr("jaxsal.registry.entry_points", None)
+    assert "unet" in Registry("number", "jaxsal.networks", {"unet": "math:pi"})
+
+
+def faulty(name: str, **facts: Any) -> dict[str, Any]:
+    """Settings of the method, with an option that is not as it must be."""
+    kind = list[int] if name == "several" else int | None
+    field = (name, kind, option(None, **facts))
+    return {"settings": make_dataclass("S", [field], bases=(InputGradientSettings,), frozen=True)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"settings": int}, "must be a frozen dataclass"),
+        (
+            {"settings": make_dataclass("S", [], frozen=True)},
+            "must have the fields target and memory",
+        ),
+        ({"name": "another"}, f"must have its name as method; got '{NAME}'"),
+        ({"fixed": {"force": 1}}, "have no force, of fixed or options"),
+        ({"options": ["force"]}, "have no force, of fixed or options"),
+        ({"cost": len}, "a cost needs a count"),
+        (faulty("plain"), "plain has no help"),
+        (faulty("help", help="n"), "--help has another meaning"),
+        (faulty("no_plain", help="n"), "--no-plain has another meaning"),
+    ],
+)
+def test_a_method_that_is_not_whole_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        replace(METHOD, **changes)
+
+
+def test_an_option_of_which_no_word_is_a_value_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"several cannot be an option: .* got list"):
+        replace(METHOD, **faulty("several", help="numbers"))
 
 
 @pytest.mark.usefixtures("installed")

@@ -60,7 +60,7 @@ def add_groups(parser: Parser, groups: tuple[Group, ...]) -> list[Option]:
     added: list[Option] = []
     for title, options in groups:
         for option in options:
-            if option.flag in {each.flag for each in added}:
+            if any(option.flag == each.flag or option.name == each.name for each in added):
                 raise InputError(f"{title}: there is an option --{option.flag} already; rename it")
             if title not in titled:
                 titled[title] = parser.add_argument_group(title)
@@ -108,10 +108,7 @@ def _add(place: Container, option: Option) -> None:
 
 
 def _help(option: Option) -> str:
-    shown = option.shown
-    if not shown and option.kind is not bool and option.default not in (None, MISSING, ()):
-        parts = option.default if isinstance(option.default, tuple) else (option.default,)
-        shown = " ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)
+    shown = option.default_shown
     text = f"{option.help}; default: {shown}" if shown else option.help
     return text.replace("``", "").replace("%", "%%")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,8 +17,8 @@ class Given(dict[str, Any]):
     """The options that a user gives, by the names of the fields that declare them."""
 
     def of(self, settings: type[Settings], **values: Any) -> Settings:
-        """The settings given, with these values instead of what is given."""
-        names = {field.name for field in fields(settings)}  # type: ignore[arg-type]
+        """The settings, as their options are given, with these values instead."""
+        names = {each.name for each in options_of(settings)}
         return settings(**{k: v for k, v in self.items() if k in names} | values)
 
 

@@ -44,14 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0, 2 for a user's mistake, 1 for a failure, or what the command itself returns.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        options = _parser(words).parse_args(words)
-    except InputError as error:  # a saliency method of another package
-        return _say("jaxsal", str(error), _MISTAKE)
-    name = options.prog
+    name = "jaxsal"
     warnings.showwarning = lambda message, *_, **__: print(
         f"{name}: warning: {message}", file=sys.stderr
     )
+    try:
+        options = _parser(words).parse_args(words)
+    except InputError as error:  # a saliency method of another package
+        return _say(name, str(error), _MISTAKE)
+    name = options.prog
     try:
         with terminable():
             status: int | None = options.command.run_with(options)

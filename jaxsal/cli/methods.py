@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Given, Group, group
@@ -12,6 +13,9 @@ from jaxsal.errors import InputError
 from jaxsal.options import Option, option, options_of
 from jaxsal.registry import METHODS
 from jaxsal.settings import CohortSettings, ExplainSettings, MethodSettings
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.methods.method import Method
 
 DEFAULT = "smoothgrad"
 
@@ -39,7 +43,7 @@ def of_method(name: str, without: Sequence[str] = ()) -> tuple[Group, ...]:
 def of_methods(choice: type) -> tuple[Group, ...]:
     """The choice of one or more methods, and the options of all of them."""
     families = _families()
-    several = _of_several(list(families.values()))
+    several = _of_several(families)
     return (
         Group("saliency", tuple(map(_described, options_of(choice)))),
         group(ExplainSettings, "saliency", only=("field",)),
@@ -55,32 +59,46 @@ def of_methods(choice: type) -> tuple[Group, ...]:
 
 
 def _described(choice: Option) -> Option:
-    meanings = "; ".join(f"{name}: {METHODS[name].summary}" for name in METHODS)
+    meanings = "; ".join(f"{name}: {each.summary}" for name, each in _working().items())
     number = "one or more: " if choice.default == (DEFAULT,) else ""
     return replace(choice, choices=tuple(METHODS), help=f"{number}{meanings}")
 
 
 def _families() -> dict[str, dict[str, Option]]:
     """The options of the methods that share their settings, by name; by the methods' names."""
-    names: dict[type, list[str]] = {}
-    for name in METHODS:
-        names.setdefault(METHODS[name].settings, []).append(name)
+    families: dict[type, dict[str, Method[Any]]] = {}
+    for name, method in _working().items():
+        families.setdefault(method.settings, {})[name] = method
     return {
-        " and ".join(family): {each.name: each for n in family for each in METHODS[n].offered()}
-        for family in names.values()
+        " and ".join(family): {each.name: each for m in family.values() for each in m.offered()}
+        for family in families.values()
     }
 
 
-def _of_several(families: Sequence[dict[str, Option]]) -> dict[str, Option]:
+def _working() -> dict[str, Method[Any]]:
+    """The methods by name, but for those of broken packages, of which it warns."""
+    found = {}
+    for name in METHODS:
+        try:
+            found[name] = METHODS[name]
+        except InputError as error:
+            warnings.warn(str(error), stacklevel=2)
+    return found
+
+
+def _of_several(families: dict[str, dict[str, Option]]) -> dict[str, Option]:
     """The options that several families have, by name."""
     found: dict[str, Option] = {}
-    for name in {name: None for family in families for name in family}:
-        alike = [family[name] for family in families if name in family]
-        if len({each.kind for each in alike}) > 1:
-            raise InputError(f"methods declare --{alike[0].flag} with different types; rename one")
+    for name in {name: None for family in families.values() for name in family}:
+        alike = {names: family[name] for names, family in families.items() if name in family}
+        first = next(iter(alike.values()))
+        if len({each.kind for each in alike.values()}) > 1:
+            raise InputError(f"methods declare --{first.flag} with different types; rename one")
+        if len({each.default for each in alike.values()}) > 1:
+            own = (f"{each.default_shown} ({names})" for names, each in alike.items())
+            first = replace(first, shown=", ".join(own))
         if len(alike) > 1:
-            same = len({each.default for each in alike}) == 1
-            found[name] = alike[0] if same else replace(alike[0], shown="the method's own")
+            found[name] = first
     return found
 
 
@@ -99,7 +117,8 @@ def settings(
     Raises:
         InputError: an option does not go with another one, or one is missing.
     """
-    offered = {name: {each.name for each in METHODS[name].offered()} for name in METHODS}
+    known = {**_working(), **{name: METHODS[name] for name in methods}}
+    offered = {name: {each.name for each in method.offered()} for name, method in known.items()}
     _refuse_others(given, methods, offered)
     return tuple(_settings(given, name, methods, level, offered) for name in methods)
 
@@ -110,7 +129,7 @@ def _refuse_others(given: Given, methods: Sequence[str], offered: dict[str, set[
     for family in _families().values():
         for each in family.values():
             if each.name in given and each.name not in taken:
-                takers = " and ".join(name for name in METHODS if each.name in offered[name])
+                takers = " and ".join(name for name in offered if each.name in offered[name])
                 raise InputError(
                     f"--{each.flag} is for {takers}; it does not go with --method "
                     f"{' '.join(methods)}"
@@ -148,4 +167,5 @@ def cohort_settings(given: Given) -> CohortSettings:
     Raises:
         InputError: as `settings`, or an option is out of range.
     """
-    return given.of(CohortSettings, saliency=settings(given, given.of(SeveralMethods).method))
+    chosen = settings(given, given.of(SeveralMethods).method)
+    return given.of(CohortSettings, saliency=chosen, field=given.get("field", "sliding"))

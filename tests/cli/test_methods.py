@@ -72,7 +72,7 @@ def test_the_help_shows_the_options_of_another_packages_method(
     assert "for --method walk: --steps N number of steps; default: 3" in said
     assert (
         "--samples N number N of noisy images; with a tolerance, the largest number; default: "
-        "the method's own" in said
+        "50 (smoothgrad), 7 (walk)" in said
     )
 
 
@@ -130,6 +130,20 @@ def test_options_that_the_command_has_already_are_refused(
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["explain", "--help"]) == 2
     assert "there is an option --overlap already; rename it" in capsys.readouterr().err
+
+
+def test_a_broken_package_takes_no_other_method_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, "list", "()")
+    monkeypatch.syspath_prepend(tmp_path)
+    for line in ("explain --help", "--print-completion bash"):
+        with pytest.raises(SystemExit, match="0"):
+            main(line.split())
+    assert "jaxsal: warning: the saliency method 'walk' of walking" in capsys.readouterr().err
+    assert settings(Given(samples=3), ["smoothgrad"])[0].method == "smoothgrad"
+    assert main(["explain", "M", "--image", "A", "--out", "D", "--method", "walk"]) == 2
+    assert "'walk' of walking cannot be loaded" in capsys.readouterr().err
 
 
 def test_options_of_one_name_and_two_types_are_refused(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from jaxsal.errors import InputError
 from jaxsal.options import Option, options_of
 from jaxsal.registry import load
 from jaxsal.saliency.methods.appearance import Appearance
@@ -109,6 +110,9 @@ class Method(Generic[S]):
         count: from a field, labels (X, Y, Z) and settings to the gradients that each label takes
             in all, or "module:name" of it; required where there is a cost.
         quick: settings of the same work at less cost, for maps whose size alone is of interest.
+
+    Raises:
+        InputError: a part is not as said here.
     """
 
     name: str
@@ -124,6 +128,28 @@ class Method(Generic[S]):
     cost: Callable[[S], Cost | None] = _nothing
     count: Callable[[LogitField, np.ndarray, S], dict[int, int]] | str | None = None
     quick: Callable[[S], S] = _as_given
+
+    def __post_init__(self) -> None:
+        for right, rule in self._rules():
+            if not right:
+                raise InputError(f"the saliency method {self.name!r}: {rule}")
+
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        """What must hold, each in words; a rule may take those before it for granted."""
+        made, own = self.settings, f"its settings, {self.settings.__name__},"
+        frozen = is_dataclass(made) and made.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        yield frozen, f"{own} must be a frozen dataclass"
+        names = {each.name for each in fields(made)}
+        yield {"target", "memory"} <= names, f"{own} must have the fields target and memory"
+        method = self.fixed.get("method", getattr(made, "method", None))
+        yield method == self.name, f"{own} must have its name as method; got {method!r}"
+        others = {*self.fixed, *(self.options or ())} - names
+        yield not others, f"{own} have no {', '.join(sorted(others))}, of fixed or options"
+        yield self.cost is _nothing or self.count is not None, "a cost needs a count"
+        for each in self.offered():
+            yield bool(each.help), f"{each.name} has no help; say in {own} docstring what it is"
+            taken = each.flag in ("help", "config") or each.flag.startswith("no-")
+            yield not taken, f"--{each.flag} has another meaning; rename it"
 
     def offered(self) -> tuple[Option, ...]:
         """The settings that users set, with their help."""
