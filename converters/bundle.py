@@ -15,8 +15,8 @@ from typing import Any
 
 from jaxsal.errors import InputError
 from jaxsal.types import Triple
-from jaxsal_converters.channel_names import fit_names
 from jaxsal_converters.config_file import NETWORK, network_arguments, read_mapping
+from jaxsal_converters.outputs import fit_names
 
 _METADATA = "metadata.json"
 _NAMES = ("inference", "evaluate", "train")  # of configurations, the first one that is there

@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.store.files import require_content
-from jaxsal_converters.containers import Containers
+from jaxsal_converters.inert_pickle import Containers
 from jaxsal_converters.saved_tensors import read_inertly
 
 SAVE_PLAIN = 'save it again with torch.save(network.state_dict(), "plain.pth")'

@@ -13,7 +13,7 @@ from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.swin_unetr_config import OLD_MERGING
 from jaxsal_converters.comparison import random_batch, relative_difference
-from jaxsal_converters.networks import MONAI_NETWORKS
+from jaxsal_converters.monai import MONAI_NETWORKS
 from jaxsal_converters.state_dict import as_arrays
 
 if TYPE_CHECKING:

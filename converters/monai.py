@@ -13,6 +13,7 @@ import numpy as np
 from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig
+from jaxsal.registry import Registry
 from jaxsal.store.files import file_checksum
 from jaxsal_converters.bundle import Source, read_bundle, read_configuration
 from jaxsal_converters.checkpoint_file import shown, some_of
@@ -279,3 +280,14 @@ def _monai_logits(
         reason = str(error).splitlines()[0]
         raise InputError(f"comparing with MONAI needs more than MONAI: {reason}") from error
     return np.moveaxis(logits.numpy(), 1, -1)
+
+
+MONAI_NETWORKS: Registry[MonaiNetwork] = Registry(
+    "network of MONAI's",
+    "jaxsal.monai_networks",
+    {
+        "unet": "jaxsal_converters.unet:UNET",
+        "dynunet": "jaxsal_converters.dynunet:DYNUNET",
+        "swin-unetr": "jaxsal_converters.swin_unetr:SWIN_UNETR",
+    },
+)

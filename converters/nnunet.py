@@ -13,9 +13,15 @@ from jaxsal.model import Model
 from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal.store.files import file_checksum
 from jaxsal.types import Triple
-from jaxsal_converters.nnunet_architecture import read_architecture
-from jaxsal_converters.nnunet_folder import read_plans, training_folder
-from jaxsal_converters.nnunet_folds import Checkpoints, Fold, choose_checkpoints, read_fold
+from jaxsal_converters.nnunet_architecture import read_architecture, trained_network, what_to_edit
+from jaxsal_converters.nnunet_folder import (
+    Checkpoints,
+    Fold,
+    choose_checkpoints,
+    read_fold,
+    read_plans,
+    training_folder,
+)
 from jaxsal_converters.nnunet_keys import KEY_PATTERN, aliases, own_entries, parameter_rules
 from jaxsal_converters.nnunet_plans import (
     channel_names,
@@ -24,7 +30,6 @@ from jaxsal_converters.nnunet_plans import (
     select_configuration,
     spatial_axes,
 )
-from jaxsal_converters.nnunet_trainers import trained_network, what_to_edit
 from jaxsal_converters.outputs import with_target
 from jaxsal_converters.rules import apply_rules
 from jaxsal_converters.state_dict import State, select_network

@@ -26,15 +26,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
-import numpy as np
-
-from jaxsal.errors import InputError
 from jaxsal.nets.nnunet_config import NNUNetConfig
-from jaxsal.nets.registry import layer_names, parameter_shapes
 from jaxsal.types import Triple
-from jaxsal_converters.rules import LEAVES, Rule
-from jaxsal_converters.state_dict import State
+from jaxsal_converters.rules import Rule, aliases_of, rules_of
+from jaxsal_converters.state_dict import State, each_once
 
 KEY_PATTERN = r"(?:encoder|decoder)\."  # how every key of a bare network begins
 REVERSED: Triple = (2, 1, 0)  # (Z, Y, X)
@@ -51,39 +48,25 @@ def own_entries(state: State, stages: int) -> State:
         InputError: an entry and its duplicate differ.
     """
     idle = re.compile(rf"\.all_modules\.|^decoder\.seg_layers\.(?!{stages - 2}\.)")
-    entries: State = {}
-    for key, value in state.items():
-        own = key.removeprefix("decoder.") if key.startswith("decoder.encoder.") else key
-        if own in entries and not np.array_equal(entries[own], value):
-            raise InputError(f"{key} holds other values than its duplicate, {own}")
-        if not idle.search(own):
-            entries[own] = value
-    return entries
+    used = {key: value for key, value in state.items() if not idle.search(key)}
+    return each_once(used, lambda key: re.sub(r"^decoder\.(?=encoder\.)", "", key))
 
 
 def parameter_rules(config: NNUNetConfig, axes: Triple = REVERSED) -> dict[str, Rule]:
     """The rule for every parameter of ours, by its name."""
-    owners: dict[str, str] = {}
-    for ours, theirs in (*_paths(config), *_block_activations(config)):
-        owners.setdefault(ours, theirs)
-    rules = {}
-    for name, shape in parameter_shapes(config).items():
-        module, _, leaf = name.rpartition(".")
-        rules[name] = _rule(f"{owners[module]}.{LEAVES[leaf]}", shape, axes)
-    return rules
-
-
-def _rule(key: str, shape: tuple[int, ...], axes: Triple) -> Rule:
-    if len(shape) != 5:
-        return Rule(key, shape, (0,))
-    theirs = tuple(shape[axes.index(a)] for a in range(3))
-    return Rule(key, (*shape[:2:-1], *theirs), (*(2 + a for a in axes), 1, 0))
+    return rules_of(config, (*_paths(config), *_block_activations(config)), partial(_rule, axes))
 
 
 def aliases(config: NNUNetConfig) -> dict[str, str]:
     """nnU-Net's path of every module whose output is a layer of ours -> our layer name."""
-    layers = set(layer_names(config))
-    return {theirs: ours for ours, theirs in _paths(config) if ours in layers}
+    return aliases_of(config, _paths(config))
+
+
+def _rule(axes: Triple, key: str, shape: tuple[int, ...]) -> Rule:
+    if len(shape) != 5:
+        return Rule(key, shape, (0,))
+    theirs = tuple(shape[axes.index(a)] for a in range(3))
+    return Rule(key, (*shape[:2:-1], *theirs), (*(2 + a for a in axes), 1, 0))
 
 
 def _paths(config: NNUNetConfig) -> Iterator[tuple[str, str]]:

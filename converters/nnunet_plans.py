@@ -8,7 +8,7 @@ from typing import Any
 from jaxsal.errors import InputError
 from jaxsal.preprocessing import Normalisation, Outputs, Preprocessing
 from jaxsal.types import Triple
-from jaxsal_converters.channel_names import fit_names
+from jaxsal_converters.outputs import fit_names
 
 _OVERLAP = 0.5  # nnU-Net's tile_step_size
 _SCHEMES = {

@@ -15,8 +15,12 @@ from jaxsal.nets.settings import Setting
 from jaxsal.types import Triple
 from jaxsal_converters.comparison import library, random_batch, relative_difference
 from jaxsal_converters.nnunet_architecture import ACTIVATIONS, NORMS
-from jaxsal_converters.nnunet_folder import read_plans, training_folder
-from jaxsal_converters.nnunet_folds import choose_checkpoints, read_fold
+from jaxsal_converters.nnunet_folder import (
+    choose_checkpoints,
+    read_fold,
+    read_plans,
+    training_folder,
+)
 from jaxsal_converters.nnunet_keys import KEY_PATTERN, REVERSED
 from jaxsal_converters.nnunet_plans import spatial_axes
 from jaxsal_converters.state_dict import State, select_network

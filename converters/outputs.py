@@ -1,13 +1,22 @@
-"""What a network's output channels mean, and which of them is the lesion."""
+"""The channels of a network's images and outputs: names, and which output is the lesion."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from jaxsal.errors import InputError
 from jaxsal.lesions import output_channel
 from jaxsal.preprocessing import Outputs
+
+
+def fit_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names with '_' for what is unfit, and numbered if two are then the same."""
+    fit = [re.sub(r"[^\w.-]+", "_", name).strip("_.-") or "channel" for name in names]
+    if len({name.casefold() for name in fit}) < len(fit):
+        fit = [f"{name}_{c}" for c, name in enumerate(fit)]
+    return tuple(fit)
 
 
 def name_outputs(

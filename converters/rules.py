@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.model import describe_mismatch
+from jaxsal.nets.registry import NetworkConfig, layer_names, parameter_shapes
 from jaxsal_converters.state_dict import State
 
 # the last part of our parameter names -> PyTorch's
@@ -21,6 +22,7 @@ LEAVES = {
     "bias": "bias",
     "mean": "running_mean",
     "var": "running_var",
+    "position_bias": "relative_position_bias_table",
 }
 
 
@@ -53,6 +55,40 @@ def plain_rule(key: str, shape: tuple[int, ...]) -> Rule:
     if len(shape) == 5:  # (K, C, x, y, z), transposed (C_in, C_out, x, y, z): reversed alike
         return Rule(key, (*shape[:2:-1], *shape[:3]), (2, 3, 4, 1, 0))
     return Rule(key, shape, (0,))
+
+
+def rules_of(
+    config: NetworkConfig,
+    paths: Iterable[tuple[str, str]],
+    rule: Callable[[str, tuple[int, ...]], Rule] = plain_rule,
+) -> dict[str, Rule]:
+    """The rule for every parameter of an architecture, by our name.
+
+    Args:
+        config: the architecture.
+        paths: (our module, the source's path of it), of several paths the one of the module that
+            holds the parameters first.
+        rule: from a key in the state dict and the shape of our parameter.
+    """
+    owners: dict[str, str] = {}
+    for ours, theirs in paths:
+        owners.setdefault(ours, theirs)
+    rules = {}
+    for name, shape in parameter_shapes(config).items():
+        module, _, leaf = name.rpartition(".")
+        rules[name] = rule(f"{owners[module]}.{LEAVES[leaf]}", shape)
+    return rules
+
+
+def aliases_of(config: NetworkConfig, paths: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The source's path of every module whose output is a layer of ours -> our layer name.
+
+    Args:
+        config: the architecture.
+        paths: (our module, the source's path of it).
+    """
+    layers = set(layer_names(config))
+    return {theirs: ours for ours, theirs in paths if ours in layers}
 
 
 def apply_rules(rules: Mapping[str, Rule], state: State) -> dict[str, jax.Array]:

@@ -14,8 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from jaxsal.errors import InputError
-from jaxsal_converters.containers import Containers
-from jaxsal_converters.inert_pickle import InertUnpickler, Storage, TensorRecord
+from jaxsal_converters.inert_pickle import Containers, InertUnpickler, Storage, TensorRecord
 
 # PyTorch's class -> its dtype, of what state dicts hold
 _DTYPES = {

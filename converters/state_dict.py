@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,21 @@ def select_network(state: State, pattern: str) -> tuple[State, str, list[str]]:
     return inside, prefix, [key for key in state if not key.startswith(prefix)]
 
 
+def each_once(state: State, own_key: Callable[[str], str]) -> State:
+    """The entries by their own keys, where a state dict lists some of them several times.
+
+    Raises:
+        InputError: an entry and its duplicate differ.
+    """
+    entries: State = {}
+    for key, value in state.items():
+        own = own_key(key)
+        if own in entries and not np.array_equal(entries[own], value):
+            raise InputError(f"{key} holds other values than its duplicate, {own}")
+        entries[own] = value
+    return entries
+
+
 def prefixes_of(keys: Iterable[str], pattern: str) -> list[str]:
     """What stands before keys of the network, such as ``module.``, once each and sorted."""
     beginning = re.compile(rf"((?:[^.]+\.)*?)(?={pattern})")
@@ -88,3 +103,46 @@ def is_tensor(value: Any) -> bool:
     import torch
 
     return isinstance(value, torch.Tensor | LazyTensor)
+
+
+def weight(state: State, module: str) -> np.ndarray:
+    """The kernel of a 3D convolution.
+
+    Args:
+        state: entries by key.
+        module: path of the convolution.
+
+    Raises:
+        InputError: it is missing or has not five axes.
+    """
+    key = f"{module}.weight"
+    if key not in state:
+        raise InputError(f"{key} is missing, and without it the architecture is not known")
+    if state[key].ndim != 5:
+        raise InputError(
+            f"{key} has the shape {state[key].shape}; a 3D convolution's has five axes, and only "
+            "3D networks are supported"
+        )
+    return state[key]
+
+
+def norm_name(state: State, module: str, assumptions: list[str], *, default_affine: bool) -> Any:
+    """MONAI's ``norm_name``, as far as the entries of one of the network's norms show it.
+
+    Args:
+        state: entries by key.
+        module: path of the norm.
+        assumptions: takes a sentence if something had to be assumed.
+        default_affine: whether MONAI's default for this network is an instance norm with learnt
+            parameters, or one without.
+    """
+    affine = f"{module}.weight" in state
+    if f"{module}.running_mean" in state:
+        return ["batch", {"affine": affine}]
+    parameters = "with learnt parameters" if affine else "without learnt parameters"
+    default = ", MONAI's default" if affine == default_affine else ""
+    other = "group norm" if affine else "a network without any normalisation"
+    assumptions.append(
+        f"norm_name: instance norm {parameters}{default}; {other} looks the same, --config sets it"
+    )
+    return ["instance", {"affine": affine}]

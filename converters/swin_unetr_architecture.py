@@ -10,8 +10,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.nets.swin_unetr_config import STAGES
-from jaxsal_converters.shapes import norm_name, weight
-from jaxsal_converters.state_dict import State
+from jaxsal_converters.state_dict import State, norm_name, weight
 
 
 def infer_arguments(state: State, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

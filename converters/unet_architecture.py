@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxsal.errors import InputError
-from jaxsal_converters.shapes import weight
-from jaxsal_converters.state_dict import State
-from jaxsal_converters.unet_keys import level_path
+from jaxsal_converters.state_dict import State, weight
 
 _HOW = "write it into a JSON file, such as {}, and give that with --config"
+
+
+def level_path(level: int) -> str:
+    """MONAI's path of the module that holds this level and all below it."""
+    return "model" + ".1.submodule" * level
 
 
 def infer_arguments(state: State, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -10,9 +10,9 @@ from contextvars import ContextVar
 import jax
 import numpy as np
 
-from jaxsal.cores import available_cores
 from jaxsal.current_device import current_device
 from jaxsal.errors import InputError
+from jaxsal.processes import available_cores
 
 _chosen: ContextVar[tuple[jax.Device, ...]] = ContextVar("chosen", default=())
 _GPU = (

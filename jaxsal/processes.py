@@ -1,4 +1,4 @@
-"""Processes that work without JAX; imports none, since they import this module first."""
+"""Processes that work without JAX, and their cores; imports none, since they import it first."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from typing import TypeVar
 
 from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")

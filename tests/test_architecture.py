@@ -21,9 +21,9 @@ FOLDERS = {"jaxsal": "jaxsal", "jaxsal_converters": "converters"}
 FLOORS = [
     floor.split()
     for floor in (
-        "arrays box cores current_device errors options progress shapes types wording",
-        "compilation devices display extras grid processes registry store",
-        "lesions same_grid segmentation settings tables toml voxels",
+        "arrays box current_device errors options progress shapes types wording",
+        "compilation display extras grid processes registry store",
+        "devices lesions same_grid settings tables toml voxels",
         "approximated figures metrics nets preprocessing volumes",
         "inputs locality losses report",
         "field model",

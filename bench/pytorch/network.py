@@ -16,13 +16,13 @@ from jaxsal.model import Model
 from jaxsal.nets.dynunet_config import DynUNetConfig
 from jaxsal.nets.swin_unetr_config import SwinUNETRConfig
 from jaxsal.nets.unet_config import UNetConfig
-from jaxsal_converters import dynunet_keys, swin_unetr_keys, unet_keys
+from jaxsal_converters import dynunet, swin_unetr, unet
 from jaxsal_converters.rules import Rule
 
 _SOURCES: dict[str, tuple[str, Callable[[Any], dict[str, Rule]]]] = {
-    UNetConfig.kind: ("UNet", unet_keys.parameter_rules),
-    DynUNetConfig.kind: ("DynUNet", dynunet_keys.parameter_rules),
-    SwinUNETRConfig.kind: ("SwinUNETR", swin_unetr_keys.parameter_rules),
+    UNetConfig.kind: ("UNet", unet.parameter_rules),
+    DynUNetConfig.kind: ("DynUNet", dynunet.parameter_rules),
+    SwinUNETRConfig.kind: ("SwinUNETR", swin_unetr.parameter_rules),
 }
 _REBUILT = ("num_batches_tracked", "relative_position_index")
 

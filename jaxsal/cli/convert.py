@@ -93,8 +93,12 @@ class _Converted:
 def run_monai(name: str, given: Given) -> None:
     """Converts a network of MONAI's."""
     with _installed():
-        from jaxsal_converters.monai import convert_checkpoint, require_monai, verify_checkpoint
-        from jaxsal_converters.networks import MONAI_NETWORKS
+        from jaxsal_converters.monai import (
+            MONAI_NETWORKS,
+            convert_checkpoint,
+            require_monai,
+            verify_checkpoint,
+        )
     source, network = given.of(_FromMonai), MONAI_NETWORKS[name]
     if source.verify:
         require_monai()

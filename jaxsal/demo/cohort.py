@@ -6,9 +6,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jaxsal.cores import available_cores
 from jaxsal.demo.phantom import make_phantom, write_phantom
 from jaxsal.errors import InputError
+from jaxsal.processes import available_cores
 from jaxsal.progress import OnCount
 from jaxsal.store.files import whole_file
 from jaxsal.types import Triple

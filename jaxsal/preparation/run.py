@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import ENTITIES, OTHER_ROLES, Entry
 from jaxsal.preparation.dataset import FAILED, described, prepared
@@ -20,7 +19,7 @@ from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versi
 from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
 from jaxsal.preparation.settings import PreparationSettings
-from jaxsal.processes import in_processes
+from jaxsal.processes import available_cores, in_processes
 from jaxsal.store.bids_dataset import LAYOUT, describe
 from jaxsal.store.files import write_json
 from jaxsal.store.inside import remove_inside

@@ -17,9 +17,8 @@ from jaxsal.errors import InputError
 from jaxsal.field.plan import image_shape
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.maps import CLASS_LEVEL
-from jaxsal.segmentation import most_probable, nothing_segmented
 from jaxsal.settings import DOMAIN_RULES, DomainRule
-from jaxsal.voxels import OF_LABELS, whole_numbers
+from jaxsal.voxels import OF_LABELS, most_probable, nothing_segmented, whole_numbers
 
 if TYPE_CHECKING:
     from jaxsal.field.plan import LogitField

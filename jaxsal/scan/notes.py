@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.metrics import LesionCounts, dice
-from jaxsal.segmentation import nothing_segmented
+from jaxsal.voxels import nothing_segmented
 
 if TYPE_CHECKING:
     from jaxsal.model import Model

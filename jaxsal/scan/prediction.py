@@ -14,10 +14,10 @@ from jaxsal.field.whole import whole_volume
 from jaxsal.lesions import Instance, given, label_lesions, lesion_probability
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
-from jaxsal.segmentation import most_probable, require_classes
 from jaxsal.settings import PredictSettings, Windows
 from jaxsal.types import Triple
 from jaxsal.volumes import write_volume
+from jaxsal.voxels import most_probable, require_classes
 
 if TYPE_CHECKING:
     from jaxsal.inputs.images import LoadedScan

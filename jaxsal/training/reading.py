@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TypeVar
 
-from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.images import load_scan, warn_of
 from jaxsal.inputs.problems import refuse
 from jaxsal.inputs.read_ahead import ReadAhead
 from jaxsal.preprocessing import Preprocessing
+from jaxsal.processes import available_cores
 from jaxsal.progress import OnCount
 from jaxsal.store.records import Inputs, stamps
 

@@ -37,8 +37,7 @@ from jaxsal.nets.registry import parameter_shapes
 from jaxsal.preprocessing import Normalisation
 from jaxsal_converters.nnunet import convert_nnunet
 from jaxsal_converters.nnunet_architecture import read_architecture
-from jaxsal_converters.nnunet_folder import training_folder
-from jaxsal_converters.nnunet_folds import choose_checkpoints
+from jaxsal_converters.nnunet_folder import choose_checkpoints, training_folder
 from jaxsal_converters.nnunet_keys import REVERSED, parameter_rules
 from jaxsal_converters.nnunet_plans import read_outputs, select_configuration
 from jaxsal_converters.nnunet_source import torch_network, verify_nnunet

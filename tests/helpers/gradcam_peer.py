@@ -9,7 +9,7 @@ import torch
 from helpers.peers import NETWORKS, ROI, converted, monai_logits, monai_network
 from monai.inferers import sliding_window_inference
 
-from jaxsal_converters.unet_keys import aliases
+from jaxsal_converters.unet import aliases
 
 
 def module_path(network: str, layer: str) -> str:

@@ -16,8 +16,7 @@ from scipy.special import logit
 
 import jaxsal
 from jaxsal_converters.rules import Rule
-from jaxsal_converters.unet import convert_unet
-from jaxsal_converters.unet_keys import parameter_rules
+from jaxsal_converters.unet import convert_unet, parameter_rules
 
 THRESHOLD = 0.3  # as `convert` is given
 _LAST = "decoder.0.upsample.conv.bias"

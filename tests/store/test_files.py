@@ -19,8 +19,7 @@ from jaxsal.toml import read_tables
 from jaxsal.volumes import read_grid, read_labels, read_mask, read_volume
 from jaxsal_converters.checkpoint_file import read_checkpoint
 from jaxsal_converters.config_file import read_mapping
-from jaxsal_converters.nnunet_folder import training_folder
-from jaxsal_converters.nnunet_folds import choose_checkpoints, read_fold
+from jaxsal_converters.nnunet_folder import choose_checkpoints, read_fold, training_folder
 
 GRID = Grid((2, 2, 2), np.eye(4))
 # What opens a file, by a name that it might have.

@@ -18,7 +18,7 @@ from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.parts import WRITERS_PER_LANE
 from jaxsal.cohort.planning.counting import Group, PerScan, Uncertain, units_of
 from jaxsal.cohort.storage.table import write_tables
-from jaxsal.cores import available_cores
+from jaxsal.processes import available_cores
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.methods import cost_of
 from jaxsal.settings import ExplainSettings

@@ -8,8 +8,7 @@ from typing import Any
 from helpers.network_cases.case import Case
 from monai.networks.nets import DynUNet
 
-from jaxsal_converters.dynunet import convert
-from jaxsal_converters.dynunet_keys import aliases
+from jaxsal_converters.dynunet import aliases, convert
 
 PLAIN: dict[str, Any] = {
     "in_channels": 2,

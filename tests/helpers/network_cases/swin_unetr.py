@@ -14,8 +14,7 @@ from helpers.network_cases.case import Case
 from monai.networks.nets import SwinUNETR
 from monai.networks.nets.swin_unetr import PatchMergingV2
 
-from jaxsal_converters.swin_unetr import convert
-from jaxsal_converters.swin_unetr_keys import aliases
+from jaxsal_converters.swin_unetr import aliases, convert
 
 
 class MergingUntil14(PatchMergingV2):

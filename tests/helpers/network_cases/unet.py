@@ -11,8 +11,7 @@ from typing import Any
 from helpers.network_cases.case import Case
 from monai.networks.nets import UNet
 
-from jaxsal_converters.unet import convert
-from jaxsal_converters.unet_keys import aliases
+from jaxsal_converters.unet import aliases, convert
 
 PLAIN: dict[str, Any] = {"in_channels": 2, "out_channels": 2, "channels": (4, 6), "strides": (2,)}
 DEEP = {"channels": (4, 6, 8), "strides": (2, 2)}

@@ -9,7 +9,7 @@ import torch
 from helpers.nnunet_inference import gaussian, sliding_window_logits
 
 from jaxsal import InputError, sliding_window
-from jaxsal.field.placement import axis_starts, gaussian_importance
+from jaxsal.field.sliding import axis_starts, gaussian_importance
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jaxsal.errors import InputError
-from jaxsal.segmentation import most_probable, nothing_segmented
+from jaxsal.voxels import most_probable, nothing_segmented
 
 
 @pytest.mark.parametrize("outputs", [2, 4])
