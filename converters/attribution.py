@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,30 +35,18 @@ class Question(NamedTuple):
     labels: np.ndarray | None
 
 
-@dataclass(frozen=True)
-class ExplainedNetwork:
-    """A network, and how it runs over images.
+def explained_network(
+    model: torch.nn.Module | Model,
+    config: Mapping[str, Any] | None,
+    roi: int | Sequence[int] | None,
+    overlap: float,
+) -> tuple[Model, Any]:
+    """The network in JAX, and the field of its logits over an image.
 
-    Attributes:
-        model: the network in JAX.
-        field: its logits over an image.
+    That is over the whole image as it is, or with a ``roi`` by MONAI's sliding window.
     """
-
-    model: Model
-    field: Any
-
-    @classmethod
-    def of(
-        cls,
-        model: torch.nn.Module | Model,
-        config: Mapping[str, Any] | None,
-        roi: int | Sequence[int] | None,
-        overlap: float,
-    ) -> ExplainedNetwork:
-        """On whole images as they are, or with a ``roi`` by MONAI's sliding window."""
-        own = _converted(model, config)
-        field = whole_volume(own) if roi is None else sliding_window(own, roi, overlap)
-        return cls(own, field)
+    own = _converted(model, config)
+    return own, whole_volume(own) if roi is None else sliding_window(own, roi, overlap)
 
 
 def _converted(model: torch.nn.Module | Model, config: Mapping[str, Any] | None) -> Model:

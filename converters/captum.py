@@ -33,13 +33,13 @@ from jaxsal import Model, gradcam_plus_plus, smoothgrad_stream
 from jaxsal.errors import InputError
 from jaxsal.settings import DomainRule
 from jaxsal_converters.attribution import (
-    ExplainedNetwork,
     Images,
     LabelledMaps,
     Labels,
     Question,
     Target,
     attributions,
+    explained_network,
     image_batch,
 )
 from jaxsal_converters.captum_arguments import (
@@ -113,7 +113,7 @@ class InstanceSmoothGrad:
         roi: int | Sequence[int] | None = None,
         overlap: float = 0.25,
     ) -> None:
-        self._explained = ExplainedNetwork.of(model, config, roi, overlap)
+        _, self._field = explained_network(model, config, roi, overlap)
 
     def attribute(
         self,
@@ -177,9 +177,8 @@ class InstanceSmoothGrad:
 
         def maps(image: np.ndarray, asked: Question) -> LabelledMaps:
             own = replace(chosen, target=asked.channel)
-            field = self._explained.field
             found = smoothgrad_stream(
-                field, image, asked.labels, own, domain=domain, noise_samples=noise
+                self._field, image, asked.labels, own, domain=domain, noise_samples=noise
             )
             return ((n, replace(crop, values=statistic(nt_type, crop))) for n, crop in found)
 
@@ -200,8 +199,8 @@ class _HeatMaps:
         roi: int | Sequence[int] | None = None,
         overlap: float = 0.25,
     ) -> None:
-        self._explained = ExplainedNetwork.of(model, config, roi, overlap)
-        self._layer = self._explained.model.resolve_layer(_layer_path(model, layer))
+        self._model, self._field = explained_network(model, config, roi, overlap)
+        self._layer = self._model.resolve_layer(_layer_path(model, layer))
 
     def attribute(
         self,
@@ -230,12 +229,12 @@ class _HeatMaps:
 
         def maps(image: np.ndarray, asked: Question) -> LabelledMaps:
             heat = gradcam_plus_plus(
-                self._explained.model,
+                self._model,
                 image,
                 asked.labels,
                 layer=self._layer,
                 target=asked.channel,
-                field=self._explained.field,
+                field=self._field,
                 method=self._method,
                 **own,
             )

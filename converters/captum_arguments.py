@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from jaxsal import SmoothGradSettings
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require_one_of
 from jaxsal.registry import METHODS
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def smoothgrad_settings(
     Raises:
         InputError: an argument is unknown or out of its range.
     """
-    if nt_type not in _NOISE_TYPES:
-        raise InputError(f"nt_type must be one of {', '.join(_NOISE_TYPES)}; got {nt_type!r}")
+    require_one_of("nt_type", nt_type, _NOISE_TYPES)
     own: dict[str, Any] = {
         "samples": _count("nt_samples", nt_samples),
     }

@@ -72,7 +72,8 @@ def network_arguments(config: Mapping[str, Any], path: Path, class_name: str) ->
     """
     described = config
     if "_target_" not in config:
-        described = next((config[k] for k in NETWORK if _is_described(config.get(k))), config)
+        networks = (config[k] for k in NETWORK if isinstance(config.get(k), dict))
+        described = next((each for each in networks if "_target_" in each), config)
     if described is config and any(key in config for key in NETWORK):
         raise InputError(
             f'{path} has no network_def with "_target_", the name of a class, and its arguments: '
@@ -84,10 +85,6 @@ def network_arguments(config: Mapping[str, Any], path: Path, class_name: str) ->
         return {k: values.of(v, k) for k, v in described.items() if not str(k).startswith("_")}
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def _is_described(value: Any) -> bool:
-    return isinstance(value, dict) and "_target_" in value
 
 
 def _check_class(target: object, class_name: str) -> None:

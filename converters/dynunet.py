@@ -33,15 +33,7 @@ from jaxsal_converters.state_dict import State, each_once, norm_name, weight
 
 
 def infer_arguments(state: State, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """MONAI's constructor arguments of the network that a state dict belongs to.
-
-    Args:
-        state: the bare network's entries by MONAI's keys, without the duplicates under
-            ``skip_layers``.
-        given: arguments that the user states; they take precedence.
-
-    Returns:
-        The arguments, and a sentence for each that was assumed rather than read or given.
+    """As `MonaiNetwork.infer_arguments` describes it.
 
     Raises:
         InputError: an entry that is needed is missing, or the network is not 3D.

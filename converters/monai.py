@@ -40,8 +40,9 @@ class MonaiNetwork:
         class_name: in ``monai.networks.nets``.
         key_pattern: regular expression for the beginning of every key of the bare network.
         config: class of the architecture.
-        infer_arguments: a state dict and given constructor arguments -> all of these, and a
-            sentence for each that was assumed.
+        infer_arguments: the bare network's entries by MONAI's keys, each once, and constructor
+            arguments that the user states, which take precedence -> all arguments, and a sentence
+            for each that was assumed rather than read or given.
         rules: of an architecture's parameters, by our names.
         aliases: MONAI's module paths -> our layers.
         restate: our constructor arguments -> those with which the installed MONAI computes the
@@ -146,7 +147,12 @@ def convert_checkpoint(
         channels=tuple(channels),
         threshold=threshold,
         aliases=network.aliases(config),
-        source=_provenance(network, described.checkpoint, assumptions),
+        source={
+            "file": described.checkpoint.name,
+            "sha256": file_checksum(described.checkpoint),
+            "converter": network.name,
+            "assumptions": assumptions,
+        },
         outputs=name_outputs(
             config.out_channels, outputs, target, assumptions, described.probability or "softmax"
         ),
@@ -154,17 +160,6 @@ def convert_checkpoint(
         overlap=described.overlap,
     )
     return model, assumptions
-
-
-def _provenance(
-    network: MonaiNetwork, checkpoint: Path, assumptions: list[str]
-) -> Mapping[str, Any]:
-    return {
-        "file": checkpoint.name,
-        "sha256": file_checksum(checkpoint),
-        "converter": network.name,
-        "assumptions": assumptions,
-    }
 
 
 def _channel_names(described: Source, count: int, assumptions: list[str]) -> Sequence[str]:

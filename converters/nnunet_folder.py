@@ -11,7 +11,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require_one_of
 from jaxsal.store.files import require_content
 from jaxsal_converters.checkpoint_file import read_checkpoint
 from jaxsal_converters.nnunet_keys import KEY_PATTERN
@@ -149,8 +149,8 @@ def choose_checkpoints(
     Raises:
         InputError: there are none, or it is unclear which are wanted.
     """
-    if kind not in (None, *CHECKPOINTS):
-        raise InputError(f"checkpoint must be one of {', '.join(CHECKPOINTS)}; got {kind!r}")
+    if kind is not None:
+        require_one_of("checkpoint", kind, CHECKPOINTS)
     every = wanted is None or list(wanted) == ["all"]
     names = [n if n.startswith("fold_") else f"fold_{n}" for n in (() if every else wanted or ())]
     holders = {k: _holders(folder, k) for k in CHECKPOINTS}
@@ -201,7 +201,9 @@ def read_fold(path: Path) -> Fold:
     """
     content = read_checkpoint(path)
     content = content if isinstance(content, Mapping) else {}
-    weights = content if _is_bare(content) else content.get("network_weights")
+    # the entries of a network rather than a checkpoint around them
+    is_bare = any(re.match(rf"(?:[^.]+\.)*?{KEY_PATTERN}", str(key)) for key in content)
+    weights = content if is_bare else content.get("network_weights")
     if not isinstance(weights, Mapping):
         raise InputError(f"{path} is no checkpoint of nnU-Net version 2: it has no network_weights")
     try:
@@ -218,11 +220,6 @@ def read_fold(path: Path) -> Fold:
         trainer=_text(content.get("trainer_name")),
         mirror_axes=None if weights is content else _axes(axes),
     )
-
-
-def _is_bare(content: Mapping[str, object]) -> bool:
-    """Whether these are the entries of a network rather than a checkpoint around them."""
-    return any(re.match(rf"(?:[^.]+\.)*?{KEY_PATTERN}", str(key)) for key in content)
 
 
 def _text(value: object) -> str | None:

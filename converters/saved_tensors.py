@@ -48,7 +48,11 @@ def read_inertly(path: Path) -> tuple[Any, list[str]]:
     """
     try:
         found = (_of_zip if zipfile.is_zipfile(path) else _of_older_form)(path)
-        containers = Containers(path, lambda record: _lazy(path, record, found))
+
+        def lazy(record: TensorRecord) -> LazyTensor:
+            return LazyTensor(path, record, found.places.get(record.storage.key), found.big_endian)
+
+        containers = Containers(path, lazy)
         return containers.anew(found.content), found.skipped + containers.skipped
     except InputError:
         raise
@@ -110,10 +114,6 @@ class LazyTensor:
         with self.path.open("rb") as file:
             file.seek(place.start)
             return bytearray(file.read(place.length))
-
-
-def _lazy(path: Path, record: TensorRecord, found: _Found) -> LazyTensor:
-    return LazyTensor(path, record, found.places.get(record.storage.key), found.big_endian)
 
 
 def require_bearable(name: str, shape: Sequence[int], stored: int) -> None:

@@ -19,14 +19,7 @@ def level_path(level: int) -> str:
 
 
 def infer_arguments(state: State, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """MONAI's constructor arguments of the network that a state dict belongs to.
-
-    Args:
-        state: the bare network's entries by MONAI's keys.
-        given: arguments that the user states; they take precedence.
-
-    Returns:
-        The arguments, and a sentence for each that was assumed rather than read or given.
+    """As `MonaiNetwork.infer_arguments` describes it.
 
     Raises:
         InputError: an entry that is needed is missing, the network is not 3D, or the activation

@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsal import __version__
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model, NamedShapes, check_threshold, describe_mismatch
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
@@ -59,7 +59,7 @@ def load_model(folder: str | os.PathLike[str], precision: str = "float32") -> Mo
 
     Args:
         folder: as written by `save_model` or ``jaxsal convert``.
-        precision: arithmetic, one of `jaxsal.nets.registry.PRECISIONS`.
+        precision: arithmetic, one of `jaxsal.settings.PRECISIONS`.
 
     Raises:
         InputError: the path is no model directory, or the directory is damaged.
@@ -149,41 +149,29 @@ def _reading(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _record(model: Model, files_checksum: str) -> dict[str, Any]:
-    return {
-        "format": _FORMAT,
-        "format_version": _FORMAT_VERSION,
-        "jaxsal_version": _jaxsal_version(),
-        "network": {"kind": model.config.kind, "arguments": model.config.to_arguments()},
-        "channels": list(model.channels),
-        "threshold": float(model.threshold),
-        "parameters": {"count": model.parameter_count, "sha256": files_checksum},
-        "source": dict(model.source),
-        "layers": dict(model.aliases),
-        **_told_by_the_source(model),
-    }
-
-
-def _as_text(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-
-
-def _told_by_the_source(model: Model) -> dict[str, Any]:
-    """Entries that not every model has."""
-    entries = {
+    if_any = {
         "members": model.members if model.members > 1 else None,
         "preprocessing": model.preprocessing and model.preprocessing.to_json(),
         "outputs": model.outputs and model.outputs.to_json(),
         "roi": model.roi and list(model.roi),
         "overlap": model.overlap,
     }
-    return {name: value for name, value in entries.items() if value is not None}
+    return {
+        "format": _FORMAT,
+        "format_version": _FORMAT_VERSION,
+        "jaxsal_version": __version__,
+        "network": {"kind": model.config.kind, "arguments": model.config.to_arguments()},
+        "channels": list(model.channels),
+        "threshold": float(model.threshold),
+        "parameters": {"count": model.parameter_count, "sha256": files_checksum},
+        "source": dict(model.source),
+        "layers": dict(model.aliases),
+        **{name: value for name, value in if_any.items() if value is not None},
+    }
 
 
-def _jaxsal_version() -> str:
-    try:
-        return version("jaxsal")
-    except PackageNotFoundError:  # run from a source tree
-        return "unknown"
+def _as_text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def check_target(folder: Path, overwrite: bool) -> None:

@@ -16,7 +16,7 @@ from flax import nnx
 
 from jaxsal.box import Box
 from jaxsal.compilation import bound_programs
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require_one_of
 from jaxsal.lesions import output_channel
 from jaxsal.locality.boxes import receptive_field
 from jaxsal.nets.registry import (
@@ -86,12 +86,13 @@ class Model:
     mirror_axes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_precision(self.precision)
+        require_one_of("precision", self.precision, PRECISIONS)
         check_threshold(self.threshold)
         channels = tuple(self.channels)
         _check_channels(channels, self.config.in_channels)
         found = {name: tuple(np.shape(value)) for name, value in self.parameters.items()}
-        _check_members(self.members)
+        if not isinstance(self.members, int) or isinstance(self.members, bool) or self.members < 1:
+            raise InputError(f"members is a whole number of at least 1, got {self.members!r}")
         check_window(self.roi, self.overlap)
         mismatch = describe_mismatch(parameter_shapes(self.config, self.members), found)
         if mismatch:
@@ -336,16 +337,6 @@ def describe_mismatch(expected: NamedShapes, found: NamedShapes) -> str:
         for kind, names in kinds.items()
         if names
     )
-
-
-def _check_precision(name: str) -> None:
-    if name not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}; got {name!r}")
-
-
-def _check_members(members: int) -> None:
-    if not isinstance(members, int) or isinstance(members, bool) or members < 1:
-        raise InputError(f"members is a whole number of at least 1, got {members!r}")
 
 
 def check_threshold(threshold: float) -> None:

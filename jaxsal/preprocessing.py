@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.box import Box
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require_one_of
 from jaxsal.settings import WINDOWS, Windows
 from jaxsal.types import Triple
 
@@ -46,10 +46,7 @@ class Normalisation:
     upper: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise InputError(
-                f"normalisation must be one of {', '.join(SCHEMES)}; got {self.scheme!r}"
-            )
+        require_one_of("normalisation", self.scheme, SCHEMES)
         if self.scheme == "ct" and not (self.lower < self.upper and self.std >= 0):
             raise InputError(
                 "ct normalisation needs a range of intensities and a standard deviation; got "
@@ -138,8 +135,7 @@ class Preprocessing:
             )
         if not isinstance(self.crop, bool):
             raise InputError(f"crop must be true or false, got {self.crop!r}")
-        if self.windows not in WINDOWS:
-            raise InputError(f"windows must be one of {', '.join(WINDOWS)}; got {self.windows!r}")
+        require_one_of("windows", self.windows, WINDOWS)
 
     def of(self, channel: int) -> Preprocessing:
         """What an image of this channel alone must undergo."""
@@ -260,10 +256,7 @@ class Outputs:
         return asdict(self)
 
     def __post_init__(self) -> None:
-        if self.probability not in PROBABILITIES:
-            raise InputError(
-                f"probability must be one of {', '.join(PROBABILITIES)}; got {self.probability!r}"
-            )
+        require_one_of("probability", self.probability, PROBABILITIES)
         if not self.names or not all(isinstance(n, str) and n.strip() for n in self.names):
             raise InputError(f"each output needs a name, got {list(self.names)}")
         if len(set(self.names)) < len(self.names):

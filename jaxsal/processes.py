@@ -12,7 +12,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from typing import TypeVar
 
-from jaxsal.cores import available_cores
 from jaxsal.errors import InputError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +75,8 @@ def _mistake(logits: Any, batch: tuple[int, ...]) -> str | None:
     return f"an array of shape {shape}: {advice}"
 
 
-class ModelParts(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class ModelParts:
     """What a field needs of a model; see `jaxsal.field.plan.LogitField`."""
 
     function: LogitFunction

@@ -13,12 +13,13 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.box import Box
-from jaxsal.errors import InputError
-from jaxsal.field.network import model_parts, window_logits
+from jaxsal.errors import InputError, require_one_of
+from jaxsal.field.network import ModelParts, model_parts, window_logits
 from jaxsal.field.plan import WindowPlan, image_shape, pad, unpad, zeros_before
 from jaxsal.locality.boxes import receptive_field
+from jaxsal.preprocessing import check_window
 from jaxsal.settings import WINDOWS, Windows
-from jaxsal.types import LogitFunction, Triple
+from jaxsal.types import Triple
 
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Logits
@@ -60,24 +61,17 @@ def sliding_window(
             "roi must be a multiple of the network's total stride "
             f"{parts.function.divisor}, got {roi!r}"
         )
-    if not 0 <= overlap < 1:
-        raise InputError(f"overlap must be in [0, 1), got {overlap}")
+    check_window(None, overlap)
     if blend not in ("gaussian", "constant"):
         raise InputError(f'blend must be "gaussian" or "constant", got {blend!r}')
-    if windows not in WINDOWS:
-        raise InputError(f"windows must be one of {', '.join(WINDOWS)}; got {windows!r}")
-    return SlidingWindow(*parts, sizes, overlap, blend, windows)
+    require_one_of("windows", windows, WINDOWS)
+    return SlidingWindow(**vars(parts), roi=sizes, overlap=overlap, blend=blend, windows=windows)
 
 
-@dataclass(frozen=True, eq=False)
-class SlidingWindow:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SlidingWindow(ModelParts):
     """See `sliding_window`."""
 
-    function: LogitFunction
-    parameters: Any
-    threshold: float | None
-    probability: str
-    target: int | None
     roi: Triple
     overlap: float
     blend: Blend

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.field.network import logits_on, model_parts
+from jaxsal.field.network import ModelParts, logits_on, model_parts
 from jaxsal.field.plan import WindowPlan, image_shape, pad, unpad, zeros_before
 from jaxsal.locality.boxes import receptive_field
-from jaxsal.types import LogitFunction, Triple
+from jaxsal.types import Triple
 
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Logits
@@ -30,18 +30,12 @@ def whole_volume(model: Any) -> WholeVolume:
             (B, X, Y, Z, K). A callable must be pure: it is compiled once, with the weights that
             it holds then.
     """
-    return WholeVolume(*model_parts(model))
+    return WholeVolume(**vars(model_parts(model)))
 
 
 @dataclass(frozen=True, eq=False)
-class WholeVolume:
+class WholeVolume(ModelParts):
     """See `whole_volume`."""
-
-    function: LogitFunction
-    parameters: Any
-    threshold: float | None = None
-    probability: str = "softmax"
-    target: int | None = 1
 
     def __call__(self, image: Image) -> Logits:
         shape = image_shape(self.function, image)
@@ -53,7 +47,8 @@ class WholeVolume:
     def plan(self, shape: Triple, voxels: np.ndarray) -> WindowPlan:
         before, padded = self._padding(shape)
         voxels = np.asarray(voxels) + before
-        size = _at_most(self._window, padded)
+        x, y, z = (min(n, m) for n, m in zip(self._window or padded, padded, strict=True))
+        size = x, y, z
         starts, owner = np.unique(self._starts(voxels, size, padded), axis=0, return_inverse=True)
         weights = np.zeros((len(voxels), len(starts)), np.float32)
         weights[np.arange(len(voxels)), owner.reshape(-1)] = 1
@@ -113,10 +108,3 @@ class WholeVolume:
         offset = voxels % divisor
         first = voxels - offset + firsts[offset, [0, 1, 2]]
         return np.clip(first // (2 * divisor) * (2 * divisor), 0, np.array(padded) - size)
-
-
-def _at_most(size: Triple | None, limit: Triple) -> Triple:
-    if size is None:
-        return limit
-    x, y, z = (min(n, m) for n, m in zip(size, limit, strict=True))
-    return x, y, z

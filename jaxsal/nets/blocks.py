@@ -61,6 +61,28 @@ class Tap:
         return other
 
 
+Block = Callable[[jax.Array, Tap], jax.Array]
+UpBlock = Callable[[jax.Array, jax.Array, Tap], jax.Array]  # of the skip and what is below it
+
+
+def encode(levels: Sequence[Block], x: jax.Array, tap: Tap) -> list[jax.Array]:
+    """The output of each encoder level, from the top down."""
+    outputs = []
+    for i, level in enumerate(levels):
+        x = level(x, tap.under(f"encoder.{i}"))
+        outputs.append(x)
+    return outputs
+
+
+def decode(
+    levels: Sequence[UpBlock], skips: Sequence[jax.Array], below: jax.Array, tap: Tap
+) -> jax.Array:
+    """The output of the top level, from the skips (top first) and what comes from below them."""
+    for i in reversed(range(len(levels))):
+        below = levels[i](skips[i], below, tap.under(f"decoder.{i}"))
+    return below
+
+
 class Convolution(nnx.Module):
     """A convolution or, with ``transposed``, an up-sampling transposed one.
 

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 import jax
 from flax import nnx
 
-from jaxsal.nets.blocks import Convolution, Tap, make_activation
+from jaxsal.nets.blocks import Convolution, Tap, decode, encode, make_activation
 from jaxsal.nets.dynunet_config import DynUNetConfig
-from jaxsal.nets.units import ConvolutionUnit, DecoderLevel, decode
+from jaxsal.nets.units import ConvolutionUnit, DecoderLevel
 from jaxsal.types import Triple
 
 _SAME: Triple = (1, 1, 1)
@@ -95,12 +95,7 @@ def _decoder_level(config: DynUNetConfig, level: int, rngs: nnx.Rngs) -> Decoder
 
 
 class DynUNet(nnx.Module):
-    """The network; ``network(batch)`` gives logits and the named activations.
-
-    Args:
-        config: the architecture.
-        rngs: for the initial weights.
-    """
+    """The network; see `jaxsal.nets.registry.NetworkClass`."""
 
     Config = DynUNetConfig
 
@@ -134,17 +129,9 @@ class DynUNet(nnx.Module):
     def __call__(
         self, batch: jax.Array, perturbations: Mapping[str, jax.Array] | None = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C), and all activations by name.
-
-        Args:
-            batch: sizes must be multiples of ``config.divisor``.
-            perturbations: added to the activations of these names on the way.
-        """
+        """Logits and all activations by name."""
         tap = Tap(perturbations)
-        skips, x = [], batch
-        for level, block in enumerate(self.encoder):
-            x = block(x, tap.under(f"encoder.{level}"))
-            skips.append(x)
-        x = self.bottleneck(x, tap.under("bottleneck"))
+        skips = encode(self.encoder, batch, tap)
+        x = self.bottleneck(skips[-1], tap.under("bottleneck"))
         x = decode(self.decoder, skips, x, tap)
         return self.head(x, tap.under("head")), tap.activations

@@ -19,9 +19,9 @@ from typing import Any
 import jax
 from flax import nnx
 
-from jaxsal.nets.blocks import Convolution, Tap, make_activation
+from jaxsal.nets.blocks import Convolution, Tap, decode, encode, make_activation
 from jaxsal.nets.nnunet_config import NNUNetConfig
-from jaxsal.nets.units import ConvolutionUnit, DecoderLevel, average_pool, decode
+from jaxsal.nets.units import ConvolutionUnit, DecoderLevel, average_pool
 from jaxsal.types import Triple
 
 _SAME: Triple = (1, 1, 1)
@@ -148,12 +148,7 @@ def _decoder_stage(config: NNUNetConfig, stage: int, rngs: nnx.Rngs) -> DecoderL
 
 
 class NNUNet(nnx.Module):
-    """The network; ``network(batch)`` gives logits and the named activations.
-
-    Args:
-        config: the architecture.
-        rngs: for the initial weights.
-    """
+    """The network; see `jaxsal.nets.registry.NetworkClass`."""
 
     Config = NNUNetConfig
 
@@ -189,18 +184,9 @@ class NNUNet(nnx.Module):
     def __call__(
         self, batch: jax.Array, perturbations: Mapping[str, jax.Array] | None = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C), and all activations by name.
-
-        Args:
-            batch: sizes must be multiples of ``config.divisor``.
-            perturbations: added to the activations of these names on the way.
-        """
+        """Logits and all activations by name."""
         tap = Tap(perturbations)
         x = batch if self.stem is None else self.stem(batch, tap.under("stem"))
-        skips = []
-        for i, stage in enumerate(self.encoder):
-            x = stage(x, tap.under(f"encoder.{i}"))
-            skips.append(x)
-        *skips, x = skips
+        *skips, x = encode(self.encoder, x, tap)
         x = decode(self.decoder, skips, x, tap)
         return self.head(x, tap.under("head")), tap.activations

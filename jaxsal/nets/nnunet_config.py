@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require_one_of
 from jaxsal.nets.architecture import (
     ACTIVATION,
     Architecture,
@@ -32,8 +32,7 @@ ENCODERS = (PLAIN, RESIDUAL)
 
 
 def _as_network(name: str, value: Any) -> str:
-    if value not in ENCODERS:
-        raise InputError(f"{name} must be one of {', '.join(ENCODERS)}; got {value!r}")
+    require_one_of(name, value, ENCODERS)
     return str(value)
 
 

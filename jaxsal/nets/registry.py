@@ -65,10 +65,11 @@ class NetworkConfig(Protocol):
 class NetworkClass(Protocol):
     """A Flax module as the registry lists it.
 
-    ``network(batch, perturbations)`` gives logits (B, X, Y, Z, K) and the activations by name; see
-    `jaxsal.nets.blocks.Tap`. A class may have ``rematerialises = True``: its networks then take
-    the keyword ``rematerialise``, to compute activations again rather than keep them for
-    derivatives.
+    ``network(batch, perturbations)`` gives logits (B, X, Y, Z, K) of images (B, X, Y, Z, C), whose
+    sizes are multiples of ``config.divisor``, and all activations by name; the perturbations are
+    added to the activations of their names on the way, see `jaxsal.nets.blocks.Tap`. A class may
+    have ``rematerialises = True``: its networks then take the keyword ``rematerialise``, to compute
+    activations again rather than keep them for derivatives.
     """
 
     Config: type[NetworkConfig]

@@ -20,7 +20,7 @@ import jax
 from flax import nnx
 
 from jaxsal.nets.activations import ACTIVATIONS
-from jaxsal.nets.blocks import Convolution, Tap
+from jaxsal.nets.blocks import Convolution, Tap, decode
 from jaxsal.nets.settings import Setting
 from jaxsal.nets.swin_transformer import (
     Merging,
@@ -111,12 +111,7 @@ class UnetrUpBlock(nnx.Module):
 
 
 class SwinUNETR(nnx.Module):
-    """The network; ``network(batch)`` gives logits and the named activations.
-
-    Args:
-        config: the architecture.
-        rngs: for the initial weights.
-    """
+    """The network; see `jaxsal.nets.registry.NetworkClass`."""
 
     Config = SwinUNETRConfig
     rematerialises = True
@@ -149,13 +144,10 @@ class SwinUNETR(nnx.Module):
         *,
         rematerialise: bool = False,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C), and all activations by name.
+        """Logits and all activations by name.
 
-        Args:
-            batch: sizes must be multiples of ``config.divisor``.
-            perturbations: added to the activations of these names on the way.
-            rematerialise: keep nothing of the transformer's blocks for derivatives but what goes
-                into them; the rest is computed again.
+        To rematerialise is to keep nothing of the transformer's blocks for derivatives but what
+        goes into them.
         """
         tap = Tap(perturbations)
         features = self.encode(batch, tap, rematerialise=rematerialise)
@@ -165,8 +157,7 @@ class SwinUNETR(nnx.Module):
         ]
         skips.append(features[3])
         below = self.bottleneck(features[4], tap.under("bottleneck"))
-        for level in reversed(range(len(self.decoder))):
-            below = self.decoder[level](skips[level], below, tap.under(f"decoder.{level}"))
+        below = decode(self.decoder, skips, below, tap)
         return self.head(below, tap.under("head")), tap.activations
 
     def encode(self, batch: jax.Array, tap: Tap, *, rematerialise: bool) -> list[jax.Array]:

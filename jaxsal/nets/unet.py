@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsal.nets.blocks import Convolution, Tap, make_activation, make_norm
+from jaxsal.nets.blocks import Convolution, Tap, decode, encode, make_activation, make_norm
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.types import Triple
 
@@ -145,12 +145,7 @@ class JoinedUpsampling(nnx.Module):
 
 
 class UNet(nnx.Module):
-    """The network; ``network(batch)`` gives logits and the named activations.
-
-    Args:
-        config: the architecture.
-        rngs: for the initial weights.
-    """
+    """The network; see `jaxsal.nets.registry.NetworkClass`."""
 
     Config = UNetConfig
 
@@ -186,26 +181,8 @@ class UNet(nnx.Module):
     def __call__(
         self, batch: jax.Array, perturbations: Mapping[str, jax.Array] | None = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C), and all activations by name.
-
-        Args:
-            batch: sizes must be multiples of ``config.divisor``.
-            perturbations: added to the activations of these names on the way.
-        """
+        """Logits and all activations by name."""
         tap = Tap(perturbations)
-        *skips, below = self.encode(batch, tap)
-        return self.decode(skips, below, tap), tap.activations
-
-    def encode(self, x: jax.Array, tap: Tap) -> list[jax.Array]:
-        """The output of each encoder level from the top down, the bottleneck's last."""
-        features = []
-        for level, block in enumerate(self.encoder):
-            x = block(x, tap.under(f"encoder.{level}"))
-            features.append(x)
-        return [*features, self.bottleneck(x, tap.under("bottleneck"))]
-
-    def decode(self, skips: list[jax.Array], below: jax.Array, tap: Tap) -> jax.Array:
-        """Logits from the encoder levels' outputs (top first) and the bottleneck's."""
-        for level in reversed(range(self.config.levels)):
-            below = self.decoder[level](skips[level], below, tap.under(f"decoder.{level}"))
-        return below
+        skips = encode(self.encoder, batch, tap)
+        below = self.bottleneck(skips[-1], tap.under("bottleneck"))
+        return decode(self.decoder, skips, below, tap), tap.activations

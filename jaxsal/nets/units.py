@@ -1,8 +1,8 @@
-"""Pieces that DynUNet and nnU-Net's networks share: convolution with norm, pooling, the decoder."""
+"""Pieces that DynUNet and nnU-Net's networks share: convolution with norm, pooling, decoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax
@@ -118,15 +118,6 @@ class DecoderLevel(nnx.Module):
         x = self.upsample(below, tap.under("upsample"))
         x = tap("joined", join(x, skip))
         return tap("", self.refine(x, tap.under("refine")))
-
-
-def decode(
-    levels: Sequence[DecoderLevel], skips: Sequence[jax.Array], below: jax.Array, tap: Tap
-) -> jax.Array:
-    """The output of the top level, from the skips (top first) and what comes from below them."""
-    for i in reversed(range(len(levels))):
-        below = levels[i](skips[i], below, tap.under(f"decoder.{i}"))
-    return below
 
 
 def join(upsampled: jax.Array, skip: jax.Array) -> jax.Array:
