@@ -19,10 +19,13 @@ def import_extra(module: str, extra: str, purpose: str, distribution: str = "") 
 
     Raises:
         InputError: the library is not installed.
+        ImportError: it is, but is broken.
     """
     try:
         return import_module(module)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # what the library itself lacks
         raise InputError(
             f"{purpose} needs {distribution or module}, which is not installed: "
             f"`pip install 'jaxsal[{extra}]'`"
