@@ -36,11 +36,11 @@ class Several(argparse.Action):
 
     def __init__(self, *, count: int, **settings: Any) -> None:
         super().__init__(**settings)
-        self._count = count
+        self.count = count
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
         """Stores them; whether their number is right is checked by the settings."""
-        setattr(namespace, self.dest, values * (self._count if len(values) == 1 else 1))
+        setattr(namespace, self.dest, values * (self.count if len(values) == 1 else 1))
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -110,27 +110,34 @@ class Parser(argparse.ArgumentParser):
         """The words, with an option before each of its values if it may be repeated.
 
         Where a value might as well be an argument that has no option, and one is lacking
-        otherwise, it is the last that follows: `--image A B MODEL_DIR`.
+        otherwise, it is the last that follows: `--image A B MODEL_DIR`. So is a value beyond those
+        that an option can have, which comes before the option then: `--roi 16 16 16 MODEL_DIR`.
         """
         repeated: dict[int, str] = {}  # by position of a value after the first
-        option, left, others = "", 0.0, 0
+        beyond: dict[int, int] = {}  # position of the option, by that of a value
+        option, left, others, start = "", 0.0, 0, 0
         for place, word in enumerate(words):
             if word == "--":
                 others += len(words) - place - 1
                 break
             if word.startswith("-"):
-                option, equals, _ = word.partition("=")
+                start, (option, equals, _) = place, word.partition("=")
                 left = 0 if equals else self._values(option)
             elif left > 0:
                 left -= 1
+                action = self._option_string_actions.get(option)
+                if isinstance(action, Several) and 1 < action.count < place - start:
+                    beyond[place] = start
             elif isinstance(self._option_string_actions.get(option), argparse._AppendAction):
                 repeated[place] = option
             else:
                 others += 1
         lacking = max(0, len(self._get_positional_actions()) - others)
-        for place in sorted(repeated, reverse=True)[:lacking]:
-            del repeated[place]
-        each = ([repeated[i], word] if i in repeated else [word] for i, word in enumerate(words))
+        each = [[repeated[i], word] if i in repeated else [word] for i, word in enumerate(words)]
+        taken = [*sorted(beyond, reverse=True), *sorted(repeated, reverse=True)]
+        for place in taken[:lacking]:
+            each[place].clear()
+            each[beyond.get(place, place)].insert(0, words[place])
         return [word for pair in each for word in pair]
 
     def _values(self, option: str) -> float:

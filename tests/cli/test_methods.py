@@ -12,6 +12,7 @@ from jaxsal.cli.command import Given
 from jaxsal.cli.main import main
 from jaxsal.cli.methods import settings
 from jaxsal.errors import InputError
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
 MODULE = """
     from dataclasses import dataclass
@@ -113,6 +114,10 @@ def test_options_that_do_not_go_with_the_methods_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=said):
         settings(Given(given), methods)
+
+
+def test_settings_take_their_own_options_only() -> None:
+    assert Given(target="lesion", samples=3).of(SmoothGradSettings) == SmoothGradSettings(samples=3)
 
 
 def test_a_seed_is_for_one_of_the_methods() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jaxsal.cli.main import main
-from jaxsal.cli.parser import Parser
+from jaxsal.cli.parser import Parser, Several
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,23 @@ def test_values_of_an_option_that_may_be_repeated_may_follow_each_other(line, im
     parser.add_argument("--whole", action="store_true")
     options = parser.parse_args(line.split())
     assert (options.model, options.image, options.out) == ("MODEL", images, "D")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--roi 16 17 18 MODEL COHORT --image A",
+        "MODEL --roi 16 17 18 COHORT --image A",
+        "--image A --roi 16 17 18 MODEL COHORT",
+        "--roi 16 17 18 MODEL --image A COHORT",
+    ],
+)
+def test_what_is_beyond_the_values_of_an_option_is_an_argument(line):
+    parser = Parser()
+    parser.add_argument("model")
+    parser.add_argument("cohort")
+    parser.add_argument("--image", action="append")
+    parser.add_argument("--roi", nargs="+", action=Several, count=3, type=int)
+    options = parser.parse_args(line.split())
+    assert (options.model, options.cohort) == ("MODEL", "COHORT")
+    assert (options.image, options.roi) == (["A"], [16, 17, 18])
