@@ -74,6 +74,9 @@ def test_what_cannot_be_is_refused(settings: dict[str, object], said: str) -> No
         ({"memory": 0}, "more than zero, got 0 bytes"),
         ({"method": "gradcam", "derivatives": "exact"}, "gradcam has none; got 'exact'"),
         ({"method": "gradcam", "denominator": "monai"}, "gradcam has none; .* 'monai'"),
+        ({"method": "gradcam", "probes": 9}, "probes is for gradcam.*; got 9"),
+        ({"method": "gradcam", "seed": 1}, "seed is for gradcam.*; got 1"),
+        ({"method": "gradcam", "keep_derivatives": True}, "keep_derivatives is for gradcam"),
     ],
     ids=str,
 )

@@ -37,7 +37,7 @@ from jaxsal.saliency.gradcam.maps import HeatMaps
 from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 from jaxsal.saliency.gradcam.windows import window_maps
 from jaxsal.saliency.maps import Crop, warn_unless_finite
-from jaxsal.saliency.methods.gradcam import Denominator, Derivation, GradCamSettings
+from jaxsal.saliency.methods.gradcam import Alignment, Denominator, Derivation, GradCamSettings
 
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Labels
@@ -107,17 +107,31 @@ def gradcam_plus_plus(
 
 
 def gradcam(
-    model: Any, image: Image, labels: Labels | None = None, *, layer: str, **options: Any
+    model: Any,
+    image: Image,
+    labels: Labels | None = None,
+    *,
+    layer: str,
+    target: int | None = None,
+    alignment: Alignment = "receptive-field",
+    memory: int | None = None,
+    domain: DomainRule = "threshold",
+    field: LogitField | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    on_progress: Shown = "auto",
 ) -> HeatMaps:
     """Grad-CAM (Selvaraju et al. 2017) of a domain's summed logits (Vinogradova et al. 2020).
 
     The map is ``ReLU(Σ_k ω^k A^k[v])`` with ω the mean of ``∂y'/∂A^k`` over the layer's positions;
     for one lesion per label, or at class level.
 
-    It takes what `gradcam_plus_plus` takes, but for ``derivatives`` and what belongs to them, and
-    returns and raises what that does.
+    Its arguments, result and errors are those of `gradcam_plus_plus`.
     """
-    return gradcam_plus_plus(model, image, labels, layer=layer, method="gradcam", **options)
+    where: dict[str, Any] = {"domain": domain, "field": field, "devices": devices}
+    how: dict[str, Any] = {"method": "gradcam", "alignment": alignment, "memory": memory}
+    return gradcam_plus_plus(
+        model, image, labels, layer=layer, target=target, on_progress=on_progress, **where, **how
+    )
 
 
 def heat_maps(

@@ -67,12 +67,10 @@ class GradCamSettings:
         require_whole("probes", self.probes, 2)
         require_seed(self.seed)
         require_memory(self.memory)
-        weighting = (self.derivatives, self.denominator)
-        if self.method == "gradcam" and weighting != ("closed-form", "paper"):
-            raise InputError(
-                "derivatives and denominator are those of gradcam++'s weights; gradcam has none; "
-                f"got {self.derivatives!r} and {self.denominator!r}"
-            )
+        for name in ("derivatives", "denominator", "probes", "seed", "keep_derivatives"):
+            given = getattr(self, name)
+            if self.method == "gradcam" and given != getattr(GradCamSettings, name):
+                raise InputError(f"{name} is for gradcam++; gradcam has none; got {given!r}")
 
 
 def _appearance(

@@ -139,6 +139,11 @@ def test_what_cannot_be_done_is_refused(options, message):
         explain(**options)
 
 
+def test_gradcam_has_none_of_the_arguments_of_gradcam_plus_plus_weights():
+    with pytest.raises(TypeError, match="probes"):
+        gradcam(converted("short"), IMAGE, LABELS, layer="conv", probes=9)
+
+
 def test_a_network_without_named_layers_is_refused():
     with pytest.raises(InputError, match=r"jaxsal\.Model"):
         gradcam(lambda batch: batch, IMAGE, LABELS, layer="conv")
