@@ -157,7 +157,7 @@ def _move_into_place(partial: Path, folder: Path) -> None:
 
 def mend_folder(folder: Path) -> None:
     """Puts back a folder that a kill caught between two names; removes half-written ones."""
-    hidden = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]+({re.escape(_PREVIOUS)})?")
+    hidden = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{32}}({re.escape(_PREVIOUS)})?")
     found = [path for path in folder.parent.iterdir() if hidden.fullmatch(path.name)]
     for path in found:
         if path.name.endswith(_PREVIOUS) and not folder.exists():

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jaxsal.checkpoints import save_model
+from jaxsal.checkpoints import check_target, save_model
 from jaxsal.model import Model
 from jaxsal.store.files import mend_folder, write_json
 from jaxsal.store.identity import ADVICE, require_same
@@ -21,7 +21,6 @@ from jaxsal.store.run_folder import RunFolder
 
 _FILES = "files"  # what those of each scan hold
 MODELS = ("best", "last")
-_RESULTS = (*MODELS, "log.tsv", "tensorboard")
 _HOLDS = "a training with {} or scans, which cannot go on with these"
 
 
@@ -106,9 +105,21 @@ class TrainingFolder:
         save_model(model, self.root / name, overwrite=True)
 
     def _remove_results(self) -> None:
-        """Removes what a run wrote, and nothing else; the copies of scans stay right."""
-        for path in (self.checkpoints, *(self.root / name for name in _RESULTS)):
+        """Removes what a run wrote, and nothing else; the copies of scans stay right.
+
+        Raises:
+            InputError: a model's directory holds something else; nothing is removed.
+        """
+        models = [self.root / name for name in MODELS]
+        for model in models:
+            if not model.is_symlink():
+                check_target(model, overwrite=True)
+        board = self.root / "tensorboard"
+        written = [board] if board.is_symlink() else [*board.glob("events.out.tfevents.*")]
+        for path in (self.checkpoints, *models, self.root / "log.tsv", *written):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or holds other files
+            board.rmdir()

@@ -48,5 +48,6 @@ def test_what_a_kill_left_is_put_back_or_removed_and_others_files_stay(
     if moved:
         model.rename(partial.with_name(f"{partial.name}.previous"))
     (model.parent / ".model.notes").touch()
+    (model.parent / ".model.2024").mkdir()
     mend_folder(model)
-    assert names(model.parent) == [".model.notes", "model"]
+    assert names(model.parent) == [".model.2024", ".model.notes", "model"]
