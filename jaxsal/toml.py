@@ -89,16 +89,17 @@ def placed(place: str) -> Iterator[None]:
         raise type(error)(f"{place} {error}") from error
 
 
-def check_known(place: str, given: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Refuses names that are not known, with the most similar one that is."""
+def check_known(
+    place: str, given: Iterable[str], known: Iterable[str], what: str, advice: str = ""
+) -> None:
+    """Refuses names that are not known, with the most similar one that is, and all or an advice."""
     names = list(known)
     for name in given:
         if name not in names:
             similar = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
             guess = f"did you mean {similar[0]}? " if similar else ""
-            raise InputError(
-                f"{place}: unknown {what} {name}; {guess}It has {', '.join(sorted(names))}"
-            )
+            advice = advice or f"It has {', '.join(sorted(names))}"
+            raise InputError(f"{place}: unknown {what} {name}; {guess}{advice}")
 
 
 def as_type(hint: Any, value: Any, place: str) -> Any:

@@ -45,7 +45,8 @@ def with_file(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:
     from jaxsal.toml import check_known, read_toml
 
     content = {flag.replace("_", "-"): value for flag, value in read_toml(path).items()}
-    check_known(str(path), content, options, "option")
+    advice = "`--help` describes the options; what has no -- there is given on the command line"
+    check_known(str(path), content, options, "option", advice)
     names = [word.partition("=")[0] for word in words[:end] if word.startswith("--")]
     given = {name.removeprefix("--no-").removeprefix("--") for name in names}
     instead = {options[flag].exclusive for flag in given & options.keys()} - {""}

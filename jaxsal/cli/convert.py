@@ -182,7 +182,8 @@ _DESCRIPTION = "Reads tensors only; nothing in a checkpoint is ever executed."
 def _command(name: str) -> Command:
     monai = partial(run_monai, name), _FromMonai
     run, source = monai if name in _MONAI else (run_nnunet, _FromNnunet)
-    return Command(_DESCRIPTION, (group(source), group(_Converted)), run, configurable=False)
+    of = f"The network is monai.networks.nets.{_MONAI[name]}. " if name in _MONAI else ""
+    return Command(of + _DESCRIPTION, (group(source), group(_Converted)), run, configurable=False)
 
 
 COMMAND = Commands(

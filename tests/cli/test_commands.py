@@ -619,3 +619,9 @@ def test_the_program_ends_with_the_status_of_an_interruption() -> None:
     result = python("-c", interrupt)
     assert result.returncode == 143
     assert result.stderr == "jaxsal info: error: interrupted; no results were written\n"
+
+
+def test_convert_names_the_class_whose_arguments_a_file_gives(capsys):
+    with pytest.raises(SystemExit):
+        main(["convert", "swin-unetr", "--help"])
+    assert "monai.networks.nets.SwinUNETR" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxsal.cli.main import main
 from jaxsal.cohort.status import cohort_status
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.inputs.entries import Entry, Scan
@@ -15,6 +16,7 @@ from jaxsal.store.bids_dataset import LAYOUT
 from jaxsal.store.files import write_json
 from jaxsal.store.lock import Owner
 from jaxsal.store.records import ScanRecord
+from jaxsal.wording import counted
 
 BEGAN = 1_000_000.0
 
@@ -52,9 +54,13 @@ def test_the_time_left_goes_by_how_many_scans_the_runs_of_now_have_finished(
 
 @pytest.mark.parametrize("listed", [{"sub-0": "0"}, {"sub-0": "0", "sub-1": "another"}])
 def test_scans_that_are_not_of_the_cohort_any_more_are_counted_apart(
-    listed: dict[str, str], folder: CohortFolder
+    listed: dict[str, str], folder: CohortFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder.list_scans(listed)
     begin(folder, len(listed))
     status = cohort_status(folder.root)
     assert (status.finished, status.others, status.left) == (1, 5, len(listed) - 1)
+    assert main(["cohort", "status", str(folder.root)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{counted(len(listed), 'scan')}: 1 finished (0 lesions), 0 failed, ")
+    assert "results of 5 scans not of the cohort any more" in said

@@ -127,7 +127,7 @@ def _summary(cohort: CohortRun, counts: Counter[str], out: Path) -> str:
         parts.append(
             f"{counts['failed']} failed, see {out / 'status.tsv'}; mend them, then --retry-failed"
         )
-    parts.append(f"{counts['lesions']} lesions explained")
+    parts.append(f"{counted(counts['lesions'], 'lesion')} explained")
     if cohort.busy_share is not None and counts["new"]:
         parts.append(f"devices computed {100 * cohort.busy_share:.0f} % of the time")
     return f"{'; '.join(parts)}; results in {out}"

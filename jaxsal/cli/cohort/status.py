@@ -50,11 +50,12 @@ def run(given: Given) -> int:
 def _lines(status: CohortStatus) -> list[str]:
     failed = len(status.failed)
     lines = [
-        f"{status.scans} scans: {status.finished} finished ({status.lesions} lesions), "
+        f"{counted(status.scans, 'scan')}: {status.finished} finished "
+        f"({counted(status.lesions, 'lesion')}), "
         f"{failed} failed, {status.left} left"
     ]
     if status.others:
-        lines.append(f"results of {status.others} scans that are not of the cohort any more")
+        lines.append(f"results of {counted(status.others, 'scan')} not of the cohort any more")
     lines += [f"shard {shard}: {owner}" for shard, owner in status.runs.items()]
     lines += [] if status.runs else ["no run is at work"]
     if status.seconds_left is not None:

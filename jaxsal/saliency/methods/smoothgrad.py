@@ -43,7 +43,8 @@ class SmoothGradSettings:
             this many voxels of each lesion, a stratified sample, the same for all noisy images.
             None: all voxels, exact.
         group_size: approximate "max" as the published scripts can: the maximum is taken over
-            gradients of the summed logits of this many consecutive voxels; 1 is exact.
+            gradients of the summed logits of this many consecutive voxels, which is exact
+            for one.
         tolerance: add no more noisy images to a lesion's map when its standard error, relative to
             the map's peak, is below this, such as 0.05. None: always all samples.
         standard_error: compute the standard error of each map over the noisy images, too.
