@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.cohorts import make_cohort, results, run
+from helpers.optimised import optimised
 
 from jaxsal.devices import computing_on
 from jaxsal.inputs.entries import Entry
@@ -17,7 +18,7 @@ from jaxsal.model import Model
 @pytest.fixture(autouse=True, scope="module")
 def _on_the_default_device() -> Iterator[None]:
     """As the commands do; compiled programs are shared with their tests only if this is alike."""
-    with computing_on(None):
+    with optimised(), computing_on(None):
         yield
 
 
@@ -33,7 +34,7 @@ def finished(
 ) -> Path:
     """The folder of a run that nothing disturbed; not to be changed."""
     out = tmp_path_factory.mktemp("out") / "finished"
-    with computing_on(None):
+    with optimised(), computing_on(None):
         assert {result.status for result in run(tiny_model, entries, out)} == {"finished"}
     return out
 
