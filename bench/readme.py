@@ -10,7 +10,7 @@ from bench.plot import draw
 from bench.record import RESULTS, column_names, device_slug, shown
 
 README = Path(__file__).with_name("README.md")
-_BEGIN, _END = "<!-- results: written by `python -m bench plot` -->", "<!-- end of results -->"
+BEGIN, END = "<!-- results: written by `python -m bench plot` -->", "<!-- end of results -->"
 
 Found = dict[str, Any]
 
@@ -27,12 +27,12 @@ def redraw(results: Path = RESULTS, readme: Path = README) -> None:
         if drawn:
             print(f"drawn: {picture}")
     text = readme.read_text(encoding="utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
     if not end:
-        raise SystemExit(f"{readme} lacks the lines {_BEGIN!r} and {_END!r}")
+        raise SystemExit(f"{readme} lacks the lines {BEGIN!r} and {END!r}")
     body = "\n\n".join(sections) or "No results yet."
-    readme.write_text(f"{before}{_BEGIN}\n\n{body}\n\n{_END}{after}", encoding="utf-8")
+    readme.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Found]]:

@@ -106,7 +106,7 @@ def groups(study: Study, settings: GroupsSettings) -> Findings:
         columns,
         rows,
         [*_medians(groups, channels), *_tests(groups, channels)],
-        _draw(groups, channels) if rows else None,
+        draw(groups, channels) if rows else None,
         tuple(study.notes),
         SUMMARY_COLUMNS,
     )
@@ -251,7 +251,8 @@ def _tests(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> list
     return tested
 
 
-def _draw(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> Figure:
+def draw(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> Figure:
+    """The peaks of the maps, by kind of lesion and by channel."""
     scans = len({row["scan"] for rows in groups.values() for row in rows})
     figure = new_figure(
         5.2 * len(channels), 7.2, f"Peaks of the maps by kind, {counted(scans, 'scan')}"

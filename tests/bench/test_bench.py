@@ -294,7 +294,7 @@ def test_the_count_of_operations_follows_from_the_architecture():
 def test_results_are_written_between_the_markers_and_drawn(tmp_path):
     answer("roofline", tmp_path)
     page = tmp_path / "README.md"
-    page.write_text(f"before\n{readme._BEGIN}\nold\n{readme._END}\nafter\n")
+    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
     readme.redraw(tmp_path, page)
     text = page.read_text()
     assert text.startswith("before\n")
@@ -308,7 +308,7 @@ def test_results_are_written_between_the_markers_and_drawn(tmp_path):
 def test_a_device_without_anything_to_draw_has_its_tables_only(tmp_path):
     Result("cohort_page", {}, [{"lesions": 3}]).write(tmp_path)
     page = tmp_path / "README.md"
-    page.write_text(f"{readme._BEGIN}\n{readme._END}\n")
+    page.write_text(f"{readme.BEGIN}\n{readme.END}\n")
     readme.redraw(tmp_path, page)
     assert "| lesions |" in page.read_text()
     assert "![" not in page.read_text()

@@ -339,8 +339,7 @@ def test_a_second_call_computes_nothing(
     monkeypatch.setattr("jaxsal.cohort.job.find_lesions", computed)
     monkeypatch.setattr("jaxsal.cohort.job.maps_of", computed)
     for name, before in found.items():
-        drawing = "_draw" if name == "groups" else "draw"
-        monkeypatch.setattr(f"jaxsal.experiments.{name}.{drawing}", lambda *_: None)  # slow
+        monkeypatch.setattr(f"jaxsal.experiments.{name}.draw", lambda *_: None)  # slow
         again = ask(name, study)
         assert list(again.rows) == list(before.rows)
         assert list(again.summary) == list(before.summary)

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from _pytest.mark import ParameterSet
 
 
-def thorough_except(cases: Iterable[Any], *quick: Any) -> list[ParameterSet]:
+def thorough_except(cases: Iterable[Any], *quick: Any) -> list[Any]:
     """The cases as parameters, all marked ``thorough`` but for those that the quick run keeps."""
     cases = list(cases)
     assert all(case in cases for case in quick), f"{quick} must be of {cases}"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.compilations import compilations
 from helpers.peers import ROI
 
 from jaxsal import (
@@ -60,37 +56,17 @@ def scan(shape):
     return image, labels
 
 
-@contextmanager
-def compilations() -> Iterator[set[str]]:
-    """The names of the programs that are compiled meanwhile, by JAX's log."""
-    names: set[str] = set()
-
-    class Collect(logging.Handler):
-        def emit(self, record):
-            first, _, rest = record.getMessage().partition(" jit(")
-            if first == "Compiling":
-                names.add(rest.partition(")")[0])
-
-    handler = Collect()
-    logging.getLogger("jax").addHandler(handler)
-    try:
-        with jax.log_compiles():
-            yield names
-    finally:
-        logging.getLogger("jax").removeHandler(handler)
-
-
 @pytest.mark.parametrize("work", [predict, smoothgrad_sliding, smoothgrad_whole, heat_map])
 def test_a_scan_of_another_shape_finds_the_network_compiled(work, model, monkeypatch):
     monkeypatch.setattr(compilation, "_kinds", set())  # far from where programs are forgotten
     first, second = map(scan, SHAPES)
     with compilations() as names:
         work(model, *first)
-    assert names & NETWORK
+    assert NETWORK & set(names)
     with compilations() as names:
         work(model, *second)
     assert names
-    assert not names & NETWORK
+    assert not NETWORK & set(names)
 
 
 def test_a_field_keeps_arrays_of_one_shape_only():
