@@ -20,7 +20,7 @@ EXACT = {"samples": 1, "noise": 0}
 
 @pytest.fixture(scope="module")
 def field() -> LogitField:
-    return jaxsal.whole_volume(converted("local"))
+    return jaxsal.whole_volume(converted("short"))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def images() -> np.ndarray:
 
 
 def expected(image: np.ndarray, domain: np.ndarray, aggregate: str) -> np.ndarray:
-    rows = autograd_rows("local", "whole", np.moveaxis(image, 0, -1).copy(), np.argwhere(domain))
+    rows = autograd_rows("short", "whole", np.moveaxis(image, 0, -1).copy(), np.argwhere(domain))
     return np.moveaxis(aggregated(rows, aggregate), -1, 0)
 
 

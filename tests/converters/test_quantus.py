@@ -12,6 +12,7 @@ import pytest
 import quantus
 import torch
 from helpers.peers import converted, monai_network
+from helpers.thorough import thorough_except
 from monai.networks.nets import UNet
 
 import jaxsal
@@ -65,7 +66,8 @@ def evaluate(metric: str, model: LesionScores, scan: np.ndarray, **how: Any) -> 
     )
 
 
-@pytest.mark.parametrize("metric", METRICS)
+# Quick: one that looks at the map alone, and one that changes the image, too.
+@pytest.mark.parametrize("metric", thorough_except(METRICS, "sparseness", "faithfulness"))
 def test_metrics_give_the_scores_that_captums_gradients_have(
     metric: str, scan: np.ndarray, labels: np.ndarray
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.peers import NETWORKS, ROI, autograd_rows, converted, monai_logits
+from helpers.thorough import thorough_except
 
 from jaxsal import InputError, Model, sliding_window, smoothgrad, whole_volume
 from jaxsal.nets.registry import config_from_arguments
@@ -60,9 +62,21 @@ def difference(a, b):
     return np.abs(a - b).max() / np.abs(b).max()
 
 
-@pytest.mark.parametrize("aggregate", ["max", "mean", "sum"])
-@pytest.mark.parametrize("name", ["sliding", "whole"])
-@pytest.mark.parametrize("network", NETWORKS)
+AGGREGATES, FIELDS = ("max", "mean", "sum"), ("sliding", "whole")
+
+
+# Quick: boxes smaller than windows and than the volume, and whole windows; each way to aggregate.
+@pytest.mark.parametrize(
+    ("network", "name", "aggregate"),
+    thorough_except(
+        product(NETWORKS, FIELDS, AGGREGATES),
+        ("short", "sliding", "max"),
+        ("short", "whole", "sum"),
+        ("local", "whole", "max"),
+        ("global", "sliding", "mean"),
+        ("global", "whole", "max"),
+    ),
+)
 def test_instance_maps_equal_autograd(network, name, aggregate):
     field = make_field(name, network)
     maps = smoothgrad(field, IMAGE, LABELS, aggregate=aggregate, noise_samples=NOISE)
@@ -110,15 +124,23 @@ def test_the_models_own_target_is_explained_unless_another_is_given():
         smoothgrad(whole_volume(regions), IMAGE, label)
 
 
-@pytest.mark.parametrize("aggregate", ["max", "mean"])
+BATCHES = [
+    {"voxel_batch": 1},
+    {"voxel_batch": 7},
+    {"noise_batch": 2},
+    {"voxel_batch": 3, "noise_batch": 2},
+]
+
+
+# Quick: a batch that is not filled at the end, of either kind.
 @pytest.mark.parametrize(
-    "portions",
-    [
-        {"voxel_batch": 1},
-        {"voxel_batch": 7},
-        {"noise_batch": 2},
-        {"voxel_batch": 3, "noise_batch": 2},
-    ],
+    ("aggregate", "portions"),
+    thorough_except(
+        product(("max", "mean"), BATCHES),
+        ("max", BATCHES[1]),
+        ("max", BATCHES[3]),
+        ("mean", BATCHES[2]),
+    ),
     ids=str,
 )
 def test_maps_do_not_depend_on_batches(aggregate, portions):
@@ -214,18 +236,29 @@ def test_a_derivative_that_is_zero_everywhere_gives_zeros_and_is_announced(netwo
     np.testing.assert_array_equal(maps.dense(3), np.zeros_like(image))
 
 
-@pytest.mark.parametrize("corner", [(0, 0, 0), (13, 17, 20), (48, 45, 52)])
+CROPPED = {
+    "paper's": {"channels": [2, 3, 3], "strides": [2, 2]},
+    "residual, strides per axis": {
+        "channels": [2, 3, 3],
+        "strides": [[1, 2, 2], 3],
+        "num_res_units": 2,
+    },
+}
+CORNERS = [(0, 0, 0), (13, 17, 20), (48, 45, 52)]
+
+
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        {"channels": [2, 3, 3], "strides": [2, 2]},
-        {"channels": [2, 3, 3], "strides": [[1, 2, 2], 3], "num_res_units": 2},
-    ],
-    ids=["paper's", "residual, strides per axis"],
+    ("name", "corner"),
+    thorough_except(
+        product(CROPPED, CORNERS),
+        ("paper's", CORNERS[0]),
+        ("paper's", CORNERS[2]),
+        ("residual, strides per axis", CORNERS[1]),
+    ),
 )
-def test_the_crop_of_the_whole_volume_is_exact(arguments, corner):
+def test_the_crop_of_the_whole_volume_is_exact(name, corner):
     config = config_from_arguments(
-        "unet", {"in_channels": 1, "out_channels": 1, "norm": "batch", **arguments}
+        "unet", {"in_channels": 1, "out_channels": 1, "norm": "batch", **CROPPED[name]}
     )
     model = Model.initialise(config, ("flair",), seed=1)
     image = jnp.asarray(rng.normal(size=(49, 46, 53, 1)), jnp.float32)
