@@ -354,6 +354,7 @@ def test_numbers_are_written_as_on_the_other_page(
     close(visit)
 
 
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")  # of Matplotlib's own font
 def test_given_texts_do_no_harm(browser: Any, tmp_path: Path) -> None:
     columns = [
         Column("scan", EVIL, EVIL),
