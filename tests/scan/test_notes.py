@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -95,7 +96,8 @@ def test_commands_for_a_scan_warn(
     given = tiny_model, mixed_up.scan, tmp_path / "out", SETTINGS
     settings = ExplainSettings(SALIENCY, labels=(1,), pictures=False)
     run = partial(predict, *given) if command == "predict" else partial(explain, *given, settings)
-    with pytest.warns(UserWarning) as warned:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         run()
     said = [str(each.message) for each in warned]
     assert [MOVED in said[0], OTHER in said[1], len(said)] == [True, True, 2]
