@@ -39,7 +39,7 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
         overwrite: also replaces a model directory that holds nothing else.
 
     Raises:
-        InputError: the folder is in use.
+        InputError: the folder is in use, or lies in a file.
         OutputError: it cannot be written.
     """
     folder = Path(folder).resolve()
@@ -50,6 +50,8 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
             files = _files_checksum(partial / _PARAMETERS)
             text = _as_text(_record(model, files))
             (partial / _RECORD).write_text(text, encoding="utf-8")
+    except NotADirectoryError as error:  # a user's mistake, unlike a full disk
+        raise InputError(f"cannot write the model directory {folder}: {error}") from error
     except OSError as error:
         raise OutputError(f"cannot write the model directory {folder}: {error}") from error
 
