@@ -95,7 +95,7 @@ def _of_several(families: dict[str, dict[str, Option]]) -> dict[str, Option]:
         if len({each.kind for each in alike.values()}) > 1:
             raise InputError(f"methods declare --{first.flag} with different types; rename one")
         if len({each.default for each in alike.values()}) > 1:
-            own = (f"{each.default_shown} ({names})" for names, each in alike.items())
+            own = (f"{each.default_shown or 'none'} ({names})" for names, each in alike.items())
             first = replace(first, shown=", ".join(own))
         if len(alike) > 1:
             found[name] = first
