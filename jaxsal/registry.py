@@ -6,7 +6,7 @@ costs nothing. Another package adds to it in either of two ways:
 - an entry point in its ``pyproject.toml``, known wherever that package is installed::
 
     [project.entry-points."jaxsal.methods"]
-    input-gradient = "my_package.input_gradient:METHOD"
+    gradient-input = "my_package.gradient_input:METHOD"
 
     [project.entry-points."jaxsal.networks"]
     my-net = "my_package.my_net:MyNet"

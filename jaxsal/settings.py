@@ -173,7 +173,7 @@ class ExplainSettings:
         pictures: draw a picture of every lesion, and a page over them.
         portion: lesions are computed, and kept, together until they take this many gradients per
             noisy image: what an interrupted run has to do again at most, but for larger lesions
-            and for heat maps, of which all are computed together.
+            and for heat maps, of which all are computed together. `CohortSettings` counts voxels.
     """
 
     saliency: MethodSettings = field(default_factory=_default_method)
@@ -215,6 +215,8 @@ class ExplainSettings:
 @dataclass(frozen=True)
 class CohortSettings:
     """How the scans of a cohort are explained: lesion by lesion, by one or more methods.
+
+    A portion is counted in voxels; that of `ExplainSettings`, in gradients per noisy image.
 
     Attributes:
         saliency: the methods, each of them once. Their target is that of the prediction's settings,

@@ -1,1 +1,1 @@
-"""Networks: their layers, their configurations, and the one registry that lists them."""
+"""Networks: their layers and configurations. `jaxsal.registry.NETWORKS` lists them."""

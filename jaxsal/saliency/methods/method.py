@@ -84,10 +84,10 @@ class Method(Generic[S]):
     says how it becomes known::
 
         METHOD = jaxsal.Method(
-            name="input-gradient",
+            name="gradient-input",
             summary="the image times its gradient",
-            settings=InputGradientSettings,
-            maps="my_package.input_gradient:maps",
+            settings=GradientInputSettings,
+            maps="my_package.gradient_input:maps",
         )
 
     Attributes:

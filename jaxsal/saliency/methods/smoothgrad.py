@@ -52,7 +52,8 @@ class SmoothGradSettings:
         voxel_batch: gradients computed at once. None: the largest batch that fits the memory and
             still lowers the time per gradient.
         noise_batch: noisy images computed at once per device. None: one, and more where lesions
-            have too few voxels to make full use of a device. Results do not depend on either.
+            have too few voxels to make full use of a device. Results depend on either by
+            rounding only.
     """
 
     method: ClassVar[str] = "smoothgrad"
