@@ -25,7 +25,7 @@ VARIABLE = "JAXSAL_CACHE"  # a folder, or "off"
 _WORTH_KEEPING = 0.1  # seconds of compilation; to fetch a program takes a hundredth
 _LARGEST = 2**30  # bytes of all programs; a network takes less than a megabyte
 _PATIENCE = 10.0  # seconds to wait for another run that is writing a program
-_WORTH_TELLING = 1.0  # seconds of compilation
+_WORTH_A_NOTE = 1.0  # seconds of compilation
 
 _MOST_KINDS = 32  # of work; each leaves programs of some 10 to 20 MB
 _MOST_PROGRAMS = 1000  # of one kind of work there are a hundred or two
@@ -89,7 +89,7 @@ def announce_compilation() -> None:
             timer.cancel()
         current.timer = None
         if event == _LOWERED:
-            current.timer = threading.Timer(_WORTH_TELLING, _announce)
+            current.timer = threading.Timer(_WORTH_A_NOTE, _announce)
             current.timer.daemon = True
             current.timer.start()
 

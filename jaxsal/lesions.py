@@ -112,7 +112,7 @@ def label_lesions(
     return labels, _measure(labels, kinds, grid)
 
 
-def given(labels: np.ndarray, grid: Grid) -> list[Instance]:
+def instances_of(labels: np.ndarray, grid: Grid) -> list[Instance]:
     """The instances of a user's label map (X, Y, Z), one per label, by ascending label.
 
     Labels need not be contiguous and are kept; a label in several pieces is one instance.

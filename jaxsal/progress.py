@@ -43,7 +43,7 @@ class Tracker:
     """
 
     def __init__(self, on_progress: OnProgress | None = None) -> None:
-        self._tell = on_progress
+        self._report = on_progress
         self._now = Progress(0, 0, 0, 0)
         self._lock = Lock()
 
@@ -64,8 +64,8 @@ class Tracker:
                 lesions_done=now.lesions_done + lesions,
                 gradients_done=now.gradients_done + gradients,
             )
-            if self._tell is not None:
-                self._tell(self._now)
+            if self._report is not None:
+                self._report(self._now)
 
 
 class InParts:
@@ -78,7 +78,7 @@ class InParts:
     """
 
     def __init__(self, lesions: int, gradients: int, on_progress: OnProgress) -> None:
-        self._lesions, self._gradients, self._tell = lesions, gradients, on_progress
+        self._lesions, self._gradients, self._report = lesions, gradients, on_progress
         self._before = self._now = Progress(0, lesions, 0, gradients)
 
     def begin(self) -> None:
@@ -93,7 +93,7 @@ class InParts:
             done,
             max(self._gradients, done - part.gradients_done + part.gradients),
         )
-        self._tell(self._now)
+        self._report(self._now)
 
 
 def by_share(lesions: int, on_progress: OnProgress) -> OnProgress:

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
-from jaxsal.lesions import components, given, label_lesions, select
+from jaxsal.lesions import components, instances_of, label_lesions, select
 from jaxsal.volumes import read_mask, read_volume
 
 SHAPE = (12, 10, 8)
@@ -170,7 +170,7 @@ def test_measures_are_in_mm_and_world_coordinates():
     grid = Grid(SHAPE, LAS @ np.diag([2.0, 1.0, 0.5, 1.0]))
     labels = np.zeros(SHAPE, np.int32)
     labels[2:4, 3, 4:7] = 9
-    (lesion,) = given(labels, grid)
+    (lesion,) = instances_of(labels, grid)
     assert lesion.voxels == 6
     assert lesion.volume_mm3 == 6.0
     # Centre of the voxels: index (2.5, 3, 5); x = 90 - 2 * 2.5, y = -126 + 3, z = -72 + 0.5 * 5.
@@ -178,7 +178,9 @@ def test_measures_are_in_mm_and_world_coordinates():
     assert lesion.box == Box((2, 3, 4), (4, 4, 7))
     metres = nib.Nifti1Header()
     metres.set_xyzt_units("meter")
-    (same,) = given(labels, Grid(SHAPE, np.diag([1e-3, 1e-3, 1e-3, 1]) @ grid.affine, metres))
+    (same,) = instances_of(
+        labels, Grid(SHAPE, np.diag([1e-3, 1e-3, 1e-3, 1]) @ grid.affine, metres)
+    )
     np.testing.assert_allclose(same.centroid_mm, lesion.centroid_mm)
     np.testing.assert_allclose(same.volume_mm3, lesion.volume_mm3)
 
@@ -187,7 +189,7 @@ def test_given_labels_are_kept_even_if_scattered():
     labels = np.zeros(SHAPE, np.int32)
     labels[0, 0, 0] = labels[4, 2, 6] = 2_000_000_000
     labels[5, 5, 5] = 3
-    first, second = given(labels, GRID)
+    first, second = instances_of(labels, GRID)
     assert (first.label, first.kind, first.voxels) == (3, "given", 1)
     assert (second.label, second.kind, second.voxels) == (2_000_000_000, "given", 2)
     assert second.centroid_mm == (88.0, -125.0, -69.0)
@@ -204,7 +206,7 @@ def test_given_labels_are_kept_even_if_scattered():
 )
 def test_given_refuses_what_is_no_label_map(labels, said):
     with pytest.raises(InputError, match=said):
-        given(labels, GRID)
+        instances_of(labels, GRID)
 
 
 def test_refuses_arrays_off_the_grid():
@@ -221,11 +223,11 @@ LABELLED = np.arange(np.prod(SHAPE), dtype=np.int32).reshape(SHAPE)
     ("wanted", "chosen"), [([3, 7], [3, 7]), ([7, 3, 7], [3, 7]), ([], []), ((959,), [959])]
 )
 def test_selects_wanted_labels_once_and_in_order(wanted, chosen):
-    assert [lesion.label for lesion in select(given(LABELLED, GRID), wanted)] == chosen
+    assert [lesion.label for lesion in select(instances_of(LABELLED, GRID), wanted)] == chosen
 
 
 def test_selects_all_by_default():
-    instances = given(LABELLED, GRID)
+    instances = instances_of(LABELLED, GRID)
     assert select(instances, None) == instances
 
 
@@ -233,7 +235,7 @@ def test_selects_all_by_default():
 def test_unknown_labels_are_refused_with_what_there_is(wanted):
     unknown = next(label for label in wanted if label != 3)
     with pytest.raises(InputError, match=rf"label {unknown}\. .* 1, 2, 3, .*, 959 \(959 in all\)"):
-        select(given(LABELLED, GRID), wanted)
+        select(instances_of(LABELLED, GRID), wanted)
     with pytest.raises(InputError, match=r"Available: none\."):
         select([], wanted)
 

@@ -131,7 +131,7 @@ class CohortRun(Iterator[ScanResult]):
             take_back(folder.claim_path(entry.stem) for entry in self.entries)
             todo = []
             for entry in self.entries:
-                record = self._done(folder, entry)
+                record = self._keep_or_forget(folder, entry)
                 if record is None:
                     todo.append(entry)
                 else:
@@ -149,8 +149,8 @@ class CohortRun(Iterator[ScanResult]):
             for outcome in outcomes:
                 yield self._result(outcome)
 
-    def _done(self, folder: CohortFolder, entry: Entry) -> ScanRecord | None:
-        """The record of a scan that need not be computed; None if it must be."""
+    def _keep_or_forget(self, folder: CohortFolder, entry: Entry) -> ScanRecord | None:
+        """The record of a scan that need not be computed; else None, and earlier results go."""
         folder.complete_forgetting(entry.stem)
         ScanWork(folder, entry.stem).settle()
         record = folder.record(entry.stem)

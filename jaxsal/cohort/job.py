@@ -140,7 +140,7 @@ class CohortJob:
         whole = InParts(len(wanted.maps) * len(self.methods), 0, on_progress)
         for portion in self.portions(prediction.instances, wanted):
             whole.begin()
-            if keeper.has(portion):
+            if keeper.take_over(portion):
                 whole(Progress(len(portion.labels), len(portion.labels), 0, 0))
             else:
                 before, progress = clock.seconds, by_share(len(portion.labels), whole)

@@ -1,4 +1,4 @@
-"""Runs over whole cohorts."""
+"""`run_cohort`: composes job, machines and folder into a `CohortRun`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxsal.field.plan import LogitField
 from jaxsal.field.sliding import sliding_window
 from jaxsal.field.whole import whole_volume
-from jaxsal.lesions import Instance, given, label_lesions, lesion_probability
+from jaxsal.lesions import Instance, instances_of, label_lesions, lesion_probability
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.settings import PredictSettings, Windows
@@ -105,7 +105,7 @@ def lesions_at(
     """Finds a scan's lesions at a threshold; None: where lesion is the most probable class."""
     segmented = voxels.segmented(threshold)
     if loaded.labels is not None:
-        labels, instances = loaded.labels, given(loaded.labels, loaded.grid)
+        labels, instances = loaded.labels, instances_of(loaded.labels, loaded.grid)
     else:
         labels, instances = label_lesions(segmented, loaded.grid, loaded.reference, minimum_volume)
     return Prediction(loaded, voxels.probability, threshold, segmented, labels, instances)

@@ -57,7 +57,7 @@ class Unfinished:
 
     @contextmanager
     def opened(self, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
-        """Goes on with what is kept, if it is of the same run; removed at the end if it is nothing.
+        """Goes on with what is kept of the same run; removes the folder if no lesion was finished.
 
         Args:
             identity: all that results depend on, ready for JSON.

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
-from jaxsal.lesions import components, given
+from jaxsal.lesions import components, instances_of
 from jaxsal.scan.methods import cost_of
 from jaxsal.settings import ExplainSettings
 from jaxsal.volumes import read_grid, read_labels, read_mask
@@ -174,7 +174,7 @@ def mask_sizes(entry: Entry, minimum_volume: float) -> Sizes:
     """
     if entry.scan.instances is not None:
         grid = read_grid(entry.scan.instances)
-        instances = given(read_labels(entry.scan.instances, grid), grid)
+        instances = instances_of(read_labels(entry.scan.instances, grid), grid)
         return tuple(instance.voxels for instance in instances)
     assert entry.scan.reference is not None  # only scans with a mask are asked for
     grid = read_grid(entry.scan.reference)

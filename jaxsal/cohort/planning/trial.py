@@ -21,7 +21,7 @@ from jaxsal.compilation import compiling_seconds
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.images import LoadedScan, warn_of
-from jaxsal.lesions import given
+from jaxsal.lesions import instances_of
 from jaxsal.progress import OnProgress, Progress
 from jaxsal.registry import METHODS
 from jaxsal.saliency.maps import Crop
@@ -169,7 +169,7 @@ def with_synthetic_lesions(prediction: Prediction) -> Prediction:
             _, labels = synthetic_scan(grid.shape, 1, sizes)
         except InputError:  # no room
             continue
-        return replace(prediction, labels=labels, instances=given(labels, grid))
+        return replace(prediction, labels=labels, instances=instances_of(labels, grid))
     raise InputError(f"a scan of {grid.shape} voxels is too small to be explained")
 
 

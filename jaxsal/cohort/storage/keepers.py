@@ -60,8 +60,8 @@ class Keeper:
         """Keeps the scan's lesions."""
         self._prediction = prediction
 
-    def has(self, portion: Portion) -> bool:
-        """Whether a portion was kept before."""
+    def take_over(self, portion: Portion) -> bool:
+        """Takes over what an earlier run kept of a portion; whether it kept it."""
         return False
 
     def keep_map(self, portion: Portion, label: int, crop: Crop) -> None:
@@ -133,7 +133,7 @@ class FolderKeeper(Keeper):
         self._prediction = prediction
         self._saved.append(self._writer.submit(self._work.save_lesions, prediction))
 
-    def has(self, portion: Portion) -> bool:
+    def take_over(self, portion: Portion) -> bool:
         kept = self._work.portion(portion.number, portion.labels)
         if kept is not None:
             self._earlier_seconds += sum(row["seconds"] for row in kept[0].values())

@@ -10,10 +10,10 @@ import re
 
 from jaxsal.store.bids_dataset import DatasetKind, camel_case, ending_of, name_of
 
-COLUMNS_OF_SCANS = "seg-lesions_dseg.json"  # by BIDS's inheritance, what those of all tables mean
+LESION_COLUMNS_SIDECAR = "seg-lesions_dseg.json"  # by BIDS's inheritance of all scans' tables
 TABLES = (
     *("lesions.tsv", "lesions.parquet", "lesions.json", "status.tsv", "status.json"),
-    COLUMNS_OF_SCANS,
+    LESION_COLUMNS_SIDECAR,
 )
 _ENDINGS = re.compile(  # "label-lesion" alone: of earlier versions
     r"label-(L|lesion)_probseg\.(nii\.gz|json)"

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from jaxsal.cohort.storage.names import COLUMNS_OF_SCANS
+from jaxsal.cohort.storage.names import LESION_COLUMNS_SIDECAR
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.store.records import ScanRecord
 from jaxsal.tables import Column, Row, write_table
@@ -47,7 +47,7 @@ def write_tables(folder: Path, columns: Sequence[Column], records: Iterable[Scan
 
         write_table(folder / "lesions.tsv", [column.key for column in columns], rows())
     meanings = {column.key: {"Description": column.description} for column in columns}
-    for name in ("lesions.json", COLUMNS_OF_SCANS):
+    for name in ("lesions.json", LESION_COLUMNS_SIDECAR):
         write_json(folder / name, meanings)
     write_table(folder / "status.tsv", list(_STATUS), scans)
     write_json(folder / "status.json", {k: {"Description": text} for k, text in _STATUS.items()})

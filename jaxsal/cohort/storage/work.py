@@ -20,7 +20,7 @@ import numpy as np
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import is_result_of
 from jaxsal.inputs.images import LoadedScan
-from jaxsal.lesions import given
+from jaxsal.lesions import instances_of
 from jaxsal.scan.prediction import Prediction
 from jaxsal.store.file_list import FILES, Files, keep_portion, kept_portion, list_files
 from jaxsal.store.files import read_json, write_json
@@ -83,7 +83,7 @@ class ScanWork:
                 return None
             instances = [
                 replace(instance, kind=kinds[instance.label])
-                for instance in given(labels, loaded.grid)
+                for instance in instances_of(labels, loaded.grid)
             ]
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
