@@ -137,6 +137,7 @@ def test_options_that_the_command_has_already_are_refused(
     assert "there is an option --overlap already; rename it" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("always")
 def test_a_broken_package_takes_no_other_method_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
