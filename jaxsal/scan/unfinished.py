@@ -192,7 +192,7 @@ def _checksum(domains: np.ndarray) -> str:
 
 
 def _same_file(source: Path, target: Path) -> None:
-    """Gives a file a second name, which no file has."""
+    """Links or copies a file to a name that is not taken."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
