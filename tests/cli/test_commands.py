@@ -34,6 +34,9 @@ from jaxsal.settings import ExplainSettings, PredictSettings
 load_once = cache(load_model)
 
 
+pytestmark = pytest.mark.filterwarnings("always")  # commands print warnings
+
+
 def scan_arguments(scan: TinyScan) -> list[str]:
     return ["--image", str(scan.flair), "--image", str(scan.t1), "--roi", str(ROI[0])]
 
