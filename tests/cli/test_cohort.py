@@ -14,6 +14,8 @@ from helpers.tiny import ROI, TinyScan, save
 from jaxsal.cli.main import main
 from jaxsal.cohort.planning import plan
 
+pytestmark = pytest.mark.filterwarnings("always")  # commands print warnings
+
 
 @pytest.fixture
 def bids(tmp_path: Path, scan: TinyScan) -> Path:

@@ -23,6 +23,9 @@ ARGMAX = ["--domain", "argmax", "--target", str(TARGET)]
 HEAT = ["--method", "gradcam", "--layer", "decoder.0.joined"]
 
 
+pytestmark = pytest.mark.filterwarnings("always")  # commands print warnings
+
+
 @pytest.fixture(scope="module")
 def model() -> Model:
     """A network that is nowhere sure: no probability reaches the threshold of 0.5."""
