@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsal import checkpoints
 from jaxsal.checkpoints import load_inputs, load_model, save_model
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model
@@ -78,7 +77,7 @@ def test_a_model_is_read_back_exactly(model: Model, saved: Path) -> None:
 def test_what_a_model_expects_is_told_without_loading_its_parameters(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "_read_parameters", None)
+    monkeypatch.setattr("orbax.checkpoint.StandardCheckpointer", None)
     assert load_inputs(saved) == (("flair", "mprage"), None)
 
 
@@ -118,11 +117,11 @@ def test_an_empty_folder_is_used(model: Model, tmp_path: Path) -> None:
 def test_a_failed_write_leaves_nothing(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(folder: Path, parameters: Any) -> None:
+    def fail(_: Any, folder: Path, parameters: Any) -> None:
         folder.mkdir()
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoints, "_write_parameters", fail)
+    monkeypatch.setattr("orbax.checkpoint.StandardCheckpointer.save", fail)
     with pytest.raises(OutputError, match="disk full"):
         save_model(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -134,7 +133,7 @@ def test_a_failed_write_keeps_the_model_that_was_to_be_overwritten(
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoints, "_write_parameters", fail)
+    monkeypatch.setattr("orbax.checkpoint.StandardCheckpointer.save", fail)
     with pytest.raises(OutputError, match="disk full"):
         save_model(model, copy, overwrite=True)
     assert load_model(copy).threshold == model.threshold

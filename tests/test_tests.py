@@ -20,7 +20,6 @@ LEFT = {
     "nets/test_convolution.py": {"_SLAB_BYTES"},
     "saliency/test_shapes.py": {"_kinds", "_counts"},
     "test_architecture.py": {"_HOMES"},
-    "test_checkpoints.py": {"_read_parameters", "_write_parameters"},
     "test_compilation.py": {"_MOST_KINDS"},
 }
 
