@@ -130,8 +130,8 @@ def test_after_a_kill_all_goes_on_as_if_nothing_had_been(
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [row["step"] for row in table(out)] == ["2", "3", "4"]  # 4 is not in a checkpoint
-    (out / ".last.0123.previous").mkdir()  # as a kill between two names leaves it
-    (out / "last").rename(out / ".last.4567.previous")
+    (out / f".last.{'0' * 32}.previous").mkdir()  # as a kill between two names leaves it
+    (out / "last").rename(out / f".last.{'4' * 32}.previous")
     run(config, out)
     assert_same_training(out, finished)
     assert not list(out.glob(".last*"))
@@ -233,7 +233,7 @@ def test_an_emptied_folder_begins_anew(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished, out)
-    shutil.copytree(finished / "last", out / ".last.1.previous")
+    shutil.copytree(finished / "last", out / f".last.{'1' * 32}.previous")
     for path in [path for path in out.iterdir() if path.name[0] != "."]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     other = write_config(
