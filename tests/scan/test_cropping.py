@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.thorough import thorough_except
 from helpers.tiny import CHANNELS, ROI, SHAPE, TinyScan, assert_same_map, load, save
 from scipy import special
 
@@ -80,7 +79,8 @@ def test_maps_lie_in_place(tmp_path: Path, scan: TinyScan, model: Model) -> None
             np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("mirror", thorough_except([False, True], True))
+@pytest.mark.thorough  # places of heat maps: saliency/gradcam/test_places.py
+@pytest.mark.parametrize("mirror", [False, True])
 def test_heat_maps_lie_in_place(tmp_path: Path, scan: TinyScan, model: Model, mirror: bool) -> None:
     instances = lesions(tmp_path, scan, (9, 10, 9))
     files = Scan(scan.images, instances=instances)

@@ -103,6 +103,7 @@ def kill_a_worker(scheduler: str, out: Path) -> dict[str, Any]:
     return {"stem": stem, "seconds": seconds}
 
 
+@pytest.mark.thorough
 def test_a_scan_that_workers_do_not_survive_is_recorded_and_can_be_tried_again(
     cluster: Any,
     model_folder: Path,
