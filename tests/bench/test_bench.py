@@ -96,6 +96,7 @@ def test_a_benchmark_writes_machine_versions_settings_and_its_table(question, tm
     assert COLUMNS[question] <= {column for row in found["rows"] for column in row}
 
 
+@pytest.mark.thorough
 def test_precision_is_measured_against_an_independent_float64(tmp_path):
     rows = {row["precision"]: row for row in answer("precision", tmp_path)["rows"]}
     assert COLUMNS["precision"] <= set(rows["float32"])
