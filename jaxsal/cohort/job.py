@@ -25,11 +25,12 @@ from jaxsal.scan.methods import appearance, cost_of, in_effect
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import Prediction, completed, find_lesions
-from jaxsal.scan.provenance import identity_of, software, without_memory
+from jaxsal.scan.provenance import identity_of, without_memory
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.store.bids_dataset import camel_case
 from jaxsal.store.records import Inputs, ScanRecord, stamps
 from jaxsal.tables import Row
+from jaxsal.versions import software
 
 if TYPE_CHECKING:
     from jaxsal.cohort.storage.keepers import Keeper

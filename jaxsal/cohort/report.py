@@ -186,6 +186,7 @@ def run_facts(
             "computing": duration(sum(scan["seconds"] for scan in ran)),
             **{name: _counted(ran, name) or run[name] for name in ("jaxsal", "jax", "python")},
             "libraries": run["libraries"],
+            **({"accelerator": run["accelerator"]} if "accelerator" in run else {}),
         },
         "Model": _readable({**model, "precision": identity["precision"]}),
         "Architecture": _readable(architecture),

@@ -30,10 +30,10 @@ from jaxsal.inputs.sources import read_cohort, warn_if_mixed
 from jaxsal.model import Model
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.prediction import for_model
-from jaxsal.scan.provenance import software
 from jaxsal.settings import CohortSettings, PredictSettings
 from jaxsal.store.lock import Shard
 from jaxsal.store.records import Inputs
+from jaxsal.versions import software
 
 __all__ = ["CohortRun", "ScanResult", "run_cohort"]
 

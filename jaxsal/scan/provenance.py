@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from jaxsal import __version__
 from jaxsal.current_device import current_device
 from jaxsal.model import Model
 from jaxsal.store.files import file_checksum
+from jaxsal.versions import software
 
 if TYPE_CHECKING:
     from jaxsal.inputs.background import Background
     from jaxsal.settings import MethodSettings, PredictSettings
-
-_LIBRARIES = ("jaxlib", "flax", "numpy", "scipy", "nibabel", "orbax-checkpoint")
 
 
 class RunRecord:
@@ -78,16 +74,6 @@ class RunRecord:
             "model": model_facts(self._model),
             "inputs": self._inputs,
         }
-
-
-def software() -> dict[str, Any]:
-    """Versions of what computes."""
-    return {
-        "jaxsal": __version__,
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "libraries": {name: version(name) for name in _LIBRARIES},
-    }
 
 
 def identity_of(

@@ -11,12 +11,12 @@ import jax
 
 from jaxsal.errors import OutputError
 from jaxsal.progress import Monitor, Silence
-from jaxsal.scan.provenance import software
 from jaxsal.store.identity import digest
 from jaxsal.training.config import TrainingConfig
 from jaxsal.training.folder import MODELS, TrainingFolder
 from jaxsal.training.patches import patch_batches
 from jaxsal.training.setup import set_up
+from jaxsal.versions import software
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from jaxsal.cohort.parts import ScanOutcome
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry, Scan
-from jaxsal.scan.provenance import software
 from jaxsal.store.claims import grant, withdraw
 from jaxsal.store.records import ScanRecord, stamps
+from jaxsal.versions import software
 
 if TYPE_CHECKING:
     from distributed import Client, Future

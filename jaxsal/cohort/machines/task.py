@@ -26,9 +26,9 @@ from jaxsal.devices import computing_on, default_devices, split_cpu
 from jaxsal.errors import InputError, JaxsalError
 from jaxsal.inputs.entries import Entry
 from jaxsal.saliency.memory import default_budget
-from jaxsal.scan.provenance import software
 from jaxsal.store.claims import Claim, Withdrawn
 from jaxsal.store.records import ScanRecord, are_same
+from jaxsal.versions import software
 
 _CPU_SHARE = 0.5  # of the memory that a worker may take: scans and results are held in it, too
 
