@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
@@ -35,23 +36,25 @@ QUESTIONS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a benchmark, all of them, or the drawing of their results."""
+    """Runs a benchmark, a series of them, or the drawing of their results."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
         print(_overview())
         return 0
     name, rest = given[0], given[1:]
-    if name not in (*QUESTIONS, "all", "plot"):
+    if name not in (*QUESTIONS, *_series(), "plot"):
         print(f"there is no benchmark {name!r}\n\n{_overview()}", file=sys.stderr)
         return 2
     _prepare_jax()
-    for question in QUESTIONS if name == "all" else (name,) if name != "plot" else ():
-        _answer(question, rest, among_others=name == "all")
-    if name in ("all", "plot") and "--toy" not in rest:
-        from bench.readme import redraw
+    failures = _run(name, rest)
+    for failure in failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
-        redraw()
-    return 0
+
+def _series() -> dict[str, dict[str, tuple[str, ...]]]:
+    """The arguments of each question of each series."""
+    return {"all": dict.fromkeys(QUESTIONS, ())}
 
 
 def _prepare_jax() -> None:
@@ -63,10 +66,35 @@ def _prepare_jax() -> None:
     keep_compiled_programs()
 
 
-def _answer(question: str, arguments: Sequence[str], *, among_others: bool) -> None:
-    from bench.options import add_common
-    from bench.record import RESULTS
+def _run(name: str, arguments: Sequence[str]) -> list[str]:
+    """What failed."""
+    from bench.series import run_series
+
+    failures: list[str] = []
+    if name in QUESTIONS:
+        return _alone(name, arguments)
+    if name in _series():
+        answer = partial(_answer, among_others=True)
+        failures = run_series(name, _series()[name], answer, arguments)
+    if not {"--toy", "--out"} & {*arguments}:
+        from bench.readme import redraw
+
+        redraw()
+    return failures
+
+
+def _alone(question: str, arguments: Sequence[str]) -> list[str]:
     from jaxsal.errors import JaxsalError
+
+    try:
+        return [f"{question}: {f}" for f in _answer(question, arguments, among_others=False)]
+    except JaxsalError as error:
+        raise SystemExit(f"python -m bench {question}: error: {error}") from error
+
+
+def _answer(question: str, arguments: Sequence[str], *, among_others: bool) -> list[str]:
+    """Measures, prints and writes; returns what it found to be wrong."""
+    from bench.options import add_common, results_folder
 
     module = _module(question)
     parser = argparse.ArgumentParser(
@@ -75,15 +103,15 @@ def _answer(question: str, arguments: Sequence[str], *, among_others: bool) -> N
     add_common(parser)
     module.add_options(parser)
     options, unknown = parser.parse_known_args(arguments)
-    if unknown and not among_others:  # `all` takes the options of each, which passes over others'
+    if (
+        unknown and not among_others
+    ):  # a series takes the options of each, which passes over others'
         parser.error(f"not expected: {' '.join(unknown)}")
-    try:
-        result = module.run(options)
-    except JaxsalError as error:
-        raise SystemExit(f"python -m bench {question}: error: {error}") from error
+    result = module.run(options)
     result.show()
-    path = result.write(options.out or (RESULTS / "toy" if options.toy else RESULTS))
-    print(f"written to {path}\n")
+    print(f"written to {result.write(results_folder(options))}\n")
+    faults: list[str] = result.faults
+    return faults
 
 
 def _module(question: str) -> ModuleType:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import jax
 
 from bench.case import STANDARD, TOY, Job
+from bench.record import RESULTS
 from jaxsal.settings import PRECISIONS
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -39,6 +40,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         help="folder with data/ and models/, used where present; default: %(default)s",
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+
+
+def results_folder(options: argparse.Namespace) -> Path:
+    """Where the common options have the JSON written."""
+    chosen: Path | None = options.out
+    return chosen or (RESULTS / "toy" if options.toy else RESULTS)
 
 
 def base_job(options: argparse.Namespace, **changes: Any) -> Job:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -12,9 +11,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # the backend is chosen first
 from matplotlib.axes import Axes
 
-from bench.record import shown
+from bench.record import Found, shown
 
-Found = dict[str, Any]  # a result as read from JSON
 _OURS, _THEIRS = "#c0392b", "#7f8c8d"
 _COLUMNS = 2
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.plot import draw
-from bench.record import RESULTS, column_names, device_slug, shown
+from bench.quotes import quoted, restate
+from bench.record import (
+    RESULTS,
+    Found,
+    column_names,
+    device_slug,
+    every_result,
+    read_results,
+    short_commit,
+    shown,
+)
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results: written by `python -m bench plot` -->", "<!-- end of results -->"
-
-Found = dict[str, Any]
+_VERSIONS = ("jaxsal", "jax", "jaxlib", "torch", "driver", "cuda", "cudnn", "libtpu")
 
 
 def redraw(results: Path = RESULTS, readme: Path = README) -> None:
     """Draws a plot per device beside the results, and rewrites the section between the markers."""
+    by_device = read_results(results)
     sections = []
-    for slug, found in read_results(results).items():
+    for slug, found in by_device.items():
         picture = results / f"{slug}.png"
         drawn = draw(found, _device(found), picture)
         sections.append(
@@ -26,22 +36,17 @@ def redraw(results: Path = RESULTS, readme: Path = README) -> None:
         )
         if drawn:
             print(f"drawn: {picture}")
+    if results == RESULTS:
+        restate(every_result(by_device))
     text = readme.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
         raise SystemExit(f"{readme} lacks the lines {BEGIN!r} and {END!r}")
+    if sections:
+        sections.insert(0, _origins(every_result(by_device)))
     body = "\n\n".join(sections) or "No results yet."
     readme.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")
-
-
-def read_results(folder: Path) -> dict[str, dict[str, Found]]:
-    """Results by device and question."""
-    found: dict[str, dict[str, Found]] = {}
-    for path in sorted(folder.glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        found.setdefault(device_slug(result["machine"]), {})[result["question"]] = result
-    return found
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
@@ -53,19 +58,54 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _device(found: dict[str, Found]) -> str:
-    machine = next(iter(found.values()))["machine"]
+    return _machine(next(iter(found.values()))["machine"])
+
+
+def _machine(machine: Found) -> str:
     host = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
-    return host if machine["platform"] == "cpu" else f"{machine['device']}; host: {host}"
+    if machine["platform"] == "cpu":
+        return host
+    count = machine.get("devices", 1)
+    return f"{f'{count} × ' if count > 1 else ''}{machine['device']}; host: {host}"
+
+
+def _origins(results: Sequence[Found]) -> str:
+    """The table of what each figure was measured with."""
+    rows = [
+        {"figure": f"all of **{result['question']}**", "stands in": "below", **_origin(result)}
+        for result in results
+    ]
+    for quote, found, figure in quoted(results):
+        words = quote.words.replace("{}", f"**{figure}**").replace("|", "").strip()
+        origin = _origin(found)
+        origin["result"] += f": {quote.place}"
+        rows.append({"figure": words, "stands in": quote.page, **origin})
+    return f"### Where each figure comes from\n\n{markdown_table(rows)}"
+
+
+def _origin(found: Found) -> Found:
+    name = f"{found['question']}-{device_slug(found['machine'])}.json"
+    return {
+        "result": f"[{found['question']}](results/{name})",
+        "commit": short_commit(found),
+        "versions": _versions(found),
+        "machine": _machine(found["machine"]),
+        "measured": found["finished"][:10],
+    }
+
+
+def _versions(found: Found) -> str:
+    versions = found["versions"]
+    return ", ".join(f"{name} {versions[name]}" for name in _VERSIONS if name in versions)
 
 
 def _section(found: dict[str, Found], picture: str | None) -> str:
     device = _device(found)
     parts = [f"### {device}", *([f"![Results on {device}]({picture})"] if picture else [])]
     for question, result in found.items():
-        versions = result["versions"]
-        used = ", ".join(f"{k} {versions[k]}" for k in ("jaxsal", "jax", "torch") if k in versions)
+        commit = short_commit(result)
         parts += [
-            f"**{question}** ({result['finished'][:10]}; {used})",
+            f"**{question}** ({result['finished'][:10]}; commit {commit}; {_versions(result)})",
             markdown_table(result["rows"]),
             "\n".join(f"- {note}" for note in result["notes"]),
         ]

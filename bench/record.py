@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
 import re
 import sys
@@ -18,13 +19,20 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsal
+from bench.origin import commit_of
 from jaxsal.current_device import current_device
 from jaxsal.devices import available_cores
+from jaxsal.versions import accelerator
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "monai", "captum")
+NOT_RECORDED = "not recorded"
+_PACKAGES = (
+    *("jax", "jaxlib", "flax", "numpy", "scipy", "optax", "torch", "monai", "captum", "libtpu"),
+)
+_VARIABLES = ("XLA_", "JAX_", "CUDA_", "TPU_", "LIBTPU_", "OMP_", "MKL_")
 
 Row = dict[str, Any]
+Found = dict[str, Any]  # a result as read from JSON
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,11 @@ class Result:
         settings: everything that was chosen.
         rows: the table; units are in the names of the columns.
         notes: what must be known to read it.
+        faults: what it found to be wrong, such as maps that differ from a peer's.
         machine: where.
-        versions: with which packages.
+        versions: with which packages and, on an accelerator, with what drives it.
+        repository: the commit, and whether the code differed from it; see `commit_of`.
+        environment: variables by which the user steers JAX, XLA and PyTorch.
         finished: when, UTC.
     """
 
@@ -45,8 +56,11 @@ class Result:
     settings: dict[str, Any]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=lambda: describe_machine())
     versions: dict[str, str] = field(default_factory=lambda: package_versions())
+    repository: dict[str, Any] = field(default_factory=commit_of)
+    environment: dict[str, str] = field(default_factory=lambda: steering_variables())
     finished: str = field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )
@@ -57,6 +71,8 @@ class Result:
         for name, values in (
             ("machine", self.machine),
             ("versions", self.versions),
+            ("repository", self.repository),
+            ("environment", self.environment),
             ("settings", self.settings),
         ):
             console.print(f"[bold]{name}[/]: " + ", ".join(f"{k} {v}" for k, v in values.items()))
@@ -69,6 +85,8 @@ class Result:
         console.print(table)
         for note in self.notes:
             console.print(f"- {note}")
+        for fault in self.faults:
+            console.print(f"[bold red]wrong[/]: {fault}")
 
     def write(self, folder: Path) -> Path:
         """Writes ``<question>-<device>.json`` into a folder, in place of an earlier one."""
@@ -78,10 +96,25 @@ class Result:
         return path
 
 
+def read_results(folder: Path = RESULTS) -> dict[str, dict[str, Found]]:
+    """Results by device and question."""
+    found: dict[str, dict[str, Found]] = {}
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        found.setdefault(device_slug(result["machine"]), {})[result["question"]] = result
+    return found
+
+
+def every_result(by_device: dict[str, dict[str, Found]]) -> list[Found]:
+    """The results of all devices."""
+    return [result for found in by_device.values() for result in found.values()]
+
+
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, memory and device."""
+    """Processor, cores, memory, system and device."""
     return {
         "cpu": _processor(),
+        "system": platform.platform(),
         "cores": available_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "device": current_device().device_kind,
@@ -91,14 +124,31 @@ def describe_machine() -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of all that computes."""
+    """Versions of all that computes, and of what drives an accelerator."""
     found = {"jaxsal": jaxsal.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return found | accelerator()
+
+
+def steering_variables() -> dict[str, str]:
+    """Environment variables that change what is compiled or how it is computed."""
+    return {name: value for name, value in sorted(os.environ.items()) if _steers(name)}
+
+
+def _steers(name: str) -> bool:
+    return name.startswith(_VARIABLES)
+
+
+def short_commit(found: dict[str, Any]) -> str:
+    """The commit of a result as read from JSON; results of before it was recorded have none."""
+    repository = found.get("repository") or {}
+    if "commit" not in repository:
+        return NOT_RECORDED
+    return repository["commit"][:10] + (" (code changed)" if repository["changed"] else "")
 
 
 def device_slug(machine: dict[str, Any]) -> str:
