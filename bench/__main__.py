@@ -21,6 +21,7 @@ QUESTIONS = (
     "approximations",
     "devices",
     "compilation",
+    "compile",
     "roofline",
     "paper_scan",
     "gradcam",

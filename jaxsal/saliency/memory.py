@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 _CPU_SHARE = 0.5  # of the memory that is free now: other programs need some too
-_DEVICE_SHARE = 0.8
+DEVICE_SHARE = 0.8
 # XLA keeps more alive than an ideal schedule: by its own account, on CPU, up to 2.2 times as much
 # in pull-backs, and 1.25 times in linearising, most of which is what is kept.
 _SCHEDULE_FACTOR = 2.5
@@ -31,7 +31,7 @@ def default_budget(devices: Sequence[jax.Device]) -> int:
     """Bytes that may be used on each of these devices, on a CPU on all together, by default."""
     if devices[0].platform == "cpu":
         return int(min(psutil.virtual_memory().available, _container_limit()) * _CPU_SHARE)
-    return int(min(map(_free_bytes, devices)) * _DEVICE_SHARE)
+    return int(min(map(_free_bytes, devices)) * DEVICE_SHARE)
 
 
 def _free_bytes(device: jax.Device) -> int:
