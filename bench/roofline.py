@@ -16,11 +16,11 @@ from bench.case import make_field, make_model
 from bench.options import base_job, job_settings, timed
 from bench.receptive import Cost, pull_back_costs
 from bench.record import Result, Row
+from jaxsal.nets.registry import MATMUL_PRECISION
 from jaxsal.saliency.smoothgrad import smoothgrad
 from jaxsal.scan.calibration import measure_throughput
 
-_BYTES = {"float32": 4, "tf32": 4, "bfloat16": 2}
-_MATMUL_PRECISION = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
+_BYTES = {"float32": 4, "tf32": 4, "bfloat16x3": 4, "bfloat16": 2}
 _REPEATS = 5
 
 
@@ -67,7 +67,7 @@ def matrix_product_rate(size: int, precision: str) -> float:
     """FLOP/s of a square matrix product."""
     dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
     matrix = jnp.ones((size, size), dtype)
-    with jax.default_matmul_precision(_MATMUL_PRECISION[precision]):
+    with jax.default_matmul_precision(MATMUL_PRECISION[precision]):
         product = jax.jit(lambda a: a @ a)
         timed(lambda: product(matrix))
         best = min(timed(lambda: product(matrix))[1] for _ in range(_REPEATS))

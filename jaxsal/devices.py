@@ -10,15 +10,14 @@ from contextvars import ContextVar
 import jax
 import numpy as np
 
+from jaxsal.accelerators import ADVICE, default_backend
 from jaxsal.current_device import current_device
 from jaxsal.errors import InputError
 from jaxsal.processes import available_cores
+from jaxsal.settings import PRECISIONS, PRECISIONS_ON
+from jaxsal.wording import counted
 
 _chosen: ContextVar[tuple[jax.Device, ...]] = ContextVar("chosen", default=())
-_GPU = (
-    'for an NVIDIA GPU install `pip install ".[cuda]"`, and look whether `nvidia-smi` lists it: '
-    "else NVIDIA's driver is missing or too old"
-)
 _MOST_CPU_DEVICES = 16  # each needs memory of its own
 
 
@@ -68,7 +67,7 @@ def every_device() -> tuple[jax.Device, ...]:
 def best_kind() -> str | None:
     """What all of this host's best devices are called together; None if one was chosen already."""
     configured = jax.config.jax_default_device  # type: ignore[attr-defined]
-    return None if _chosen.get() or configured is not None else _backend()
+    return None if _chosen.get() or configured is not None else default_backend()
 
 
 @contextmanager
@@ -86,16 +85,28 @@ def computing_on(name: str | None, precision: str = "float32") -> Iterator[list[
     Raises:
         InputError: there is no such device, or it lacks that arithmetic.
     """
-    _backend()
+    default_backend()  # which says in one sentence if there is none
     devices = list(default_devices()) if name is None else _find(name)
-    platform = devices[0].platform
-    if precision == "tf32" and platform != "gpu":
-        raise InputError(
-            f"precision tf32 needs an NVIDIA GPU, but the device is {platform}; "
-            "choose float32 or bfloat16"
-        )
+    _require_precision(precision, devices[0].platform)
     with computing_with(devices):
         yield devices
+
+
+def _require_precision(precision: str, platform: str) -> None:
+    known = PRECISIONS_ON.get(platform, PRECISIONS)
+    if precision not in known:
+        raise InputError(
+            f"precision {precision} is not for a {platform.upper()}: choose one of "
+            f"{', '.join(known)}"
+        )
+
+
+def named(devices: Sequence[jax.Device]) -> str:
+    """What devices of one kind are called, and how many there are."""
+    if devices[0].platform == "cpu":
+        return f"the CPU ({counted(available_cores(), 'core')})"
+    count = f"{len(devices)} × " if len(devices) > 1 else ""
+    return f"{count}{devices[0].device_kind}"
 
 
 @contextmanager
@@ -109,27 +120,10 @@ def computing_with(devices: Sequence[jax.Device]) -> Iterator[None]:
         _chosen.reset(token)
 
 
-def _backend() -> str:
-    """What JAX computes on by default.
-
-    Raises:
-        InputError: JAX_PLATFORMS asks for what is not here, which JAX says in many ways.
-    """
-    try:
-        return jax.default_backend()
-    except (RuntimeError, AssertionError) as error:
-        wanted = os.environ.get("JAX_PLATFORMS", "")
-        advice = f"; {_GPU}" if {"cuda", "gpu"} & {*wanted.split(",")} else ""
-        raise InputError(
-            f"JAX finds no device of those that JAX_PLATFORMS={wanted} asks for: unset it to "
-            f"compute on what there is{advice}"
-        ) from error
-
-
 def _find(name: str) -> list[jax.Device]:
     wanted = name.lower().replace("cuda", "gpu")
     kind = wanted.partition(":")[0]
-    backends = ["cpu"] if kind == "cpu" else [_backend(), "cpu"]
+    backends = ["cpu"] if kind == "cpu" else [default_backend(), "cpu"]
     found: dict[str, list[jax.Device]] = {}
     for backend in dict.fromkeys(backends):
         try:
@@ -140,6 +134,6 @@ def _find(name: str) -> list[jax.Device]:
         found[platform] = devices
         found |= {f"{platform}:{i}": [device] for i, device in enumerate(devices)}
     if wanted not in found:
-        advice = f"; {_GPU}" if kind == "gpu" and kind not in found else ""
+        advice = f"; {ADVICE[kind]}" if kind in ADVICE and kind not in found else ""
         raise InputError(f"there is no device {name!r} here; there are: {', '.join(found)}{advice}")
     return found[wanted]

@@ -24,7 +24,12 @@ LEVELS = ("instance", "class")
 WINDOWS: tuple[Windows, ...] = get_args(Windows)
 DOMAIN_RULES: tuple[DomainRule, ...] = get_args(DomainRule)
 OUTPUTS = ("table", "cropped", "full")
-PRECISIONS = ("float32", "tf32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16x3", "bfloat16")
+PRECISIONS_ON = {  # what each platform has of them
+    "cpu": ("float32", "bfloat16"),
+    "gpu": ("float32", "tf32", "bfloat16"),
+    "tpu": ("float32", "bfloat16x3", "bfloat16"),
+}
 FEWEST_SAMPLES = 5  # before a standard error is believed
 _GIB = 2**30
 

@@ -22,9 +22,9 @@ FLOORS = [
     floor.split()
     for floor in (
         "arrays box current_device errors options progress shapes types wording",
-        "compilation display extras grid processes registry store versions",
-        "devices lesions same_grid settings tables toml voxels",
-        "approximated figures metrics nets preprocessing volumes",
+        "accelerators compilation display extras grid processes registry store versions",
+        "lesions same_grid settings tables toml voxels",
+        "approximated devices figures metrics nets preprocessing volumes",
         "inputs locality losses report",
         "field model",
         "checkpoints saliency",

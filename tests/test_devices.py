@@ -6,19 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import jax
 import pytest
 
+from jaxsal import devices
 from jaxsal.current_device import current_device
 from jaxsal.devices import best_kind, computing_on, computing_with, every_device
 from jaxsal.errors import InputError
+from jaxsal.settings import PRECISIONS
 
 # Tells the devices by number, and which of them is the default, by name.
 PROGRAM = """
 import json, sys
 import jax, jax.numpy as jnp
+from jaxsal import devices
 from jaxsal.current_device import current_device
 from jaxsal.devices import computing_on
 
@@ -104,9 +108,9 @@ def test_a_gpu_where_there_is_none_names_what_to_install(name: str) -> None:
 
 
 @without_gpu
-@pytest.mark.parametrize(("platform", "advised"), [("cuda", True), ("tpu", False)])
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_devices_that_the_environment_asks_for_and_are_not_here_are_named(
-    platform: str, advised: bool
+    platform: str,
 ) -> None:
     program = "from jaxsal.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"
     line = ["bench", "model", "--shape", "8", "8", "8"]
@@ -119,7 +123,8 @@ def test_devices_that_the_environment_asks_for_and_are_not_here_are_named(
     )
     assert result.returncode == 2, result.stderr
     assert f"JAX_PLATFORMS={platform} asks for: unset it" in result.stderr
-    assert ('pip install ".[cuda]"' in result.stderr) is advised
+    assert f'pip install ".[{platform}]"' in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_processor_that_jax_was_told_to_do_without_is_not_there(
@@ -148,3 +153,34 @@ def test_a_cohort_takes_every_device_of_the_best_kind_unless_some_were_chosen(
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "local_devices", lambda backend: gpus if backend == "gpu" else [])
     assert (best_kind(), every_device()) == ("gpu", tuple(gpus))
+
+
+@pytest.mark.parametrize(
+    ("platform", "refused"),
+    [("cpu", ["tf32", "bfloat16x3"]), ("gpu", ["bfloat16x3"]), ("tpu", ["tf32"])],
+)
+def test_a_platform_refuses_the_precisions_that_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, platform: str, refused: list[str]
+) -> None:
+    device = SimpleNamespace(platform=platform)
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(jax, "local_devices", lambda backend: [device])
+    monkeypatch.setattr(devices, "computing_with", lambda devices: nullcontext())
+    for precision in PRECISIONS:
+        if precision not in refused:
+            with computing_on(platform, precision) as found:
+                assert found == [device]
+            continue
+        with pytest.raises(InputError) as said, computing_on(platform, precision):
+            pass
+        others = ", ".join(other for other in PRECISIONS if other not in refused)
+        assert str(said.value) == (
+            f"precision {precision} is not for a {platform.upper()}: choose one of {others}"
+        )
+
+
+def test_devices_are_called_by_kind_and_number() -> None:
+    one = SimpleNamespace(platform="gpu", device_kind="NVIDIA H200")
+    assert devices.named([one]) == "NVIDIA H200"
+    assert devices.named([one, one]) == "2 × NVIDIA H200"
+    assert devices.named(jax.local_devices(backend="cpu")).startswith("the CPU (")

@@ -12,9 +12,9 @@ from helpers.peers import converted
 
 from jaxsal.errors import InputError
 from jaxsal.model import Model, describe_mismatch
-from jaxsal.nets.registry import PRECISIONS
 from jaxsal.nets.unet_config import UNetConfig
 from jaxsal.preprocessing import Normalisation, Preprocessing
+from jaxsal.settings import PRECISIONS
 
 TINY = UNetConfig.from_arguments(
     {

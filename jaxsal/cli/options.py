@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ class Computing:
 
     Attributes:
         device: cpu, gpu or tpu for all of this machine, or one of them as gpu:1. None: the best.
-        precision: arithmetic of the network.
+        precision: arithmetic of the network; tf32 is for NVIDIA GPUs, bfloat16x3 for TPUs.
     """
 
     device: str | None = option(None, "NAME")
@@ -126,20 +127,25 @@ REMATERIALISE = group(Rematerialise, "computing")
 
 @contextmanager
 def computing(given: Given, *, everywhere: bool = False) -> Iterator[list[jax.Device]]:
-    """Computes on the devices asked for, which it yields; compiled programs serve later runs.
+    """Computes on the devices asked for, which it says and yields; keeps compiled programs.
 
     Args:
         given: with the options of `Computing`.
         everywhere: if none is asked for, compute on all of the best kind, not on one of them.
     """
+    from jaxsal.accelerators import warn_of_unused
     from jaxsal.compilation import keep_compiled_programs
-    from jaxsal.devices import best_kind, computing_on, split_cpu
+    from jaxsal.devices import best_kind, computing_on, named, split_cpu
 
     split_cpu()
     keep_compiled_programs()
     asked = given.of(Computing)
+    if asked.device is None:
+        warn_of_unused()
     name = asked.device or (best_kind() if everywhere else None)
     with computing_on(name, asked.precision) as devices:
+        if not given.get("scheduler"):
+            print(f"computing on {named(devices)}", file=sys.stderr)
         yield devices
 
 

@@ -19,7 +19,6 @@ from flax import nnx
 
 from jaxsal.errors import InputError
 from jaxsal.registry import NETWORKS
-from jaxsal.settings import PRECISIONS
 from jaxsal.types import Triple
 
 Parameters = Mapping[str, jax.Array]
@@ -80,7 +79,12 @@ class NetworkClass(Protocol):
 
 
 # Arithmetic of every matrix product and convolution, by name.
-MATMUL_PRECISION = dict(zip(PRECISIONS, ("highest", "tensorfloat32", "bfloat16"), strict=True))
+MATMUL_PRECISION = {
+    "float32": "highest",  # on a TPU six passes in bfloat16
+    "tf32": "tensorfloat32",
+    "bfloat16x3": "high",
+    "bfloat16": "bfloat16",
+}
 
 
 def config_from_arguments(kind: str, arguments: Mapping[str, Any]) -> NetworkConfig:

@@ -88,9 +88,9 @@ def test_a_plan_says_what_it_takes_itself(
     line = ["cohort", "plan", str(model_folder), cohort, "--samples", "1", "--roi", str(ROI[0])]
     assert main([*line, *["--quick"][:quick]]) == 0
     captured = capsys.readouterr()
-    lines = [
-        text.split("] ")[1] for text in captured.err.splitlines() if "compiling for" not in text
-    ]
+    device, *texts = captured.err.splitlines()
+    assert device.startswith("computing on ")
+    lines = [text.split("] ")[1] for text in texts if "compiling for" not in text]
     first, tried, said, *_ = lines
     assert (first, tried) == ("reading", "trying a")
     assert said.startswith("planning takes about ")

@@ -175,7 +175,9 @@ def test_predict_tells_where_its_results_are(
     files = "flair: flair.nii.gz, t1: t1.nii.gz\n"
     assert captured.out.startswith(files)
     assert captured.out.endswith(f"\n3 lesions found; results in {out}\n")
-    stages = {line.split("] ")[1].split(":")[0] for line in captured.err.splitlines()}
+    first, *lines = captured.err.splitlines()
+    assert first.startswith("computing on ")
+    stages = {line.split("] ")[1].split(":")[0] for line in lines}
     assert stages == {"finding lesions"}
     assert np.unique(load(out / "instances.nii.gz")).tolist() == [0, 1, 2, 3]
     assert main([*arguments, "--threshold", "0.999", "--overwrite"]) == 0
@@ -579,7 +581,8 @@ def test_a_mistake_is_one_line_for_the_user(
     command = ["explain", str(model_folder), *scan_arguments(scan), "--instances", str(labels)]
     result = python("-m", "jaxsal", *command, "--out", str(tmp_path / "out"))
     assert (result.returncode, result.stdout) == (2, "")
-    stage, line = result.stderr.splitlines()
+    device, stage, line = result.stderr.splitlines()
+    assert device.startswith("computing on ")
     assert stage.endswith("finding lesions")
     assert line.startswith(f"jaxsal explain: error: {labels} must be whole")
     assert set(contents(tmp_path)) == {"labels.nii.gz"}
