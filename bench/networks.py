@@ -1,23 +1,29 @@
-"""What does a voxel's SmoothGrad cost with each of the paper's networks, beside PyTorch?
+"""What do a forward pass and a voxel's gradient cost with each of the paper's networks?
 
-The same window, weights and noise for both; PyTorch takes one forward pass per noise sample, keeps
-its graph, pulls one voxel after the other back through the whole window, without gradients of
-weights, in the faster of two memory formats.
+Beside PyTorch: the same window, weights and noise for both; PyTorch takes one forward pass per
+noise sample, keeps its graph, pulls one voxel after the other back through the whole window,
+without gradients of weights, each in the faster of two memory formats.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 import jaxsal
 from bench.case import TARGET, TINY_UNET, Case, dense_maps, make_noise
+from bench.ceilings import SHARES_NOTE, Ceilings, measure_ceilings
 from bench.compiling import timed_apart
 from bench.nets import PAPER_NETWORKS, PaperNetwork
-from bench.options import base_job, job_settings
+from bench.operations import Work, total
+from bench.options import base_job, job_settings, timed
 from bench.record import Result, Row
+from bench.work import forward_work, pull_back_work
 from jaxsal.model import Model
 
 _TOY_NETWORKS = (
@@ -29,8 +35,16 @@ _TOY_NETWORKS = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the benchmark's options."""
     parser.add_argument("--networks", nargs="+", choices=PAPER_NETWORKS, default=[*PAPER_NETWORKS])
-    parser.add_argument("--window", type=int, default=96, help="side; default: %(default)s voxels")
-    parser.add_argument("--swin-window", type=int, default=64, help="that of Swin UNETR")
+    parser.add_argument(
+        "--windows", nargs="+", type=int, default=[64, 96], help="sides; default: 64 and 96 voxels"
+    )
+    parser.add_argument(
+        "--swin-features",
+        nargs="+",
+        type=int,
+        default=[24],
+        help="of Swin UNETR's embedding; default: %(default)s, as in the paper",
+    )
     parser.add_argument("--voxels", type=int, default=6)
     parser.add_argument("--noisy", type=int, default=1, help="number of noise samples")
     parser.add_argument("--best-of", type=int, default=2)
@@ -41,25 +55,46 @@ def run(options: argparse.Namespace) -> Result:
     from bench.pytorch import network as pytorch
 
     pytorch.prepare(options.precision)
-    rows = []
+    ceilings = measure_ceilings(options.precision, toy=options.toy)
     if options.toy:
-        for network, width in _TOY_NETWORKS:
-            rows.append(_row(network, _case(network.model(width), 8, 2, 2), 1))
+        cases = [(n.name, _case(n.model(width), 8, 2, 2)) for n, width in _TOY_NETWORKS]
+        rows = [_row(name, case, 1, ceilings) for name, case in cases]
     else:
-        for key in options.networks:
-            side = options.swin_window if key == "swin-unetr" else options.window
-            network = PAPER_NETWORKS[key]
-            model = network.model().with_precision(options.precision)
-            case = _case(model, side, options.voxels, options.noisy)
-            rows.append(_row(network, case, options.best_of))
+        rows = [
+            _row(
+                name,
+                _case(model.with_precision(options.precision), side, options.voxels, options.noisy),
+                options.best_of,
+                ceilings,
+            )
+            for name, model in _models(options)
+            for side in options.windows
+        ]
     notes = [
         f"PyTorch ran on {pytorch.describe()}. Random weights and images.",
-        "ms per gradient: of a voxel and noise sample, with their share of the forward passes; "
-        "jaxsal's is that of the whole call.",
+        "forward: a pass that keeps nothing for derivatives. gradient: of a voxel and noise "
+        "sample, with its share of the forward passes; jaxsal's is that of the whole call. Ratios: "
+        "of PyTorch's time to jaxsal's.",
         "difference: of a voxel's gradient from PyTorch's, the largest, relative to its peak; "
         "compile s: in jaxsal's first call, besides; short where compiled programs were kept.",
+        SHARES_NOTE + " Of jaxsal's gradient, its share of a forward pass included.",
+        ceilings.note,
     ]
-    return Result("networks", job_settings(base_job(options)), rows, notes)
+    settings = job_settings(base_job(options)) | ceilings.settings
+    return Result("networks", settings, rows, notes)
+
+
+def _models(options: argparse.Namespace) -> Iterator[tuple[str, Model]]:
+    """Networks with random weights, by name."""
+    for key in options.networks:
+        network = PAPER_NETWORKS[key]
+        if key != "swin-unetr":
+            yield network.name, network.model()
+            continue
+        for features in options.swin_features:
+            arguments = {**network.arguments, "feature_size": features}
+            model = replace(network, arguments=arguments).model()
+            yield f"{network.name}, {features} features", model
 
 
 def _case(model: Model, side: int, voxels: int, samples: int) -> Case:
@@ -73,44 +108,92 @@ def _case(model: Model, side: int, voxels: int, samples: int) -> Case:
     return Case(model, image, labels, make_noise(image, samples))
 
 
-def _row(network: PaperNetwork, case: Case, rounds: int) -> Row:
+def _row(name: str, case: Case, rounds: int, ceilings: Ceilings) -> Row:
     field = jaxsal.whole_volume(case.model)
     _, _, compiling = timed_apart(lambda: dense_maps(field, case))
     runs = [timed_apart(lambda: dense_maps(field, case)) for _ in range(rounds)]
-    seconds = min(run[1] for run in runs)
-    expected, torch_seconds, memory_format = _by_torch(case, rounds)
-    difference = max(
-        np.abs(found - expected[label]).max() / np.abs(expected[label]).max()
+    seconds = min(run[1] for run in runs) / case.gradients
+    forward = _forward_seconds(case, rounds)
+    theirs = _by_torch(case, rounds)
+    differences = [
+        np.abs(found - theirs.maps[label]).max() / np.abs(theirs.maps[label]).max()
         for label, found in runs[0][0].items()
-    )
+    ]
     return {
-        "network": network.name,
+        "network": name,
         "window": case.image.shape[0],
         "gradients": case.gradients,
-        "jaxsal_ms_per_gradient": 1000 * seconds / case.gradients,
-        "pytorch_ms_per_gradient": 1000 * torch_seconds / case.gradients,
-        "pytorch_per_jaxsal": torch_seconds / seconds,
-        "pytorch_format": memory_format,
-        "difference": float(difference),
+        "jaxsal_forward_ms": 1000 * forward,
+        "pytorch_forward_ms": 1000 * theirs.forward,
+        "forward_ratio": theirs.forward / forward,
+        "jaxsal_ms_per_gradient": 1000 * seconds,
+        "pytorch_ms_per_gradient": 1000 * theirs.gradient,
+        "pytorch_per_jaxsal": theirs.gradient / seconds,
+        "pytorch_formats": theirs.formats,
+        "difference": float(max(differences)),
         "compile_s": compiling,
+        **ceilings.shares(_work(case), seconds),
     }
 
 
-def _by_torch(case: Case, rounds: int) -> tuple[dict[int, np.ndarray], float, str]:
-    """Maps (X, Y, Z, C) by label, seconds, and the format that took the fewest."""
+def _work(case: Case) -> Work:
+    """Of one gradient: a pull-back and its share of a forward pass per noise sample."""
+    config = case.model.config
+    x, y, z, _ = case.image.shape
+    share = len(case.noise) / case.gradients
+    forward = Work(*(share * value for value in forward_work(config, (x, y, z))))
+    return total([pull_back_work(config, (x, y, z)), forward])
+
+
+def _forward_seconds(case: Case, rounds: int) -> float:
+    """Of one pass of jaxsal."""
+    batch = jnp.asarray(case.image[None])
+    timed(lambda: case.model(batch))
+    return min(timed(lambda: case.model(batch))[1] for _ in range(rounds + 1))
+
+
+class _Torch(NamedTuple):
+    """PyTorch's maps (X, Y, Z, C) by label, its seconds, and the formats that took the fewest."""
+
+    maps: dict[int, np.ndarray]
+    forward: float
+    gradient: float
+    formats: str
+
+
+def _by_torch(case: Case, rounds: int) -> _Torch:
     import torch
 
     formats = {
         "channels-first": torch.contiguous_format,
         "channels-last": torch.channels_last_3d,
     }
-    times, maps = {}, {}
+    forwards, gradients, maps = {}, {}, {}
     for name, memory_format in formats.items():
         found = [_torch_maps(case, memory_format) for _ in range(rounds)]
-        times[name] = min(seconds for _, seconds in found)
+        gradients[name] = min(seconds for _, seconds in found) / case.gradients
+        forwards[name] = _torch_forward_seconds(case, memory_format, rounds)
         maps = found[0][0]
-    best = min(times, key=times.__getitem__)
-    return maps, times[best], best
+    best = [min(times, key=times.__getitem__) for times in (forwards, gradients)]
+    return _Torch(maps, forwards[best[0]], gradients[best[1]], ", ".join(dict.fromkeys(best)))
+
+
+def _torch_forward_seconds(case: Case, memory_format: Any, rounds: int) -> float:
+    """Of one pass without a graph."""
+    import torch
+
+    from bench.pytorch.network import frozen, torch_device, torch_network
+    from bench.pytorch.outcome import Clock
+
+    network, seconds = frozen(torch_network(case.model), memory_format), []
+    batch = torch.from_numpy(np.moveaxis(case.image, -1, 0)[None].copy())
+    batch = batch.to(torch_device(), memory_format=memory_format)
+    for _ in range(rounds + 2):  # the first one chooses algorithms
+        clock = Clock()
+        with torch.inference_mode(), clock.forward():
+            network(batch)
+        seconds.append(clock.seconds)
+    return min(seconds[1:])
 
 
 def _torch_maps(case: Case, memory_format: Any) -> tuple[dict[int, np.ndarray], float]:

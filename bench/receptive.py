@@ -15,6 +15,7 @@ import numpy as np
 from jaxsal.errors import InputError
 from jaxsal.nets.registry import NetworkConfig
 from jaxsal.nets.unet_config import UNetConfig
+from jaxsal.types import Triple
 
 Range = tuple[int, int]  # first and last cell along an axis
 
@@ -34,8 +35,8 @@ class Layer(NamedTuple):
     name: str
     inputs: int
     outputs: int
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
+    kernel: Triple
+    stride: Triple
     transposed: bool
 
 

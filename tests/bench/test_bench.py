@@ -39,13 +39,15 @@ COLUMNS = {
     },
     "precision": {"precision", "logit_error", "map_error", "peak_error", "ms_per_gradient"},
     "approximations": {"approximation", "lesion_voxels", "map_error", "peak_error", "seconds"},
-    "roofline": {"layer", "mflop", "mbyte", "least_ms", "measured_ms", "share_of_roofline"},
+    "roofline": {"layer", "mflop", "mbyte", "least_ms", "measured_ms", "share_of_roofline"}
+    | {"share_of_peak", "share_of_bandwidth"},
     "paper_scan": {"field", "gradients", "share_of_the_scan", "measured_s", "scan_s"},
     "scaling": {"varied", "value", "gradients", "ms_per_gradient", "peak_memory_gib"},
     "devices": {"devices", "seconds", "speed_up", "peak_difference"},
     "compilation": {"field", "cache", "first_call_s", "warm_call_s", "overhead_s"},
     "networks": {
-        "network",
+        *("network", "jaxsal_forward_ms", "pytorch_forward_ms", "forward_ratio"),
+        *("gflop", "mbyte", "share_of_peak", "share_of_bandwidth"),
         "jaxsal_ms_per_gradient",
         "pytorch_ms_per_gradient",
         "pytorch_per_jaxsal",
@@ -167,6 +169,8 @@ def test_networks_are_measured_beside_pytorch_and_agree(tmp_path, xla_convolutio
         assert row["pytorch_per_jaxsal"] == pytest.approx(
             row["pytorch_ms_per_gradient"] / row["jaxsal_ms_per_gradient"]
         )
+        ratio = row["pytorch_forward_ms"] / row["jaxsal_forward_ms"]
+        assert row["forward_ratio"] == pytest.approx(ratio)
 
 
 def test_the_closed_form_differs_where_a_norm_follows_and_nowhere_else(tmp_path, xla_convolutions):

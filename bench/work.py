@@ -1,0 +1,38 @@
+"""Operations and bytes of a forward pass and of a single voxel's gradient, by hand count."""
+
+from __future__ import annotations
+
+from bench.architectures import operations_of
+from bench.operations import Work, total
+from bench.receptive import pull_back_costs
+from jaxsal.errors import InputError
+from jaxsal.nets.registry import NetworkConfig
+from jaxsal.types import Triple
+
+
+def forward_work(config: NetworkConfig, window: Triple) -> Work:
+    """A forward pass of one window."""
+    return total(operation.forward for operation in operations_of(config, window))
+
+
+def dense_work(config: NetworkConfig, window: Triple) -> Work:
+    """A pull-back of one cotangent through the whole window."""
+    return total(operation.back for operation in operations_of(config, window))
+
+
+def local_work(config: NetworkConfig) -> Work:
+    """A pull-back of one voxel through the cells that it depends on, on average over voxels.
+
+    Raises:
+        InputError: they are counted for a UNet without residual units and with batch norm only.
+    """
+    costs = pull_back_costs(config)
+    return total(Work(2 * cost.macs, 0, cost.values, cost.weights) for cost in costs)
+
+
+def pull_back_work(config: NetworkConfig, window: Triple) -> Work:
+    """The local one where voxels have neighbourhoods, else the dense one."""
+    try:
+        return local_work(config)
+    except InputError:
+        return dense_work(config, window)
