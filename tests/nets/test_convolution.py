@@ -85,8 +85,25 @@ def test_convolution_equals_xla_with_its_jvp_and_vjp(case, form):
 )
 def test_slabs_equal_xla_with_second_derivatives(monkeypatch, size, kernel, padding, plane):
     monkeypatch.setattr(jaxsal.nets.convolution, "_SLAB_BYTES", 4 * plane)
+    check_second_derivatives("rows", size, kernel, padding)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "padding"),
+    [
+        ((6, 5, 4), (3, 3, 3), (1, 1, 1)),
+        ((5, 4, 6), (3, 1, 2), (0, 0, 1)),
+        ((3, 3, 4), (3, 3, 1), (2, 1, 0)),
+    ],
+)
+def test_winograd_equals_xla_with_second_derivatives(size, kernel, padding):
+    check_second_derivatives("winograd", size, kernel, padding)
+
+
+def check_second_derivatives(form, size, kernel, padding):
+    """Values, gradients one by one under vmap, and forward over reverse."""
     x, w = normal(0, (2, *size, 3)), normal(1, (*kernel, 3, 4))
-    tangent = normal(2, x.shape)
+    tangents = normal(2, x.shape), normal(3, w.shape)
 
     def results(function):
         def gradients(x, w):
@@ -94,12 +111,11 @@ def test_slabs_equal_xla_with_second_derivatives(monkeypatch, size, kernel, padd
 
         def evaluate(x, w):
             batched = jax.vmap(lambda x: gradients(x[None], w))(x)
-            second = jax.jvp(lambda x: gradients(x, w), (x,), (tangent,))
-            return function(x, w), batched, second
+            return function(x, w), batched, jax.jvp(gradients, (x, w), tangents)
 
         return jax.tree.leaves(jax.jit(evaluate)(x, w))
 
-    found = results(partial(convolution, padding=padding, form="rows"))
+    found = results(partial(convolution, padding=padding, form=form))
     expected = results(lambda x, w: reference(x, w, (1, 1, 1), padding))
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
