@@ -14,10 +14,11 @@ shifted copies of its input:
 - ``"rows"`` does so along the last axis only, and multiplies and adds up over the taps of the
   other two: needs memory for a few copies. A large input goes through it a few planes at a time,
   in a loop, so that these copies stay in the cache and memory is not fetched anew for each;
-- ``"winograd"`` takes four planes along the first axis, of which two of the output follow, to four
+- ``"winograd"`` takes the six planes along the first axis of which four of the output follow to six
   sums of them, and each of these through one 2D convolution, which XLA does as fast as products:
-  F(2, 3) of Lavin and Gray (2016), with two thirds of the multiplications. For unstrided kernels
-  of three along the first axis, in float32; its errors are within twice those of the others;
+  F(4, 3) of Lavin and Gray (2016), with half of the multiplications. For unstrided kernels of
+  three along the first axis, in float32; its errors are 2.3 times those of direct sums (root mean
+  square 6e-7 of the result's, for 576 channels);
 - ``"xla"`` is ``lax.conv_general_dilated``.
 
 All forms are plain ``lax``: they can be differentiated any number of times in either mode,
@@ -31,7 +32,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial, reduce
@@ -39,6 +40,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
@@ -54,6 +56,8 @@ _PLANE_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _traced: ContextVar[bool] = ContextVar("traced", default=False)
 _FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memory traffic
 _COLUMN_BYTES = 16 * 2**20  # larger column buffers per example fall out of every cache
+# By planes of a block, the points of interpolation. Those of four have half the error of 0, ±1, ±2.
+_WINOGRAD = {4: (0.0, 0.75, -0.75, 1.5, -1.5), 2: (0.0, 1.0, -1.0)}
 _SLAB_BYTES = 4 * 2**20  # of a slab's rows: less and slabs share more, more falls out of caches
 
 
@@ -89,9 +93,17 @@ def convolution(
 
     Returns:
         (B, X', Y', Z', K) with ``X' = (X + 2 padding - kx) // stride + 1``, in the dtype of x.
+
+    Raises:
+        ValueError: if ``form`` is "winograd" and the kernel is strided or not of three along X.
     """
     form = form or _fastest_form(x, kernel, stride)
     if form == "winograd":
+        if kernel.shape[0] != 3 or stride != (1, 1, 1):
+            raise ValueError(
+                "winograd needs an unstrided kernel of 3 along the first axis, not one of "
+                f"{kernel.shape[0]} with stride {stride}"
+            )
         return _winograd(x, kernel, padding)
     if form == "xla":
         return lax.conv_general_dilated(
@@ -182,18 +194,50 @@ def _suits_winograd(x: _Array, kernel: _Array, stride: Triple) -> bool:
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _winograd(x: jax.Array, kernel: jax.Array, padding: Triple) -> jax.Array:
-    """The unstrided convolution by two planes of the output at a time."""
+    """The unstrided convolution, a block of planes of the output at a time."""
     size = x.shape[1] + 2 * padding[0] - 2
-    end = size + size % 2 + 2 - x.shape[1] - padding[0]
+    planes, points = min(_WINOGRAD.items(), key=lambda item: -(-size // item[0]) * (item[0] + 2))
+    from_input, from_kernel, to_output = _winograd_sums(points)
+    blocks = -(-size // planes)
+    end = (blocks + 1) * planes - x.shape[1] - padding[0]
     x = jnp.pad(x, [(0, 0), (padding[0], end), (0, 0), (0, 0), (0, 0)])
-    pairs = x.reshape(x.shape[0], -1, 2, *x.shape[2:])
-    a, b, c, d = pairs[:, :-1, 0], pairs[:, :-1, 1], pairs[:, 1:, 0], pairs[:, 1:, 1]
-    outer, half = kernel[0] + kernel[2], kernel[1] / 2
-    kernels = kernel[0], outer / 2 + half, outer / 2 - half, kernel[2]
-    sums = a - c, b + c, c - b, b - d
-    p, q, r, s = (_by_planes(*pair, padding) for pair in zip(sums, kernels, strict=True))
-    y = jnp.stack([p + q + r, q - r - s], axis=2)
+    x = x.reshape(x.shape[0], blocks + 1, planes, *x.shape[2:])
+    inputs = [x[:, :-1, i] for i in range(planes)] + [x[:, 1:, i] for i in range(2)]
+    products = [
+        _by_planes(_weighted(row, inputs), _weighted(taps, kernel), padding)
+        for row, taps in zip(from_input, from_kernel, strict=True)
+    ]
+    y = jnp.stack([_weighted(row, products) for row in to_output], axis=2)
     return y.reshape(y.shape[0], -1, *y.shape[3:])[:, :size]
+
+
+def _winograd_sums(points: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which sums to form, for blocks of m planes of the output and m + 1 points.
+
+    Returns:
+        The matrices ``B^T`` (m + 2, m + 2) of the input, ``G`` (m + 2, 3) of the kernel and ``A^T``
+        (m, m + 2) of the output, in the letters of Lavin and Gray (2016). The last point is
+        infinity.
+    """
+    planes = len(points) - 1
+    others = [[p for p in points if p != point] for point in points]
+    from_input = [[*np.poly(roots)[::-1], 0.0] for roots in others] + [np.poly(points)[::-1]]
+    scales = [
+        math.prod(point - p for p in rest) for point, rest in zip(points, others, strict=True)
+    ]
+    from_kernel = np.vander(points, 3, increasing=True) / np.array(scales)[:, None]
+    to_output = np.vander(points, planes, increasing=True)
+    return (
+        np.array(from_input),
+        np.vstack([from_kernel, np.eye(3)[-1]]),
+        np.vstack([to_output, np.eye(planes)[-1]]).T,
+    )
+
+
+def _weighted(weights: np.ndarray, terms: Iterable[jax.Array]) -> jax.Array:
+    """The sum of the terms times their weights."""
+    pairs = zip(weights.tolist(), terms, strict=True)
+    return reduce(jnp.add, [weight * term for weight, term in pairs if weight])
 
 
 @partial(_winograd.defjvp, symbolic_zeros=True)

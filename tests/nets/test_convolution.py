@@ -91,13 +91,34 @@ def test_slabs_equal_xla_with_second_derivatives(monkeypatch, size, kernel, padd
 @pytest.mark.parametrize(
     ("size", "kernel", "padding"),
     [
-        ((6, 5, 4), (3, 3, 3), (1, 1, 1)),
+        ((7, 5, 4), (3, 3, 3), (1, 1, 1)),
         ((5, 4, 6), (3, 1, 2), (0, 0, 1)),
-        ((3, 3, 4), (3, 3, 1), (2, 1, 0)),
+        ((2, 3, 4), (3, 3, 1), (1, 1, 0)),
     ],
 )
 def test_winograd_equals_xla_with_second_derivatives(size, kernel, padding):
     check_second_derivatives("winograd", size, kernel, padding)
+
+
+def test_winograd_errs_little_from_float64():
+    x, w = normal(0, (1, 8, 6, 6, 64)), normal(1, (3, 3, 3, 64, 16))
+    found, pull = jax.vjp(lambda x: convolution(x, w, padding=(1, 1, 1), form="winograd"), x)
+    torch_x = torch.tensor(np.moveaxis(np.asarray(x, np.float64), -1, 1), requires_grad=True)
+    torch_w = torch.tensor(np.transpose(np.asarray(w, np.float64), (4, 3, 0, 1, 2)))
+    expected = torch.nn.functional.conv3d(torch_x, torch_w, padding=1)
+    expected.square().sum().backward()
+    exact = np.moveaxis(expected.detach().numpy(), 1, -1)
+    gradient = np.moveaxis(torch_x.grad.numpy(), 1, -1)
+    cotangent = jnp.asarray(2 * exact, jnp.float32)
+    for a, b in ((found, exact), (pull(cotangent)[0], gradient)):
+        assert np.sqrt(np.mean((a - b) ** 2) / np.mean(b**2)) < 1e-6
+
+
+def test_winograd_refuses_other_kernels():
+    x = jnp.ones((1, 6, 6, 6, 2))
+    for size, stride in (((2, 3, 3), (1, 1, 1)), ((3, 3, 3), (1, 2, 1))):
+        with pytest.raises(ValueError, match="unstrided kernel of 3 along the first axis"):
+            convolution(x, jnp.ones((*size, 2, 2)), stride=stride, form="winograd")
 
 
 def check_second_derivatives(form, size, kernel, padding):
