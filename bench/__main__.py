@@ -17,6 +17,7 @@ QUESTIONS = (
     "peers",
     "networks",
     "scaling",
+    "agreement",
     "precision",
     "approximations",
     "devices",
@@ -35,6 +36,19 @@ QUESTIONS = (
     "training",
 )
 
+GPU = {  # within ten minutes
+    "agreement": (),
+    "paper_scan": ("--fields", "whole"),
+    "networks": ("--windows", "96"),
+    "precision": (),
+    "cohort_overhead": ("--rounds", "1"),
+}
+
+
+def _series() -> dict[str, dict[str, tuple[str, ...]]]:
+    """The arguments of each question of each series."""
+    return {"all": dict.fromkeys(QUESTIONS, ()), "gpu": dict(GPU)}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a benchmark, a series of them, or the drawing of their results."""
@@ -47,15 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"there is no benchmark {name!r}\n\n{_overview()}", file=sys.stderr)
         return 2
     _prepare_jax()
+    if name == "gpu" and "--toy" not in rest and _computes_on_cpu():
+        print("there is no GPU here; --toy tries the series on a CPU", file=sys.stderr)
+        return 2
     failures = _run(name, rest)
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if failures else 0
-
-
-def _series() -> dict[str, dict[str, tuple[str, ...]]]:
-    """The arguments of each question of each series."""
-    return {"all": dict.fromkeys(QUESTIONS, ())}
 
 
 def _prepare_jax() -> None:
@@ -65,6 +77,12 @@ def _prepare_jax() -> None:
 
     split_cpu()
     keep_compiled_programs()
+
+
+def _computes_on_cpu() -> bool:
+    from jaxsal.current_device import current_device
+
+    return current_device().platform == "cpu"
 
 
 def _run(name: str, arguments: Sequence[str]) -> list[str]:
@@ -131,6 +149,7 @@ def _overview() -> str:
             "",
             *lines,
             f"  {'all':17} All of them, and then the plot.",
+            f"  {'gpu':17} What to check and measure first on a GPU: {', '.join(GPU)}.",
             f"  {'plot':17} Draws the plots and the tables of bench/README.md from the results.",
         ]
     )

@@ -14,6 +14,7 @@ from jaxsal.current_device import current_device
 from jaxsal.nets.registry import MATMUL_PRECISION
 
 WIDTHS = {"float32": 4, "tf32": 4, "bfloat16x3": 4, "bfloat16": 2}  # bytes of a number
+_BATCH = 32  # gradients that share a reading of the weights
 _REPEATS = 5
 _SIDE, _FAST_SIDE = 4096, 8192  # of the matrices, on a CPU and on an accelerator
 _LENGTH = 2**28  # of the array that is copied
@@ -47,15 +48,16 @@ class Ceilings:
         """As they stand in a result's settings."""
         return {"gflop_per_s": self.flops / 1e9, "gbyte_per_s": self.bytes / 1e9}
 
-    def shares(self, work: Work, seconds: float, batch: int = 1) -> Row:
+    def shares(self, work: Work | None, seconds: float) -> Row:
         """Columns: what a result's figure takes by hand count, beside the ceilings.
 
         Args:
-            work: what is done, counted from the architecture.
+            work: what is done, counted from the architecture; no columns if that was not counted.
             seconds: that it takes.
-            batch: how many share a reading of the weights.
         """
-        moved = work.bytes(WIDTHS[self.precision], batch)
+        if work is None:
+            return {}
+        moved = work.bytes(WIDTHS[self.precision], _BATCH)
         return {
             "gflop": work.flops / 1e9,
             "mbyte": moved / 1e6,
@@ -65,8 +67,9 @@ class Ceilings:
 
 
 SHARES_NOTE = (
-    "gflop: of products (convolutions, linear layers, attention), mbyte: the least traffic; both "
-    "counted by hand from the architecture; shares: of the ceilings."
+    "gflop: of products (convolutions, linear layers, attention), mbyte: the least traffic, with "
+    f"weights read once for {_BATCH} gradients; both counted by hand from the architecture; "
+    "shares: of the ceilings."
 )
 
 

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> Result:
     chosen = ("target", "networks", "derivatives", "programs", "toy")
     settings = {name: getattr(options, name) for name in chosen}
     settings |= {"precisions": precisions, "window": side, "batch": options.batch or "plan"}
-    notes, machine = _notes(target), _machine(target)
+    notes, machine = _notes(target), target.described(describe_machine())
     return Result("compile", settings, rows, notes, machine=machine, environment=environment)
 
 
@@ -77,18 +77,6 @@ def _batch(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("takes a number of gradients, or plan")
     return int(text)
-
-
-def _machine(target: Target) -> dict[str, Any]:
-    """Results of a device that is not here are not to be taken for measured ones."""
-    here = describe_machine()
-    if target.platform == "cpu":
-        return here
-    return here | {
-        "device": f"Compiled for {target.name}, not run",
-        "platform": target.platform,
-        "devices": 1,
-    }
 
 
 def _rows(case: Case, target: Target, device: jax.Device, options: argparse.Namespace) -> list[Row]:
@@ -101,14 +89,15 @@ def _rows(case: Case, target: Target, device: jax.Device, options: argparse.Name
             "derivative": case.kind,
             "program": program.name,
             "batch": program.batch,
-            **_figures(program, case.function.precision, target, device),
+            **figures_of(program, case.function.precision, target, device),
         }
         print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
         rows.append(row)
     return rows
 
 
-def _figures(program: Planned, precision: str, target: Target, device: jax.Device) -> Row:
+def figures_of(program: Planned, precision: str, target: Target, device: jax.Device) -> Row:
+    """What the compiler makes of a program, which is traced for the device; or how it fails."""
     before = time.perf_counter()
     try:
         compiled = _compiled(program, device)

@@ -8,7 +8,6 @@ without gradients of weights, each in the faster of two memory formats.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,14 +18,13 @@ import jaxsal
 from bench.case import TARGET, TINY_UNET, Case, dense_maps, make_noise
 from bench.ceilings import SHARES_NOTE, Ceilings, measure_ceilings
 from bench.compiling import timed_apart
+from bench.demand import window_work
 from bench.nets import PAPER_NETWORKS, PaperNetwork
-from bench.operations import Work, total
 from bench.options import base_job, job_settings, timed
 from bench.record import Result, Row
-from bench.work import forward_work, pull_back_work
 from jaxsal.model import Model
 
-_TOY_NETWORKS = (
+TOY_NETWORKS = (
     (PaperNetwork("toy U-Net", "unet", TINY_UNET, ("", "", ""), (4, 4, 4)), 1.0),
     (PAPER_NETWORKS["dynunet"], 1 / 8),
 )
@@ -57,19 +55,15 @@ def run(options: argparse.Namespace) -> Result:
     pytorch.prepare(options.precision)
     ceilings = measure_ceilings(options.precision, toy=options.toy)
     if options.toy:
-        cases = [(n.name, _case(n.model(width), 8, 2, 2)) for n, width in _TOY_NETWORKS]
-        rows = [_row(name, case, 1, ceilings) for name, case in cases]
+        rounds, networks = 1, [(n.name, n.model(width), 8) for n, width in TOY_NETWORKS]
+        voxels, samples = 2, 2
     else:
-        rows = [
-            _row(
-                name,
-                _case(model.with_precision(options.precision), side, options.voxels, options.noisy),
-                options.best_of,
-                ceilings,
-            )
-            for name, model in _models(options)
-            for side in options.windows
-        ]
+        rounds, networks = options.best_of, _networks(options)
+        voxels, samples = options.voxels, options.noisy
+    rows = [
+        _row(name, voxels_in_a_window(model, side, voxels, samples), rounds, ceilings)
+        for name, model, side in networks
+    ]
     notes = [
         f"PyTorch ran on {pytorch.describe()}. Random weights and images.",
         "forward: a pass that keeps nothing for derivatives. gradient: of a voxel and noise "
@@ -84,20 +78,26 @@ def run(options: argparse.Namespace) -> Result:
     return Result("networks", settings, rows, notes)
 
 
-def _models(options: argparse.Namespace) -> Iterator[tuple[str, Model]]:
-    """Networks with random weights, by name."""
+def _networks(options: argparse.Namespace) -> list[tuple[str, Model, int]]:
+    """Names of networks with random weights, and the sides of the windows for each."""
+    found = []
     for key in options.networks:
         network = PAPER_NETWORKS[key]
-        if key != "swin-unetr":
-            yield network.name, network.model()
-            continue
-        for features in options.swin_features:
-            arguments = {**network.arguments, "feature_size": features}
-            model = replace(network, arguments=arguments).model()
-            yield f"{network.name}, {features} features", model
+        variants = {network.name: network}
+        if key == "swin-unetr":
+            variants = {
+                f"{network.name}, {features} features": replace(
+                    network, arguments={**network.arguments, "feature_size": features}
+                )
+                for features in options.swin_features
+            }
+        for name, variant in variants.items():
+            model = variant.model().with_precision(options.precision)
+            found += [(name, model, side) for side in options.windows]
+    return found
 
 
-def _case(model: Model, side: int, voxels: int, samples: int) -> Case:
+def voxels_in_a_window(model: Model, side: int, voxels: int, samples: int) -> Case:
     """A window of random numbers with lesions of a voxel each, in its middle half."""
     random = np.random.default_rng(0)
     image = random.standard_normal((side, side, side, len(model.channels)), np.float32)
@@ -132,17 +132,8 @@ def _row(name: str, case: Case, rounds: int, ceilings: Ceilings) -> Row:
         "pytorch_formats": theirs.formats,
         "difference": float(max(differences)),
         "compile_s": compiling,
-        **ceilings.shares(_work(case), seconds),
+        **ceilings.shares(window_work(case), seconds),
     }
-
-
-def _work(case: Case) -> Work:
-    """Of one gradient: a pull-back and its share of a forward pass per noise sample."""
-    config = case.model.config
-    x, y, z, _ = case.image.shape
-    share = len(case.noise) / case.gradients
-    forward = Work(*(share * value for value in forward_work(config, (x, y, z))))
-    return total([pull_back_work(config, (x, y, z)), forward])
 
 
 def _forward_seconds(case: Case, rounds: int) -> float:

@@ -46,6 +46,10 @@ class Work(NamedTuple):
     values: float = 0
     weights: float = 0
 
+    def times(self, count: float) -> Work:
+        """As often as that, on average."""
+        return Work(*(count * value for value in self))
+
     def bytes(self, width: int, batch: int = 1) -> float:
         """Bytes moved, of numbers of this width, with weights shared by a batch."""
         return width * (self.values + self.weights / batch)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from bench.case import Case, dense_maps, make_case, make_field
+from bench.ceilings import SHARES_NOTE, measure_ceilings
+from bench.demand import work_of
 from bench.options import base_job, job_settings, timed
 from bench.record import Result, Row
 
@@ -46,13 +48,20 @@ def run(options: argparse.Namespace) -> Result:
     for name, peer in _peers(network, case):
         rows.append(_peer_row(name, peer, case, field, rounds, options.limit))
     _add_ratios(rows)
-    settings = job_settings(job) | {"rounds": rounds, "limit_s": options.limit}
+    ceilings = measure_ceilings(job.precision, toy=options.toy)
+    fields = ["whole", "sliding", *["whole"] * (len(rows) - 2)]
+    for row, name in zip(rows, fields, strict=True):
+        work = work_of(replace(job, field=name), case.model)
+        row |= ceilings.shares(work, row["ms_per_gradient"] / 1000)
+    settings = job_settings(job) | {"rounds": rounds, "limit_s": options.limit} | ceilings.settings
     notes = [
         f"PyTorch ran on {pytorch.describe()}.",
         "difference: largest difference from jaxsal's map of the same voxels, relative to the "
         "map's peak.",
         "peers compute the whole-volume field; rows of a part are scaled to the whole job, forward "
         "passes and gradients apart.",
+        SHARES_NOTE + " Of a gradient through the cells that it depends on, whatever a peer does.",
+        ceilings.note,
     ]
     return Result("peers", settings, rows, notes)
 

@@ -143,12 +143,18 @@ def _roofline(axes: Axes, found: Found) -> None:
 
 def _paper_scan(axes: Axes, found: Found) -> None:
     rows = found["rows"]
-    bars = axes.barh([row["field"] for row in rows], [row["scan_s"] for row in rows], color=_OURS)
+    names = [" ".join([row["field"], *_how(row)]) for row in rows]
+    bars = axes.barh(names, [row["scan_s"] for row in rows], color=_OURS)
     axes.bar_label(bars, [f" {row['scan_s']:,.0f} s" for row in rows])
     axes.set_xlim(right=1.3 * max(row["scan_s"] for row in rows))
-    measured = rows[0]["share_of_the_scan"] == 1
-    axes.set_xlabel("seconds" if measured else "seconds, from a part of the job")
+    parts = [row for row in rows if row.get("share_of_the_scan", 1) < 1]
+    axes.set_xlabel("seconds, from a part of the job" if parts else "seconds")
     axes.set_title("A scan of 48 lesions × 93 voxels, N = 50")
+
+
+def _how(row: Found) -> list[str]:
+    """Whether it was measured or predicted; results of before there were forecasts do not say."""
+    return [f"({row['how']})"] if "how" in row else []
 
 
 def _networks(axes: Axes, found: Found) -> None:

@@ -12,6 +12,8 @@ import jax
 import numpy as np
 
 from bench.case import TARGET, Case, dense_maps, make_case, make_field
+from bench.ceilings import SHARES_NOTE, Ceilings, measure_ceilings
+from bench.demand import window_work
 from bench.options import base_job, job_settings, timed
 from bench.patient import cropped, patient_case
 from bench.record import Result, Row
@@ -42,11 +44,13 @@ def run(options: argparse.Namespace) -> Result:
         f"{case.image.shape[0]} voxels, {len(case.noise)} noise samples.",
         "logit error: largest, relative to the largest logit; map error: relative L2; peak error: "
         "of the map's largest magnitude, relative.",
+        SHARES_NOTE + " Peaks: of a large matrix product in that precision and of a large copy.",
     ]
     for precision in PRECISIONS:
         try:
             with computing_on(None, precision):
-                rows.append(_row(case, precision, logits, maps))
+                ceilings = measure_ceilings(precision, toy=options.toy)
+                rows.append(_row(case, logits, maps, precision, ceilings))
         except InputError as error:
             notes.append(f"{precision} is left out: {error}")
     for row in rows:
@@ -71,7 +75,9 @@ def _exact(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return logits.cpu().numpy(), maps[1]
 
 
-def _row(case: Case, precision: str, logits: np.ndarray, exact: np.ndarray) -> Row:
+def _row(
+    case: Case, logits: np.ndarray, exact: np.ndarray, precision: str, ceilings: Ceilings
+) -> Row:
     model = case.model.with_precision(precision)
     field = make_field(model, "whole", (_WINDOW,) * 3)
     found = np.asarray(field(jax.numpy.asarray(case.image)))[..., TARGET]
@@ -84,4 +90,7 @@ def _row(case: Case, precision: str, logits: np.ndarray, exact: np.ndarray) -> R
         "map_error": float(np.linalg.norm(maps[1] - exact) / np.linalg.norm(exact)),
         "peak_error": float(abs(np.abs(maps[1]).max() - peak) / peak),
         "ms_per_gradient": 1000 * seconds / case.gradients,
+        **ceilings.shares(window_work(case), seconds / case.gradients),
+        "peak_gflop_per_s": ceilings.flops / 1e9,
+        "peak_gbyte_per_s": ceilings.bytes / 1e9,
     }

@@ -72,6 +72,25 @@ class Target:
         device: jax.Device = self._topology().devices[0]
         return device
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is the default device."""
+        here = jax.local_devices()[0]
+        if self.platform != "gpu":
+            return here.platform == self.platform == "cpu"
+        return bool(here.device_kind == self.device)
+
+    def described(self, machine: Mapping[str, Any]) -> dict[str, Any]:
+        """The machine of a result that was compiled for this device and not measured on it."""
+        if self.platform == "cpu":
+            return dict(machine)
+        return {
+            **machine,
+            "device": f"Compiled for {self.name}, not run",
+            "platform": self.platform,
+            "devices": 1,
+        }
+
     def _topology(self) -> Any:
         if self.platform == "tpu":
             return topologies.get_topology_desc(self.topology, "tpu")

@@ -36,3 +36,24 @@ def pull_back_work(config: NetworkConfig, window: Triple) -> Work:
         return local_work(config)
     except InputError:
         return dense_work(config, window)
+
+
+def gradient_work(
+    config: NetworkConfig, window: Triple, *, forwards: float, pull_backs: float = 1
+) -> Work | None:
+    """A single voxel's gradient.
+
+    Args:
+        config: the architecture.
+        window: size of the windows.
+        forwards: its share of the windows' forward passes.
+        pull_backs: one from each window that reaches the voxel, on average.
+
+    Returns:
+        None if the architecture is none that is counted.
+    """
+    try:
+        forward, back = forward_work(config, window), pull_back_work(config, window)
+    except InputError:
+        return None
+    return total([forward.times(forwards), back.times(pull_backs)])

@@ -41,7 +41,11 @@ COLUMNS = {
     "approximations": {"approximation", "lesion_voxels", "map_error", "peak_error", "seconds"},
     "roofline": {"layer", "mflop", "mbyte", "least_ms", "measured_ms", "share_of_roofline"}
     | {"share_of_peak", "share_of_bandwidth"},
-    "paper_scan": {"field", "gradients", "share_of_the_scan", "measured_s", "scan_s"},
+    "paper_scan": {
+        *("field", "how", "gradients", "share_of_the_scan", "measured_s", "scan_s"),
+        *("gflop", "mbyte", "share_of_peak", "share_of_bandwidth"),
+    },
+    "agreement": {"network", "window", "device", "logit_difference", "map_difference"},
     "scaling": {"varied", "value", "gradients", "ms_per_gradient", "peak_memory_gib"},
     "devices": {"devices", "seconds", "speed_up", "peak_difference"},
     "compilation": {"field", "cache", "first_call_s", "warm_call_s", "overhead_s"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,14 +18,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.architectures import operations_of
 from bench.case import CHANNELS, PAPER_UNET, random_parameters
+from bench.ceilings import Ceilings
 from bench.nets import PAPER_NETWORKS
-from bench.operations import Kind, attention, norm, total
+from bench.operations import Work, attention, norm, total
 from bench.pytorch.network import torch_network
+from bench.work import dense_work, forward_work, gradient_work, local_work, pull_back_work
+from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.nets.blocks import InstanceNorm
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 
-PRODUCTS = (Kind.CONVOLUTION, Kind.LINEAR, Kind.ATTENTION)
 # Windows of attention that need no padding: PyTorch projects what was padded, jaxsal does not.
 NARROW = {
     "unet": PAPER_UNET | {"channels": [4, 6, 8], "strides": [2, 2]},
@@ -141,3 +144,39 @@ def test_all_operations_are_about_those_that_xla_counts(kind, xla_convolutions):
     forward = total(o.forward for o in operations_of(model.config, (32, 32, 32)))
     found = flops_by_xla(lambda p, x: model.function(p, x), model.parameters, batch)
     assert found == pytest.approx(forward.flops + forward.steps, rel=0.1)
+
+
+def test_shares_are_of_the_ceilings():
+    ceilings = Ceilings("bfloat16", 100e9, 10e9)
+    found = ceilings.shares(Work(flops=20e9, values=1e9, weights=32e9), 0.5)
+    assert found == {  # 2 GB of values; of the weights a share each, of 32 gradients
+        **{"gflop": 20, "mbyte": 4000},
+        **{"share_of_peak": 0.4, "share_of_bandwidth": 0.8},
+    }
+    assert ceilings.shares(None, 0.5) == {}
+
+
+def test_a_gradient_takes_its_pull_backs_and_its_share_of_the_forward_passes():
+    config, window = PAPER_NETWORKS["dynunet"].config(), (32, 32, 32)
+    forward, back = forward_work(config, window), dense_work(config, window)
+    work = gradient_work(config, window, forwards=0.5, pull_backs=3)
+    assert work is not None
+    assert work.flops == 0.5 * forward.flops + 3 * back.flops
+    assert work.values == 0.5 * forward.values + 3 * back.values
+
+
+def test_a_local_pull_back_takes_less_than_one_through_the_window():
+    config = PAPER_NETWORKS["unet"].config()
+    local = pull_back_work(config, (96, 96, 96))
+    assert local == local_work(config)
+    assert 0.05 < local.flops / dense_work(config, (96, 96, 96)).flops < 0.5
+
+
+def test_what_is_not_counted_is_left_out():
+    residual = config_from_arguments("unet", PAPER_UNET | {"num_res_units": 2})
+    with pytest.raises(InputError, match="without residual units"):
+        operations_of(residual, (32, 32, 32))
+    assert gradient_work(residual, (32, 32, 32), forwards=1) is None
+    batch_norm = replace(PAPER_NETWORKS["dynunet"].config(), norm_name=("batch", ()))
+    with pytest.raises(InputError, match="not counted with batch norm"):
+        operations_of(batch_norm, (32, 32, 32))

@@ -91,6 +91,19 @@ def test_a_series_resumes_what_is_missing_of_its_commit(
     assert [name for name, _ in asked] == repeated
 
 
+def test_the_series_for_a_gpu_needs_one(three, capsys):
+    asked, _ = three
+    assert bench.main(["gpu"]) == 2
+    assert "there is no GPU here" in capsys.readouterr().err
+    assert asked == []
+
+
+@pytest.mark.thorough
+def test_the_series_for_a_gpu_runs_at_toy_size_on_a_cpu(tmp_path):
+    assert bench.main(["gpu", "--toy", "--out", str(tmp_path)]) == 0
+    assert {path.name.partition("-")[0] for path in tmp_path.glob("*.json")} == set(bench.GPU)
+
+
 @pytest.mark.thorough
 def test_one_command_answers_all_questions(tmp_path):
     assert bench.main(["all", "--toy", "--out", str(tmp_path)]) == 0
