@@ -57,8 +57,8 @@ def keep_compiled_programs(folder: str | os.PathLike[str] | None = None) -> str 
         written to is a warning.
     """
     announce_compilation()
-    if _kept_in() is not None or not _jax("enable_compilation_cache"):
-        return _kept_in()
+    if programs_folder() is not None or not _jax("enable_compilation_cache"):
+        return programs_folder()
     chosen = _chosen(folder)
     if chosen is None:
         return None
@@ -139,12 +139,13 @@ def live_programs() -> int:
 
 
 def _announce() -> None:
-    folder = _kept_in()
+    folder = programs_folder()
     kept = "" if folder is None else f" (once; kept in {folder})"
     _logger.info("compiling for this network and these sizes%s", kept)
 
 
-def _kept_in() -> str | None:
+def programs_folder() -> str | None:
+    """Where compiled programs are kept; None if they are not."""
     return (_jax("enable_compilation_cache") and _jax("compilation_cache_dir")) or None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxsal.accelerators import ADVICE, default_backend
 from jaxsal.current_device import current_device
 from jaxsal.errors import InputError
+from jaxsal.known_answer import require_right_products
 from jaxsal.processes import available_cores
 from jaxsal.settings import PRECISIONS, PRECISIONS_ON
 from jaxsal.wording import counted
@@ -83,12 +84,13 @@ def computing_on(name: str | None, precision: str = "float32") -> Iterator[list[
         The devices to compute on; the first is the default within the block.
 
     Raises:
-        InputError: there is no such device, or it lacks that arithmetic.
+        InputError: there is no such device, or it lacks that arithmetic or computes wrongly in it.
     """
     default_backend()  # which says in one sentence if there is none
     devices = list(default_devices()) if name is None else _find(name)
     _require_precision(precision, devices[0].platform)
     with computing_with(devices):
+        require_right_products(precision)
         yield devices
 
 

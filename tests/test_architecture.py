@@ -23,7 +23,7 @@ FLOORS = [
     for floor in (
         "arrays box current_device errors options progress shapes types wording",
         "accelerators compilation display extras grid processes registry store versions",
-        "lesions same_grid settings tables toml voxels",
+        "known_answer lesions same_grid settings tables toml voxels",
         "approximated devices figures metrics nets preprocessing volumes",
         "inputs locality losses report",
         "field model",
