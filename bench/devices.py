@@ -9,11 +9,9 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-import jax
-
 from bench.options import base_job, job_settings
 from bench.record import Result
-from bench.worker import measure
+from bench.worker import devices_here, measure
 
 _COUNTS = (1, 2, 4)
 
@@ -27,8 +25,9 @@ def run(options: argparse.Namespace) -> Result:
     job = base_job(options)
     if not options.toy:
         job = replace(job, lesions=(24,), samples=4)
-    fake = jax.default_backend() == "cpu"
-    counts = [n for n in _COUNTS if fake or n <= jax.local_device_count()]
+    platform, present = devices_here()
+    fake = platform == "cpu"
+    counts = [n for n in _COUNTS if fake or n <= present]
     if options.toy:
         counts = counts[:2]
     found = {n: measure(job, devices=n, environment=_environment(n, fake)) for n in counts}

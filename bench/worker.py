@@ -52,6 +52,16 @@ def measure(
     return found
 
 
+def devices_here() -> tuple[str, int]:
+    """Platform and number of devices, asked in a new process: a TPU belongs to one at a time."""
+    asked = "import jax; print(jax.default_backend(), jax.local_device_count())"
+    process = subprocess.run(
+        [sys.executable, "-c", asked], stdout=subprocess.PIPE, text=True, check=True
+    )
+    platform, count = process.stdout.split()
+    return platform, int(count)
+
+
 def cache_environment(folder: Path) -> dict[str, str]:
     """Variables by which JAX keeps compiled programs in a folder."""
     return {

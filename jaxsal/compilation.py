@@ -23,7 +23,7 @@ from jaxsal.current_device import current_device
 
 VARIABLE = "JAXSAL_CACHE"  # a folder, or "off"
 _WORTH_KEEPING = 0.1  # seconds of compilation; to fetch a program takes a hundredth
-_LARGEST = 2**30  # bytes of all programs; a network takes less than a megabyte
+_LARGEST = 8 * 2**30  # bytes: a network takes a megabyte on a CPU, on a TPU a gigabyte and more
 _PATIENCE = 10.0  # seconds to wait for another run that is writing a program
 _WORTH_A_NOTE = 1.0  # seconds of compilation
 
@@ -50,7 +50,8 @@ def keep_compiled_programs(folder: str | os.PathLike[str] | None = None) -> str 
 
     Args:
         folder: where; by default the environment variable JAXSAL_CACHE (a folder, or "off"), else
-            the user's cache folder. Old programs make way when it exceeds 1 GiB.
+            the user's cache folder. Old programs make way when it exceeds 8 GiB: on a TPU a program
+            takes 7 to 75 MB, and a network some twenty of them.
 
     Returns:
         The folder in which programs are kept; None if they are not. A folder that cannot be
@@ -141,7 +142,8 @@ def live_programs() -> int:
 def _announce() -> None:
     folder = programs_folder()
     kept = "" if folder is None else f" (once; kept in {folder})"
-    _logger.info("compiling for this network and these sizes%s", kept)
+    slow = "; a TPU's programs take minutes each" if jax.default_backend() == "tpu" else ""
+    _logger.info("compiling for this network and these sizes%s%s", kept, slow)
 
 
 def programs_folder() -> str | None:

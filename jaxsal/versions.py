@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from contextlib import suppress
@@ -45,12 +46,14 @@ def accelerator() -> dict[str, str]:
 
     Returns:
         "runtime", as JAX describes it, and JAX's plug-ins by name; of an NVIDIA GPU also "driver",
-        "cuda", "cudnn" and "cublas". Nothing for a CPU.
+        "cuda", "cudnn" and "cublas"; "flags", XLA's as the user set them. Nothing for a CPU.
     """
     device = current_device()
     if device.platform == "cpu":
         return {}
     found = {"runtime": " ".join(device.client.platform_version.split())}
+    if flags := os.environ.get("XLA_FLAGS"):
+        found["flags"] = flags
     for plugin in _PLUGINS.get(device.platform, ()):
         with suppress(PackageNotFoundError):
             found[plugin] = version(plugin)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax  # noqa: F401 - asked by the mark
 import pytest
+
+from jaxsal import accelerators
+from jaxsal.errors import InputError
 
 # Looks for devices as a command does, and tells what was warned of.
 PROGRAM = """
@@ -102,3 +107,34 @@ def test_commands_warn_and_say_what_computes(tmp_path: Path) -> None:
     assert said["--device cpu"][0] == computing
     (refused,) = said["--device gpu"]
     assert refused.startswith("jaxsal bench: error: there is no device 'gpu' here")
+
+
+def test_a_tpu_that_another_process_holds_is_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def held() -> str:
+        raise RuntimeError("Unable to initialize backend 'tpu': The TPU is already in use by 7.\n")
+
+    config = SimpleNamespace(jax_platforms="tpu,cpu")  # as JAX sets it on the host of a TPU
+    monkeypatch.setattr(accelerators, "jax", SimpleNamespace(config=config, default_backend=held))
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    with pytest.raises(InputError) as refused:
+        accelerators.default_backend()
+    for part in ("this host should have (tpu,cpu)", "one process at a time", "in use by 7.)"):
+        assert part in str(refused.value)
+
+
+@pytest.mark.parametrize("room", ["cohort", "training"])
+def test_the_flag_that_readmes_name_is_one_of_xlas(room: str) -> None:
+    readme = (Path(accelerators.__file__).parent / room / "README.md").read_text(encoding="utf-8")
+    (flag,) = set(re.findall(r"XLA_FLAGS=(--xla_\w+=true)", readme))
+    known, unknown = (
+        subprocess.run(
+            [sys.executable, "-c", "import jax; jax.devices()"],
+            capture_output=True,
+            check=False,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        ).returncode
+        for flags in (flag, flag.replace("gpu", "none"))
+    )
+    assert known == 0 != unknown

@@ -44,6 +44,7 @@ with warnings.catch_warnings(record=True) as caught:
     value = jax.jit(wanted)(np.eye(4, dtype=np.float32))
     assert value.shape == (4, 4)
 print(json.dumps({"folder": folder, "hits": count["cache_hits"], "misses": count["cache_misses"],
+                  "limit": jax.config.jax_compilation_cache_max_size,
                   "warnings": [str(w.message) for w in caught]}))
 """
 
@@ -72,6 +73,7 @@ def test_the_next_process_is_served_the_programs_of_the_last(tmp_path: Path) -> 
     (program,) = kept(tmp_path)
     assert str(program.parent) == first["folder"]
     assert program.parent.parent == tmp_path
+    assert int(str(first["limit"])) > 100 * 75 * 10**6  # a hundred of a TPU's largest programs
     assert run(JAXSAL_CACHE=str(tmp_path)) == {**first, "hits": 1, "misses": 0}
 
 
@@ -85,7 +87,7 @@ def test_by_default_programs_are_in_the_users_cache_folder(tmp_path: Path) -> No
 
 def test_nothing_is_kept_when_switched_off(tmp_path: Path) -> None:
     result = run(JAXSAL_CACHE="OFF", XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path))
-    assert result == {"folder": None, "hits": 0, "misses": 0, "warnings": []}
+    assert result == {"folder": None, "hits": 0, "misses": 0, "limit": -1, "warnings": []}
     assert kept(tmp_path) == []
 
 
@@ -176,6 +178,18 @@ def test_a_compilation_is_announced_while_it_lasts(
     monkeypatch.setattr(threading, "Timer", Impatient)
     compile_something()
     assert caplog.messages == ["compiling for this network and these sizes"]
+
+
+def test_a_tpus_compilation_is_announced_as_long(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jax.devices()
+    announce_compilation()
+    caplog.set_level(logging.INFO, logger="jaxsal")
+    monkeypatch.setattr(threading, "Timer", Impatient)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    compile_something()
+    assert caplog.messages[0].endswith("; a TPU's programs take minutes each")
 
 
 def test_a_compilation_that_is_done_is_announced_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def on(monkeypatch: pytest.MonkeyPatch, platform: str, runtime: str) -> None:
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.setattr(versions, "current_device", lambda: device(platform, runtime))
 
 
@@ -100,7 +101,9 @@ def test_a_gpu_that_tells_nothing_fails_nothing(
 def test_a_tpu_names_its_library(monkeypatch: pytest.MonkeyPatch, plugins: dict[str, str]) -> None:
     plugins["libtpu"] = "0.0.42"
     on(monkeypatch, "tpu", "PJRT C API\nTFRT TPU v5 lite\nBuilt on Nov 1 2026")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_some=1")
     assert accelerator() == {
         "runtime": "PJRT C API TFRT TPU v5 lite Built on Nov 1 2026",
+        "flags": "--xla_some=1",
         "libtpu": "0.0.42",
     }

@@ -58,7 +58,8 @@ def train(
     """Trains a network, or goes on with a training that was begun in the folder.
 
     A run that was killed goes on from its last checkpoint to the same numbers as without the kill,
-    bit for bit on the same devices.
+    bit for bit on the same devices; on GPUs within rounding, unless XLA_FLAGS holds
+    ``--xla_gpu_deterministic_ops=true`` in all runs.
 
     Args:
         config: of the training.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from bench.nets import PAPER_NETWORKS
 from bench.pytorch import captum_loop, functional, network, reference_loop, windows
 from bench.receptive import exact_crop, pull_back_costs, reached
 from bench.record import Result, device_slug
-from bench.worker import measure
+from bench.worker import devices_here, measure
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 
 COLUMNS = {
@@ -130,6 +131,14 @@ def test_the_peers_question_gives_every_peer_a_row_that_agrees(tmp_path):
     assert rows[0]["times_jaxsal_whole"] == rows[1]["times_jaxsal_sliding"] == 1
 
 
+def test_devices_are_counted_by_a_process_of_its_own(monkeypatch):
+    """For while this one has looked at a TPU, the processes that compute cannot have it."""
+    here = jax.default_backend(), jax.local_device_count()
+    monkeypatch.delattr(jax, "default_backend")
+    monkeypatch.delattr(jax, "local_device_count")
+    assert devices_here() == here
+
+
 @pytest.mark.parametrize(
     ("question", "count"), [("scaling", 6), ("devices", 2), ("compilation", 2)]
 )
@@ -145,6 +154,7 @@ def test_benchmarks_in_processes_of_their_own_ask_for_every_point(
         return found | {"peak_bytes": 2**30, "peak": [2.0, 1.0]}
 
     monkeypatch.setattr(f"bench.{question}.measure", measure)
+    monkeypatch.setattr("bench.devices.devices_here", lambda: ("tpu", 2))
     rows = answer(question, tmp_path)["rows"]
     assert len(rows) == len(asked) == count
     assert COLUMNS[question] == set(rows[0]) & COLUMNS[question]
@@ -157,6 +167,7 @@ def test_benchmarks_in_processes_of_their_own_ask_for_every_point(
     if question == "devices":
         assert [options["devices"] for _, options in asked] == [1, 2]
         assert [row["peak_difference"] for row in rows] == [0, 0]
+        assert [options["environment"] for _, options in asked] == [{}, {}]
     if question == "compilation":
         first, second = (options["environment"] for _, options in asked)
         assert first == second
