@@ -81,6 +81,7 @@ class Boxes:
             need smaller boxes: near an edge of the window there is less to reach.
 
     Attributes:
+        allowed: per axis (P,) bool, the voxel positions that are served.
         sizes: box size of each node.
         starts: per node and axis (P,) where the box begins in the node's grid, by voxel position.
     """
@@ -88,7 +89,7 @@ class Boxes:
     def __init__(self, structure: Structure, allowed: Sequence[np.ndarray] | None = None) -> None:
         window = structure.nodes[0].grid
         self._nodes = structure.nodes
-        self._allowed = allowed or [np.ones(n, bool) for n in window]
+        self.allowed = allowed or [np.ones(n, bool) for n in window]
         sizes, starts = zip(*(self._axis(structure, axis) for axis in range(3)), strict=True)
         self.sizes: list[Triple] = list(zip(*sizes, strict=True))
         self.starts: list[tuple[np.ndarray, ...]] = list(zip(*starts, strict=True))
@@ -99,7 +100,7 @@ class Boxes:
         ranges = _ranges(structure, axis, positions, positions, clipped=True)
         for node, (first, last) in zip(structure.nodes, ranges, strict=True):
             grid = node.grid[axis]
-            size = min(int((last - first)[self._allowed[axis]].max()) + 1, grid)
+            size = min(int((last - first)[self.allowed[axis]].max()) + 1, grid)
             sizes.append(size)
             starts.append(np.clip(first, 0, grid - size))
         return sizes, starts
@@ -112,7 +113,7 @@ class Boxes:
         """
         here, source = self._nodes[node], self._nodes[node].sources[index].node
         x, y, z = (
-            self._cut(here.kernel, node, source, axis, self._allowed[axis]) for axis in range(3)
+            self._cut(here.kernel, node, source, axis, self.allowed[axis]) for axis in range(3)
         )
         return x, y, z
 

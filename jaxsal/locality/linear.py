@@ -14,8 +14,7 @@ Equal to the pull-back through the whole window, as everything outside the boxes
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -25,7 +24,10 @@ from jax import lax
 from jax.extend.core import Literal, Var
 
 from jaxsal.current_device import current_device
+from jaxsal.locality.frames import Layouts, layouts_of
 from jaxsal.locality.structure import Kernel, Node, Source, Structure, bind
+from jaxsal.locality.voxelwise import Handed, arranged_kernel, arranged_slopes
+from jaxsal.locality.voxelwise import pull_back as voxelwise_pull_back
 from jaxsal.nets.convolution import convolution, forward_form, transposed_convolution
 from jaxsal.types import Triple
 
@@ -39,10 +41,15 @@ Slopes = tuple[jax.Array, ...]
 def kernels_of(structure: Structure, parameters: Any) -> Kernels:
     """The kernel of every node that is a convolution, oriented as `pull_back` needs it."""
     values = _Values(structure, parameters)
-    return tuple(
-        None if node.kernel is None else node.kernel.oriented(values[node.kernel.variable])
-        for node in structure.nodes
-    )
+    voxelwise = _voxelwise(structure)
+
+    def kernel(index: int, node: Node) -> jax.Array | None:
+        if node.kernel is None:
+            return None
+        oriented = node.kernel.oriented(values[node.kernel.variable])
+        return arranged_kernel(structure, index, oriented) if index in voxelwise else oriented
+
+    return tuple(kernel(index, node) for index, node in enumerate(structure.nodes))
 
 
 def linearise(structure: Structure, parameters: Any, images: jax.Array) -> Slopes:
@@ -54,10 +61,17 @@ def linearise(structure: Structure, parameters: Any, images: jax.Array) -> Slope
         images: (N, X, Y, Z, C).
 
     Returns:
-        For each of `Structure.pointwise` (N, X', Y', Z', C') on its node's grid.
+        For each of `Structure.pointwise` (N, X', Y', Z', C') on its node's grid, or in blocks of
+        that, as `pull_back` needs it.
     """
     values = _Values(structure, parameters, images)
-    return tuple(values.slope(node, result) for node, result in structure.pointwise)
+    voxelwise = _voxelwise(structure)
+
+    def slope(node: int, result: Var) -> jax.Array:
+        found = values.slope(node, result)
+        return arranged_slopes(voxelwise[node], found) if node in voxelwise else found
+
+    return tuple(slope(node, result) for node, result in structure.pointwise)
 
 
 def pull_back(
@@ -91,11 +105,9 @@ def pull_back(
         (len(weights), samples, 1, 1, 1, structure.channels),
     )
     pending: dict[Source, jax.Array] = {structure.logits: seed}
-
-    def receive(source: Source, cotangent: jax.Array) -> None:
-        pending[source] = pending[source] + cotangent if source in pending else cotangent
-
-    for index in reversed(range(len(structure.nodes))):
+    handed: list[Handed] = []
+    voxelwise = _voxelwise(structure)
+    for index in reversed(range(max(voxelwise, default=-1) + 1, len(structure.nodes))):
         node = structure.nodes[index]
         mine = [source for source in pending if source.node == index]
         parts = [
@@ -107,23 +119,34 @@ def pull_back(
         cotangent = sum(parts[1:], parts[0]).astype(node.dtype)
         if index == 0:
             return cotangent
-        at_channel = 0
-        for i, source in enumerate(node.sources):
+        for i, (source, part) in enumerate(_parts(node, cotangent)):
             cuts = boxes.cut(index, i)
-            if node.kernel is not None:
-                result = _through_convolution(
-                    node.kernel, kernels[index], cotangent, cuts, positions
-                )
-            else:
-                part = cotangent
-                if node.joins:
-                    part = part[..., at_channel : at_channel + node.joins[i]]
-                    at_channel += node.joins[i]
-                elif node.signs[i] < 0:
-                    part = -part
-                result = _cut(part, cuts, positions)
-            receive(source, result)
-    raise AssertionError("the logits of a local network depend on its image")
+            result = _through_convolution(node.kernel, kernels[index], part, cuts, positions)
+            if source.node in voxelwise:
+                handed.append(Handed(index, source, result))
+                continue
+            if node.kernel is None or not node.kernel.transposed:
+                result = _cut(result, cuts, positions)
+            pending[source] = pending[source] + result if source in pending else result
+    return voxelwise_pull_back(structure, boxes, kernels, slopes, positions, handed)
+
+
+def _voxelwise(structure: Structure) -> Layouts:
+    """The nodes that are pulled back one voxel after the other: on TPUs those of fine layers."""
+    return layouts_of(structure) if current_device().platform == "tpu" else {}
+
+
+def _parts(node: Node, cotangent: jax.Array) -> Iterator[tuple[Source, jax.Array]]:
+    """Of a node's cotangent what each source gets, before it passes through a convolution."""
+    channel = 0
+    for source, *kind in zip(node.sources, *filter(None, [node.joins, node.signs]), strict=True):
+        part = cotangent
+        if node.joins:
+            part = cotangent[..., channel : channel + kind[0]]
+            channel += kind[0]
+        elif node.signs and kind[0] < 0:
+            part = -cotangent
+        yield source, part
 
 
 def _through_pointwise(
@@ -131,28 +154,29 @@ def _through_pointwise(
 ) -> jax.Array:
     if source.pointwise is None:
         return cotangent
-    starts = _look_up(boxes.starts[source.node], positions)
-    box = _slices(slopes[source.pointwise], starts, boxes.sizes[source.node])
+    tables, size = boxes.starts[source.node], boxes.sizes[source.node]
+    box = _slices(slopes[source.pointwise], tables, positions, size)
     return cotangent.astype(box.dtype) * box
 
 
 def _through_convolution(
-    kernel: Kernel,
+    kernel: Kernel | None,
     value: jax.Array,
     cotangent: jax.Array,
     cuts: Sequence[Extraction],
     positions: jax.Array,
 ) -> jax.Array:
+    """All that a convolution makes of its cotangent; a transposed one, the box of its source."""
+    if kernel is None:
+        return cotangent
+    if kernel.transposed:
+        cotangent = _cut(cotangent, cuts, positions)
+    through = convolution if kernel.transposed else transposed_convolution
     batch, samples = cotangent.shape[:2]
-    with _precision(kernel):
-        if kernel.transposed:
-            buffer = _cut(cotangent, cuts, positions)
-            flat = buffer.reshape(batch * samples, *buffer.shape[2:])
-            result = convolution(flat, value, stride=kernel.stride)
-            return result.reshape(batch, samples, *result.shape[1:])
+    with kernel.multiplied():
         flat = cotangent.reshape(batch * samples, *cotangent.shape[2:])
-        result = transposed_convolution(flat, value, stride=kernel.stride)
-        return _cut(result.reshape(batch, samples, *result.shape[1:]), cuts, positions)
+        result = through(flat, value, stride=kernel.stride)
+    return result.reshape(batch, samples, *result.shape[1:])
 
 
 def _cut(values: jax.Array, cuts: Sequence[Extraction], positions: jax.Array) -> jax.Array:
@@ -163,37 +187,44 @@ def _cut(values: jax.Array, cuts: Sequence[Extraction], positions: jax.Array) ->
         return lax.pad(values, jnp.zeros((), values.dtype), [(0, 0, 0)] * 2 + [*edges, (0, 0, 0)])
     edges = [(cut.low, cut.high, 0) for cut in cuts]
     padded = lax.pad(values, jnp.zeros((), values.dtype), [(0, 0, 0)] * 2 + [*edges, (0, 0, 0)])
-    starts = _look_up([cut.offsets + cut.low for cut in cuts], positions)
+    tables = [cut.offsets + cut.low for cut in cuts]
 
-    def box(example: jax.Array, start: jax.Array) -> jax.Array:
-        corner = (0, start[0], start[1], start[2], 0)
-        return lax.dynamic_slice(example, corner, (example.shape[0], *size, example.shape[-1]))
+    def box(position: jax.Array, example: jax.Array) -> jax.Array:
+        return _sliced(example, _look_up(tables, position), size)
 
-    return _each(box, padded, starts)
+    return _each(box, positions, padded)
 
 
-def _slices(values: jax.Array, starts: jax.Array, size: Triple) -> jax.Array:
-    """Boxes (B, N, x, y, z, C) of (N, X, Y, Z, C) at these starts (B, 3)."""
-
-    def box(start: jax.Array) -> jax.Array:
-        corner = (0, start[0], start[1], start[2], 0)
-        return lax.dynamic_slice(values, corner, (values.shape[0], *size, values.shape[-1]))
-
-    return _each(box, starts)
+def _slices(
+    values: jax.Array, tables: Sequence[np.ndarray], positions: jax.Array, size: Triple
+) -> jax.Array:
+    """Boxes (B, N, x, y, z, C) of (N, X, Y, Z, C) that begin where the tables say."""
+    return _each(lambda position: _sliced(values, _look_up(tables, position), size), positions)
 
 
 def _each(function: Any, *batched: jax.Array) -> jax.Array:
-    """Applies to each example; on CPU one by one, as XLA's batched slices are slow there."""
-    if current_device().platform != "cpu":
-        return jax.vmap(function)(*batched)
-    return jnp.stack([function(*one) for one in zip(*batched, strict=True)])
+    """Applies to each example, in the way in which the platform slices fast.
+
+    GPUs fuse gathers with what follows; for TPUs and CPUs slices are better plain ones.
+    """
+    platform = current_device().platform
+    if platform == "cpu":
+        return jnp.stack([function(*one) for one in zip(*batched, strict=True)])
+    if platform == "tpu":
+        return lax.map(lambda one: function(*one), batched)
+    return jax.vmap(function)(*batched)
 
 
-def _look_up(tables: Sequence[np.ndarray], positions: jax.Array) -> jax.Array:
-    """Per axis the entry of a table at each position: (B, 3)."""
-    return jnp.stack(
-        [jnp.asarray(table)[positions[:, axis]] for axis, table in enumerate(tables)], axis=-1
-    )
+def _sliced(values: jax.Array, begin: Sequence[jax.Array], size: Sequence[int]) -> jax.Array:
+    return lax.dynamic_slice(values, (0, *begin, 0), (len(values), *size, values.shape[-1]))
+
+
+def _look_up(tables: Sequence[np.ndarray], position: jax.Array) -> list[jax.Array]:
+    """Per axis the entry of a table at a position (3,)."""
+    return [
+        lax.dynamic_index_in_dim(jnp.asarray(table), position[axis], keepdims=False)
+        for axis, table in enumerate(tables)
+    ]
 
 
 class _Values:
@@ -250,7 +281,7 @@ class _Values:
             return self[node.variable]
         kernel = node.kernel
         x, value = self[self._made_by[node.variable].invars[0]], self[kernel.variable]
-        with _precision(kernel):
+        with kernel.multiplied():
             if kernel.transposed:
                 return transposed_convolution(
                     x,
@@ -262,9 +293,3 @@ class _Values:
             oriented = kernel.oriented(value)
             form = forward_form(x, oriented, kernel.stride)
             return convolution(x, oriented, stride=kernel.stride, padding=kernel.padding, form=form)
-
-
-def _precision(kernel: Kernel) -> contextlib.AbstractContextManager[None]:
-    if kernel.precision is None:
-        return contextlib.nullcontext()
-    return jax.default_matmul_precision(kernel.precision)

@@ -8,6 +8,7 @@ the slope at an image matters. A function that contains anything else that depen
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -73,6 +74,12 @@ class Kernel:
         """The kernel as `convolution` or `transposed_convolution` takes it."""
         kernel = value.transpose(self.axes)
         return kernel[::-1, ::-1, ::-1].swapaxes(3, 4) if self.transposed else kernel
+
+    def multiplied(self) -> contextlib.AbstractContextManager[None]:
+        """Within the block products have the precision that was traced."""
+        if self.precision is None:
+            return contextlib.nullcontext()
+        return jax.default_matmul_precision(self.precision)
 
 
 @dataclass(frozen=True)

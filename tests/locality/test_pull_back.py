@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsal import Model
+from jaxsal.current_device import current_device, tracing_for
 from jaxsal.locality.boxes import Boxes
 from jaxsal.locality.linear import kernels_of, linearise, pull_back
 from jaxsal.locality.structure import structure_of
@@ -49,6 +50,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
 }
 SAMPLES = 2
+
+
+class Device(NamedTuple):
+    """Of a device, all that the choice of forms asks."""
+
+    platform: str
+
+
+TPU = Device("tpu")
 # float32 rounding: other summation orders only.
 TOLERANCE = 2e-6
 
@@ -56,7 +66,7 @@ TOLERANCE = 2e-6
 class Case:
     """A network on small windows, its gradients by plain reverse mode and through boxes."""
 
-    def __init__(self, name: str, precision: str = "float32") -> None:
+    def __init__(self, name: str, precision: str = "float32", device: Any = None) -> None:
         config = config_from_arguments("unet", {**PLAIN, **NETWORKS[name]})
         model = Model.initialise(config, ("flair", "t1"), seed=3).with_precision(precision)
         self.target = config.out_channels - 1
@@ -66,8 +76,10 @@ class Case:
         structure = structure_of(model.function, model.parameters, self.images.shape)
         assert structure is not None
         self.boxes = Boxes(structure)
-        kernels = jax.jit(partial(kernels_of, structure))(model.parameters)
-        slopes = jax.jit(partial(linearise, structure))(model.parameters, self.images)
+        with tracing_for(device or current_device()):
+            kernels = jax.jit(partial(kernels_of, structure))(model.parameters)
+            slopes = jax.jit(partial(linearise, structure))(model.parameters, self.images)
+        self._device = device
         self._through_boxes = jax.jit(
             lambda positions, weights: pull_back(
                 structure, self.boxes, kernels, slopes, positions, weights, self.target
@@ -91,7 +103,8 @@ class Case:
         self.through_window = through_window
 
     def through_boxes(self, positions, weights):
-        values = np.asarray(self._through_boxes(positions, weights))
+        with tracing_for(self._device or current_device()):
+            values = np.asarray(self._through_boxes(positions, weights))
         full = np.zeros((len(positions), *self.images.shape), np.float32)
         for one, value, position in zip(full, values, np.asarray(positions), strict=True):
             starts = [t[p] for t, p in zip(self.boxes.starts[0], position, strict=True)]
@@ -101,8 +114,15 @@ class Case:
 
 
 @cache
-def made(name):
-    return Case(name)
+def made(name, tpu=False):
+    return Case(name, device=TPU if tpu else None)
+
+
+def some_positions(case):
+    x, y, z = case.size
+    corners = [(0, 0, 0), (x - 1, y - 1, z - 1), (0, y - 1, 0), (x - 1, 0, z // 2)]
+    inner = np.random.default_rng(0).integers(0, case.size, (8, 3)).tolist()
+    return jnp.asarray([*corners, *inner])
 
 
 # Quick: the paper's two levels, and in one level residual units, a kernel and a stride per axis,
@@ -110,12 +130,19 @@ def made(name):
 @pytest.mark.parametrize("name", thorough_except(NETWORKS, "paper's", "one level of all"))
 def test_boxes_give_the_gradient_of_the_whole_window_everywhere(name):
     case = made(name)
-    x, y, z = case.size
-    corners = [(0, 0, 0), (x - 1, y - 1, z - 1), (0, y - 1, 0), (x - 1, 0, z // 2)]
-    inner = np.random.default_rng(0).integers(0, case.size, (8, 3)).tolist()
-    positions = jnp.asarray([*corners, *inner])
+    positions = some_positions(case)
     weights = jnp.linspace(-1.0, 2.0, len(positions))
     expected = np.asarray(case.through_window(positions, weights))
+    found = case.through_boxes(positions, weights)
+    assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", thorough_except(NETWORKS, "one level of all"))
+def test_voxel_by_voxel_in_blocks_as_on_a_tpu(name):
+    case = made(name, tpu=True)
+    positions = some_positions(case)
+    weights = jnp.linspace(-1.0, 2.0, len(positions))
+    expected = np.asarray(made(name).through_window(positions, weights))
     found = case.through_boxes(positions, weights)
     assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
 
