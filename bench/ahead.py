@@ -76,8 +76,9 @@ class Case:
         else:
             width, budget = _LARGEST_BATCH, int(target.budget * DEVICE_SHARE)
         needs, image = self.needs, array_bytes(self._images)
+        parameters = array_bytes(self.parameters.structs()) + needs.prepared
         demand = Demand(
-            fixed=4 * image + array_bytes(self.parameters.structs()) + needs.prepared,
+            fixed=4 * image + parameters + needs.shared,
             linearise=needs.linearise,
             linearised=needs.linearised,
             item=needs.pull_back,
@@ -112,7 +113,7 @@ class Case:
             jax.eval_shape(derivative.linearise, parameters, self._images),
             jax.eval_shape(derivative.cotangents, points, weights),
         )
-        planned = batch * self.needs.pull_back
+        planned = self.needs.shared + batch * self.needs.pull_back
         return Planned(name, batch, derivative.pull_back, arguments, planned, counts_results=True)
 
     def _near_edges(self) -> Iterator[tuple[str, Case]]:

@@ -140,7 +140,7 @@ class Layout:
         parameters = array_bytes(work.field.parameters) + needs.prepared
         in_map = 4 * (2 + self.noise_batch + work.squares) * work.channels  # bytes per position
         return Demand(
-            fixed=copies * image * math.prod(plan.padded) + parameters,
+            fixed=copies * image * math.prod(plan.padded) + parameters + needs.shared,
             linearise=needs.linearise,
             linearised=needs.linearised,
             item=needs.pull_back + frames,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import psutil
-from jax.extend.core import Literal
+
+from jaxsal.current_device import current_device
+from jaxsal.saliency.live_bytes import live_bytes, stored_bytes
 
 if TYPE_CHECKING:
     from jaxsal.saliency.derivative import Derivative
@@ -21,10 +23,7 @@ if TYPE_CHECKING:
 GIB = 2**30
 _CPU_SHARE = 0.5  # of the memory that is free now: other programs need some too
 DEVICE_SHARE = 0.8
-# XLA keeps more alive than an ideal schedule: by its own account, on CPU, up to 2.2 times as much
-# in pull-backs, and 1.25 times in linearising, most of which is what is kept.
-_SCHEDULE_FACTOR = 2.5
-_LINEARISING_FACTOR = 1.5
+_SEVERAL = 32  # items of the batch that tells how much each takes on a GPU or TPU
 
 
 def default_budget(devices: Sequence[jax.Device]) -> int:
@@ -71,33 +70,54 @@ class Needs:
         prepared: what is kept of the parameters besides themselves.
         linearise: while a window is linearised, besides what is kept of it.
         linearised: what is kept of it.
-        pull_back: while one item is pulled back.
+        shared: while items are pulled back, however many.
+        pull_back: for each of these items.
     """
 
     prepared: int
     linearise: int
     linearised: int
+    shared: int
     pull_back: int
 
 
-@lru_cache(maxsize=64)
 def needs_of(
     derivative: Derivative, parameters: Shapes, windows: tuple[int, ...], length: int
 ) -> Needs:
-    """What a derivative takes on windows (N, X, Y, Z, C), for items of ``length`` voxels."""
+    """What a derivative takes on windows (N, X, Y, Z, C), for items of ``length`` voxels.
+
+    On the current device; nothing is compiled.
+    """
+    return _needs_of(derivative, parameters, windows, length, current_device())
+
+
+@lru_cache(maxsize=64)
+def _needs_of(
+    derivative: Derivative,
+    parameters: Shapes,
+    windows: tuple[int, ...],
+    length: int,
+    device: jax.Device,
+) -> Needs:
     arguments = parameters.structs(), jax.ShapeDtypeStruct(windows, jnp.float32)
     prepared = jax.eval_shape(derivative.prepare, arguments[0])
     linearised = jax.eval_shape(derivative.linearise, *arguments)
-    cotangents = jax.eval_shape(
-        derivative.cotangents,
-        jax.ShapeDtypeStruct((1, length, 3), jnp.int32),
-        jax.ShapeDtypeStruct((1, length), jnp.float32),
-    )
+
+    def taken(items: int) -> int:
+        points = jax.ShapeDtypeStruct((items, length, 3), jnp.int32)
+        weights = jax.ShapeDtypeStruct((items, length), jnp.float32)
+        cotangents = jax.eval_shape(derivative.cotangents, points, weights)
+        return working_bytes(derivative.pull_back, prepared, linearised, cotangents)
+
+    one = each = taken(1)
+    if device.platform != "cpu":  # there a batch takes its items one by one
+        each = (taken(_SEVERAL) - one) // (_SEVERAL - 1)
     return Needs(
-        prepared=array_bytes(prepared),
+        prepared=stored_bytes(prepared),
         linearise=linearising_bytes(derivative.linearise, *arguments),
-        linearised=array_bytes(linearised),
-        pull_back=working_bytes(derivative.pull_back, prepared, linearised, cotangents),
+        linearised=stored_bytes(linearised),
+        shared=max(one - each, 0),
+        pull_back=each,
     )
 
 
@@ -108,47 +128,14 @@ def working_bytes(function: Any, *arguments: Any) -> int:
         function: traceable by JAX; nothing is computed or compiled.
         arguments: arrays, or their shapes.
     """
-    return int(_SCHEDULE_FACTOR * _live_bytes(jax.make_jaxpr(function)(*arguments).jaxpr))
+    return sum(live_bytes(function, *arguments))
 
 
 def linearising_bytes(function: Any, *arguments: Any) -> int:
     """As `working_bytes`, of a function whose results are kept, and without these."""
-    live = _live_bytes(jax.make_jaxpr(function)(*arguments).jaxpr)
-    kept = array_bytes(jax.eval_shape(function, *arguments))
-    return max(int(_LINEARISING_FACTOR * live) - kept, 0)
+    return live_bytes(function, *arguments)[0]
 
 
 def array_bytes(tree: Any) -> int:
     """Total size of all arrays, or shapes of arrays, in a pytree."""
     return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
-
-
-def _live_bytes(jaxpr: Any) -> int:
-    """The largest total size of intermediate values alive at once, in the order of the jaxpr."""
-    last_use: dict[Any, int] = {}
-    for index, equation in enumerate(jaxpr.eqns):
-        last_use.update(dict.fromkeys(_variables(equation.invars), index))
-    last_use.update(dict.fromkeys(_variables(jaxpr.outvars), len(jaxpr.eqns)))
-    computed: set[Any] = set()
-    alive = peak = 0
-    for index, equation in enumerate(jaxpr.eqns):
-        results = [v for v in equation.outvars if v in last_use]
-        computed.update(results)
-        alive += array_bytes([v.aval for v in results])
-        peak = max(peak, alive + max(map(_live_bytes, _inner(equation)), default=0))
-        ended = {v for v in _variables(equation.invars) if v in computed and last_use[v] == index}
-        alive -= array_bytes([v.aval for v in ended])
-    return peak
-
-
-def _variables(atoms: Any) -> list[Any]:
-    return [atom for atom in atoms if not isinstance(atom, Literal)]
-
-
-def _inner(equation: Any) -> Iterator[Any]:
-    """The jaxprs that an equation calls, such as the body of a jitted function."""
-    for value in equation.params.values():
-        for item in value if isinstance(value, tuple | list) else (value,):
-            jaxpr = getattr(item, "jaxpr", item)
-            if hasattr(jaxpr, "eqns"):
-                yield jaxpr

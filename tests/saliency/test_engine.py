@@ -15,7 +15,6 @@ from jaxsal.saliency.aggregate import signed_maximum
 from jaxsal.saliency.batches import Batch, Linearisations
 from jaxsal.saliency.domains import Domain
 from jaxsal.saliency.items import Items, ItemWindows, consecutive, items_of
-from jaxsal.saliency.memory import working_bytes
 
 
 def items(count):
@@ -118,17 +117,3 @@ def test_every_weighted_voxel_is_in_exactly_one_item_of_each_of_its_windows(seed
             inside = voxels[group.items.rows[there]] + plan.before - plan.starts[window]
             np.testing.assert_array_equal(points[there], inside)
     np.testing.assert_array_equal(found, plan.weights)
-
-
-def test_working_memory_counts_what_is_alive_at_once():
-    def chain(x):  # two arrays of 4,000 bytes alive at a time, however long the chain
-        for _ in range(10):
-            x = jnp.sin(x)
-        return x
-
-    def fan(x):  # all ten alive
-        return sum([jnp.sin(x + i) for i in range(10)])
-
-    x = jnp.zeros(1000)
-    assert working_bytes(chain, x) < working_bytes(fan, x)
-    assert working_bytes(chain, x) >= 2 * 4000

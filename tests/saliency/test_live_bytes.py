@@ -1,0 +1,126 @@
+"""How much memory a program takes, beside counts by hand and what the compiler takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from jaxsal.current_device import tracing_for
+from jaxsal.saliency.live_bytes import live_bytes, stored_bytes
+
+N = 1000
+BYTES = 4 * N
+
+
+@dataclass(frozen=True)
+class Abstract:
+    platform: str
+
+
+@pytest.fixture(autouse=True)
+def _for_a_gpu():
+    with tracing_for(Abstract("gpu")):
+        yield
+
+
+def test_what_is_between_pointwise_functions_takes_nothing():
+    def chain(x):
+        for _ in range(10):
+            x = jnp.sin(x) + 1
+        return x
+
+    assert live_bytes(chain, jnp.zeros(N)) == (0, BYTES)
+
+
+def test_what_products_read_and_return_is_alive_until_it_was_read():
+    matrix = jnp.zeros((20, 20))
+
+    def products(x):
+        for _ in range(9):
+            x = jnp.sin(x @ matrix)
+        return x
+
+    # a product and its sine; the last sine is the result
+    assert live_bytes(products, matrix) == (2 * 1600, 1600)
+
+
+def test_values_needed_later_stay():
+    def fan(x):
+        sums = [jnp.cumsum(x + i) for i in range(5)]
+        return jnp.stack([jnp.cumsum(s * sums[-1]) for s in sums])
+
+    # the last sum with the four others and, of these, what replaces them one by one
+    assert live_bytes(fan, jnp.zeros(N)) == (6 * BYTES, 5 * BYTES)
+
+
+def test_what_no_result_depends_on_is_not_counted():
+    def function(x):
+        jnp.cumsum(x)
+        return x + 1
+
+    assert live_bytes(function, jnp.zeros(N))[0] == 0
+
+
+def test_products_along_different_axes_read_copies():
+    def function(x, y):
+        z = jnp.sin(x)
+        return z @ y, z.T @ y
+
+    x = jnp.zeros((20, 20))
+    assert live_bytes(function, x, x) == (2 * 1600, 2 * 1600)
+
+
+def test_a_result_that_needs_nothing_more_is_made_at_once():
+    matrix = jnp.zeros((20, 20))
+
+    def slopes(x):
+        y = x @ matrix
+        z = jnp.sin(y) @ matrix
+        w = jnp.sin(z) @ matrix
+        return w, jnp.cos(y), jnp.cos(z)
+
+    # a product and its sine; the cosines are written while the product is there
+    assert live_bytes(slopes, matrix) == (2 * 1600, 3 * 1600)
+
+
+def test_a_loop_takes_what_its_body_takes():
+    def function(x):
+        return lax.fori_loop(0, 3, lambda _, y: jnp.cumsum(jnp.cumsum(y)), x)
+
+    body = BYTES + BYTES  # a sum and the result; the counter's four bytes besides
+    assert live_bytes(function, jnp.zeros(N))[0] == pytest.approx(body, abs=16)
+
+
+def test_calls_are_looked_into():
+    inner = jax.jit(lambda x: jnp.cumsum(jnp.cumsum(x)))
+    assert live_bytes(lambda x: inner(inner(x)), jnp.zeros(N)) == (2 * BYTES, BYTES)
+
+
+def test_a_tpu_holds_arrays_in_tiles():
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((8, 9, 9, 9, 100), (8, 9, 9, 9, 2))]
+    assert stored_bytes(shapes) == 4 * 8 * 9**3 * 102
+    with tracing_for(Abstract("tpu")):
+        # 100 channels fill most lanes; of two channels the batch takes the lanes
+        assert stored_bytes(shapes) == 4 * 9**3 * (8 * 128 + 2 * 128)
+
+
+def test_on_a_tpu_a_convolution_and_what_follows_are_one():
+    kernels = [jnp.zeros((3, 3, 3, 128, 128))] * 2
+    layout = ("NHWDC", "HWDIO", "NHWDC")
+
+    def function(x):
+        x = jnp.sin(x)
+        first, second = (
+            lax.conv_general_dilated(x, k, (1, 1, 1), "SAME", dimension_numbers=layout)
+            for k in kernels
+        )
+        return first + second
+
+    x = jnp.zeros((1, 8, 8, 8, 128))
+    assert live_bytes(function, x) == (3 * x.nbytes, x.nbytes)
+    with tracing_for(Abstract("tpu")):
+        assert live_bytes(function, x) == (x.nbytes, x.nbytes)
