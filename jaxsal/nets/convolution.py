@@ -178,18 +178,15 @@ def _fastest_form(x: _Array, kernel: _Array, stride: Triple) -> Form:
     if _traced.get() or current_device().platform != "cpu":
         return "xla"
     channels = kernel.shape[3]
-    if _suits_winograd(x, kernel, stride):
-        return "winograd"
     positions = math.prod(n // s for n, s in zip(x.shape[1:4], stride, strict=True))
-    column_bytes = 4 * positions * channels * math.prod(kernel.shape[:3])
+    fits = 4 * positions * channels * math.prod(kernel.shape[:3]) <= _COLUMN_BYTES
     few = channels <= _FEW_CHANNELS
-    return "columns" if few or column_bytes <= _COLUMN_BYTES else "rows"
-
-
-def _suits_winograd(x: _Array, kernel: _Array, stride: Triple) -> bool:
-    """Whether XLA's 2D convolutions are fast, in either direction: they need many channels."""
-    unstrided = kernel.shape[0] == 3 and stride == (1, 1, 1)
-    return unstrided and x.dtype == jnp.float32 and min(kernel.shape[3:]) > _FEW_CHANNELS
+    suits = kernel.shape[0] == 3 and stride == (1, 1, 1) and x.dtype == jnp.float32
+    # one core, GFLOP/s forward and back: 64^3 2 to 16 channels "columns" 2, 6, "winograd" 11, 12;
+    # 16^3 64 to 64 "rows" 54, 15, "winograd" 130, 95
+    if suits and not (few and fits):
+        return "winograd"
+    return "columns" if few or fits else "rows"
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -200,15 +197,18 @@ def _winograd(x: jax.Array, kernel: jax.Array, padding: Triple) -> jax.Array:
     from_input, from_kernel, to_output = _winograd_sums(points)
     blocks = -(-size // planes)
     end = (blocks + 1) * planes - x.shape[1] - padding[0]
-    x = jnp.pad(x, [(0, 0), (padding[0], end), (0, 0), (0, 0), (0, 0)])
+    inputs, outputs = (-(-channels // 4) * 4 for channels in kernel.shape[3:])  # XLA loads four
+    more, channels = inputs - x.shape[-1], kernel.shape[-1]
+    kernel = jnp.pad(kernel, [*[(0, 0)] * 3, (0, more), (0, outputs - channels)])
+    x = jnp.pad(x, [(0, 0), (padding[0], end), (0, 0), (0, 0), (0, more)])
     x = x.reshape(x.shape[0], blocks + 1, planes, *x.shape[2:])
-    inputs = [x[:, :-1, i] for i in range(planes)] + [x[:, 1:, i] for i in range(2)]
+    shifted = [x[:, :-1, i] for i in range(planes)] + [x[:, 1:, i] for i in range(2)]
     products = [
-        _by_planes(_weighted(row, inputs), _weighted(taps, kernel), padding)
+        _by_planes(_weighted(row, shifted), _weighted(taps, kernel), padding)
         for row, taps in zip(from_input, from_kernel, strict=True)
     ]
     y = jnp.stack([_weighted(row, products) for row in to_output], axis=2)
-    return y.reshape(y.shape[0], -1, *y.shape[3:])[:, :size]
+    return y.reshape(y.shape[0], -1, *y.shape[3:])[:, :size, ..., :channels]
 
 
 def _winograd_sums(points: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
