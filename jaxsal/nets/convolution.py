@@ -202,7 +202,8 @@ def _winograd(x: jax.Array, kernel: jax.Array, padding: Triple) -> jax.Array:
     kernel = jnp.pad(kernel, [*[(0, 0)] * 3, (0, more), (0, outputs - channels)])
     x = jnp.pad(x, [(0, 0), (padding[0], end), (0, 0), (0, 0), (0, more)])
     x = x.reshape(x.shape[0], blocks + 1, planes, *x.shape[2:])
-    shifted = [x[:, :-1, i] for i in range(planes)] + [x[:, 1:, i] for i in range(2)]
+    parts = lax.split(x, [1] * planes, axis=2)  # whose transpose is one concatenation
+    shifted = [part[:, :-1, 0] for part in parts] + [part[:, 1:, 0] for part in parts[:2]]
     products = [
         _by_planes(_weighted(row, shifted), _weighted(taps, kernel), padding)
         for row, taps in zip(from_input, from_kernel, strict=True)
