@@ -114,6 +114,7 @@ def _alone(question: str, arguments: Sequence[str]) -> list[str]:
 def _answer(question: str, arguments: Sequence[str], *, among_others: bool) -> list[str]:
     """Measures, prints and writes; returns what it found to be wrong."""
     from bench.options import add_common, results_folder
+    from jaxsal.accelerators import warn_of_unused
 
     module = _module(question)
     parser = argparse.ArgumentParser(
@@ -127,6 +128,7 @@ def _answer(question: str, arguments: Sequence[str], *, among_others: bool) -> l
     ):  # a series takes the options of each, which passes over others'
         parser.error(f"not expected: {' '.join(unknown)}")
     result = module.run(options)
+    warn_of_unused()  # not before, as processes that were started may need the device
     result.show()
     print(f"written to {result.write(results_folder(options))}\n")
     faults: list[str] = result.faults

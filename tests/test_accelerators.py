@@ -13,7 +13,9 @@ from types import SimpleNamespace
 import jax  # noqa: F401 - asked by the mark
 import pytest
 
+import bench.__main__
 from jaxsal import accelerators
+from jaxsal.cohort.machines import task
 from jaxsal.errors import InputError
 
 # Looks for devices as a command does, and tells what was warned of.
@@ -107,6 +109,19 @@ def test_commands_warn_and_say_what_computes(tmp_path: Path) -> None:
     assert said["--device cpu"][0] == computing
     (refused,) = said["--device gpu"]
     assert refused.startswith("jaxsal bench: error: there is no device 'gpu' here")
+
+
+def test_benchmarks_and_workers_of_a_cluster_warn_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked() -> None:
+        raise InputError("asked")
+
+    monkeypatch.setattr(accelerators, "warn_of_unused", asked)
+    monkeypatch.setattr("bench.devices.run", lambda options: None)
+    with pytest.raises(SystemExit, match="asked"):
+        bench.__main__.main(["devices"])
+    monkeypatch.setattr(task, "warn_of_unused", asked)
+    with pytest.raises(InputError, match="asked"):
+        task.ordered_job("an order", 0)
 
 
 def test_a_tpu_that_another_process_holds_is_told_in_one_sentence(

@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from jaxsal.accelerators import warn_of_unused
 from jaxsal.checkpoints import load_model
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines.order import Order, UnableError, at_most
@@ -138,6 +139,7 @@ def ordered_job(order: Order, memory: int) -> CohortJob:
 
 @lru_cache(maxsize=1)
 def _made(order: Order, memory: int) -> CohortJob:
+    warn_of_unused()
     with computing_on(None, order.precision):
         model = load_model(order.model, order.precision)
         ran = {"host": socket.gethostname(), "device": current_device().device_kind, **software()}
