@@ -21,6 +21,7 @@ from flax import nnx
 from jaxsal.errors import InputError
 from jaxsal.nets.activations import ACTIVATIONS
 from jaxsal.nets.convolution import convolution, transposed_convolution
+from jaxsal.nets.standardise import standardise
 from jaxsal.types import Triple
 
 Arguments = tuple[tuple[str, Any], ...]  # keyword arguments in a form that can be hashed
@@ -145,7 +146,7 @@ class InstanceNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(channels)) if affine else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return _standardise(x, (1, 2, 3), self.epsilon, self.scale, self.bias)
+        return _normalise(x, (1, 2, 3), self.epsilon, self.scale, self.bias)
 
 
 class TrailingLayerNorm(nnx.Module):
@@ -164,20 +165,17 @@ class TrailingLayerNorm(nnx.Module):
         size = tuple(x.shape[a] for a in axes)
         if size != self.shape:
             raise InputError(f"layer norm over {self.shape} cannot take an input of size {size}")
-        return _standardise(x, axes, self.epsilon, self.scale, self.bias)
+        return _normalise(x, axes, self.epsilon, self.scale, self.bias)
 
 
-def _standardise(
+def _normalise(
     x: jax.Array,
     axes: tuple[int, ...],
     epsilon: float,
     scale: nnx.Param | None,
     bias: nnx.Param | None,
 ) -> jax.Array:
-    mean = x.mean(axes, keepdims=True)
-    centred = x - mean
-    variance = jnp.square(centred).mean(axes, keepdims=True)
-    y = centred * jax.lax.rsqrt(variance + epsilon)
+    y = standardise(x, axes, epsilon)
     if scale is not None and bias is not None:
         y = y * scale[...] + bias[...]
     return y

@@ -1,0 +1,96 @@
+"""Standardised arrays and their derivatives equal those of the formula written out in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from jaxsal.nets.standardise import standardise
+
+EPSILON = 1e-3
+SHAPE = (2, 3, 4, 3, 2)  # (B, X, Y, Z, C)
+AXES = {"instance": (1, 2, 3), "layer": (4,), "trailing": (4, 1, 2, 3)}
+# of x, a cotangent and two tangents
+ARRAYS = [3 + np.random.default_rng(seed).standard_normal(SHAPE) for seed in range(4)]
+
+
+def written_out(x: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+    centred = x - x.mean(axes, keepdim=True)
+    return centred / torch.sqrt(centred.square().mean(axes, keepdim=True) + EPSILON)
+
+
+def derivatives(f: Any, jvp: Any, vjp: Any, arrays: Any) -> dict[str, Any]:
+    """Derivatives of f up to the third order, in the modes that their names say."""
+    x, cotangent, first, second = arrays
+
+    def pull_back(x: Any) -> Any:
+        return vjp(f, x)[1](cotangent)[0]
+
+    def push(x: Any) -> Any:
+        return jvp(f, (x,), (first,))[1]
+
+    def push_pull_back(x: Any) -> Any:
+        return jvp(pull_back, (x,), (first,))[1]
+
+    return {
+        "value": f(x),
+        "vjp": pull_back(x),
+        "jvp": push(x),
+        "jvp of vjp": push_pull_back(x),
+        "vjp of jvp": vjp(push, x)[1](cotangent)[0],
+        "vjp of vjp": vjp(pull_back, x)[1](first)[0],
+        "jvp of jvp": jvp(push, (x,), (second,))[1],
+        "jvp of jvp of vjp": jvp(push_pull_back, (x,), (second,))[1],
+        "vjp of jvp of vjp": vjp(push_pull_back, x)[1](second)[0],
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # PyTorch's own
+@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+def test_derivatives_of_orders_one_to_three(axes: tuple[int, ...]) -> None:
+    tensors = [torch.from_numpy(array) for array in ARRAYS]
+    expected = derivatives(lambda x: written_out(x, axes), torch.func.jvp, torch.func.vjp, tensors)
+    with jax.enable_x64(True):
+
+        def ours(arrays: list[jax.Array]) -> dict[str, jax.Array]:
+            return derivatives(lambda x: standardise(x, axes, EPSILON), jax.jvp, jax.vjp, arrays)
+
+        found = jax.jit(ours)([jnp.asarray(array) for array in ARRAYS])
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+def test_many_cotangents_at_once(axes: tuple[int, ...]) -> None:
+    x, *cotangents = (torch.from_numpy(array) for array in ARRAYS)
+    pull_back = torch.func.vjp(lambda x: written_out(x, axes), x)[1]
+    expected = [pull_back(cotangent)[0] for cotangent in cotangents]
+    with jax.enable_x64(True):
+        linear = jax.vjp(lambda x: standardise(x, axes, EPSILON), jnp.asarray(ARRAYS[0]))[1]
+        (found,) = jax.vmap(linear)(jnp.stack(ARRAYS[1:]))
+    np.testing.assert_allclose(found, torch.stack(expected), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+def test_only_the_result_and_a_number_per_mean_are_kept(axes: tuple[int, ...]) -> None:
+    def kept(function: Callable[[jax.Array], jax.Array]) -> int:
+        linear = jax.eval_shape(lambda x: jax.vjp(function, x)[1], x)
+        return sum(leaf.size for leaf in jax.tree.leaves(linear))
+
+    x = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
+    numbers = x.size // np.prod([SHAPE[axis] for axis in axes])
+    assert kept(lambda x: standardise(x, axes, EPSILON)) <= x.size + numbers
+
+
+def test_means_of_bfloat16_are_taken_in_float32() -> None:
+    x = jnp.asarray(30 * ARRAYS[0], jnp.bfloat16)  # a mean of 90 would be rounded by up to 0.25
+    expected = written_out(torch.from_numpy(np.asarray(x, np.float64)), (1, 2, 3))
+    found = standardise(x, (1, 2, 3), EPSILON)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(found, np.float64), expected, rtol=2**-8, atol=2**-10)
