@@ -40,7 +40,15 @@ def _tangents(
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     # By these functions themselves, so that derivatives of the derivative follow the same rule.
     result, inverse = _with_inverse(primals[0], axes, epsilon)
-    along, change = result.astype(inverse.dtype), tangents[0].astype(inverse.dtype)
+    return (result, inverse), _change(axes, result, inverse, tangents[0])
+
+
+@partial(jax.checkpoint, static_argnums=0, prevent_cse=False)  # keeps a bfloat16 result as it is
+def _change(
+    axes: Axes, result: jax.Array, inverse: jax.Array, tangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """How the result and ``inverse`` change along the tangent of x."""
+    along, change = result.astype(inverse.dtype), tangent.astype(inverse.dtype)
     slope = (along * change).mean(axes, keepdims=True)
     changed = inverse * (change - change.mean(axes, keepdims=True) - along * slope)
-    return (result, inverse), (changed.astype(result.dtype), -jnp.square(inverse) * slope)
+    return changed.astype(result.dtype), -jnp.square(inverse) * slope
