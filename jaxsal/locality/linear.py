@@ -39,7 +39,7 @@ Slopes = tuple[jax.Array, ...]
 
 
 def kernels_of(structure: Structure, parameters: Any) -> Kernels:
-    """The kernel of every node that is a convolution, oriented as `pull_back` needs it."""
+    """The kernel of every node that is a convolution, laid out as `pull_back` needs it."""
     values = _Values(structure, parameters)
     voxelwise = _voxelwise(structure)
 
@@ -47,7 +47,9 @@ def kernels_of(structure: Structure, parameters: Any) -> Kernels:
         if node.kernel is None:
             return None
         oriented = node.kernel.oriented(values[node.kernel.variable])
-        return arranged_kernel(structure, index, oriented) if index in voxelwise else oriented
+        if index in voxelwise:
+            return arranged_kernel(structure, index, oriented)
+        return oriented.transpose(_kernel_axes())
 
     return tuple(kernel(index, node) for index, node in enumerate(structure.nodes))
 
@@ -136,6 +138,11 @@ def _voxelwise(structure: Structure) -> Layouts:
     return layouts_of(structure) if current_device().platform == "tpu" else {}
 
 
+def _kernel_axes() -> Sequence[int]:
+    """The axes of an oriented kernel as it is kept: as cuDNN reads it, channels first, on GPUs."""
+    return range(5) if current_device().platform in ("cpu", "tpu") else (4, 3, 0, 1, 2)
+
+
 def _parts(node: Node, cotangent: jax.Array) -> Iterator[tuple[Source, jax.Array]]:
     """Of a node's cotangent what each source gets, before it passes through a convolution."""
     channel = 0
@@ -173,6 +180,7 @@ def _through_convolution(
         cotangent = _cut(cotangent, cuts, positions)
     through = convolution if kernel.transposed else transposed_convolution
     batch, samples = cotangent.shape[:2]
+    value = value.transpose(np.argsort(_kernel_axes()))
     with kernel.multiplied():
         flat = cotangent.reshape(batch * samples, *cotangent.shape[2:])
         result = through(flat, value, stride=kernel.stride)

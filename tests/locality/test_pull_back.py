@@ -58,7 +58,6 @@ class Device(NamedTuple):
     platform: str
 
 
-TPU = Device("tpu")
 # float32 rounding: other summation orders only.
 TOLERANCE = 2e-6
 
@@ -114,8 +113,8 @@ class Case:
 
 
 @cache
-def made(name, tpu=False):
-    return Case(name, device=TPU if tpu else None)
+def made(name, platform=None):
+    return Case(name, device=platform and Device(platform))
 
 
 def some_positions(case):
@@ -137,9 +136,15 @@ def test_boxes_give_the_gradient_of_the_whole_window_everywhere(name):
     assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", thorough_except(NETWORKS, "one level of all"))
-def test_voxel_by_voxel_in_blocks_as_on_a_tpu(name):
-    case = made(name, tpu=True)
+ELSEWHERE = [(name, platform) for name in NETWORKS for platform in ("gpu", "tpu")]
+
+
+@pytest.mark.parametrize(
+    ("name", "platform"),
+    thorough_except(ELSEWHERE, ("one level of all", "gpu"), ("one level of all", "tpu")),
+)
+def test_as_on_an_accelerator(name, platform):
+    case = made(name, platform)
     positions = some_positions(case)
     weights = jnp.linspace(-1.0, 2.0, len(positions))
     expected = np.asarray(made(name).through_window(positions, weights))
