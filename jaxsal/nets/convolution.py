@@ -183,8 +183,8 @@ def _fastest_form(x: _Array, kernel: _Array, stride: Triple) -> Form:
     few = channels <= _FEW_CHANNELS
     suits = kernel.shape[0] == 3 and stride == (1, 1, 1) and x.dtype == jnp.float32
     # one core, GFLOP/s forward and back: 64^3 2 to 16 channels "columns" 2, 6, "winograd" 11, 12;
-    # 16^3 64 to 64 "rows" 54, 15, "winograd" 130, 95
-    if suits and not (few and fits):
+    # 16^3 64 to 64 "rows" 54, 15, "winograd" 130, 95. On small boxes its many operations cost more.
+    if suits and not fits:
         return "winograd"
     return "columns" if few or fits else "rows"
 
