@@ -25,6 +25,7 @@ QUESTIONS = (
     "compile",
     "roofline",
     "paper_scan",
+    "host",
     "gradcam",
     "gradcam_scan",
     "derivative_modes",

@@ -67,7 +67,7 @@ class Case:
     @property
     def needs(self) -> Needs:
         """What the memory plan reckons with."""
-        return needs_of(self.derivative, self.parameters, self.windows, 1)
+        return needs_of(self.derivative, self.parameters, self.windows)
 
     def planned_batch(self, target: Target) -> int:
         """Gradients at once by the memory plan; 1 where it refuses the device."""
@@ -81,9 +81,12 @@ class Case:
             fixed=4 * image + parameters + needs.shared,
             linearise=needs.linearise,
             linearised=needs.linearised,
+            window=image,
             item=needs.pull_back,
+            frame=image,
             maps=[image],
             windows=1,
+            mixes=self.derivative.mixes_windows,
         )
         found = fit(demand, budget, width)
         return 1 if found is None else found.items
@@ -106,12 +109,10 @@ class Case:
 
     def _pull_back(self, name: str, batch: int) -> Planned:
         derivative, parameters = self.derivative, self.parameters.structs()
-        points = jax.ShapeDtypeStruct((batch, 1, 3), jnp.int32)
-        weights = jax.ShapeDtypeStruct((batch, 1), jnp.float32)
         arguments = (
             jax.eval_shape(derivative.prepare, parameters),
             jax.eval_shape(derivative.linearise, parameters, self._images),
-            jax.eval_shape(derivative.cotangents, points, weights),
+            derivative.cotangent_shapes(batch),
         )
         planned = self.needs.shared + batch * self.needs.pull_back
         return Planned(name, batch, derivative.pull_back, arguments, planned, counts_results=True)
@@ -120,8 +121,8 @@ class Case:
         """Boxes of voxels near an edge along one axis, two, all three, where these are smaller."""
         middle = np.array(self.windows[1:4]) // 2
         for count in (1, 2, 3):
-            point = np.where(np.arange(3) < count, 0, middle)[None, None]
-            near = self.derivative.near(point)
+            point = np.where(np.arange(3) < count, 0, middle)[None]
+            near = self.derivative.near(tuple(self.derivative.edges(point)[0].tolist()))
             if near.box != self.derivative.box:
                 yield f"pull_back, {count} edges", replace(self, derivative=near)
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 Kernels = tuple[Any, ...]
 Slopes = tuple[jax.Array, ...]
 
+_SMALL_BYTES = 2**16  # of a box
+
 
 def kernels_of(structure: Structure, parameters: Any) -> Kernels:
     """The kernel of every node that is a convolution, laid out as `pull_back` needs it."""
@@ -81,6 +83,7 @@ def pull_back(
     boxes: Boxes,
     kernels: Kernels,
     slopes: Slopes,
+    slots: jax.Array,
     positions: jax.Array,
     weights: jax.Array,
     target: int,
@@ -91,7 +94,8 @@ def pull_back(
         structure: of the network.
         boxes: on windows of the structure's size.
         kernels: from `kernels_of`.
-        slopes: from `linearise`, at N images.
+        slopes: from `linearise`, at several times N images: (K, N, X', Y', Z', C') each.
+        slots: (B,) which of the K each voxel is pulled back at.
         positions: (B, 3) voxels within the window.
         weights: (B,) factor of each voxel's logit.
         target: output channel.
@@ -113,7 +117,7 @@ def pull_back(
         node = structure.nodes[index]
         mine = [source for source in pending if source.node == index]
         parts = [
-            _through_pointwise(slopes, boxes, positions, source, pending.pop(source))
+            _through_pointwise(slopes, boxes, slots, positions, source, pending.pop(source))
             for source in mine
         ]
         if not parts:
@@ -130,7 +134,7 @@ def pull_back(
             if node.kernel is None or not node.kernel.transposed:
                 result = _cut(result, cuts, positions)
             pending[source] = pending[source] + result if source in pending else result
-    return voxelwise_pull_back(structure, boxes, kernels, slopes, positions, handed)
+    return voxelwise_pull_back(structure, boxes, kernels, slopes, slots, positions, handed)
 
 
 def _voxelwise(structure: Structure) -> Layouts:
@@ -157,12 +161,17 @@ def _parts(node: Node, cotangent: jax.Array) -> Iterator[tuple[Source, jax.Array
 
 
 def _through_pointwise(
-    slopes: Slopes, boxes: Boxes, positions: jax.Array, source: Source, cotangent: jax.Array
+    slopes: Slopes,
+    boxes: Boxes,
+    slots: jax.Array,
+    positions: jax.Array,
+    source: Source,
+    cotangent: jax.Array,
 ) -> jax.Array:
     if source.pointwise is None:
         return cotangent
     tables, size = boxes.starts[source.node], boxes.sizes[source.node]
-    box = _slices(slopes[source.pointwise], tables, positions, size)
+    box = _slices(slopes[source.pointwise], slots, tables, positions, size)
     return cotangent.astype(box.dtype) * box
 
 
@@ -204,21 +213,33 @@ def _cut(values: jax.Array, cuts: Sequence[Extraction], positions: jax.Array) ->
 
 
 def _slices(
-    values: jax.Array, tables: Sequence[np.ndarray], positions: jax.Array, size: Triple
+    values: jax.Array,
+    slots: jax.Array,
+    tables: Sequence[np.ndarray],
+    positions: jax.Array,
+    size: Triple,
 ) -> jax.Array:
-    """Boxes (B, N, x, y, z, C) of (N, X, Y, Z, C) that begin where the tables say."""
-    return _each(lambda position: _sliced(values, _look_up(tables, position), size), positions)
+    """Boxes (B, N, x, y, z, C) of (K, N, X, Y, Z, C) that begin where the tables say."""
+    _, samples, *_, channels = values.shape
+
+    def box(slot: jax.Array, position: jax.Array) -> jax.Array:
+        corner: list[Any] = [slot, 0, *_look_up(tables, position), 0]
+        return lax.dynamic_slice(values, corner, (1, samples, *size, channels))[0]
+
+    return _each(box, slots, positions)
 
 
 def _each(function: Any, *batched: jax.Array) -> jax.Array:
     """Applies to each example, in the way in which the platform slices fast.
 
-    GPUs fuse gathers with what follows; for TPUs and CPUs slices are better plain ones.
+    GPUs fuse gathers with what follows; for TPUs and CPUs slices are better plain ones, small ones
+    on a CPU excepted, where a loop's turns cost more.
     """
-    platform = current_device().platform
-    if platform == "cpu":
-        return jnp.stack([function(*one) for one in zip(*batched, strict=True)])
-    if platform == "tpu":
+    if len(batched[0]) == 1:
+        return function(*(values[0] for values in batched))[None]
+    one = jax.eval_shape(function, *(values[0] for values in batched))
+    platform, small = current_device().platform, one.size * one.dtype.itemsize <= _SMALL_BYTES
+    if platform == "tpu" or (platform == "cpu" and not small):
         return lax.map(lambda one: function(*one), batched)
     return jax.vmap(function)(*batched)
 

@@ -67,6 +67,7 @@ def pull_back(
     boxes: Boxes,
     kernels: Sequence[Any],
     slopes: Sequence[jax.Array],
+    slots: jax.Array,
     positions: jax.Array,
     handed: Sequence[Handed],
 ) -> jax.Array:
@@ -76,8 +77,9 @@ def pull_back(
         structure: of the network.
         boxes: that the other nodes' cotangents lie in.
         kernels: of every node; of those here, by `arranged_kernel`.
-        slopes: of every pointwise function; of those that start from a node here, by
+        slopes: of every pointwise function, K times; of those that start from a node here, by
             `arranged_slopes`.
+        slots: (B,) which of the K.
         positions: (B, 3) voxels within the window.
         handed: what the other nodes hand to those here.
 
@@ -86,10 +88,11 @@ def pull_back(
     """
     way = _Way(structure, boxes, Frames(structure, boxes), kernels, slopes)
 
-    def gradient(arguments: tuple[jax.Array, list[jax.Array]]) -> jax.Array:
-        return way.gradient(arguments[0], handed, arguments[1])
+    def gradient(arguments: tuple[jax.Array, jax.Array, list[jax.Array]]) -> jax.Array:
+        slot, position, values = arguments
+        return way.gradient(slot, position, handed, values)
 
-    return lax.map(gradient, (positions, [one.values for one in handed]))
+    return lax.map(gradient, (slots, positions, [one.values for one in handed]))
 
 
 class _Part(NamedTuple):
@@ -109,7 +112,11 @@ class _Way(NamedTuple):
     slopes: Sequence[jax.Array]
 
     def gradient(
-        self, position: jax.Array, handed: Sequence[Handed], values: Sequence[jax.Array]
+        self,
+        slot: jax.Array,
+        position: jax.Array,
+        handed: Sequence[Handed],
+        values: Sequence[jax.Array],
     ) -> jax.Array:
         """One voxel's (N, x, y, z, C), from what it is handed."""
         pending: dict[Source, list[_Part]] = {}
@@ -118,14 +125,14 @@ class _Way(NamedTuple):
             pending.setdefault(one.source, []).append(part)
         for index in self.frames.nodes:
             mine = [source for source in pending if source.node == index]
-            summands = [self._through_pointwise(s, pending.pop(s), position) for s in mine]
+            summands = [self._through_pointwise(s, pending.pop(s), slot, position) for s in mine]
             cotangent = sum(summands[1:], summands[0]).astype(self.structure.nodes[index].dtype)
             for source, part in self._handed_on(index, cotangent):
                 pending.setdefault(source, []).append(part)
         return self._boxed(cotangent, position)
 
     def _through_pointwise(
-        self, source: Source, parts: Sequence[_Part], position: jax.Array
+        self, source: Source, parts: Sequence[_Part], slot: jax.Array, position: jax.Array
     ) -> jax.Array:
         frame, total = self.frames[source.node], None
         for part in sorted(parts, key=lambda part: -part.values.size):  # what is placed, later
@@ -135,7 +142,9 @@ class _Way(NamedTuple):
             return total if source.node == 0 else self._inside(total, source.node, position)
         layout = frame.layout
         tables = _divided(_minus(frame.origin, layout.low), layout.factor)
-        box = _sliced(self.slopes[source.pointwise], _look_up(tables, position), frame.blocks)
+        slopes, begin = self.slopes[source.pointwise], _look_up(tables, position)
+        size = (1, slopes.shape[1], *frame.blocks, slopes.shape[-1])
+        box = lax.dynamic_slice(slopes, (slot, 0, *begin, 0), size)[0]
         return total.astype(box.dtype) * box
 
     def _added(

@@ -10,9 +10,15 @@ Sums over noisy images and their standard errors are here, too (Welford 1962).
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from jaxsal.settings import FEWEST_SAMPLES
+
+Sums: TypeAlias = tuple[jax.Array, jax.Array | None]
 
 
 def signed_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -23,44 +29,6 @@ def signed_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
     larger = jnp.where(jnp.abs(a) > jnp.abs(b), a, b)
     either = jnp.maximum(a, b)  # the positive one of equals, and NaN if one of them is
     return jnp.where((jnp.abs(a) == jnp.abs(b)) | jnp.isnan(either), either, larger)
-
-
-def signed_maximum_at(
-    maxima: jax.Array, gradients: jax.Array, at: jax.Array, first: jax.Array, stop: jax.Array
-) -> jax.Array:
-    """Signed maximum of a lesion's maxima and gradients ``first`` to ``stop - 1`` of a batch.
-
-    Args:
-        maxima: (N, X, Y, Z, C).
-        gradients: (B, N, x, y, z, C).
-        at: (B, 3) where each gradient's box begins in the maxima.
-        first: of the batch's gradients.
-        stop: one past the last.
-    """
-
-    def take(index: jax.Array, maxima: jax.Array) -> jax.Array:
-        corner = _corner(at[index])
-        current = lax.dynamic_slice(maxima, corner, gradients.shape[1:])
-        return lax.dynamic_update_slice(maxima, signed_maximum(current, gradients[index]), corner)
-
-    return lax.fori_loop(first, stop, take, maxima)
-
-
-def add_at(frames: jax.Array, gradients: jax.Array, at: jax.Array) -> jax.Array:
-    """Adds gradients (B, N, x, y, z, C) into frames (B, N, X, Y, Z, C), each at its own (B, 3)."""
-
-    def add(index: jax.Array, frames: jax.Array) -> jax.Array:
-        corner = (index, *_corner(at[index]))
-        gradient = gradients[index][None]
-        current = lax.dynamic_slice(frames, corner, gradient.shape)
-        return lax.dynamic_update_slice(frames, current + gradient, corner)
-
-    return lax.fori_loop(0, gradients.shape[0], add, frames)
-
-
-def _corner(at: jax.Array) -> tuple[jax.Array, ...]:
-    zero = jnp.zeros((), at.dtype)
-    return zero, at[0], at[1], at[2], zero
 
 
 def welford_add(
@@ -77,6 +45,44 @@ def welford_add(
     added = total + value
     deviation = jnp.where(before > 0, value - total / jnp.maximum(before, 1), 0)
     return added, squares + deviation * (value - added / (before + 1))
+
+
+def add_samples(
+    sums: Sums, values: jax.Array, count: jax.Array, number: jax.Array, tolerance: float | None
+) -> tuple[Sums, jax.Array]:
+    """Adds values to a sum one by one, so that it does not depend on how many come at once.
+
+    Args:
+        sums: total and squares as for `welford_add`; squares None: they are not wanted.
+        values: (N, …).
+        count: how many of them.
+        number: how many were added before; negative: these were enough, and it stays so.
+        tolerance: relative standard error at which they are enough; None: they never are.
+
+    Returns:
+        The sums, and how many were added to them; negative if these are enough.
+    """
+
+    def add(index: jax.Array, state: tuple[Sums, jax.Array]) -> tuple[Sums, jax.Array]:
+        (total, squares), number = state
+        if squares is None:
+            return (total + values[index], None), number + 1
+        added = welford_add(total, squares, values[index], number)
+        if tolerance is None:
+            return added, number + 1
+        goes_on = number >= 0
+        kept = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), added, (total, squares))
+        error = _relative_error(kept[0], kept[1], number + 1)
+        enough = (number + 1 >= FEWEST_SAMPLES) & (error <= tolerance)
+        return kept, jnp.where(goes_on, jnp.where(enough, -number - 1, number + 1), number)
+
+    return lax.fori_loop(0, count, add, (sums, number))
+
+
+def _relative_error(total: jax.Array, squares: jax.Array, count: jax.Array) -> jax.Array:
+    """The largest standard error of the mean relative to its peak; 0 if that is 0."""
+    peak = jnp.abs(total).max() / count
+    return jnp.where(peak > 0, standard_error(squares, count).max() / peak, 0)
 
 
 @jax.jit

@@ -1,7 +1,8 @@
 """D of Eqs. 1-3: derivatives of the logits on a window, through the whole window or through boxes.
 
 Both are exact, and both work in two steps: linearise a window once, pull many cotangents back
-through it. Parameters are not batched, so that every layer sees one large batch.
+through it. Parameters are not batched, so that every layer sees one large batch. All methods but
+`edges`, `starts` and `near` are traced, in the programs of `jaxsal.saliency.programs`.
 
 - `DenseDerivative` pulls any weighted sum of logits back through the whole window.
 - `LocalDerivative` pulls single voxels' logits of a local network back through the boxes that
@@ -12,9 +13,10 @@ They are hashable, so that programs compiled for them are found again.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,9 @@ from jaxsal.locality.boxes import Boxes
 from jaxsal.locality.linear import kernels_of, linearise, pull_back
 from jaxsal.locality.structure import Structure, structure_of
 from jaxsal.types import LogitFunction, Triple
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.books import Book
 
 
 @dataclass(frozen=True)
@@ -55,21 +60,27 @@ class DenseDerivative:
 
         return jax.vjp(logits, windows)[1]  # a function, but also a pytree of arrays
 
-    def cotangents(self, points: jax.Array, weights: jax.Array) -> Any:
+    def cotangents(self, book: Book, batch: jax.Array) -> Any:
         """Weighted sums of logits in the form that `pull_back` takes: here (B, X, Y, Z).
 
-        Apart from the pull-back, which is so compiled once for all P.
+        Points are added block by block, so that programs do not depend on how many there are.
 
         Args:
-            points: (B, P, 3) voxels within the window.
-            weights: (B, P) factor of each voxel's logit.
+            book: one device's.
+            batch: number of a batch in it.
         """
 
-        def cotangent(points: jax.Array, weights: jax.Array) -> jax.Array:
-            x, y, z = points.T
-            return jnp.zeros(self.box, weights.dtype).at[x, y, z].add(weights)
+        def add(block: jax.Array, cotangents: jax.Array) -> jax.Array:
+            rows, x, y, z = book.points[block].T
+            return cotangents.at[rows, x, y, z].add(book.weights[block])
 
-        return jax.vmap(cotangent)(points, weights)
+        zeros = jnp.zeros((book.slots.shape[1], *self.box), jnp.float32)
+        first, stop = book.blocks[batch]
+        return jax.lax.fori_loop(first, stop, add, zeros)
+
+    def cotangent_shapes(self, batch: int) -> Any:
+        """The shapes of the cotangents of so many items."""
+        return jax.ShapeDtypeStruct((batch, *self.box), jnp.float32)
 
     def pull_back(self, prepared: Any, linearised: Any, cotangents: Any) -> jax.Array:
         """Gradients (B, N, *box, C), from what the other methods return."""
@@ -79,16 +90,25 @@ class DenseDerivative:
 
         return jax.vmap(gradient)(cotangents)
 
+    def edges(self, points: np.ndarray) -> np.ndarray:
+        """Along which axes (B, 3) these points (B, 3) are so near an edge that it pays to know."""
+        return np.zeros((len(points), 3), bool)
+
     def starts(self, points: np.ndarray) -> np.ndarray:
-        """Where in the window (B, 3) the boxes of these points (B, P, 3) begin."""
+        """Where in the window (B, 3) the boxes of these points (B, 3) begin."""
         return np.zeros((len(points), 3), int)
 
-    def near(self, points: np.ndarray) -> DenseDerivative:
-        """The quickest derivative at these points (B, P, 3); its boxes lie inside this one's.
+    def near(self, edges: tuple[bool, ...]) -> DenseDerivative:
+        """The quickest derivative at points of these `edges`; its boxes lie inside this one's.
 
         It takes what this one's `prepare` and `linearise` return.
         """
         return self
+
+    @property
+    def mixes_windows(self) -> bool:
+        """Whether items of several windows, in their `slots`, can be pulled back together."""
+        return False
 
     @property
     def largest_cpu_batch(self) -> int:
@@ -118,33 +138,56 @@ class LocalDerivative:
         return kernels_of(self.structure, parameters)
 
     def linearise(self, parameters: Any, windows: jax.Array) -> Any:
-        return linearise(self.structure, parameters, windows)
+        slopes = linearise(self.structure, parameters, windows)
+        return tuple(slope[None] for slope in slopes)  # one slot
 
-    def cotangents(self, points: jax.Array, weights: jax.Array) -> Any:
-        return points[:, 0], weights[:, 0]
+    def cotangents(self, book: Book, batch: jax.Array) -> Any:
+        return book.slots[batch], book.points[batch, :, 1:], book.weights[batch]
+
+    def cotangent_shapes(self, batch: int) -> Any:
+        integers = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((batch,), (batch, 3)))
+        return *integers, jax.ShapeDtypeStruct((batch,), jnp.float32)
 
     def pull_back(self, prepared: Any, linearised: Any, cotangents: Any) -> jax.Array:
-        positions, weights = cotangents
+        slots, positions, weights = cotangents
         return pull_back(
-            self.structure, self.boxes, prepared, linearised, positions, weights, self.target
+            self.structure,
+            self.boxes,
+            prepared,
+            linearised,
+            slots,
+            positions,
+            weights,
+            self.target,
         )
+
+    def edges(self, points: np.ndarray) -> np.ndarray:
+        grid = np.array(self.structure.nodes[0].grid)
+        near = [_near_edge(n, size) for n, size in zip(grid.tolist(), self.box, strict=True)]
+        return np.minimum(points, grid - 1 - points) < near
 
     def starts(self, points: np.ndarray) -> np.ndarray:
         tables = self.boxes.starts[0]
-        return np.stack([table[points[:, 0, axis]] for axis, table in enumerate(tables)], axis=-1)
+        return np.stack([table[points[:, axis]] for axis, table in enumerate(tables)], axis=-1)
 
-    def near(self, points: np.ndarray) -> LocalDerivative:
-        grid = self.structure.nodes[0].grid
-        edges = tuple(
-            bool((np.minimum(p, n - 1 - p) < _near_edge(n, size)).all())
-            for p, n, size in zip(points[:, 0].T, grid, self.box, strict=True)
-        )
+    def near(self, edges: tuple[bool, ...]) -> LocalDerivative:
         return LocalDerivative(self.structure, _boxes(self.structure, edges), self.target)
 
     @property
-    def largest_cpu_batch(self) -> int:
-        return 1
+    def mixes_windows(self) -> bool:
+        return True
 
+    @property
+    def largest_cpu_batch(self) -> int:
+        avals: list[Any] = [node.variable.aval for node in self.structure.nodes]
+        sizes = zip(self.boxes.sizes, avals, strict=True)
+        values = sum(math.prod(size) * aval.shape[-1] for size, aval in sizes)
+        return 1 << (min(max(_CACHE_BYTES // (4 * values), 1), 32).bit_length() - 1)
+
+
+# On two cores, 32³ windows: a pull-back of a U-Net of 2 and 4 channels takes 0.4 ms of processor
+# time alone and 0.04 in a batch of 32; one of 8, 16, 32 channels 1.1 ms alone and 0.25 in one of 8.
+_CACHE_BYTES = 2**20
 
 Derivative: TypeAlias = DenseDerivative | LocalDerivative
 

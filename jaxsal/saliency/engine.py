@@ -1,134 +1,164 @@
-"""The engine: every item of every lesion, at every noisy image, in batches that fit the memory.
+"""The engine: every item of every lesion, at every noisy image, in portions that run by themselves.
 
-For some of the noisy images, window by window: linearise once, pull back all items of all lesions
-that the window reaches, add up what an item gets from its windows, and take the lesion's signed
-maximum. One compiled program serves all batches; up to seven others, quicker ones, serve those of
-voxels near the edges of a window.
+What the devices do at a noisy image is planned once (`jaxsal.saliency.schedule`), sent to them, and
+followed for some of the images at a time (`jaxsal.saliency.portion`). When memory runs out or a
+device is lost, these images are done again, with less at once or on the other devices; what was
+summed up before is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import Any
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.field.plan import pad_image
-from jaxsal.saliency.accumulation import LesionMap
-from jaxsal.saliency.batches import Batch, Linearisations
+from jaxsal.devices import computes
+from jaxsal.saliency.accumulation import LesionMap, MapGroup
 from jaxsal.saliency.items import Items
 from jaxsal.saliency.layout import Work, layout_within_memory
+from jaxsal.saliency.portion import Portions
+from jaxsal.saliency.schedule import schedule
 
 
 class Engine:
     """Computes the maps of some lesions, on as many of the devices as the memory suffices for.
-
-    Attributes:
-        noise_batch: noisy images at once and device.
-        waves: the lesions, by number, that are computed together.
 
     Args:
         work: what to do.
         voxels: (V, 3) positions of all lesions' voxels in the image.
         items: of all lesions.
 
+    Attributes:
+        waves: the lesions, by number, that are computed together.
+
     Raises:
         InputError: the memory does not suffice for one device.
     """
 
     def __init__(self, work: Work, voxels: np.ndarray, items: Items) -> None:
-        layout = layout_within_memory(work, voxels, items)
-        assert layout.memory is not None  # or it would not be chosen
-        self._work, self._windows = layout.work, layout.windows
-        self._geometry, self._programs = layout.geometry, layout.programs
-        self._keep, self.waves = layout.memory.windows, layout.memory.waves
-        self._batch = Batch(layout.memory.items, self._programs.item_devices)
-        self.noise_batch = layout.noise_batch
-        self._samples = layout.noise_batch * self._programs.sample_devices
+        self._work, self._voxels, self._items = work, voxels, items
+        self._lay_out()
+        self.waves = self._memory.waves
+        self._done = self._told = 0  # gradients; some are done twice when a device is lost
+        self._ran_out = False
+
+    def _lay_out(self) -> None:
+        self._layout = layout_within_memory(self._work, self._voxels, self._items)
+        assert self._layout.memory is not None  # or it would not be chosen
+        self._memory = self._layout.memory
 
     @property
     def devices(self) -> tuple[jax.Device, ...]:
         """The devices that it computes on."""
-        return self._work.devices
+        return self._layout.work.devices
+
+    @property
+    def noise_batch(self) -> int:
+        """Noisy images at once and device."""
+        return self._layout.noise_batch
 
     @property
     def pull_backs(self) -> int:
         """How many pull-backs one noisy image takes: one per item and window."""
-        return int(self._windows.pull_backs.sum())
+        return int(self._layout.windows.pull_backs.sum())
 
     def footprint(self, lesion: int) -> Box:
         """Where in the image a lesion's map can be non-zero."""
-        return self._geometry.footprint(lesion)
+        return self._layout.geometry.footprint(lesion)
 
     def maps(self, lesions: Sequence[int]) -> list[LesionMap]:
         """The signed maximum over each lesion's items, averaged over the noisy images."""
-        work, boxes = self._work, self._geometry.boxes
-        maps = {
-            lesion: LesionMap(boxes[lesion], work.channels, squares=work.squares)
-            for lesion in lesions
-        }
-        active = dict(maps)
-        for first in range(0, work.noisy.count, self._samples):
-            count = min(self._samples, work.noisy.count - first)
-            self._add_samples(first, count, active)
-            spared = work.noisy.count - first - count
-            for lesion in [i for i, one in active.items() if one.is_complete]:
-                del active[lesion]
-                work.report(spared * int(self._windows.pull_backs[lesion]))
-            if not active:
-                break
-        return list(maps.values())
+        groups = self._groups(lesions)
+        first, portions = 0, None
+        while first < self._work.noisy.count and any(group.active for group in groups):
+            before = self._done
+            try:
+                with jax.default_device(self.devices[0]):
+                    portions = portions or self._portions(groups)
+                    count = min(portions.samples, self._work.noisy.count - first)
+                    portions.run(first, count)
+            except jax.errors.JaxRuntimeError as error:
+                portions, self._done = None, before
+                if not self._recovers(error, groups):
+                    raise
+                continue
+            first += count
+            if self._finish(groups, first, count):
+                portions = None  # the schedule has lesions that need no more images
+        boxes = self._layout.geometry.boxes
+        found = {k: v for g in groups for k, v in g.maps([box.start for box in boxes]).items()}
+        return [found[lesion] for lesion in lesions]
 
-    def _add_samples(self, first: int, count: int, active: Mapping[int, LesionMap]) -> None:
-        """Adds noisy images ``first`` to ``first + count - 1`` to these lesions' maps."""
-        plan = self._windows.plan
-        noisy = self._work.noisy.take(first, count)
-        if count < self._samples:
-            noisy = noisy[np.minimum(np.arange(self._samples), count - 1)]  # the last one, repeated
-        images = jax.vmap(lambda image: pad_image(image, plan))(noisy)
-        pulls = Linearisations(self._programs, self._parameters, images, plan.size, self._keep)
-        del noisy, images
-        for group in self._windows.groups:
-            items = group.items[np.isin(group.items.owners, list(active))]
-            for batch, gradients, corners in self._gradients(group.windows, items, pulls):
-                for lesion in np.unique(batch.owners):  # its items are next to each other
-                    span = np.searchsorted(batch.owners, [lesion, lesion + 1])
-                    active[lesion].take(self._programs, gradients, corners, *span)
-                self._work.report(count * len(batch) * len(group.windows))
-        for lesion_map in active.values():
-            lesion_map.finish_samples(count, self._work.devices[0], self._work.tolerance)
+    def _groups(self, lesions: Sequence[int]) -> list[MapGroup]:
+        """The lesions by the size of their maps."""
+        sizes, work = self._layout.geometry.maps, self._work
+        by_size: dict[tuple[int, int, int], list[int]] = {}
+        for lesion in lesions:
+            by_size.setdefault(sizes[lesion], []).append(lesion)
+        return [
+            MapGroup(own, size, work.channels, squares=work.squares)
+            for size, own in by_size.items()
+        ]
 
-    def _gradients(
-        self, windows: tuple[int, ...], items: Items, pulls: Linearisations
-    ) -> Iterator[tuple[Items, jax.Array, np.ndarray]]:
-        """Batches of items with their gradients (B, N, *frame, C) and these frames' corners."""
-        geometry, corners = self._geometry, self._geometry.corners
+    def _portions(self, groups: Sequence[MapGroup]) -> Portions:
+        limits = self._layout.limits(self._memory)
+        pairs = self._layout.geometry.pairs([group.active for group in groups])
+        return Portions(self._layout, limits, schedule(pairs, limits), groups, self._report)
 
-        def compute(batch: Items) -> jax.Array:
-            total = None
-            frames = corners(windows, batch)
-            for window in windows:
-                points, weights = self._windows.points(batch, window)
-                start = self._windows.plan.starts[window]
-                part = self._programs.pull_back(self._prepared, pulls.at(start), points, weights)
-                if len(windows) == 1:
-                    return part
-                near = geometry.derivative.near(points)
-                at = geometry.box_corners(window, points, near) - frames
-                total = self._programs.add(total, part, at, geometry.frame)
-            assert total is not None  # an item has at least one window
-            return total
+    def _finish(self, groups: Sequence[MapGroup], done: int, count: int) -> bool:
+        """Adds up the last ``count`` images; whether a lesion needs no more of them.
 
-        for batch, count, gradients in self._batch.run(items, compute, pulls.forget):
-            yield batch[:count], gradients, corners(windows, batch)
+        Args:
+            groups: of lesions.
+            done: images that were computed, these included.
+            count: how many.
+        """
+        before = [group.active for group in groups]
+        for group in groups:
+            group.finish_samples(count, self._work.tolerance)
+        complete = [
+            lesion
+            for group, active in zip(groups, before, strict=True)
+            for lesion in active
+            if lesion not in group.active
+        ]
+        spared = self._work.noisy.count - done
+        self._report(spared * int(self._layout.windows.pull_backs[complete].sum()))
+        return bool(complete)
 
-    @cached_property
-    def _parameters(self) -> Any:
-        return self._programs.replicate(self._work.field.parameters)
+    def _report(self, gradients: int) -> None:
+        self._done += gradients
+        if self._done > self._told:
+            self._work.report(self._done - self._told)
+            self._told = self._done
 
-    @cached_property
-    def _prepared(self) -> Any:
-        return self._programs.prepare(self._parameters)
+    def _recovers(self, error: Exception, groups: Sequence[MapGroup]) -> bool:
+        """Whether the work can go on after an error; if so, how has been decided."""
+        left = tuple(device for device in self.devices if computes(device))
+        if 0 < len(left) < len(self.devices):
+            for group in groups:
+                group.rescue()
+            warnings.warn(
+                f"{len(self.devices) - len(left)} of {len(self.devices)} devices no longer compute "
+                "and are left out; the maps are the same",
+                stacklevel=2,
+            )
+            self._work = replace(self._work, devices=left)
+            self._lay_out()
+            return True
+        smaller = self._memory.halved() if "RESOURCE_EXHAUSTED" in str(error) and left else None
+        if smaller is None:
+            return False
+        self._memory = smaller
+        if not self._ran_out:
+            warnings.warn(
+                "the device ran out of memory: going on in smaller batches, which give the same "
+                "results; a smaller memory budget avoids this",
+                stacklevel=2,
+            )
+        self._ran_out = True
+        return True

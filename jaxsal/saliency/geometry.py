@@ -1,13 +1,13 @@
-"""Where the gradients of lesions lie: boxes and frames of the image.
+"""Where the gradients of lesions lie: boxes, frames and maps of the image.
 
 An item's gradient is non-zero in one box per window that reaches it, of a fixed size. The frame of
-an item holds its boxes, and the frame of a lesion those of its items. Frames have few sizes, so
-that lesions share compiled programs.
+an item holds its boxes, and the map of a lesion the frames of its items. Frames and maps have few
+sizes, so that lesions share compiled programs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.box import Box
+from jaxsal.saliency.schedule import Pairs
 
 if TYPE_CHECKING:
     from jaxsal.saliency.derivative import Derivative
-    from jaxsal.saliency.items import Items, ItemWindows
+    from jaxsal.saliency.items import ItemWindows
     from jaxsal.types import Triple
 
 _FRAME_STEP = 16  # sides of frames are multiples of this
@@ -27,6 +28,14 @@ _FRAME_STEP = 16  # sides of frames are multiples of this
 def frame_size(shape: Triple | np.ndarray) -> Triple:
     """The size of a frame that holds a box of this shape."""
     x, y, z = (int(-(-n // _FRAME_STEP) * _FRAME_STEP) for n in shape)
+    return x, y, z
+
+
+def map_size(frame: Triple, shape: Triple) -> Triple:
+    """The size of a map of this shape or larger: the frame's and 0, 16, 32, 64 … on each axis."""
+    wider = max(n - f for n, f in zip(shape, frame, strict=True))
+    extra = _FRAME_STEP << (-(-wider // _FRAME_STEP) - 1).bit_length() if wider > 0 else 0
+    x, y, z = (f + extra for f in frame)
     return x, y, z
 
 
@@ -44,24 +53,35 @@ class Geometry:
 
     @cached_property
     def frame(self) -> Triple:
-        """Size of the frame of an item that several windows reach; the box if there is none."""
-        several = [
-            (high - low).max(axis=0)
-            for group, (low, high) in zip(self.windows.groups, self._spans, strict=True)
-            if len(group.windows) > 1
-        ]
-        return frame_size(np.max(several, axis=0) if several else np.array(self.derivative.box))
+        """Size of the items' frames; the box's where a single window reaches each item."""
+        low, high = self._spans
+        return frame_size((high - low).max(axis=0)) if self.several else self.derivative.box
+
+    @property
+    def several(self) -> bool:
+        """Whether several windows reach an item."""
+        return self.windows.most > 1
 
     @cached_property
     def boxes(self) -> list[Box]:
         """The box of the image that holds the frames of a lesion's items, for each lesion."""
+        low, _ = self._spans
         lows = np.full((self.windows.lesions, 3), np.iinfo(int).max)
         highs = np.full((self.windows.lesions, 3), np.iinfo(int).min)
-        for group, (low, _) in zip(self.windows.groups, self._spans, strict=True):
-            size = self.frame if len(group.windows) > 1 else self.derivative.box
-            np.minimum.at(lows, group.items.owners, low)
-            np.maximum.at(highs, group.items.owners, low + size)
+        np.minimum.at(lows, self.windows.items.owners, low)
+        np.maximum.at(highs, self.windows.items.owners, low + np.array(self.frame))
         return list(map(Box, lows, highs))
+
+    @cached_property
+    def maps(self) -> list[Triple]:
+        """The size of each lesion's map."""
+        return [map_size(self.frame, box.shape) for box in self.boxes]
+
+    @cached_property
+    def shares(self) -> list[int]:
+        """How many pull-backs an image takes of each kind, which do not share a batch."""
+        kinds = self._edges @ [4, 2, 1] if self.derivative.mixes_windows else self.windows.windows
+        return [n for n in np.bincount(kinds).tolist() if n]
 
     def footprint(self, lesion: int) -> Box:
         """Where in the image a lesion's map can be non-zero."""
@@ -69,31 +89,66 @@ class Geometry:
         rows = np.unique(items.rows[items.owners == lesion])
         return plan.footprint(self.windows.voxels, rows[rows >= 0]) & self.boxes[lesion]
 
-    def corners(self, windows: Sequence[int], items: Items) -> np.ndarray:
-        """Where in the image (B, 3) the frames of items' gradients begin.
+    def pairs(self, groups: Sequence[Mapping[int, int]]) -> Pairs:
+        """The items of some lesions with the windows that reach them.
 
-        The frame of an item that a single window reaches is its box, which may be a smaller one
-        near the window's edge.
+        Args:
+            groups: the lesions, by number, and the place of each in its group, whose maps have the
+                same size.
         """
-        if len(windows) == 1:
-            points, _ = self.windows.points(items, windows[0])
-            return self.box_corners(windows[0], points, self.derivative.near(points))
-        return np.min(self._all_corners(windows, items), axis=0)
-
-    def box_corners(self, window: int, points: np.ndarray, derivative: Derivative) -> np.ndarray:
-        """Where in the image (B, 3) the boxes of points (B, P, 3) of a window begin."""
-        plan = self.windows.plan  # starts are negative in the padding
-        return plan.starts[window] - np.array(plan.before) + derivative.starts(points)
+        windows = self.windows
+        group_of, place_of = np.full((2, windows.lesions), -1)
+        for number, group in enumerate(groups):
+            group_of[list(group)], place_of[list(group)] = number, list(group.values())
+        owners = windows.items.owners
+        chosen = group_of[owners] >= 0
+        rows = np.flatnonzero(chosen[windows.of_pairs])
+        owners, low = owners[chosen], self._spans[0]
+        return Pairs(
+            items=(np.cumsum(chosen) - 1)[windows.of_pairs[rows]],
+            windows=windows.windows[rows],
+            edges=self._edges[rows],
+            at=(self._corners - low[windows.of_pairs])[rows],
+            length=windows.items.rows.shape[1],
+            points=lambda pairs: windows.points(rows[pairs]),
+            groups=group_of[owners],
+            lesions=place_of[owners],
+            corners=low[chosen] - np.array([box.start for box in self.boxes])[owners],
+        )
 
     @cached_property
-    def _spans(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Of each group of items, first positions of their boxes (B, 3), and one past the last."""
-        box = np.array(self.derivative.box)
-        corners = [self._all_corners(group.windows, group.items) for group in self.windows.groups]
-        return [(np.min(each, axis=0), np.max(each, axis=0) + box) for each in corners]
+    def _first_points(self) -> np.ndarray:
+        """(R, 3) in its window the first voxel of each pair, the only one where boxes differ."""
+        first = self.windows.items.rows[self.windows.of_pairs, 0]
+        plan = self.windows.plan
+        inside = self.windows.voxels[first] + plan.before - plan.starts[self.windows.windows]
+        return np.clip(inside, 0, np.array(plan.size) - 1)
 
-    def _all_corners(self, windows: Sequence[int], items: Items) -> list[np.ndarray]:
-        return [
-            self.box_corners(window, self.windows.points(items, window)[0], self.derivative)
-            for window in windows
-        ]
+    @cached_property
+    def _edges(self) -> np.ndarray:
+        """(R, 3) along which axes the voxels are near an edge of the window."""
+        return self.derivative.edges(self._first_points)
+
+    @cached_property
+    def _corners(self) -> np.ndarray:
+        """(R, 3) where in the image the boxes of the quickest derivatives begin."""
+        corners = np.empty_like(self._first_points)
+        for edges in np.unique(self._edges, axis=0):
+            rows = (self._edges == edges).all(axis=1)
+            near = self.derivative.near(tuple(edges.tolist()))
+            corners[rows] = near.starts(self._first_points[rows])
+        return corners + self._origins
+
+    @property
+    def _origins(self) -> np.ndarray:
+        """(R, 3) where in the image the windows begin: in the padding, starts are negative."""
+        plan = self.windows.plan
+        return plan.starts[self.windows.windows] - np.array(plan.before)
+
+    @cached_property
+    def _spans(self) -> tuple[np.ndarray, np.ndarray]:
+        """First positions (I, 3) of the items' boxes in the image, and one past the last."""
+        corners = self.derivative.starts(self._first_points) + self._origins
+        first = np.cumsum(self.windows.counts) - self.windows.counts
+        low, high = (end.reduceat(corners, first, axis=0) for end in (np.minimum, np.maximum))
+        return low, high + np.array(self.derivative.box)

@@ -49,12 +49,8 @@ class Items:
     def __len__(self) -> int:
         return len(self.owners)
 
-    def __getitem__(self, chosen: np.ndarray | slice) -> Items:
+    def __getitem__(self, chosen: np.ndarray) -> Items:
         return Items(self.owners[chosen], self.rows[chosen])
-
-    def filled(self, size: int) -> Items:
-        """These, and the last one again until there are ``size``; a maximum stays as it is."""
-        return self[np.minimum(np.arange(size), len(self) - 1)]
 
 
 def items_of(domains: Sequence[Domain], groups: Sequence[Sequence[np.ndarray]]) -> Items:
@@ -76,76 +72,62 @@ def items_of(domains: Sequence[Domain], groups: Sequence[Sequence[np.ndarray]]) 
     return Items(owners, rows)
 
 
-@dataclass(frozen=True)
-class WindowGroup:
-    """Items whose logits come from the same windows.
-
-    Attributes:
-        windows: indices into the plan's windows.
-        items: those of a lesion next to each other.
-    """
-
-    windows: tuple[int, ...]
-    items: Items
-
-
-@dataclass(frozen=True)
 class ItemWindows:
     """Which items come from which windows.
 
-    Attributes:
+    Args:
         plan: the windows, and their weights for each voxel.
         voxels: (V, 3) positions of all lesions' voxels in the image.
         items: of all lesions.
+
+    Attributes:
+        plan: the same.
+        voxels: the same.
+        items: those given, but similar sets of windows next to each other.
+        counts: (I,) how many windows reach each.
+        windows: (R,) these windows, item after item.
     """
 
-    plan: WindowPlan
-    voxels: np.ndarray
-    items: Items
-
-    @cached_property
-    def groups(self) -> list[WindowGroup]:
-        """All items by the set of windows that reach them, similar sets near each other."""
-        plan, items = self.plan, self.items
+    def __init__(self, plan: WindowPlan, voxels: np.ndarray, items: Items) -> None:
         reaches = np.vstack([plan.weights > 0, np.zeros(len(plan.starts), bool)])  # last: row -1
         reached = reaches[items.rows[:, 0]]
         for column in items.rows.T[1:]:
             reached |= reaches[column]
-        sets, group_of = np.unique(reached, axis=0, return_inverse=True)
-        group_of = group_of.reshape(-1)
-        groups = [
-            WindowGroup(
-                tuple(np.flatnonzero(windows).tolist()), items[np.flatnonzero(group_of == index)]
-            )
-            for index, windows in enumerate(sets)
-        ]
-        return sorted(groups, key=lambda group: group.windows)
+        _, sets = np.unique(np.packbits(reached, axis=1), axis=0, return_inverse=True)
+        order = np.argsort(-sets.reshape(-1), kind="stable")
+        self.plan, self.voxels, self.items = plan, voxels, items[order]
+        self.counts = np.count_nonzero(reached, axis=1)[order]
+        self.windows = np.nonzero(reached[order])[1]
 
     @cached_property
+    def of_pairs(self) -> np.ndarray:
+        """(R,) the item of each of `windows`."""
+        return np.repeat(np.arange(len(self.items)), self.counts)
+
+    @property
     def most(self) -> int:
         """The largest number of windows that reach an item."""
-        return max(len(group.windows) for group in self.groups)
+        return int(self.counts.max())
 
     @cached_property
     def pull_backs(self) -> np.ndarray:
         """(L,) how many each lesion takes at one noisy image: one per item and window."""
-        counts = np.zeros(self.lesions, int)
-        for group in self.groups:
-            counts += len(group.windows) * np.bincount(group.items.owners, minlength=self.lesions)
-        return counts
+        return np.bincount(self.items.owners, self.counts, self.lesions).astype(int)
 
     @property
     def lesions(self) -> int:
         """Number of lesions."""
         return int(self.items.owners.max()) + 1
 
-    def points(self, items: Items, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """The items' voxels as positions (B, P, 3) within a window, and their weights (B, P).
+    def points(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Voxels of pairs (n,) of an item and a window, as positions within the window.
 
-        Voxels that the window does not reach have the weight zero.
+        Returns:
+            (n, P, 3) positions, and (n, P) weights; zero for voxels that the window does not reach.
         """
-        weights = np.where(items.rows >= 0, self.plan.weights[items.rows, window], 0)
-        points = self.voxels[items.rows] + self.plan.before - self.plan.starts[window]
+        rows, windows = self.items.rows[self.of_pairs[pairs]], self.windows[pairs, None]
+        weights = np.where(rows >= 0, self.plan.weights[rows, windows], 0)
+        points = self.voxels[rows] + self.plan.before - self.plan.starts[windows]
         return np.clip(points, 0, np.array(self.plan.size) - 1), weights.astype(np.float32)
 
 

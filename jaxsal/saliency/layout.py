@@ -16,10 +16,12 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.saliency.derivative import Derivative, derivative_of
-from jaxsal.saliency.geometry import Geometry, frame_size
+from jaxsal.saliency.geometry import Geometry
 from jaxsal.saliency.items import Items, ItemWindows
 from jaxsal.saliency.memory import GIB, array_bytes, needs_of
 from jaxsal.saliency.memory_plan import (
+    ON_ACCELERATOR,
+    ON_CPU,
     Demand,
     MemoryPlan,
     fit,
@@ -28,6 +30,7 @@ from jaxsal.saliency.memory_plan import (
     samples_at_once,
 )
 from jaxsal.saliency.programs import Programs, device_mesh
+from jaxsal.saliency.schedule import Limits
 from jaxsal.settings import FEWEST_SAMPLES
 from jaxsal.shapes import Shapes
 
@@ -100,7 +103,8 @@ class Layout:
     @cached_property
     def programs(self) -> Programs:
         """What the devices run."""
-        return Programs(self.derivative, device_mesh(self.work.devices, self.work.noisy.count))
+        mesh = device_mesh(self.work.devices, self.work.noisy.count)
+        return Programs(self.derivative, mesh, self.geometry.several)
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -111,13 +115,24 @@ class Layout:
     def memory(self) -> MemoryPlan | None:
         """How the memory is shared out; None if it does not suffice."""
         width = self.width // self.noise_batch
-        return fit(self.demand, self.work.budget, width, self.work.item_batch)
+        enough = ON_CPU if self._on_cpu else ON_ACCELERATOR
+        return fit(self.demand, self.work.budget, width, self.work.item_batch, enough)
+
+    def limits(self, memory: MemoryPlan) -> Limits:
+        """How much goes at once on each device."""
+        return Limits(
+            self.programs.item_devices,
+            memory.items,
+            memory.frames,
+            memory.slots,
+            memory.windows,
+            self.derivative.mixes_windows,
+        )
 
     @property
     def width(self) -> int:
         """Gradients at once and device, noisy images times items, that make full use of it."""
-        on_cpu = self.work.devices[0].platform == "cpu"
-        return self.derivative.largest_cpu_batch if on_cpu else _LARGEST_BATCH
+        return self.derivative.largest_cpu_batch if self._on_cpu else _LARGEST_BATCH
 
     @property
     def best_noise_batch(self) -> int:
@@ -126,16 +141,14 @@ class Layout:
         samples = self.work.noisy.count
         if self.work.tolerance is not None:  # a lesion may not need more
             samples = min(samples, FEWEST_SAMPLES)
-        return samples_at_once(self.windows.groups, samples, self.width, mesh)
+        return samples_at_once(self.geometry.shares, samples, self.width, mesh)
 
     @cached_property
     def demand(self) -> Demand:
         """Bytes that each step takes."""
         work, plan = self.work, self.windows.plan
         image = 4 * self.noise_batch * work.channels  # bytes per position
-        length = self.windows.items.rows.shape[1]
-        needs = needs_of(self.derivative, Shapes.of(work.field.parameters), self._shape, length)
-        frames = image * math.prod(self.geometry.frame) if self.windows.most > 1 else 0
+        needs = needs_of(self.derivative, Shapes.of(work.field.parameters), self._shape)
         copies = 3 * self.programs.sample_devices + 1  # noisy ones are made on one device
         parameters = array_bytes(work.field.parameters) + needs.prepared
         in_map = 4 * (2 + self.noise_batch + work.squares) * work.channels  # bytes per position
@@ -143,10 +156,17 @@ class Layout:
             fixed=copies * image * math.prod(plan.padded) + parameters + needs.shared,
             linearise=needs.linearise,
             linearised=needs.linearised,
-            item=needs.pull_back + frames,
-            maps=[in_map * math.prod(frame_size(box.shape)) for box in self.geometry.boxes],
+            window=image * math.prod(plan.size),
+            item=needs.pull_back,
+            frame=image * math.prod(self.geometry.frame),
+            maps=[in_map * math.prod(size) for size in self.geometry.maps],
             windows=self.windows.most,
+            mixes=self.derivative.mixes_windows,
         )
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.work.devices[0].platform == "cpu"
 
     @property
     def _shape(self) -> tuple[int, ...]:

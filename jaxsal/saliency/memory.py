@@ -81,14 +81,12 @@ class Needs:
     pull_back: int
 
 
-def needs_of(
-    derivative: Derivative, parameters: Shapes, windows: tuple[int, ...], length: int
-) -> Needs:
-    """What a derivative takes on windows (N, X, Y, Z, C), for items of ``length`` voxels.
+def needs_of(derivative: Derivative, parameters: Shapes, windows: tuple[int, ...]) -> Needs:
+    """What a derivative takes on windows (N, X, Y, Z, C).
 
     On the current device; nothing is compiled.
     """
-    return _needs_of(derivative, parameters, windows, length, current_device())
+    return _needs_of(derivative, parameters, windows, current_device())
 
 
 @lru_cache(maxsize=64)
@@ -96,7 +94,6 @@ def _needs_of(
     derivative: Derivative,
     parameters: Shapes,
     windows: tuple[int, ...],
-    length: int,
     device: jax.Device,
 ) -> Needs:
     arguments = parameters.structs(), jax.ShapeDtypeStruct(windows, jnp.float32)
@@ -104,9 +101,7 @@ def _needs_of(
     linearised = jax.eval_shape(derivative.linearise, *arguments)
 
     def taken(items: int) -> int:
-        points = jax.ShapeDtypeStruct((items, length, 3), jnp.int32)
-        weights = jax.ShapeDtypeStruct((items, length), jnp.float32)
-        cotangents = jax.eval_shape(derivative.cotangents, points, weights)
+        cotangents = derivative.cotangent_shapes(items)
         return working_bytes(derivative.pull_back, prepared, linearised, cotangents)
 
     one = each = taken(1)

@@ -5,20 +5,38 @@ All of it follows from a budget and from the bytes that each step takes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import jax
 
-    from jaxsal.saliency.items import WindowGroup
-
-
 T = TypeVar("T")
 MAPS_SHARE = 0.3  # of the budget, at most, for the maps of lesions computed together
-_LINEARISATIONS_SHARE = 0.4  # of the rest, for the windows kept linearised
+_SLOTS_SHARE = 0.4  # of the rest, for the windows kept linearised
+_FRAMES_SHARE = 0.25  # likewise, for the frames of a chunk's items
+_MOST_FRAMES, _MOST_SLOTS, _MOST_WINDOWS = 2**12, 2**7, 2**7  # more of them gain nothing
 _NEGLIGIBLE = 1.1  # as many gradients as necessary: not worth larger batches
+
+
+@dataclass(frozen=True)
+class Enough:
+    """Bytes above which more of something gains nothing, but takes time to be filled with zeros.
+
+    Attributes:
+        frames: of items.
+        slots: for windows that are kept linearised.
+        windows: that are cut at once.
+    """
+
+    frames: int
+    slots: int
+    windows: int
+
+
+ON_CPU, ON_ACCELERATOR = Enough(2**27, 2**28, 2**25), Enough(2**33, 2**32, 2**28)
 
 
 @dataclass(frozen=True)
@@ -29,17 +47,23 @@ class Demand:
         fixed: throughout: noisy images, and the network's parameters.
         linearise: while a window is linearised, besides what is kept of it.
         linearised: what is kept of a linearised window.
+        window: one that is cut from the images.
         item: while one item is pulled back.
+        frame: of an item.
         maps: the map of each lesion, while it is computed.
         windows: largest number of windows that reach an item.
+        mixes: whether several windows can be kept.
     """
 
     fixed: int
     linearise: int
     linearised: int
+    window: int
     item: int
+    frame: int
     maps: Sequence[int]
     windows: int
+    mixes: bool
 
     @property
     def least(self) -> int:
@@ -49,7 +73,8 @@ class Demand:
     @property
     def steps(self) -> int:
         """The same without the lesion's map."""
-        return self.fixed + self.linearised + max(self.linearise, self.item)
+        working = max(self.linearise + self.window, self.item)
+        return self.fixed + self.linearised + 2 * self.frame + working
 
 
 @dataclass(frozen=True)
@@ -58,41 +83,101 @@ class MemoryPlan:
 
     Attributes:
         items: items per pull-back.
-        windows: windows that are kept linearised.
+        frames: items whose gradients are kept before they enter the maxima.
+        slots: windows that are kept linearised.
+        windows: windows that are cut at once.
         waves: the lesions, by number, whose maps are computed together.
-        keeps_enough: whether all windows that reach an item are kept at once.
+        keeps_enough: whether all windows that reach an item are kept at once, if they can be.
     """
 
     items: int
+    frames: int
+    slots: int
     windows: int
     waves: tuple[tuple[int, ...], ...]
     keeps_enough: bool
 
+    def halved(self) -> MemoryPlan | None:
+        """A smaller one that does the same, for when memory ran out; None: there is none."""
+        for name in ("items", "slots", "frames"):
+            number = getattr(self, name)
+            if number > 1:
+                smaller = replace(self, **{name: number // 2})
+                return replace(smaller, windows=min(self.windows, smaller.slots))
+        return None
 
-def fit(demand: Demand, budget: int, width: int, items: int | None = None) -> MemoryPlan | None:
+
+def fit(
+    demand: Demand, budget: int, width: int, items: int | None = None, enough: Enough = ON_CPU
+) -> MemoryPlan | None:
     """Shares out a budget; None if it does not suffice for a single item.
+
+    Numbers are powers of two and bounded by what gains anything, so that they hardly depend on the
+    work, and programs are found compiled.
 
     Args:
         demand: bytes of each step.
         budget: bytes.
         width: items at once above which more gain nothing.
         items: items at once, if that is given.
+        enough: bytes above which more gain nothing.
     """
     if budget < demand.least:
         return None
     share = min(MAPS_SHARE * budget, budget - demand.steps)
-    for_maps = int(min(sum(demand.maps), max(share, max(demand.maps))))
-    available = budget - for_maps - demand.fixed
-    room = min(_LINEARISATIONS_SHARE * available, available - max(demand.linearise, demand.item))
-    # A derivative that is zero everywhere takes no memory.
-    keep = min(max(int(room // max(demand.linearised, 1)), 1), 2 * demand.windows)
-    fitting = int((available - keep * demand.linearised) // max(demand.item, 1))
-    return MemoryPlan(
-        items or power_of_two_within(min(fitting, width)),
-        keep,
-        tuple(together(dict(enumerate(demand.maps)), for_maps)),
-        keep >= demand.windows,
+    waves = tuple(_waves(demand.maps, max(share, max(demand.maps))))
+    available = budget - max(_bytes(demand.maps, wave) for wave in waves) - demand.fixed
+    working = max(demand.linearise + demand.window, demand.item)
+    frames = _within(
+        min(_FRAMES_SHARE * available, available - working - demand.linearised) - demand.frame,
+        demand.frame,
+        min(_MOST_FRAMES, max(enough.frames // max(demand.frame, 1), _FEWEST)),
     )
+    available -= (frames + 1) * demand.frame
+    room = min(_SLOTS_SHARE * available, available - working)
+    # A derivative that is zero everywhere takes no memory.
+    most = min(_MOST_SLOTS, max(enough.slots // max(demand.linearised, 1), _FEWEST))
+    slots = _within(room, demand.linearised, most if demand.mixes else 1)
+    available -= slots * demand.linearised
+    window = min(available - demand.linearise, enough.windows)
+    return MemoryPlan(
+        items or _within(available, demand.item, width),
+        frames,
+        slots,
+        _within(window, demand.window, min(slots, _MOST_WINDOWS)),
+        waves,
+        not demand.mixes or slots >= demand.windows,
+    )
+
+
+_FEWEST = 16  # frames and slots, where memory suffices
+
+
+def _within(available: float, each: int, most: int) -> int:
+    """How many fit: a power of two, at least 1."""
+    return power_of_two_within(min(int(available // max(each, 1)), most))
+
+
+def _waves(maps: Sequence[int], most: float) -> Iterator[tuple[int, ...]]:
+    """Lesions whose maps take ``most`` bytes together, or a single one that takes more."""
+    wave: list[int] = []
+    for lesion in range(len(maps)):
+        if wave and _bytes(maps, [*wave, lesion]) > most:
+            yield tuple(wave)
+            wave = []
+        wave.append(lesion)
+    yield tuple(wave)
+
+
+def _bytes(maps: Sequence[int], lesions: Sequence[int]) -> int:
+    """What the maps of lesions take that are kept in arrays of equal maps."""
+    counts = Counter(maps[lesion] for lesion in lesions)
+    return sum(size * places(count) for size, count in counts.items())
+
+
+def places(lesions: int) -> int:
+    """Room for so many maps of a size: a power of two, so that programs are found compiled."""
+    return 1 << (lesions - 1).bit_length()
 
 
 def on_devices(
@@ -125,7 +210,7 @@ def halvings(count: int) -> Iterator[int]:
 
 
 def samples_at_once(
-    groups: Sequence[WindowGroup], samples: int, width: int, mesh: tuple[int, int] = (1, 1)
+    shares: Sequence[int], samples: int, width: int, mesh: tuple[int, int] = (1, 1)
 ) -> int:
     """How many noisy images a device pulls back at once, so that few batches need filling up.
 
@@ -135,7 +220,7 @@ def samples_at_once(
     the smallest with which, repetitions included, about as few gradients are computed as can be.
 
     Args:
-        groups: the items.
+        shares: how many pull-backs an image takes that may share a batch, of each kind.
         samples: number of noisy images.
         width: gradients at once per device.
         mesh: number of devices over the images, and over the items.
@@ -144,7 +229,7 @@ def samples_at_once(
 
     def gradients(count: int) -> int:
         rounds, batch = -(-samples // (count * rows)), columns * (width // count)
-        filled = sum(len(g.windows) * -(-len(g.items) // batch) * batch for g in groups)
+        filled = sum(-(-share // batch) * batch for share in shares)
         return rounds * count * filled
 
     most = min(width, -(-samples // rows))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def standard_deviation(
-    image: jax.Array, noise: float | tuple[float, ...], scale: NoiseScale
+    image: jax.Array | np.ndarray, noise: float | tuple[float, ...], scale: NoiseScale
 ) -> float | np.ndarray:
     """The standard deviation of the noise, for all channels or of each (C,).
 
@@ -71,7 +71,7 @@ class NoisyImages:
 
 
 def noisy_images(
-    image: jax.Array, settings: SmoothGradSettings, given: ArrayLike | None
+    image: jax.Array | np.ndarray, settings: SmoothGradSettings, given: ArrayLike | None
 ) -> NoisyImages:
     """The noisy copies that `jaxsal.smoothgrad` averages over.
 
@@ -91,6 +91,6 @@ def noisy_images(
         raise InputError("noise_samples must be finite, but have NaN or infinite values")
 
     def take(first: int, count: int) -> jax.Array:
-        return image + jnp.asarray(noise[first : first + count])
+        return jnp.asarray(image) + noise[first : first + count]
 
     return NoisyImages(len(noise), take)

@@ -1,35 +1,46 @@
 """The compiled programs of the engine, their work shared between the devices of a host.
 
-Devices form a mesh of two axes: over one go the noisy images, over the other the items of a
-batch. Every device linearises the windows of its own samples and pulls its own items back; maxima
-are kept apart per device and united at the end, so that devices never wait for each other.
+Each does a long portion of the work in a loop on the device, whose bounds are data: windows are
+linearised into slots, items are pulled back through them batch after batch and added into frames,
+and frames are taken into the lesions' maxima. Those that run the network depend on the size of
+windows, boxes and batches; never on the image's shape, or on how many lesions there are and how
+large. Hence maxima are taken in a program of their own, which compiles in a moment.
 
-Programs are compiled once per derivative and mesh; those that run the network, once per size of
-window, whatever the shape of the images. Axes of arrays: D devices along the item axis, B items,
-N noisy images, then X, Y, Z and C.
+Devices form a mesh of two axes: over one go the noisy images, over the other the items. Every
+device linearises the windows of its own samples and pulls its own items back. Only `finish`
+communicates: there the maxima of all devices are united.
+
+Axes of arrays: D devices along the item axis, K slots, M frames, L lesions, N noisy images of all
+devices, then X, Y, Z and C.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, reduce
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxsal.field.plan import cut_window
-from jaxsal.saliency.aggregate import add_at, signed_maximum_at
+from jaxsal.saliency.aggregate import add_samples, signed_maximum
 
 if TYPE_CHECKING:
+    from jaxsal.saliency.books import Book, Edges
     from jaxsal.saliency.derivative import Derivative
+    from jaxsal.saliency.schedule import FrameMerge
     from jaxsal.types import Triple
 
 SAMPLES, ITEMS = "samples", "items"
+Array: TypeAlias = jax.Array | np.ndarray
+_BOTH = P(ITEMS, SAMPLES)
+_VALUES = P(ITEMS, None, SAMPLES)  # of frames, maxima and windows
 
 
 def device_mesh(devices: Sequence[jax.Device], samples: int) -> Mesh:
@@ -49,10 +60,13 @@ class Programs:
     Attributes:
         derivative: of the logits on a window, at one device's share of the samples.
         mesh: of the devices.
+        several: whether an item may be reached by several windows, whose gradients add up in its
+            frame; else its frame holds a single one.
     """
 
     derivative: Derivative
     mesh: Mesh
+    several: bool
 
     @property
     def sample_devices(self) -> int:
@@ -61,70 +75,111 @@ class Programs:
 
     @property
     def item_devices(self) -> int:
-        """Number of devices between which the items of a batch are shared."""
+        """Number of devices between which items are shared."""
         return self.mesh.shape[ITEMS]
 
     def replicate(self, tree: Any) -> Any:
         """The same arrays on every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, P()))
 
+    def share(self, tree: Any) -> Any:
+        """Arrays of a leading axis D, each part on its devices along the item axis."""
+        return jax.device_put(tree, NamedSharding(self.mesh, P(ITEMS)))
+
     def distribute(self, images: jax.Array) -> jax.Array:
-        """Noisy images (N, X, Y, Z, C), each on the device that linearises it."""
+        """Noisy images (N, X, Y, Z, C), each on the devices that linearise it."""
         return jax.device_put(images, NamedSharding(self.mesh, P(SAMPLES)))
+
+    def zeros(self, *shape: int) -> jax.Array:
+        """Zeros (D, M or L, N, …)."""
+        return jnp.zeros(
+            (self.item_devices, *shape), jnp.float32, device=NamedSharding(self.mesh, _VALUES)
+        )
 
     def prepare(self, parameters: Any) -> Any:
         """See `DenseDerivative.prepare`; on every device."""
         return _prepare(self)(parameters)
 
-    def linearise(self, parameters: Any, images: jax.Array, start: np.ndarray, size: Triple) -> Any:
-        """The derivative at the window of this start (3,) in images (N, X, Y, Z, C)."""
-        return _linearise(self)(parameters, _cut(self, size)(images, jnp.asarray(start)))
+    def cut(self, images: jax.Array, starts: Array, size: Triple) -> jax.Array:
+        """Windows (D, Q, N, *size, C) of images (N, X, Y, Z, C) at these starts (D, Q, 3)."""
+        return _cut(self, size)(images, starts)
 
-    def pull_back(
-        self, prepared: Any, linearised: Any, points: np.ndarray, weights: np.ndarray
-    ) -> jax.Array:
-        """See `DenseDerivative.pull_back`: gradients (B, N, *box, C), B a multiple of D.
+    def slots(self, parameters: Any, windows: jax.Array, count: int) -> Any:
+        """Room for the derivatives at so many windows like those that `cut` returns."""
+        return _slots(self, count)(parameters, windows)
 
-        The box is that of the derivative `near` the points.
-        """
-        near = Programs(self.derivative.near(points), self.mesh)
-        cotangents = _cotangents(near)(jnp.asarray(points), jnp.asarray(weights, jnp.float32))
-        return _pull_back(near)(prepared, linearised, cotangents)
-
-    def add(
-        self, frames: jax.Array | None, gradients: jax.Array, at: np.ndarray, size: Triple
-    ) -> jax.Array:
-        """Adds gradients (B, N, *box, C) into frames (B, N, *size, C), each at its corner (B, 3).
-
-        Without frames it begins with zeros.
-        """
-        if frames is None:
-            frames = self._zeros(*gradients.shape[:2], *size, gradients.shape[-1])
-        return _add(self)(frames, gradients, jnp.asarray(at))
-
-    def maxima(self, size: Triple, samples: int, channels: int) -> jax.Array:
-        """A lesion's maxima before any gradient: zeros (D, N, *size, C)."""
-        return self._zeros(self.item_devices, samples, *size, channels)
-
-    def take_maxima(
-        self, maxima: jax.Array, gradients: jax.Array, at: np.ndarray, first: int, stop: int
-    ) -> jax.Array:
-        """Signed maximum of maxima (D, N, X, Y, Z, C) and the gradients of some items of a batch.
+    def linearise(
+        self, parameters: Any, slots: Any, windows: jax.Array, places: Array, count: Array
+    ) -> Any:
+        """The slots, with the derivatives at the first windows; the given slots are used up.
 
         Args:
-            maxima: of one lesion.
-            gradients: (B, N, *box, C).
-            at: (B, 3) corners of the gradients in the lesion's frame.
-            first: first item of the batch that belongs to the lesion.
-            stop: one past the last.
+            parameters: of the network.
+            slots: from `slots`; of no use where windows cannot be mixed.
+            windows: from `cut`.
+            places: (D, Q) slot of each window.
+            count: (D,) how many of them to linearise; where they cannot be mixed it is the first.
         """
-        each = len(at) // self.item_devices
-        begins = each * np.arange(self.item_devices)[:, None]
-        spans = np.clip(np.array([first, stop]) - begins, 0, each)
-        return _take_maxima(self)(maxima, gradients, jnp.asarray(at), jnp.asarray(spans))
+        if not self.derivative.mixes_windows:
+            return _linearise(self)(parameters, windows)
+        return _fill(self)(parameters, slots, windows, places, count)
 
-    def _zeros(self, *shape: int) -> jax.Array:
-        return jnp.zeros(shape, jnp.float32, device=NamedSharding(self.mesh, P(ITEMS, SAMPLES)))
+    def pull_back(
+        self,
+        edges: Edges,
+        prepared: Any,
+        slots: Any,
+        frames: jax.Array,
+        book: Book,
+        bounds: np.ndarray,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The frames (D, M, N, *frame, C) with the gradients of some batches; those are used up.
+
+        Args:
+            edges: of the points; see `DenseDerivative.near`.
+            prepared: from `prepare`.
+            slots: from `linearise`.
+            frames: one per item of a chunk, and one for what fills up batches.
+            book: with the batches.
+            bounds: (D, 2) first batch, and one past the last.
+
+        Returns:
+            The frames, and a small array that is there once they are.
+        """
+        return _pull_back(self, edges)(prepared, slots, frames, book, bounds)
+
+    def merge(
+        self, maxima: jax.Array, frames: jax.Array, merge: FrameMerge
+    ) -> tuple[jax.Array, jax.Array]:
+        """Signed maximum of maxima (D, L, N, *size, C) and some frames; both are used up.
+
+        Frames into which several windows are added are zero again afterwards.
+        """
+        return _merge(self)(maxima, frames, merge)
+
+    def finish(
+        self,
+        maxima: jax.Array,
+        sums: Any,
+        lesions: int,
+        count: int,
+        samples: Array,
+        tolerance: float | None,
+    ) -> tuple[jax.Array, Any, jax.Array]:
+        """Adds the maxima at the first ``count`` images to the sums; both are used up.
+
+        Args:
+            maxima: (D, L, N, *size, C), of which the devices' are united.
+            sums: total (L, *size, C), and squares or None; the same on all devices.
+            lesions: how many of the L there are.
+            count: how many of the N images are no repetitions.
+            samples: (L,) images added so far to each lesion; negative for a complete one.
+            tolerance: relative standard error at which a lesion is complete.
+
+        Returns:
+            The maxima, which are zero again; the sums; and the samples.
+        """
+        return _finish(self, tolerance)(maxima, sums, lesions, count, samples)
 
 
 def _sharded(programs: Programs, function: Any, inputs: Any, outputs: Any, **options: Any) -> Any:
@@ -143,47 +198,159 @@ def _prepare(programs: Programs) -> Any:
 def _cut(programs: Programs, size: Triple) -> Any:
     """Apart from what follows, which so is compiled once for images of all shapes."""
 
-    def cut(images: jax.Array, start: jax.Array) -> jax.Array:
-        return jax.vmap(lambda image: cut_window(image, start, size))(images)
+    def cut(images: jax.Array, starts: jax.Array) -> jax.Array:
+        def window(start: jax.Array) -> jax.Array:
+            return jax.vmap(lambda image: cut_window(image, start, size))(images)
 
-    return _sharded(programs, cut, (P(SAMPLES), P()), P(SAMPLES))
+        return lax.map(window, starts[0])[None]
+
+    return _sharded(programs, cut, (P(SAMPLES), P(ITEMS)), _VALUES)
+
+
+@lru_cache(maxsize=64)
+def _slots(programs: Programs, count: int) -> Any:
+    def slots(parameters: Any, windows: jax.Array) -> Any:
+        one = jax.eval_shape(programs.derivative.linearise, parameters, windows[0, 0])
+        return jax.tree.map(lambda leaf: jnp.zeros((1, 1, count, *leaf.shape[1:]), leaf.dtype), one)
+
+    return _sharded(programs, slots, (P(), _VALUES), _BOTH)
+
+
+@lru_cache(maxsize=64)
+def _fill(programs: Programs) -> Any:
+    def linearise(
+        parameters: Any, slots: Any, windows: jax.Array, places: jax.Array, count: jax.Array
+    ) -> Any:
+        def put(index: jax.Array, slots: Any) -> Any:
+            place, new = (
+                places[0, index],
+                programs.derivative.linearise(parameters, windows[0, index]),
+            )
+            return jax.tree.map(
+                lambda leaf, value: lax.dynamic_update_slice_in_dim(
+                    leaf, value[None, None], place, axis=2
+                ),
+                slots,
+                new,
+            )
+
+        return lax.fori_loop(0, count[0], put, slots)
+
+    inputs = (P(), _BOTH, _VALUES, P(ITEMS), P(ITEMS))
+    return _sharded(programs, linearise, inputs, _BOTH, donate_argnums=1)
 
 
 @lru_cache(maxsize=64)
 def _linearise(programs: Programs) -> Any:
     def linearise(parameters: Any, windows: jax.Array) -> Any:
-        linearised = programs.derivative.linearise(parameters, windows)
-        return jax.tree.map(lambda leaf: leaf[None], linearised)  # an axis for the devices
+        linearised = programs.derivative.linearise(parameters, windows[0, 0])
+        return jax.tree.map(lambda leaf: leaf[None, None], linearised)
 
-    return _sharded(programs, linearise, (P(), P(SAMPLES)), P(SAMPLES))
-
-
-@lru_cache(maxsize=64)
-def _cotangents(programs: Programs) -> Any:
-    return _sharded(programs, programs.derivative.cotangents, (P(ITEMS), P(ITEMS)), P(ITEMS))
+    return _sharded(programs, linearise, (P(), _VALUES), _BOTH)
 
 
 @lru_cache(maxsize=64)
-def _pull_back(programs: Programs) -> Any:
-    def pull_back(prepared: Any, linearised: Any, cotangents: Any) -> Any:
-        mine = jax.tree.map(lambda leaf: leaf[0], linearised)
-        return programs.derivative.pull_back(prepared, mine, cotangents)
+def _pull_back(programs: Programs, edges: Edges) -> Any:
+    near = programs.derivative.near(edges)
 
-    inputs = (P(), P(SAMPLES), P(ITEMS))
-    return _sharded(programs, pull_back, inputs, P(ITEMS, SAMPLES))
+    def pull_back(
+        prepared: Any, slots: Any, frames: jax.Array, book: Book, bounds: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        slots, book = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (slots, book))
+        slots = jax.tree.map(lambda leaf: leaf[0], slots)
+
+        def batch(index: jax.Array, frames: jax.Array) -> jax.Array:
+            gradients = near.pull_back(prepared, slots, near.cotangents(book, index))
+            return _put(frames, gradients, book.frames[index], book.at[index], add=programs.several)
+
+        first, stop = bounds[0]
+        frames = lax.fori_loop(first, stop, batch, frames[0])
+        return frames[None], stop[None, None]
+
+    inputs = (P(), _BOTH, _VALUES, P(ITEMS), P(ITEMS))
+    return _sharded(programs, pull_back, inputs, (_VALUES, _BOTH), donate_argnums=2)
+
+
+def _put(
+    frames: jax.Array, gradients: jax.Array, places: jax.Array, at: jax.Array, *, add: bool
+) -> jax.Array:
+    """Frames (M, N, X, Y, Z, C) with gradients (B, N, x, y, z, C) in some, zero around them.
+
+    Args:
+        frames: where to put them.
+        gradients: of a batch.
+        places: (B,) the frame of each.
+        at: (B, 3) where its box begins in the frame.
+        add: whether to add to what is there; else it is replaced.
+    """
+    size = (1, *frames.shape[1:])
+
+    def put(index: jax.Array, frames: jax.Array) -> jax.Array:
+        gradient, frame = gradients[index][None], (places[index], 0, 0, 0, 0, 0)
+        inside = (0, 0, *at[index], 0)
+        if add:
+            corner = (places[index], *inside[1:])
+            current = lax.dynamic_slice(frames, corner, gradient.shape)
+            return lax.dynamic_update_slice(frames, current + gradient, corner)
+        if gradient.shape != size:
+            zeros = jnp.zeros(size, frames.dtype)
+            gradient = lax.dynamic_update_slice(zeros, gradient, inside)
+        return lax.dynamic_update_slice(frames, gradient, frame)
+
+    return lax.fori_loop(0, len(gradients), put, frames)
 
 
 @lru_cache(maxsize=64)
-def _add(programs: Programs) -> Any:
-    both = P(ITEMS, SAMPLES)
-    return _sharded(programs, add_at, (both, both, P(ITEMS)), both, donate_argnums=0)
+def _merge(programs: Programs) -> Any:
+    def merge(
+        maxima: jax.Array, frames: jax.Array, merge: FrameMerge
+    ) -> tuple[jax.Array, jax.Array]:
+        one = (1, *frames.shape[2:])
+
+        def take(index: jax.Array, state: tuple[jax.Array, jax.Array]) -> Any:
+            maxima, frames = state
+            source = (merge.frames[0, index], 0, 0, 0, 0, 0)
+            corner = (merge.lesions[0, index], 0, *merge.at[0, index], 0)
+            frame = lax.dynamic_slice(frames, source, one)
+            united = signed_maximum(lax.dynamic_slice(maxima, corner, one), frame)
+            if programs.several:
+                frames = lax.dynamic_update_slice(frames, jnp.zeros_like(frame), source)
+            return lax.dynamic_update_slice(maxima, united, corner), frames
+
+        maxima, frames = lax.fori_loop(0, merge.counts[0], take, (maxima[0], frames[0]))
+        return maxima[None], frames[None]
+
+    inputs = (_VALUES, _VALUES, P(ITEMS))
+    return _sharded(programs, merge, inputs, (_VALUES, _VALUES), donate_argnums=(0, 1))
 
 
 @lru_cache(maxsize=64)
-def _take_maxima(programs: Programs) -> Any:
-    def take(maxima: jax.Array, gradients: jax.Array, at: jax.Array, spans: jax.Array) -> Any:
-        first, stop = spans[0]
-        return signed_maximum_at(maxima[0], gradients, at, first, stop)[None]
+def _finish(programs: Programs, tolerance: float | None) -> Any:
+    def finish(
+        maxima: jax.Array, sums: Any, lesions: jax.Array, count: jax.Array, samples: jax.Array
+    ) -> tuple[jax.Array, Any, jax.Array]:
+        def lesion(index: jax.Array, state: Any) -> Any:
+            maxima, sums, samples = state
+            own = maxima[index]
+            added, number = add_samples(
+                jax.tree.map(lambda leaf: leaf[index], sums),
+                _unite(own),
+                count,
+                samples[index],
+                tolerance,
+            )
+            sums = jax.tree.map(lambda leaf, new: leaf.at[index].set(new), sums, added)
+            maxima = maxima.at[index].set(jnp.zeros_like(own))
+            return maxima, sums, samples.at[index].set(number)
 
-    both = P(ITEMS, SAMPLES)
-    return _sharded(programs, take, (both, both, P(ITEMS), P(ITEMS)), both, donate_argnums=0)
+        maxima, sums, samples = lax.fori_loop(0, lesions, lesion, (maxima[0], sums, samples))
+        return maxima[None], sums, samples
+
+    inputs, outputs = (_VALUES, P(), P(), P(), P()), (_VALUES, P(), P())
+    return _sharded(programs, finish, inputs, outputs, donate_argnums=(0, 1))
+
+
+def _unite(maxima: jax.Array) -> jax.Array:
+    """A lesion's maxima (N, X, Y, Z, C) at all images, from those of every device at its own."""
+    united = reduce(signed_maximum, lax.all_gather(maxima, ITEMS))
+    return lax.all_gather(united, SAMPLES, tiled=True)

@@ -155,7 +155,8 @@ def smoothgrad_stream(
         if labels is None:
             settings = replace(settings, aggregate="sum")  # Eq. 1
         domains = domains_of(field, array, labels, target, domain)
-        noisy = noisy_images(array, settings, noise_samples)
+        # On the host, from where it can be had again when a device is lost.
+        noisy = noisy_images(np.asarray(array), settings, noise_samples)
         x, y, z, channels = array.shape
         work = Work(
             field=field,
@@ -210,8 +211,7 @@ def _maps(
 
     def crops() -> Iterator[tuple[int, Crop]]:
         for wave in engine.waves:
-            with jax.default_device(work.devices[0]):
-                maps = engine.maps(wave)
+            maps = engine.maps(wave)
             for lesion, lesion_map in zip(wave, maps, strict=True):
                 domain = domains[lesion]
                 # Eq. 2 divides by |Ω|; the signed maximum (Eq. 3) and the sum (Eq. 1) by nothing.

@@ -47,6 +47,7 @@ COLUMNS = {
         *("gflop", "mbyte", "share_of_peak", "share_of_bandwidth"),
     },
     "agreement": {"network", "window", "device", "logit_difference", "map_difference"},
+    "host": {"case", "gradients_per_dispatch", "host_us_per_gradient", "processor_us_per_gradient"},
     "scaling": {"varied", "value", "gradients", "ms_per_gradient", "peak_memory_gib"},
     "devices": {"devices", "seconds", "speed_up", "peak_difference"},
     "compilation": {"field", "cache", "first_call_s", "warm_call_s", "overhead_s"},
@@ -75,7 +76,7 @@ COLUMNS = {
 }
 DEEPER = TINY_UNET | {"channels": [4, 6, 8], "strides": [2, 2]}
 IN_PROCESS = (
-    *("approximations", "roofline", "paper_scan", "gradcam_scan"),
+    *("approximations", "roofline", "paper_scan", "host", "gradcam_scan"),
     *("cohort_overhead", "cohort_memory", "shape_memory", "cohort_resume", "cohort_page"),
 )
 

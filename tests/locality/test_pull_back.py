@@ -78,10 +78,18 @@ class Case:
         with tracing_for(device or current_device()):
             kernels = jax.jit(partial(kernels_of, structure))(model.parameters)
             slopes = jax.jit(partial(linearise, structure))(model.parameters, self.images)
+        slots = tuple(jnp.stack([jnp.full_like(slope, jnp.nan), slope]) for slope in slopes)
         self._device = device
         self._through_boxes = jax.jit(
             lambda positions, weights: pull_back(
-                structure, self.boxes, kernels, slopes, positions, weights, self.target
+                structure,
+                self.boxes,
+                kernels,
+                slots,
+                jnp.ones(len(positions), int),
+                positions,
+                weights,
+                self.target,
             )
         )
 

@@ -110,9 +110,8 @@ def test_only_what_stays_in_place_is_local(call, is_local):
     if structure is not None:
         images = jax.random.normal(jax.random.key(0), (1, 4, 4, 4, 1))
         position, one = jnp.array([[2, 1, 3]]), jnp.ones(1)
-        slopes = linearise(structure, (), images)
-        found = pull_back(
-            structure, Boxes(structure), (None,) * len(structure.nodes), slopes, position, one, 0
-        )
+        slots = tuple(slope[None] for slope in linearise(structure, (), images))
+        kernels, slot = (None,) * len(structure.nodes), jnp.zeros(1, int)
+        found = pull_back(structure, Boxes(structure), kernels, slots, slot, position, one, 0)
         expected = jax.grad(lambda x: call(x)[0, 2, 1, 3, 0])(images)[0, 2, 1, 3, 0]
         assert float(found.sum()) == pytest.approx(float(expected), rel=1e-5)

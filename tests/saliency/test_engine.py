@@ -1,6 +1,8 @@
-"""Batches that do not fit are halved; the queue loses no voxel."""
+"""What memory or a device is lost for is done again; the queue loses no voxel."""
 
 from __future__ import annotations
+
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,79 +12,117 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxsal.field.sliding import sliding_window
+from jaxsal import sliding_window, smoothgrad
 from jaxsal.saliency.aggregate import signed_maximum
-from jaxsal.saliency.batches import Batch, Linearisations
 from jaxsal.saliency.domains import Domain
-from jaxsal.saliency.items import Items, ItemWindows, consecutive, items_of
+from jaxsal.saliency.items import ItemWindows, consecutive, items_of
+from jaxsal.saliency.programs import Programs
+
+SHAPE = (14, 9, 9)
+IMAGE = np.random.default_rng(0).normal(size=(*SHAPE, 1)).astype(np.float32)
+LABELS = np.zeros(SHAPE, np.int32)
+LABELS[2:4, 3, 3:5] = 1
+LABELS[6:9, 5, 5] = 2
 
 
-def items(count):
-    """So many items of one voxel each, every one a lesion of its own."""
-    return Items(np.arange(count), np.arange(count)[:, None])
+def maps(devices=1, **settings):
+    def network(x):
+        return jnp.tanh(x) + jnp.roll(x, 1, axis=1) ** 2
+
+    return smoothgrad(
+        sliding_window(network, roi=8),
+        IMAGE,
+        LABELS,
+        samples=6,
+        devices=jax.devices()[:devices],
+        **settings,
+    )
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_out_of_memory_halves_the_batch_and_says_so_once(devices):
-    def compute(batch):
-        if len(batch) > 2 * devices:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return jnp.asarray(batch.owners) * 10
+@pytest.fixture(scope="module")
+def expected():
+    return maps()
 
-    batch = Batch(8, devices)
+
+def assert_equal(found, expected):
+    for label in (1, 2):
+        a, b = found.crop(label), expected.crop(label)
+        assert (a.samples, a.origin) == (b.samples, b.origin) == (6, b.origin)
+        assert np.abs(a.values - b.values).max() <= 1e-6 * np.abs(b.values).max()
+
+
+class Failing:
+    """Has pull-backs fail, some time."""
+
+    def __init__(self, monkeypatch, message, when):
+        self.calls, original = 0, Programs.pull_back
+
+        def pull_back(programs, *arguments):
+            self.calls += 1
+            if when(self.calls, arguments):
+                raise jax.errors.JaxRuntimeError(message)
+            return original(programs, *arguments)
+
+        monkeypatch.setattr(Programs, "pull_back", pull_back)
+
+
+def batch_of(arguments):
+    """How many items a call pulls back at once."""
+    return arguments[4].slots.shape[-1]
+
+
+def test_when_memory_runs_out_batches_are_halved_which_is_said_once(monkeypatch, expected):
+    events = []
+    Failing(monkeypatch, "RESOURCE_EXHAUSTED: Out", lambda _, given: batch_of(given) > 2)
     with pytest.warns(UserWarning, match="ran out of memory") as warnings:
-        results = list(batch.run(items(5), compute))
-    assert [x for _, n, r in results for x in r[:n].tolist()] == [0, 10, 20, 30, 40]
-    assert all(len(r) == 2 * devices for _, _, r in results)  # the last is filled up
+        found = maps(voxel_batch=8, on_progress=events.append)
     assert len(warnings) == 1
+    assert_equal(found, expected)
+    done = [event.gradients_done for event in events]
+    assert done == sorted(done)
+    assert done[-1] == events[-1].gradients
 
 
-def test_what_can_be_forgotten_is_forgotten_before_giving_up():
-    kept = [3]
-
-    def compute(batch):
-        if kept:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return jnp.asarray(batch.owners)
-
-    with pytest.warns(UserWarning, match="ran out of memory"):
-        results = list(Batch(1).run(items(2), compute, lambda: bool(kept and kept.pop())))
-    assert [r.tolist() for _, _, r in results] == [[0], [1]]
-
-
-def test_linearised_windows_are_dropped_by_how_long_they_were_not_used():
-    made = []
-
-    class Programs:
-        def distribute(self, images):
-            return images
-
-        def linearise(self, parameters, images, start, size):
-            made.append(tuple(start))
-            return tuple(start)
-
-    pulls = Linearisations(Programs(), (), None, (4, 4, 4), keep=2)
-    a, b, c = np.eye(3, dtype=int)
-    for start in (a, b, a, c, a, b):
-        assert pulls.at(start) == tuple(start)
-    assert made == [tuple(a), tuple(b), tuple(c), tuple(b)]
-    assert pulls.forget()
-    assert not pulls.forget()  # one is needed
-    pulls.at(a)
-    assert made[4:] == [tuple(a)]
-
-
-def test_other_errors_and_hopeless_ones_are_not_hidden():
-    def broken(batch):
-        raise jax.errors.JaxRuntimeError("INTERNAL: no")
-
-    def hopeless(batch):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
-
+def test_other_errors_and_hopeless_ones_are_not_hidden(monkeypatch):
+    Failing(monkeypatch, "INTERNAL: no", lambda *_: True)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
-        list(Batch(4).run(items(3), broken))
-    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
-        list(Batch(1).run(items(3), hopeless))
+        maps()
+    Failing(monkeypatch, "RESOURCE_EXHAUSTED", lambda *_: True)
+    with (
+        pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"),
+        pytest.warns(UserWarning, match="ran out of memory"),
+    ):
+        maps(voxel_batch=2)
+
+
+def lose(monkeypatch, lost):
+    """Has these devices compute no more."""
+    for name in ("engine", "accumulation"):
+        module = sys.modules[f"jaxsal.saliency.{name}"]
+        monkeypatch.setattr(module, "computes", lambda device: device not in lost)
+
+
+@pytest.mark.parametrize(
+    ("lost", "settings"), [(0, {}), (1, {"standard_error": True}), (0, {"tolerance": 1e-9})]
+)
+def test_what_a_lost_device_leaves_is_done_by_the_others(monkeypatch, expected, lost, settings):
+    if len(jax.devices()) < 2:
+        pytest.skip("XLA_FLAGS were set to fewer than two CPU devices")
+    events = []
+    failing = Failing(monkeypatch, "INTERNAL: device lost", lambda call, _: call == 6)
+    lose(monkeypatch, jax.devices()[lost : lost + 1])
+    with pytest.warns(UserWarning, match="1 of 2 devices no longer compute"):
+        found = maps(2, on_progress=events.append, **settings)
+    assert failing.calls > 6
+    assert_equal(found, expected)
+    assert events[-1].gradients_done == events[-1].gradients
+
+
+def test_without_a_device_that_computes_the_error_is_told(monkeypatch):
+    Failing(monkeypatch, "INTERNAL: device lost", lambda call, _: call == 1)
+    lose(monkeypatch, jax.devices())
+    with pytest.raises(jax.errors.JaxRuntimeError, match="device lost"):
+        maps(2)
 
 
 values = arrays(np.float32, 8, elements=st.floats(-2, 2, width=16))
@@ -94,7 +134,7 @@ def test_the_signed_maximum_is_associative_commutative_and_has_zero_as_neutral(a
         return np.asarray(signed_maximum(jnp.asarray(x), jnp.asarray(y)))
 
     np.testing.assert_array_equal(combine(a, b), combine(b, a))
-    np.testing.assert_array_equal(combine(combine(a, b), c), combine(a, combine(b, c)))
+    np.testing.assert_array_equal(combine(a, combine(b, c)), combine(combine(a, b), c))
     np.testing.assert_array_equal(combine(a, np.zeros(8, np.float32)), a)
 
 
@@ -109,11 +149,11 @@ def test_every_weighted_voxel_is_in_exactly_one_item_of_each_of_its_windows(seed
     plan = sliding_window(lambda x: x, roi=8).plan(shape, voxels)
     found = np.zeros_like(plan.weights)
     windows = ItemWindows(plan, voxels, items_of(domains, together))
-    for group in windows.groups:
-        for window in group.windows:
-            points, weights = windows.points(group.items, window)
-            there = weights > 0
-            np.add.at(found[:, window], group.items.rows[there], weights[there])
-            inside = voxels[group.items.rows[there]] + plan.before - plan.starts[window]
-            np.testing.assert_array_equal(points[there], inside)
+    points, weights = windows.points(np.arange(len(windows.windows)))
+    rows = windows.items.rows[windows.of_pairs]
+    reached = np.broadcast_to(windows.windows[:, None], rows.shape)
+    there = weights > 0
+    np.add.at(found, (rows[there], reached[there]), weights[there])
+    inside = voxels[rows[there]] + plan.before - plan.starts[reached[there]]
+    np.testing.assert_array_equal(points[there], inside)
     np.testing.assert_array_equal(found, plan.weights)

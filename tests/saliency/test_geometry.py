@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jaxsal.box import Box
 from jaxsal.field.sliding import sliding_window
 from jaxsal.saliency.domains import Domain
-from jaxsal.saliency.geometry import Geometry, frame_size
+from jaxsal.saliency.geometry import Geometry, frame_size, map_size
 from jaxsal.saliency.items import ItemWindows, items_of, voxel_groups
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
@@ -19,12 +18,18 @@ class Near:
     """Gradients within two voxels of a point, as far as the window of 16 goes."""
 
     box = (5, 5, 5)
+    mixes_windows = True
 
     def starts(self, points):
-        return np.clip(points[:, 0] - 2, 0, 16 - 5)
+        return np.clip(points - 2, 0, 16 - 5)
 
-    def near(self, points):
-        return self
+    def edges(self, points):
+        return points < 2
+
+    def near(self, edges):
+        near = Near()
+        near.box = tuple(4 if edge else 5 for edge in edges)
+        return near
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +45,37 @@ def geometry():
     return Geometry(ItemWindows(plan, voxels, items), Near())
 
 
-def test_a_frame_holds_an_items_boxes_and_lies_in_its_lesions_box(geometry):
-    windows = geometry.windows
-    assert any(len(group.windows) > 1 for group in windows.groups)
-    for group in windows.groups:
-        several = len(group.windows) > 1
-        size = geometry.frame if several else geometry.derivative.box
-        for corner, owner in zip(
-            geometry.corners(group.windows, group.items), group.items.owners, strict=True
-        ):
-            frame = Box.at(corner, size)
-            assert frame & geometry.boxes[owner] == frame
-        for window in group.windows:
-            points, _ = windows.points(group.items, window)
-            inner = geometry.box_corners(window, points, geometry.derivative)
-            frames = geometry.corners(group.windows, group.items)
-            assert (inner >= frames).all()
-            assert (inner + geometry.derivative.box <= frames + size).all()
+def test_frames_hold_the_boxes_of_all_windows_and_lie_in_their_lesions_maps(geometry):
+    assert geometry.several
+    groups = [{5: 0, 3: 2}, {1: 0, 0: 1}]
+    pairs = geometry.pairs(groups)
+    assert len(pairs.groups) == 4 * 12
+    for edges in np.unique(pairs.edges, axis=0):
+        size = geometry.derivative.near(tuple(edges)).box
+        at = pairs.at[(pairs.edges == edges).all(axis=1)]
+        assert (at >= 0).all()
+        assert (at + size <= geometry.frame).all()
+    for number, group in enumerate(groups):
+        for lesion, place in group.items():
+            mine = (pairs.groups == number) & (pairs.lesions == place)
+            assert mine.sum() == 12
+            assert (pairs.corners[mine] >= 0).all()
+            assert (pairs.corners[mine] + geometry.frame <= geometry.maps[lesion]).all()
+
+
+def test_boxes_lie_around_their_voxels_in_the_image(geometry):
+    pairs = geometry.pairs([{lesion: lesion for lesion in range(6)}])
+    lows = np.array([box.start for box in geometry.boxes])
+    points, weights = pairs.points(np.arange(len(pairs.items)))
+    assert (weights > 0).all()
+    corners = (lows[pairs.lesions] + pairs.corners)[pairs.items] + pairs.at
+    plan = geometry.windows.plan
+    voxels = points[:, 0] + plan.starts[pairs.windows] - plan.before
+    assert (corners <= voxels).all()
+    assert (voxels < corners + 5).all()
+    # every voxel of every lesion, in each window that reaches it
+    reached = np.count_nonzero(plan.weights)
+    assert len(np.unique(np.column_stack([voxels, pairs.windows]), axis=0)) == reached
 
 
 def test_every_item_is_pulled_back_once_per_window(geometry):
@@ -65,7 +84,12 @@ def test_every_item_is_pulled_back_once_per_window(geometry):
     expected = np.bincount(windows.items.owners, reached[windows.items.rows[:, 0]])
     np.testing.assert_array_equal(windows.pull_backs, expected)
     assert windows.most == reached.max()
+    assert sum(geometry.shares) == reached.sum()
 
 
-def test_frames_have_few_sizes():
+def test_frames_and_maps_have_few_sizes():
     assert frame_size((1, 16, 17)) == (16, 16, 32)
+    assert map_size((8, 9, 10), (8, 9, 10)) == (8, 9, 10)
+    assert map_size((8, 9, 10), (9, 9, 20)) == (24, 25, 26)
+    assert map_size((8, 9, 10), (8, 26, 10)) == (40, 41, 42)
+    assert map_size((8, 9, 10), (8, 9, 59)) == (72, 73, 74)

@@ -13,6 +13,7 @@ from helpers.thorough import thorough_except
 
 from jaxsal.current_device import tracing_for
 from jaxsal.nets.registry import NetworkFunction, config_from_arguments, parameter_shapes
+from jaxsal.saliency.books import Book
 from jaxsal.saliency.derivative import DenseDerivative, LocalDerivative, derivative_of
 
 ITEMS = 2
@@ -58,21 +59,25 @@ def lowered(network, kind, device, precision="float32"):
         for name, shape in parameter_shapes(config).items()
     }
     windows = jax.ShapeDtypeStruct((1, *window, 2), jnp.float32)
-    points = jax.ShapeDtypeStruct((ITEMS, 1, 3), jnp.int32)
-    weights = jax.ShapeDtypeStruct((ITEMS, 1), jnp.float32)
+    shapes_of_book = ((4, ITEMS), (4, ITEMS), (4, ITEMS, 3), (4, 2), (4, ITEMS, 4))
+    book = Book(
+        *(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes_of_book),
+        jax.ShapeDtypeStruct((4, ITEMS), jnp.float32),
+    )
+    batch = jax.ShapeDtypeStruct((), jnp.int32)
     with tracing_for(device):
         found = derivative_of(function, shapes, 1, windows.shape, single=kind == "local")
         assert isinstance(found, KINDS[kind])
         pulled = (
             jax.eval_shape(found.prepare, shapes),
             jax.eval_shape(found.linearise, shapes, windows),
-            jax.eval_shape(found.cotangents, points, weights),
+            jax.eval_shape(found.cotangents, book, batch),
         )
         programs = {
             "forward": (function, shapes, windows),
             "prepare": (found.prepare, shapes),
             "linearise": (found.linearise, shapes, windows),
-            "cotangents": (found.cotangents, points, weights),
+            "cotangents": (found.cotangents, book, batch),
             "pull_back": (found.pull_back, *pulled),
         }
         return {name: text(device, *program) for name, program in programs.items()}

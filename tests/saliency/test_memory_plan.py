@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from jaxsal.saliency.items import Items, WindowGroup
 from jaxsal.saliency.memory_plan import (
+    MAPS_SHARE,
     Demand,
+    MemoryPlan,
     fit,
     on_devices,
     power_of_two_within,
@@ -18,12 +19,17 @@ from jaxsal.saliency.memory_plan import (
     together,
 )
 
-DEMAND = Demand(fixed=100, linearise=30, linearised=20, item=10, maps=(40, 60, 50), windows=4)
-
-
-def groups(*sizes):
-    """One window's items each, so many."""
-    return [WindowGroup((i,), Items(np.zeros(n), np.zeros((n, 1)))) for i, n in enumerate(sizes)]
+DEMAND = Demand(
+    fixed=100,
+    linearise=30,
+    linearised=20,
+    window=5,
+    item=10,
+    frame=7,
+    maps=(40, 60, 50),
+    windows=4,
+    mixes=True,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,23 +47,17 @@ def groups(*sizes):
     ],
 )
 def test_samples_fill_what_few_items_leave_of_a_batch(sizes, samples, count):
-    assert samples_at_once(groups(*sizes), samples, width=32) == count
-
-
-def test_windows_count_as_often_as_they_are_pulled_back_through():
-    few, many = groups(2, 64)
-    assert samples_at_once([few, many], 64, width=32) == 4
-    assert samples_at_once([WindowGroup(tuple(range(27)), few.items), many], 64, width=32) == 16
+    assert samples_at_once(sizes, samples, width=32) == count
 
 
 def test_devices_share_samples_first():
-    assert samples_at_once(groups(1), 16, width=32, mesh=(4, 1)) == 4
-    assert samples_at_once(groups(32), 64, width=32, mesh=(1, 8)) == 8
+    assert samples_at_once([1], 16, width=32, mesh=(4, 1)) == 4
+    assert samples_at_once([32], 64, width=32, mesh=(1, 8)) == 8
 
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_a_narrow_device_takes_few(width):
-    assert samples_at_once(groups(1), 64, width) == width
+    assert samples_at_once([1], 64, width) == width
 
 
 @pytest.mark.parametrize(("number", "power"), [(0, 1), (1, 1), (2, 2), (3, 2), (31, 16), (32, 32)])
@@ -66,27 +66,51 @@ def test_powers_of_two(number, power):
 
 
 def test_the_least_is_what_one_lesion_window_and_item_take():
-    assert DEMAND.least == 100 + 20 + 30 + 60
+    assert DEMAND.least == 100 + 20 + 30 + 5 + 2 * 7 + 60
     assert fit(DEMAND, DEMAND.least - 1, width=8) is None
     plan = fit(DEMAND, DEMAND.least, width=8)
-    assert (plan.items, plan.windows, plan.keeps_enough) == (2, 1, False)
+    assert (plan.items, plan.frames, plan.slots, plan.windows) == (2, 1, 1, 1)
+    assert not plan.keeps_enough
     assert plan.waves == ((0,), (1,), (2,))
 
 
 def test_what_fits_is_within_the_budget_and_grows_with_it():
-    plans = [fit(DEMAND, budget, width=8) for budget in range(DEMAND.least, 2000, 7)]
-    for budget, plan in zip(range(DEMAND.least, 2000, 7), plans, strict=True):
+    budgets = range(DEMAND.least, 20000, 7)
+    plans = [fit(DEMAND, budget, width=8) for budget in budgets]
+    for budget, plan in zip(budgets, plans, strict=True):
         maps = max(sum(DEMAND.maps[i] for i in wave) for wave in plan.waves)
-        steps = max(DEMAND.linearise, plan.items * DEMAND.item)
-        assert 100 + maps + plan.windows * 20 + steps <= budget
+        steps = max(DEMAND.linearise + plan.windows * DEMAND.window, plan.items * DEMAND.item)
+        kept = plan.slots * DEMAND.linearised + (plan.frames + 1) * DEMAND.frame
+        assert 100 + maps + kept + steps <= budget
     assert plans[-1].waves == ((0, 1, 2),)
-    assert (plans[-1].items, plans[-1].windows, plans[-1].keeps_enough) == (8, 8, True)
+    assert (plans[-1].items, plans[-1].slots, plans[-1].keeps_enough) == (8, 128, True)
+    assert plans[-1].frames == 512
+
+
+def test_lesions_of_equal_maps_have_room_for_a_power_of_two():
+    five = replace(DEMAND, maps=(40,) * 5)
+    enough = 8 * 40 / MAPS_SHARE  # bytes
+    assert fit(five, math.ceil(enough), width=1).waves == (tuple(range(5)),)
+    assert fit(five, math.floor(enough) - 1, width=1).waves == (tuple(range(4)), (4,))
+
+
+def test_windows_that_cannot_be_mixed_are_kept_one_at_a_time():
+    plan = fit(replace(DEMAND, mixes=False), 20000, width=8)
+    assert (plan.slots, plan.windows, plan.keeps_enough) == (1, 1, True)
 
 
 def test_a_given_number_of_items_is_taken_and_a_derivative_may_take_no_memory():
     assert fit(DEMAND, 5000, width=8, items=3).items == 3
     free = replace(DEMAND, linearise=0, linearised=0, item=0)
     assert fit(free, free.least + 100, width=8).items == 8
+
+
+def test_half_as_much_at_once_until_nothing_is_left_to_halve():
+    plan = MemoryPlan(4, 2, 2, 2, ((0,),), keeps_enough=True)
+    found = []
+    while (plan := plan.halved()) is not None:
+        found.append((plan.items, plan.slots, plan.frames, plan.windows))
+    assert found == [(2, 2, 2, 2), (1, 2, 2, 2), (1, 1, 2, 1), (1, 1, 1, 1)]
 
 
 def test_lesions_together_keep_their_order():

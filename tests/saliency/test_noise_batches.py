@@ -25,7 +25,7 @@ LABELS[2, 3, 14] = 2
 
 @pytest.fixture(autouse=True)
 def wide_devices(monkeypatch):
-    monkeypatch.setattr(LocalDerivative, "largest_cpu_batch", 4)
+    monkeypatch.setattr(LocalDerivative, "largest_cpu_batch", 16)
 
 
 @pytest.fixture

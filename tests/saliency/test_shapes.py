@@ -19,7 +19,9 @@ from jaxsal import (
 )
 from jaxsal.nets.registry import config_from_arguments
 
-SHAPES = ((21, 18, 24), (25, 29, 19))  # larger than the windows
+# Larger than the windows, which lie alike around the lesion: voxels near their edges have programs
+# of their own.
+SHAPES = ((21, 18, 24), (21, 18, 31))
 LESION = (slice(8, 10), slice(7, 9), slice(6, 8))
 NETWORK = {"logits_on", "prepare", "linearise", "pull_back", "_linearise", "_gradients"}
 

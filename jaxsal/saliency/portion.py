@@ -1,0 +1,138 @@
+"""Follows a schedule on the devices, at some of the noisy images at a time.
+
+Programs are started one after the other. They are waited for only to tell how far the work is, a
+few times a second, and at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxsal.field.plan import pad
+from jaxsal.saliency.books import PullBack
+from jaxsal.saliency.pace import Pace
+from jaxsal.saliency.schedule import Linearise, Merge
+
+if TYPE_CHECKING:
+    from jaxsal.saliency.accumulation import MapGroup
+    from jaxsal.saliency.layout import Layout
+    from jaxsal.saliency.schedule import Limits, Schedule, Step
+
+
+class Portions:
+    """Takes the gradients of all items of some lesions into their maxima.
+
+    Args:
+        layout: of the engine.
+        limits: how much goes at once.
+        schedule: of a noisy image.
+        groups: of lesions, by the numbers that the schedule gives them.
+        report: called with the number of gradients that were computed.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        limits: Limits,
+        schedule: Schedule,
+        groups: Sequence[MapGroup],
+        report: Callable[[int], None],
+    ) -> None:
+        self._layout, self._limits, self._groups = layout, limits, groups
+        self._programs = layout.programs
+        self._steps = [self._sent(step) for step in schedule.steps]
+        self._books = {
+            edges: [self._programs.share(book) for book in books]
+            for edges, books in schedule.books.items()
+        }
+        self._pace = Pace(report)
+        self._slots: Any = None
+        samples = self.samples
+        for group in groups:
+            group.begin(self._programs, samples)
+        shape = (*layout.geometry.frame, layout.work.channels)
+        self._frames = self._programs.zeros(limits.frames + 1, samples, *shape)
+
+    @property
+    def samples(self) -> int:
+        """Noisy images at once, on all devices."""
+        return self._layout.noise_batch * self._programs.sample_devices
+
+    def run(self, first: int, count: int) -> None:
+        """Takes the gradients at noisy images ``first`` to ``first + count - 1``."""
+        images = self._images(first, count)
+        for step in self._steps:
+            if isinstance(step, Linearise):
+                self._linearise(images, step)
+            elif isinstance(step, PullBack):
+                self._pull_back(step, count)
+            else:
+                self._frames = self._groups[step.group].take(self._frames, step.merge)
+        self._pace.finish()
+        jax.block_until_ready(self._frames)
+
+    def _images(self, first: int, count: int) -> jax.Array:
+        """Noisy images (N, X, Y, Z, C) on the padded grid, the last one again where N is more."""
+        plan = self._layout.windows.plan
+        noisy = self._layout.work.noisy.take(first, count)
+        if count < self.samples:
+            noisy = noisy[np.minimum(np.arange(self.samples), count - 1)]
+        return self._programs.distribute(_padded(noisy, plan.before, plan.padded))
+
+    def _linearise(self, images: jax.Array, step: Linearise) -> None:
+        programs, size = self._programs, self._layout.windows.plan.size
+        windows = programs.cut(images, step.windows, size)
+        if self._slots is None and self._limits.mixes:
+            self._slots = programs.slots(self._parameters, windows, self._limits.slots)
+        slots, self._slots = self._slots, None  # a whole one is not kept beside the next
+        if not self._limits.mixes:
+            del slots
+            slots = None
+        self._slots = programs.linearise(self._parameters, slots, windows, step.places, step.counts)
+
+    def _pull_back(self, step: PullBack, samples: int) -> None:
+        """In several dispatches if one would last too long."""
+        batch = self._limits.batch
+        batches = -(-int(step.counts.max()) // batch)
+        done = 0
+        while done < batches:
+            stop = min(done + self._pace.batches, batches)
+            inside = np.clip(step.counts - done * batch, 0, (stop - done) * batch)
+            bounds = np.full((len(inside), 2), step.first + done, np.int32)
+            bounds[:, 1] += -(-inside // batch)
+            self._frames, token = self._programs.pull_back(
+                step.edges,
+                self._prepared,
+                self._slots,
+                self._frames,
+                self._books[step.edges][step.book],
+                bounds,
+            )
+            self._pace.started(token, stop - done, samples * int(inside.sum()))
+            done = stop
+
+    def _sent(self, step: Step) -> Step:
+        """A step whose arrays are on the devices."""
+        share, starts = self._programs.share, self._layout.windows.plan.starts
+        if isinstance(step, Linearise):
+            of_windows = starts[step.windows].astype(np.int32)
+            return Linearise(share(of_windows), share(step.places), share(step.counts))
+        return Merge(step.group, share(step.merge)) if isinstance(step, Merge) else step
+
+    @cached_property
+    def _parameters(self) -> Any:
+        return self._programs.replicate(self._layout.work.field.parameters)
+
+    @cached_property
+    def _prepared(self) -> Any:
+        return self._programs.prepare(self._parameters)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _padded(images: jax.Array, before: Any, padded: Any) -> jax.Array:
+    return jax.vmap(lambda image: pad(image, before, padded))(images)
