@@ -32,6 +32,7 @@ PARTS = ("encoder", "bottleneck", "decoder")
 _LESION = 24  # voxels
 _FEWEST = 8  # positions between which a correlation tells anything
 _UNET_SIZE = 96
+_PROBES = (64, 256, 1024)
 TOY_NETWORK = PaperNetwork(
     "toy",
     "unet",
@@ -48,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
         type=int,
-        default=16,
+        default=12,
         help="least side of the windows of networks other than the U-Net; default: %(default)s",
     )
     parser.add_argument(
@@ -57,9 +58,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="their share of the paper's features; default: a quarter, of Swin UNETR a sixth",
     )
     parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, default=[*PARTS], help="whose layers; default: all"
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        help="whose layers; default: all, of Swin UNETR the bottleneck",
     )
-    parser.add_argument("--probes", nargs="*", type=int, default=[16, 64])
+    parser.add_argument(
+        "--probes",
+        nargs="*",
+        type=int,
+        help="of the stochastic mode; default: 64, 256 and 1024, with Swin UNETR none",
+    )
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -75,10 +84,10 @@ def run(options: argparse.Namespace) -> Result:
         for key in options.networks:
             network = PAPER_NETWORKS[key]
             model, window, weights = _prepared(network, options)
-            case = cropped(scan, 1, window)
+            case, (parts, probes) = cropped(scan, 1, window), _extent(network, options)
             for part, layer in zip(PARTS, network.layers, strict=True):
-                if part in options.parts:
-                    rows.append(_row(network, layer, model, case, weights, options.probes))
+                if part in parts:
+                    rows.append(_row(network, layer, model, case, weights, probes))
     notes = [
         f"one lesion of {name}, on a window around it.",
         "weights: of the network, the trained or random ones; features: on the finest level.",
@@ -94,6 +103,19 @@ def run(options: argparse.Namespace) -> Result:
     ]
     settings = job_settings(job) | {"patient": name, "size": options.size, "width": options.width}
     return Result("gradcam", settings, rows, notes)
+
+
+def _extent(
+    network: PaperNetwork, options: argparse.Namespace
+) -> tuple[Sequence[str], Sequence[int]]:
+    """Parts and numbers of probes; as asked for, or what takes minutes on a CPU."""
+    is_slow = network.kind == "swin-unetr"
+    parts = ("bottleneck",) if is_slow else PARTS
+    probes = () if is_slow else _PROBES
+    return (
+        parts if options.parts is None else options.parts,
+        probes if options.probes is None else options.probes,
+    )
 
 
 def _prepared(network: PaperNetwork, options: argparse.Namespace) -> tuple[Model, Triple, str]:

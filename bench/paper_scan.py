@@ -19,7 +19,7 @@ from bench.case import TARGET, Job, make_field, make_model
 from bench.ceilings import SHARES_NOTE, Ceilings, measure_ceilings
 from bench.demand import work_of
 from bench.forecast import forecast, host_microseconds, notes_on
-from bench.options import base_job, job_settings, results_folder, timed
+from bench.options import base_job, job_settings, timed
 from bench.record import (
     Result,
     Row,
@@ -72,7 +72,7 @@ def _predict(
     job: Job, target: Target, options: argparse.Namespace, rows: list[Row], notes: list[str]
 ) -> None:
     """Adds what is predicted."""
-    results = every_result(read_results(results_folder(options)))
+    results = every_result(read_results())
     for field in options.fields:
         host_us = host_microseconds(results, field)
         rows.append(forecast(replace(job, field=field), target, options.share, host_us))

@@ -29,6 +29,7 @@ NOT_RECORDED = "not recorded"
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "numpy", "scipy", "optax", "torch", "monai", "captum", "libtpu"),
 )
+_NAMES_A_PLACE = re.compile("PATH|DIR|HOME|FILE")  # which is of no interest elsewhere
 _VARIABLES = ("XLA_", "JAX_", "CUDA_", "TPU_", "LIBTPU_", "OMP_", "MKL_")
 
 Row = dict[str, Any]
@@ -140,7 +141,7 @@ def steering_variables() -> dict[str, str]:
 
 
 def _steers(name: str) -> bool:
-    return name.startswith(_VARIABLES)
+    return name.startswith(_VARIABLES) and not _NAMES_A_PLACE.search(name)
 
 
 def short_commit(found: dict[str, Any]) -> str:

@@ -53,6 +53,7 @@ def test_outside_of_a_repository_no_commit_is_recorded(tmp_path, monkeypatch):
 
 def test_a_result_says_with_what_it_was_measured(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_SOME_OPTION", "1")
+    monkeypatch.setenv("JAX_SOME_DIR", "/home")
     monkeypatch.setattr("bench.record.accelerator", lambda: {"driver": "570.1", "cudnn": "9.10.2"})
     found = json.loads(Result("peers", {}, [{"ms": 1.0}]).write(tmp_path).read_text())
     assert {"jax", "jaxlib", "flax", "numpy", "torch", "python"} <= set(found["versions"])
@@ -60,6 +61,7 @@ def test_a_result_says_with_what_it_was_measured(tmp_path, monkeypatch):
     assert found["versions"]["cudnn"] == "9.10.2"
     assert found["environment"]["JAX_SOME_OPTION"] == "1"
     assert "XLA_FLAGS" in found["environment"]  # as the tests set it
+    assert "JAX_SOME_DIR" not in found["environment"]
     assert found["repository"] == commit_of()
     assert {"cpu", "cores", "system", "device", "platform", "devices"} <= set(found["machine"])
 
