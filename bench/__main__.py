@@ -37,7 +37,7 @@ QUESTIONS = (
     "training",
 )
 
-GPU = {  # within ten minutes
+GPU = {  # meant to take less than ten minutes
     "agreement": (),
     "paper_scan": ("--fields", "whole"),
     "networks": ("--windows", "96"),
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"there is no benchmark {name!r}\n\n{_overview()}", file=sys.stderr)
         return 2
     _prepare_jax()
-    if name == "gpu" and "--toy" not in rest and _computes_on_cpu():
+    if name == "gpu" and not {"--toy", "-h", "--help"} & {*rest} and _computes_on_cpu():
         print("there is no GPU here; --toy tries the series on a CPU", file=sys.stderr)
         return 2
     failures = _run(name, rest)
