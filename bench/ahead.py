@@ -99,8 +99,14 @@ class Case:
         if "prepare" in wanted and self.needs.prepared:
             yield Planned("prepare", 1, derivative.prepare, (parameters,))
         if "linearise" in wanted:
-            arguments, planned = (parameters, self._images), self.needs.linearise
-            yield Planned("linearise", 1, derivative.linearise, arguments, planned)
+            yield Planned(
+                "linearise",
+                1,
+                derivative.linearise,
+                (parameters, self._images),
+                self.needs.linearise + self.needs.linearised,
+                counts_results=True,
+            )
         if "pull_back" in wanted:
             yield self._pull_back("pull_back", batch)
         if "near_edges" in wanted:

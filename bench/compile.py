@@ -169,8 +169,8 @@ def _notes(target: Target) -> list[str]:
     notes = [
         "compiled for one window and noise sample; batch: gradients at once, by default as many as "
         "the memory plan chooses.",
-        "temporary: bytes besides arguments and results, of a pull-back with its results; planned: "
-        "what the memory plan reckons for it.",
+        "temporary: bytes besides the arguments, of linearise and pull_back with their results; "
+        "planned: what the memory plan reckons for it.",
         "gathers, scatters, transposes, copies: in the text, within fusions too.",
     ]
     if target.flops:
