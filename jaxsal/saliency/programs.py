@@ -11,7 +11,9 @@ device linearises the windows of its own samples and pulls its own items back. O
 communicates: there the maxima of all devices are united.
 
 Axes of arrays: D devices along the item axis, K slots, M frames, L lesions, N noisy images of all
-devices, then X, Y, Z and C.
+devices, then X, Y, Z and C. What the devices have of the K, M or L stands one after the other along
+one axis, "D M": an axis of its own for the devices would have to be taken off inside, and XLA then
+chooses other layouts for axes of length one and copies the whole array.
 """
 
 from __future__ import annotations
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 SAMPLES, ITEMS = "samples", "items"
 Array: TypeAlias = jax.Array | np.ndarray
 _BOTH = P(ITEMS, SAMPLES)
-_VALUES = P(ITEMS, None, SAMPLES)  # of frames, maxima and windows
 
 
 def device_mesh(devices: Sequence[jax.Device], samples: int) -> Mesh:
@@ -90,18 +91,17 @@ class Programs:
         """Noisy images (N, X, Y, Z, C), each on the devices that linearise it."""
         return jax.device_put(images, NamedSharding(self.mesh, P(SAMPLES)))
 
-    def zeros(self, *shape: int) -> jax.Array:
-        """Zeros (D, M or L, N, …)."""
-        return jnp.zeros(
-            (self.item_devices, *shape), jnp.float32, device=NamedSharding(self.mesh, _VALUES)
-        )
+    def zeros(self, count: int, *shape: int) -> jax.Array:
+        """Zeros (D count, *shape), of which each device along the item axis has ``count``."""
+        sharding = NamedSharding(self.mesh, _BOTH)
+        return jnp.zeros((self.item_devices * count, *shape), jnp.float32, device=sharding)
 
     def prepare(self, parameters: Any) -> Any:
         """See `DenseDerivative.prepare`; on every device."""
         return _prepare(self)(parameters)
 
     def cut(self, images: jax.Array, starts: Array, size: Triple) -> jax.Array:
-        """Windows (D, Q, N, *size, C) of images (N, X, Y, Z, C) at these starts (D, Q, 3)."""
+        """Windows (D Q, N, *size, C) of images (N, X, Y, Z, C) at these starts (D, Q, 3)."""
         return _cut(self, size)(images, starts)
 
     def slots(self, parameters: Any, windows: jax.Array, count: int) -> Any:
@@ -133,7 +133,7 @@ class Programs:
         book: Book,
         bounds: np.ndarray,
     ) -> tuple[jax.Array, jax.Array]:
-        """The frames (D, M, N, *frame, C) with the gradients of some batches; those are used up.
+        """The frames (D M, N, *frame, C) with the gradients of some batches; those are used up.
 
         Args:
             edges: of the points; see `DenseDerivative.near`.
@@ -151,7 +151,7 @@ class Programs:
     def merge(
         self, maxima: jax.Array, frames: jax.Array, merge: FrameMerge
     ) -> tuple[jax.Array, jax.Array]:
-        """Signed maximum of maxima (D, L, N, *size, C) and some frames; both are used up.
+        """Signed maximum of maxima (D L, N, *size, C) and some frames; both are used up.
 
         Frames into which several windows are added are zero again afterwards.
         """
@@ -169,7 +169,7 @@ class Programs:
         """Adds the maxima at the first ``count`` images to the sums; both are used up.
 
         Args:
-            maxima: (D, L, N, *size, C), of which the devices' are united.
+            maxima: (D L, N, *size, C), of which the devices' are united.
             sums: total (L, *size, C), and squares or None; the same on all devices.
             lesions: how many of the L there are.
             count: how many of the N images are no repetitions.
@@ -202,18 +202,18 @@ def _cut(programs: Programs, size: Triple) -> Any:
         def window(start: jax.Array) -> jax.Array:
             return jax.vmap(lambda image: cut_window(image, start, size))(images)
 
-        return lax.map(window, starts[0])[None]
+        return lax.map(window, starts[0])
 
-    return _sharded(programs, cut, (P(SAMPLES), P(ITEMS)), _VALUES)
+    return _sharded(programs, cut, (P(SAMPLES), P(ITEMS)), _BOTH)
 
 
 @lru_cache(maxsize=64)
 def _slots(programs: Programs, count: int) -> Any:
     def slots(parameters: Any, windows: jax.Array) -> Any:
-        one = jax.eval_shape(programs.derivative.linearise, parameters, windows[0, 0])
-        return jax.tree.map(lambda leaf: jnp.zeros((1, 1, count, *leaf.shape[1:]), leaf.dtype), one)
+        one = jax.eval_shape(programs.derivative.linearise, parameters, windows[0])
+        return jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape[1:]), leaf.dtype), one)
 
-    return _sharded(programs, slots, (P(), _VALUES), _BOTH)
+    return _sharded(programs, slots, (P(), _BOTH), _BOTH)
 
 
 @lru_cache(maxsize=64)
@@ -222,13 +222,10 @@ def _fill(programs: Programs) -> Any:
         parameters: Any, slots: Any, windows: jax.Array, places: jax.Array, count: jax.Array
     ) -> Any:
         def put(index: jax.Array, slots: Any) -> Any:
-            place, new = (
-                places[0, index],
-                programs.derivative.linearise(parameters, windows[0, index]),
-            )
+            new = programs.derivative.linearise(parameters, windows[index])
             return jax.tree.map(
                 lambda leaf, value: lax.dynamic_update_slice_in_dim(
-                    leaf, value[None, None], place, axis=2
+                    leaf, value, places[0, index], axis=0
                 ),
                 slots,
                 new,
@@ -236,17 +233,17 @@ def _fill(programs: Programs) -> Any:
 
         return lax.fori_loop(0, count[0], put, slots)
 
-    inputs = (P(), _BOTH, _VALUES, P(ITEMS), P(ITEMS))
+    inputs = (P(), _BOTH, _BOTH, P(ITEMS), P(ITEMS))
     return _sharded(programs, linearise, inputs, _BOTH, donate_argnums=1)
 
 
 @lru_cache(maxsize=64)
 def _linearise(programs: Programs) -> Any:
     def linearise(parameters: Any, windows: jax.Array) -> Any:
-        linearised = programs.derivative.linearise(parameters, windows[0, 0])
+        linearised = programs.derivative.linearise(parameters, windows[0])
         return jax.tree.map(lambda leaf: leaf[None, None], linearised)
 
-    return _sharded(programs, linearise, (P(), _VALUES), _BOTH)
+    return _sharded(programs, linearise, (P(), _BOTH), _BOTH)
 
 
 @lru_cache(maxsize=64)
@@ -256,19 +253,19 @@ def _pull_back(programs: Programs, edges: Edges) -> Any:
     def pull_back(
         prepared: Any, slots: Any, frames: jax.Array, book: Book, bounds: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        slots, book = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (slots, book))
-        slots = jax.tree.map(lambda leaf: leaf[0], slots)
+        book = jax.tree.map(lambda leaf: leaf[0], book)
+        if not near.mixes_windows:
+            slots = jax.tree.map(lambda leaf: leaf[0, 0], slots)
 
         def batch(index: jax.Array, frames: jax.Array) -> jax.Array:
             gradients = near.pull_back(prepared, slots, near.cotangents(book, index))
             return _put(frames, gradients, book.frames[index], book.at[index], add=programs.several)
 
         first, stop = bounds[0]
-        frames = lax.fori_loop(first, stop, batch, frames[0])
-        return frames[None], stop[None, None]
+        return lax.fori_loop(first, stop, batch, frames), stop[None, None]
 
-    inputs = (P(), _BOTH, _VALUES, P(ITEMS), P(ITEMS))
-    return _sharded(programs, pull_back, inputs, (_VALUES, _BOTH), donate_argnums=2)
+    inputs = (P(), _BOTH, _BOTH, P(ITEMS), P(ITEMS))
+    return _sharded(programs, pull_back, inputs, (_BOTH, _BOTH), donate_argnums=2)
 
 
 def _put(
@@ -305,7 +302,7 @@ def _merge(programs: Programs) -> Any:
     def merge(
         maxima: jax.Array, frames: jax.Array, merge: FrameMerge
     ) -> tuple[jax.Array, jax.Array]:
-        one = (1, *frames.shape[2:])
+        one = (1, *frames.shape[1:])
 
         def take(index: jax.Array, state: tuple[jax.Array, jax.Array]) -> Any:
             maxima, frames = state
@@ -317,11 +314,10 @@ def _merge(programs: Programs) -> Any:
                 frames = lax.dynamic_update_slice(frames, jnp.zeros_like(frame), source)
             return lax.dynamic_update_slice(maxima, united, corner), frames
 
-        maxima, frames = lax.fori_loop(0, merge.counts[0], take, (maxima[0], frames[0]))
-        return maxima[None], frames[None]
+        return lax.fori_loop(0, merge.counts[0], take, (maxima, frames))
 
-    inputs = (_VALUES, _VALUES, P(ITEMS))
-    return _sharded(programs, merge, inputs, (_VALUES, _VALUES), donate_argnums=(0, 1))
+    inputs = (_BOTH, _BOTH, P(ITEMS))
+    return _sharded(programs, merge, inputs, (_BOTH, _BOTH), donate_argnums=(0, 1))
 
 
 @lru_cache(maxsize=64)
@@ -343,10 +339,9 @@ def _finish(programs: Programs, tolerance: float | None) -> Any:
             maxima = maxima.at[index].set(jnp.zeros_like(own))
             return maxima, sums, samples.at[index].set(number)
 
-        maxima, sums, samples = lax.fori_loop(0, lesions, lesion, (maxima[0], sums, samples))
-        return maxima[None], sums, samples
+        return lax.fori_loop(0, lesions, lesion, (maxima, sums, samples))
 
-    inputs, outputs = (_VALUES, P(), P(), P(), P()), (_VALUES, P(), P())
+    inputs, outputs = (_BOTH, P(), P(), P(), P()), (_BOTH, P(), P())
     return _sharded(programs, finish, inputs, outputs, donate_argnums=(0, 1))
 
 

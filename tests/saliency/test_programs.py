@@ -37,11 +37,11 @@ def compiled(devices, samples):
     def integers(*shape):
         return struct((ITEMS,), items, *shape, dtype=jnp.int32)
 
-    values = (ITEMS, None, SAMPLES)
+    values = (ITEMS, SAMPLES)
     images = struct((SAMPLES,), rows, 20, 18, 16, 1)
-    windows = struct(values, items, 1, rows, *SIZE, 1)
-    frames = struct(values, items, 5, rows, *FRAME, 1)
-    maxima = struct(values, items, 4, rows, *MAP, 1)
+    windows = struct(values, items, rows, *SIZE, 1)
+    frames = struct(values, 5 * items, rows, *FRAME, 1)
+    maxima = struct(values, 4 * items, rows, *MAP, 1)
     total = struct((), 4, *MAP, 1)
     parameters, samples = struct(()), struct((), 4, dtype=jnp.int32)
     book = Book(
