@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import jax
@@ -24,7 +25,6 @@ _PLUGINS = {
     "tpu": ("libtpu",),
 }
 _FINDS_DEVICES = logging.getLogger("jax._src.xla_bridge")
-_reasons: list[str] = []  # why plug-ins could not be used; JAX looks for devices once per process
 
 
 def default_backend() -> str:
@@ -35,8 +35,8 @@ def default_backend() -> str:
             in many ways.
     """
     try:
-        with _without_tracebacks():
-            return jax.default_backend()
+        _plugin_failures()
+        return jax.default_backend()
     except (RuntimeError, AssertionError) as error:
         wanted = os.environ.get("JAX_PLATFORMS")
         platforms = _platforms()
@@ -62,7 +62,7 @@ def warn_of_unused() -> None:
         return
     for kind, plugins in _PLUGINS.items():
         if installed := [name for name in plugins if _is_installed(name)]:
-            because = "".join(f" ({reason})" for reason in _reasons if kind == "gpu")
+            because = "".join(f" ({reason})" for reason in _plugin_failures() if kind == "gpu")
             warnings.warn(
                 f"{installed[0]} is installed, but JAX finds no {kind.upper()}{because}, so the "
                 f"CPU computes, far slower; {ADVICE[kind]}; or choose the CPU by --device cpu, or "
@@ -71,17 +71,28 @@ def warn_of_unused() -> None:
             )
 
 
+@cache  # JAX looks for devices once per process
+def _plugin_failures() -> tuple[str, ...]:
+    """Why plug-ins could not be used; nothing if JAX had been asked for its devices before."""
+    with _without_tracebacks() as reasons:
+        jax.default_backend()
+    return tuple(reasons)
+
+
 @contextmanager
-def _without_tracebacks() -> Iterator[None]:
+def _without_tracebacks() -> Iterator[list[str]]:
+    """Keeps the tracebacks of plug-ins that fail from being printed; yields why they fail."""
+    reasons: list[str] = []
+
     def is_shown(record: logging.LogRecord) -> bool:
         if record.exc_info is None or record.exc_info[1] is None:
             return True
-        _reasons.append(_first_line(record.exc_info[1]))
+        reasons.append(_first_line(record.exc_info[1]))
         return False
 
     _FINDS_DEVICES.addFilter(is_shown)
     try:
-        yield
+        yield reasons
     finally:
         _FINDS_DEVICES.removeFilter(is_shown)
 

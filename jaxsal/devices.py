@@ -88,24 +88,29 @@ def computing_on(name: str | None, precision: str = "float32") -> Iterator[list[
     """
     default_backend()  # which says in one sentence if there is none
     devices = list(default_devices()) if name is None else _find(name)
-    _require_precision(precision, devices[0].platform)
     with computing_with(devices):
-        require_right_products(precision)
+        require_precision(precision)
         yield devices
 
 
-def _require_precision(precision: str, platform: str) -> None:
+def require_precision(precision: str) -> None:
+    """Raises InputError if the current device lacks an arithmetic, or computes wrongly in it."""
+    platform = current_device().platform
     known = PRECISIONS_ON.get(platform, PRECISIONS)
     if precision not in known:
         raise InputError(
             f"precision {precision} is not for a {platform.upper()}: choose one of "
             f"{', '.join(known)}"
         )
+    require_right_products(precision)
 
 
 def named(devices: Sequence[jax.Device]) -> str:
     """What devices of one kind are called, and how many there are."""
     if devices[0].platform == "cpu":
+        every = len(jax.local_devices(backend="cpu"))
+        if len(devices) < every:
+            return f"{len(devices)} of {every} devices of the CPU"
         return f"the CPU ({counted(available_cores(), 'core')})"
     count = f"{len(devices)} × " if len(devices) > 1 else ""
     return f"{count}{devices[0].device_kind}"

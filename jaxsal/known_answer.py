@@ -14,8 +14,9 @@ import hashlib
 import itertools
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -25,7 +26,8 @@ import numpy as np
 
 from jaxsal.compilation import programs_folder
 from jaxsal.current_device import current_device
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
+from jaxsal.store.files import whole_file
 from jaxsal.versions import accelerator
 
 Convolution = tuple[int, int, int]  # voxels per axis, channels in and out, stride
@@ -33,14 +35,10 @@ Convolution = tuple[int, int, int]  # voxels per axis, channels in and out, stri
 CONVOLUTIONS: tuple[Convolution, ...] = ((64, 16, 1), (48, 32, 1), (32, 32, 2))
 _ASKED = {"bfloat16": "bfloat16", "tf32": "tensorfloat32"}
 _FAULTY = {"bfloat16": ((9, 8), (9, 15)), "tf32": ((9, 10, 2), (9, 16))}  # from, and mended in
-found_right: set[str] = set()  # what was found right in this process
 
 
 def require_right_products(precision: str) -> None:
-    """Checks a GPU's convolutions in bfloat16 or TF32, once per machine, versions and precision.
-
-    That they are right is noted beside the compiled programs, where these are kept. Versions of
-    cuDNN that are known for faults are warned of, also if the check finds none.
+    """Checks the current device's convolutions, if it is a GPU, in bfloat16 or TF32.
 
     Args:
         precision: arithmetic that is to be computed with on the current device.
@@ -49,31 +47,49 @@ def require_right_products(precision: str) -> None:
         InputError: they are wrong.
     """
     device = current_device()
-    if device.platform != "gpu" or precision not in _ASKED:
-        return
+    if device.platform == "gpu" and precision in _ASKED:
+        check_products(device.device_kind, precision)
+
+
+@cache  # what is wrong raises, and is checked again
+def check_products(kind: str, precision: str) -> None:
+    """Checks the current device's convolutions, once per machine, versions and precision.
+
+    That they are right is noted beside the compiled programs, where these are kept. Versions of
+    cuDNN that are known for faults are warned of, also if the check finds none.
+
+    Args:
+        kind: of the device.
+        precision: "bfloat16" or "tf32".
+
+    Raises:
+        InputError: they are wrong.
+    """
     driven = accelerator()
-    facts = json.dumps([device.device_kind, precision, jaxlib.__version__, driven], sort_keys=True)
-    if facts in found_right:
-        return
+    facts = json.dumps([kind, precision, jaxlib.__version__, driven], sort_keys=True)
     cudnn = driven.get("cudnn", "")
     if not _is_noted(facts):
         if faults := wrong_products(precision):
             raise InputError(
-                f"{device.device_kind} computes 3D convolutions wrongly in {precision} "
-                f"({'; '.join(faults)}), as some versions of cuDNN do (here {cudnn or 'unknown'}): "
-                "choose --precision float32, or install another version of nvidia-cudnn-cu12"
+                f"{kind} computes 3D convolutions wrongly in {precision} ({'; '.join(faults)}), as "
+                f"some versions of cuDNN do (here {cudnn or 'unknown'}): choose the precision "
+                f"float32, or install another version of {_package(driven)}"
             )
         _note(facts)
-    found_right.add(facts)
     first, mended = _FAULTY[precision]
     if cudnn and first <= tuple(map(int, cudnn.split("."))) < mended:
         wanted = ".".join(map(str, mended))
         warnings.warn(
             f"cuDNN {cudnn} is known to compute some 3D convolutions wrongly in {precision}; those "
-            f'that were tried are right. `pip install "nvidia-cudnn-cu12>={wanted}"`, or choose '
-            "--precision float32",
+            f'that were tried are right. `pip install "{_package(driven)}>={wanted}"`, or choose '
+            "the precision float32",
             stacklevel=2,
         )
+
+
+def _package(driven: Mapping[str, str]) -> str:
+    """What cuDNN is installed by, for the plug-in that drives the device."""
+    return f"nvidia-cudnn-cu{13 if 'jax-cuda13-plugin' in driven else 12}"
 
 
 def wrong_products(precision: str, convolutions: Sequence[Convolution] = CONVOLUTIONS) -> list[str]:
@@ -147,11 +163,13 @@ def _place(facts: str) -> Path | None:
 
 
 def _is_noted(facts: str) -> bool:
-    place = _place(facts)
-    return place is not None and place.is_file() and place.read_text() == facts
+    if place := _place(facts):
+        with suppress(OSError):  # there is none, or it is another user's
+            return place.read_bytes() == facts.encode()
+    return False
 
 
 def _note(facts: str) -> None:
     if place := _place(facts):
-        with suppress(OSError):
-            place.write_text(facts)
+        with suppress(OutputError), whole_file(place) as file:
+            file.write(facts.encode())

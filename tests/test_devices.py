@@ -166,10 +166,14 @@ def test_a_platform_refuses_the_precisions_that_it_lacks(
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     monkeypatch.setattr(jax, "local_devices", lambda backend: [device])
     monkeypatch.setattr(devices, "computing_with", lambda devices: nullcontext())
+    monkeypatch.setattr(devices, "current_device", lambda: device)
+    checked: list[str] = []
+    monkeypatch.setattr(devices, "require_right_products", checked.append)
     for precision in PRECISIONS:
         if precision not in refused:
             with computing_on(platform, precision) as found:
                 assert found == [device]
+            assert checked.pop() == precision
             continue
         with pytest.raises(InputError) as said, computing_on(platform, precision):
             pass
@@ -177,10 +181,13 @@ def test_a_platform_refuses_the_precisions_that_it_lacks(
         assert str(said.value) == (
             f"precision {precision} is not for a {platform.upper()}: choose one of {others}"
         )
+    assert checked == []
 
 
 def test_devices_are_called_by_kind_and_number() -> None:
     one = SimpleNamespace(platform="gpu", device_kind="NVIDIA H200")
     assert devices.named([one]) == "NVIDIA H200"
     assert devices.named([one, one]) == "2 × NVIDIA H200"
-    assert devices.named(jax.local_devices(backend="cpu")).startswith("the CPU (")
+    every = jax.local_devices(backend="cpu")
+    assert devices.named(every).startswith("the CPU (")
+    assert devices.named(every[:1]) == f"1 of {len(every)} devices of the CPU"

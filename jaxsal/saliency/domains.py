@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxsal.devices import default_devices
+from jaxsal.devices import default_devices, require_precision
 from jaxsal.errors import InputError
 from jaxsal.field.plan import image_shape
 from jaxsal.lesions import lesion_probability, output_channel
@@ -57,7 +57,13 @@ def checked_image(image: ArrayLike) -> jax.Array:
 
 
 def checked_target(field: LogitField, image: jax.Array, target: int | None) -> int:
-    """The output channel that a target means for this network and image; None: the field's own."""
+    """The output channel that a target means for this network and image; None: the field's own.
+
+    Raises:
+        InputError: there is no such channel, the image does not fit the network, or the current
+            device lacks the network's arithmetic or computes wrongly in it.
+    """
+    require_precision(getattr(field.function, "precision", "float32"))  # a callable has none
     target = wanted_target(field, target)
     shape = image_shape(field.function, image)
     window = field.plan(shape, np.zeros((1, 3), int)).size
