@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from bench.operations import Work
+from bench.operations import Effort
 from bench.options import timed
 from bench.record import Row
 from jaxsal.current_device import current_device
@@ -48,7 +48,7 @@ class Ceilings:
         """As they stand in a result's settings."""
         return {"gflop_per_s": self.flops / 1e9, "gbyte_per_s": self.bytes / 1e9}
 
-    def shares(self, work: Work | None, seconds: float) -> Row:
+    def shares(self, work: Effort | None, seconds: float) -> Row:
         """Columns: what a result's figure takes by hand count, beside the ceilings.
 
         Args:

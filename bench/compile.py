@@ -52,9 +52,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Result:
     """Compiles."""
     target = TARGETS[options.target]
+    precisions = options.precisions or [options.precision]
+    for precision in precisions:
+        target.require(precision)
     environment = steering_variables()  # before libtpu adds its own
     device = target.abstract()
-    precisions = options.precisions or [options.precision]
     networks = [_TOY] if options.toy else [PAPER_NETWORKS[key] for key in options.networks]
     side = 16 if options.toy else options.window
     rows = []

@@ -8,10 +8,10 @@ from bench.ahead import Planned, cases
 from bench.case import Job, make_model
 from bench.ceilings import Ceilings, measure_ceilings
 from bench.compile import figures_of
-from bench.demand import demand_of
 from bench.nets import PaperNetwork
 from bench.record import Found, Row
 from bench.targets import Target
+from bench.visits import visits_of
 from jaxsal.current_device import tracing_for
 from jaxsal.errors import InputError
 from jaxsal.model import Model
@@ -30,27 +30,30 @@ def forecast(job: Job, target: Target, share: float, host_us: float | None) -> R
         host_us: microseconds of the host per gradient, if they are known.
 
     Raises:
-        InputError: a program does not compile, or the windows are no cubes.
+        InputError: the device lacks the job's precision, a program does not compile, or the
+            windows are no cubes.
     """
+    target.require(job.precision)
     model = make_model(job)
-    demand, peaks = demand_of(job, model), peaks_of(target, job.precision)
-    programs = _compiled(model, demand.window, target)
+    visits, peaks = visits_of(job, model), peaks_of(target, job.precision)
+    programs = _compiled(model, visits.window, target)
     linearise, pull_back = (programs[name] for name in _PROGRAMS)
     batch = pull_back["batch"]
-    seconds = demand.windows * _least(linearise, peaks)
-    seconds += demand.pull_backs * _least(pull_back, peaks) / batch
+    seconds = visits.windows * _least(linearise, peaks)
+    seconds += visits.pull_backs * _least(pull_back, peaks) / batch
     gradients = sum(job.lesions) * job.samples
     host = 1e-6 * gradients * (host_us or 0)
     return {
         "field": job.field,
         "how": f"predicted for {target.name}",
         "gradients": gradients,
-        "linearised": job.samples * demand.windows,
-        "pull_backs": job.samples * demand.pull_backs,
+        "linearised": job.samples * visits.windows,
+        "pull_backs": job.samples * visits.pull_backs,
         "batch": batch,
         "gflop": pull_back["gflop"] / batch,
         "mbyte": 1000 * pull_back["gbyte"] / batch,
         "at_peak_s": job.samples * seconds,
+        "host_us_per_gradient": host_us,
         "host_s": host,
         "scan_s": job.samples * seconds / share + host,
     }
@@ -73,14 +76,9 @@ def host_microseconds(results: Sequence[Found], field: str) -> float | None:
     return None
 
 
-def notes_on(target: Target, share: float, host_us: float | None) -> list[str]:
+def notes_on(target: Target, share: float) -> list[str]:
     """What a forecast takes for granted."""
     source = target.source or "a large matrix product and a large copy, measured in the same run"
-    host = (
-        f"host: planning, {host_us:.3g} µs per gradient by the newest result of host on any machine"
-        if host_us is not None
-        else "host: unknown, for lack of a result of host"
-    )
     return [
         "predicted: operations and bytes of the programs as compiled for the device, at the batch "
         "that the memory plan chooses; gflop and mbyte: of one pull-back.",
@@ -90,7 +88,8 @@ def notes_on(target: Target, share: float, host_us: float | None) -> list[str]:
         "each window is linearised once per noise sample; each voxel is pulled back once from each "
         "window that reaches it, through boxes of the common size; noise, sums and maxima count as "
         "nothing.",
-        f"{host}; added to the device's time, though they overlap.",
+        "host: planning, by the newest result of host on any machine, 0 for lack of one; added to "
+        "the device's time, though they overlap.",
     ]
 
 

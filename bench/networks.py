@@ -18,10 +18,10 @@ import jaxsal
 from bench.case import TARGET, TINY_UNET, Case, dense_maps, make_noise
 from bench.ceilings import SHARES_NOTE, Ceilings, measure_ceilings
 from bench.compiling import timed_apart
-from bench.demand import window_work
 from bench.nets import PAPER_NETWORKS, PaperNetwork
 from bench.options import base_job, job_settings, timed
 from bench.record import Result, Row
+from bench.visits import window_work
 from jaxsal.model import Model
 
 TOY_NETWORKS = (

@@ -31,7 +31,7 @@ class Kind(StrEnum):
     SUM = "sums"
 
 
-class Work(NamedTuple):
+class Effort(NamedTuple):
     """What is to be done.
 
     Attributes:
@@ -46,9 +46,9 @@ class Work(NamedTuple):
     values: float = 0
     weights: float = 0
 
-    def times(self, count: float) -> Work:
+    def times(self, count: float) -> Effort:
         """As often as that, on average."""
-        return Work(*(count * value for value in self))
+        return Effort(*(count * value for value in self))
 
     def bytes(self, width: int, batch: int = 1) -> float:
         """Bytes moved, of numbers of this width, with weights shared by a batch."""
@@ -73,13 +73,13 @@ class Operation(NamedTuple):
     inputs: int
     outputs: int
     weights: int
-    forward: Work
-    back: Work
+    forward: Effort
+    back: Effort
 
 
-def total(works: Iterable[Work]) -> Work:
+def total(works: Iterable[Effort]) -> Effort:
     """All of it together."""
-    return Work(*map(sum, zip(Work(), *works, strict=True)))
+    return Effort(*map(sum, zip(Effort(), *works, strict=True)))
 
 
 def convolution(
@@ -133,8 +133,10 @@ def _product(
     kernel = taps * math.prod(channels)
     flops, values = 2 * positions * kernel, inputs + outputs
     weights = kernel + bias * channels[1]
-    forward = Work(flops, bias * outputs, values, weights)
-    return Operation(name, kind, inputs, outputs, weights, forward, Work(flops, 0, values, kernel))
+    forward = Effort(flops, bias * outputs, values, weights)
+    return Operation(
+        name, kind, inputs, outputs, weights, forward, Effort(flops, 0, values, kernel)
+    )
 
 
 def attention(name: str, windows: int, positions: int, channels: int, heads: int) -> Operation:
@@ -146,8 +148,8 @@ def attention(name: str, windows: int, positions: int, channels: int, heads: int
     values = windows * positions * channels
     scores = windows * heads * positions**2
     flops = 2 * (2 * windows * positions**2 * channels)
-    forward = Work(flops, values + 6 * scores, 4 * values)
-    back = Work(2 * flops, values + 4 * scores, 7 * values)
+    forward = Effort(flops, values + 6 * scores, 4 * values)
+    back = Effort(2 * flops, values + 4 * scores, 7 * values)
     return Operation(name, Kind.ATTENTION, 3 * values, values, 0, forward, back)
 
 
@@ -158,19 +160,19 @@ def norm(name: str, values: int, channels: int = 0) -> Operation:
     scaling; the variance's share, product, sum, product and sum; the mean's, sum and difference.
     """
     affine = channels > 0
-    forward = Work(0, (5 + 2 * affine) * values, 2 * values, 2 * channels)
-    back = Work(0, (7 + affine) * values, 3 * values, channels)
+    forward = Effort(0, (5 + 2 * affine) * values, 2 * values, 2 * channels)
+    back = Effort(0, (7 + affine) * values, 3 * values, channels)
     return Operation(name, Kind.NORM, values, values, 2 * channels, forward, back)
 
 
 def activation(name: str, values: int, steps: tuple[int, int], weights: int = 0) -> Operation:
     """A function of each number, of so many steps forward and back; back, its input is read."""
-    forward = Work(0, steps[0] * values, 0, weights)
-    back = Work(0, steps[1] * values, values, weights)
+    forward = Effort(0, steps[0] * values, 0, weights)
+    back = Effort(0, steps[1] * values, values, weights)
     return Operation(name, Kind.ACTIVATION, values, values, weights, forward, back)
 
 
 def addition(name: str, values: int) -> Operation:
     """The sum of two paths, of which one is read besides; back, their cotangents are added."""
-    work = Work(0, values, values)
+    work = Effort(0, values, values)
     return Operation(name, Kind.SUM, 2 * values, values, 0, work, work)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import jaxsal
 from bench.case import TARGET, Job, make_field, make_model
 from bench.ceilings import SHARES_NOTE, Ceilings, measure_ceilings
-from bench.demand import work_of
 from bench.forecast import forecast, host_microseconds, notes_on
 from bench.options import base_job, job_settings, timed
 from bench.record import (
@@ -29,6 +28,7 @@ from bench.record import (
     steering_variables,
 )
 from bench.targets import TARGETS, Target
+from bench.visits import work_of
 from jaxsal.scan.calibration import synthetic_scan
 
 _LESIONS, _VOXELS, _SAMPLES = 48, 93, 50
@@ -76,7 +76,7 @@ def _predict(
     for field in options.fields:
         host_us = host_microseconds(results, field)
         rows.append(forecast(replace(job, field=field), target, options.share, host_us))
-    notes += notes_on(target, options.share, host_us)
+    notes += notes_on(target, options.share)
 
 
 def _measure(job: Job, options: argparse.Namespace, rows: list[Row], notes: list[str]) -> Ceilings:

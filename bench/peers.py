@@ -16,9 +16,9 @@ import numpy as np
 
 from bench.case import Case, dense_maps, make_case, make_field
 from bench.ceilings import SHARES_NOTE, measure_ceilings
-from bench.demand import work_of
 from bench.options import base_job, job_settings, timed
 from bench.record import Result, Row
+from bench.visits import work_of
 
 _PART = 2  # voxels of each lesion, where a part has to do
 

@@ -1,4 +1,4 @@
-"""What do tf32 and bfloat16 cost in accuracy, and gain in speed?
+"""What do tf32, bfloat16x3 and bfloat16 cost in accuracy, and gain in speed?
 
 Errors are those from PyTorch in float64 on the same weights, image and noise.
 """
@@ -13,10 +13,10 @@ import numpy as np
 
 from bench.case import TARGET, Case, dense_maps, make_case, make_field
 from bench.ceilings import SHARES_NOTE, Ceilings, measure_ceilings
-from bench.demand import window_work
 from bench.options import base_job, job_settings, timed
 from bench.patient import cropped, patient_case
 from bench.record import Result, Row
+from bench.visits import window_work
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.settings import PRECISIONS

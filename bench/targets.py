@@ -12,13 +12,14 @@ import jax
 from jax.experimental import topologies
 
 from jaxsal.errors import InputError
+from jaxsal.settings import PRECISIONS_ON
 
 _PACKAGES = {
     "gpu": "jax-cuda12-plugin jax-cuda12-pjrt nvidia-cuda-nvcc-cu12",
     "tpu": "libtpu",
 }
 _NVIDIA = "NVIDIA's data sheet of the SXM form, without sparsity"
-_GOOGLE = "Google Cloud's description; float32 takes six passes of bfloat16, tf32 three"
+_GOOGLE = "Google Cloud's description; float32 takes six passes of bfloat16, bfloat16x3 three"
 _GPU_SHARE = 0.75  # of a GPU's memory, which JAX takes by default
 
 
@@ -71,6 +72,12 @@ class Target:
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no TPU to ask
         device: jax.Device = self._topology().devices[0]
         return device
+
+    def require(self, precision: str) -> None:
+        """Raises InputError if it has no such arithmetic."""
+        known = PRECISIONS_ON[self.platform]
+        if precision not in known:
+            raise InputError(f"{self.name} has no {precision}: choose one of {', '.join(known)}")
 
     @property
     def is_here(self) -> bool:
@@ -145,7 +152,7 @@ def _tpu(
     name: str, topology: str, memory: int, teraflops: float, bandwidth: float, clock: float = 0
 ) -> Target:
     peak = 1e12 * teraflops
-    flops = {"float32": peak / 6, "tf32": peak / 3, "bfloat16": peak}
+    flops = {"float32": peak / 6, "bfloat16x3": peak / 3, "bfloat16": peak}
     return Target(name, "tpu", memory * 2**30, flops, bandwidth, _GOOGLE, clock, topology)
 
 

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from bench.architectures import operations_of
-from bench.operations import Work, total
+from bench.operations import Effort, total
 from bench.receptive import pull_back_costs
 from jaxsal.errors import InputError
 from jaxsal.nets.registry import NetworkConfig
 from jaxsal.types import Triple
 
 
-def forward_work(config: NetworkConfig, window: Triple) -> Work:
+def forward_work(config: NetworkConfig, window: Triple) -> Effort:
     """A forward pass of one window."""
     return total(operation.forward for operation in operations_of(config, window))
 
 
-def dense_work(config: NetworkConfig, window: Triple) -> Work:
+def dense_work(config: NetworkConfig, window: Triple) -> Effort:
     """A pull-back of one cotangent through the whole window."""
     return total(operation.back for operation in operations_of(config, window))
 
 
-def local_work(config: NetworkConfig) -> Work:
+def local_work(config: NetworkConfig) -> Effort:
     """A pull-back of one voxel through the cells that it depends on, on average over voxels.
 
     Raises:
         InputError: they are counted for a UNet without residual units and with batch norm only.
     """
     costs = pull_back_costs(config)
-    return total(Work(2 * cost.macs, 0, cost.values, cost.weights) for cost in costs)
+    return total(Effort(2 * cost.macs, 0, cost.values, cost.weights) for cost in costs)
 
 
-def pull_back_work(config: NetworkConfig, window: Triple) -> Work:
+def pull_back_work(config: NetworkConfig, window: Triple) -> Effort:
     """The local one where voxels have neighbourhoods, else the dense one."""
     try:
         return local_work(config)
@@ -40,7 +40,7 @@ def pull_back_work(config: NetworkConfig, window: Triple) -> Work:
 
 def gradient_work(
     config: NetworkConfig, window: Triple, *, forwards: float, pull_backs: float = 1
-) -> Work | None:
+) -> Effort | None:
     """A single voxel's gradient.
 
     Args:

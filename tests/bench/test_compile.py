@@ -11,6 +11,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.targets import TARGETS
+from jaxsal.settings import PRECISIONS_ON
 
 ONE = ("--derivatives", "local", "--programs", "pull_back")
 
@@ -63,7 +64,18 @@ def test_a_gpu_that_is_not_here_is_compiled_for(tmp_path):
 
 def test_peaks_are_told_with_their_source():
     for target in TARGETS.values():
-        assert target.platform == "cpu" or (target.source and target.flops["bfloat16"] > 1e14)
+        if target.platform != "cpu":
+            assert target.source
+            assert set(target.flops) == set(PRECISIONS_ON[target.platform])
+            assert target.flops["bfloat16"] > 1e14
+
+
+@pytest.mark.parametrize("question", ["compile", "paper_scan"])
+def test_a_precision_that_the_target_lacks_is_refused_first(question, tmp_path, monkeypatch):
+    monkeypatch.setattr("jax.stages.Lowered.compile", None)  # nothing is compiled
+    words = [question, "--toy", "--target", "v5e", "--precision", "tf32", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit, match="v5e has no tf32: choose one of float32, bfloat16x3"):
+        main(words)
 
 
 def test_a_program_that_does_not_compile_says_why(tmp_path, monkeypatch):

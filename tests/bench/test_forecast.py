@@ -14,24 +14,24 @@ from bench import forecast
 from bench.__main__ import main
 from bench.case import TOY, make_model
 from bench.ceilings import Ceilings
-from bench.demand import demand_of
 from bench.targets import TARGETS
+from bench.visits import visits_of
 from jaxsal.errors import InputError
 from jaxsal.scan.calibration import synthetic_scan
 
 
 def test_windows_and_pull_backs_are_those_that_reach_lesion_voxels():
     job = replace(TOY, field="sliding", roi=(16, 16, 16))
-    demand = demand_of(job, make_model(job))
+    visits = visits_of(job, make_model(job))
     voxels = np.argwhere(synthetic_scan(job.shape, 2, job.lesions, job.seed)[1])
     starts = (0, 8)  # of windows of 16 voxels in 24, which overlap by at least a quarter
     reached = [
         {(x, y, z) for x in starts for y in starts for z in starts if inside(voxel, (x, y, z), 16)}
         for voxel in voxels
     ]
-    assert demand.window == (16, 16, 16)
-    assert demand.pull_backs == sum(map(len, reached))
-    assert demand.windows == len(set().union(*reached))
+    assert visits.window == (16, 16, 16)
+    assert visits.pull_backs == sum(map(len, reached))
+    assert visits.windows == len(set().union(*reached))
 
 
 def inside(voxel: np.ndarray, start: tuple[int, ...], size: int) -> bool:
@@ -52,10 +52,11 @@ def known_programs(monkeypatch):
 
 def test_the_time_is_that_of_all_programs_at_the_assumed_share_of_the_peak(known_programs):
     row = forecast.forecast(TOY, TARGETS["cpu"], 0.5, 1e6)
-    demand = demand_of(TOY, make_model(TOY))
-    at_peak = 2 * (0.25 * demand.windows + 3 * demand.pull_backs / row["batch"])
+    visits = visits_of(TOY, make_model(TOY))
+    at_peak = 2 * (0.25 * visits.windows + 3 * visits.pull_backs / row["batch"])
     assert row["at_peak_s"] == pytest.approx(at_peak)
     assert row["host_s"] == row["gradients"] == 10  # a second each
+    assert row["host_us_per_gradient"] == 1e6
     assert row["scan_s"] == pytest.approx(at_peak / 0.5 + 10)
     assert row["gflop"] == 30 / row["batch"]
 

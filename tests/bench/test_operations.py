@@ -20,7 +20,7 @@ from bench.architectures import operations_of
 from bench.case import CHANNELS, PAPER_UNET, random_parameters
 from bench.ceilings import Ceilings
 from bench.nets import PAPER_NETWORKS
-from bench.operations import Work, attention, norm, total
+from bench.operations import Effort, attention, norm, total
 from bench.pytorch.network import torch_network
 from bench.work import dense_work, forward_work, gradient_work, local_work, pull_back_work
 from jaxsal.errors import InputError
@@ -148,7 +148,7 @@ def test_all_operations_are_about_those_that_xla_counts(kind, xla_convolutions):
 
 def test_shares_are_of_the_ceilings():
     ceilings = Ceilings("bfloat16", 100e9, 10e9)
-    found = ceilings.shares(Work(flops=20e9, values=1e9, weights=32e9), 0.5)
+    found = ceilings.shares(Effort(flops=20e9, values=1e9, weights=32e9), 0.5)
     assert found == {  # 2 GB of values; of the weights a share each, of 32 gradients
         **{"gflop": 20, "mbyte": 4000},
         **{"share_of_peak": 0.4, "share_of_bandwidth": 0.8},

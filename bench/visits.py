@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.case import Case, Job, make_field
-from bench.operations import Work
+from bench.operations import Effort
 from bench.work import gradient_work
 from jaxsal.model import Model
 from jaxsal.scan.calibration import synthetic_scan
@@ -15,8 +15,8 @@ from jaxsal.types import Triple
 
 
 @dataclass(frozen=True)
-class Demand:
-    """What the maps of a scan take, per noise sample.
+class Visits:
+    """How often the maps of a scan visit the network, per noise sample.
 
     Attributes:
         window: size of the windows.
@@ -29,26 +29,26 @@ class Demand:
     pull_backs: int
 
 
-def demand_of(job: Job, model: Model) -> Demand:
+def visits_of(job: Job, model: Model) -> Visits:
     """By the field's own plan of windows."""
     _, labels = synthetic_scan(job.shape, len(model.channels), job.lesions, job.seed)
     plan = make_field(model, job.field, job.roi).plan(job.shape, np.argwhere(labels))
     reached = plan.weights > 0
-    return Demand(plan.size, int(reached.any(axis=0).sum()), int(reached.sum()))
+    return Visits(plan.size, int(reached.any(axis=0).sum()), int(reached.sum()))
 
 
-def work_of(job: Job, model: Model) -> Work | None:
+def work_of(job: Job, model: Model) -> Effort | None:
     """Of one gradient of the scan, by hand count; None if the network is none that is counted."""
-    demand, voxels = demand_of(job, model), sum(job.lesions)
+    visits, voxels = visits_of(job, model), sum(job.lesions)
     return gradient_work(
         model.config,
-        demand.window,
-        forwards=demand.windows / voxels,
-        pull_backs=demand.pull_backs / voxels,
+        visits.window,
+        forwards=visits.windows / voxels,
+        pull_backs=visits.pull_backs / voxels,
     )
 
 
-def window_work(case: Case) -> Work | None:
+def window_work(case: Case) -> Effort | None:
     """Of one gradient of a case that is a single window."""
     x, y, z, _ = case.image.shape
     forwards = len(case.noise) / case.gradients
