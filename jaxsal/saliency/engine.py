@@ -1,9 +1,10 @@
 """The engine: every item of every lesion, at every noisy image, in portions that run by themselves.
 
-What the devices do at a noisy image is planned once (`jaxsal.saliency.schedule`), sent to them, and
-followed for some of the images at a time (`jaxsal.saliency.portion`). When memory runs out or a
-device is lost, these images are done again, with less at once or on the other devices; what was
-summed up before is kept.
+What the devices do at a noisy image is planned once per wave (`jaxsal.saliency.schedule`), and anew
+when some of its lesions need no more images. It is sent to them, and followed for some of the
+images at a time (`jaxsal.saliency.portion`). When memory runs out or a device is lost, these images
+are done again, with less at once (items, then slots, then frames are halved) or on the other
+devices; what was summed up before is kept.
 """
 
 from __future__ import annotations
@@ -71,7 +72,11 @@ class Engine:
         return self._layout.geometry.footprint(lesion)
 
     def maps(self, lesions: Sequence[int]) -> list[LesionMap]:
-        """The signed maximum over each lesion's items, averaged over the noisy images."""
+        """The signed maximum over each lesion's items, averaged over the noisy images.
+
+        Raises:
+            JaxRuntimeError: the devices fail even with least at once, or none of them is left.
+        """
         groups = self._groups(lesions)
         first, portions = 0, None
         while first < self._work.noisy.count and any(group.active for group in groups):

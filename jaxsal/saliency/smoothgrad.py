@@ -91,7 +91,7 @@ def smoothgrad(
             where ``target`` is the most probable of the network's classes.
         devices: to share the work between, all of one kind; by default the current one, or all of
             the CPU's.
-        on_progress: called after each batch. By default a bar is shown on a terminal and in
+        on_progress: called as gradients are done. By default a bar is shown on a terminal and in
             notebooks; None: nothing is.
         settings: others of `jaxsal.SmoothGradSettings`: ``voxels_per_lesion``, ``group_size``,
             ``tolerance``, ``standard_error``, ``memory``, ``voxel_batch``, ``noise_batch``.
