@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from jaxsal.saliency.programs import Programs
     from jaxsal.saliency.schedule import FrameMerge
     from jaxsal.types import Triple
+
+
+Added: TypeAlias = tuple[Any, Any, np.ndarray]  # maxima, sums, and the images in these
 
 
 @dataclass(frozen=True)
@@ -96,21 +99,29 @@ class MapGroup:
         self._maxima, frames = self._programs.merge(self._maxima, frames, merge)
         return frames
 
-    def finish_samples(self, count: int, tolerance: float | None) -> None:
-        """Adds the maxima at the first ``count`` of the current images to the sums.
+    def added(self, count: int, tolerance: float | None) -> Added:
+        """The sums with the maxima at the first ``count`` of the current images, once they exist.
+
+        Nothing changes until they are handed to `keep`, but the maxima are used up.
 
         Args:
             count: number of images that are not repetitions.
             tolerance: relative standard error at which no more images are added; or None.
+
+        Raises:
+            JaxRuntimeError: the device fails.
         """
         assert self._programs is not None  # begun
-        self._maxima, self._sums, samples = self._programs.finish(
-            self._maxima, self._sums, len(self.lesions), count, self.samples, tolerance
+        maxima, sums, samples = jax.block_until_ready(
+            self._programs.finish(
+                self._maxima, self._sums, len(self.lesions), count, self.samples, tolerance
+            )
         )
-        if tolerance is None:
-            self.samples = self.samples + count
-        else:
-            self.samples = np.asarray(samples)
+        return maxima, sums, self.samples + count if tolerance is None else np.asarray(samples)
+
+    def keep(self, added: Added) -> None:
+        """Takes sums from `added`, and maxima that are zero again."""
+        self._maxima, self._sums, self.samples = added
 
     def rescue(self) -> None:
         """Brings the sums to the host, from a device that still computes."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.devices import computes
-from jaxsal.saliency.accumulation import LesionMap, MapGroup
+from jaxsal.saliency.accumulation import Added, LesionMap, MapGroup
 from jaxsal.saliency.items import Items
 from jaxsal.saliency.layout import Work, layout_within_memory
 from jaxsal.saliency.portion import Portions
@@ -86,13 +86,14 @@ class Engine:
                     portions = portions or self._portions(groups)
                     count = min(portions.samples, self._work.noisy.count - first)
                     portions.run(first, count)
+                    added = [group.added(count, self._work.tolerance) for group in groups]
             except jax.errors.JaxRuntimeError as error:
                 portions, self._done = None, before
                 if not self._recovers(error, groups):
                     raise
                 continue
             first += count
-            if self._finish(groups, first, count):
+            if self._keep(groups, added, first):
                 portions = None  # the schedule has lesions that need no more images
         boxes = self._layout.geometry.boxes
         found = {k: v for g in groups for k, v in g.maps([box.start for box in boxes]).items()}
@@ -114,17 +115,17 @@ class Engine:
         pairs = self._layout.geometry.pairs([group.active for group in groups])
         return Portions(self._layout, limits, schedule(pairs, limits), groups, self._report)
 
-    def _finish(self, groups: Sequence[MapGroup], done: int, count: int) -> bool:
-        """Adds up the last ``count`` images; whether a lesion needs no more of them.
+    def _keep(self, groups: Sequence[MapGroup], added: Sequence[Added], done: int) -> bool:
+        """Keeps all groups' new sums, after which none can fail; whether a lesion is complete.
 
         Args:
             groups: of lesions.
+            added: sums of each, with the last images.
             done: images that were computed, these included.
-            count: how many.
         """
         before = [group.active for group in groups]
-        for group in groups:
-            group.finish_samples(count, self._work.tolerance)
+        for group, sums in zip(groups, added, strict=True):
+            group.keep(sums)
         complete = [
             lesion
             for group, active in zip(groups, before, strict=True)

@@ -151,15 +151,19 @@ class Layout:
         needs = needs_of(self.derivative, Shapes.of(work.field.parameters), self._shape)
         copies = 3 * self.programs.sample_devices + 1  # noisy ones are made on one device
         parameters = array_bytes(work.field.parameters) + needs.prepared
-        in_map = 4 * (2 + self.noise_batch + work.squares) * work.channels  # bytes per position
+        sizes = [math.prod(size) for size in self.geometry.maps]
+        # New sums come beside the old ones. A lesion's maxima are united between the devices while
+        # nothing is linearised or pulled back.
+        in_map = 4 * (2 + self.noise_batch + 2 * work.squares) * work.channels  # per position
+        united = (self.programs.sample_devices + 3) * image * max(sizes)
         return Demand(
             fixed=copies * image * math.prod(plan.padded) + parameters + needs.shared,
-            linearise=needs.linearise,
+            linearise=max(needs.linearise, united),
             linearised=needs.linearised,
             window=image * math.prod(plan.size),
             item=needs.pull_back,
             frame=image * math.prod(self.geometry.frame),
-            maps=[in_map * math.prod(size) for size in self.geometry.maps],
+            maps=[in_map * size for size in sizes],
             windows=self.windows.most,
             mixes=self.derivative.mixes_windows,
         )

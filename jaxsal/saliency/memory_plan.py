@@ -45,7 +45,8 @@ class Demand:
 
     Attributes:
         fixed: throughout: noisy images, and the network's parameters.
-        linearise: while a window is linearised, besides what is kept of it.
+        linearise: while a window is linearised, besides what is kept of it; or while maxima are
+            added up, if that takes more.
         linearised: what is kept of a linearised window.
         window: one that is cut from the images.
         item: while one item is pulled back.

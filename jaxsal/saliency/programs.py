@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
@@ -166,7 +166,9 @@ class Programs:
         samples: Array,
         tolerance: float | None,
     ) -> tuple[jax.Array, Any, jax.Array]:
-        """Adds the maxima at the first ``count`` images to the sums; both are used up.
+        """Adds the maxima, which are used up, at the first ``count`` images to the sums.
+
+        The given sums stay, for when the device fails meanwhile.
 
         Args:
             maxima: (D L, N, *size, C), of which the devices' are united.
@@ -330,7 +332,7 @@ def _finish(programs: Programs, tolerance: float | None) -> Any:
             own = maxima[index]
             added, number = add_samples(
                 jax.tree.map(lambda leaf: leaf[index], sums),
-                _unite(own),
+                _unite(own, programs.item_devices),
                 count,
                 samples[index],
                 tolerance,
@@ -342,10 +344,20 @@ def _finish(programs: Programs, tolerance: float | None) -> Any:
         return lax.fori_loop(0, lesions, lesion, (maxima, sums, samples))
 
     inputs, outputs = (_BOTH, P(), P(), P(), P()), (_BOTH, P(), P())
-    return _sharded(programs, finish, inputs, outputs, donate_argnums=(0, 1))
+    return _sharded(programs, finish, inputs, outputs, donate_argnums=0)
 
 
-def _unite(maxima: jax.Array) -> jax.Array:
-    """A lesion's maxima (N, X, Y, Z, C) at all images, from those of every device at its own."""
-    united = reduce(signed_maximum, lax.all_gather(maxima, ITEMS))
+def _unite(maxima: jax.Array, devices: int) -> jax.Array:
+    """A lesion's maxima (N, X, Y, Z, C) at all images, from those of every device at its own.
+
+    Maxima go round the devices of the item axis, so that none holds those of all.
+    """
+    ring = [(i, (i + 1) % devices) for i in range(devices)]
+
+    def meet(_: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        united, passing = state
+        passing = lax.ppermute(passing, ITEMS, ring)
+        return signed_maximum(united, passing), passing
+
+    united, _ = lax.fori_loop(0, devices - 1, meet, (maxima, maxima))
     return lax.all_gather(united, SAMPLES, tiled=True)

@@ -16,6 +16,7 @@ from jaxsal import sliding_window, smoothgrad
 from jaxsal.saliency.aggregate import signed_maximum
 from jaxsal.saliency.domains import Domain
 from jaxsal.saliency.items import ItemWindows, consecutive, items_of
+from jaxsal.saliency.portion import Portions
 from jaxsal.saliency.programs import Programs
 
 SHAPE = (14, 9, 9)
@@ -52,18 +53,18 @@ def assert_equal(found, expected):
 
 
 class Failing:
-    """Has pull-backs fail, some time."""
+    """Has pull-backs, or another method, fail some time."""
 
-    def __init__(self, monkeypatch, message, when):
-        self.calls, original = 0, Programs.pull_back
+    def __init__(self, monkeypatch, message, when, owner=Programs, name="pull_back"):
+        self.calls, original = 0, getattr(owner, name)
 
-        def pull_back(programs, *arguments):
+        def method(called, *arguments):
             self.calls += 1
             if when(self.calls, arguments):
                 raise jax.errors.JaxRuntimeError(message)
-            return original(programs, *arguments)
+            return original(called, *arguments)
 
-        monkeypatch.setattr(Programs, "pull_back", pull_back)
+        monkeypatch.setattr(owner, name, method)
 
 
 def batch_of(arguments):
@@ -102,20 +103,52 @@ def lose(monkeypatch, lost):
         monkeypatch.setattr(module, "computes", lambda device: device not in lost)
 
 
+several_devices = pytest.mark.skipif(
+    "len(jax.devices()) < 2", reason="XLA_FLAGS were set to fewer than two CPU devices"
+)
+
+
+@several_devices
 @pytest.mark.parametrize(
     ("lost", "settings"), [(0, {}), (1, {"standard_error": True}), (0, {"tolerance": 1e-9})]
 )
 def test_what_a_lost_device_leaves_is_done_by_the_others(monkeypatch, expected, lost, settings):
-    if len(jax.devices()) < 2:
-        pytest.skip("XLA_FLAGS were set to fewer than two CPU devices")
     events = []
-    failing = Failing(monkeypatch, "INTERNAL: device lost", lambda call, _: call == 6)
+    message = "INTERNAL: device lost"
+    failing = Failing(monkeypatch, message, lambda call, _: call == 2, Portions, "run")
     lose(monkeypatch, jax.devices()[lost : lost + 1])
     with pytest.warns(UserWarning, match="1 of 2 devices no longer compute"):
-        found = maps(2, on_progress=events.append, **settings)
-    assert failing.calls > 6
+        found = maps(2, noise_batch=1, on_progress=events.append, **settings)
+    assert failing.calls == 2 + 4  # portions: the first was of two images, the second is lost
     assert_equal(found, expected)
     assert events[-1].gradients_done == events[-1].gradients
+
+
+@several_devices
+@pytest.mark.parametrize("call", [2, 4])  # of the second size of maps, at the first images or later
+@pytest.mark.parametrize(
+    ("message", "lost", "said"),
+    [
+        ("RESOURCE_EXHAUSTED: Out", [], "ran out of memory"),
+        ("INTERNAL: device lost", [0], "1 of 2 devices no longer compute"),
+    ],
+)
+def test_sums_are_whole_whatever_happens_while_images_are_added(
+    monkeypatch, expected, call, message, lost, said
+):
+    sizes = []
+
+    def when(calls, given):
+        sizes.append(given[0].shape[2:])
+        return calls == call
+
+    Failing(monkeypatch, message, when, name="finish")
+    lose(monkeypatch, [jax.devices()[i] for i in lost])
+    with pytest.warns(UserWarning, match=said):
+        found = maps(2, noise_batch=1)
+    assert len(set(sizes)) == 2
+    assert len(sizes) > call
+    assert_equal(found, expected)
 
 
 def test_without_a_device_that_computes_the_error_is_told(monkeypatch):
