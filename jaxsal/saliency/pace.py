@@ -11,6 +11,7 @@ import jax
 
 _SECONDS = 0.3  # of a dispatch: progress moves several times a second
 _GROWTH = 8  # from one dispatch to the next, at most
+_SHORTEST = 1e-9  # seconds; coarse clocks tell none at all
 _AHEAD = 1  # dispatches on their way while another one runs
 
 
@@ -46,7 +47,7 @@ class Pace:
             token, batches, gradients, begun = self._running.popleft()
             jax.block_until_ready(token)
             now = time.perf_counter()
-            each = (now - max(begun, self._last)) / batches
+            each = max((now - max(begun, self._last)) / batches, _SHORTEST)
             self._last = now
             self._batches = max(1, min(int(_SECONDS / each), _GROWTH * self._batches))
             self._report(gradients)
