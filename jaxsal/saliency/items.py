@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxsal.errors import InputError
+
 if TYPE_CHECKING:
     from jaxsal.field.plan import WindowPlan
     from jaxsal.saliency.domains import Domain
@@ -86,6 +88,9 @@ class ItemWindows:
         items: those given, but similar sets of windows next to each other.
         counts: (I,) how many windows reach each.
         windows: (R,) these windows, item after item.
+
+    Raises:
+        InputError: no window reaches an item.
     """
 
     def __init__(self, plan: WindowPlan, voxels: np.ndarray, items: Items) -> None:
@@ -97,6 +102,8 @@ class ItemWindows:
         order = np.argsort(-sets.reshape(-1), kind="stable")
         self.plan, self.voxels, self.items = plan, voxels, items[order]
         self.counts = np.count_nonzero(reached, axis=1)[order]
+        if not self.counts.all():
+            raise InputError("the plan of the logits has no window for some voxels of a lesion")
         self.windows = np.nonzero(reached[order])[1]
 
     @cached_property
