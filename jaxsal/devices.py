@@ -52,11 +52,19 @@ def split_cpu() -> None:
 
 
 def computes(device: jax.Device) -> bool:
-    """Whether a device computes; after some errors it does not again within the process."""
+    """Whether a device computes; after some errors it does not again within the process.
+
+    One whose memory is full does.
+    """
     try:
         return float(jax.device_put(np.ones(2, np.float32), device).sum()) == 2
-    except Exception:
-        return False
+    except Exception as error:
+        return ran_out_of_memory(error)
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error of JAX says."""
+    return "RESOURCE_EXHAUSTED" in str(error)
 
 
 def every_device() -> tuple[jax.Device, ...]:
