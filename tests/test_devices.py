@@ -184,6 +184,21 @@ def test_a_platform_refuses_the_precisions_that_it_lacks(
     assert checked == []
 
 
+@pytest.mark.parametrize(
+    ("message", "expected"), [("RESOURCE_EXHAUSTED: Out of memory", True), ("INTERNAL", False)]
+)
+def test_a_device_computes_unless_it_fails_for_more_than_its_full_memory(
+    monkeypatch: pytest.MonkeyPatch, message: str, expected: bool
+) -> None:
+    assert devices.computes(jax.devices()[0])
+
+    def fail(*_: object) -> None:
+        raise jax.errors.JaxRuntimeError(message)
+
+    monkeypatch.setattr(jax, "device_put", fail)
+    assert devices.computes(jax.devices()[0]) == expected
+
+
 def test_devices_are_called_by_kind_and_number() -> None:
     one = SimpleNamespace(platform="gpu", device_kind="NVIDIA H200")
     assert devices.named([one]) == "NVIDIA H200"

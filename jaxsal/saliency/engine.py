@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.devices import computes
+from jaxsal.devices import computes, ran_out_of_memory
 from jaxsal.saliency.accumulation import Added, LesionMap, MapGroup
 from jaxsal.saliency.items import Items
 from jaxsal.saliency.layout import Work, layout_within_memory
@@ -42,15 +42,18 @@ class Engine:
 
     def __init__(self, work: Work, voxels: np.ndarray, items: Items) -> None:
         self._work, self._voxels, self._items = work, voxels, items
-        self._lay_out()
+        self._lay_out(work)
         self.waves = self._memory.waves
         self._done = self._told = 0  # gradients; some are done twice when a device is lost
         self._ran_out = False
 
-    def _lay_out(self) -> None:
-        self._layout = layout_within_memory(self._work, self._voxels, self._items)
-        assert self._layout.memory is not None  # or it would not be chosen
-        self._memory = self._layout.memory
+    def _lay_out(self, work: Work) -> None:
+        """Lays out the work with bytes as its own devices count them."""
+        with jax.default_device(work.devices[0]):
+            self._layout = layout_within_memory(work, self._voxels, self._items)
+            assert self._layout.memory is not None  # or it would not be chosen
+            self._memory = self._layout.memory
+        self._work = work
 
     @property
     def devices(self) -> tuple[jax.Device, ...]:
@@ -146,20 +149,15 @@ class Engine:
         """Whether the work can go on after an error; if so, how has been decided."""
         left = tuple(device for device in self.devices if computes(device))
         if 0 < len(left) < len(self.devices):
-            for group in groups:
-                group.rescue()
             warnings.warn(
                 f"{len(self.devices) - len(left)} of {len(self.devices)} devices no longer compute "
                 "and are left out; the maps are the same",
                 stacklevel=2,
             )
-            self._work = replace(self._work, devices=left)
-            self._lay_out()
+            self._lay_out_again(groups, left, self.noise_batch)
             return True
-        smaller = self._memory.halved() if "RESOURCE_EXHAUSTED" in str(error) and left else None
-        if smaller is None:
+        if not (left and ran_out_of_memory(error) and self._does_less(groups)):
             return False
-        self._memory = smaller
         if not self._ran_out:
             warnings.warn(
                 "the device ran out of memory: going on in smaller batches, which give the same "
@@ -168,3 +166,28 @@ class Engine:
             )
         self._ran_out = True
         return True
+
+    def _does_less(self, groups: Sequence[MapGroup]) -> bool:
+        """Has less done at once, if there can be less: fewer items, noisy images, then the rest."""
+        if self._memory.items == 1 and self.noise_batch > 1:
+            self._lay_out_again(groups, self.devices, self.noise_batch // 2)
+            return True
+        smaller = self._memory.halved()
+        self._memory = smaller or self._memory
+        return smaller is not None
+
+    def _lay_out_again(
+        self, groups: Sequence[MapGroup], devices: tuple[jax.Device, ...], noise_batch: int
+    ) -> None:
+        """Goes on elsewhere, with no more at once: waves stay those that the memory was shared for.
+
+        Args:
+            groups: of lesions, whose sums are kept.
+            devices: to compute on.
+            noise_batch: noisy images at once and device.
+        """
+        for group in groups:
+            group.rescue()
+        before = self._memory
+        self._lay_out(replace(self._work, devices=devices, noise_batch=noise_batch))
+        self._memory = self._memory.within(before)

@@ -107,6 +107,11 @@ class MemoryPlan:
                 return replace(smaller, windows=min(self.windows, smaller.slots))
         return None
 
+    def within(self, other: MemoryPlan) -> MemoryPlan:
+        """The same with no more at once than another."""
+        names = ("items", "frames", "slots", "windows")
+        return replace(self, **{n: min(getattr(self, n), getattr(other, n)) for n in names})
+
 
 def fit(
     demand: Demand, budget: int, width: int, items: int | None = None, enough: Enough = ON_CPU

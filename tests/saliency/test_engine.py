@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxsal import sliding_window, smoothgrad
+from jaxsal import InputError, sliding_window, smoothgrad
+from jaxsal.current_device import current_device
 from jaxsal.saliency.aggregate import signed_maximum
 from jaxsal.saliency.domains import Domain
 from jaxsal.saliency.items import ItemWindows, consecutive, items_of
+from jaxsal.saliency.memory import needs_of
+from jaxsal.saliency.pace import Pace
 from jaxsal.saliency.portion import Portions
 from jaxsal.saliency.programs import Programs
 
@@ -96,6 +100,20 @@ def test_other_errors_and_hopeless_ones_are_not_hidden(monkeypatch):
         maps(voxel_batch=2)
 
 
+def test_when_memory_runs_out_fewer_noisy_images_are_taken_at_once(monkeypatch, expected):
+    images = []
+
+    def when(_, given):
+        images.append(given[3].shape[1])
+        return images[-1] > 1
+
+    Failing(monkeypatch, "RESOURCE_EXHAUSTED: Out", when)
+    with pytest.warns(UserWarning, match="ran out of memory"):
+        found = maps(noise_batch=4, standard_error=True)
+    assert list(dict.fromkeys(images)) == [4, 2, 1]
+    assert_equal(found, expected)
+
+
 def lose(monkeypatch, lost):
     """Has these devices compute no more."""
     for name in ("engine", "accumulation"):
@@ -113,13 +131,20 @@ several_devices = pytest.mark.skipif(
     ("lost", "settings"), [(0, {}), (1, {"standard_error": True}), (0, {"tolerance": 1e-9})]
 )
 def test_what_a_lost_device_leaves_is_done_by_the_others(monkeypatch, expected, lost, settings):
-    events = []
+    events, planned_for = [], []
+
+    def noted(*given):
+        planned_for.append(current_device())
+        return needs_of(*given)
+
+    monkeypatch.setattr(sys.modules["jaxsal.saliency.layout"], "needs_of", noted)
     message = "INTERNAL: device lost"
     failing = Failing(monkeypatch, message, lambda call, _: call == 2, Portions, "run")
     lose(monkeypatch, jax.devices()[lost : lost + 1])
     with pytest.warns(UserWarning, match="1 of 2 devices no longer compute"):
         found = maps(2, noise_batch=1, on_progress=events.append, **settings)
     assert failing.calls == 2 + 4  # portions: the first was of two images, the second is lost
+    assert planned_for[-1] == jax.devices()[1 - lost]
     assert_equal(found, expected)
     assert events[-1].gradients_done == events[-1].gradients
 
@@ -156,6 +181,26 @@ def test_without_a_device_that_computes_the_error_is_told(monkeypatch):
     lose(monkeypatch, jax.devices())
     with pytest.raises(jax.errors.JaxRuntimeError, match="device lost"):
         maps(2)
+
+
+def test_a_clock_that_stands_still_stops_nothing(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", lambda: 1.0)
+    told = []
+    pace = Pace(told.append)
+    for gradients in (3, 4):
+        pace.started(jnp.zeros(1), 1, gradients)
+    pace.finish()
+    assert told == [3, 4]
+    assert pace.batches > 1
+
+
+def test_voxels_that_no_window_reaches_are_refused():
+    voxels = np.argwhere(LABELS)
+    plan = sliding_window(lambda x: x, roi=8).plan(SHAPE, voxels)
+    plan = replace(plan, weights=plan.weights * (np.arange(len(voxels)) != 1)[:, None])
+    items = items_of([Domain(1, voxels)], [consecutive(voxels, 1)])
+    with pytest.raises(InputError, match="no window for some voxels"):
+        ItemWindows(plan, voxels, items)
 
 
 values = arrays(np.float32, 8, elements=st.floats(-2, 2, width=16))
