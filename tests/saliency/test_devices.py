@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import jax
@@ -69,6 +71,45 @@ def test_neither_do_those_of_networks_that_are_not_local(aggregate):
     for label in expected.labels:
         a, b = found.dense(label), expected.dense(label)
         assert np.abs(a - b).max() <= 1e-6 * np.abs(b).max()
+
+
+EIGHT = """
+import jax
+import numpy as np
+import jax.numpy as jnp
+from jaxsal import sliding_window, smoothgrad
+
+image = np.random.default_rng(0).normal(size=(14, 9, 9, 1)).astype(np.float32)
+labels = np.zeros(image.shape[:3], np.int32)
+labels[2:4, 3, 3:5], labels[6:9, 5, 5] = 1, 2
+field = sliding_window(lambda x: jnp.tanh(x) + jnp.roll(x, 1, axis=1) ** 2, roi=8)
+for samples in (1, 3, 8):  # over the items, over both, over the images
+
+    def maps(devices):
+        return smoothgrad(
+            field, image, labels, samples=samples, noise_batch=1, devices=jax.devices()[:devices]
+        )
+
+    expected, found = maps(1), maps(8)
+    for label in (1, 2):
+        a, b = found.crop(label).values, expected.crop(label).values
+        assert np.abs(a - b).max() <= 1e-6 * np.abs(b).max()
+print(len(jax.devices()))
+"""
+
+
+@pytest.mark.thorough
+def test_on_eight_devices_too():
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    result = subprocess.run(
+        [sys.executable, "-c", EIGHT],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["8"]
 
 
 MEMORY = 4 * 2**20  # enough for two of the four devices
