@@ -15,7 +15,7 @@ from bench.targets import Target
 from jaxsal.nets.registry import NetworkFunction, parameter_shapes
 from jaxsal.saliency.derivative import DenseDerivative, Derivative, derivative_of
 from jaxsal.saliency.memory import DEVICE_SHARE, Needs, array_bytes, default_budget, needs_of
-from jaxsal.saliency.memory_plan import Demand, fit
+from jaxsal.saliency.memory_plan import ON_ACCELERATOR, ON_CPU, Demand, fit
 from jaxsal.shapes import Shapes
 
 PROGRAMS = ("forward", "prepare", "linearise", "pull_back", "near_edges")
@@ -73,8 +73,10 @@ class Case:
         """Gradients at once by the memory plan; 1 where it refuses the device."""
         if target.platform == "cpu":
             width, budget = self.derivative.largest_cpu_batch, default_budget([target.abstract()])
+            enough = ON_CPU
         else:
             width, budget = _LARGEST_BATCH, int(target.budget * DEVICE_SHARE)
+            enough = ON_ACCELERATOR
         needs, image = self.needs, array_bytes(self._images)
         parameters = array_bytes(self.parameters.structs()) + needs.prepared
         demand = Demand(
@@ -88,7 +90,7 @@ class Case:
             windows=1,
             mixes=self.derivative.mixes_windows,
         )
-        found = fit(demand, budget, width)
+        found = fit(demand, budget, width, enough=enough)
         return 1 if found is None else found.items
 
     def programs(self, batch: int, wanted: Sequence[str]) -> Iterator[Planned]:

@@ -74,6 +74,14 @@ class Part(NamedTuple):
         return Part(*(values[first:stop] for values in self))
 
 
+class _Points(NamedTuple):
+    """Points of pull-backs: item of the batch (n,), where in its window (n, 3), factor (n,)."""
+
+    rows: np.ndarray
+    positions: np.ndarray
+    weights: np.ndarray
+
+
 class Books:
     """The books of some edges, while they are written.
 
@@ -102,17 +110,29 @@ class Books:
         batch, capacity = self._limits.batch, self._sizes[0]
         most, first = max(len(part.pairs) for part in parts), 0
         while first < most:
-            if not self.finished or self._batches == capacity or not self._has_room():
+            if not self.finished or self._batches == capacity:
                 self._begin()
             room = capacity - self._batches if self._single else 1
             here = [part.cut(first, first + room * batch) for part in parts]
-            yield self._write(here)
+            points = [self._points(part.pairs) for part in here]
+            if not self._has_room(points):
+                self._begin()
+            yield self._write(here, points)
             first += room * batch
 
-    def _has_room(self) -> bool:
-        """Whether the points of any batch fit."""
-        most = -(-self._limits.batch * self._pairs.length // self._block)
-        return self._single or int(self._blocks.max()) + most <= self._sizes[1]
+    def _points(self, pairs: np.ndarray) -> _Points:
+        """The points of pull-backs; of sums without those that only fill up."""
+        positions, weights = self._pairs.points(pairs)
+        rows = np.repeat(np.arange(len(pairs)) % self._limits.batch, weights.shape[1])
+        found = _Points(rows, positions.reshape(-1, 3), weights.ravel())
+        if self._single:
+            return found
+        return _Points(*(values[found.weights != 0] for values in found))
+
+    def _has_room(self, points: Sequence[_Points]) -> bool:
+        """Whether the points of a batch, of each device, fit into the last book."""
+        needed = max(-(-len(own.rows) // self._block) for own in points)
+        return self._single or int(self._blocks.max()) + needed <= self._sizes[1]
 
     def _begin(self) -> None:
         devices, batch = self._limits.devices, self._limits.batch
@@ -129,9 +149,9 @@ class Books:
             )
         )
 
-    def _write(self, parts: Sequence[Part]) -> PullBack:
+    def _write(self, parts: Sequence[Part], points: Sequence[_Points]) -> PullBack:
         first, book = self._batches, self.finished[-1]
-        for device, part in enumerate(parts):
+        for device, (part, own) in enumerate(zip(parts, points, strict=True)):
             one = Book(*(values[device] for values in book))
             for values, new in (
                 (one.slots, part.slots),
@@ -139,30 +159,26 @@ class Books:
                 (one.at, self._pairs.at[part.pairs]),
             ):
                 _flat(values, first)[: len(new)] = new
-            self._write_points(one, first, device, part)
+            self._write_points(one, first, device, own)
         counts = np.array([len(part.pairs) for part in parts], np.int32)
         self._batches += -(-int(counts.max()) // self._limits.batch)
         return PullBack(self._edges, len(self.finished) - 1, first, counts)
 
-    def _write_points(self, book: Book, first: int, device: int, part: Part) -> None:
+    def _write_points(self, book: Book, first: int, device: int, own: _Points) -> None:
         """In a block per batch if items are single voxels; else as many as their points fill."""
-        points, weights = self._pairs.points(part.pairs)
-        rows = np.arange(len(points)) % self._limits.batch
+        count = len(own.rows)
+        blocks = -(-count // self._block)
         if self._single:
             begin = first
-            last = -(-len(points) // self._limits.batch)
-            book.blocks[first : first + last, 0] = np.arange(first, first + last)
-            book.blocks[first : first + last, 1] = np.arange(first, first + last) + 1
+            book.blocks[first : first + blocks, 0] = np.arange(first, first + blocks)
+            book.blocks[first : first + blocks, 1] = np.arange(first, first + blocks) + 1
         else:
-            rows, there = np.repeat(rows, weights.shape[1]), weights.ravel() != 0
-            rows = rows[there]
-            points, weights = points.reshape(-1, 3)[there], weights.ravel()[there]
             begin = int(self._blocks[device])
-            self._blocks[device] += -(-len(rows) // self._block)
+            self._blocks[device] += blocks
             book.blocks[first] = begin, self._blocks[device]
-        flat = _flat(book.points, begin)[: len(rows)]
-        flat[:, 0], flat[:, 1:] = rows, points.reshape(-1, 3)
-        _flat(book.weights, begin)[: len(rows)] = weights.ravel()
+        flat = _flat(book.points, begin)[:count]
+        flat[:, 0], flat[:, 1:] = own.rows, own.positions
+        _flat(book.weights, begin)[:count] = own.weights
 
 
 def _flat(values: np.ndarray, first: int) -> np.ndarray:

@@ -18,6 +18,7 @@ MAPS_SHARE = 0.3  # of the budget, at most, for the maps of lesions computed tog
 _SLOTS_SHARE = 0.4  # of the rest, for the windows kept linearised
 _FRAMES_SHARE = 0.25  # likewise, for the frames of a chunk's items
 _MOST_FRAMES, _MOST_SLOTS, _MOST_WINDOWS = 2**12, 2**7, 2**7  # more of them gain nothing
+_FEWEST = 16  # frames and slots, where memory suffices
 _NEGLIGIBLE = 1.1  # as many gradients as necessary: not worth larger batches
 
 
@@ -125,7 +126,8 @@ def fit(
         demand: bytes of each step.
         budget: bytes.
         width: items at once above which more gain nothing.
-        items: items at once, if that is given.
+        items: items at once, if that is given; fewer are taken where what a chunk and the kept
+            windows allow to be pulled back together would not fill a batch.
         enough: bytes above which more gain nothing.
     """
     if budget < demand.least:
@@ -134,10 +136,11 @@ def fit(
     waves = tuple(_waves(demand.maps, max(share, max(demand.maps))))
     available = budget - max(_bytes(demand.maps, wave) for wave in waves) - demand.fixed
     working = max(demand.linearise + demand.window, demand.item)
+    most = min(_MOST_FRAMES, max(enough.frames // max(demand.frame, 1), _FEWEST))
     frames = _within(
         min(_FRAMES_SHARE * available, available - working - demand.linearised) - demand.frame,
         demand.frame,
-        min(_MOST_FRAMES, max(enough.frames // max(demand.frame, 1), _FEWEST)),
+        max(most, places(items or 1)),
     )
     available -= (frames + 1) * demand.frame
     room = min(_SLOTS_SHARE * available, available - working)
@@ -146,17 +149,15 @@ def fit(
     slots = _within(room, demand.linearised, most if demand.mixes else 1)
     available -= slots * demand.linearised
     window = min(available - demand.linearise, enough.windows)
+    fills = power_of_two_within(frames * (min(slots, demand.windows) if demand.mixes else 1))
     return MemoryPlan(
-        items or _within(available, demand.item, width),
+        min(items or _within(available, demand.item, width), fills),
         frames,
         slots,
         _within(window, demand.window, min(slots, _MOST_WINDOWS)),
         waves,
         not demand.mixes or slots >= demand.windows,
     )
-
-
-_FEWEST = 16  # frames and slots, where memory suffices
 
 
 def _within(available: float, each: int, most: int) -> int:

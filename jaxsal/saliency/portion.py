@@ -20,6 +20,7 @@ from jaxsal.saliency.schedule import Linearise, Merge
 
 if TYPE_CHECKING:
     from jaxsal.saliency.accumulation import MapGroup
+    from jaxsal.saliency.books import Edges
     from jaxsal.saliency.layout import Layout
     from jaxsal.saliency.schedule import Limits, Schedule, Step
 
@@ -46,10 +47,8 @@ class Portions:
         self._layout, self._limits, self._groups = layout, limits, groups
         self._programs = layout.programs
         self._steps = [self._sent(step) for step in schedule.steps]
-        self._books = {
-            edges: [self._programs.share(book) for book in books]
-            for edges, books in schedule.books.items()
-        }
+        self._written = schedule.books
+        self._books: dict[Edges, tuple[int, Any]] = {}  # on the devices: number, and the book
         self._pace = Pace(report)
         self._slots: Any = None
         samples = self.samples
@@ -97,7 +96,7 @@ class Portions:
 
     def _pull_back(self, step: PullBack, samples: int) -> None:
         """In several dispatches if one would last too long."""
-        batch = self._limits.batch
+        batch, book = self._limits.batch, self._book(step)
         batches = -(-int(step.counts.max()) // batch)
         done = 0
         while done < batches:
@@ -110,11 +109,19 @@ class Portions:
                 self._prepared,
                 self._slots,
                 self._frames,
-                self._books[step.edges][step.book],
+                book,
                 bounds,
             )
             self._pace.started(token, stop - done, samples * int(inside.sum()))
             done = stop
+
+    def _book(self, step: PullBack) -> Any:
+        """The step's book on the devices, in place of the one before it with these edges."""
+        if self._books.get(step.edges, (-1, None))[0] != step.book:
+            self._books.pop(step.edges, None)  # is not kept beside the next
+            book = self._programs.share(self._written[step.edges][step.book])
+            self._books[step.edges] = step.book, book
+        return self._books[step.edges][1]
 
     def _sent(self, step: Step) -> Step:
         """A step whose arrays are on the devices."""

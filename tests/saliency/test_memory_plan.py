@@ -69,7 +69,7 @@ def test_the_least_is_what_one_lesion_window_and_item_take():
     assert DEMAND.least == 100 + 20 + 30 + 5 + 2 * 7 + 60
     assert fit(DEMAND, DEMAND.least - 1, width=8) is None
     plan = fit(DEMAND, DEMAND.least, width=8)
-    assert (plan.items, plan.frames, plan.slots, plan.windows) == (2, 1, 1, 1)
+    assert (plan.items, plan.frames, plan.slots, plan.windows) == (1, 1, 1, 1)
     assert not plan.keeps_enough
     assert plan.waves == ((0,), (1,), (2,))
 
@@ -82,6 +82,7 @@ def test_what_fits_is_within_the_budget_and_grows_with_it():
         steps = max(DEMAND.linearise + plan.windows * DEMAND.window, plan.items * DEMAND.item)
         kept = plan.slots * DEMAND.linearised + (plan.frames + 1) * DEMAND.frame
         assert 100 + maps + kept + steps <= budget
+        assert plan.items <= plan.frames * min(plan.slots, DEMAND.windows)
     assert plans[-1].waves == ((0, 1, 2),)
     assert (plans[-1].items, plans[-1].slots, plans[-1].keeps_enough) == (8, 128, True)
     assert plans[-1].frames == 512
@@ -103,6 +104,16 @@ def test_a_given_number_of_items_is_taken_and_a_derivative_may_take_no_memory():
     assert fit(DEMAND, 5000, width=8, items=3).items == 3
     free = replace(DEMAND, linearise=0, linearised=0, item=0)
     assert fit(free, free.least + 100, width=8).items == 8
+
+
+def test_a_chunk_fills_the_batch_that_is_asked_for_or_the_batch_is_smaller():
+    large = replace(DEMAND, frame=2**23, mixes=False)
+    plan = fit(large, 2**40, width=8)
+    assert (plan.items, plan.frames) == (8, 16)
+    plan = fit(large, 2**40, width=8, items=32)
+    assert (plan.items, plan.frames) == (32, 32)
+    plan = fit(large, 2**28, width=8, items=32)
+    assert plan.items == plan.frames == 4
 
 
 def test_half_as_much_at_once_until_nothing_is_left_to_halve():

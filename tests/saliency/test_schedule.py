@@ -142,6 +142,25 @@ def test_so_are_sums_of_points_where_a_single_window_is_kept(seed, items, length
     assert sorted(value for replay in replays for value in replay.taken) == expected(pairs)
 
 
+def test_books_of_sums_hold_hardly_more_than_the_points_that_there_are():
+    length, there = 2**13, 1500  # most points of a lesion are in other windows
+    pairs = random_pairs(0, 100, 16, 1)
+    random = np.random.default_rng(0)
+    rows = np.arange(len(pairs.items))
+    positions = random.integers(0, 9, (len(rows), length, 3))
+    weights = np.zeros((len(rows), length))
+    weights[:, :there] = random.uniform(1, 2, (len(rows), there))
+    pairs = replace(
+        pairs,
+        edges=np.zeros((len(rows), 3), bool),
+        length=length,
+        points=lambda chosen: (positions[chosen], weights[chosen]),
+    )
+    limits = Limits(devices=1, batch=8, frames=16, slots=1, windows=1, mixes=False)
+    (books,) = schedule(pairs, limits).books.values()
+    assert sum(book.weights.size for book in books) <= 2 * len(rows) * there
+
+
 def neighbours(items, windows):
     """So many items one after the other, each reached by two neighbouring windows."""
     first = np.arange(items) * (windows - 1) // items
