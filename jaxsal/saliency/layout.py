@@ -150,6 +150,7 @@ class Layout:
         image = 4 * self.noise_batch * work.channels  # bytes per position
         needs = needs_of(self.derivative, Shapes.of(work.field.parameters), self._shape)
         copies = 3 * self.programs.sample_devices + 1  # noisy ones are made on one device
+        kept = 4 * work.channels * math.prod(work.shape)  # the image itself
         parameters = array_bytes(work.field.parameters) + needs.prepared
         sizes = [math.prod(size) for size in self.geometry.maps]
         # New sums come beside the old ones. A lesion's maxima are united between the devices while
@@ -157,7 +158,7 @@ class Layout:
         in_map = 4 * (2 + self.noise_batch + 2 * work.squares) * work.channels  # per position
         united = (self.programs.sample_devices + 3) * image * max(sizes)
         return Demand(
-            fixed=copies * image * math.prod(plan.padded) + parameters + needs.shared,
+            fixed=kept + copies * image * math.prod(plan.padded) + parameters + needs.shared,
             linearise=max(needs.linearise, united),
             linearised=needs.linearised,
             window=image * math.prod(plan.size),

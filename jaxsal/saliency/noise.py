@@ -62,12 +62,15 @@ class NoisyImages:
     """Noisy copies of an image.
 
     Attributes:
+        image: (X, Y, Z, C).
         count: how many there are.
-        take: from the number of the first, and how many, to these (N, X, Y, Z, C).
+        take: from the image, on a device, the number of the first, and how many, to these
+            (N, X, Y, Z, C).
     """
 
+    image: jax.Array | np.ndarray
     count: int
-    take: Callable[[int, int], jax.Array]
+    take: Callable[[jax.Array, int, int], jax.Array]
 
 
 def noisy_images(
@@ -80,7 +83,11 @@ def noisy_images(
     """
     if given is None:
         deviation = standard_deviation(image, settings.noise, settings.noise_scale)
-        return NoisyImages(settings.samples, partial(add_noise, image, deviation, settings.seed))
+
+        def drawn(image: jax.Array, first: int, count: int) -> jax.Array:
+            return add_noise(image, deviation, settings.seed, first, count)
+
+        return NoisyImages(image, settings.samples, drawn)
     noise = np.asarray(given, np.float32)
     if noise.ndim != 5 or noise.shape[1:] != image.shape or not len(noise):
         raise InputError(
@@ -90,7 +97,7 @@ def noisy_images(
     if not np.isfinite(noise).all():
         raise InputError("noise_samples must be finite, but have NaN or infinite values")
 
-    def take(first: int, count: int) -> jax.Array:
-        return jnp.asarray(image) + noise[first : first + count]
+    def take(image: jax.Array, first: int, count: int) -> jax.Array:
+        return image + noise[first : first + count]
 
-    return NoisyImages(len(noise), take)
+    return NoisyImages(image, len(noise), take)

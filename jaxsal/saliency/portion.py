@@ -78,7 +78,7 @@ class Portions:
     def _images(self, first: int, count: int) -> jax.Array:
         """Noisy images (N, X, Y, Z, C) on the padded grid, the last one again where N is more."""
         plan = self._layout.windows.plan
-        noisy = self._layout.work.noisy.take(first, count)
+        noisy = self._layout.work.noisy.take(self._image, first, count)
         if count < self.samples:
             noisy = noisy[np.minimum(np.arange(self.samples), count - 1)]
         return self._programs.distribute(_padded(noisy, plan.before, plan.padded))
@@ -130,6 +130,12 @@ class Portions:
             of_windows = starts[step.windows].astype(np.int32)
             return Linearise(share(of_windows), share(step.places), share(step.counts))
         return Merge(step.group, share(step.merge)) if isinstance(step, Merge) else step
+
+    @cached_property
+    def _image(self) -> jax.Array:
+        """On the device where noise is added to it."""
+        work = self._layout.work
+        return jax.device_put(work.noisy.image, work.devices[0])
 
     @cached_property
     def _parameters(self) -> Any:
