@@ -181,6 +181,16 @@ class Books:
         _flat(book.weights, begin)[:count] = own.weights
 
 
+def codes_of(edges: np.ndarray) -> np.ndarray:
+    """A number (n,) for each of some edges (n, 3)."""
+    return edges @ [4, 2, 1]
+
+
+def edges_of(code: int) -> Edges:
+    """The edges that have this number."""
+    return bool(code & 4), bool(code & 2), bool(code & 1)
+
+
 def _flat(values: np.ndarray, first: int) -> np.ndarray:
     """A view of the elements from a batch or block on, one after the other."""
     return values[first:].reshape(-1, *values.shape[2:])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.box import Box
+from jaxsal.saliency.books import codes_of
 from jaxsal.saliency.schedule import Pairs
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Geometry:
     @cached_property
     def shares(self) -> list[int]:
         """How many pull-backs an image takes of each kind, which do not share a batch."""
-        kinds = self._edges @ [4, 2, 1] if self.derivative.mixes_windows else self.windows.windows
+        kinds = codes_of(self._edges) if self.derivative.mixes_windows else self.windows.windows
         return [n for n in np.bincount(kinds).tolist() if n]
 
     def footprint(self, lesion: int) -> Box:

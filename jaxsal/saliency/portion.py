@@ -71,7 +71,7 @@ class Portions:
             elif isinstance(step, PullBack):
                 self._pull_back(step, count)
             else:
-                self._frames = self._groups[step.group].take(self._frames, step.merge)
+                self._frames = self._groups[step.group].take(self._frames, step.frames)
         self._pace.finish()
         jax.block_until_ready(self._frames)
 
@@ -88,10 +88,8 @@ class Portions:
         windows = programs.cut(images, step.windows, size)
         if self._slots is None and self._limits.mixes:
             self._slots = programs.slots(self._parameters, windows, self._limits.slots)
-        slots, self._slots = self._slots, None  # a whole one is not kept beside the next
-        if not self._limits.mixes:
-            del slots
-            slots = None
+        slots = self._slots if self._limits.mixes else None
+        self._slots = None  # a whole one is not kept beside the next
         self._slots = programs.linearise(self._parameters, slots, windows, step.places, step.counts)
 
     def _pull_back(self, step: PullBack, samples: int) -> None:
@@ -129,7 +127,7 @@ class Portions:
         if isinstance(step, Linearise):
             of_windows = starts[step.windows].astype(np.int32)
             return Linearise(share(of_windows), share(step.places), share(step.counts))
-        return Merge(step.group, share(step.merge)) if isinstance(step, Merge) else step
+        return Merge(step.group, share(step.frames)) if isinstance(step, Merge) else step
 
     @cached_property
     def _image(self) -> jax.Array:

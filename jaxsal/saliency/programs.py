@@ -109,7 +109,7 @@ class Programs:
         return _slots(self, count)(parameters, windows)
 
     def linearise(
-        self, parameters: Any, slots: Any, windows: jax.Array, places: Array, count: Array
+        self, parameters: Any, slots: Any, windows: jax.Array, places: Array, counts: Array
     ) -> Any:
         """The slots, with the derivatives at the first windows; the given slots are used up.
 
@@ -118,11 +118,11 @@ class Programs:
             slots: from `slots`; of no use where windows cannot be mixed.
             windows: from `cut`.
             places: (D, Q) slot of each window.
-            count: (D,) how many of them to linearise; where they cannot be mixed it is the first.
+            counts: (D,) how many of them to linearise; where they cannot be mixed it is the first.
         """
         if not self.derivative.mixes_windows:
             return _linearise(self)(parameters, windows)
-        return _fill(self)(parameters, slots, windows, places, count)
+        return _fill(self)(parameters, slots, windows, places, counts)
 
     def pull_back(
         self,
@@ -221,7 +221,7 @@ def _slots(programs: Programs, count: int) -> Any:
 @lru_cache(maxsize=64)
 def _fill(programs: Programs) -> Any:
     def linearise(
-        parameters: Any, slots: Any, windows: jax.Array, places: jax.Array, count: jax.Array
+        parameters: Any, slots: Any, windows: jax.Array, places: jax.Array, counts: jax.Array
     ) -> Any:
         def put(index: jax.Array, slots: Any) -> Any:
             new = programs.derivative.linearise(parameters, windows[index])
@@ -233,7 +233,7 @@ def _fill(programs: Programs) -> Any:
                 new,
             )
 
-        return lax.fori_loop(0, count[0], put, slots)
+        return lax.fori_loop(0, counts[0], put, slots)
 
     inputs = (P(), _BOTH, _BOTH, P(ITEMS), P(ITEMS))
     return _sharded(programs, linearise, inputs, _BOTH, donate_argnums=1)

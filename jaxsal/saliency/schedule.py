@@ -19,10 +19,9 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxsal.saliency.books import Book, Books, Edges, Part, PullBack
+from jaxsal.saliency.books import Book, Books, Edges, Part, PullBack, codes_of, edges_of
 
 Step: TypeAlias = "Linearise | PullBack | Merge"
-_CODE = np.array([4, 2, 1])  # makes a number of edges
 
 
 class FrameMerge(NamedTuple):
@@ -62,11 +61,11 @@ class Merge:
 
     Attributes:
         group: of lesions whose maps have the same size, by number.
-        merge: which.
+        frames: which.
     """
 
     group: int
-    merge: FrameMerge
+    frames: FrameMerge
 
 
 @dataclass(frozen=True)
@@ -283,9 +282,9 @@ def _pull_backs(
     chosen = [stage.pairs if stage else none for stage in stages]
     slots = [stage.slots if stage else none for stage in stages]
     firsts = [chunk.first if chunk else 0 for chunk in chunks]
-    codes = [pairs.edges[rows] @ _CODE for rows in chosen]
+    codes = [codes_of(pairs.edges[rows]) for rows in chosen]
     for code in np.unique(np.concatenate(codes)).tolist():
-        edges = bool(code & 4), bool(code & 2), bool(code & 1)
+        edges = edges_of(code)
         if edges not in books:
             books[edges] = Books(edges, pairs, limits)
         parts = [

@@ -90,7 +90,7 @@ class Replay:
         assert set(self.frames) <= set(range(self.limits.frames))
 
     def merge(self, step):
-        merge = step.merge
+        merge = step.frames
         for i in range(merge.counts[self.device]):
             added = self.frames.pop(merge.frames[self.device, i])
             place = step.group, merge.lesions[self.device, i], tuple(merge.at[self.device, i])
