@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.errors import InputError
+from jaxsal.saliency.books import points_bytes
 from jaxsal.saliency.derivative import Derivative, derivative_of
 from jaxsal.saliency.geometry import Geometry
 from jaxsal.saliency.items import Items, ItemWindows
@@ -162,7 +163,7 @@ class Layout:
             linearise=max(needs.linearise, united),
             linearised=needs.linearised,
             window=image * math.prod(plan.size),
-            item=needs.pull_back,
+            item=needs.pull_back + points_bytes(self.windows.items.rows.shape[1]),
             frame=image * math.prod(self.geometry.frame),
             maps=[in_map * size for size in sizes],
             windows=self.windows.most,
