@@ -112,7 +112,7 @@ def test_on_eight_devices_too():
     assert result.stdout.split() == ["8"]
 
 
-MEMORY = 4 * 2**20  # enough for two of the four devices
+MEMORY = 12 * 2**20  # enough for two of the four devices
 
 
 def test_where_memory_is_short_fewer_devices_are_used(monkeypatch):

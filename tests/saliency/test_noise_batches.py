@@ -70,7 +70,7 @@ def test_maps_do_not_depend_on_it(engines, devices, options):
 
 
 def test_it_stays_within_the_memory(engines):
-    memory = 2 * 2**20
+    memory = 3 * 2**20
     with pytest.raises(InputError, match="memory"):
         maps(noise_batch=4, memory=memory)
     expected = maps(noise_batch=1)
