@@ -24,6 +24,7 @@ from jaxsal.saliency.memory_plan import (
     ON_ACCELERATOR,
     ON_CPU,
     Demand,
+    Enough,
     MemoryPlan,
     fit,
     halvings,
@@ -116,8 +117,15 @@ class Layout:
     def memory(self) -> MemoryPlan | None:
         """How the memory is shared out; None if it does not suffice."""
         width = self.width // self.noise_batch
-        enough = ON_CPU if self._on_cpu else ON_ACCELERATOR
+        enough = self._enough_on_cpu if self._on_cpu else ON_ACCELERATOR
         return fit(self.demand, self.work.budget, width, self.work.item_batch, enough)
+
+    @property
+    def _enough_on_cpu(self) -> Enough:
+        """Room for the work and little more: a CPU takes long to fill it with zeros."""
+        frames = _room(len(self.windows.items)) * self.demand.frame
+        slots = _room(len(self.windows.plan.starts)) * self.demand.linearised
+        return replace(ON_CPU, frames=min(ON_CPU.frames, frames), slots=min(ON_CPU.slots, slots))
 
     def limits(self, memory: MemoryPlan) -> Limits:
         """How much goes at once on each device."""
@@ -208,6 +216,14 @@ def layout_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Layout
             f"{single.demand.least / GIB:.3g} GiB; allow more memory"
         )
     return found
+
+
+def _room(number: int) -> int:
+    """A power of 16 that is no less: few sizes, so that programs are found compiled."""
+    room = 16
+    while room < number:
+        room *= 16
+    return room
 
 
 def _on(work: Work, windows: ItemWindows) -> Layout | None:
