@@ -1,7 +1,8 @@
 """Second and third derivatives along unit vectors of a layer: in which of JAX's ways?
 
-Nested forward derivatives of the logits, the way of `jaxsal.saliency.gradcam.upper_network`;
-forward derivatives of a gradient; Taylor series by `jax.experimental.jet`.
+Nested forward derivatives of the logits, the way of `jaxsal.saliency.gradcam.upper_network`, or
+forward derivatives of a gradient. `jax.experimental.jet` does not take the networks' norms, which
+state a derivative of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.jet import jet
 
 from bench.case import TARGET
 from bench.gradcam import TOY_NETWORK
@@ -91,16 +91,10 @@ def _lines(model: Model, layer: str) -> dict[str, Line]:
 
         return [jnp.vdot(unit, found) for found in _with_slope(_slope(gradient))]
 
-    def taylor(parameters: Any, window: jax.Array, domain: jax.Array, unit: jax.Array) -> Any:
-        zero = jnp.zeros_like(unit)
-        _, series = jet(partial(logits, parameters, window), (zero,), ((unit, zero, zero),))
-        return [jnp.vdot(domain, found) for found in series[1:]]
-
     return {
         "the logits alone": forward,
         _NESTED: nested,
         "forward over a gradient": of_gradient,
-        "jet": taylor,
     }
 
 
