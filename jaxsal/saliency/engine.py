@@ -3,7 +3,7 @@
 What the devices do at a noisy image is planned once per wave (`jaxsal.saliency.schedule`), and anew
 when some of its lesions need no more images. It is sent to them, and followed for some of the
 images at a time (`jaxsal.saliency.portion`). When memory runs out or a device is lost, these images
-are done again, with less at once (items, then slots, then frames are halved) or on the other
+are done again, with less at once (items, noisy images, slots, then frames are halved) or on other
 devices; what was summed up before is kept.
 """
 
