@@ -1,0 +1,1 @@
+"""Networks as graphs of PyTorch's operations, computed in JAX."""
