@@ -17,6 +17,7 @@ from bench.hlo import Cost, Program
 from bench.nets import PAPER_NETWORKS, PaperNetwork
 from bench.record import Result, Row, describe_machine, steering_variables
 from bench.targets import TARGETS, Target
+from jaxsal.compilation import compiler_options
 from jaxsal.current_device import tracing_for
 from jaxsal.settings import PRECISIONS
 
@@ -124,7 +125,8 @@ def _compiled(program: Planned, device: jax.Device) -> Compiled:
         lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=there),
         program.arguments,
     )
-    return jax.jit(program.function).lower(*arguments).compile()
+    asked = compiler_options(device.platform)
+    return jax.jit(program.function, compiler_options=asked).lower(*arguments).compile()
 
 
 def _cost(compiled: Compiled, counted: Cost) -> Cost:

@@ -34,7 +34,16 @@ _kinds_lock = threading.Lock()
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"  # the compiler is next
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
+# By platform. Triton has no tiles for some of Swin UNETR's products in full precision, so
+# that compiling its pull-back fails; cuBLAS takes them all.
+_COMPILER_OPTIONS = {"gpu": {"xla_gpu_enable_triton_gemm": False}}
+
 _logger = logging.getLogger("jaxsal")
+
+
+def compiler_options(platform: str) -> dict[str, bool] | None:
+    """What to ask of XLA when it compiles for a platform: ``compiler_options`` of `jax.jit`."""
+    return _COMPILER_OPTIONS.get(platform)
 
 
 def keep_compiled_programs(folder: str | os.PathLike[str] | None = None) -> str | None:

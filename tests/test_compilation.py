@@ -245,3 +245,9 @@ def test_programs_in_use_are_kept() -> None:
         field(image)
         jax.eval_shape(jaxsal.whole_volume(lambda batch, n=number: batch * n), image)
     assert traced == [(1, 2, 2, 2, 1)]
+
+
+def test_products_on_a_gpu_are_left_to_cublas_and_other_platforms_are_asked_nothing() -> None:
+    assert compilation.compiler_options("gpu") == {"xla_gpu_enable_triton_gemm": False}
+    assert compilation.compiler_options("cpu") is None
+    assert compilation.compiler_options("tpu") is None

@@ -30,6 +30,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxsal.compilation import compiler_options
 from jaxsal.field.plan import cut_window
 from jaxsal.saliency.aggregate import add_samples, signed_maximum
 
@@ -188,7 +189,8 @@ def _sharded(programs: Programs, function: Any, inputs: Any, outputs: Any, **opt
     mapped = jax.shard_map(
         function, mesh=programs.mesh, in_specs=inputs, out_specs=outputs, check_vma=False
     )
-    return jax.jit(mapped, **options)
+    asked = compiler_options(programs.mesh.devices.flat[0].platform)
+    return jax.jit(mapped, compiler_options=asked, **options)
 
 
 @lru_cache(maxsize=64)

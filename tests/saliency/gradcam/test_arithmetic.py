@@ -28,7 +28,8 @@ def array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
 
 def products(program: Any, *arguments: Any) -> list[str]:
     """All products of a program as it is given to the compilers of GPU and TPU."""
-    lowered = program.trace(*arguments).lower(lowering_platforms=("cuda", "tpu"))
+    traced = jax.jit(program, static_argnums=0).trace(*arguments)
+    lowered = traced.lower(lowering_platforms=("cuda", "tpu"))
     return PRODUCT.findall(lowered.as_text())
 
 
