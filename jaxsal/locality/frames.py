@@ -20,9 +20,8 @@ import numpy as np
 
 from jaxsal.locality.boxes import Boxes
 from jaxsal.locality.structure import Node, Structure
+from jaxsal.locality.tables import Tables
 from jaxsal.types import Triple
-
-Tables = tuple[np.ndarray, ...]  # per axis (P,) by voxel position, or (1,) the same for all
 
 ONE: Triple = (1, 1, 1)
 _MOST_CHANNELS = 256  # of a block: beyond two tiles of lanes, kernels consist of zeros mostly

@@ -26,6 +26,7 @@ from jax.extend.core import Literal, Var
 from jaxsal.current_device import current_device
 from jaxsal.locality.frames import Layouts, layouts_of
 from jaxsal.locality.structure import Kernel, Node, Source, Structure, bind
+from jaxsal.locality.tables import Tables, look_up, sliced
 from jaxsal.locality.voxelwise import Handed, arranged_kernel, arranged_slopes
 from jaxsal.locality.voxelwise import pull_back as voxelwise_pull_back
 from jaxsal.nets.convolution import convolution, forward_form, transposed_convolution
@@ -204,10 +205,10 @@ def _cut(values: jax.Array, cuts: Sequence[Extraction], positions: jax.Array) ->
         return lax.pad(values, jnp.zeros((), values.dtype), [(0, 0, 0)] * 2 + [*edges, (0, 0, 0)])
     edges = [(cut.low, cut.high, 0) for cut in cuts]
     padded = lax.pad(values, jnp.zeros((), values.dtype), [(0, 0, 0)] * 2 + [*edges, (0, 0, 0)])
-    tables = [cut.offsets + cut.low for cut in cuts]
+    tables = tuple(cut.offsets + cut.low for cut in cuts)
 
     def box(position: jax.Array, example: jax.Array) -> jax.Array:
-        return _sliced(example, _look_up(tables, position), size)
+        return sliced(example, look_up(tables, position), size)
 
     return _each(box, positions, padded)
 
@@ -215,7 +216,7 @@ def _cut(values: jax.Array, cuts: Sequence[Extraction], positions: jax.Array) ->
 def _slices(
     values: jax.Array,
     slots: jax.Array,
-    tables: Sequence[np.ndarray],
+    tables: Tables,
     positions: jax.Array,
     size: Triple,
 ) -> jax.Array:
@@ -223,7 +224,7 @@ def _slices(
     _, samples, *_, channels = values.shape
 
     def box(slot: jax.Array, position: jax.Array) -> jax.Array:
-        corner: list[Any] = [slot, 0, *_look_up(tables, position), 0]
+        corner: list[Any] = [slot, 0, *look_up(tables, position), 0]
         return lax.dynamic_slice(values, corner, (1, samples, *size, channels))[0]
 
     return _each(box, slots, positions)
@@ -242,18 +243,6 @@ def _each(function: Any, *batched: jax.Array) -> jax.Array:
     if platform == "tpu" or (platform == "cpu" and not small):
         return lax.map(lambda one: function(*one), batched)
     return jax.vmap(function)(*batched)
-
-
-def _sliced(values: jax.Array, begin: Sequence[jax.Array], size: Sequence[int]) -> jax.Array:
-    return lax.dynamic_slice(values, (0, *begin, 0), (len(values), *size, values.shape[-1]))
-
-
-def _look_up(tables: Sequence[np.ndarray], position: jax.Array) -> list[jax.Array]:
-    """Per axis the entry of a table at a position (3,)."""
-    return [
-        lax.dynamic_index_in_dim(jnp.asarray(table), position[axis], keepdims=False)
-        for axis, table in enumerate(tables)
-    ]
 
 
 class _Values:

@@ -24,12 +24,12 @@ from jaxsal.locality.frames import (
     Frame,
     Frames,
     Layout,
-    Tables,
     factor_taken,
     layouts_of,
     touched,
 )
 from jaxsal.locality.structure import Source, Structure
+from jaxsal.locality.tables import Tables, look_up, sliced
 from jaxsal.types import Triple
 
 
@@ -142,7 +142,7 @@ class _Way(NamedTuple):
             return total if source.node == 0 else self._inside(total, source.node, position)
         layout = frame.layout
         tables = _divided(_minus(frame.origin, layout.low), layout.factor)
-        slopes, begin = self.slopes[source.pointwise], _look_up(tables, position)
+        slopes, begin = self.slopes[source.pointwise], look_up(tables, position)
         size = (1, slopes.shape[1], *frame.blocks, slopes.shape[-1])
         box = lax.dynamic_slice(slopes, (slot, 0, *begin, 0), size)[0]
         return total.astype(box.dtype) * box
@@ -170,7 +170,7 @@ class _Way(NamedTuple):
         origin, _, blocks, layout = self.frames[node]
         if not layout.overhangs(grid):
             return values
-        begin = _look_up(origin, position)
+        begin = look_up(origin, position)
         inside = jnp.ones((1, 1, 1, 1, 1), bool)
         for axis, (n, f) in enumerate(zip(blocks, layout.factor, strict=True)):
             cells = begin[axis] + jnp.arange(n * f)
@@ -215,7 +215,7 @@ class _Way(NamedTuple):
         edges = [(0, 0, 0), *((a, b, 0) for a, b in zip(lows, highs, strict=True)), (0, 0, 0)]
         padded = lax.pad(values, jnp.zeros((), values.dtype), edges)
         starts = tuple(offset + low for offset, low in zip(offsets, lows, strict=True))
-        return _sliced(padded, _look_up(starts, position), size)
+        return sliced(padded, look_up(starts, position), size)
 
 
 def _placed(
@@ -234,31 +234,15 @@ def _placed(
         return padded if total is None else total + padded
     if total is None:
         total = jnp.zeros((values.shape[0], *size, values.shape[-1]), values.dtype)
-    begin = _look_up(offsets, position)
+    begin = look_up(offsets, position)
     x, y, z = values.shape[1:4]
-    there = _sliced(total, begin, (x, y, z))
+    there = sliced(total, begin, (x, y, z))
     return lax.dynamic_update_slice(total, there + values, (0, *begin, 0))
-
-
-def _sliced(values: jax.Array, begin: Sequence[jax.Array], size: Sequence[int]) -> jax.Array:
-    """(N, *size, C) from (N, X, Y, Z, C)."""
-    shape = (values.shape[0], *size, values.shape[-1])
-    return lax.dynamic_slice(values, (0, *begin, 0), shape)
 
 
 def _first(values: jax.Array, size: Triple) -> jax.Array:
     x, y, z = size
     return values[:, :x, :y, :z]
-
-
-def _look_up(tables: Tables, position: jax.Array) -> list[jax.Array]:
-    """Per axis the entry of a table at a position (3,)."""
-    return [
-        lax.dynamic_index_in_dim(jnp.asarray(table, jnp.int32), position[axis], keepdims=False)
-        if len(table) > 1
-        else jnp.int32(table[0])
-        for axis, table in enumerate(tables)
-    ]
 
 
 def _minus(tables: Tables, cells: Triple) -> Tables:
