@@ -14,7 +14,10 @@ from pathlib import Path
 _FLAGS = ["--xla_backend_optimization_level=1", "--xla_force_host_platform_device_count=4"]
 if version("jaxlib").startswith("0.10."):  # newer ones can do no other
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")  # which take twice as long to compile
+    _FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")  # parts, each with costs of its own
 os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
+# Of PyTorch: its threads wait for each other by spinning, on cores that other workers compute on.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
 import pytest
