@@ -8,6 +8,7 @@ from typing import Any
 from jaxsal.errors import InputError
 from jaxsal.preprocessing import Normalisation, Outputs, Preprocessing
 from jaxsal.types import Triple
+from jaxsal_converters.nnunet_resampling import read_resampling, resamples
 from jaxsal_converters.outputs import fit_names
 
 _OVERLAP = 0.5  # nnU-Net's tile_step_size
@@ -153,16 +154,13 @@ def read_preprocessing(
         mirror_axes=tuple(sorted(axes.index(a) for a in mirror_axes)),
         windows="nnunet",
         crop=True,
+        resampling=read_resampling(configuration),
     )
 
 
 def _spacing(configuration: Mapping[str, Any], axes: Triple) -> tuple[float, float, float] | None:
-    """Voxel size in mm that images are resampled to; None if they never are.
-
-    Functions that leave images as they are have such names: ``no_resampling_hack`` of nnU-Net's
-    own planner, ``no_resampling_data_or_seg_to_shape`` of published extensions.
-    """
-    if "no_resampling" in str(configuration.get("resampling_fn_data")):
+    """Voxel size in mm that images are resampled to; None if they never are."""
+    if not resamples(configuration):
         return None
     x, y, z = (float(configuration["spacing"][a]) for a in axes)
     return x, y, z

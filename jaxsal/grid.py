@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import nibabel as nib
 import numpy as np
@@ -41,6 +41,8 @@ class Grid:
         turned: the grid of the file, if these array axes run in other directions than its own.
         change: (3, 2) what became of each of the file's axes: its place here, and 1, or -1 where it
             is flipped. It is kept, since 45° from the world's axes an affine does not show it.
+        resampled: the grid that this one was resampled from, in these axes; None: it was not.
+        part: the box of that grid which this one covers.
     """
 
     shape: Triple
@@ -48,6 +50,13 @@ class Grid:
     header: nib.Nifti1Header = field(default_factory=_millimetre_header)
     turned: Grid | None = None
     change: np.ndarray = field(default_factory=_UNCHANGED.copy)
+    resampled: Grid | None = None
+    part: Box | None = None
+
+    @property
+    def scan(self) -> Grid:
+        """The grid of the scan: this one, or the one that it was resampled from."""
+        return self.resampled or self
 
     @property
     def file(self) -> Grid:
@@ -187,6 +196,39 @@ class Grid:
                 header[f"qoffset_{letter}"] = qform[axis] @ [*box.start, 1]
         header.set_data_shape(box.shape)
         return Grid(box.shape, header.get_best_affine(), header)
+
+    def with_voxels(self, part: Box, shape: Triple) -> Grid:
+        """The grid of `shape` voxels that covers a part of this one, from edge to edge.
+
+        The header's transforms change as in `crop`; the new grid's `resampled` is this one.
+
+        Raises:
+            ValueError: if the part is empty or does not lie inside the grid.
+        """
+        if part.is_empty or not part.lies_within(self.shape):
+            raise ValueError(f"{part} leaves the grid {self.shape}, or is empty")
+        if self.turned:
+            size = np.array(shape)[self.change[:, 0]]
+            own = self.turned.with_voxels(self.box_in_file(part), _triple(size))
+            return replace(own._changed(self.change), resampled=self, part=part)
+        scale = np.divide(part.shape, shape)
+        place = np.diag([*scale, 1.0])
+        place[:3, 3] = part.start + (scale - 1) / 2
+        header = _explicit_header(self)
+        sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+        for axis, letter in enumerate("xyz"):
+            if sform is not None:
+                header[f"srow_{letter}"] = sform[axis] @ place
+            if qform is not None:
+                header[f"qoffset_{letter}"] = qform[axis] @ place[:, 3]
+        header["pixdim"][1:4] *= scale
+        header.set_data_shape(shape)
+        return Grid(shape, header.get_best_affine(), header, resampled=self, part=part)
+
+
+def _triple(values: np.ndarray) -> Triple:
+    x, y, z = values.tolist()
+    return x, y, z
 
 
 def _explicit_header(grid: Grid) -> nib.Nifti1Header:

@@ -29,6 +29,7 @@ from jaxsal.nets.registry import (
     split,
 )
 from jaxsal.preprocessing import Outputs, Preprocessing, check_window
+from jaxsal.resampling import Permit, Resampling
 from jaxsal.settings import PRECISIONS
 from jaxsal.types import Triple
 
@@ -263,6 +264,28 @@ class Model:
         """
         require_rematerialising(self.config.kind, "rematerialisation")
         return replace(self, rematerialise=True)
+
+    def with_resampling(self, splines: str | None = None, *, any_size: bool = False) -> Model:
+        """The same model with other rules for scans of another voxel size than its own.
+
+        Args:
+            splines: by which images are brought to its voxel size: "linear" or "cubic"; logits are
+                brought back linearly. None: as they are.
+            any_size: take scans, too, that would grow to more than 8 times as many voxels.
+
+        Raises:
+            InputError: the model does not say its voxel size, or there are no such splines.
+        """
+        known = self.preprocessing
+        if known is None or known.spacing is None:
+            raise InputError(
+                "scans are resampled to the model's voxel size, and this model does not say it: "
+                "convert it with `jaxsal convert ... --voxel-size 1 1 1`, or leave out --resample "
+                "and --allow-upsampling"
+            )
+        rules = known.resampling if splines is None else Resampling.named(splines)
+        permit: Permit = "any" if any_size else known.permit
+        return replace(self, preprocessing=replace(known, resampling=rules, permit=permit))
 
     def with_mirroring(self) -> Model:
         """The same model with its logits averaged over mirrored images.

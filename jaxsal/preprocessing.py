@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from jaxsal.box import Box
 from jaxsal.errors import InputError, require_one_of
+from jaxsal.resampling import PERMITS, Permit, Resampling
 from jaxsal.settings import WINDOWS, Windows
 from jaxsal.types import Triple
 
@@ -20,7 +21,6 @@ PROBABILITIES = ("softmax", "sigmoid")
 
 _LEAST_STD = 1e-8  # nnU-Net's guard against constant images
 _RGB_MAX = 255
-SAME_SPACING = 0.01  # relative; scanners round
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,9 @@ class Preprocessing:
             over mirrored images.
         windows: whose rules place and weight windows; see `jaxsal.sliding_window`.
         crop: whether the network is given only the `box` of an image.
+        resampling: how images of other voxel sizes are brought to `spacing`; None if the source
+            does not say: by cubic splines.
+        permit: which images may be; one of `jaxsal.resampling.PERMITS`.
     """
 
     normalisation: tuple[Normalisation, ...] | None = None
@@ -99,6 +102,8 @@ class Preprocessing:
     mirror_axes: tuple[int, ...] = ()
     windows: Windows = "monai"
     crop: bool = False
+    resampling: Resampling | None = None
+    permit: Permit = "moderate"
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Preprocessing:
@@ -114,7 +119,8 @@ class Preprocessing:
                 k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
             }
             schemes = None if channels is None else tuple(Normalisation(**c) for c in channels)
-            return cls(schemes, **lists)
+            rules = lists.pop("resampling", None)
+            return cls(schemes, **lists, resampling=rules and Resampling.from_json(rules))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"the preprocessing is incomplete or was changed: {error}") from error
 
@@ -136,6 +142,7 @@ class Preprocessing:
         if not isinstance(self.crop, bool):
             raise InputError(f"crop must be true or false, got {self.crop!r}")
         require_one_of("windows", self.windows, WINDOWS)
+        require_one_of("permit", self.permit, PERMITS)
 
     def of(self, channel: int) -> Preprocessing:
         """What an image of this channel alone must undergo."""
@@ -191,16 +198,10 @@ class Preprocessing:
         found = Box.of((image != 0).any(-1)) if self.crop else None
         return found or Box.whole(image.shape[:3])
 
-    def check_spacing(self, spacing: Sequence[float]) -> None:
-        """Raises InputError unless voxels have the size of the training's, in mm."""
-        wanted = self.spacing or spacing
-        pairs = zip(spacing, wanted, strict=True)
-        if any(abs(found - size) > SAME_SPACING * size for found, size in pairs):
-            trained, given = (" × ".join(f"{s:g}" for s in sizes) for sizes in (wanted, spacing))
-            raise InputError(
-                f"the network was trained on voxels of {trained} mm and the image has {given} mm: "
-                "resample the image, and what belongs to it, to that size first"
-            )
+    @property
+    def rules(self) -> Resampling:
+        """How images of other voxel sizes are resampled."""
+        return self.resampling or Resampling()
 
 
 def check_window(roi: Triple | None, overlap: float | None) -> None:

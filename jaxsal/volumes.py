@@ -17,6 +17,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
+from jaxsal.network_grid import labels_on_network
 from jaxsal.same_grid import require_same_grid
 from jaxsal.store.files import require_content, whole_file
 from jaxsal.types import Triple
@@ -120,12 +121,14 @@ def read_labels(path: str | os.PathLike[str], grid: Grid) -> ReadLabels:
     """Read a label map of lesions; 0 is background.
 
     Returns:
-        (X, Y, Z) int32, in the axes of `grid`. Files of any type will do, with a scale factor or
+        (X, Y, Z) int32, on `grid`; what lies on the scan's grid is brought there as by
+        `jaxsal.network_grid.labels_on_network`. Files of any type will do, with a scale factor or
         without, if their values are those of `whole_numbers`.
 
     Raises:
-        InputError: if the file cannot be used, lies on another grid than `grid`, or holds values
-            that are fractional, negative, NaN or beyond int32.
+        InputError: if the file cannot be used, lies on another grid than `grid` or the scan's that
+            it was resampled from, or holds values that are fractional, negative, NaN or beyond
+            int32.
     """
     labels = _read_whole_numbers(path, grid, OF_LABELS)
     limit = np.iinfo(np.int32).max
@@ -146,8 +149,10 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
 def _read_whole_numbers(path: str | os.PathLike[str], grid: Grid, advice: str) -> np.ndarray:
     """What a label map or mask holds (X, Y, Z), of any type."""
     raw, own = _load(Path(path))
-    require_same_grid(str(path), own, "the images", grid.file)
-    return grid.from_file(whole_numbers(raw, str(path), advice))
+    scan = grid if own.matches(grid.file) else grid.scan
+    require_same_grid(str(path), own, "the images", scan.file)
+    found = scan.from_file(whole_numbers(raw, str(path), advice))
+    return found if scan is grid else labels_on_network(found, grid)
 
 
 def write_volume(path: str | os.PathLike[str], data: Voxels, grid: Grid) -> None:

@@ -22,8 +22,8 @@ FLOORS = [
     floor.split()
     for floor in (
         "arrays box current_device errors options progress shapes types wording",
-        "accelerators compilation display extras grid processes registry store versions",
-        "known_answer lesions same_grid settings tables toml voxels",
+        "accelerators compilation display extras grid processes registry resampling store versions",
+        "known_answer lesions network_grid same_grid settings tables toml voxels",
         "approximated devices figures metrics nets preprocessing volumes",
         "graph inputs locality losses report",
         "field model",

@@ -1,4 +1,4 @@
-"""Preprocessing: intensities as nnU-Net normalises them, other voxel sizes refused."""
+"""Preprocessing: intensities as nnU-Net normalises them, what a model keeps of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from jaxsal.box import Box
 from jaxsal.errors import InputError
 from jaxsal.preprocessing import Normalisation, Outputs, Preprocessing
+from jaxsal.resampling import Resampling, Spline
 
 RNG = np.random.default_rng(0)
 
@@ -83,11 +84,14 @@ def test_constant_and_empty_images_stay_finite(scheme: str) -> None:
         assert np.isfinite(preparation(Normalisation(scheme)).apply(image)).all()
 
 
-def test_voxels_of_another_size_are_refused() -> None:
-    prepared = preparation(Normalisation("none"))
-    prepared.check_spacing((1.001, 1.0, 1.99))
-    with pytest.raises(InputError, match=r"1 × 1 × 2 mm.*1 × 1 × 1 mm.*resample"):
-        prepared.check_spacing((1.0, 1.0, 1.0))
+def test_a_model_keeps_how_scans_are_resampled() -> None:
+    rules = Resampling(Spline(1, apart=None), Spline(1, anisotropy=2.0), tolerance=0.0)
+    told = replace(preparation(Normalisation("none")), resampling=rules, permit="any")
+    assert Preprocessing.from_json(json.loads(json.dumps(told.to_json()))) == told
+    with pytest.raises(InputError, match="incomplete or was changed"):
+        Preprocessing.from_json({**told.to_json(), "resampling": {"images": {"order": 1}}})
+    older = {k: v for k, v in told.to_json().items() if k not in ("resampling", "permit")}
+    assert Preprocessing.from_json(older).rules == Resampling()  # a folder of before them
 
 
 def test_images_of_other_channels_are_refused() -> None:

@@ -76,7 +76,7 @@ class _Converted:
         orientation: where the array axes of the training's images run to, such as RAS, if the
             source does not say: images in other axes are then brought to these, and results back.
         voxel_size: voxel size of the training's images, one number or one per axis, such as 1 1 1,
-            if the source does not say: others are then refused.
+            if the source does not say: scans of others are then resampled.
         target: the lesion's output, by name or number, which all commands then find and explain.
             None: 1, or the only one.
     """

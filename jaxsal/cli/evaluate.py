@@ -182,7 +182,7 @@ COMMAND = Command(
     (
         *(shared.MODEL, shared.COHORT, group(_Tables)),
         group(_Threshold, "choosing the threshold"),
-        *(shared.FINDING_WITH_FIELD, shared.COMPUTING),
+        *(shared.FINDING_WITH_FIELD, shared.RESAMPLE, shared.COMPUTING),
     ),
     run,
 )

@@ -114,7 +114,7 @@ def _groups() -> tuple[Group, ...]:
         *(group(ExplainSettings, only=("full_grid", "pictures")), group(_DryRun)),
         group(ExplainSettings, "which lesions", only=choice),
         *methods.of_methods(methods.OneMethod),
-        *(shared.FINDING, shared.COMPUTING, shared.REMATERIALISE),
+        *(shared.FINDING, shared.RESAMPLE, shared.COMPUTING, shared.REMATERIALISE),
     )
 
 

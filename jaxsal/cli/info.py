@@ -57,6 +57,8 @@ def _of_the_source(model: Model) -> dict[str, Any]:
     facts["voxel size"] = size or "any"
     own = [n.scheme for n in known.normalisation or ()]
     facts["normalisation"] = ", ".join(own) or "z-score over what is no background"
+    if known.spacing is not None:
+        facts["other voxels"] = f"resampled by splines of order {known.rules.images.order}"
     if roi := model.roi or known.roi:
         facts["window"] = " × ".join(map(str, roi))
     return facts

@@ -157,7 +157,7 @@ def of_cohort() -> tuple[Group, ...]:
     return (
         *of_methods(SeveralMethods),
         group(CohortSettings, "what is kept"),
-        *(shared.FINDING, shared.COMPUTING, shared.REMATERIALISE),
+        *(shared.FINDING, shared.RESAMPLE, shared.COMPUTING, shared.REMATERIALISE),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxsal.cli.command import Given, group
 from jaxsal.errors import InputError
@@ -117,10 +117,25 @@ class Rematerialise:
     )
 
 
+@dataclass(frozen=True)
+class Resample:
+    """Scans of another voxel size than the network's.
+
+    Attributes:
+        resample: by which splines scans of other voxel sizes are brought to the network's. None:
+            the model's, else cubic.
+        allow_upsampling: take scans, too, that would grow to more than 8 times as many voxels.
+    """
+
+    resample: Literal["linear", "cubic"] | None = option(None)
+    allow_upsampling: bool = option(False)
+
+
 MODEL = group(ModelFolder)
 SCAN = group(ScanFiles)
 RESULTS = group(Results)
 COHORT = group(Cohort)
+RESAMPLE = group(Resample, "voxel sizes")
 COMPUTING = group(Computing, "computing")
 REMATERIALISE = group(Rematerialise, "computing")
 
@@ -154,6 +169,9 @@ def load_model(given: Given) -> Model:
     from jaxsal.checkpoints import load_model
 
     model = load_model(given["model"], given.of(Computing).precision)
+    wanted = given.of(Resample)
+    if wanted != Resample():
+        model = model.with_resampling(wanted.resample, any_size=wanted.allow_upsampling)
     return model.with_rematerialisation() if given.get("rematerialise") else model
 
 

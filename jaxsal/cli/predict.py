@@ -70,7 +70,7 @@ COMMAND = Command(
     "run.json.",
     (
         *(shared.MODEL, shared.SCAN, shared.RESULTS, group(_Reference)),
-        *(shared.FINDING_WITH_FIELD, shared.COMPUTING),
+        *(shared.FINDING_WITH_FIELD, shared.RESAMPLE, shared.COMPUTING),
     ),
     run,
 )

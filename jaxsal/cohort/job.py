@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from jaxsal.current_device import current_device
 from jaxsal.errors import InputError, OutputError
 from jaxsal.inputs.entries import Entry, repeated
 from jaxsal.inputs.images import LoadedScan, load_scan
-from jaxsal.lesions import Instance
 from jaxsal.model import Model
 from jaxsal.progress import InParts, OnProgress, Progress, by_share
 from jaxsal.saliency.maps import Crop
@@ -139,7 +138,7 @@ class CohortJob:
             keeper.keep_prediction(prediction)
         wanted = to_explain(prediction, self.methods[0])
         whole = InParts(len(wanted.maps) * len(self.methods), 0, on_progress)
-        for portion in self.portions(prediction.instances, wanted):
+        for portion in self.portions(wanted):
             whole.begin()
             if keeper.take_over(portion):
                 whole(Progress(len(portion.labels), len(portion.labels), 0, 0))
@@ -152,9 +151,9 @@ class CohortJob:
                     keeper.keep_map(portion, label, crop)
                 keeper.finish_portion(portion, clock.seconds - before)
 
-    def portions(self, instances: Sequence[Instance], wanted: Explanations) -> Iterator[Portion]:
+    def portions(self, wanted: Explanations) -> Iterator[Portion]:
         """The lesions that are computed together: always the same ones, so that results are."""
-        voxels = {i.label: i.voxels for i in instances if i.label in wanted.maps}
+        voxels = {label: about.voxels for label, about in wanted.maps.items()}
         number = 0
         for index, method in enumerate(self.methods):
             most = None if cost_of(method) is None else self.settings.portion

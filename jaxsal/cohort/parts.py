@@ -52,8 +52,9 @@ class Maps:
     """The maps of a scan, kept in memory.
 
     Attributes:
-        grid: of the scan's files.
-        labels: (X, Y, Z) int32, the lesions.
+        grid: of the maps: that of the scan's files or, where the scan was resampled for the
+            network, the network's in the same axes.
+        labels: (X, Y, Z) int32, the lesions, there.
         crops: the maps by method, such as "smoothgrad-max", and label.
     """
 

@@ -20,12 +20,15 @@ from jaxsal.cohort.storage.names import Names
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.images import read_image
+from jaxsal.network_grid import map_on_grid
 from jaxsal.saliency.maps import Crop
 from jaxsal.store.records import ScanRecord, Stamp
 from jaxsal.volumes import read_grid, read_labels, read_volume
 
 if TYPE_CHECKING:
     from jaxsal.tables import Row
+
+_SAME_VOXELS = 1e-4  # relative, by which headers round the size of voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +175,8 @@ def _unchanged(stamp: Stamp) -> Path:
 def read_map(paths: Sequence[Path], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """A map (x, y, z, C), and the voxel of the image's grid (3,) that its first voxel is.
 
+    A map of a scan that was resampled for the network is interpolated to the scan's grid.
+
     Args:
         paths: of its files, one per channel.
         grid: of the image.
@@ -180,8 +185,12 @@ def read_map(paths: Sequence[Path], grid: Grid) -> tuple[np.ndarray, np.ndarray]
         InputError: a file cannot be read, or does not lie within the image.
     """
     volumes = [read_volume(path) for path in paths]
-    corner = volumes[0].grid.affine_mm[:, 3]
-    origin = np.rint(np.linalg.solve(grid.affine_mm, corner)[:3]).astype(int)
-    if not Box.at(origin, volumes[0].data.shape).lies_within(grid.shape):
+    values = np.stack([volume.data for volume in volumes], axis=-1)
+    own = volumes[0].grid
+    place = np.linalg.solve(grid.affine_mm, own.affine_mm)
+    box = Box.at(np.rint(place[:3, 3]), own.shape)
+    if not np.allclose(np.diag(place), 1, atol=_SAME_VOXELS):
+        values, box = map_on_grid(values, own, grid)
+    if box.is_empty or not box.lies_within(grid.shape):
         raise InputError(f"{paths[0]} does not lie within the image: it was changed")
-    return np.stack([volume.data for volume in volumes], axis=-1), origin
+    return values, np.array(box.start)

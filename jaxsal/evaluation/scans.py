@@ -130,7 +130,7 @@ def score(prediction: Prediction) -> Scores:
     Raises:
         InputError: the scan has no reference.
     """
-    reference, grid = prediction.scan.reference, prediction.scan.grid
+    reference, grid = prediction.scan.reference, prediction.grid
     if reference is None:
         raise InputError("the scan has no reference mask to compare with")
     labels, counts = prediction.labels, LesionCounts.of(prediction.instances)

@@ -13,7 +13,8 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.store.identity import require_same
 from jaxsal.store.records import ScanRecord, are_same
 
-_ANY = ("settings.output", "settings.portion")  # what is kept, and what is recorded together
+# what is kept, what is recorded together, and what has no effect on scans of the network's voxels
+_ANY = ("settings.output", "settings.portion", "model.preprocessing.permit")
 _ADVICE = (
     "Give the model and the options that its run was given, or leave out --maps to have maps "
     "computed"

@@ -73,6 +73,12 @@ class Study:
     counted: Counter[str] = field(default_factory=Counter)
     field: str = "sliding"
 
+    def __post_init__(self) -> None:
+        known = self.model.preprocessing
+        if known is not None:  # what experiments place and count is on one grid, the scan's
+            own = replace(self.model, preprocessing=replace(known, permit="none"))
+            object.__setattr__(self, "model", own)
+
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What all findings depend on, ready for JSON."""

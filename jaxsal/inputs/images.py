@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxsal.grid import Grid
 from jaxsal.inputs.alignment import unregistered
 from jaxsal.inputs.background import Background, find_background, note, note_of_mask
 from jaxsal.inputs.channel_names import named_after_others
+from jaxsal.network_grid import image_on_network, network_shape, require_permitted
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
 from jaxsal.volumes import Volume, read_labels, read_mask, read_volume, z_score
@@ -29,11 +30,11 @@ Path = str | os.PathLike[str]
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """The images of one patient, as the network takes them.
+    """The images of one patient, on the scan's grid or the network's.
 
     Attributes:
         image: (X, Y, Z, C) float32, normalised, in the network's axes.
-        grid: of the image.
+        grid: of the image; `Grid.scan` is the scan's.
         box: the part of the image that the network is given.
         backgrounds: one per channel.
         notes: a warning of each channel's background; "" for none.
@@ -64,15 +65,16 @@ def read_image(
         The image (X, Y, Z, C) float32 and its grid. Every channel is normalised by
         `preprocessing`, or else z-scored over the voxels that are not background, which become 0
         (see `jaxsal.inputs.background.find_background`). The grid is that of the first file, its
-        axes exchanged and flipped to those of `preprocessing`, if it has any. Label maps and masks
-        that are read for this grid come in its axes; `jaxsal.write_volume` writes volumes on it in
-        the axes of the file.
+        axes exchanged and flipped to those of `preprocessing`, if it has any. An image of another
+        voxel size than that of `preprocessing` is resampled then, cropped if that says so; the
+        grid's `scan` is the one that it had. Label maps and masks that are read for this grid come
+        on it; `jaxsal.write_volume` writes volumes on it in the axes of the file.
 
     Raises:
-        InputError: the number of files is wrong, a file cannot be used, two grids differ, or the
-            voxel size is not that of `preprocessing`.
+        InputError: the number of files is wrong, a file cannot be used, two grids differ, or
+            `preprocessing` does not permit the voxel size.
     """
-    read = read_images(paths, channels, preprocessing, mask)
+    read = on_network_grid(read_images(paths, channels, preprocessing, mask), preprocessing)
     return read.image, read.grid
 
 
@@ -88,7 +90,7 @@ def read_scan(
         The image (X, Y, Z, C) and its grid as `read_image` gives them, and
         the slices of `Preprocessing.box` of the image; the whole of it without `preprocessing`.
     """
-    read = read_images(paths, channels, preprocessing, mask)
+    read = on_network_grid(read_images(paths, channels, preprocessing, mask), preprocessing)
     return read.image, read.grid, read.box.slices
 
 
@@ -98,7 +100,7 @@ def read_images(
     preprocessing: Preprocessing | None = None,
     mask: Path | None = None,
 ) -> Images:
-    """As `read_scan`, with all that `Images` holds."""
+    """The images on the scan's grid, with all that `Images` holds; else as `read_scan`."""
     preprocessing = preprocessing or Preprocessing()
     volumes = _volumes(paths, channels)
     grid = as_trained(str(volumes[0].path), volumes[0].grid, preprocessing)
@@ -121,6 +123,20 @@ def read_images(
         for volume, (where, background), scheme in zip(volumes, found, schemes, strict=True)
     )
     return Images(image, grid, box, tuple(background for _, background in found), notes)
+
+
+def on_network_grid(images: Images, preprocessing: Preprocessing | None) -> Images:
+    """Images in the voxel size of the network's training; as they are where that is theirs.
+
+    Where they are resampled, the new grid covers no more than what the network is given.
+    """
+    known = preprocessing or Preprocessing()
+    shape = network_shape(images.grid, images.box, known.spacing, known.rules)
+    if known.spacing is None or shape == images.box.shape:
+        return images
+    place = images.grid, images.box, shape, known.spacing
+    image, grid = image_on_network(images.image, *place, known.rules)
+    return replace(images, image=image, grid=grid, box=Box.whole(shape))
 
 
 def _volumes(paths: Sequence[Path], channels: Sequence[str]) -> list[Volume]:
@@ -160,11 +176,11 @@ def as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> Grid:
     """An image's grid in the axes of the network's training.
 
     Raises:
-        InputError: its voxel size is not that of the training.
+        InputError: it may not be resampled to the training's voxel size.
     """
     turned = grid.in_axes(preprocessing.orientation or grid.axes)
     try:
-        preprocessing.check_spacing(turned.spacing)
+        require_permitted(turned, preprocessing.spacing, preprocessing.rules, preprocessing.permit)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     return turned
@@ -175,11 +191,12 @@ class LoadedScan:
     """The contents of a scan's files.
 
     Attributes:
-        image: (X, Y, Z, C) float32, normalised, in the axes of the network's training.
-        grid: of the image; `Grid.file` is the grid of the files.
+        image: (X, Y, Z, C) float32, normalised, in axes and voxel size of the network's training.
+        grid: of the image; `Grid.scan` is the scan's in these axes, whose `Grid.file` is that of
+            the files.
         box: the part of the image that the network is given.
-        reference: (X, Y, Z) bool, the true lesions, if there is a mask of them.
-        labels: (X, Y, Z) int32, the user's lesions, if there is a label map.
+        reference: (X', Y', Z') bool, the true lesions on the scan's grid, if there is a mask.
+        labels: (X', Y', Z') int32, the user's lesions there, if there is a label map.
         notes: warnings of probable mistakes, in sentences.
         backgrounds: one per channel.
     """
@@ -191,6 +208,11 @@ class LoadedScan:
     labels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     backgrounds: tuple[Background, ...] = ()
+
+    @property
+    def scan_box(self) -> Box:
+        """The part of the scan's grid that the network is given."""
+        return self.grid.part or self.box
 
 
 def load_scan(
@@ -213,8 +235,20 @@ def load_scan(
     names = (message for _, message in named_after_others(scan.images, channels))
     files = [path.name for path in scan.images]
     moved = (note for _, note in unregistered(files, read.image, read.grid))
-    notes = (*names, *filter(None, read.notes), *moved)
-    return LoadedScan(read.image, read.grid, read.box, reference, labels, notes, read.backgrounds)
+    taken = on_network_grid(read, preprocessing)
+    notes = (*names, *filter(None, read.notes), *moved, *_assumed(taken.grid, preprocessing))
+    own = taken.image, taken.grid, taken.box
+    return LoadedScan(*own, reference, labels, notes, read.backgrounds)
+
+
+def _assumed(grid: Grid, preprocessing: Preprocessing | None) -> Iterator[str]:
+    """What to say of an image that was resampled in a way that nobody stated."""
+    if grid.resampled is not None and preprocessing is not None and not preprocessing.resampling:
+        had, has = (" × ".join(f"{s:.4g}" for s in g.spacing) for g in (grid.scan, grid))
+        yield (
+            f"the images were resampled from {had} to {has} mm by cubic splines, as the model does "
+            "not say how its training's were; --resample does"
+        )
 
 
 def warn_of(notes: Iterable[str]) -> None:

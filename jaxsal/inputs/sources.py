@@ -16,7 +16,8 @@ from jaxsal.inputs.bids import Select, read_bids
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.manifest import columns, read_manifest
 from jaxsal.inputs.problems import Problem
-from jaxsal.preprocessing import SAME_SPACING, Preprocessing
+from jaxsal.preprocessing import Preprocessing
+from jaxsal.resampling import SAME_SPACING
 from jaxsal.store.files import require_content
 from jaxsal.volumes import read_grid
 

@@ -188,7 +188,11 @@ def amount_of(portions: Portions, kept: Mapping[int, list[Row]]) -> Amount:
     """What is left to be computed."""
     todo = [lesions for number, lesions in enumerate(portions.results) if number not in kept]
     gradients = {label: n for lesions in todo for label, n in portions.gradients(lesions).items()}
-    rows = {label: each.explained.row for lesions in todo for label, each in lesions.items()}
+    rows = {
+        label: {**each.explained.row, "voxels": each.explained.voxels}  # that are differentiated
+        for lesions in todo
+        for label, each in lesions.items()
+    }
     return Amount(portions.settings, rows, gradients, sum(map(len, kept.values())))
 
 

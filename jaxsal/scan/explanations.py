@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.lesions import Instance, select
+from jaxsal.network_grid import labels_on_network
 from jaxsal.scan.lesion_table import class_row, instance_row
 from jaxsal.settings import ExplainSettings
 from jaxsal.tables import Row
@@ -26,11 +27,13 @@ class Explanation:
         stem: of the names of its files.
         title: of its picture.
         row: of the table, without the map's statistics.
+        voxels: how many its domain has on the network's grid.
     """
 
     stem: str
     title: str
     row: Row
+    voxels: int
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Explanations:
     """What is to be explained, and on which domains.
 
     Attributes:
-        labels: (X, Y, Z) int32, the lesion domains by label.
+        labels: (X, Y, Z) int32, the lesion domains by label, on the network's grid.
         maps: what the map of each explained label is about.
         notes: what cannot be explained, in sentences.
     """
@@ -59,16 +62,17 @@ class Explanations:
 
 def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanations:
     """The lesions to explain; at class level all given ones, or all segmented voxels, as one."""
-    inside = np.zeros(prediction.scan.grid.shape, bool)
-    inside[prediction.scan.box.slices] = True
+    inside = np.zeros(prediction.grid.shape, bool)
+    inside[prediction.scan.scan_box.slices] = True
     if settings.level == "class":
         if prediction.scan.labels is not None:
             domain = prediction.labels > 0
         else:
             domain = prediction.segmented
         domain = domain & inside
-        explained = {1: _class_level(prediction, domain)} if domain.any() else {}
-        return Explanations(domain.astype(np.int32), explained)
+        on_network = labels_on_network(domain, prediction.scan.grid).astype(np.int32)
+        explained = {1: _class_level(prediction, domain, on_network)} if domain.any() else {}
+        return Explanations(on_network, explained)
     chosen = [
         lesion
         for lesion in select(prediction.instances, settings.labels)
@@ -85,15 +89,20 @@ def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanation
         if settings.labels is not None:
             raise InputError(f"{reason}; leave out of --labels")
         notes = (f"{reason}; left out",)
-    seen = {i.label: _instance_level(i) for i in chosen if i.label not in unseen}
-    return Explanations(prediction.labels, seen, notes)
+    domains = prediction.domains
+    voxels = np.bincount(domains.ravel(), minlength=max((i.label for i in chosen), default=0) + 1)
+    seen = {
+        i.label: _instance_level(i, int(voxels[i.label])) for i in chosen if i.label not in unseen
+    }
+    return Explanations(domains, seen, notes)
 
 
-def _instance_level(instance: Instance) -> Explanation:
+def _instance_level(instance: Instance, voxels: int) -> Explanation:
     size = f"{instance.volume_mm3:.0f} mm³"
     title = f"Lesion {instance.label} ({instance.kind}, {size})"
-    return Explanation(f"lesion-{instance.label:04d}", title, instance_row(instance))
+    return Explanation(f"lesion-{instance.label:04d}", title, instance_row(instance), voxels)
 
 
-def _class_level(prediction: Prediction, domain: np.ndarray) -> Explanation:
-    return Explanation("class", "All segmented voxels", class_row(domain, prediction.scan.grid))
+def _class_level(prediction: Prediction, domain: np.ndarray, on_network: np.ndarray) -> Explanation:
+    row, voxels = class_row(domain, prediction.grid), int(np.count_nonzero(on_network))
+    return Explanation("class", "All segmented voxels", row, voxels)

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from jaxsal.grid import Grid
+from jaxsal.network_grid import map_on_grid
 from jaxsal.saliency.maps import Crop
 from jaxsal.volumes import write_volume
 
 
 def in_file(crop: Crop, grid: Grid) -> Crop:
-    """A map on a scan's grid as one on the grid of the scan's files."""
+    """A map in the network's axes as one in those of the scan's files."""
     error = crop.standard_error
     return replace(
         crop,
@@ -38,13 +39,16 @@ def write_maps(paths: Sequence[Path], grid: Grid, crop: Crop, *, full_grid: bool
         paths: of the files, .nii.gz.
         grid: of the image.
         crop: the map.
-        full_grid: whether to write it on the image's grid. Where no header says where that lies,
-            this is done in any case: the crop would not lie over the image in every viewer.
+        full_grid: whether to write it on the scan's grid, interpolated where the image was
+            resampled. Where no header says where that lies, this is done in any case: the crop
+            would not lie over the scan in every viewer.
     """
-    values = crop.values
-    if full_grid or not grid.is_placed:
-        values = crop.box.place(values, grid.shape)
+    values, box, own = crop.values, crop.box, grid.crop(crop.origin, crop.box.shape)
+    if full_grid or not grid.scan.is_placed:
+        if grid.resampled is not None:
+            values, box = map_on_grid(values, own, grid.scan)
+        values, grid = box.place(values, grid.scan.shape), grid.scan
     else:
-        grid = grid.crop(crop.origin, crop.box.shape)
+        grid = own
     for channel, path in enumerate(paths):
         write_volume(path, np.ascontiguousarray(values[..., channel]), grid)

@@ -41,7 +41,7 @@ def _doubts(prediction: Prediction) -> tuple[str, ...]:
     if scan.reference is None:
         return ()
     counts = LesionCounts.of(prediction.instances)
-    return doubtful_reference(prediction.segmented, scan.reference, counts, scan.grid.spacing)
+    return doubtful_reference(prediction.segmented, scan.reference, counts, prediction.grid.spacing)
 
 
 def doubtful_reference(

@@ -146,7 +146,7 @@ class Portions:
 
     def _labels(self) -> Iterator[tuple[int, ...]]:
         cost = cost_of(self.settings)
-        voxels = {label: about.row["voxels"] for label, about in self.wanted.maps.items()}
+        voxels = {label: about.voxels for label, about in self.wanted.maps.items()}
         if cost is None:  # all share what is slow
             return together(voxels, None)
         sizes = {label: cost.gradients(count) for label, count in voxels.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -11,8 +12,10 @@ import numpy as np
 from jaxsal.field.plan import LogitField
 from jaxsal.field.sliding import sliding_window
 from jaxsal.field.whole import whole_volume
+from jaxsal.grid import Grid
 from jaxsal.lesions import Instance, instances_of, label_lesions, lesion_probability
 from jaxsal.model import Model
+from jaxsal.network_grid import labels_on_network, logits_on_scan
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.settings import PredictSettings, Windows
 from jaxsal.types import Triple
@@ -29,7 +32,8 @@ class Voxels:
     """What a network says of each voxel of a scan.
 
     Attributes:
-        probability: (X, Y, Z) float32, of lesion; 0 outside of the scan's box.
+        probability: (X, Y, Z) float32, of lesion on the scan's grid; 0 outside of the part that
+            the network is given.
         most_probable: (X, Y, Z) bool, where lesion is the most probable class; None unless the
             settings' domain is "argmax".
     """
@@ -47,11 +51,11 @@ class Voxels:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A scan with its lesions.
+    """A scan with its lesions. They are on the scan's grid: `LoadedScan.grid.scan`.
 
     Attributes:
         scan: the scan.
-        probability: (X, Y, Z) float32, of lesion; 0 outside of the scan's box.
+        probability: (X, Y, Z) float32, of lesion; 0 outside of the part that the network is given.
         threshold: lesion probability at and above which a voxel is lesion; None: it is where
             lesion is the most probable class.
         segmented: (X, Y, Z) bool, the voxels that are lesion, also in components too small for one.
@@ -66,10 +70,25 @@ class Prediction:
     labels: np.ndarray
     instances: list[Instance]
 
+    @property
+    def grid(self) -> Grid:
+        """The scan's, on which the lesions are."""
+        return self.scan.grid.scan
+
+    @cached_property
+    def domains(self) -> np.ndarray:
+        """(X, Y, Z) int32, the labels on the network's grid, where maps are computed."""
+        return labels_on_network(self.labels, self.scan.grid)
+
     def facts(self, settings: PredictSettings) -> dict[str, Any]:
-        """The settings, completed by the model's, and the box, ready for JSON."""
-        box = self.scan.grid.box_in_file(self.scan.box)
-        return asdict(settings) | {"box": np.transpose([box.start, box.stop]).tolist()}
+        """The settings, completed by the model's, box and resampling, ready for JSON."""
+        box = self.grid.box_in_file(self.scan.scan_box)
+        found = asdict(settings) | {"box": np.transpose([box.start, box.stop]).tolist()}
+        network = self.scan.grid
+        if network.resampled is None:
+            return found
+        sizes = {"from_mm": self.grid.file.spacing, "to_mm": network.file.spacing}
+        return found | {"resampled": {**sizes, "shape": network.file.shape}}
 
 
 def completed(settings: PredictSettings, model: Model) -> PredictSettings:
@@ -105,28 +124,32 @@ def lesions_at(
     """Finds a scan's lesions at a threshold; None: where lesion is the most probable class."""
     segmented = voxels.segmented(threshold)
     if loaded.labels is not None:
-        labels, instances = loaded.labels, instances_of(loaded.labels, loaded.grid)
+        labels, instances = loaded.labels, instances_of(loaded.labels, loaded.grid.scan)
     else:
-        labels, instances = label_lesions(segmented, loaded.grid, loaded.reference, minimum_volume)
+        found = label_lesions(segmented, loaded.grid.scan, loaded.reference, minimum_volume)
+        labels, instances = found
     return Prediction(loaded, voxels.probability, threshold, segmented, labels, instances)
 
 
 def predict_voxels(model: Model, loaded: LoadedScan, settings: PredictSettings) -> Voxels:
     """Computes a scan's lesion probability and, for the domain argmax, its most probable class.
 
+    Logits are resampled to the scan's grid first, as nnU-Net does.
+
     Raises:
         InputError: the settings do not fit the model.
     """
     field = make_field(as_run(model, settings), settings)
     logits = np.asarray(field(jnp.asarray(loaded.box.cut(loaded.image))))
+    known = model.preprocessing
+    if known is not None and known.spacing is not None:
+        logits = logits_on_scan(logits, loaded.grid, known.spacing, known.rules.logits)
     target = model.lesion_output(settings.target)
-    probability = np.zeros(loaded.grid.shape, np.float32)
-    probability[loaded.box.slices] = lesion_probability(logits, target, field.probability)
+    box, shape = loaded.scan_box, loaded.grid.scan.shape
+    probability = box.place(lesion_probability(logits, target, field.probability), shape)
     if settings.domain == "threshold":
         return Voxels(probability, None)
-    largest = np.zeros(loaded.grid.shape, bool)
-    largest[loaded.box.slices] = most_probable(logits, target, field.probability)
-    return Voxels(probability, largest)
+    return Voxels(probability, box.place(most_probable(logits, target, field.probability), shape))
 
 
 def as_run(model: Model, settings: PredictSettings) -> Model:
@@ -144,10 +167,9 @@ def make_field(model: Model, settings: PredictSettings) -> LogitField:
 
 
 def write_prediction(results: OutputFolder, prediction: Prediction) -> None:
-    """Writes the lesion probability and the label map."""
-    grid = prediction.scan.grid
-    write_volume(results.path("prediction.nii.gz"), prediction.probability, grid)
-    write_volume(results.path("instances.nii.gz"), prediction.labels, grid)
+    """Writes the lesion probability and the label map, on the scan's grid."""
+    write_volume(results.path("prediction.nii.gz"), prediction.probability, prediction.grid)
+    write_volume(results.path("instances.nii.gz"), prediction.labels, prediction.grid)
 
 
 def for_model(

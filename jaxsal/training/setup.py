@@ -81,6 +81,8 @@ class Setup:
         total, before = len(self.scans) + len(self.validation), len(self.validation)
         count = self.monitor.count
         channels, preprocessing = self.start.channels, self.start.preprocessing
+        if preprocessing is not None:
+            preprocessing = replace(preprocessing, permit="none")
         held = check_scans(
             "validation",
             self.validation,

@@ -21,7 +21,7 @@ SETTINGS = ExplainSettings(SmoothGradSettings(samples=2, standard_error=True))
 def lesions() -> PortionResults:
     """Two lesions of a portion."""
     shown = appearance(SETTINGS, ["flair"])
-    about = {label: Explanation(f"lesion-{label}", "", {"label": label}) for label in (4, 7)}
+    about = {label: Explanation(f"lesion-{label}", "", {"label": label}, 1) for label in (4, 7)}
     return PortionResults(
         {label: LesionResults(each, shown, SETTINGS) for label, each in about.items()}
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jaxsal.cli import options as shared
@@ -14,8 +14,10 @@ from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.inputs.problems import Problem
+    from jaxsal.preprocessing import Preprocessing
 
 _PROBLEMS = 1  # exit status
+_RESAMPLE = group(shared.Resample, only=("allow_upsampling",))
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def run(given: Given) -> int:
         problems = check(
             entries,
             model.channels,
-            model.preprocessing,
+            _permitting(model.preprocessing, given),
             asked.processes,
             lambda done: bar.count(done, len(entries), "scans"),
             headers_only=asked.headers_only,
@@ -55,6 +57,13 @@ def run(given: Given) -> int:
         print(problem, file=sys.stderr)
     print(_summary(len(entries), problems))
     return _PROBLEMS if any(problem.severity == "error" for problem in problems) else 0
+
+
+def _permitting(known: Preprocessing | None, given: Given) -> Preprocessing | None:
+    """The model's preprocessing, for the scans that the run is going to take."""
+    if known is None or not given.of(shared.Resample).allow_upsampling:
+        return known
+    return replace(known, permit="any")
 
 
 def _summary(scans: int, problems: Sequence[Problem]) -> str:
@@ -70,7 +79,7 @@ def _summary(scans: int, problems: Sequence[Problem]) -> str:
 COMMAND = Command(
     "Reads every file and lists all that is wrong with them, one line each on the error stream. "
     "The exit status is 1 if a scan cannot be worked with; warnings do not change it.",
-    (shared.MODEL, shared.COHORT, group(_Check)),
+    (shared.MODEL, shared.COHORT, group(_Check), _RESAMPLE),
     run,
     configurable=False,
 )

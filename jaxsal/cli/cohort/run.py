@@ -56,8 +56,8 @@ class _Machines:
 def run(given: Given) -> int:
     """Runs the command; returns the exit status."""
     results, machines = given.of(shared.Results), given.of(_Machines)
-    for name in ("device", "rematerialise"):
-        if machines.scheduler and given.get(name):
+    for name in ("device", "rematerialise", "resample", "allow-upsampling"):
+        if machines.scheduler and given.get(name.replace("-", "_")):
             raise InputError(f"--{name} is for this machine; workers of a scheduler do not heed it")
     settings = cohort_settings(given)
     from jaxsal.cli.progress import ProgressBar

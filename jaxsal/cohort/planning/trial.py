@@ -70,7 +70,7 @@ class Trial:
 
     Attributes:
         shape: the scan's grid (X, Y, Z).
-        found: voxels of each of its lesions to explain.
+        found: voxels of each of its lesions to explain, on the network's grid.
         beside: those of its reference mask.
         reading: seconds that its files took.
         prediction: seconds that finding its lesions took.
@@ -119,7 +119,7 @@ def try_scan(
     on_prediction(time.perf_counter() - began - compiling)
     warn_of(notes_of(job.model, prediction))
     wanted = to_explain(prediction, job.methods[0])
-    found = tuple(i.voxels for i in prediction.instances if i.label in wanted.maps)
+    found = tuple(about.voxels for about in wanted.maps.values())
     if not found:
         prediction = with_synthetic_lesions(prediction)
         wanted = to_explain(prediction, job.methods[0])
@@ -131,13 +131,13 @@ def try_scan(
     rates, compilings, crops = zip(*tried, strict=True)
     beside: Sizes = ()
     if loaded.reference is not None:
-        volume, least = loaded.grid.voxel_volume, job.prediction.minimum_volume
+        volume, least = prediction.grid.voxel_volume, job.prediction.minimum_volume
         beside = component_sizes(loaded.reference, volume, least)
     levels = _levels(job)
     scans = {level: _write(job, entry, inputs, prediction, level, ()) for level in levels}
     whole = {level: _write(job, entry, inputs, prediction, level, crops) for level in levels}
     return Trial(
-        loaded.grid.shape,
+        prediction.grid.shape,
         found,
         beside,
         reading,
@@ -163,7 +163,7 @@ def _predicted(job: CohortJob, loaded: LoadedScan) -> tuple[Prediction, float, f
 
 def with_synthetic_lesions(prediction: Prediction) -> Prediction:
     """A scan without lesions with made-up ones, for something to measure."""
-    grid = prediction.scan.grid
+    grid = prediction.grid
     for sizes in ((LESION_VOXELS,) * 2, (1,)):
         try:
             _, labels = synthetic_scan(grid.shape, 1, sizes)
@@ -183,7 +183,7 @@ def _tried(
 ) -> tuple[float, float, dict[int, Crop]]:
     """Seconds per unit of a method's work, those of compiling, and the maps of some labels."""
     method, labels = job.methods[index], _fullest(job, prediction, wanted, index).labels
-    voxels = {i.label: i.voxels for i in prediction.instances}
+    voxels = {label: about.voxels for label, about in wanted.maps.items()}
     kept: dict[int, Crop] = {}
 
     def compute(settings: ExplainSettings, labels: Sequence[int], look: OnProgress | None) -> None:
@@ -200,12 +200,12 @@ def _tried(
 
 def _fullest(job: CohortJob, prediction: Prediction, wanted: Explanations, index: int) -> Portion:
     """The portion of a method that comes closest to a full one."""
-    voxels = {i.label: i.voxels for i in prediction.instances}
+    voxels = {label: about.voxels for label, about in wanted.maps.items()}
 
     def lack(portion: Portion) -> int:
         return abs(sum(voxels[label] for label in portion.labels) - job.settings.portion)
 
-    every = job.portions(prediction.instances, wanted)
+    every = job.portions(wanted)
     return min((portion for portion in every if portion.method == index), key=lack)
 
 

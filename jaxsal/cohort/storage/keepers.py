@@ -50,7 +50,7 @@ class Keeper:
             method: {label: in_file(crop, grid) for label, crop in found.items()}
             for method, found in self._crops.items()
         }
-        return Maps(grid.file, grid.to_file(self._prediction.labels), crops)
+        return Maps(grid.file, grid.to_file(self._prediction.domains), crops)
 
     def restored(self, loaded: LoadedScan) -> Prediction | None:
         """The scan's lesions, if they were found before."""
@@ -90,7 +90,7 @@ class Keeper:
 
     def _row(self, method: int, label: int, crop: Crop) -> Row:
         """The part of a lesion's row that comes from its map."""
-        domain, grid = self._prediction.labels == label, self._prediction.scan.grid
+        domain, grid = self._prediction.domains == label, self._prediction.scan.grid
         return map_row(self._job.shown[method], crop, domain, grid.spacing)
 
     def _success(self, rows: list[Row], seconds: float, files: Files | None = None) -> ScanRecord:
@@ -191,7 +191,7 @@ class FolderKeeper(Keeper):
 
     def _write_others(self, rows: list[Row]) -> list[str]:
         """Writes all but the maps; returns the names."""
-        names, grid = self._names, self._prediction.scan.grid
+        names, grid = self._names, self._prediction.grid
         write_volume(self._work.path(names.labels), self._prediction.labels, grid)
         columns = ["index", "name", *(column.key for column in lesion_columns(self._job.shown))]
         write_table(self._work.path(names.table), columns, map(partial(_bids_row, columns), rows))

@@ -62,7 +62,7 @@ class ScanWork:
 
     def save_lesions(self, prediction: Prediction) -> None:
         """Saves the lesions that were found, to go on with."""
-        grid = prediction.scan.grid
+        grid = prediction.grid
         write_volume(self._path / "probability.nii.gz", prediction.probability, grid)
         write_volume(self._path / "labels.nii.gz", prediction.labels.astype(np.int32), grid)
         write_volume(self._path / "segmented.nii.gz", prediction.segmented.astype(np.uint8), grid)
@@ -75,15 +75,16 @@ class ScanWork:
         try:
             kinds = {int(label): kind for label, kind in kept["kinds"].items()}
             stored = read_volume(self._path / "probability.nii.gz").data
-            probability = loaded.grid.from_file(stored)
-            labels = read_labels(self._path / "labels.nii.gz", loaded.grid)
-            segmented = read_mask(self._path / "segmented.nii.gz", loaded.grid)
+            grid = loaded.grid.scan
+            probability = grid.from_file(stored)
+            labels = read_labels(self._path / "labels.nii.gz", grid)
+            segmented = read_mask(self._path / "segmented.nii.gz", grid)
             threshold = kept["threshold"]
             if not isinstance(threshold, float | int | None):
                 return None
             instances = [
                 replace(instance, kind=kinds[instance.label])
-                for instance in instances_of(labels, loaded.grid)
+                for instance in instances_of(labels, grid)
             ]
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
