@@ -94,3 +94,12 @@ def model_folder(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(tiny_model, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where processes that tests start keep what they compile, for those that other tests start."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # the session's, which its workers share
+    return folder / "programs"

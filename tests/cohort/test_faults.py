@@ -56,9 +56,9 @@ def command(
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(programs: Path) -> dict[str, str]:
     """Of other processes: they share what they compile."""
-    return {**os.environ, "JAXSAL_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    return {**os.environ, "JAXSAL_CACHE": str(programs)}
 
 
 def unfinished_names(folder: Path) -> list[str]:
@@ -68,8 +68,11 @@ def unfinished_names(folder: Path) -> list[str]:
     return [name for name in results(folder) if name not in told | own]
 
 
+AMIDST = 100  # changes of files: a scan has finished portions, and is not finished
+
+
 @pytest.mark.parametrize("times", thorough_except([2, 10], 2))
-def test_a_run_killed_at_random_points_comes_to_the_same_results(
+def test_a_run_killed_at_random_points_leaves_no_map_that_looks_finished_and_is_gone_on_with(
     times: int,
     command: list[str],
     environment: dict[str, str],
@@ -78,7 +81,7 @@ def test_a_run_killed_at_random_points_comes_to_the_same_results(
 ) -> None:
     out = tmp_path / "out"
     # The whole takes about 600 changes of files, so that each of these is before the end.
-    points = random.Random(6).sample(range(1, 70), times)
+    points = [AMIDST, *random.Random(6).sample(range(1, 70), times - 1)]
     done = 0
     for point in [*points, 0]:
         ended = subprocess.run(
@@ -96,6 +99,9 @@ def test_a_run_killed_at_random_points_comes_to_the_same_results(
             check=False,
         )
         assert ended.returncode == (-signal.SIGKILL if point else 0), ended.stderr
+        if point == AMIDST:
+            assert CohortFolder(out).unfinished()
+            assert unfinished_names(out) == []
         if (out / "run.json").exists():
             status = cohort_status(out, verify=True)
             assert status.finished >= done
@@ -104,22 +110,6 @@ def test_a_run_killed_at_random_points_comes_to_the_same_results(
     assert results(out) == expected
     assert "an earlier run was killed" in ended.stderr
     assert not list((out / ".jaxsal" / "work").iterdir())
-
-
-def test_a_killed_run_leaves_no_map_that_looks_finished(
-    command: list[str], environment: dict[str, str], tmp_path: Path
-) -> None:
-    arguments = [
-        sys.executable,
-        KILLED_RUN,
-        "100",
-        *command,
-        "--out",
-    ]
-    subprocess.run([*arguments, str(tmp_path / "out")], env=environment, check=False)
-    folder = CohortFolder(tmp_path / "out")
-    assert folder.unfinished()
-    assert unfinished_names(tmp_path / "out") == []
 
 
 def test_sigterm_ends_a_run_in_good_order(

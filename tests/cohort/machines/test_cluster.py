@@ -37,11 +37,14 @@ PATIENCE = 120.0  # seconds; only what is broken takes as long
 
 @pytest.fixture(scope="module")
 def cluster(
-    model_folder: Path, entries: list[Entry], tmp_path_factory: pytest.TempPathFactory
+    model_folder: Path,
+    entries: list[Entry],
+    programs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Any]:
     """A scheduler with two workers, of which only the first has to compile."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXSAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("JAXSAL_CACHE", str(programs))
         cluster = distributed.LocalCluster(
             n_workers=1,
             threads_per_worker=2,
