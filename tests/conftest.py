@@ -76,6 +76,17 @@ def xla_convolutions() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def one_device() -> Iterator[None]:
+    """Work is done by the first device alone, unless a test names others.
+
+    Shared between four, a few voxels cost each device the same portion, most of it of nothing.
+    That maps do not depend on the devices is tested in saliency/test_devices.py.
+    """
+    with jax.default_device(jax.devices()[0]):
+        yield
+
+
 @pytest.fixture(scope="session")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> TinyScan:
     """The files of a tiny scan; not to be changed."""

@@ -12,7 +12,7 @@ import jaxsal
 from jaxsal.errors import InputError
 from jaxsal.field.plan import LogitField
 
-pytestmark = pytest.mark.usefixtures("xla_convolutions")
+pytestmark = pytest.mark.usefixtures("xla_convolutions", "one_device")
 
 SHAPE = (12, 8, 8)
 EXACT = {"samples": 1, "noise": 0}

@@ -17,6 +17,8 @@ from helpers.readme_shell import Shell
 from helpers.readme_workspace import make_workspace
 from test_architecture import FLOORS
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 READMES = {str(path.relative_to(ROOT)): path for path in readmes()}
 each_readme = pytest.mark.parametrize("name", READMES)
 

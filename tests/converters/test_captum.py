@@ -23,7 +23,7 @@ from jaxsal_converters.captum import (
     Saliency,
 )
 
-pytestmark = pytest.mark.usefixtures("xla_convolutions")
+pytestmark = pytest.mark.usefixtures("xla_convolutions", "one_device")
 
 SHAPE = (12, 16, 8)
 VOXEL = (1, 5, 9, 3)

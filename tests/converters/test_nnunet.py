@@ -42,7 +42,7 @@ from jaxsal_converters.nnunet_keys import REVERSED, parameter_rules
 from jaxsal_converters.nnunet_plans import read_outputs, select_configuration
 from jaxsal_converters.nnunet_source import torch_network, verify_nnunet
 
-pytestmark = pytest.mark.usefixtures("xla_convolutions")
+pytestmark = pytest.mark.usefixtures("xla_convolutions", "one_device")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from jaxsal.errors import InputError
 from jaxsal_converters.quantus import LesionScores, explain
 
 pytestmark = [
-    pytest.mark.usefixtures("xla_convolutions"),
+    pytest.mark.usefixtures("xla_convolutions", "one_device"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 

@@ -13,6 +13,8 @@ from jaxsal.errors import InputError
 from jaxsal.inputs.sources import has_subjects, read_cohort
 from jaxsal.volumes import read_volume
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 SHAPE, SPACING = field_of_view(4.0), 4.0
 
 

@@ -41,7 +41,7 @@ Row = dict[str, Any]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _on_the_default_device() -> Any:
+def _on_the_default_device(one_device: None) -> Any:
     with computing_on(None):
         yield
 

@@ -10,6 +10,8 @@ from helpers.thorough import thorough_except
 from jaxsal import InputError, sliding_window, smoothgrad
 from jaxsal.saliency.items import stratified
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 SHAPE = (21, 18, 13)
 rng = np.random.default_rng(0)
 IMAGE = rng.normal(size=(*SHAPE, 2)).astype(np.float32)

@@ -11,6 +11,8 @@ from jaxsal import InputError, gradcam, gradcam_plus_plus, smoothgrad, whole_vol
 from jaxsal.saliency.heat_maps import heat_maps
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 SHAPE = (8, 4, 4)
 TARGET = 2
 IMAGE = np.random.default_rng(3).normal(size=(*SHAPE, 2)).astype(np.float32)

@@ -16,7 +16,7 @@ from monai.inferers import sliding_window_inference
 
 from jaxsal import Model, sliding_window, smoothgrad
 
-pytestmark = pytest.mark.usefixtures("xla_convolutions")
+pytestmark = pytest.mark.usefixtures("xla_convolutions", "one_device")
 
 TOLERANCE = 1e-5  # float32 rounding relative to the map's peak; measured below 1e-6
 LESION = np.array([[3, 4, 5], [3, 4, 6], [4, 4, 5], [8, 4, 5]])
