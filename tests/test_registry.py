@@ -20,6 +20,8 @@ from jaxsal.model import Model
 from jaxsal.options import option
 from jaxsal.registry import METHODS, Registry
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 SIDE = [str(ROI[0])]
 
 
@@ -171,6 +173,7 @@ def test_a_cohort_goes_on_with_it_beside_another_method(
 ) -> None:
     entries = make_cohort(tmp_path, 2)
     options = ["--method", "smoothgrad", NAME, "--samples", "1", "--noise", "0", "--roi", *SIDE]
+    options += ["--aggregate", "mean"]  # a gradient per lesion
 
     def run(out: Path, scans: int) -> None:
         table = write_manifest(tmp_path / "scans.tsv", entries[:scans])

@@ -11,13 +11,15 @@ import pytest
 from jaxsal.cli.main import main
 from jaxsal.scan.calibration import measure_throughput
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 ROI = ["--roi", "16", "--shape", "24", "28", "20"]
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One short measurement is enough."""
-    quick = partial(measure_throughput, most_lesions=2)
+    quick = partial(measure_throughput, samples=1, most_lesions=2)
     monkeypatch.setattr("jaxsal.scan.calibration.measure_throughput", quick)
 
 

@@ -345,10 +345,10 @@ def test_a_folder_of_another_version_is_refused(copied: Path) -> None:
         write_report(copied)
 
 
-@pytest.mark.parametrize("module", ["pictures", "report"])
-def test_reports_do_without_jax(module: str) -> None:
-    code = f"__import__('jaxsal.cohort.{module}') and 'jax' in __import__('sys').modules"
-    with in_processes(eval, [code] * 2, 2) as results:
+def test_reports_do_without_jax() -> None:
+    modules = "jaxsal.cohort.pictures", "jaxsal.cohort.report"
+    codes = [f"__import__('{module}') and 'jax' in __import__('sys').modules" for module in modules]
+    with in_processes(eval, codes, 2) as results:
         assert list(results) == [False, False]
 
 

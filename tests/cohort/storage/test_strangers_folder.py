@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.cohorts import results, run
+from helpers.thorough import thorough_except
 
 from jaxsal.cohort.report import write_report
 from jaxsal.cohort.status import cohort_status
@@ -56,8 +58,14 @@ def name_outside(out: Path, name: str, victim: Path) -> str:
     return name
 
 
-@pytest.mark.parametrize("name", OUTSIDE)
-@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    ("overwrite", "name"),
+    thorough_except(
+        product([False, True], OUTSIDE),
+        *((False, name) for name in OUTSIDE),
+        (True, OUTSIDE[0]),
+    ),
+)
 def test_a_scan_whose_record_names_a_file_elsewhere_is_done_again(
     overwrite: bool,
     name: str,
