@@ -22,7 +22,7 @@ CASES = [
     ((6, 4, 8), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
     ((5, 6, 4), (1, 1, 1), (1, 1, 1), (0, 0, 0)),
 ]
-FORMS = ["columns", "separable", "rows", "xla"]
+FORMS = ["columns", "separable", "rows", "planes", "xla"]
 TOLERANCE = 2e-5  # float32 sums of at most 45 * 3 products of standard normal numbers
 
 
@@ -100,6 +100,17 @@ def test_winograd_equals_xla_with_second_derivatives(size, kernel, padding):
     check_second_derivatives("winograd", size, kernel, padding)
 
 
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [
+        ((7, 5, 4), (3, 3, 3), (2, 2, 2), (1, 1, 1)),
+        ((6, 7, 5), (2, 4, 3), (1, 3, 2), (0, 2, 1)),
+    ],
+)
+def test_planes_equal_xla_with_second_derivatives(size, kernel, stride, padding):
+    check_second_derivatives("planes", size, kernel, padding, stride)
+
+
 def test_winograd_errs_little_from_float64():
     x, w = normal(0, (1, 8, 6, 6, 64)), normal(1, (3, 3, 3, 64, 16))
     found, pull = jax.vjp(lambda x: convolution(x, w, padding=(1, 1, 1), form="winograd"), x)
@@ -121,7 +132,7 @@ def test_winograd_refuses_other_kernels():
             convolution(x, jnp.ones((*size, 2, 2)), stride=stride, form="winograd")
 
 
-def check_second_derivatives(form, size, kernel, padding):
+def check_second_derivatives(form, size, kernel, padding, stride=(1, 1, 1)):
     """Values, gradients one by one under vmap, and forward over reverse."""
     x, w = normal(0, (2, *size, 3)), normal(1, (*kernel, 3, 4))
     tangents = normal(2, x.shape), normal(3, w.shape)
@@ -136,8 +147,8 @@ def check_second_derivatives(form, size, kernel, padding):
 
         return jax.tree.leaves(jax.jit(evaluate)(x, w))
 
-    found = results(partial(convolution, padding=padding, form=form))
-    expected = results(lambda x, w: reference(x, w, (1, 1, 1), padding))
+    found = results(partial(convolution, stride=stride, padding=padding, form=form))
+    expected = results(lambda x, w: reference(x, w, stride, padding))
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
 
