@@ -113,7 +113,7 @@ class DenseDerivative:
     @property
     def largest_cpu_batch(self) -> int:
         """The largest batch that still lowers the time per item on a CPU, by measurement."""
-        return 2
+        return 1  # of the paper's nnU-Net on a window of 64, one core: 255 ms, in pairs 347 each
 
 
 @dataclass(frozen=True)
