@@ -307,18 +307,25 @@ def _merge(programs: Programs) -> Any:
         maxima: jax.Array, frames: jax.Array, merge: FrameMerge
     ) -> tuple[jax.Array, jax.Array]:
         one = (1, *frames.shape[1:])
+        places, spare = merge.frames[0], frames.shape[0] - 1
 
-        def take(index: jax.Array, state: tuple[jax.Array, jax.Array]) -> Any:
-            maxima, frames = state
-            source = (merge.frames[0, index], 0, 0, 0, 0, 0)
+        def clear(frames: jax.Array, place: jax.Array | int) -> jax.Array:
+            zeros = jnp.zeros(one, frames.dtype)
+            return lax.dynamic_update_slice(frames, zeros, (place, 0, 0, 0, 0, 0))
+
+        def take(index: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            maxima, frames, before = state
+            if programs.several:  # a turn after it was read: in the same, XLA copies all frames
+                frames = clear(frames, before)
+            source = (places[index], 0, 0, 0, 0, 0)
             corner = (merge.lesions[0, index], 0, *merge.at[0, index], 0)
             frame = lax.dynamic_slice(frames, source, one)
             united = signed_maximum(lax.dynamic_slice(maxima, corner, one), frame)
-            if programs.several:
-                frames = lax.dynamic_update_slice(frames, jnp.zeros_like(frame), source)
-            return lax.dynamic_update_slice(maxima, united, corner), frames
+            return lax.dynamic_update_slice(maxima, united, corner), frames, places[index]
 
-        return lax.fori_loop(0, merge.counts[0], take, (maxima, frames))
+        state = maxima, frames, jnp.array(spare, places.dtype)
+        maxima, frames, last = lax.fori_loop(0, merge.counts[0], take, state)
+        return maxima, clear(frames, last) if programs.several else frames
 
     inputs = (_BOTH, _BOTH, P(ITEMS))
     return _sharded(programs, merge, inputs, (_BOTH, _BOTH), donate_argnums=(0, 1))
@@ -331,19 +338,21 @@ def _finish(programs: Programs, tolerance: float | None) -> Any:
     ) -> tuple[jax.Array, Any, jax.Array]:
         def lesion(index: jax.Array, state: Any) -> Any:
             maxima, sums, samples = state
-            own = maxima[index]
+            # The last lesion's, a turn after they were read: in the same, XLA copies all maxima.
+            before = jnp.maximum(index - 1, 0)
+            maxima = maxima.at[before].set(jnp.where(index > 0, 0, maxima[before]))
             added, number = add_samples(
                 jax.tree.map(lambda leaf: leaf[index], sums),
-                _unite(own, programs.item_devices),
+                _unite(maxima[index], programs.item_devices),
                 count,
                 samples[index],
                 tolerance,
             )
             sums = jax.tree.map(lambda leaf, new: leaf.at[index].set(new), sums, added)
-            maxima = maxima.at[index].set(jnp.zeros_like(own))
             return maxima, sums, samples.at[index].set(number)
 
-        return lax.fori_loop(0, lesions, lesion, (maxima, sums, samples))
+        maxima, sums, samples = lax.fori_loop(0, lesions, lesion, (maxima, sums, samples))
+        return maxima.at[lesions - 1].set(0), sums, samples
 
     inputs, outputs = (_BOTH, P(), P(), P(), P()), (_BOTH, P(), P())
     return _sharded(programs, finish, inputs, outputs, donate_argnums=0)

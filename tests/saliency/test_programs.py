@@ -1,8 +1,9 @@
-"""Devices communicate only where a portion of noisy images is finished: by the compiled text."""
+"""By their compiled form: programs communicate only at the end, and copy nothing that is large."""
 
 from __future__ import annotations
 
 import importlib.util
+import math
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +16,13 @@ from jaxsal.saliency.books import Book
 from jaxsal.saliency.derivative import DenseDerivative
 from jaxsal.saliency.programs import ITEMS, SAMPLES, Programs, device_mesh
 from jaxsal.saliency.schedule import FrameMerge
+from tests.helpers.optimised import optimised
 
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-", "reduce-scatter")
 SIZE, FRAME, MAP = (8, 8, 8), (16, 16, 16), (32, 32, 32)
+LESIONS = 8
 NONE = (False, False, False)
+USED_UP = {"pull_back": 1, "merge": (0, 1), "finish": 0}  # arguments that results take the room of
 
 
 def network(parameters, batch):
@@ -26,7 +30,7 @@ def network(parameters, batch):
 
 
 def compiled(devices, samples):
-    """The compiled text of every program, by name, on devices over so many samples at once."""
+    """Every program compiled, by name, on devices over so many samples at once."""
     mesh = device_mesh(devices, samples)
     programs = Programs(DenseDerivative(network, 0, 1, SIZE), mesh, several=True)
     items, rows = programs.item_devices, programs.sample_devices
@@ -41,9 +45,10 @@ def compiled(devices, samples):
     images = struct((SAMPLES,), rows, 20, 18, 16, 1)
     windows = struct(values, items, rows, *SIZE, 1)
     frames = struct(values, 5 * items, rows, *FRAME, 1)
-    maxima = struct(values, 4 * items, rows, *MAP, 1)
-    total = struct((), 4, *MAP, 1)
-    parameters, samples = struct(()), struct((), 4, dtype=jnp.int32)
+    maxima = struct(values, LESIONS * items, rows, *MAP, 1)
+    total = struct((), LESIONS, *MAP, 1)
+    parameters, samples = struct(()), struct((), LESIONS, dtype=jnp.int32)
+    number = struct((), dtype=jnp.int32)
     book = Book(
         integers(6, 2),
         integers(6, 2),
@@ -69,18 +74,28 @@ def compiled(devices, samples):
         ),
         "merge": (programs.merge, maxima, frames, merge),
         "finish": (
-            lambda *given: programs.finish(given[0], given[1:3], 3, 1, given[3], None),
-            *(maxima, total, total, samples),
+            lambda *given: programs.finish(given[0], given[1:3], *given[3:], None),
+            *(maxima, total, total, number, number, samples),
         ),
     }
     return {
-        name: jax.jit(function).lower(*given).compile().as_text()
+        name: jax.jit(function, donate_argnums=USED_UP.get(name, ())).lower(*given).compile()
         for name, (function, *given) in calls.items()
     }
 
 
-def communicating(texts):
+def communicating(found):
+    texts = {name: program.as_text() for name, program in found.items()}
     return [name for name, text in texts.items() if any(word in text for word in COLLECTIVES)]
+
+
+def test_neither_frames_nor_maxima_are_copied():
+    with optimised():
+        found = compiled(jax.devices()[:1], 1)
+    frames, maxima = (4 * count * math.prod(size) for count, size in ((5, FRAME), (LESIONS, MAP)))
+    room = {"pull_back": frames, "merge": frames, "finish": maxima}
+    taken = {name: found[name].memory_analysis().temp_size_in_bytes for name in room}
+    assert all(taken[name] < room[name] for name in room), taken
 
 
 @pytest.mark.parametrize("samples", [1, 2])
