@@ -109,7 +109,7 @@ class Geometry:
             items=(np.cumsum(chosen) - 1)[windows.of_pairs[rows]],
             windows=windows.windows[rows],
             edges=self._edges[rows],
-            at=(self._corners - low[windows.of_pairs])[rows],
+            at=(self._boxes[0] - low[windows.of_pairs])[rows],
             length=windows.items.rows.shape[1],
             points=lambda pairs: windows.points(rows[pairs]),
             groups=group_of[owners],
@@ -131,14 +131,14 @@ class Geometry:
         return self.derivative.edges(self._first_points)
 
     @cached_property
-    def _corners(self) -> np.ndarray:
-        """(R, 3) where in the image the boxes of the quickest derivatives begin."""
-        corners = np.empty_like(self._first_points)
+    def _boxes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(R, 3) where in the image the quickest derivatives' boxes begin, and their sizes."""
+        starts, sizes = np.empty((2, *self._first_points.shape), int)
         for edges in np.unique(self._edges, axis=0):
             rows = (self._edges == edges).all(axis=1)
             near = self.derivative.near(tuple(edges.tolist()))
-            corners[rows] = near.starts(self._first_points[rows])
-        return corners + self._origins
+            starts[rows], sizes[rows] = near.starts(self._first_points[rows]), near.box
+        return starts + self._origins, sizes
 
     @property
     def _origins(self) -> np.ndarray:
@@ -149,7 +149,10 @@ class Geometry:
     @cached_property
     def _spans(self) -> tuple[np.ndarray, np.ndarray]:
         """First positions (I, 3) of the items' boxes in the image, and one past the last."""
-        corners = self.derivative.starts(self._first_points) + self._origins
+        starts, sizes = self._boxes
         first = np.cumsum(self.windows.counts) - self.windows.counts
-        low, high = (end.reduceat(corners, first, axis=0) for end in (np.minimum, np.maximum))
-        return low, high + np.array(self.derivative.box)
+        low, high = (
+            end.reduceat(values, first, axis=0)
+            for end, values in ((np.minimum, starts), (np.maximum, starts + sizes))
+        )
+        return low, high

@@ -21,7 +21,7 @@ class Near:
     mixes_windows = True
 
     def starts(self, points):
-        return np.clip(points - 2, 0, 16 - 5)
+        return np.clip(points - 2, 0, 16 - np.array(self.box))
 
     def edges(self, points):
         return points < 2
@@ -29,6 +29,23 @@ class Near:
     def near(self, edges):
         near = Near()
         near.box = tuple(4 if edge else 5 for edge in edges)
+        return near
+
+
+class Wide(Near):
+    """Boxes of 11 voxels, but of 8 for points within four of an edge."""
+
+    box = (11, 11, 11)
+
+    def starts(self, points):
+        return np.clip(points - 5, 0, 16 - np.array(self.box))
+
+    def edges(self, points):
+        return np.minimum(points, 15 - points) < 4
+
+    def near(self, edges):
+        near = Wide()
+        near.box = tuple(8 if edge else 11 for edge in edges)
         return near
 
 
@@ -76,6 +93,17 @@ def test_boxes_lie_around_their_voxels_in_the_image(geometry):
     # every voxel of every lesion, in each window that reaches it
     reached = np.count_nonzero(plan.weights)
     assert len(np.unique(np.column_stack([voxels, pairs.windows]), axis=0)) == reached
+
+
+def test_frames_are_no_larger_than_the_boxes_near_the_edges_of_windows_need():
+    field = sliding_window(lambda x: x, roi=16, overlap=0.25)  # 4 voxels that two windows reach
+    voxels = np.stack(np.meshgrid(range(12, 16), [6], [6], indexing="ij"), axis=-1).reshape(-1, 3)
+    domain = Domain(1, voxels)
+    items = items_of([domain], [voxel_groups(domain, SmoothGradSettings())])
+    windows = ItemWindows(field.plan((28, 16, 16), voxels), voxels, items)
+    geometry = Geometry(windows, Wide())
+    assert windows.counts.tolist() == [2] * 4
+    assert geometry.frame == (16, 16, 16)
 
 
 def test_every_item_is_pulled_back_once_per_window(geometry):
