@@ -1,4 +1,4 @@
-"""Arrays of blocks of cells, and convolutions between them; see `jaxsal.locality.frames`.
+"""Arrays of blocks of cells, and convolutions between them; see `jaxsal.locality.mosaics`.
 
 Letters: N examples, X Y Z cells or blocks, C channels; f and g factors, the cells per block and
 axis. The cells of a block are ordered as those of an array, each with its channels.

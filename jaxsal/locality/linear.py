@@ -24,7 +24,7 @@ from jax import lax
 from jax.extend.core import Literal, Var
 
 from jaxsal.current_device import current_device
-from jaxsal.locality.frames import Layouts, layouts_of
+from jaxsal.locality.mosaics import Blockings, blockings_of
 from jaxsal.locality.structure import Kernel, Node, Source, Structure, bind
 from jaxsal.locality.tables import Tables, look_up, sliced
 from jaxsal.locality.voxelwise import Handed, arranged_kernel, arranged_slopes
@@ -138,9 +138,9 @@ def pull_back(
     return voxelwise_pull_back(structure, boxes, kernels, slopes, slots, positions, handed)
 
 
-def _voxelwise(structure: Structure) -> Layouts:
+def _voxelwise(structure: Structure) -> Blockings:
     """The nodes that are pulled back one voxel after the other: on TPUs those of fine layers."""
-    return layouts_of(structure) if current_device().platform == "tpu" else {}
+    return blockings_of(structure) if current_device().platform == "tpu" else {}
 
 
 def _kernel_axes() -> Sequence[int]:

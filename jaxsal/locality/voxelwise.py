@@ -2,9 +2,9 @@
 
 On a TPU a batch of large boxes, each cut from elsewhere, costs more than the products: gathers
 run box by box, and few channels leave most lanes empty. One voxel's boxes fit into the memory
-on the chip, in blocks that fill the lanes (`jaxsal.locality.frames`), and are cut by plain slices.
+on the chip, in blocks that fill the lanes (`jaxsal.locality.mosaics`), and are cut by plain slices.
 
-Cells of a frame outside the grid are multiplied with zeros before anything reads them.
+Cells of a mosaic outside the grid are multiplied with zeros before anything reads them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from jax import lax
 
 from jaxsal.locality.blocks import block_kernel, pull_back_blocks, to_blocks, to_cells
 from jaxsal.locality.boxes import Boxes
-from jaxsal.locality.frames import (
+from jaxsal.locality.mosaics import (
     ONE,
     Arrival,
-    Frame,
-    Frames,
-    Layout,
+    Blocking,
+    Mosaic,
+    Mosaics,
+    blockings_of,
     factor_taken,
-    layouts_of,
     touched,
 )
 from jaxsal.locality.structure import Source, Structure
@@ -39,7 +39,7 @@ class Handed(NamedTuple):
     Attributes:
         reader: the node.
         source: what it reads.
-        values: (B, N, X, Y, Z, C) where `Frames.arrival` says.
+        values: (B, N, X, Y, Z, C) where `Mosaics.arrival` says.
     """
 
     reader: int
@@ -51,15 +51,15 @@ def arranged_kernel(structure: Structure, node: int, kernel: jax.Array) -> jax.A
     """The kernel of a convolution, as `Kernel.oriented` gives it, as `pull_back` takes it."""
     of = structure.nodes[node].kernel
     assert of is not None
-    return block_kernel(kernel, factor_taken(structure, layouts_of(structure), node), of.stride)
+    return block_kernel(kernel, factor_taken(structure, blockings_of(structure), node), of.stride)
 
 
-def arranged_slopes(layout: Layout, slopes: jax.Array) -> jax.Array:
-    """Slopes (N, X, Y, Z, C) in blocks from the layout's lowest cell on; zero outside the grid."""
-    ends = zip(layout.low, layout.high, slopes.shape[1:4], strict=True)
+def arranged_slopes(blocking: Blocking, slopes: jax.Array) -> jax.Array:
+    """Slopes (N, X, Y, Z, C) in blocks from a blocking's lowest cell on; zero outside the grid."""
+    ends = zip(blocking.low, blocking.high, slopes.shape[1:4], strict=True)
     edges = [(-low, high - n, 0) for low, high, n in ends]
     edges = [(0, 0, 0), *edges, (0, 0, 0)]
-    return to_blocks(lax.pad(slopes, jnp.zeros((), slopes.dtype), edges), layout.factor)
+    return to_blocks(lax.pad(slopes, jnp.zeros((), slopes.dtype), edges), blocking.factor)
 
 
 def pull_back(
@@ -71,7 +71,7 @@ def pull_back(
     positions: jax.Array,
     handed: Sequence[Handed],
 ) -> jax.Array:
-    """From the nodes of `layouts_of` to the image.
+    """From the nodes of `blockings_of` to the image.
 
     Args:
         structure: of the network.
@@ -86,7 +86,7 @@ def pull_back(
     Returns:
         (B, N, x, y, z, C) on the boxes of the image.
     """
-    way = _Way(structure, boxes, Frames(structure, boxes), kernels, slopes)
+    way = _Way(structure, boxes, Mosaics(structure, boxes), kernels, slopes)
 
     def gradient(arguments: tuple[jax.Array, jax.Array, list[jax.Array]]) -> jax.Array:
         slot, position, values = arguments
@@ -107,7 +107,7 @@ class _Way(NamedTuple):
 
     structure: Structure
     boxes: Boxes
-    frames: Frames
+    mosaics: Mosaics
     kernels: Sequence[Any]
     slopes: Sequence[jax.Array]
 
@@ -121,9 +121,9 @@ class _Way(NamedTuple):
         """One voxel's (N, x, y, z, C), from what it is handed."""
         pending: dict[Source, list[_Part]] = {}
         for one, value in zip(handed, values, strict=True):
-            part = _Part(value, self.frames.arrival(one.reader, one.source.node))
+            part = _Part(value, self.mosaics.arrival(one.reader, one.source.node))
             pending.setdefault(one.source, []).append(part)
-        for index in self.frames.nodes:
+        for index in self.mosaics.nodes:
             mine = [source for source in pending if source.node == index]
             summands = [self._through_pointwise(s, pending.pop(s), slot, position) for s in mine]
             cotangent = sum(summands[1:], summands[0]).astype(self.structure.nodes[index].dtype)
@@ -134,26 +134,26 @@ class _Way(NamedTuple):
     def _through_pointwise(
         self, source: Source, parts: Sequence[_Part], slot: jax.Array, position: jax.Array
     ) -> jax.Array:
-        frame, total = self.frames[source.node], None
+        mosaic, total = self.mosaics[source.node], None
         for part in sorted(parts, key=lambda part: -part.values.size):  # what is placed, later
-            total = self._added(total, part, frame, position)
+            total = self._added(total, part, mosaic, position)
         assert total is not None
         if source.pointwise is None:
             return total if source.node == 0 else self._inside(total, source.node, position)
-        layout = frame.layout
-        tables = _divided(_minus(frame.origin, layout.low), layout.factor)
+        blocking = mosaic.blocking
+        tables = _divided(_minus(mosaic.origin, blocking.low), blocking.factor)
         slopes, begin = self.slopes[source.pointwise], look_up(tables, position)
-        size = (1, slopes.shape[1], *frame.blocks, slopes.shape[-1])
+        size = (1, slopes.shape[1], *mosaic.blocks, slopes.shape[-1])
         box = lax.dynamic_slice(slopes, (slot, 0, *begin, 0), size)[0]
         return total.astype(box.dtype) * box
 
     def _added(
-        self, total: jax.Array | None, part: _Part, frame: Frame, position: jax.Array
+        self, total: jax.Array | None, part: _Part, mosaic: Mosaic, position: jax.Array
     ) -> jax.Array:
-        """The sum of what is in the frame already and a part."""
+        """The sum of what is in the mosaic already and a part."""
         values, (origin, length, factor) = part
-        to = frame.layout.factor
-        offsets = self.frames.offsets(origin, frame.origin)
+        to = mosaic.blocking.factor
+        offsets = self.mosaics.offsets(origin, mosaic.origin)
         if factor != to and factor != ONE:
             values = _first(to_cells(values, factor), length)
         if factor != to and to != ONE:
@@ -162,28 +162,28 @@ class _Way(NamedTuple):
             cells = tuple(n * f for n, f in zip(blocks, to, strict=True))
             within = tuple(offset % f for offset, f in zip(offsets, to, strict=True))
             values = to_blocks(_placed(None, values, cells, within, position), to)
-        return _placed(total, values, frame.blocks, _divided(offsets, to), position)
+        return _placed(total, values, mosaic.blocks, _divided(offsets, to), position)
 
     def _inside(self, values: jax.Array, node: int, position: jax.Array) -> jax.Array:
         """With zeros for the cells outside the node's grid."""
         grid = self.structure.nodes[node].grid
-        origin, _, blocks, layout = self.frames[node]
-        if not layout.overhangs(grid):
+        origin, _, blocks, blocking = self.mosaics[node]
+        if not blocking.overhangs(grid):
             return values
         begin = look_up(origin, position)
         inside = jnp.ones((1, 1, 1, 1, 1), bool)
-        for axis, (n, f) in enumerate(zip(blocks, layout.factor, strict=True)):
+        for axis, (n, f) in enumerate(zip(blocks, blocking.factor, strict=True)):
             cells = begin[axis] + jnp.arange(n * f)
             along = (cells >= 0) & (cells < grid[axis])
             inside = inside & along.reshape([-1 if a == axis + 1 else 1 for a in range(5)])
-        cells = to_blocks(inside.astype(values.dtype), layout.factor)
+        cells = to_blocks(inside.astype(values.dtype), blocking.factor)
         split = values.reshape(*values.shape[:4], cells.shape[-1], -1)
         return (split * cells[..., None]).reshape(values.shape)
 
     def _handed_on(self, index: int, cotangent: jax.Array) -> Iterator[tuple[Source, _Part]]:
         node, first = self.structure.nodes[index], 0
         for i, source in enumerate(node.sources):
-            arrival = self.frames.arrival(index, source.node)
+            arrival = self.mosaics.arrival(index, source.node)
             if node.kernel is not None:
                 values = self._through_convolution(index, cotangent, arrival)
             elif node.joins:
@@ -196,19 +196,19 @@ class _Way(NamedTuple):
             yield source, _Part(values, arrival)
 
     def _through_convolution(self, index: int, cotangent: jax.Array, arrival: Arrival) -> jax.Array:
-        frame, kernel = self.frames[index], self.structure.nodes[index].kernel
+        mosaic, kernel = self.mosaics[index], self.structure.nodes[index].kernel
         assert kernel is not None
-        if factor_taken(self.structure, self.frames.layouts, index) != frame.layout.factor:
-            cotangent = _first(to_cells(cotangent, frame.layout.factor), frame.length)
+        if factor_taken(self.structure, self.mosaics.blockings, index) != mosaic.blocking.factor:
+            cotangent = _first(to_cells(cotangent, mosaic.blocking.factor), mosaic.length)
         x, y, z = (-(-n // f) for n, f in zip(arrival.length, arrival.factor, strict=True))
         with kernel.multiplied():
             return pull_back_blocks(cotangent, self.kernels[index], (x, y, z))
 
     def _boxed(self, values: jax.Array, position: jax.Array) -> jax.Array:
         """From a cotangent of the image its box, zero where that reaches outside."""
-        frame, size = self.frames[0], self.boxes.sizes[0]
-        values = to_cells(values, frame.layout.factor)
-        offsets = self.frames.offsets(self.boxes.starts[0], frame.origin)
+        mosaic, size = self.mosaics[0], self.boxes.sizes[0]
+        values = to_cells(values, mosaic.blocking.factor)
+        offsets = self.mosaics.offsets(self.boxes.starts[0], mosaic.origin)
         axes = list(zip(offsets, size, values.shape[1:4], strict=True))
         lows = [max(0, -int(o.min())) for o, _, _ in axes]
         highs = [max(0, int(o.max()) + n - cells) for o, n, cells in axes]

@@ -5,7 +5,7 @@ layer's cells are put together into blocks of ``factor`` cells per axis, whose c
 lie side by side. The pull-back of a strided convolution then is a plain convolution, from blocks
 to blocks ``stride`` times as wide.
 
-A node's *frame* is the box of blocks that holds all that the node's readers hand to it. It begins
+A node's *mosaic* is the box of blocks that holds all that the node's readers hand to it. It begins
 where they say, not where the node's grid does, and so may reach outside the grid.
 """
 
@@ -27,13 +27,13 @@ ONE: Triple = (1, 1, 1)
 _MOST_CHANNELS = 256  # of a block: beyond two tiles of lanes, kernels consist of zeros mostly
 
 
-class Layout(NamedTuple):
+class Blocking(NamedTuple):
     """How a node's cells are put into blocks, whatever the boxes.
 
     Attributes:
         factor: cells per block.
         phase: position of every block's first cell, modulo the factor.
-        low: the first cell that a frame can hold, of every block's first cells.
+        low: the first cell that a mosaic can hold, of every block's first cells.
         high: one past the last, likewise.
     """
 
@@ -43,16 +43,16 @@ class Layout(NamedTuple):
     high: Triple
 
     def overhangs(self, grid: Triple) -> bool:
-        """Whether a frame can reach outside the grid."""
+        """Whether a mosaic can reach outside the grid."""
         return min(self.low) < 0 or any(h > n for h, n in zip(self.high, grid, strict=True))
 
 
-Layouts = Mapping[int, Layout]
+Blockings = Mapping[int, Blocking]
 
 
 @lru_cache(maxsize=64)
-def layouts_of(structure: Structure) -> Layouts:
-    """The layouts of the nodes that are pulled back voxel by voxel: the structure's first ones.
+def blockings_of(structure: Structure) -> Blockings:
+    """The blockings of the nodes that are pulled back voxel by voxel: the structure's first ones.
 
     These are the layers below the first up-sampling, unless a kernel has more numbers than the box
     that it makes: it is better read once for a whole batch. Empty if there is no such layer.
@@ -63,12 +63,12 @@ def layouts_of(structure: Structure) -> Layouts:
         if not _is_fine(structure, node, sizes):
             break
         last += 1
-    layouts: dict[int, Layout] = {}
+    blockings: dict[int, Blocking] = {}
     if 0 < last < structure.logits.node:
         for index in reversed(range(last + 1)):
             if readers(structure, index):
-                layouts[index] = _layout(structure, index, layouts)
-    return layouts
+                blockings[index] = _blocking(structure, index, blockings)
+    return blockings
 
 
 def _is_fine(structure: Structure, node: Node, sizes: Sequence[Triple]) -> bool:
@@ -80,8 +80,8 @@ def _is_fine(structure: Structure, node: Node, sizes: Sequence[Triple]) -> bool:
     return not node.kernel.transposed and numbers <= made
 
 
-def _layout(structure: Structure, index: int, above: Layouts) -> Layout:
-    """From the layouts of the nodes above; what other readers hand on lies within the grid."""
+def _blocking(structure: Structure, index: int, above: Blockings) -> Blocking:
+    """From the blockings of the nodes above; what other readers hand on lies within the grid."""
     blocks: set[tuple[Triple, Triple]] = set()
     spans = [((0, 0, 0), structure.nodes[index].grid)]
     for reader in readers(structure, index):
@@ -100,7 +100,7 @@ def _layout(structure: Structure, index: int, above: Layouts) -> Layout:
         _aligned(min(low[a] for low, _ in spans), max(high[a] for _, high in spans), f, p)
         for a, (f, p) in enumerate(zip(factor, phase, strict=True))
     )
-    return Layout(factor, phase, (x[0], y[0], z[0]), (x[1], y[1], z[1]))
+    return Blocking(factor, phase, (x[0], y[0], z[0]), (x[1], y[1], z[1]))
 
 
 def _remainders(cells: Triple, factor: Triple) -> Triple:
@@ -109,7 +109,7 @@ def _remainders(cells: Triple, factor: Triple) -> Triple:
 
 
 def _aligned(low: int, high: int, factor: int, phase: int) -> tuple[int, int]:
-    """To blocks; and room for what begins within a block, wherever it lies in a frame."""
+    """To blocks; and room for what begins within a block, wherever it lies in a mosaic."""
     low -= (low - phase) % factor
     high += 2 * (factor - 1)
     return low, low + -(-(high - low) // factor) * factor
@@ -151,21 +151,21 @@ def channels_of(node: Node) -> int:
     return int(aval.shape[-1])
 
 
-def factor_taken(structure: Structure, layouts: Layouts, reader: int) -> Triple:
+def factor_taken(structure: Structure, blockings: Blockings, reader: int) -> Triple:
     """The factor of the blocks from which a convolution's cotangent is pulled back."""
-    node, factor = structure.nodes[reader], layouts[reader].factor
+    node, factor = structure.nodes[reader], blockings[reader].factor
     assert node.kernel is not None
     cells = math.prod(factor) * math.prod(node.kernel.stride)
     few = cells * channels_of(structure.nodes[node.sources[0].node]) <= _MOST_CHANNELS
     return factor if few else ONE
 
 
-def factor_given(structure: Structure, layouts: Layouts, reader: int) -> Triple:
+def factor_given(structure: Structure, blockings: Blockings, reader: int) -> Triple:
     """The factor of the blocks that a node's cotangent is pulled back to."""
     node = structure.nodes[reader]
     if node.kernel is None:
-        return layouts[reader].factor
-    x, y, z = factor_taken(structure, layouts, reader)
+        return blockings[reader].factor
+    x, y, z = factor_taken(structure, blockings, reader)
     a, b, c = node.kernel.stride
     return x * a, y * b, z * c
 
@@ -184,24 +184,24 @@ class Arrival(NamedTuple):
     factor: Triple
 
 
-class Frame(NamedTuple):
+class Mosaic(NamedTuple):
     """The blocks in which a node's cotangent lies.
 
     Attributes:
         origin: the cell of the node's grid where the first block begins.
         length: number of cells from there that can differ from zero.
         blocks: their number.
-        layout: of the blocks.
+        blocking: of the blocks.
     """
 
     origin: Tables
     length: Triple
     blocks: Triple
-    layout: Layout
+    blocking: Blocking
 
 
-class Frames:
-    """The frames of the nodes that `layouts_of` lists, for the voxels that some boxes serve.
+class Mosaics:
+    """The mosaics of the nodes that `blockings_of` lists, for the voxels that some boxes serve.
 
     Args:
         structure: of the network.
@@ -209,27 +209,27 @@ class Frames:
     """
 
     def __init__(self, structure: Structure, boxes: Boxes) -> None:
-        self.layouts = layouts_of(structure)
+        self.blockings = blockings_of(structure)
         self._structure, self._boxes = structure, boxes
-        self._frames: dict[int, Frame] = {}
+        self._mosaics: dict[int, Mosaic] = {}
         for index in self.nodes:
-            self._frames[index] = self._frame(index)
+            self._mosaics[index] = self._mosaic(index)
 
     @property
     def nodes(self) -> list[int]:
         """In the order in which they are pulled back."""
-        return sorted(self.layouts, reverse=True)
+        return sorted(self.blockings, reverse=True)
 
-    def __getitem__(self, node: int) -> Frame:
-        return self._frames[node]
+    def __getitem__(self, node: int) -> Mosaic:
+        return self._mosaics[node]
 
     def arrival(self, reader: int, source: int) -> Arrival:
         """Where what a node hands to its source lies."""
         node, boxes = self._structure.nodes[reader], self._boxes
-        if reader in self._frames:
-            frame = self._frames[reader]
-            factor = factor_given(self._structure, self.layouts, reader)
-            return Arrival(*_buffer(node, frame.origin, frame.length), factor)
+        if reader in self._mosaics:
+            mosaic = self._mosaics[reader]
+            factor = factor_given(self._structure, self.blockings, reader)
+            return Arrival(*_buffer(node, mosaic.origin, mosaic.length), factor)
         if node.kernel is not None and node.kernel.transposed:
             return Arrival(boxes.starts[source], boxes.sizes[source], ONE)
         return Arrival(*_buffer(node, boxes.starts[reader], boxes.sizes[reader]), ONE)
@@ -243,27 +243,27 @@ class Frames:
             tables.append(served[:1] if same else np.where(allowed, a - b, served[0]))
         return tuple(tables)
 
-    def _frame(self, index: int) -> Frame:
+    def _mosaic(self, index: int) -> Mosaic:
         arrivals = [self.arrival(reader, index) for reader in readers(self._structure, index)]
-        layout = self.layouts[index]
-        axes = [self._along(axis, layout, arrivals) for axis in range(3)]
+        blocking = self.blockings[index]
+        axes = [self._along(axis, blocking, arrivals) for axis in range(3)]
         origin, length, blocks = zip(*axes, strict=True)
-        return Frame(origin, length, blocks, layout)
+        return Mosaic(origin, length, blocks, blocking)
 
     def _along(
-        self, axis: int, layout: Layout, arrivals: Sequence[Arrival]
+        self, axis: int, blocking: Blocking, arrivals: Sequence[Arrival]
     ) -> tuple[np.ndarray, int, int]:
         """Origin, length and number of blocks along an axis."""
-        allowed, factor = self._boxes.allowed[axis], layout.factor[axis]
+        allowed, factor = self._boxes.allowed[axis], blocking.factor[axis]
         spans = [(a.origin[axis], a.length[axis]) for a in arrivals]
         first = np.min([begin for begin, _ in spans], axis=0)
-        origin = first - (first - layout.phase[axis]) % factor
+        origin = first - (first - blocking.phase[axis]) % factor
         blocks = max(
             int(((begin - origin) // factor)[allowed].max())
             + touched((begin - origin)[allowed], length, factor)
             for begin, length in spans
         )
-        origin = np.minimum(origin, layout.high[axis] - blocks * factor)
+        origin = np.minimum(origin, blocking.high[axis] - blocks * factor)
         length = max(int((begin - origin)[allowed].max()) + length for begin, length in spans)
         return origin, length, blocks
 

@@ -1,4 +1,4 @@
-"""Frames hold all that they are handed, wherever the voxel is."""
+"""Mosaics hold all that they are handed, wherever the voxel is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxsal.locality.boxes import Boxes
-from jaxsal.locality.frames import Frames, layouts_of, readers
+from jaxsal.locality.mosaics import Mosaics, blockings_of, readers
 from jaxsal.locality.structure import structure_of
 from jaxsal.nets.registry import NetworkFunction, config_from_arguments, parameter_shapes
 
@@ -36,7 +36,7 @@ NETWORKS = {
 @pytest.fixture(scope="module", params=NETWORKS)
 def structure(request):
     found = structure_named(request.param)
-    assert layouts_of(found)
+    assert blockings_of(found)
     return found
 
 
@@ -69,29 +69,29 @@ EDGES = [(False,) * 3, (True,) * 3, (True, False, True)]
 @pytest.mark.parametrize("edges", EDGES, ids=str)
 def test_what_a_node_is_handed_lies_in_its_frame(structure, edges):
     boxes = near(structure, edges)
-    frames = Frames(structure, boxes)
-    for node in frames.nodes:
-        frame = frames[node]
+    mosaics = Mosaics(structure, boxes)
+    for node in mosaics.nodes:
+        mosaic = mosaics[node]
         for reader in readers(structure, node):
-            origin, length, _ = frames.arrival(reader, node)
+            origin, length, _ = mosaics.arrival(reader, node)
             for axis, served in enumerate(boxes.allowed):
-                begins = (origin[axis] - frame.origin[axis])[served]
+                begins = (origin[axis] - mosaic.origin[axis])[served]
                 assert begins.min() >= 0
-                assert (begins + length[axis]).max() <= frame.length[axis]
-                size = frame.blocks[axis] * frame.layout.factor[axis]
-                assert frame.length[axis] <= size
+                assert (begins + length[axis]).max() <= mosaic.length[axis]
+                size = mosaic.blocks[axis] * mosaic.blocking.factor[axis]
+                assert mosaic.length[axis] <= size
 
 
 @pytest.mark.parametrize("edges", EDGES, ids=str)
 def test_frames_lie_in_the_layout_which_is_that_of_all_boxes(structure, edges):
     boxes = near(structure, edges)
-    frames = Frames(structure, boxes)
-    for node in frames.nodes:
-        frame, grid = frames[node], structure.nodes[node].grid
-        for axis, (factor, phase, low, high) in enumerate(zip(*frame.layout, strict=True)):
-            origin = frame.origin[axis][boxes.allowed[axis]]
+    mosaics = Mosaics(structure, boxes)
+    for node in mosaics.nodes:
+        mosaic, grid = mosaics[node], structure.nodes[node].grid
+        for axis, (factor, phase, low, high) in enumerate(zip(*mosaic.blocking, strict=True)):
+            origin = mosaic.origin[axis][boxes.allowed[axis]]
             assert origin.min() >= low
-            assert origin.max() + frame.blocks[axis] * factor <= high
+            assert origin.max() + mosaic.blocks[axis] * factor <= high
             assert ((origin - phase) % factor == 0).all()
             assert (low - phase) % factor == (high - phase) % factor == 0
             assert low <= 0
@@ -99,8 +99,8 @@ def test_frames_lie_in_the_layout_which_is_that_of_all_boxes(structure, edges):
 
 
 def test_blocks_of_the_paper_s_network_fill_the_lanes():
-    layouts = layouts_of(structure_named("paper's"))
-    assert {node: layout.factor for node, layout in layouts.items()} == {
+    blockings = blockings_of(structure_named("paper's"))
+    assert {node: blocking.factor for node, blocking in blockings.items()} == {
         0: (4, 4, 4),  # 128 = 64 · 2 channels
         1: (2, 2, 2),  # 256 = 8 · 32
         2: (1, 1, 1),
