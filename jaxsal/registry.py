@@ -143,6 +143,7 @@ NETWORKS: Registry[NetworkClass] = Registry(
         "dynunet": "jaxsal.nets.dynunet:DynUNet",
         "nnunet": "jaxsal.nets.nnunet:NNUNet",
         "swin-unetr": "jaxsal.nets.swin_unetr:SwinUNETR",
+        "graph": "jaxsal.graph.network:GraphNetwork",
     },
     lambda network: network.Config.kind,
 )

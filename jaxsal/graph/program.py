@@ -309,7 +309,7 @@ def _check_names(graph: Graph) -> None:
     if len(known) < len(given):
         raise InputError("image, parameters and constants must have values of different names")
     for node in graph.nodes:
-        missing = sorted(_references(tuple(value for _, value in node.arguments)) - known)
+        missing = sorted(references(tuple(value for _, value in node.arguments)) - known)
         if missing:
             raise InputError(f"{node.operation} uses {', '.join(missing)} before it is computed")
         twice = sorted(known & set(node.results))
@@ -320,12 +320,12 @@ def _check_names(graph: Graph) -> None:
         raise InputError(f"nothing computes the logits, {graph.logits}")
 
 
-def _references(argument: Argument) -> set[str]:
+def references(argument: Argument) -> set[str]:
     """Names of all values in an argument."""
     if isinstance(argument, Reference):
         return {argument.name}
     if isinstance(argument, tuple):
-        return set().union(*map(_references, argument))
+        return set().union(*map(references, argument))
     return set()
 
 
