@@ -101,8 +101,14 @@ class Value:
         return Value(jnp.expand_dims(self.array, place), (*shifted[:place], new, *shifted[place:]))
 
     def viewed(self, shape: Sequence[int]) -> Value:
-        """PyTorch's ``view`` and ``reshape``."""
+        """PyTorch's ``view`` and ``reshape``.
+
+        Raises:
+            ValueError: the shape is of another size.
+        """
         new = _resolved(shape, math.prod(self.shape))
+        if math.prod(new) != math.prod(self.shape):
+            raise ValueError(f"{list(self.shape)} cannot be seen as {list(shape)}")
         if 0 in new:
             return Value.of(self.plain.reshape(new))
         groups = _groups(self.shape, new)
@@ -135,7 +141,7 @@ class Value:
 def _resolved(shape: Sequence[int], size: int) -> tuple[int, ...]:
     """The shape with the entry -1 worked out."""
     known = math.prod(n for n in shape if n != -1)
-    return tuple(size // known if n == -1 else n for n in shape)
+    return tuple(size // max(known, 1) if n == -1 else n for n in shape)
 
 
 def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
