@@ -37,8 +37,10 @@ DOUBLE = [name for name, case in CASES.items() if case.dtype == "float64"]
 SINGLE = [name for name in CASES if name not in DOUBLE]
 # One case after the other: the activations of all of them would not fit into memory.
 # A Swin UNETR in float64 takes as long as all others: quick are its logits in float32, below, and
-# the derivatives of its blocks (test_swin_unetr.py).
-every_case = pytest.mark.parametrize("name", thorough_except(CASES, *SINGLE), scope="module")
+# the derivatives of its blocks (test_swin_unetr.py). Of the deepest network, other cases have each
+# option in fewer levels.
+QUICK = [name for name in SINGLE if name != "dynunet, model zoo's"]
+every_case = pytest.mark.parametrize("name", thorough_except(CASES, *QUICK), scope="module")
 
 
 @lru_cache(maxsize=1)

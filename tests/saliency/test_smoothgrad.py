@@ -74,7 +74,6 @@ AGGREGATES, FIELDS = ("max", "mean", "sum"), ("sliding", "whole")
         product(NETWORKS, FIELDS, AGGREGATES),
         ("short", "sliding", "max"),
         ("short", "whole", "sum"),
-        ("local", "whole", "max"),
         ("global", "sliding", "mean"),
         ("global", "whole", "max"),
     ),
