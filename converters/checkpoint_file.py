@@ -81,6 +81,11 @@ def _check_file(path: Path) -> None:
             f"{path} is a TorchScript archive, which is a program; load it with torch.jit.load "
             f"and {SAVE_PLAIN}"
         )
+    if "archive_format" in names:
+        raise InputError(
+            f"{path} is an exported program and no checkpoint; convert it with "
+            f"`jaxsal convert torch {path} --out MODEL_DIR`"
+        )
     if "data.pkl" not in names:
         raise InputError(f"{path} is a zip archive but no PyTorch checkpoint")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -49,11 +50,13 @@ def random_batch(model: Model, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((1, *size, len(model.channels)), "f4")
 
 
-def relative_difference(model: Model, batch: np.ndarray, expected: np.ndarray) -> float:
+def relative_difference(
+    model: Callable[[Any], Any], batch: np.ndarray, expected: np.ndarray
+) -> float:
     """The largest difference of a model's logits to the expected ones, relative to their peak.
 
     Args:
-        model: the conversion.
+        model: the conversion, or what makes other numbers of its logits.
         batch: (B, X, Y, Z, C) that it is run on.
         expected: (B, X, Y, Z, K), the source's logits of it.
 

@@ -208,6 +208,11 @@ def _read_record(folder: Path) -> dict[str, Any]:
     if not folder.exists():
         raise InputError(f"{folder} does not exist; a model directory is expected")
     if folder.is_file():
+        if folder.suffix == ".pt2":
+            raise InputError(
+                f"{folder} looks like an exported PyTorch program; convert it first: "
+                f"`jaxsal convert torch {folder} --out MODEL_DIR`"
+            )
         if folder.suffix in _PYTORCH_SUFFIXES:
             raise InputError(
                 f"{folder} looks like a PyTorch checkpoint; convert it first: "

@@ -27,6 +27,7 @@ from jaxsal.nets.registry import (
     parameter_shapes,
     require_rematerialising,
     split,
+    statistics_names,
 )
 from jaxsal.preprocessing import Outputs, Preprocessing, check_window
 from jaxsal.resampling import Permit, Resampling
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 NamedShapes = Mapping[str, tuple[int, ...]]
 
-_STATISTICS = ("mean", "var")  # parameters that are measured rather than learnt
 _SHOWN = 3  # names listed per kind of mismatch
 
 
@@ -173,12 +173,8 @@ class Model:
     @property
     def parameter_count(self) -> int:
         """Number of learnt values; running statistics do not count."""
-        learnt = (
-            value.size
-            for name, value in self.parameters.items()
-            if name.rpartition(".")[2] not in _STATISTICS
-        )
-        return sum(learnt)
+        measured = statistics_names(self.config)
+        return sum(v.size for name, v in self.parameters.items() if name not in measured)
 
     @property
     def receptive_field(self) -> Triple | None:

@@ -1,4 +1,4 @@
-"""``jaxsal convert``: a PyTorch checkpoint into a model directory."""
+"""``jaxsal convert``: a network of PyTorch's into a model directory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Commands, Given, group
@@ -63,6 +63,31 @@ class _FromNnunet:
     checkpoint: str | None = option(None, choices=("final", "best", "latest"))
     configuration: str | None = option(None, "NAME")
     verify: bool = option(False)
+
+
+@dataclass(frozen=True)
+class _FromTorch:
+    """A network that torch.export exported.
+
+    Attributes:
+        source: file that torch.export.save wrote.
+        output: which output is the logits, where several have the image's size: its key or place
+            in what the network returns, such as logits or 1.
+        roi: window size in voxels, one number or one per axis, of a network that takes several
+            sizes. None: that of each command.
+        axis: of a network of two dimensions: the axis of the image's array along which its slices
+            follow each other. None: z.
+        verify: with torch installed, for files that you trust, as torch can run code of theirs:
+            print the largest difference of logits on random input.
+        outputs: a name per channel of the logits, such as background lesion.
+    """
+
+    source: Path = option(metavar="SOURCE", positional=True)
+    output: str | None = option(None, "NAME")
+    roi: tuple[int, int, int] | None = option(None, "N")
+    axis: Literal["x", "y", "z"] | None = option(None)
+    verify: bool = option(False)
+    outputs: tuple[str, ...] | None = option(None, "NAME")
 
 
 @dataclass(frozen=True)
@@ -125,6 +150,28 @@ def run_nnunet(given: Given) -> None:
     _save(model, given.of(_Converted))
 
 
+def run_torch(given: Given) -> None:
+    """Converts an exported program."""
+    with _installed():
+        from jaxsal_converters.program_model import Wanted, convert_program
+    source = given.of(_FromTorch)
+    if source.verify:
+        from jaxsal_converters.torch_module import require_torch, verify_program
+
+        require_torch()
+
+    def convert(**named: Any) -> tuple[Model, list[str]]:
+        wanted = Wanted(
+            outputs=source.outputs, output=source.output, roi=source.roi, axis=source.axis, **named
+        )
+        return convert_program(source.source, wanted)
+
+    model = _converted(given, convert)
+    if source.verify:
+        _print_difference("torch", verify_program(model, source.source))
+    _save(model, given.of(_Converted))
+
+
 @contextmanager
 def _installed() -> Iterator[None]:
     try:
@@ -177,9 +224,18 @@ def _save(model: Model, wanted: _Converted) -> None:
 
 
 _DESCRIPTION = "Reads tensors only; nothing in a checkpoint is ever executed."
+_OF_PROGRAMS = (
+    "The network is any that torch.export.export takes, of three dimensions or two. Reads the "
+    "program and its tensors without torch; nothing in the file is executed, unless --verify asks "
+    "torch to."
+)
 
 
 def _command(name: str) -> Command:
+    if name == "torch":
+        return Command(
+            _OF_PROGRAMS, (group(_FromTorch), group(_Converted)), run_torch, configurable=False
+        )
     monai = partial(run_monai, name), _FromMonai
     run, source = monai if name in _MONAI else (run_nnunet, _FromNnunet)
     of = f"The network is monai.networks.nets.{_MONAI[name]}. " if name in _MONAI else ""
@@ -187,10 +243,12 @@ def _command(name: str) -> Command:
 
 
 COMMAND = Commands(
-    f"Converts a PyTorch checkpoint into a model directory. {_DESCRIPTION}",
+    "Converts a network of PyTorch's into a model directory. Nothing in a checkpoint is ever "
+    "executed.",
     {
         **{name: f"MONAI's {of}" for name, of in _MONAI.items()},
         "nnunet": "a network or ensemble trained by nnU-Net v2",
+        "torch": "any other network, as torch.export.save writes it (.pt2)",
     },
     _command,
     metavar="NETWORK",

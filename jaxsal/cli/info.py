@@ -24,16 +24,32 @@ def run(given: Given) -> None:
         "parameters": f"{model.parameter_count:,}",
         "channels": ", ".join(model.channels),
         "threshold": model.threshold,
-        "sizes must be multiples of": " × ".join(map(str, model.divisor)),
+        **_sizes(model),
         "receptive field": "unlimited"
         if field is None
         else f"{' × '.join(map(str, field))} voxels",
-        "architecture": json.dumps(model.config.to_arguments()),
+        "architecture": _architecture(model),
         "source": json.dumps(dict(model.source)),
     }
     for name, value in facts.items():
         print(f"{name}: {value}")
     _print_layers(model)
+
+
+def _sizes(model: Model) -> dict[str, str]:
+    """Which sizes of images the network takes."""
+    fixed, facts = model.config.fixed_size, {}
+    if any(fixed):
+        facts["size must be"] = " × ".join(str(size or "any") for size in fixed)
+    if None in fixed:
+        facts["sizes must be multiples of"] = " × ".join(map(str, model.divisor))
+    return facts
+
+
+def _architecture(model: Model) -> str:
+    """The source's arguments; of a graph of operations, which would fill pages, a summary."""
+    summary = getattr(model.config, "summary", None)
+    return json.dumps(model.config.to_arguments()) if summary is None else str(summary)
 
 
 def _of_the_source(model: Model) -> dict[str, Any]:
@@ -68,7 +84,8 @@ def _print_layers(model: Model) -> None:
     from jaxsal.nets.registry import layer_shapes
 
     each = "each member's layers" if model.members > 1 else "layers"
-    print(f"{each}, with their shapes for an input of {' × '.join(map(str, model.divisor))}:")
+    smallest = model.function.smallest_size
+    print(f"{each}, with their shapes for an input of {' × '.join(map(str, smallest))}:")
     shapes = layer_shapes(model.config)
     width = max(map(len, shapes))
     for layer, shape in shapes.items():
