@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from jaxsal import Model, sliding_window, whole_volume
 from jaxsal.errors import InputError
 from jaxsal.voxels import OF_LABELS, whole_numbers
-from jaxsal_converters.modules import model_from_module
+from jaxsal_converters.modules import is_native, model_from_module
+from jaxsal_converters.torch_module import from_torch
 
 Target = int | tuple[int, ...] | torch.Tensor | np.ndarray | Sequence[int | tuple[int, ...]] | None
 Images = TypeVar("Images", torch.Tensor, tuple[torch.Tensor])
@@ -35,18 +36,71 @@ class Question(NamedTuple):
     labels: np.ndarray | None
 
 
-def explained_network(
-    model: torch.nn.Module | Model,
-    config: Mapping[str, Any] | None,
-    roi: int | Sequence[int] | None,
-    overlap: float,
-) -> tuple[Model, Any]:
-    """The network in JAX, and the field of its logits over an image.
+class ExplainedNetwork:
+    """A network in JAX, and the field of its logits over an image.
 
-    That is over the whole image as it is, or with a ``roi`` by MONAI's sliding window.
+    That is over the whole image as it is, or with a ``roi`` by MONAI's sliding window. A module
+    that is not one of MONAI's own is exported when the first image of a size is known.
+
+    Args:
+        model: a PyTorch module, or a `jaxsal.Model`.
+        config: constructor arguments of MONAI's network that go before what it says of itself.
+        roi: window of the field; None: the whole image.
+        overlap: of the windows.
+
+    Raises:
+        InputError: the network cannot be converted, or the window does not fit it.
     """
-    own = _converted(model, config)
-    return own, whole_volume(own) if roi is None else sliding_window(own, roi, overlap)
+
+    def __init__(
+        self,
+        model: torch.nn.Module | Model,
+        config: Mapping[str, Any] | None,
+        roi: int | Sequence[int] | None,
+        overlap: float,
+    ) -> None:
+        self._roi, self._overlap = roi, overlap
+        self._known: dict[tuple[int, ...], tuple[Model, Any]] = {}
+        self._module: torch.nn.Module | None = None
+        self._own: tuple[Model, Any] | None = None
+        if isinstance(model, torch.nn.Module) and config is None and not is_native(model):
+            self._module = model
+        else:
+            self._own = self._with_field(_converted(model, config))
+
+    @property
+    def model(self) -> Model | None:
+        """The conversion; None if it depends on the image."""
+        return self._own and self._own[0]
+
+    def on(self, batch: torch.Tensor) -> tuple[Model, Any]:
+        """The conversion and the field for images (B, C, X, Y, Z).
+
+        Raises:
+            InputError: as when it is made.
+        """
+        if self._own is not None or self._module is None:
+            assert self._own is not None
+            return self._own
+        size = self._example_size(batch)
+        if size not in self._known:
+            parameter = next(self._module.parameters(), batch)
+            random = torch.randn((1, *size), generator=torch.Generator().manual_seed(0))
+            model = from_torch(self._module, random.to(parameter.device, parameter.dtype))
+            self._known[size] = self._with_field(model)
+        return self._known[size]
+
+    def _example_size(self, batch: torch.Tensor) -> tuple[int, ...]:
+        """C, X, Y, Z of what the network is given at once."""
+        channels, *size = batch.shape[1:]
+        if self._roi is not None:
+            size = [self._roi] * 3 if isinstance(self._roi, int) else [*self._roi]
+        return channels, *size
+
+    def _with_field(self, model: Model) -> tuple[Model, Any]:
+        if self._roi is None:
+            return model, whole_volume(model)
+        return model, sliding_window(model, self._roi, self._overlap)
 
 
 def _converted(model: torch.nn.Module | Model, config: Mapping[str, Any] | None) -> Model:

@@ -1,6 +1,8 @@
 """Instance-level saliency with the interface of Captum's ``captum.attr``, torch tensors in and out.
 
-Every method takes MONAI's network itself, which is converted once, when the object is made:
+Every method takes the PyTorch network itself. MONAI's ``UNet``, ``DynUNet`` and ``SwinUNETR`` are
+converted once, when the object is made; any other by `jaxsal_converters.from_torch`, for each size
+of image:
 
 ======================================================  =========================================
 Captum                                                  here
@@ -33,13 +35,13 @@ from jaxsal import Model, gradcam_plus_plus, smoothgrad_stream
 from jaxsal.errors import InputError
 from jaxsal.settings import DomainRule
 from jaxsal_converters.attribution import (
+    ExplainedNetwork,
     Images,
     LabelledMaps,
     Labels,
     Question,
     Target,
     attributions,
-    explained_network,
     image_batch,
 )
 from jaxsal_converters.captum_arguments import (
@@ -57,9 +59,9 @@ class Saliency:
     """Gradients of single logits, of lesions or of the class, as ``captum.attr.Saliency`` has them.
 
     Args:
-        model: MONAI's ``UNet``, ``DynUNet`` or ``SwinUNETR`` in evaluation mode, or a
-            `jaxsal.Model`.
-        config: constructor arguments of the network that are others than it says of itself.
+        model: a PyTorch network, or a `jaxsal.Model`. MONAI's ``UNet``, ``DynUNet`` and
+            ``SwinUNETR`` must be in evaluation mode; any other is run in it.
+        config: constructor arguments of MONAI's that are others than the network says of itself.
         roi: run the network as MONAI's sliding window of this size does, rather than once over the
             whole image.
         overlap: of the windows.
@@ -113,7 +115,7 @@ class InstanceSmoothGrad:
         roi: int | Sequence[int] | None = None,
         overlap: float = 0.25,
     ) -> None:
-        _, self._field = explained_network(model, config, roi, overlap)
+        self._network = ExplainedNetwork(model, config, roi, overlap)
 
     def attribute(
         self,
@@ -165,6 +167,7 @@ class InstanceSmoothGrad:
                 "map's .abs(), or use Saliency, which has no noise"
             )
         batch = image_batch(inputs)
+        _, field = self._network.on(batch)
         noise = None if noise_samples is None else channels_last(noise_samples)
         chosen = smoothgrad_settings(
             without_idle(settings),
@@ -178,7 +181,7 @@ class InstanceSmoothGrad:
         def maps(image: np.ndarray, asked: Question) -> LabelledMaps:
             own = replace(chosen, target=asked.channel)
             found = smoothgrad_stream(
-                self._field, image, asked.labels, own, domain=domain, noise_samples=noise
+                field, image, asked.labels, own, domain=domain, noise_samples=noise
             )
             return ((n, replace(crop, values=statistic(nt_type, crop))) for n, crop in found)
 
@@ -199,8 +202,10 @@ class _HeatMaps:
         roi: int | Sequence[int] | None = None,
         overlap: float = 0.25,
     ) -> None:
-        self._model, self._field = explained_network(model, config, roi, overlap)
-        self._layer = self._model.resolve_layer(_layer_path(model, layer))
+        self._network = ExplainedNetwork(model, config, roi, overlap)
+        self._layer = _layer_path(model, layer)
+        if self._network.model is not None:
+            self._network.model.resolve_layer(self._layer)  # raises if there is none
 
     def attribute(
         self,
@@ -226,21 +231,24 @@ class _HeatMaps:
             InputError: an argument is unknown or out of its range, or shapes do not agree.
         """
         own = checked_settings(without_idle(settings), self._method)
+        batch = image_batch(inputs)
+        model, field = self._network.on(batch)
+        layer = model.resolve_layer(self._layer)
 
         def maps(image: np.ndarray, asked: Question) -> LabelledMaps:
             heat = gradcam_plus_plus(
-                self._model,
+                model,
                 image,
                 asked.labels,
-                layer=self._layer,
+                layer=layer,
                 target=asked.channel,
-                field=self._field,
+                field=field,
                 method=self._method,
                 **own,
             )
             return ((label, heat.crop(label)) for label in heat.labels)
 
-        found = attributions(image_batch(inputs), target, labels, maps, channels=1)
+        found = attributions(batch, target, labels, maps, channels=1)
         return _like(inputs, found)
 
 

@@ -81,6 +81,18 @@ def model_from_module(
     return model
 
 
+def is_native(network: torch.nn.Module) -> bool:
+    """Whether `model_from_module` knows the class of a network, or of what is in `DataParallel`."""
+    names = {kind.class_name for kind in (MONAI_NETWORKS[name] for name in MONAI_NETWORKS)}
+    return bool(names & _ancestors(_unwrapped(network)))
+
+
+def _ancestors(network: torch.nn.Module) -> set[str]:
+    """Names of the classes of MONAI's that a network is of."""
+    found = type(network).__mro__
+    return {c.__name__ for c in found if c.__module__.startswith("monai.networks.")}
+
+
 def _unwrapped(network: torch.nn.Module) -> torch.nn.Module:
     parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
     inner = network.module if isinstance(network, parallel) else network
@@ -91,9 +103,7 @@ def _kind_of(
     network: torch.nn.Module,
 ) -> tuple[MonaiNetwork, Callable[[torch.nn.Module], dict[str, Any]]]:
     """The converter, and what reads constructor arguments off an instance."""
-    ancestors = {
-        c.__name__ for c in type(network).__mro__ if c.__module__.startswith("monai.networks.")
-    }
+    ancestors = _ancestors(network)
     kinds = [MONAI_NETWORKS[name] for name in MONAI_NETWORKS]
     for kind in kinds:
         if kind.class_name in ancestors:
@@ -101,8 +111,8 @@ def _kind_of(
     known = ", ".join(kind.class_name for kind in kinds)
     raise InputError(
         f"networks that can be converted are MONAI's {known}, got a {type(network).__name__}: "
-        "give one of these by itself, without what surrounds it, or a jaxsal.Model (`jaxsal "
-        "convert` makes one of nnU-Net's, too)"
+        "give one of these by itself, without what surrounds it, or a jaxsal.Model: "
+        "jaxsal_converters.from_torch makes one of any network"
     )
 
 

@@ -285,6 +285,35 @@ def test_heat_maps_are_those_of_hooks_and_autograd(
         )
 
 
+class Unknown(torch.nn.Sequential):
+    """A network that is not one of MONAI's."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        layers = torch.nn.Conv3d(2, 3, 3, padding=1), torch.nn.Tanh(), torch.nn.Conv3d(3, 2, 1)
+        super().__init__(*layers)
+
+
+def test_any_other_network_is_exported(inputs: torch.Tensor) -> None:
+    network = Unknown()
+    expected = captum.attr.Saliency(network).attribute(inputs.clone(), VOXEL, abs=False)
+    ours = Saliency(network)
+    assert_close(ours.attribute(inputs, VOXEL, abs=False), expected)
+    cut = inputs[:1, :, :8]  # another size
+    expected = captum.attr.Saliency(network).attribute(cut.clone(), VOXEL, abs=False)
+    assert_close(ours.attribute(cut, VOXEL, abs=False), expected)
+
+
+def test_layers_of_any_other_network_are_its_modules(inputs: torch.Tensor) -> None:
+    network = Unknown()
+    theirs = captum.attr.LayerGradCam(network, network[1])
+    expected = theirs.attribute(inputs[:1], VOXEL, relu_attributions=True).detach()
+    found = InstanceGradCam(network, network[1]).attribute(inputs[:1], VOXEL)
+    assert_close(found, expected)
+    with pytest.raises(InputError, match="no layer '7'"):
+        InstanceGradCam(network, "7").attribute(inputs[:1], VOXEL)
+
+
 def test_layers_go_by_name_too(inputs: torch.Tensor) -> None:
     maps = [
         InstanceGradCamPlusPlus(monai_network("local"), name).attribute(inputs[:1], VOXEL)
