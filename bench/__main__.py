@@ -16,6 +16,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 QUESTIONS = (
     "peers",
     "networks",
+    "families",
     "scaling",
     "agreement",
     "precision",

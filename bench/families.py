@@ -1,0 +1,313 @@
+"""Do converted networks of many families have PyTorch's logits and maps, and how fast are they?
+
+Every network is exported by torch.export and converted (`jaxsal_converters.from_torch`). Its
+logits, the gradient of a voxel's logit, the signed maximum of a lesion with explicit noise, and
+Grad-CAM++ at a layer are compared with PyTorch's autograd in float64; PyTorch's own float32 stands
+beside it. Times are those of one thread each, in the same minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxsal
+from bench.options import timed
+from bench.record import Result, Row
+from jaxsal.model import Model
+from jaxsal.nets.registry import merge
+
+TARGET = 1
+NOISE = 0.1  # standard deviation
+_TOLERANCE = {"float32": 1e-5, "float64": 1e-9}  # of the peak, where no unit lies at a kink
+_LESION = 3  # voxels
+_QUICK = ("UNet, 2D",)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the benchmark's options."""
+    from bench.pytorch.families import FAMILIES
+
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=[*FAMILIES])
+    parser.add_argument("--rounds", type=int, default=3)
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Compares and measures."""
+    names = _QUICK if options.toy else options.families
+    rounds = 1 if options.toy else options.rounds
+    with one_thread():
+        rows = [{**agreement(name), **_speed(name, rounds)} for name in names]
+    faults = [
+        f"{row['network']}: {column.replace('_', ' ')} is {row[column]:.2g}"
+        for row in rows
+        for column in ("float64_logits", "float64_gradient")
+        if not row[column] <= _TOLERANCE["float64"]
+    ]
+    notes = [
+        "logits, gradient (of a voxel's logit), maximum (signed, of a lesion of "
+        f"{_LESION} voxels, two noise samples), grad-cam++: the largest difference from PyTorch's "
+        "float64, relative to its peak; torch: PyTorch's own in float32; float64: jaxsal's.",
+        "Where an activation with a kink has an input that is zero within float32's rounding, "
+        "either slope is right, and float32 differs from float64 in PyTorch as well.",
+        "ratios: of PyTorch's time to jaxsal's, one thread each; forward: a pass without a graph; "
+        "gradient: a voxel's in a batch of 8, from a graph that is kept. Random weights, small "
+        "windows: of networks of useful width they say little.",
+    ]
+    return Result("families", {"noise": NOISE, "rounds": rounds}, rows, notes, faults)
+
+
+class Peers(NamedTuple):
+    """A network in PyTorch, its conversion, and what both are asked of.
+
+    Attributes:
+        network: float32, at inference.
+        model: the conversion.
+        image: (X, Y, Z, C); of slices Z is 1.
+        noise: (N, X, Y, Z, C).
+        voxels: (V, 3) of a lesion.
+        layer: path of a module.
+    """
+
+    network: Any
+    model: Model
+    image: np.ndarray
+    noise: np.ndarray
+    voxels: np.ndarray
+    layer: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(X, Y, Z), 1 in the lesion."""
+        labels = np.zeros(self.image.shape[:3], np.int32)
+        labels[tuple(self.voxels.T)] = 1
+        return labels
+
+    def as_torch(self, image: np.ndarray, dtype: Any) -> Any:
+        """(1, C, X, Y, Z), or (1, C, X, Y) of a slice, that derivatives are taken of."""
+        import torch
+
+        array = np.moveaxis(image, -1, 0)[None]
+        array = array[..., 0] if self._is_flat else array
+        return torch.from_numpy(array.copy()).to(dtype).requires_grad_(True)
+
+    def from_torch(self, tensor: Any) -> np.ndarray:
+        """(1, C, …) as (X, Y, Z, C)."""
+        array = np.moveaxis(tensor.detach()[0].double().numpy(), 0, -1)
+        return array[:, :, None] if self._is_flat else array
+
+    @property
+    def _is_flat(self) -> bool:
+        return self.image.shape[2] == 1
+
+
+def make_peers(name: str) -> Peers:
+    """The networks of a family with random weights, and a random image with a lesion."""
+    from bench.pytorch.families import CHANNELS, FAMILIES, random_network
+    from jaxsal_converters import from_torch
+
+    family = FAMILIES[name]
+    network = random_network(family)
+    random = np.random.default_rng(1)
+    size = (*family.size, 1)[:3]
+    image = random.standard_normal((*size, CHANNELS), np.float32)
+    noise = NOISE * random.standard_normal((2, *image.shape), np.float32)
+    middle = [n // 2 for n in size]
+    voxels = np.array([[x + step, y, z] for step, (x, y, z) in enumerate([middle] * _LESION)])
+    blank = Peers(network, None, image, noise, voxels, family.layer)  # type: ignore[arg-type]
+    example = blank.as_torch(image, next(network.parameters()).dtype).detach()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = from_torch(network, example, channels=("flair", "t1"), verify=False)
+    return blank._replace(model=model)
+
+
+def agreement(name: str) -> Row:
+    """How far jaxsal and PyTorch's float32 are from PyTorch's float64."""
+    import torch
+
+    peers = make_peers(name)
+    exact = _by_torch(peers, torch.float64)
+    rounded = _by_torch(peers, torch.float32)
+    ours = _by_jaxsal(peers)
+    row: Row = {"network": name, "size": " × ".join(map(str, peers.image.shape[:3]))}
+    for what, expected in exact.items():
+        row[what] = _difference(ours[what], expected)
+        row[f"torch_{what}"] = _difference(rounded[what], expected)
+    with jax.enable_x64(True):
+        for what, found in _in_float64(peers).items():
+            row[f"float64_{what}"] = _difference(found, exact[what])
+    return row
+
+
+def _difference(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def _by_jaxsal(peers: Peers) -> dict[str, np.ndarray]:
+    field = jaxsal.whole_volume(peers.model)
+    maps: dict[str, Any] = {}
+    single = np.zeros_like(peers.labels)
+    single[tuple(peers.voxels[0])] = 1
+    asked = {
+        "gradient": (single, np.zeros_like(peers.noise[:1])),
+        "maximum": (peers.labels, peers.noise),
+    }
+    for what, (labels, noise) in asked.items():
+        found = jaxsal.smoothgrad(
+            field, peers.image, labels, target=TARGET, aggregate="max", noise_samples=noise
+        )
+        maps[what] = found.dense(1)
+    heat = jaxsal.gradcam_plus_plus(
+        peers.model,
+        peers.image,
+        peers.labels,
+        layer=peers.layer,
+        target=TARGET,
+        alignment="half-pixel",
+    )
+    logits = np.asarray(peers.model(peers.image[None])[0])
+    return {"logits": logits, **maps, "grad-cam++": heat.dense(1)}
+
+
+def _in_float64(peers: Peers) -> dict[str, np.ndarray]:
+    """Logits and a voxel's gradient, of the network itself."""
+    parameters = {
+        k: jnp.asarray(np.asarray(v, np.float64)) for k, v in peers.model.parameters.items()
+    }
+    network = merge(peers.model.config, parameters)
+    logits, pull_back = jax.vjp(
+        jax.jit(lambda batch: network(batch, {})[0]), jnp.asarray(peers.image[None], jnp.float64)
+    )
+    one = jnp.zeros_like(logits).at[(0, *peers.voxels[0], TARGET)].set(1)
+    return {"logits": np.asarray(logits[0]), "gradient": np.asarray(pull_back(one)[0][0])}
+
+
+def _by_torch(peers: Peers, dtype: Any) -> dict[str, np.ndarray]:
+    """The same by autograd: (X, Y, Z, K), (X, Y, Z, C) twice, (X, Y, Z)."""
+    network = copy.deepcopy(peers.network).to(dtype)
+    (gradient,) = _gradients(peers, network, peers.image, peers.voxels[:1], dtype)
+    maps = []
+    for noise in peers.noise:
+        rows = _gradients(peers, network, peers.image + noise, peers.voxels, dtype)
+        maps.append(np.take_along_axis(rows, np.abs(rows).argmax(0)[None], 0)[0])
+    logits = _logits(network, peers.as_torch(peers.image, dtype))
+    return {
+        "logits": peers.from_torch(logits),
+        "gradient": gradient,
+        "maximum": np.mean(maps, 0),
+        "grad-cam++": _heat_map(peers, network, dtype),
+    }
+
+
+def _logits(network: Any, image: Any) -> Any:
+    """The first tensor that a network returns."""
+    import torch
+
+    return torch.utils._pytree.tree_leaves(network(image))[0]
+
+
+def _gradients(
+    peers: Peers, network: Any, image: np.ndarray, voxels: np.ndarray, dtype: Any
+) -> np.ndarray:
+    """(V, X, Y, Z, C), one backward pass each."""
+    import torch
+
+    x = peers.as_torch(image, dtype)
+    logits = _logits(network, x)[0, TARGET]
+    rows = [
+        torch.autograd.grad(logits[tuple(voxel[: logits.ndim])], x, retain_graph=True)[0]
+        for voxel in voxels.tolist()
+    ]
+    return np.stack([peers.from_torch(row) for row in rows])
+
+
+def _heat_map(peers: Peers, network: Any, dtype: Any) -> np.ndarray:
+    """Grad-CAM++ of the lesion, Eqs. 7-10 written out, on the image's grid by interpolation."""
+    import torch
+
+    kept: list[Any] = []
+
+    def keep(module: object, inputs: object, output: Any) -> None:
+        kept.append(output)
+
+    handle = network.get_submodule(peers.layer).register_forward_hook(keep)
+    logits = _logits(network, peers.as_torch(peers.image, dtype))[0, TARGET]
+    handle.remove()
+    score = sum(logits[tuple(voxel[: logits.ndim])] for voxel in peers.voxels.tolist())
+    (gradient,) = torch.autograd.grad(score, kept[-1])
+    a, g = kept[-1].detach()[0], gradient[0]
+    first, second = 2 * g**2, a.sum(tuple(range(1, a.ndim)), keepdim=True) * g**3
+    sound = (first + second).abs() > 1e-3 * (first + second.abs())
+    alpha = torch.where(sound, g**2 / torch.where(sound, first + second, 1), 0)
+    small = torch.relu((alpha * torch.relu(g) * a).sum(0))
+    mode = "trilinear" if small.ndim == 3 else "bilinear"
+    size = peers.image.shape[: small.ndim]
+    whole = torch.nn.functional.interpolate(small[None, None], size, mode=mode)
+    return peers.from_torch(whole)[..., 0]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """All threads of this process on one core within the block."""
+    import torch
+
+    threads, tasks = torch.get_num_threads(), Path("/proc/self/task")
+    pinned = tasks.is_dir() and hasattr(os, "sched_setaffinity")
+    cores = os.sched_getaffinity(0) if pinned else set()
+    torch.set_num_threads(1)
+    _pin(tasks, {max(cores)} if cores else set())
+    try:
+        yield
+    finally:
+        _pin(tasks, cores)
+        torch.set_num_threads(threads)
+
+
+def _pin(tasks: Path, cores: set[int]) -> None:
+    for task in tasks.iterdir() if cores else ():
+        os.sched_setaffinity(int(task.name), cores)
+
+
+def _speed(name: str, rounds: int, voxels: int = 8) -> Row:
+    """Ratios of PyTorch's times to jaxsal's, one after the other in each round."""
+    import torch
+
+    peers = make_peers(name)
+    model, network = peers.model, peers.network
+    batch = jnp.asarray(peers.image[None])
+    _, pull_back = jax.vjp(lambda x: model.function(model.parameters, x), batch)
+    pull_backs = jax.jit(jax.vmap(pull_back))
+    shape = (voxels, 1, *peers.image.shape[:3], model.config.out_channels)
+    cotangents = jnp.zeros(shape).at[:, 0, *peers.voxels[0], TARGET].set(1.0)
+    x = peers.as_torch(peers.image, torch.float32)
+    logit = _logits(network, x)[0, TARGET][tuple(peers.voxels[0][: x.ndim - 2].tolist())]
+
+    def their_forward() -> None:
+        with torch.inference_mode():
+            network(x)
+
+    def their_gradients() -> None:
+        for _ in range(voxels):
+            torch.autograd.grad(logit, x, retain_graph=True)
+
+    forward = _ratio(their_forward, lambda: model(batch), rounds)
+    gradient = _ratio(their_gradients, lambda: pull_backs(cotangents), rounds)
+    return {"forward_ratio": forward, "gradient_ratio": gradient}
+
+
+def _ratio(theirs: Callable[[], Any], ours: Callable[[], Any], rounds: int) -> float:
+    """Of the least times; the first run of each does not count."""
+    theirs(), ours()
+    times = [(timed(theirs)[1], timed(ours)[1]) for _ in range(rounds + 1)]
+    return min(t for t, _ in times) / min(o for _, o in times)
