@@ -23,7 +23,7 @@ import numpy as np
 
 import jaxsal
 from bench.options import timed
-from bench.record import Result, Row
+from bench.record import Result, Row, shown
 from jaxsal.model import Model
 from jaxsal.nets.registry import merge
 
@@ -39,15 +39,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     from bench.pytorch.families import FAMILIES
 
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=[*FAMILIES])
+    parser.add_argument(
+        "--timed",
+        nargs="*",
+        choices=FAMILIES,
+        default=["SegResNet", "MedNeXt", "UNETR", "hand-written"],
+        help="families whose speed is measured; default: %(default)s",
+    )
     parser.add_argument("--rounds", type=int, default=3)
 
 
 def run(options: argparse.Namespace) -> Result:
     """Compares and measures."""
     names = _QUICK if options.toy else options.families
-    rounds = 1 if options.toy else options.rounds
-    with one_thread():
-        rows = [{**agreement(name), **_speed(name, rounds)} for name in names]
+    timed_names, rounds = (names, 1) if options.toy else (options.timed, options.rounds)
+    rows = []
+    for name in names:
+        with compiled_soon():
+            row = agreement(name)
+        if name in timed_names:
+            with one_thread():
+                row |= _speed(name, rounds)
+        rows.append(row)
+        print({key: shown(value) for key, value in row.items()}, flush=True)
     faults = [
         f"{row['network']}: {column.replace('_', ' ')} is {row[column]:.2g}"
         for row in rows
@@ -258,6 +272,17 @@ def _heat_map(peers: Peers, network: Any, dtype: Any) -> np.ndarray:
 
 
 @contextmanager
+def compiled_soon() -> Iterator[None]:
+    """Within the block XLA optimises little, which changes no number."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """All threads of this process on one core within the block."""
     import torch
@@ -301,7 +326,8 @@ def _speed(name: str, rounds: int, voxels: int = 8) -> Row:
         for _ in range(voxels):
             torch.autograd.grad(logit, x, retain_graph=True)
 
-    forward = _ratio(their_forward, lambda: model(batch), rounds)
+    ours = jax.jit(model.function)
+    forward = _ratio(their_forward, lambda: ours(model.parameters, batch), rounds)
     gradient = _ratio(their_gradients, lambda: pull_backs(cotangents), rounds)
     return {"forward_ratio": forward, "gradient_ratio": gradient}
 

@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,7 @@ def from_torch(
             )
         if verify:
             _verify(network, model, example[:1], list(outputs_of(program)))
-    return model
+    return replace(model, aliases=_aliases(network, model.layers))
 
 
 def verify_program(model: Model, path: str | Path) -> float:
@@ -135,6 +136,19 @@ def require_torch() -> Any:
         InputError: it is not installed.
     """
     return library("torch", "torch")
+
+
+def _aliases(network: torch.nn.Module, layers: Sequence[str]) -> dict[str, str]:
+    """Further paths of modules that the network holds in several places -> the layers."""
+    paths: dict[torch.nn.Module, list[str]] = {}
+    for path, module in network.named_modules(remove_duplicate=False):
+        paths.setdefault(module, []).append(path)
+    known = set(layers)
+    aliases = {}
+    for same in paths.values():
+        for layer in known & set(same):
+            aliases.update({path: layer for path in same if path not in known})
+    return aliases
 
 
 def _unwrapped(module: Any) -> torch.nn.Module:

@@ -148,6 +148,23 @@ def test_data_parallel_networks_are_taken_out_of_it(image: torch.Tensor) -> None
     assert "down" in model.layers
 
 
+class Twice(nn.Module):
+    """Holds its layer under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(2, 2, 1)
+        self.kept = nn.ModuleList([self.first])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.kept[0](x) + 1
+
+
+def test_a_module_that_is_held_twice_has_both_names(image: torch.Tensor) -> None:
+    model = from_torch(Twice(), image, verify=False)
+    assert model.resolve_layer("first") == model.resolve_layer("kept.0")
+
+
 def test_a_softmax_at_the_end_is_jaxsals(image: torch.Tensor) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(Small(), nn.Softmax(1)).eval()
