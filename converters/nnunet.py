@@ -14,13 +14,13 @@ from jaxsal.nets.nnunet_config import NNUNetConfig
 from jaxsal.store.files import file_checksum
 from jaxsal.types import Triple
 from jaxsal_converters.nnunet_architecture import read_architecture, trained_network, what_to_edit
+from jaxsal_converters.nnunet_archive import opened_training
 from jaxsal_converters.nnunet_folder import (
     Checkpoints,
     Fold,
     choose_checkpoints,
     read_fold,
     read_plans,
-    training_folder,
 )
 from jaxsal_converters.nnunet_keys import KEY_PATTERN, aliases, own_entries, parameter_rules
 from jaxsal_converters.nnunet_plans import (
@@ -43,6 +43,7 @@ def convert_nnunet(
     folds: Sequence[str] | None = None,
     configuration: str | None = None,
     *,
+    trainer: str | None = None,
     checkpoint: str | None = None,
     threshold: float | None = None,
     channels: Sequence[str] | None = None,
@@ -51,9 +52,11 @@ def convert_nnunet(
     """Converts what nnU-Net v2 trained.
 
     Args:
-        results: folder with plans.json, dataset.json and fold_0, …
+        results: folder with plans.json, dataset.json and fold_0, …; a folder of such ones, or the
+            archive that nnU-Net exports.
         folds: numbers, "fold_all", or None or "all" for all folds there are.
         configuration: of the plans; by default the checkpoints'.
+        trainer: of several trainings in the folder or archive, the one by this trainer.
         checkpoint: "final", "best" or "latest", which file of each fold; by default the first of
             these that there is.
         threshold: lesion probability at and above which a voxel is lesion.
@@ -66,7 +69,20 @@ def convert_nnunet(
     Raises:
         InputError: the files do not make a network that is supported.
     """
-    folder = training_folder(Path(results), configuration)
+    with opened_training(Path(results), configuration, trainer) as folder:
+        return _converted(folder, folds, configuration, checkpoint, threshold, channels, target)
+
+
+def _converted(
+    folder: Path,
+    folds: Sequence[str] | None,
+    configuration: str | None,
+    checkpoint: str | None,
+    threshold: float | None,
+    channels: Sequence[str] | None,
+    target: int | str | None,
+) -> tuple[Model, list[str]]:
+    """As `convert_nnunet`, of a training's own folder."""
     plans, dataset = read_plans(folder)
     chosen = choose_checkpoints(folder, folds, checkpoint)
     members = [read_fold(path) for path in chosen.paths]

@@ -17,15 +17,18 @@ from jaxsal_converters.checkpoint_file import read_checkpoint
 from jaxsal_converters.nnunet_keys import KEY_PATTERN
 from jaxsal_converters.state_dict import State, as_arrays
 
-_PLANS, _DATASET = "plans.json", "dataset.json"
+PLANS, DATASET = "plans.json", "dataset.json"
 
 
-def training_folder(results: Path, configuration: str | None) -> Path:
+def training_folder(
+    results: Path, configuration: str | None = None, trainer: str | None = None
+) -> Path:
     """The folder with plans.json: the one given, or the only one inside it.
 
     Args:
         results: that folder, its dataset's, or the one of all datasets.
         configuration: of the plans; of several folders the one that is named after it is taken.
+        trainer: class name, likewise; a single folder is not asked for it.
 
     Raises:
         InputError: there is none, or there are several.
@@ -33,33 +36,48 @@ def training_folder(results: Path, configuration: str | None) -> Path:
     _check_not_inside(results)
     if not results.is_dir():
         raise InputError(
-            f"{results} is not a folder; nnU-Net's results are a folder with {_PLANS}, {_DATASET} "
+            f"{results} is not a folder; nnU-Net's results are a folder with {PLANS}, {DATASET} "
             "and fold_0, …"
         )
-    require_content(results / _PLANS)
-    if (results / _PLANS).is_file():
+    require_content(results / PLANS)
+    if (results / PLANS).is_file():
         return results
-    below = (path for depth in ("*", "*/*") for path in results.glob(f"{depth}/{_PLANS}"))
+    below = (path for depth in ("*", "*/*") for path in results.glob(f"{depth}/{PLANS}"))
     inside = sorted(path.parent for path in below)
     if not inside:
         raise InputError(
-            f"{results} holds no {_PLANS}; give the folder that nnU-Net trained into, such as "
+            f"{results} holds no {PLANS}; give the folder that nnU-Net trained into, such as "
             "Dataset001_Name/nnUNetTrainer__nnUNetPlans__3d_fullres"
         )
-    named = [path for path in inside if path.name.rpartition("__")[2] == configuration]
-    wanted = named or inside
-    if len(wanted) > 1:
+    wanted = [path for path in inside if _is_named(path, configuration, trainer)]
+    if len(inside) == 1 and trainer is None:
+        return inside[0]
+    if len(wanted) != 1:
+        asked = " ".join(filter(None, [trainer and f"--trainer {trainer}", _asked(configuration)]))
+        none = f"{results} holds no training by {asked}"
+        several = f"{results} holds the results of {len(wanted)} trainings"
+        listed = "\n  ".join(str(path) for path in wanted or inside)
         raise InputError(
-            f"{results} holds the results of {len(wanted)} trainings; give the folder of one: "
-            f"{', '.join(map(str, wanted))}"
+            f"{several if wanted else none}; give --trainer and --configuration of one, by the "
+            f"names TRAINER__PLANS__CONFIGURATION of these folders, or its folder:\n  {listed}"
         )
     return wanted[0]
+
+
+def _asked(configuration: str | None) -> str:
+    return f"--configuration {configuration}" if configuration else ""
+
+
+def _is_named(folder: Path, configuration: str | None, trainer: str | None) -> bool:
+    """Whether a folder, TRAINER__PLANS__CONFIGURATION, is of these; None: of any."""
+    parts = folder.name.split("__")
+    return configuration in (None, parts[-1]) and trainer in (None, parts[0])
 
 
 def _check_not_inside(results: Path) -> None:
     """Raises InputError for a fold or a checkpoint, which say too little by themselves."""
     for fold, folder in ((results, results.parent), (results.parent, results.parent.parent)):
-        if fold.name.startswith("fold_") and (folder / _PLANS).is_file():
+        if fold.name.startswith("fold_") and (folder / PLANS).is_file():
             raise InputError(
                 f"{results} is a part of what nnU-Net trained: give {folder} --fold {fold.name}"
             )
@@ -71,10 +89,10 @@ def read_plans(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         InputError: one is missing or is no JSON object.
     """
-    plans, dataset = (_read_json(folder / name) for name in (_PLANS, _DATASET))
+    plans, dataset = (_read_json(folder / name) for name in (PLANS, DATASET))
     if not isinstance(plans.get("configurations"), dict):
         raise InputError(
-            f"{folder / _PLANS} has no configurations; plans of nnU-Net version 2 are expected"
+            f"{folder / PLANS} has no configurations; plans of nnU-Net version 2 are expected"
         )
     return plans, dataset
 

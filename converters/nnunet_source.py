@@ -15,11 +15,11 @@ from jaxsal.nets.settings import Setting
 from jaxsal.types import Triple
 from jaxsal_converters.comparison import library, random_batch, relative_difference
 from jaxsal_converters.nnunet_architecture import ACTIVATIONS, NORMS
+from jaxsal_converters.nnunet_archive import opened_training
 from jaxsal_converters.nnunet_folder import (
     choose_checkpoints,
     read_fold,
     read_plans,
-    training_folder,
 )
 from jaxsal_converters.nnunet_keys import KEY_PATTERN, REVERSED
 from jaxsal_converters.nnunet_plans import spatial_axes
@@ -104,6 +104,7 @@ def verify_nnunet(
     folds: Sequence[str] | None,
     configuration: str | None,
     checkpoint: str | None = None,
+    trainer: str | None = None,
 ) -> float:
     """The largest difference of logits between nnU-Net's networks and ours on random input.
 
@@ -113,6 +114,7 @@ def verify_nnunet(
         folds: that the model was made of.
         configuration: of the plans.
         checkpoint: which file of each fold.
+        trainer: whose training.
 
     Returns:
         The difference as a fraction of the largest magnitude of nnU-Net's logits.
@@ -121,12 +123,12 @@ def verify_nnunet(
         InputError: the package that defines the networks is not installed.
     """
     assert isinstance(model.config, NNUNetConfig)
-    folder = training_folder(Path(results), configuration)
-    axes = spatial_axes(read_plans(folder)[0])
-    batch = random_batch(model)
-    paths = choose_checkpoints(folder, folds, checkpoint).paths
-    members = [read_fold(path).entries for path in paths]
-    expected = np.mean([source_logits(model.config, e, batch, axes) for e in members], axis=0)
+    with opened_training(Path(results), configuration, trainer) as folder:
+        axes = spatial_axes(read_plans(folder)[0])
+        batch = random_batch(model)
+        paths = choose_checkpoints(folder, folds, checkpoint).paths
+        members = [read_fold(path).entries for path in paths]
+        expected = np.mean([source_logits(model.config, e, batch, axes) for e in members], axis=0)
     return relative_difference(model, batch, expected)
 
 

@@ -45,23 +45,27 @@ class _FromMonai:
 
 @dataclass(frozen=True)
 class _FromNnunet:
-    """A results folder of nnU-Net's.
+    """Results of nnU-Net's.
 
     Attributes:
-        source: folder with plans.json, dataset.json and fold_0, … as nnU-Net leaves it.
+        source: folder with plans.json, dataset.json and fold_0, … as nnU-Net leaves it, its
+            dataset's folder, or the zip that nnUNetv2_export_model_to_zip writes.
         fold: folds whose networks make an ensemble, by number, or all; or fold_all, the network
             trained on all cases. None: all.
         checkpoint: which file of each fold, checkpoint_final.pth, …. None: the first of these that
             there is.
         configuration: name such as 3d_fullres. None: the checkpoint's.
+        trainer: of several trainings in the folder or zip, the one by this trainer, such as
+            nnUNetTrainer.
         verify: with dynamic-network-architectures installed: print the largest difference of
             logits on random input.
     """
 
-    source: Path = option(metavar="RESULTS_FOLDER", positional=True)
+    source: Path = option(metavar="RESULTS", positional=True)
     fold: tuple[str, ...] | None = option(None, "K")
     checkpoint: str | None = option(None, choices=("final", "best", "latest"))
     configuration: str | None = option(None, "NAME")
+    trainer: str | None = option(None, "NAME")
     verify: bool = option(False)
 
 
@@ -143,10 +147,11 @@ def run_nnunet(given: Given) -> None:
     if source.verify:
         require_networks()
     convert = partial(convert_nnunet, source.source, source.fold, source.configuration)
-    model = _converted(given, partial(convert, checkpoint=source.checkpoint))
+    options = {"checkpoint": source.checkpoint, "trainer": source.trainer}
+    model = _converted(given, partial(convert, **options))
     if source.verify:
         chosen = (source.source, source.fold, source.configuration, source.checkpoint)
-        _print_difference("nnU-Net", verify_nnunet(model, *chosen))
+        _print_difference("nnU-Net", verify_nnunet(model, *chosen, source.trainer))
     _save(model, given.of(_Converted))
 
 

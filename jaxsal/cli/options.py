@@ -66,7 +66,8 @@ class ScanFiles:
 
     Attributes:
         image: the images, one per channel of the model and in its order (`jaxsal info`):
-            --image FLAIR T1, or --image FLAIR --image T1.
+            --image FLAIR T1, or --image FLAIR --image T1. Or a folder of one scan's images as
+            nnU-Net names them, CASE_0000.nii.gz, CASE_0001.nii.gz, …; of several, imagesTs/CASE.
         mask: mask of the brain: all outside of it is background. None: what is 0, or holds the
             border's constant value.
     """
@@ -81,16 +82,20 @@ class Cohort:
 
     Attributes:
         cohort: a table (.tsv, .csv) with the columns scan, one per channel, and perhaps reference,
-            instances, mask, subject, session and run; or a BIDS folder.
+            instances, mask, subject, session and run; a BIDS folder; or a folder of images as
+            nnU-Net names them, such as imagesTs.
         select: which images of a BIDS folder are a channel's, or the reference, instances or mask
             (of the brain), by their BIDS entities, such as t1=suffix:T1w,desc:preproc; once per
             channel.
+        references: folder of masks of the true lesions for images as nnU-Net names them, such as
+            labelsTs; all values but 0 are lesion.
     """
 
     cohort: Path = option(metavar="COHORT", positional=True)
     select: tuple[tuple[str, dict[str, str]], ...] = option(
         (), "CHANNEL=ENTITY:LABEL,...", parse=_selection, repeated=True
     )
+    references: Path | None = option(None, "FOLDER")
 
 
 @dataclass(frozen=True)
@@ -186,9 +191,10 @@ def prediction_settings(given: Given, model: Model, field: str = "sliding") -> P
 def scan_files(given: Given) -> Scan:
     """The scan given by the options."""
     from jaxsal.inputs.entries import Scan
+    from jaxsal.inputs.nnunet_cases import images_of
 
     files = {name: given.get(name) for name in ("reference", "instances", "mask")}
-    return Scan(images=given["image"], **files)
+    return Scan(images=images_of(given["image"]), **files)
 
 
 def cohort_entries(
@@ -202,7 +208,8 @@ def cohort_entries(
     twice = {role for role in roles if roles.count(role) > 1}
     if twice:
         raise InputError(f"--select {min(twice)}=... is given twice: put all its entities in one")
-    return read_cohort(cohort.cohort, channels, dict(cohort.select), named_by)
+    select = dict(cohort.select)
+    return read_cohort(cohort.cohort, channels, select, named_by, cohort.references)
 
 
 def model_entries(given: Given, model: Model) -> list[Entry]:

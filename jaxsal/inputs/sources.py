@@ -1,4 +1,4 @@
-"""A cohort from its source, a table or a BIDS folder, and whether its scans are of one kind."""
+"""A cohort from its source, a table or a folder, and whether its scans are of one kind."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jaxsal.grid import Grid
 from jaxsal.inputs.bids import Select, read_bids
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.manifest import columns, read_manifest
+from jaxsal.inputs.nnunet_cases import cases, read_cases
 from jaxsal.inputs.problems import Problem
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.resampling import SAME_SPACING
@@ -31,24 +32,39 @@ def read_cohort(
     channels: Sequence[str],
     select: Select | None = None,
     named_by: str = "the model",
+    references: str | os.PathLike[str] | None = None,
 ) -> list[Entry]:
-    """Reads a cohort from a table (`read_manifest`) or a BIDS folder (`read_bids`).
+    """Reads a cohort from a table, a BIDS folder, or one of images as nnU-Net names them.
+
+    See `read_manifest`, `read_bids` and `read_cases`.
 
     Args:
         source: the file or the folder.
         channels: of the model.
         select: which images of a BIDS folder are meant.
         named_by: what names the channels, for messages about a table.
+        references: folder of masks for nnU-Net's images, such as ``labelsTs``.
 
     Raises:
         InputError: the source does not exist or has errors; the message lists them all.
     """
     source = Path(source).expanduser()
     require_content(source)
+    cases_of_nnunet = bool(cases(source))
+    if references is not None and not cases_of_nnunet:
+        raise InputError(
+            f"a folder of references goes with a folder of CASE_0000.nii.gz, …, and {source} is "
+            "none: a table has a column 'reference', images of a BIDS folder are selected"
+        )
+    if cases_of_nnunet and not select:
+        masks = None if references is None else Path(references).expanduser()
+        return read_cases(source, channels, masks)
     if source.is_dir():
         return read_bids(source, channels, select)
     if not source.exists():
-        raise InputError(f"{source} does not exist; a table of scans or a BIDS folder is expected")
+        raise InputError(
+            f"{source} does not exist; a table of scans or a folder of images is expected"
+        )
     if select:
         raise InputError(f"images are selected in BIDS folders, but {source} is a table")
     return read_manifest(source, channels, named_by)
@@ -61,7 +77,7 @@ def has_subjects(source: str | os.PathLike[str]) -> bool:
         source: the file or the folder, which can be read.
     """
     source = Path(source).expanduser()
-    return source.is_dir() or "subject" in columns(source)
+    return not cases(source) and (source.is_dir() or "subject" in columns(source))
 
 
 def warn_if_mixed(entries: Sequence[Entry], preprocessing: Preprocessing | None) -> None:

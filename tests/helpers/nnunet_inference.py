@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,3 +63,31 @@ def sliding_window_logits(
         count = count + torch.nn.functional.pad(weights, around)
     inside = tuple(slice(b, b + n) for b, n in zip(before, shape, strict=True))
     return (total / count)[(..., *inside)]
+
+
+def predictors_probability(results: Path, files: Sequence[Path]) -> np.ndarray:
+    """Probability (X, Y, Z) of label 1 by nnU-Net's own predictor, where nnunetv2 is installed."""
+    from nnunetv2.inference.export_prediction import (
+        convert_predicted_logits_to_segmentation_with_correct_shape as exported,
+    )
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(
+        use_mirroring=False,
+        perform_everything_on_device=False,
+        device=torch.device("cpu"),
+        allow_tqdm=False,
+    )
+    predictor.initialize_from_trained_model_folder(str(results), (0,), "checkpoint_final.pth")
+    managers = predictor.plans_manager, predictor.configuration_manager
+    preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
+    data, _, facts = preprocessor.run_case(
+        list(map(str, files)), None, *managers, predictor.dataset_json
+    )
+    batch = torch.from_numpy(np.ascontiguousarray(data)).float()
+    logits = predictor.predict_logits_from_preprocessed_data(batch).float()
+    probability = exported(
+        logits, *managers, predictor.label_manager, facts, return_probabilities=True
+    )[1]
+    found: np.ndarray = probability[1].transpose(2, 1, 0)
+    return found
