@@ -108,17 +108,24 @@ def labels_on_network(labels: np.ndarray, grid: Grid) -> np.ndarray:
     """
     if grid.part is None:
         return labels
-    part = grid.part.cut(labels)
-    nearest = [
-        np.floor(positions(size, new) + 0.5).astype(int).clip(0, size - 1)
-        for size, new in zip(part.shape, grid.shape, strict=True)
-    ]
-    found: np.ndarray = part[np.ix_(*nearest)]
+    part, found = grid.part.cut(labels), nearest_on_network(labels, grid)
     for label in np.setdiff1d(part[part != 0], found[found != 0]):
         places = (np.argwhere(part == label) + 0.5) * np.divide(grid.shape, part.shape)
         own = tuple(np.floor(places).astype(int).T)
         free = found[own] == 0
         found[tuple(axis[free] for axis in own) if free.any() else own] = label
+    return found
+
+
+def nearest_on_network(values: np.ndarray, grid: Grid) -> np.ndarray:
+    """Values (X, Y, Z, ...) on the scan's grid, on the network's: each voxel has the nearest's."""
+    if grid.part is None:
+        return values
+    nearest = [
+        np.floor(positions(size, new) + 0.5).astype(int).clip(0, size - 1)
+        for size, new in zip(grid.part.shape, grid.shape, strict=True)
+    ]
+    found: np.ndarray = grid.part.cut(values)[np.ix_(*nearest)]
     return found
 
 

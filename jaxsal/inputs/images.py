@@ -16,7 +16,12 @@ from jaxsal.grid import Grid
 from jaxsal.inputs.alignment import unregistered
 from jaxsal.inputs.background import Background, find_background, note, note_of_mask
 from jaxsal.inputs.channel_names import named_after_others
-from jaxsal.network_grid import image_on_network, network_shape, require_permitted
+from jaxsal.network_grid import (
+    image_on_network,
+    nearest_on_network,
+    network_shape,
+    require_permitted,
+)
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
 from jaxsal.volumes import Volume, read_labels, read_mask, read_volume, z_score
@@ -128,7 +133,8 @@ def read_images(
 def on_network_grid(images: Images, preprocessing: Preprocessing | None) -> Images:
     """Images in the voxel size of the network's training; as they are where that is theirs.
 
-    Where they are resampled, the new grid covers no more than what the network is given.
+    Where they are resampled, the new grid covers no more than what the network is given. A
+    background that is 0, as z-scores leave it, stays so; splines alone would make waves in it.
     """
     known = preprocessing or Preprocessing()
     shape = network_shape(images.grid, images.box, known.spacing, known.rules)
@@ -136,6 +142,8 @@ def on_network_grid(images: Images, preprocessing: Preprocessing | None) -> Imag
         return images
     place = images.grid, images.box, shape, known.spacing
     image, grid = image_on_network(images.image, *place, known.rules)
+    if known.normalisation is None:
+        image[~nearest_on_network(images.image != 0, grid)] = 0
     return replace(images, image=image, grid=grid, box=Box.whole(shape))
 
 

@@ -84,11 +84,16 @@ class Prediction:
         """The settings, completed by the model's, box and resampling, ready for JSON."""
         box = self.grid.box_in_file(self.scan.scan_box)
         found = asdict(settings) | {"box": np.transpose([box.start, box.stop]).tolist()}
+        return found | self.resampled
+
+    @property
+    def resampled(self) -> dict[str, Any]:
+        """How the scan was resampled, ready for JSON; empty if it was not."""
         network = self.scan.grid
         if network.resampled is None:
-            return found
+            return {}
         sizes = {"from_mm": self.grid.file.spacing, "to_mm": network.file.spacing}
-        return found | {"resampled": {**sizes, "shape": network.file.shape}}
+        return {"resampled": {**sizes, "shape": network.file.shape}}
 
 
 def completed(settings: PredictSettings, model: Model) -> PredictSettings:

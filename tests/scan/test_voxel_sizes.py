@@ -107,6 +107,14 @@ def test_maps_are_those_of_the_resampled_image_and_lie_over_the_scan(
     assert np.linalg.norm(apart) < 8  # mm: the receptive field of the tiny network
 
 
+def test_a_background_that_is_0_stays_so(model: Model, scan: TinyScan) -> None:
+    image, grid, _ = jaxsal.read_scan(scan.images, CHANNELS, model.preprocessing)
+    outside = grid.to_file(image[..., 0]) == 0
+    assert outside.mean() == pytest.approx((scan.image[..., 0] == 0).mean(), abs=0.03)
+    centre, *_ = np.argwhere(~outside).mean(0)[None]
+    assert np.abs(centre - (np.array(outside.shape) - 1) / 2).max() < 1
+
+
 def test_whole_maps_are_interpolated_to_the_scans_grid(explained: Path, scan: TinyScan) -> None:
     full, crop = read_volume(explained / "full" / MAP), read_volume(explained / "cropped" / MAP)
     own = read_grid(scan.flair)
@@ -135,6 +143,8 @@ def test_a_cohort_finds_and_maps_the_same(
     assert "cubic splines" in found.record.reason
     np.testing.assert_array_equal(found.labels, load(explained / "cropped/instances.nii.gz"))
     method = next(iter(CohortResults(tmp_path).methods.values()))
+    (sidecar,) = (tmp_path / "sub-1").rglob("*flair*.json")
+    assert json.loads(sidecar.read_text())["Resampled"]["shape"] == [19, 25, 24]
     crop = found.map(1, method)  # on the scan's grid, for pictures
     full = load(explained / "full" / MAP)
     np.testing.assert_allclose(

@@ -225,6 +225,7 @@ class FolderKeeper(Keeper):
                 "Settings": self._job.identity["settings"]["saliency"][method.name],
                 "Approximated": approximated if shown.approximation else {},
                 "Cropped": self._job.settings.output == "cropped",
+                **{name.title(): fact for name, fact in self._prediction.resampled.items()},
                 "Sources": self._sources,
             }
             for shown, method in zip(self._job.shown, self._job.methods, strict=True)
