@@ -78,11 +78,12 @@ def translated(
     """
     nodes, tensors = program.graph["nodes"], program.graph["tensor_values"]
     outputs = outputs_of(program)
-    refuse(program.name, needed(nodes, outputs.values()), tensors)
     image = _image(program, needed(nodes, outputs.values()))
     sizes = image_sizes(program, image)
     taken = chosen_output(program, outputs, image, output)
-    refuse_unknown(program.name, needed(nodes, [outputs[taken]]), known)
+    own = needed(nodes, [outputs[taken]])
+    refuse(program.name, own, tensors)
+    refuse_unknown(program.name, own, known)
     held = _held(program)
     every, names = translate(nodes, [image, *held], outputs.values())
     logits, last_step = _before_probabilities(every, names[outputs[taken]])
