@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from jaxsal import InputError, Model, load_model, save_model, sliding_window, sm
 from jaxsal.graph.config import GraphConfig
 from jaxsal.graph.program import Graph
 from jaxsal.locality.structure import structure_of
+from jaxsal.nets.convolution import as_traced
 from jaxsal.nets.registry import NetworkFunction, layer_shapes, merge
 
 pytestmark = pytest.mark.usefixtures("xla_convolutions")
@@ -188,6 +190,15 @@ def test_a_two_dimensional_network_takes_the_slices_along_an_axis(axis: int) -> 
     ours = jax.jit(NetworkFunction(config))(parameters, thin)
     theirs = network(torch.from_numpy(np.moveaxis(np.take(batch, 2, 1 + axis), -1, 1).copy()))
     close(np.take(np.asarray(ours), 0, 1 + axis), theirs.permute(0, 2, 3, 1), 1e-5)
+
+
+def test_a_convolutional_network_transposes_no_image() -> None:
+    graph, parameters = converted("unet")
+    with as_traced():
+        function = NetworkFunction(GraphConfig(graph))
+        jaxpr = jax.make_jaxpr(function)(singles(parameters), image_of().astype(np.float32))
+    transposed = re.findall(r"\[([\d,]+)\] = transpose", str(jaxpr))
+    assert {shape.rpartition(",")[0] for shape in transposed} == {"1,1,1,1"}  # numbers per channel
 
 
 def test_half_precision_computes_in_half_precision() -> None:
