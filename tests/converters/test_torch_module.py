@@ -198,6 +198,14 @@ def test_the_example_is_an_image(example: Any, reason: str) -> None:
         from_torch(Small(), example)
 
 
+def test_older_versions_of_torch_are_named(
+    image: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.8.0")
+    with pytest.raises(InputError, match=r"torch 2\.9 or newer; this is 2\.8\.0"):
+        from_torch(Small(), image)
+
+
 class Branching(nn.Module):
     """Decides by the numbers of its input."""
 
