@@ -218,6 +218,13 @@ def test_what_torch_cannot_export_is_said(image: torch.Tensor) -> None:
         from_torch(Branching(), image)
 
 
+def test_what_an_operation_cannot_compute_is_said(image: torch.Tensor) -> None:
+    batchwise = nn.Sequential(nn.Conv3d(2, 2, 1), nn.BatchNorm3d(2, track_running_stats=False))
+    content = save_program(batchwise, io.BytesIO(), image, plain=False)
+    with pytest.raises(InputError, match=r"batch_norm.* in 1: .*track running statistics"):
+        model_of(read_program(content), Wanted(), {})
+
+
 def test_sizes_that_cannot_be_free_are_said(image: torch.Tensor) -> None:
     fixed = nn.Sequential(Small(), nn.LayerNorm((8, 8, 8)))
     with pytest.raises(InputError, match="leave dynamic out"):
