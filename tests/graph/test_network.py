@@ -157,6 +157,30 @@ def test_logits_gradients_and_outputs_of_modules_equal_the_source(name: str) -> 
     assert compared >= 4
 
 
+class Mixing(nn.Module):
+    """Has a tensor of five axes within, and hands on one of three."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        positions = x.flatten(2)
+        scores = positions[:, :, None, :, None] * 2
+        return scores.squeeze((2, 4))
+
+
+class Mixed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixing = Mixing()
+        self.last = nn.Conv3d(2, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.mixing(x).reshape(x.shape))
+
+
+def test_a_module_that_hands_on_no_image_is_no_layer() -> None:
+    graph, _ = exported(Mixed(), torch.zeros(1, 2, *SIZE))
+    assert list(layer_shapes(GraphConfig(graph))) == ["last"]
+
+
 @pytest.mark.parametrize("name", ["pyramid", "attention"])
 def test_core_operations_compute_the_same(name: str) -> None:
     batch = image_of()
