@@ -70,14 +70,13 @@ def convert_nnunet(
         InputError: the files do not make a network that is supported.
     """
     with opened_training(Path(results), configuration, trainer) as folder:
-        asked = configuration, trainer
-        return _converted(folder, folds, asked, checkpoint, threshold, channels, target)
+        return _converted(folder, folds, configuration, checkpoint, threshold, channels, target)
 
 
 def _converted(
     folder: Path,
     folds: Sequence[str] | None,
-    asked: tuple[str | None, str | None],
+    configuration: str | None,
     checkpoint: str | None,
     threshold: float | None,
     channels: Sequence[str] | None,
@@ -87,7 +86,7 @@ def _converted(
     plans, dataset = read_plans(folder)
     chosen = choose_checkpoints(folder, folds, checkpoint)
     members = [read_fold(path) for path in chosen.paths]
-    name = _configuration(members, *asked)
+    name = _configuration(members, configuration)
     try:
         outputs = read_outputs(dataset)
         names = channel_names(dataset)
@@ -161,8 +160,8 @@ def _stacked(members: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: jnp.stack([m[name] for m in members]) for name in members[0]}
 
 
-def _configuration(members: list[Fold], given: str | None, trainer: str | None) -> str:
-    """The configuration, on which all folds and the user agree, as on the trainer."""
+def _configuration(members: list[Fold], given: str | None) -> str:
+    """The configuration, on which all folds and the user agree."""
     for fold in members:
         first = members[0]
         if (fold.configuration, fold.trainer) != (first.configuration, first.trainer):
@@ -175,8 +174,6 @@ def _configuration(members: list[Fold], given: str | None, trainer: str | None) 
                 f"{fold.path} was trained with the configuration {fold.configuration}, asked for "
                 f"was {given}"
             )
-        if trainer is not None and fold.trainer not in (None, trainer):
-            raise InputError(f"{fold.path} was trained by {fold.trainer}, asked for was {trainer}")
     return given or members[0].configuration or _DEFAULT_CONFIGURATION
 
 

@@ -10,7 +10,6 @@ import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -23,7 +22,7 @@ _ENCRYPTED = 0x1  # of an entry's flags
 _MAC = "__MACOSX"  # a folder that macOS adds, with copies that are none
 _MOST = 64 * 2**20  # bytes of a description
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
+_DAMAGE = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def with_divisor(graph: Graph, parameters: Parameters) -> Graph:
     state is doubled until sizes of one, two and three times it go through.
 
     Raises:
-        InputError: no size does, or the graph holds what cannot be computed.
+        InputError: no size does.
     """
     factor = 1
     while factor <= _LARGEST_FACTOR:
@@ -35,9 +35,6 @@ def with_divisor(graph: Graph, parameters: Parameters) -> Graph:
         if all(_keeps_size(wider, parameters, multiple) for multiple in _MULTIPLES):
             return wider
         factor = 2 * factor if None in graph.size else _LARGEST_FACTOR + 1
-    found = _shape(graph, parameters, _size(graph, 1), 1)
-    if isinstance(found, InputError):
-        raise found
     raise InputError(
         "the logits do not have the image's size, whatever that is: jaxsal explains networks whose "
         "logits lie on the image's own grid"
@@ -74,14 +71,14 @@ def _size(graph: Graph, multiple: int) -> Triple:
 
 def _shape(
     graph: Graph, parameters: Parameters, size: Triple, examples: int
-) -> tuple[int, ...] | Exception:
-    """The shape of the logits, or why the graph does not take this size or batch."""
+) -> tuple[int, ...] | None:
+    """The shape of the logits; None where the graph does not take this size or batch."""
     function = NetworkFunction(GraphConfig(graph))
     batch = jax.ShapeDtypeStruct((examples, *size, graph.channels_in), jnp.float32)
     try:
         return jax.eval_shape(function, parameters, batch).shape
-    except Exception as error:  # shapes that do not go together raise errors of any kind
-        return error
+    except Exception:  # shapes that do not go together raise errors of any kind
+        return None
 
 
 def _keeps_size(graph: Graph, parameters: Parameters, multiple: int) -> bool:

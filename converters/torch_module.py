@@ -73,15 +73,11 @@ def from_torch(
         verify: compare the logits of both on the example.
 
     Raises:
-        InputError: torch is older than 2.9 or cannot export the network, the network cannot be
-            explained, or its logits are others than those of the conversion.
+        InputError: torch cannot export the network, it cannot be explained, or its logits are
+            others than those of the conversion.
     """
     import torch
 
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9):
-        raise InputError(
-            f"exporting a network for jaxsal needs torch 2.9 or newer; this is {torch.__version__}"
-        )
     network = _unwrapped(module)
     if not isinstance(example, torch.Tensor) or example.ndim not in (4, 5):
         found = tuple(example.shape) if isinstance(example, torch.Tensor) else type(example)

@@ -68,7 +68,7 @@ def xla_convolutions() -> Iterator[None]:
     forms are equal is tested in nets/test_convolution.py.
     """
 
-    def form(*_: object) -> str:
+    def form(*_: object, **__: object) -> str:
         return "columns" if jax.config.jax_enable_x64 else "xla"
 
     with pytest.MonkeyPatch.context() as patch:

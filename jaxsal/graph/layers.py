@@ -86,8 +86,8 @@ def _outputs(graph: Graph, known: Iterable[str]) -> Iterator[tuple[str, str]]:
             for name in spatial
             if name == graph.logits or any(id(user) not in inside for user in users.get(name, ()))
         ]
-        if handed_on:
-            yield module, handed_on[-1]
+        if spatial:
+            yield module, (handed_on or spatial)[-1]
 
 
 def _users(graph: Graph) -> dict[str, list[Node]]:

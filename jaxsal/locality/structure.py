@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from jaxsal.nets.convolution import as_traced
+from jaxsal.nets.tracing import as_traced
 from jaxsal.shapes import Shapes
 from jaxsal.types import LogitFunction, Triple
 

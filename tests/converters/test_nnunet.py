@@ -438,12 +438,6 @@ def test_a_configuration_that_the_checkpoint_contradicts_is_refused(results: Pat
         convert_nnunet(results, configuration="3d_lowres")
 
 
-def test_a_trainer_that_the_checkpoint_contradicts_is_refused(results: Path) -> None:
-    assert convert_nnunet(results, ["0"], trainer="nnUNetTrainer")
-    with pytest.raises(InputError, match=r"trained by nnUNetTrainer, asked for was nnUNetTrainerX"):
-        convert_nnunet(results, ["0"], trainer="nnUNetTrainerX")
-
-
 def test_the_folder_may_be_given_one_or_two_levels_too_high(results: Path, tmp_path: Path) -> None:
     dataset_folder = tmp_path / "nnUNet_results" / "Dataset001_Lesions"
     dataset_folder.mkdir(parents=True)

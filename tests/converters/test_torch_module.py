@@ -198,14 +198,6 @@ def test_the_example_is_an_image(example: Any, reason: str) -> None:
         from_torch(Small(), example)
 
 
-def test_older_versions_of_torch_are_named(
-    image: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch, "__version__", "2.8.0")
-    with pytest.raises(InputError, match=r"torch 2\.9 or newer; this is 2\.8\.0"):
-        from_torch(Small(), image)
-
-
 class Branching(nn.Module):
     """Decides by the numbers of its input."""
 
@@ -216,13 +208,6 @@ class Branching(nn.Module):
 def test_what_torch_cannot_export_is_said(image: torch.Tensor) -> None:
     with pytest.raises(InputError, match=r"torch\.export cannot export the Branching: "):
         from_torch(Branching(), image)
-
-
-def test_what_an_operation_cannot_compute_is_said(image: torch.Tensor) -> None:
-    batchwise = nn.Sequential(nn.Conv3d(2, 2, 1), nn.BatchNorm3d(2, track_running_stats=False))
-    content = save_program(batchwise, io.BytesIO(), image, plain=False)
-    with pytest.raises(InputError, match=r"batch_norm.* in 1: .*track running statistics"):
-        model_of(read_program(content), Wanted(), {})
 
 
 def test_sizes_that_cannot_be_free_are_said(image: torch.Tensor) -> None:

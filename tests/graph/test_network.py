@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,7 +23,6 @@ from jaxsal import InputError, Model, load_model, save_model, sliding_window, sm
 from jaxsal.graph.config import GraphConfig
 from jaxsal.graph.program import Graph
 from jaxsal.locality.structure import structure_of
-from jaxsal.nets.convolution import as_traced
 from jaxsal.nets.registry import NetworkFunction, layer_shapes, merge
 
 pytestmark = pytest.mark.usefixtures("xla_convolutions")
@@ -157,30 +155,6 @@ def test_logits_gradients_and_outputs_of_modules_equal_the_source(name: str) -> 
     assert compared >= 4
 
 
-class Mixing(nn.Module):
-    """Has a tensor of five axes within, and hands on one of three."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        positions = x.flatten(2)
-        scores = positions[:, :, None, :, None] * 2
-        return scores.squeeze((2, 4))
-
-
-class Mixed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.mixing = Mixing()
-        self.last = nn.Conv3d(2, 2, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(self.mixing(x).reshape(x.shape))
-
-
-def test_a_module_that_hands_on_no_image_is_no_layer() -> None:
-    graph, _ = exported(Mixed(), torch.zeros(1, 2, *SIZE))
-    assert list(layer_shapes(GraphConfig(graph))) == ["last"]
-
-
 @pytest.mark.parametrize("name", ["pyramid", "attention"])
 def test_core_operations_compute_the_same(name: str) -> None:
     batch = image_of()
@@ -214,15 +188,6 @@ def test_a_two_dimensional_network_takes_the_slices_along_an_axis(axis: int) -> 
     ours = jax.jit(NetworkFunction(config))(parameters, thin)
     theirs = network(torch.from_numpy(np.moveaxis(np.take(batch, 2, 1 + axis), -1, 1).copy()))
     close(np.take(np.asarray(ours), 0, 1 + axis), theirs.permute(0, 2, 3, 1), 1e-5)
-
-
-def test_a_convolutional_network_transposes_no_image() -> None:
-    graph, parameters = converted("unet")
-    with as_traced():
-        function = NetworkFunction(GraphConfig(graph))
-        jaxpr = jax.make_jaxpr(function)(singles(parameters), image_of().astype(np.float32))
-    transposed = re.findall(r"\[([\d,]+)\] = transpose", str(jaxpr))
-    assert {shape.rpartition(",")[0] for shape in transposed} == {"1,1,1,1"}  # numbers per channel
 
 
 def test_half_precision_computes_in_half_precision() -> None:

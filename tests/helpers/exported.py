@@ -55,7 +55,7 @@ class _Reading:
         for node in self.program.graph.nodes:
             if node.op == "call_function" and node.target is operator.getitem:
                 self.names[node.name] = self.parts[node.args[0].name][node.args[1]]
-            elif node.op == "call_function" and node.users:  # others assert something
+            elif node.op == "call_function":
                 nodes.append(self._node(node))
         (output,) = self.program.graph_signature.user_outputs
         rank = image.ndim - 2
@@ -87,7 +87,7 @@ class _Reading:
             return
         axes = (*range(2, array.ndim), 1, 0) if is_kernel else tuple(range(array.ndim))
         learnt = spec.kind is InputKind.PARAMETER
-        self.arrays[name] = array.transpose(axes).copy()
+        self.arrays[name] = np.ascontiguousarray(array.transpose(axes))
         shape = self.arrays[name].shape
         self.parameters.append(Parameter(name, spec.arg.name, shape, axes, learnt))
 

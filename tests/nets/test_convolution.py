@@ -11,7 +11,7 @@ import pytest
 import torch
 from jax import lax
 
-import jaxsal.nets.convolution
+import jaxsal.nets.by_products
 from jaxsal.nets.convolution import convolution, transposed_convolution
 
 # size, kernel, stride, padding: paper's U-Net, per-axis settings, even kernels, odd sizes
@@ -84,7 +84,7 @@ def test_convolution_equals_xla_with_its_jvp_and_vjp(case, form):
     ],
 )
 def test_slabs_equal_xla_with_second_derivatives(monkeypatch, size, kernel, padding, plane):
-    monkeypatch.setattr(jaxsal.nets.convolution, "_SLAB_BYTES", 4 * plane)
+    monkeypatch.setattr(jaxsal.nets.by_products, "_SLAB_BYTES", 4 * plane)
     check_second_derivatives("rows", size, kernel, padding)
 
 
@@ -109,6 +109,23 @@ def test_winograd_equals_xla_with_second_derivatives(size, kernel, padding):
 )
 def test_planes_equal_xla_with_second_derivatives(size, kernel, stride, padding):
     check_second_derivatives("planes", size, kernel, padding, stride)
+
+
+@pytest.mark.parametrize(
+    ("form", "stride"), [("planes", (2, 2, 2)), ("winograd", (1, 1, 1))], ids=str
+)
+@pytest.mark.parametrize("convolve", [convolution, transposed_convolution])
+def test_2d_convolutions_of_pull_backs_have_the_axes_that_are_fast_in_loops(form, stride, convolve):
+    x, kernel = jnp.ones((1, 6, 6, 6, 3)), jnp.ones((3, 3, 3, 3, 3))
+
+    def pulled(x, scale):
+        y, pull = jax.vjp(partial(convolve, kernel=kernel, stride=stride, form=form), x)
+        return pull(scale * y)
+
+    equations = jax.make_jaxpr(pulled)(x, 2.0).jaxpr.eqns
+    convolutions = [e for e in equations if e.primitive.name == "conv_general_dilated"]
+    outputs_last = {tuple(e.params["dimension_numbers"].rhs_spec) for e in convolutions}
+    assert outputs_last == {(3, 2, 0, 1)}
 
 
 def test_winograd_errs_little_from_float64():
