@@ -1,6 +1,6 @@
 """Instance-level saliency with the interface of Captum's ``captum.attr``, torch tensors in and out.
 
-Every method takes the PyTorch network itself. MONAI's ``UNet``, ``DynUNet`` and ``SwinUNETR`` are
+Every method takes the PyTorch network itself. Those of MONAI's that `jaxsal convert` knows are
 converted once, when the object is made; any other by `jaxsal_converters.from_torch`, for each size
 of image:
 
@@ -59,8 +59,8 @@ class Saliency:
     """Gradients of single logits, of lesions or of the class, as ``captum.attr.Saliency`` has them.
 
     Args:
-        model: a PyTorch network, or a `jaxsal.Model`. MONAI's ``UNet``, ``DynUNet`` and
-            ``SwinUNETR`` must be in evaluation mode; any other is run in it.
+        model: a PyTorch network, or a `jaxsal.Model`. Those of MONAI's that
+            `jaxsal convert` knows must be in evaluation mode; any other is run in it.
         config: constructor arguments of MONAI's that are others than the network says of itself.
         roi: run the network as MONAI's sliding window of this size does, rather than once over the
             whole image.

@@ -29,7 +29,7 @@ from typing import Any
 from jaxsal.nets.dynunet_config import DynUNetConfig
 from jaxsal_converters.monai import MonaiNetwork
 from jaxsal_converters.rules import Rule, aliases_of, rules_of
-from jaxsal_converters.state_dict import State, each_once, norm_name, weight
+from jaxsal_converters.state_dict import State, count_modules, each_once, norm_name, weight
 
 
 def infer_arguments(state: State, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -51,12 +51,12 @@ def infer_arguments(state: State, given: Mapping[str, Any]) -> tuple[dict[str, A
 
 def _structure(state: State) -> dict[str, Any]:
     """What the shapes show: up-sampling kernels equal the strides of the levels below them."""
-    downsamples = _count(state, "downsamples")
+    downsamples = count_modules(state, "downsamples")
     blocks = ["input_block", *(f"downsamples.{i}" for i in range(downsamples)), "bottleneck"]
     kernels = [weight(state, f"{block}.conv1.conv") for block in blocks]
     ups = [weight(state, f"upsamples.{j}.transp_conv.conv") for j in range(downsamples + 1)]
     strides = [list(up.shape[2:]) for up in reversed(ups)]
-    heads = _count(state, "deep_supervision_heads")
+    heads = count_modules(state, "deep_supervision_heads")
     return {
         "spatial_dims": 3,
         "in_channels": kernels[0].shape[1],
@@ -70,14 +70,6 @@ def _structure(state: State) -> dict[str, Any]:
         "deep_supervision": heads > 0,
         "deep_supr_num": max(heads, 1),
     }
-
-
-def _count(state: State, modules: str) -> int:
-    """Number of entries of a module list."""
-    count = 0
-    while any(key.startswith(f"{modules}.{count}.") for key in state):
-        count += 1
-    return count
 
 
 def _activation(state: State, assumptions: list[str]) -> list[Any]:

@@ -33,6 +33,14 @@ _DYNUNET = (
     *("in_channels", "out_channels", "kernel_size", "strides", "upsample_kernel_size", "filters"),
     *("dropout", "norm_name", "act_name", "trans_bias"),
 )
+_SEGRESNET = (
+    *("spatial_dims", "in_channels", "init_filters", "blocks_down", "blocks_up", "dropout_prob"),
+    *("act", "norm", "use_conv_final", "upsample_mode"),
+)
+_SEGRESNET_DS = (
+    *("spatial_dims", "in_channels", "out_channels", "init_filters", "blocks_down", "blocks_up"),
+    *("act", "norm", "dsdepth", "preprocess", "resolution"),
+)
 
 
 def model_from_module(
@@ -43,7 +51,7 @@ def model_from_module(
     channels: Sequence[str] | None = None,
     verify: bool = True,
 ) -> Model:
-    """Converts MONAI's ``UNet``, ``DynUNet`` or ``SwinUNETR`` as it is in memory now.
+    """Converts a network of `jaxsal_converters.monai.MONAI_NETWORKS` as it is in memory now.
 
     Training it further does not change the model.
 
@@ -126,6 +134,14 @@ def _dynunet_arguments(network: Any) -> dict[str, Any]:
     return {"spatial_dims": network.spatial_dims, "res_block": residual, **named}
 
 
+def _segresnet_arguments(network: Any) -> dict[str, Any]:
+    return {name: getattr(network, name) for name in _SEGRESNET}
+
+
+def _segresnet_ds_arguments(network: Any) -> dict[str, Any]:
+    return {name: getattr(network, name) for name in _SEGRESNET_DS}
+
+
 def _swin_unetr_arguments(network: Any) -> dict[str, Any]:
     """Those that its state dict does not show; the converter reads off the others."""
     arguments = {
@@ -155,6 +171,8 @@ _DESCRIBED: dict[str, Callable[[Any], dict[str, Any]]] = {
     "UNet": _unet_arguments,
     "DynUNet": _dynunet_arguments,
     "SwinUNETR": _swin_unetr_arguments,
+    "SegResNet": _segresnet_arguments,
+    "SegResNetDS": _segresnet_ds_arguments,
 }
 
 
@@ -163,7 +181,9 @@ def _verify(network: torch.nn.Module, model: Model) -> None:
     example = next(network.parameters())
     with torch.no_grad():
         given = torch.from_numpy(np.moveaxis(batch, -1, 1).copy()).to(example)
-        expected = np.moveaxis(network(given).float().cpu().numpy(), 1, -1)
+        found = network(given)
+    logits = found[0] if isinstance(found, tuple) else found  # of SegResNetVAE, with a loss
+    expected = np.moveaxis(logits.float().cpu().numpy(), 1, -1)
     relative = relative_difference(model, batch, expected)
     if not relative <= TOLERANCE:
         raise InputError(

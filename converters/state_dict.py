@@ -126,7 +126,22 @@ def weight(state: State, module: str) -> np.ndarray:
     return state[key]
 
 
-def norm_name(state: State, module: str, assumptions: list[str], *, default_affine: bool) -> Any:
+def count_modules(state: State, modules: str, first: int = 0) -> int:
+    """Number of a module list's entries, counted from ``first`` on, that have tensors."""
+    count = 0
+    while any(key.startswith(f"{modules}.{first + count}.") for key in state):
+        count += 1
+    return count
+
+
+def norm_name(
+    state: State,
+    module: str,
+    assumptions: list[str],
+    *,
+    default_affine: bool | None,
+    argument: str = "norm_name",
+) -> Any:
     """MONAI's ``norm_name``, as far as the entries of one of the network's norms show it.
 
     Args:
@@ -134,7 +149,8 @@ def norm_name(state: State, module: str, assumptions: list[str], *, default_affi
         module: path of the norm.
         assumptions: takes a sentence if something had to be assumed.
         default_affine: whether MONAI's default for this network is an instance norm with learnt
-            parameters, or one without.
+            parameters, or one without; None if it is another norm.
+        argument: what the constructor calls it.
     """
     affine = f"{module}.weight" in state
     if f"{module}.running_mean" in state:
@@ -143,6 +159,6 @@ def norm_name(state: State, module: str, assumptions: list[str], *, default_affi
     default = ", MONAI's default" if affine == default_affine else ""
     other = "group norm" if affine else "a network without any normalisation"
     assumptions.append(
-        f"norm_name: instance norm {parameters}{default}; {other} looks the same, --config sets it"
+        f"{argument}: instance norm {parameters}{default}; {other} looks the same, --config sets it"
     )
     return ["instance", {"affine": affine}]

@@ -143,6 +143,8 @@ NETWORKS: Registry[NetworkClass] = Registry(
         "dynunet": "jaxsal.nets.dynunet:DynUNet",
         "nnunet": "jaxsal.nets.nnunet:NNUNet",
         "swin-unetr": "jaxsal.nets.swin_unetr:SwinUNETR",
+        "segresnet": "jaxsal.nets.segresnet:SegResNet",
+        "segresnet-ds": "jaxsal.nets.segresnet:SegResNetDS",
         "graph": "jaxsal.graph.network:GraphNetwork",
     },
     lambda network: network.Config.kind,

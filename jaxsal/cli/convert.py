@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from jaxsal.model import Model
 
 # command -> class in monai.networks.nets
-_MONAI = {"unet": "UNet", "dynunet": "DynUNet", "swin-unetr": "SwinUNETR"}
+_MONAI = {
+    "unet": "UNet",
+    "dynunet": "DynUNet",
+    "swin-unetr": "SwinUNETR",
+    "segresnet": "SegResNet",
+    "segresnet-ds": "SegResNetDS",
+}
 
 
 @dataclass(frozen=True)

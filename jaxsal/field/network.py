@@ -105,8 +105,9 @@ def model_parts(model: Any) -> ModelParts:
         raise InputError(f"a model must be callable on a batch of images, got {type(model)}")
     if any(ancestor.__module__.startswith("torch.nn.") for ancestor in type(model).__mro__):
         raise InputError(
-            f"a {type(model).__name__} of PyTorch's cannot be differentiated by JAX: MONAI's UNet, "
-            "DynUNet and SwinUNETR convert with jaxsal_converters.modules.model_from_module"
+            f"a {type(model).__name__} of PyTorch's cannot be differentiated by JAX: those of "
+            "MONAI's that `jaxsal convert` lists convert with "
+            "jaxsal_converters.modules.model_from_module"
         )
     return ModelParts(CallableFunction(model), ())
 
