@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> Result:
             with one_thread():
                 row |= _speed(name, rounds)
         rows.append(row)
+        jax.clear_caches()  # programs of all families together exhaust a process's mappings
         print({key: shown(value) for key, value in row.items()}, flush=True)
     faults = [
         f"{row['network']}: {column.replace('_', ' ')} is {row[column]:.2g}"
