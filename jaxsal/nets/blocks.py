@@ -149,6 +149,18 @@ class InstanceNorm(nnx.Module):
         return _normalise(x, (1, 2, 3), self.epsilon, self.scale, self.bias)
 
 
+class GroupNorm(nnx.Module):
+    """Normalisation of each group of neighbouring channels over all positions of each example."""
+
+    def __init__(self, channels: int, *, groups: int, epsilon: float, affine: bool) -> None:
+        self.groups, self.epsilon = groups, epsilon
+        self.scale = nnx.Param(jnp.ones(channels)) if affine else None
+        self.bias = nnx.Param(jnp.zeros(channels)) if affine else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return _normalise(x, (1, 2, 3), self.epsilon, self.scale, self.bias, self.groups)
+
+
 class TrailingLayerNorm(nnx.Module):
     """PyTorch's ``LayerNorm`` on channels-first arrays: over the last axes of (C, X, Y, Z)."""
 
@@ -174,8 +186,9 @@ def _normalise(
     epsilon: float,
     scale: nnx.Param | None,
     bias: nnx.Param | None,
+    groups: int | None = None,
 ) -> jax.Array:
-    y = standardise(x, axes, epsilon)
+    y = standardise(x, axes, epsilon, groups)
     if scale is not None and bias is not None:
         y = y * scale[...] + bias[...]
     return y
@@ -209,15 +222,11 @@ def make_norm(
     if name == "instance":
         return InstanceNorm(channels, epsilon=epsilon, affine=arguments.get("affine", False))
     if name == "group":
-        affine = arguments.get("affine", True)
-        return nnx.GroupNorm(
+        return GroupNorm(
             channels,
-            num_groups=arguments["num_groups"],
+            groups=arguments["num_groups"],
             epsilon=epsilon,
-            use_bias=affine,
-            use_scale=affine,
-            use_fast_variance=False,
-            rngs=rngs,
+            affine=arguments.get("affine", True),
         )
     affine = arguments.get("elementwise_affine", True)
     return TrailingLayerNorm(arguments["normalized_shape"], epsilon=epsilon, affine=affine)

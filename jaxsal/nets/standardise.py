@@ -15,40 +15,64 @@ import jax.numpy as jnp
 Axes = tuple[int, ...]
 
 
-def standardise(x: jax.Array, axes: Axes, epsilon: float) -> jax.Array:
+def standardise(x: jax.Array, axes: Axes, epsilon: float, groups: int | None = None) -> jax.Array:
     """``(x - mean) / sqrt(variance + epsilon)`` over these axes, in the shape and dtype of x.
 
     Means are taken in float32 at least. The result can be differentiated any number of times, in
     either mode.
+
+    Args:
+        x: an array whose last axis is that of the channels.
+        axes: over which means are taken.
+        epsilon: added to the variance.
+        groups: number of groups of neighbouring channels over which means are taken, too. None:
+            every channel by itself, unless the channels are one of the axes.
     """
-    return _with_inverse(x, axes, epsilon)[0]
+    return _with_inverse(x, axes, epsilon, groups)[0]
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _with_inverse(x: jax.Array, axes: Axes, epsilon: float) -> tuple[jax.Array, jax.Array]:
+def _mean(x: jax.Array, axes: Axes, groups: int | None) -> jax.Array:
+    """The mean for each channel; that of a group is made of its channels' means, which is quick."""
+    mean = x.mean(axes, keepdims=True)
+    channels = mean.shape[-1]
+    if groups is None or groups == channels:
+        return mean
+    of_groups = mean.reshape(*mean.shape[:-1], groups, -1).mean(-1)
+    return jnp.repeat(of_groups, channels // groups, -1)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def _with_inverse(
+    x: jax.Array, axes: Axes, epsilon: float, groups: int | None
+) -> tuple[jax.Array, jax.Array]:
     """The result, and ``1 / sqrt(variance + epsilon)`` of size one along the axes."""
     exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    centred = exact - exact.mean(axes, keepdims=True)
-    variance = jnp.square(centred).mean(axes, keepdims=True)
+    centred = exact - _mean(exact, axes, groups)
+    variance = _mean(jnp.square(centred), axes, groups)
     inverse = jax.lax.rsqrt(variance + epsilon)
     return (centred * inverse).astype(x.dtype), inverse
 
 
 @_with_inverse.defjvp
 def _tangents(
-    axes: Axes, epsilon: float, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+    axes: Axes,
+    epsilon: float,
+    groups: int | None,
+    primals: tuple[jax.Array],
+    tangents: tuple[jax.Array],
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     # By these functions themselves, so that derivatives of the derivative follow the same rule.
-    result, inverse = _with_inverse(primals[0], axes, epsilon)
-    return (result, inverse), _change(axes, result, inverse, tangents[0])
+    result, inverse = _with_inverse(primals[0], axes, epsilon, groups)
+    return (result, inverse), _change(axes, groups, result, inverse, tangents[0])
 
 
-@partial(jax.checkpoint, static_argnums=0, prevent_cse=False)  # keeps a bfloat16 result as it is
+# A checkpoint, so that of a bfloat16 result nothing but itself is kept.
+@partial(jax.checkpoint, static_argnums=(0, 1), prevent_cse=False)
 def _change(
-    axes: Axes, result: jax.Array, inverse: jax.Array, tangent: jax.Array
+    axes: Axes, groups: int | None, result: jax.Array, inverse: jax.Array, tangent: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """How the result and ``inverse`` change along the tangent of x."""
     along, change = result.astype(inverse.dtype), tangent.astype(inverse.dtype)
-    slope = (along * change).mean(axes, keepdims=True)
-    changed = inverse * (change - change.mean(axes, keepdims=True) - along * slope)
+    slope = _mean(along * change, axes, groups)
+    changed = inverse * (change - _mean(change, axes, groups) - along * slope)
     return changed.astype(result.dtype), -jnp.square(inverse) * slope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,13 @@ from jaxsal.nets.standardise import standardise
 
 EPSILON = 1e-3
 SHAPE = (2, 3, 4, 3, 2)  # (B, X, Y, Z, C)
-AXES = {"instance": (1, 2, 3), "layer": (4,), "trailing": (4, 1, 2, 3)}
+# The axes and the number of groups that are given, and the axes over which means are taken.
+CASES: dict[str, tuple[tuple[int, ...], int | None, tuple[int, ...]]] = {
+    "instance": ((1, 2, 3), None, (1, 2, 3)),
+    "layer": ((4,), None, (4,)),
+    "trailing": ((4, 1, 2, 3), None, (4, 1, 2, 3)),
+    "one group": ((1, 2, 3), 1, (1, 2, 3, 4)),
+}
 # of x, a cotangent and two tangents
 ARRAYS = [3 + np.random.default_rng(seed).standard_normal(SHAPE) for seed in range(4)]
 
@@ -51,27 +58,33 @@ def derivatives(f: Any, jvp: Any, vjp: Any, arrays: Any) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # PyTorch's own
-@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
-def test_derivatives_of_orders_one_to_three(axes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("axes", "groups", "means"), CASES.values(), ids=CASES)
+def test_derivatives_of_orders_one_to_three(
+    axes: tuple[int, ...], groups: int | None, means: tuple[int, ...]
+) -> None:
     tensors = [torch.from_numpy(array) for array in ARRAYS]
-    expected = derivatives(lambda x: written_out(x, axes), torch.func.jvp, torch.func.vjp, tensors)
+    expected = derivatives(lambda x: written_out(x, means), torch.func.jvp, torch.func.vjp, tensors)
     with jax.enable_x64(True):
 
         def ours(arrays: list[jax.Array]) -> dict[str, jax.Array]:
-            return derivatives(lambda x: standardise(x, axes, EPSILON), jax.jvp, jax.vjp, arrays)
+            standard = partial(standardise, axes=axes, epsilon=EPSILON, groups=groups)
+            return derivatives(standard, jax.jvp, jax.vjp, arrays)
 
         found = jax.jit(ours)([jnp.asarray(array) for array in ARRAYS])
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-10, err_msg=name)
 
 
-@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
-def test_many_cotangents_at_once(axes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("axes", "groups", "means"), CASES.values(), ids=CASES)
+def test_many_cotangents_at_once(
+    axes: tuple[int, ...], groups: int | None, means: tuple[int, ...]
+) -> None:
     x, *cotangents = (torch.from_numpy(array) for array in ARRAYS)
-    pull_back = torch.func.vjp(lambda x: written_out(x, axes), x)[1]
+    pull_back = torch.func.vjp(lambda x: written_out(x, means), x)[1]
     expected = [pull_back(cotangent)[0] for cotangent in cotangents]
     with jax.enable_x64(True):
-        linear = jax.vjp(lambda x: standardise(x, axes, EPSILON), jnp.asarray(ARRAYS[0]))[1]
+        standard = partial(standardise, axes=axes, epsilon=EPSILON, groups=groups)
+        linear = jax.vjp(standard, jnp.asarray(ARRAYS[0]))[1]
         (found,) = jax.vmap(linear)(jnp.stack(ARRAYS[1:]))
     np.testing.assert_allclose(found, torch.stack(expected), rtol=1e-9, atol=1e-10)
 
