@@ -17,13 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
 
+from jaxsal.nets.dot_product_attention import dot_product_attention
 from jaxsal.types import Triple
 
 Array = TypeVar("Array", jax.Array, np.ndarray)
 
-_MASKED = -100.0  # the source's; it leaves a weight of about 1e-44 relative to equal scores
 _INITIAL_BIAS = 0.02  # standard deviation
 
 
@@ -61,24 +60,19 @@ class WindowAttention(nnx.Module):
         x = jnp.pad(x, [(0, 0), *edges, (0, 0)])  # padding takes part in the attention
         padded = (x.shape[1], x.shape[2], x.shape[3])
         x = jnp.roll(x, [-s for s in shift], (1, 2, 3)) if any(shift) else x
-        mask = _mask(padded, window, shift) if any(shift) else None
-        attended = join_windows(self._attend(split_windows(x, window), mask), window, padded)
+        regions = window_regions(padded, window, shift) if any(shift) else None
+        attended = join_windows(self._attend(split_windows(x, window), regions), window, padded)
         attended = jnp.roll(attended, shift, (1, 2, 3)) if any(shift) else attended
         return self.projection(attended[:, : size[0], : size[1], : size[2]])
 
-    def _attend(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-        """(B, W, P, C) of (B, W, P, C), before the projection; mask (W, 1, P, P)."""
+    def _attend(self, x: jax.Array, regions: np.ndarray | None) -> jax.Array:
+        """(B, W, P, C) of (B, W, P, C), before the projection; regions (W, P)."""
         *outer, positions, channels = x.shape
         width = channels // self.heads
         qkv = self.qkv(x).reshape(*outer, positions, 3, self.heads, width)
         query, key, value = (qkv[..., i, :, :] for i in range(3))
-        exact = jnp.promote_types(x.dtype, jnp.float32)
-        scores = jnp.einsum(
-            "bwphc,bwqhc->bwhpq", query * width**-0.5, key, preferred_element_type=exact
-        )
-        scores = scores + self._position_bias(positions)
-        weights = jax.nn.softmax(scores if mask is None else scores + mask)
-        attended = jnp.einsum("bwhpq,bwqhc->bwphc", weights.astype(x.dtype), value)
+        bias = self._position_bias(positions)
+        attended = dot_product_attention(query * width**-0.5, key, value, bias, regions)
         return attended.reshape(*outer, positions, channels)
 
     def _position_bias(self, positions: int) -> jax.Array:
@@ -137,13 +131,3 @@ def _axis_regions(size: int, window: int, shift: int) -> np.ndarray:
     if shift == 0:
         return np.zeros(size, np.int32)
     return (position >= size - window).astype(np.int32) + (position >= size - shift)
-
-
-def _mask(size: Triple, window: Triple, shift: Triple) -> jax.Array:
-    """(W, 1, P, P): what is added to the scores of a shifted grid.
-
-    The barrier keeps the compiler from working out this large array beforehand and storing it.
-    """
-    regions = lax.optimization_barrier(jnp.asarray(window_regions(size, window, shift)))
-    apart = regions[:, :, None] != regions[:, None, :]
-    return jnp.where(apart, _MASKED, 0.0)[:, None]

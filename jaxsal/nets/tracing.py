@@ -11,7 +11,10 @@ _traced: ContextVar[bool] = ContextVar("traced", default=False)
 
 @contextmanager
 def as_traced() -> Iterator[None]:
-    """Within the block every convolution is one ``conv_general_dilated``, easy to recognise."""
+    """Within the block every convolution is one ``conv_general_dilated``, easy to recognise.
+
+    Attention has no loops.
+    """
     token = _traced.set(True)
     try:
         yield
