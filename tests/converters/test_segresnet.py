@@ -43,6 +43,11 @@ def written(path: Path, content: Any) -> Path:
     return path
 
 
+def named(value: Any) -> str:
+    """A test's id, the same in every process: kinds of networks hold functions."""
+    return getattr(value, "name", None) or getattr(value, "__name__", str(value))
+
+
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
@@ -58,7 +63,7 @@ def written(path: Path, content: Any) -> Path:
         (SEGRESNET_DS, {"resolution": [1, 1, 8], "act": ["prelu", {"num_parameters": 1}]}),
         (SEGRESNET_DS, {"blocks_down": [1], "blocks_up": []}),
     ],
-    ids=str,
+    ids=named,
 )
 def test_the_architecture_is_read_from_the_entries(
     kind: MonaiNetwork, changes: dict[str, Any]
@@ -139,7 +144,7 @@ def test_the_autoencoder_of_a_vae_is_left_out_with_a_note() -> None:
         (SegResNetDS, {"resolution": (1, 1, 3), "act": "elu", "dsdepth": 2}),
         (SegResNetDS, {"norm": ("group", {"num_groups": 2}), "upsample_mode": "nontrainable"}),
     ],
-    ids=str,
+    ids=named,
 )
 def test_a_network_in_memory_converts_by_its_own_account(
     build: Any, changes: dict[str, Any]
@@ -157,7 +162,7 @@ def test_a_network_in_memory_converts_by_its_own_account(
         (SEGRESNET_DS, SegResNetDS, {"spatial_dims": 2}, "only 3D networks"),
         (SEGRESNET, SegResNet, {"upsample_mode": "deconvgroup"}, "got 'deconvgroup'"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_other_networks_are_refused(
     kind: MonaiNetwork, build: Any, changes: dict[str, Any], message: str
