@@ -16,7 +16,13 @@ from pathlib import Path, PurePosixPath
 
 from jaxsal.errors import InputError
 from jaxsal.store.files import require_content
-from jaxsal_converters.nnunet_folder import CHECKPOINTS, DATASET, PLANS, training_folder
+from jaxsal_converters.nnunet_folder import (
+    CHECKPOINTS,
+    DATASET,
+    PLANS,
+    check_not_inside,
+    training_folder,
+)
 
 _ENCRYPTED = 0x1  # of an entry's flags
 _MAC = "__MACOSX"  # a folder that macOS adds, with copies that are none
@@ -51,6 +57,7 @@ def opened_training(
 
 def _unpacked(path: Path, root: Path, configuration: str | None, trainer: str | None) -> Path:
     """Unpacks what is needed of one training below a folder; returns the training's."""
+    check_not_inside(path)
     require_content(path)
     if not zipfile.is_zipfile(path):
         raise InputError(

@@ -33,7 +33,7 @@ def training_folder(
     Raises:
         InputError: there is none, or there are several.
     """
-    _check_not_inside(results)
+    check_not_inside(results)
     if not results.is_dir():
         raise InputError(
             f"{results} is not a folder; nnU-Net's results are a folder with {PLANS}, {DATASET} "
@@ -74,7 +74,7 @@ def _is_named(folder: Path, configuration: str | None, trainer: str | None) -> b
     return configuration in (None, parts[-1]) and trainer in (None, parts[0])
 
 
-def _check_not_inside(results: Path) -> None:
+def check_not_inside(results: Path) -> None:
     """Raises InputError for a fold or a checkpoint, which say too little by themselves."""
     for fold, folder in ((results, results.parent), (results.parent, results.parent.parent)):
         if fold.name.startswith("fold_") and (folder / PLANS).is_file():

@@ -162,7 +162,7 @@ def test_a_full_disk_ends_a_run_which_goes_on_later(
     monkeypatch: pytest.MonkeyPatch,
     expected: dict[str, Any],
 ) -> None:
-    room = iter(range(60))  # files that still fit
+    room = iter(range(40))  # changes that still fit: amidst the first scan
 
     def fsync(file: int) -> None:
         if next(room, None) is None:
