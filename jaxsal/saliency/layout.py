@@ -124,8 +124,7 @@ class Layout:
     def _enough_on_cpu(self) -> Enough:
         """Room for the work and little more: a CPU takes long to fill it with zeros."""
         frames = _room(len(self.windows.items)) * self.demand.frame
-        slots = _room(len(self.windows.plan.starts)) * self.demand.linearised
-        return replace(ON_CPU, frames=min(ON_CPU.frames, frames), slots=min(ON_CPU.slots, slots))
+        return replace(ON_CPU, frames=min(ON_CPU.frames, frames))
 
     def limits(self, memory: MemoryPlan) -> Limits:
         """How much goes at once on each device."""
@@ -176,6 +175,7 @@ class Layout:
             maps=[in_map * size for size in sizes],
             windows=self.windows.most,
             mixes=self.derivative.mixes_windows,
+            kept=_room(len(plan.starts)),
         )
 
     @property
@@ -220,7 +220,7 @@ def layout_within_memory(work: Work, voxels: np.ndarray, items: Items) -> Layout
 
 def _room(number: int) -> int:
     """A power of 16 that is no less: few sizes, so that programs are found compiled."""
-    room = 16
+    room = 1
     while room < number:
         room *= 16
     return room

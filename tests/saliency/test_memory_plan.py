@@ -100,6 +100,12 @@ def test_windows_that_cannot_be_mixed_are_kept_one_at_a_time():
     assert (plan.slots, plan.windows, plan.keeps_enough) == (1, 1, True)
 
 
+@pytest.mark.parametrize("kept", [1, 4])
+def test_no_more_windows_are_kept_than_there_are(kept):
+    assert fit(DEMAND, 10**6, 8).slots > 4
+    assert fit(replace(DEMAND, kept=kept), 10**6, 8).slots == kept
+
+
 def test_a_given_number_of_items_is_taken_and_a_derivative_may_take_no_memory():
     assert fit(DEMAND, 5000, width=8, items=3).items == 3
     free = replace(DEMAND, linearise=0, linearised=0, item=0)
