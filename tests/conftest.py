@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from copy import copy
 from importlib.metadata import version
@@ -36,6 +37,13 @@ settings.register_profile("any machine", deadline=None)  # no test depends on th
 settings.load_profile("any machine")
 os.environ["JAXSAL_CACHE"] = "off"  # no test writes to the user's folder, nor do its programs
 os.environ["JAXSAL_PROGRESS"] = "off"  # nor shows a bar, whatever looks at the tests' output
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heeded() -> None:
+    """Ctrl-C raises KeyboardInterrupt, also where a shell ignores it for what runs behind."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
