@@ -2,7 +2,7 @@
 
 XLA on CPU gives 2D convolutions to its fast kernel where the kernel's axes are (ky, kz, inputs,
 outputs). It brings others into that order itself, but not in the body of a loop: there, one that
-JAX has transposed, whose last two axes are swapped, takes 20 to 40 times as long. So what is going
+JAX has transposed, whose last two axes are swapped, takes 4 to 70 times as long. So what is going
 to be transposed has these axes swapped beforehand.
 """
 

@@ -3,10 +3,11 @@
 XLA's convolution is the right one on GPU and TPU. On CPU it is fast only for plain forward
 convolutions: the pull-back of a convolution and a transposed one run a hundred times slower than
 a matrix product of the same size. So on CPU a convolution is written as matrix products over
-shifted copies of its input:
+shifted copies of its input (`jaxsal.nets.by_products`), or as a sum of 2D convolutions
+(`jaxsal.nets.by_planes`):
 
-- the input is split into phases, one per offset within a stride (space to depth), after which
-  every kernel tap is an unstrided shift of one phase;
+- for products, the input is split into phases, one per offset within a stride (space to depth),
+  after which every kernel tap is an unstrided shift of one phase;
 - ``"columns"`` lays the shifted phases side by side and multiplies once: fastest, needs memory
   for a copy of the input per tap;
 - ``"separable"`` makes the same columns one axis after the other, in a third of the operations:
@@ -26,8 +27,8 @@ shifted copies of its input:
   square 6e-7 of the result's, for 576 channels);
 - ``"xla"`` is ``lax.conv_general_dilated``.
 
-All forms are plain ``lax``: they can be differentiated any number of times in either mode,
-batched with ``vmap``, and their transposes are again matrix products and shifts. A transposed
+All forms consist of ``lax``: they can be differentiated any number of times in either mode,
+batched with ``vmap``, and their transposes are as fast as they are themselves. A transposed
 convolution is, by definition, the transpose of a convolution, and is computed as exactly that.
 
 Letters: B batch, X Y Z spatial axes, C input channels, K output channels.

@@ -175,7 +175,7 @@ class Layout:
             maps=[in_map * size for size in sizes],
             windows=self.windows.most,
             mixes=self.derivative.mixes_windows,
-            kept=_room(len(plan.starts)),
+            distinct=_room(len(plan.starts)),
         )
 
     @property

@@ -55,7 +55,7 @@ class Demand:
         maps: the map of each lesion, while it is computed.
         windows: largest number of windows that reach an item.
         mixes: whether several windows can be kept.
-        kept: number of windows of which more need not be kept; None if it is not known.
+        distinct: number of windows in all, at most; None if it is not known.
     """
 
     fixed: int
@@ -67,7 +67,7 @@ class Demand:
     maps: Sequence[int]
     windows: int
     mixes: bool
-    kept: int | None = None
+    distinct: int | None = None
 
     @property
     def least(self) -> int:
@@ -148,7 +148,7 @@ def fit(
     room = min(_SLOTS_SHARE * available, available - working)
     # A derivative that is zero everywhere takes no memory.
     most = min(_MOST_SLOTS, max(enough.slots // max(demand.linearised, 1), _FEWEST))
-    most = min(most, demand.kept or most)
+    most = min(most, demand.distinct or most)
     slots = _within(room, demand.linearised, most if demand.mixes else 1)
     available -= slots * demand.linearised
     window = min(available - demand.linearise, enough.windows)

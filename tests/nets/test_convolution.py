@@ -186,6 +186,18 @@ def test_batched_pull_backs_equal_single_ones(form):
     np.testing.assert_allclose(batched, single, rtol=TOLERANCE, atol=TOLERANCE)
 
 
+def test_transposed_winograd_equals_xla_with_its_derivatives():
+    y, kernel = normal(0, (2, 7, 5, 4, 4)), normal(1, (3, 3, 3, 3, 4))
+    tangents, cotangent = (normal(2, y.shape), normal(3, kernel.shape)), normal(4, (2, 7, 5, 4, 3))
+
+    def of(form):
+        transposed = partial(transposed_convolution, padding=(1, 1, 1), form=form)
+        return jax.jit(partial(derivatives, transposed))(y, kernel, tangents, cotangent)
+
+    for a, b in zip(of("winograd"), of("xla"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=10 * TOLERANCE)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding", "output_padding"),

@@ -100,10 +100,10 @@ def test_windows_that_cannot_be_mixed_are_kept_one_at_a_time():
     assert (plan.slots, plan.windows, plan.keeps_enough) == (1, 1, True)
 
 
-@pytest.mark.parametrize("kept", [1, 4])
-def test_no_more_windows_are_kept_than_there_are(kept):
+@pytest.mark.parametrize("distinct", [1, 4])
+def test_no_more_windows_are_kept_than_there_are(distinct):
     assert fit(DEMAND, 10**6, 8).slots > 4
-    assert fit(replace(DEMAND, kept=kept), 10**6, 8).slots == kept
+    assert fit(replace(DEMAND, distinct=distinct), 10**6, 8).slots == distinct
 
 
 def test_a_given_number_of_items_is_taken_and_a_derivative_may_take_no_memory():
