@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import math
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
 from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.network_grid import labels_on_network
+from jaxsal.nifti import read_header, read_voxels
 from jaxsal.same_grid import require_same_grid
-from jaxsal.store.files import require_content, whole_file
-from jaxsal.types import Triple
+from jaxsal.store.files import whole_file
 from jaxsal.voxels import OF_LABELS, require_finite, require_none, whole_numbers
 
 if TYPE_CHECKING:
@@ -31,10 +27,6 @@ _GEOMETRY = (
     *("pixdim", "xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d"),
     *("qoffset_x", "qoffset_y", "qoffset_z", "sform_code", "srow_x", "srow_y", "srow_z"),
 )
-
-
-_LONGEST_HEADER = nib.Nifti2Header.sizeof_hdr
-_DAMAGE = (HeaderDataError, WrapStructError, OSError, OverflowError, ValueError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +49,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
             or if a voxel is NaN or infinite.
     """
     path = Path(path)
-    raw, grid = _load(path)
+    raw, grid = read_voxels(path)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: refused below
         data = np.ascontiguousarray(raw, np.float32)
     require_finite(data, str(path), "repair or mask the scan")
@@ -71,16 +63,7 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
         InputError: if the file is missing, not NIfTI, not one 3D volume of real numbers, or its
             header is damaged.
     """
-    path = Path(path)
-    begin = _content(path, _LONGEST_HEADER)
-    header_class = _image_class(path, begin).header_class
-    try:
-        header = header_class(begin[: header_class.sizeof_hdr])
-        affine, offset = header.get_best_affine(), header.get_data_offset()
-    except _DAMAGE as error:
-        raise _damaged_header(path, error) from error
-    _require_voxels_behind_header(path, header, offset)
-    return _grid(path, header, affine)
+    return read_header(Path(path))
 
 
 def z_score(
@@ -148,7 +131,7 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> np.ndarray:
 
 def _read_whole_numbers(path: str | os.PathLike[str], grid: Grid, advice: str) -> np.ndarray:
     """What a label map or mask holds (X, Y, Z), of any type."""
-    raw, own = _load(Path(path))
+    raw, own = read_voxels(Path(path))
     scan = grid if own.matches(grid.file) else grid.scan
     require_same_grid(str(path), own, "the images", scan.file)
     found = scan.from_file(whole_numbers(raw, str(path), advice))
@@ -188,104 +171,3 @@ def write_volume(path: str | os.PathLike[str], data: Voxels, grid: Grid) -> None
         gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as packed,
     ):
         packed.write(image.to_bytes())
-
-
-def _load(path: Path) -> tuple[np.ndarray, Grid]:
-    """The scaled voxels (X, Y, Z), in the type that the file gives, and their grid."""
-    content = _content(path)
-    image_class = _image_class(path, content)
-    try:
-        image: Any = image_class.from_bytes(content)
-        header = image.header
-        voxels = math.prod(map(int, image.shape))  # as Python's integers: damaged ones are huge
-        offset = image.dataobj.offset  # the header that nibabel returns no longer has it
-        promised = offset + header.get_data_dtype().itemsize * voxels
-    except _DAMAGE as error:
-        raise _damaged_header(path, error) from error
-    _require_voxels_behind_header(path, header, offset)
-    if promised > len(content):
-        raise InputError(
-            f"{path} is truncated: its header promises {promised} bytes, but it has "
-            f"{len(content)}. Copy or export it again."
-        )
-    grid = _grid(path, header, image.affine)
-    return np.asanyarray(image.dataobj).reshape(grid.shape), grid
-
-
-def _grid(path: Path, header: nib.Nifti1Header, affine: np.ndarray) -> Grid:
-    """The grid of a header, if it is one of a 3D volume of real numbers."""
-    shape = _spatial_shape(path, header.get_data_shape())
-    if header.get_data_dtype().kind not in "iuf":
-        kind = header.get_value_label("datatype")
-        raise InputError(f"{path} must hold real numbers, but its type is {kind}: convert it.")
-    if not np.all(np.isfinite(affine)) or np.linalg.det(affine[:3, :3]) == 0:
-        raise InputError(f"{path} has an affine that cannot be inverted:\n{affine}\nRepair it.")
-    header = header.copy()
-    header.set_data_shape(shape)
-    try:
-        header.get_qform()
-    except ValueError:  # no unit quaternion; harmless beside an sform, but it must not be written
-        header["qform_code"] = 0
-    return Grid(shape, affine, header)
-
-
-def _require_voxels_behind_header(path: Path, header: nib.Nifti1Header, offset: int) -> None:
-    """Refuse an offset of 0, too, which nibabel lets pass and reads the header as voxels."""
-    earliest = header.single_vox_offset
-    if offset < earliest:
-        raise InputError(
-            f"{path} must hold its voxels behind its header, from byte {earliest} on, but the "
-            f"header has them begin at byte {offset} (vox_offset): export it again."
-        )
-
-
-def _damaged_header(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} has a damaged NIfTI header: {error}. Export it again.")
-
-
-def _content(path: Path, limit: int | None = None) -> bytes:
-    """The file's bytes, decompressed to the end so that a damaged archive is noticed.
-
-    With a limit, the first so many bytes, and no more is read than needed.
-    """
-    require_content(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist: check the name.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give a NIfTI file (.nii or .nii.gz).")
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if packed and limit is not None:
-                with gzip.GzipFile(fileobj=file) as archive:
-                    return archive.read(limit)
-            content = file.read(limit)
-        if not content:
-            raise InputError(f"{path} is empty (0 bytes): copy or export it again.")
-        return gzip.decompress(content) if packed else content
-    except EOFError as error:
-        raise InputError(f"{path} is truncated ({error}): copy or export it again.") from error
-    except (OSError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {error}. Copy or export it again.") from error
-
-
-def _image_class(path: Path, content: bytes) -> type[nib.Nifti1Image]:
-    if content[344:348] == b"n+1\0":
-        return nib.Nifti1Image
-    if content[4:8] == b"n+2\0":
-        return nib.Nifti2Image
-    raise InputError(
-        f"{path} is not a NIfTI file, or is cut off inside its header. Images are read from "
-        "single-file NIfTI-1 and NIfTI-2 (.nii, .nii.gz) only: convert it, e.g. with dcm2niix or "
-        "mri_convert."
-    )
-
-
-def _spatial_shape(path: Path, shape: tuple[int, ...]) -> Triple:
-    if len(shape) < 3 or any(size != 1 for size in shape[3:]) or min(shape) < 1:
-        raise InputError(
-            f"{path} must hold one 3D volume, but its shape is {tuple(map(int, shape))} "
-            f"({len(shape)}D): extract a single volume."
-        )
-    return int(shape[0]), int(shape[1]), int(shape[2])

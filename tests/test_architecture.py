@@ -23,7 +23,7 @@ FLOORS = [
     for floor in (
         "arrays box current_device errors options progress shapes types wording",
         "accelerators compilation display extras grid processes registry resampling store versions",
-        "known_answer lesions network_grid same_grid settings tables toml voxels",
+        "known_answer lesions network_grid nifti same_grid settings tables toml voxels",
         "approximated devices figures metrics nets preprocessing volumes",
         "graph inputs locality losses report",
         "field model",
