@@ -8,7 +8,6 @@ expressions are never evaluated.
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from jaxsal.errors import InputError
 from jaxsal.store.files import require_content
+from jaxsal.store.parsing import parsed_json
 from jaxsal_converters.checkpoint_file import shown
 
 NETWORK = ("network_def", "network")  # entries that describe the network
@@ -50,7 +50,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 
 def _parsed(content: bytes, kind: str) -> Any:
     if kind == "JSON":
-        return json.loads(content)
+        return parsed_json(content)
     import yaml
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxsal.errors import InputError, require_one_of
-from jaxsal.store.files import require_content
+from jaxsal.store.files import read_object, require_content
 from jaxsal_converters.checkpoint_file import read_checkpoint
 from jaxsal_converters.nnunet_keys import KEY_PATTERN
 from jaxsal_converters.state_dict import State, as_arrays
@@ -101,13 +100,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     require_content(path)
     if not path.is_file():
         raise InputError(f"{path} is missing; nnU-Net writes it beside the folds")
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a JSON object, it holds a {type(content).__name__}")
-    return content
+    return read_object(path)
 
 
 CHECKPOINTS = ("final", "best", "latest")

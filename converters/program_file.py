@@ -7,7 +7,6 @@ pickled are refused, not read.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.store.files import require_content
+from jaxsal.store.parsing import parsed_json
 from jaxsal_converters.checkpoint_file import some_of
 from jaxsal_converters.saved_tensors import require_bearable
 
@@ -195,7 +195,7 @@ class Archive:
             raise InputError(
                 f"{self.name}: {entry} has {self.size(entry):,} bytes, no program needs that many"
             )
-        return json.loads(self.read(entry))
+        return parsed_json(self.read(entry))
 
     def _info(self, entry: str) -> zipfile.ZipInfo:
         if entry not in self._entries:
@@ -222,7 +222,7 @@ def _read(name: str, archive: Archive) -> Program:
     model = document["graph_module"]
     signature = model["signature"]
     top = next(call for call in model["module_call_graph"] if call["fqn"] == "")
-    structure = json.loads(top["signature"]["out_spec"]) if top["signature"] else None
+    structure = parsed_json(top["signature"]["out_spec"]) if top["signature"] else None
     return Program(
         name=name,
         graph=model["graph"],

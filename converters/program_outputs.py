@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jaxsal.errors import InputError
+from jaxsal.store.parsing import parsed_json
 from jaxsal_converters.checkpoint_file import shown
 from jaxsal_converters.program_file import DTYPES, Program
 
@@ -121,7 +121,7 @@ def _leaves(structure: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 def _keys(structure: Mapping[str, Any]) -> list[str] | None:
     if not str(structure["type"]).endswith("dict"):
         return None
-    keys = json.loads(structure["context"])
+    keys = parsed_json(structure["context"])
     keys = keys[-1] if keys and isinstance(keys[-1], list) else keys
     fits = isinstance(keys, list) and len(keys) == len(structure["children_spec"])
     return [str(key) for key in keys] if fits else None

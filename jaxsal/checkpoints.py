@@ -21,7 +21,13 @@ from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model, NamedShapes, check_threshold, describe_mismatch
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 from jaxsal.preprocessing import Outputs, Preprocessing
-from jaxsal.store.files import require_content, whole_file, whole_folder
+from jaxsal.store.files import (
+    read_json,
+    read_object,
+    require_content,
+    whole_file,
+    whole_folder,
+)
 
 _FORMAT = "jaxsal-model"
 _FORMAT_VERSION = 1
@@ -196,14 +202,11 @@ def check_target(folder: Path, overwrite: bool) -> None:
 
 
 def _is_record(path: Path) -> bool:
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(record, dict) and record.get("format") == _FORMAT
+    return read_json(path).get("format") == _FORMAT
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
+    require_content(folder)
     require_content(folder / _RECORD)
     if not folder.exists():
         raise InputError(f"{folder} does not exist; a model directory is expected")
@@ -225,11 +228,8 @@ def _read_record(folder: Path) -> dict[str, Any]:
             f"{folder} is not a model directory, it has no {_RECORD}: make one from a "
             "checkpoint with `jaxsal convert`"
         )
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+    record = read_object(path)
+    if record.get("format") != _FORMAT:
         raise InputError(f'{path} does not describe a model (no "format": "{_FORMAT}")')
     if record.get("format_version") != _FORMAT_VERSION:
         raise InputError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import tomllib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any, TypeVar, Union
 from jaxsal.errors import InputError
 from jaxsal.options import described
 from jaxsal.store.files import require_content
+from jaxsal.store.parsing import parsed_toml
 
 Settings = TypeVar("Settings")
 
@@ -27,11 +27,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     require_content(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parsed_toml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise InputError(f"{path} cannot be read: {reason}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise InputError(f"{path} is no valid TOML: {error}") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from jaxsal.inputs.read_ahead import one_by_one
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.prediction import Prediction, completed, find_lesions
 from jaxsal.scan.provenance import identity_of
-from jaxsal.store.files import write_json
+from jaxsal.store.files import content_of, write_json
 from jaxsal.store.identity import digest
+from jaxsal.store.parsing import parsed_json
 from jaxsal.store.records import Stamp, are_same, from_json, stamps, stamps_of, to_json
 from jaxsal.tables import Row
 
@@ -61,7 +61,7 @@ class KeptRows:
     def made(self, entry: Entry) -> Made | None:
         """Those of a scan; None if there are none, or a file has changed that they depend on."""
         try:
-            content = json.loads(self._path(entry).read_bytes())
+            content = parsed_json(content_of(self._path(entry)))
             inputs, others = (from_json(content[kind]) for kind in ("inputs", "others"))
             if (
                 content["identity"] == self._identity

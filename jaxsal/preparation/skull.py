@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from jaxsal.store.files import content_of
+from jaxsal.store.parsing import parsed_json
 from jaxsal.volumes import Volume
 
 LARGEST_BRAIN = 2200.0  # ml; heads with their skulls are larger, unless only a part was imaged
@@ -30,7 +31,7 @@ def _stated(image: Path) -> bool | None:
     """What BIDS's sidecar of an image says, if there is one that does."""
     name = image.name.removesuffix(".gz").removesuffix(".nii")
     try:
-        stated = json.loads(image.with_name(f"{name}.json").read_bytes())["SkullStripped"]
+        stated = parsed_json(content_of(image.with_name(f"{name}.json")))["SkullStripped"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return stated if isinstance(stated, bool) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from secrets import token_hex
 from typing import IO, Any
 
 from jaxsal.errors import InputError, OutputError
+from jaxsal.store.parsing import parsed_json
 
 # How files begin that stand for content which git-annex, or git-lfs, has not fetched yet.
 _POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs.": "git-lfs"}
@@ -27,13 +29,15 @@ _PREVIOUS = ".previous"
 
 
 def require_content(path: str | os.PathLike[str]) -> None:
-    """Raises InputError if a path leads through a link to nothing, or is a pointer to content.
+    """Raises InputError if reading a path would wait, or find nothing of what its name promises.
 
-    Data sets of git-annex (DataLad) have a link in place of every file that was not fetched, or,
-    as those of git-lfs, a short text. Any other path is accepted, whether something is there or
-    not.
+    Devices and pipes are refused, as they may never end. Data sets of git-annex (DataLad) have a
+    link in place of every file that was not fetched, or, as those of git-lfs, a short text. Any
+    other path is accepted, whether something is there or not.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r} is no name of a file: it holds NUL")
     for link in (path, *path.parents):
         if link.is_symlink() and not link.exists():
             target = os.readlink(link)
@@ -43,6 +47,8 @@ def require_content(path: str | os.PathLike[str]) -> None:
                 f"{link} is a link without content: it leads to {target}, which is not here; "
                 + (f"{advice}." if annexed else f"mend it, or, in a DataLad data set, {advice}.")
             )
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path} is a device or a pipe: give a regular file")
     with suppress(OSError), path.open("rb") as file:
         begin = file.read(max(map(len, _POINTERS)))
         for pointer, program in _POINTERS.items():
@@ -96,10 +102,37 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds; empty if it is not there, or holds anything else."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parsed_json(content_of(path))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        InputError: the file cannot be read, is no JSON, or holds anything else.
+    """
+    require_content(path)
+    try:
+        content = parsed_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a JSON object, it holds a {type(content).__name__}")
+    return content
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OSError: it cannot be read, or is a device or a pipe, which might never end.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return path.read_bytes()
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,7 +6,6 @@ it is seen whether a scan's files have changed since. Imports no JAX, as reports
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from jaxsal.errors import InputError
 from jaxsal.store.file_list import Files, damaged, missing, require_sound
-from jaxsal.store.files import file_checksum, write_json
+from jaxsal.store.files import content_of, file_checksum, write_json
+from jaxsal.store.parsing import parsed_json
 
 if TYPE_CHECKING:
     from jaxsal.inputs.entries import Scan
@@ -169,7 +169,7 @@ class ScanRecord:
             is_own: which names the scan's results can have.
         """
         try:
-            found = json.loads(path.read_bytes())
+            found = parsed_json(content_of(path))
             record = cls(**{**found, "inputs": from_json(found["inputs"])})
             record._require_sound(root, stem, is_own)
         except FileNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import numpy as np
 
 from jaxsal.checkpoints import quiet_orbax
 from jaxsal.errors import InputError, OutputError
-from jaxsal.store.files import write_json
+from jaxsal.store.files import content_of, write_json
+from jaxsal.store.parsing import parsed_json
 from jaxsal.training.step import TrainingState
 
 _LATER = "progress.json"
@@ -119,7 +119,7 @@ class Checkpoints:
                 f"the one before it, or begin anew ({str(error).splitlines()[0]})"
             ) from error
         later = self._later(step)
-        content = json.loads(later.read_bytes()) if later.exists() else found["progress"]
+        content = parsed_json(content_of(later)) if later.exists() else found["progress"]
         progress = Progress(**content)
         if progress.training != training:
             raise InputError(

@@ -17,8 +17,9 @@ from jaxsal.inputs.images import load_scan, warn_of
 from jaxsal.lesions import components
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.progress import OnCount
-from jaxsal.store.files import whole_file, write_json
+from jaxsal.store.files import content_of, whole_file, write_json
 from jaxsal.store.identity import digest
+from jaxsal.store.parsing import parsed_json
 from jaxsal.store.records import from_json, stamps, to_json
 from jaxsal.training.reading import Contents, contents, read_all
 from jaxsal.types import Triple
@@ -108,7 +109,7 @@ def _opened(
         _copy(folder, made, entry, channels, preprocessing)
     image = np.load(folder / "image.npy", mmap_mode="r")
     voxels, starts = (np.load(folder / f"{name}.npy") for name in _ARRAYS[1:])
-    record = json.loads((folder / "scan.json").read_bytes())
+    record = parsed_json(content_of(folder / "scan.json"))
     return TrainingScan(entry.id, image, voxels, starts, contents(from_json(record["inputs"])))
 
 
@@ -117,7 +118,7 @@ def _is_current(
 ) -> bool:
     """Whether there is a whole copy of the scan's files as they are."""
     try:
-        record = json.loads((folder / "scan.json").read_bytes())
+        record = parsed_json(content_of(folder / "scan.json"))
         if not all((folder / f"{name}.npy").is_file() for name in _ARRAYS):
             return False
         inputs, files = from_json(record["inputs"]), entry.scan.roles(channels)

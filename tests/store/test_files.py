@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -129,3 +131,24 @@ def test_links_to_content_and_files_that_are_missing_are_nothing_of_this(tmp_pat
     (tmp_path / "link").symlink_to("file")
     for name in ("file", "link", "missing", "missing/too", "file/below", "."):
         require_content(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_what_may_never_end_is_refused(tmp_path, kind):
+    name, read = READERS[kind]
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=f"{re.escape(str(path))} is a device or a pipe"):
+        read(path)
+
+
+def test_a_device_behind_a_link_is_refused(tmp_path):
+    (tmp_path / "scan.nii").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"scan\.nii is a device or a pipe"):
+        read_volume(tmp_path / "scan.nii")
+
+
+def test_a_name_with_nul_is_refused():
+    with pytest.raises(InputError, match="holds NUL"):
+        read_volume("scan\0.nii")

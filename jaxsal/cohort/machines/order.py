@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jaxsal import __version__
 from jaxsal.errors import InputError
 from jaxsal.settings import CohortSettings
+from jaxsal.store.parsing import parsed_json
 
 if TYPE_CHECKING:
     from jaxsal.cohort.job import CohortJob
@@ -69,7 +70,7 @@ class Order:
         Raises:
             InputError: its identity differs.
         """
-        ordered, here = json.loads(self.identity), json.loads(_as_json(identity))
+        ordered, here = parsed_json(self.identity), parsed_json(_as_json(identity))
         differing = [name for name in ordered if ordered[name] != here.get(name)]
         if differing:
             raise InputError(
