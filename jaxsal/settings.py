@@ -16,6 +16,7 @@ from jaxsal.registry import METHODS
 
 Windows = Literal["monai", "nnunet"]
 DomainRule = Literal["threshold", "argmax"]
+Infill = Literal["mean", "blurred", "zero"]  # `jaxsal.saliency.infill` has them
 Outcome = Literal["TP", "FP", "FN"]
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -23,6 +24,7 @@ FIELDS = ("sliding", "whole")
 LEVELS = ("instance", "class")
 WINDOWS: tuple[Windows, ...] = get_args(Windows)
 DOMAIN_RULES: tuple[DomainRule, ...] = get_args(DomainRule)
+INFILLS: tuple[Infill, ...] = get_args(Infill)
 OUTPUTS = ("table", "cropped", "full")
 PRECISIONS = ("float32", "tf32", "bfloat16x3", "bfloat16")
 PRECISIONS_ON = {  # what each platform has of them

@@ -7,6 +7,7 @@ from dataclasses import make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from helpers.cohorts import make_cohort, results, write_manifest
@@ -19,6 +20,7 @@ from jaxsal.errors import InputError
 from jaxsal.model import Model
 from jaxsal.options import option
 from jaxsal.registry import METHODS, Registry
+from jaxsal.saliency.infill import Scene
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -149,6 +151,31 @@ def test_a_scan_is_explained_by_it(
         found = load(out / "maps" / f"{stem}_{name}_{NAME}.nii.gz")
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
         assert float(row[f"{name}_{NAME}_max"]) == pytest.approx(expected.max(), rel=1e-4)
+
+
+def test_a_method_in_the_scene_is_given_voxel_size_and_all_lesions(
+    tmp_path: Path, scan: TinyScan, model_folder: Path
+) -> None:
+    seen = []
+
+    def maps(*arguments: Any, scene: Scene, **options: Any) -> Any:
+        seen.append((scene, arguments[3]))
+        yield from METHOD.compute(*arguments, **options)
+
+    jaxsal.register_method(replace(METHOD, maps=maps, in_scene=True))
+    out = tmp_path / "out"
+    command = ["explain", str(model_folder), "--image", *map(str, scan.images), "--roi", *SIDE]
+    assert main([*command, "--method", NAME, "--labels", "1", "--out", str(out)]) == 0
+    ((given, labels),) = seen
+    assert given.spacing == pytest.approx(nib.load(scan.images[0]).header.get_zooms()[:3])
+    instances = load(out / "instances.nii.gz")
+    np.testing.assert_array_equal(given.lesions, instances != 0)  # all
+    np.testing.assert_array_equal(labels, instances == 1)  # those that are explained
+
+
+def test_a_method_in_the_scene_says_that_it_needs_it() -> None:
+    with pytest.raises(InputError, match="needs the scene"):
+        replace(METHOD, in_scene=True).compute()
 
 
 @pytest.mark.usefixtures("installed")

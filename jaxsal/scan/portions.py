@@ -14,6 +14,7 @@ from jaxsal.field.plan import LogitField
 from jaxsal.model import Model
 from jaxsal.progress import OnProgress
 from jaxsal.registry import METHODS
+from jaxsal.saliency.infill import Scene
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.memory_plan import together
 from jaxsal.saliency.methods.appearance import Appearance
@@ -102,6 +103,7 @@ def maps_of(
     field_settings = replace(prediction_settings, field=settings.field)
     box = prediction.scan.box
     model = as_run(model, field_settings)
+    lesions = (prediction.domains != 0) | (wanted.labels != 0)
     crops = METHODS[settings.method].compute(
         model,
         make_field(model, field_settings),
@@ -110,6 +112,7 @@ def maps_of(
         settings.saliency,
         level=settings.level,
         on_progress=on_progress,
+        scene=Scene(prediction.scan.grid.spacing, box.cut(lesions)),
     )
     # Maps of that part of the image, as maps of the image.
     return ((n, replace(crop, origin=crop.box.shift(box.start).start)) for n, crop in crops)

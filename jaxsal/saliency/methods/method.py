@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # for annotations only: they import what is heavy
 
     from jaxsal.field.plan import LogitField
     from jaxsal.progress import OnProgress
+    from jaxsal.saliency.infill import Scene
     from jaxsal.saliency.maps import Crop
 
 S = TypeVar("S", bound=MethodSettings)
@@ -48,6 +49,25 @@ class Maps(Protocol[S_contra]):
             level: "instance" or "class".
             on_progress: called as lesions are done.
         """
+        ...
+
+
+class MapsInScene(Protocol[S_contra]):
+    """Computes the maps of some domains, of a method that is ``in_scene``."""
+
+    def __call__(
+        self,
+        model: Any,
+        field: LogitField,
+        image: np.ndarray,
+        labels: np.ndarray,
+        settings: S_contra,
+        *,
+        level: str,
+        on_progress: OnProgress | None,
+        scene: Scene,
+    ) -> Iterator[tuple[int, Crop]]:
+        """As `Maps`; the scene has the voxel size, and all lesions, of which some are labelled."""
         ...
 
 
@@ -110,6 +130,8 @@ class Method(Generic[S]):
         count: from a field, labels (X, Y, Z) and settings to the gradients that each label takes
             in all, or "module:name" of it; required where there is a cost.
         quick: settings of the same work at less cost, for maps whose size alone is of interest.
+        in_scene: whether `maps` takes the keyword ``scene``, which says what the image does not:
+            the voxel size in mm, and where all lesions are.
 
     Raises:
         InputError: a part is not as said here.
@@ -118,7 +140,7 @@ class Method(Generic[S]):
     name: str
     summary: str
     settings: type[S]
-    maps: Maps[S] | str
+    maps: Maps[S] | MapsInScene[S] | str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     options: Sequence[str] | None = None
     appearance: Callable[[S, str, Sequence[str]], Appearance] | None = None
@@ -128,6 +150,7 @@ class Method(Generic[S]):
     cost: Callable[[S], Cost | None] = _nothing
     count: Callable[[LogitField, np.ndarray, S], dict[int, int]] | str | None = None
     quick: Callable[[S], S] = _as_given
+    in_scene: bool = False
 
     def __post_init__(self) -> None:
         for right, rule in self._rules():
@@ -166,8 +189,18 @@ class Method(Generic[S]):
             return self.appearance(settings, level, channels)
         return Appearance.of_channels(self.variant(settings, level), channels)
 
-    def compute(self, *arguments: Any, **options: Any) -> Iterator[tuple[int, Crop]]:
-        """As `Maps`."""
+    def compute(
+        self, *arguments: Any, scene: Scene | None = None, **options: Any
+    ) -> Iterator[tuple[int, Crop]]:
+        """As `Maps`. The scene may be left out for methods that are not ``in_scene``.
+
+        Raises:
+            InputError: it is missing.
+        """
+        if self.in_scene:
+            if scene is None:
+                raise InputError(f"the saliency method {self.name!r} needs the scene; got none")
+            options["scene"] = scene
         found: Iterator[tuple[int, Crop]] = load(self.maps)(*arguments, **options)
         return found
 
