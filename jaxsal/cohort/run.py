@@ -93,6 +93,7 @@ def run_cohort(
     overwrite: bool = False,
     devices: Sequence[jax.Device] | None = None,
     scheduler: str | None = None,
+    model_folder: str | os.PathLike[str] | None = None,
     precision: str = "float32",
     on_scan: OnScan | Literal["auto"] | None = "auto",
 ) -> CohortRun:
@@ -116,8 +117,11 @@ def run_cohort(
         devices: to compute on, all of one kind; by default all of the best kind that this host
             has, unless others were chosen.
         scheduler: address of a Dask scheduler whose workers compute, such as "tcp://host:8786";
-            None: this machine computes. The model must then be a directory, and all machines must
-            see it, the scans and `out` under the same paths.
+            None: this machine computes. All machines must see the model's directory, the scans and
+            `out` under the same paths.
+        model_folder: with a scheduler, the directory from which workers load the model, where
+            `model` is not itself that directory but was loaded from it, such as to be changed by
+            `Model.with_resampling`; workers change it likewise.
         precision: arithmetic, where the model is a directory; see `jaxsal.load_model`.
         on_scan: called with how far a scan is, from the threads that compute; not with a scheduler.
             By default a bar is shown on a terminal and in notebooks; None: nothing is shown.
@@ -145,7 +149,8 @@ def run_cohort(
     if scheduler is None:
         machines = Local(tuple(devices or every_device()), _progress_of(on_scan, display))
     else:
-        machines = Cluster(scheduler, _shared(model, out, devices), explain_entry, budget)
+        directory = _shared(model if model_folder is None else model_folder, out, devices)
+        machines = Cluster(scheduler, directory, explain_entry, budget)
     earlier = folder.memory() if folder is not None else None
     limited = with_budget(settings or CohortSettings(), machines.memory(), earlier)
     job = CohortJob(network, prediction, limited, machines.ran)
@@ -170,8 +175,8 @@ def _shared(
     """The model's directory, for workers to load it from."""
     if isinstance(model, Model):
         raise InputError(
-            "with a scheduler, give the model as its directory, from which the workers load it; "
-            "`jaxsal.save_model` writes one"
+            "with a scheduler, give the model as its directory, from which the workers load it, or "
+            "name that by model_folder; `jaxsal.save_model` writes one"
         )
     if out is None:
         raise InputError("with a scheduler, give a folder for the results that all workers see")

@@ -56,9 +56,8 @@ class _Machines:
 def run(given: Given) -> int:
     """Runs the command; returns the exit status."""
     results, machines = given.of(shared.Results), given.of(_Machines)
-    for name in ("device", "rematerialise", "resample", "allow-upsampling"):
-        if machines.scheduler and given.get(name.replace("-", "_")):
-            raise InputError(f"--{name} is for this machine; workers of a scheduler do not heed it")
+    if machines.scheduler and given.get("device"):
+        raise InputError("--device is for this machine; workers of a scheduler do not heed it")
     settings = cohort_settings(given)
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.run import run_cohort
@@ -68,7 +67,7 @@ def run(given: Given) -> int:
         bar.stage("starting")
         model = shared.load_model(given)
         cohort = run_cohort(
-            given["model"] if machines.scheduler else model,
+            model,
             shared.cohort_entries(given, model.channels),
             results.out,
             prediction=shared.prediction_settings(given, model),
@@ -77,7 +76,7 @@ def run(given: Given) -> int:
             retry_failed=given.of(_Again).retry_failed,
             overwrite=results.overwrite,
             scheduler=machines.scheduler,
-            precision=given.of(shared.Computing).precision,
+            model_folder=given["model"],
             on_scan=lambda entry, progress: bar.detail(
                 f"{entry.id}: {progress.lesions_done}/{progress.lesions} maps"
             ),

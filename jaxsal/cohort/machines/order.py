@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxsal import __version__
+from jaxsal.checkpoints import load_model
 from jaxsal.errors import InputError
+from jaxsal.preprocessing import Preprocessing
 from jaxsal.settings import CohortSettings
 from jaxsal.store.parsing import parsed_json
 
 if TYPE_CHECKING:
     from jaxsal.cohort.job import CohortJob
+    from jaxsal.model import Model
     from jaxsal.settings import PredictSettings
 
 
@@ -42,6 +45,10 @@ class Order:
     Attributes:
         model: its directory.
         precision: arithmetic.
+        preprocessing: what images undergo, such as how they are resampled; that of the directory
+            may say else.
+        rematerialise: whether activations are computed again rather than kept.
+        mirror_axes: along which logits are averaged over mirrored images.
         prediction: how lesions are found.
         settings: how they are explained.
         identity: that of the job, as JSON; the workers' must be the same.
@@ -49,6 +56,9 @@ class Order:
 
     model: str
     precision: str
+    preprocessing: Preprocessing | None
+    rematerialise: bool
+    mirror_axes: tuple[int, ...]
     prediction: PredictSettings
     settings: CohortSettings
     identity: str
@@ -59,9 +69,26 @@ class Order:
         return cls(
             str(model.absolute()),
             job.model.precision,
+            job.model.preprocessing,
+            job.model.rematerialise,
+            job.model.mirror_axes,
             job.prediction,
             job.settings,
             _as_json(job.identity),
+        )
+
+    def load(self) -> Model:
+        """The model, from its directory, as it is to be applied.
+
+        Raises:
+            InputError: the directory is not there, or holds no such model.
+        """
+        model = load_model(self.model, self.precision)
+        return replace(
+            model,
+            preprocessing=self.preprocessing,
+            rematerialise=self.rematerialise,
+            mirror_axes=self.mirror_axes,
         )
 
     def require_same(self, identity: Mapping[str, Any]) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.accelerators import warn_of_unused
-from jaxsal.checkpoints import load_model
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines.order import Order, UnableError, at_most
 from jaxsal.cohort.parts import WRITERS_PER_LANE, Clock, ScanOutcome, Writer
@@ -141,7 +140,7 @@ def ordered_job(order: Order, memory: int) -> CohortJob:
 def _made(order: Order, memory: int) -> CohortJob:
     warn_of_unused()
     with computing_on(None, order.precision):
-        model = load_model(order.model, order.precision)
+        model = order.load()
         ran = {"host": socket.gethostname(), "device": current_device().device_kind, **software()}
     # A worker that came late may have less memory than the run's budget: its results then differ by
     # rounding.

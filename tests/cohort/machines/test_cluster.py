@@ -18,7 +18,8 @@ import jax
 import pytest
 from helpers.cohorts import PREDICTION, SETTINGS, begin, results, run
 
-from jaxsal.checkpoints import save_model
+from jaxsal.checkpoints import load_model, save_model
+from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines import task
 from jaxsal.cohort.machines.cluster import Cluster
 from jaxsal.cohort.machines.order import Order, UnableError
@@ -27,6 +28,9 @@ from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
+from jaxsal.nets.swin_unetr_config import SwinUNETRConfig
+from jaxsal.preprocessing import Preprocessing
+from jaxsal.settings import PredictSettings
 from jaxsal.store.claims import Claim, Patience
 
 distributed = pytest.importorskip("distributed")
@@ -181,6 +185,37 @@ def test_workers_with_another_model_are_refused(
         list(begun)
 
 
+def test_workers_resample_as_the_run_does(
+    scheduler: str, tiny_model: Model, entries: list[Entry], tmp_path: Path
+) -> None:
+    coarse = Preprocessing(spacing=(1.5, 1.5, 1.5))
+    save_model(replace(tiny_model, preprocessing=coarse), tmp_path / "model")
+    model = load_model(tmp_path / "model").with_resampling("linear", any_size=True)
+    run(model, entries[:1], tmp_path / "here")
+    options = {"scheduler": scheduler, "model_folder": tmp_path / "model"}
+    run(model, entries[:1], tmp_path / "there", **options)
+    run(tmp_path / "model", entries[:1], tmp_path / "cubic", scheduler=scheduler)
+    here, there, cubic = (results(tmp_path / name) for name in ("here", "there", "cubic"))
+    assert there == here
+    (map_,) = [name for name in here if name.endswith("label-L_probseg.nii.gz")]
+    assert here[map_] != cubic[map_]
+
+
+def test_what_is_ordered_is_the_model_as_the_run_applies_it(tmp_path: Path) -> None:
+    config = SwinUNETRConfig.from_arguments(
+        {"in_channels": 1, "out_channels": 2, "feature_size": 12}
+    )
+    known = Preprocessing(spacing=(1.0, 1.0, 1.0), mirror_axes=(0, 2))
+    save_model(replace(Model.initialise(config, ("t1",)), preprocessing=known), tmp_path / "model")
+    plain = load_model(tmp_path / "model")
+    model = plain.with_resampling("linear", any_size=True).with_mirroring()
+    model = model.with_rematerialisation()
+    job = CohortJob(model, PredictSettings(roi=(32, 32, 32)), SETTINGS)
+    loaded = Order.of(job, tmp_path / "model").load()
+    assert loaded.preprocessing == model.preprocessing != plain.preprocessing
+    assert loaded.function == model.function
+
+
 def test_a_worker_that_cannot_do_what_is_ordered_leaves_it_to_others(
     scheduler: str, model_folder: Path, entries: list[Entry], tmp_path: Path
 ) -> None:
@@ -211,7 +246,7 @@ def test_a_folder_that_is_not_shared_is_told(
 ) -> None:
     monkeypatch.setattr(task, "Claim", partial(Claim, patience=Patience(find=0.0)))
     monkeypatch.setattr(task, "worker_address", lambda: "tcp://here:1")
-    order = Order("model", "float32", PREDICTION, SETTINGS, "{}")
+    order = Order("model", "float32", None, False, (), PREDICTION, SETTINGS, "{}")
     with pytest.raises(UnableError, match="give a folder that all machines share") as raised:
         explain_entry(order, entries[0], str(tmp_path / "another disk"), "run")
     assert raised.value.worker == "tcp://here:1"

@@ -25,7 +25,7 @@ from jaxsal.store.records import ScanRecord
 
 pytest.importorskip("distributed")
 
-ORDER = Order("model", "float32", PredictSettings(), CohortSettings(), "{}")
+ORDER = Order("model", "float32", None, False, (), PredictSettings(), CohortSettings(), "{}")
 ENTRIES = [Entry(f"{i}", Scan((Path(f"{i}.nii"),)), {"subject": f"{i}"}) for i in range(3)]
 Compute = Callable[[str, Entry], ScanOutcome]
 
