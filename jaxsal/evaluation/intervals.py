@@ -71,6 +71,37 @@ def rate_over_scans(
     return IntervalEstimate(float(pooled(*columns)), _interval(columns, pooled), len(counts))
 
 
+def statistic_over_patients(
+    statistic: Callable[[np.ndarray], float], values: np.ndarray, patients: Sequence[str]
+) -> IntervalEstimate:
+    """A figure of all patients' lesions together, such as a median or a correlation.
+
+    The interval is the bootstrap's percentile interval (Efron 1979), resampling patients, each
+    with all its lesions: those of one patient resemble each other (cluster bootstrap; Davison and
+    Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8).
+
+    Args:
+        statistic: from what is known of some lesions (L, ...) to the figure; NaN: not defined.
+        values: (L, ...) of each lesion.
+        patients: whose each lesion is (L,).
+    """
+    array, names = np.asarray(values), sorted(set(patients))
+    if not names:
+        return IntervalEstimate(np.nan, None, 0)
+    value = float(statistic(array))
+    if len(names) < FEWEST_SCANS or np.isnan(value):
+        return IntervalEstimate(value, None, len(names))
+    rows = [np.flatnonzero(np.asarray(patients) == name) for name in names]
+    drawn = np.random.default_rng(_SEED).integers(len(names), size=(_RESAMPLES, len(names)))
+    kinds, times = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
+    found = [statistic(array[np.concatenate([rows[i] for i in kind])]) for kind in kinds]
+    if not np.isfinite(found).all():
+        return IntervalEstimate(value, None, len(names))
+    ends = [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2]
+    low, high = np.quantile(np.repeat(found, times), ends).tolist()
+    return IntervalEstimate(value, (low, high), len(names))
+
+
 def _interval(
     samples: tuple[np.ndarray, ...], statistic: Callable[..., Any]
 ) -> tuple[float, float] | None:

@@ -22,6 +22,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "sanity": "Maps of healthy white matter, and of a lesion's middle voxel alone "
         "(Figs. 12, 13)",
         "synthetic": "Lesions copied into healthy white matter, and out of the head (Fig. 14)",
+        "ablation": "How peaks depend on a lesion's volume, by the maximum, the mean and the sum",
         "context": "How much of a lesion's surroundings the network needs to find it (Fig. 15)",
     }
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
+from jaxsal.evaluation.intervals import statistic_over_patients
+from jaxsal.experiments.contributions_magnitudes import FEWEST_SUBJECTS
 
 FEWEST_IN_GROUP = 5
 """Values that a group needs for a test or a correlation; of fewer there is none."""
@@ -79,3 +82,67 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     if len(first) < FEWEST_IN_GROUP or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(stats.spearmanr(first, second).statistic)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A figure of the lesions of all patients.
+
+    Attributes:
+        n: number of lesions, or of pairs.
+        patients: whose they are.
+        value: None: there are fewer than `FEWEST_IN_GROUP`, or it is not defined.
+        low: 95 % confidence interval, resampling patients with all their lesions; None: there are
+            fewer than `FEWEST_SUBJECTS`, or the figure is not defined for some resample.
+        high: its upper end.
+    """
+
+    n: int
+    patients: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def pooled(
+    statistic: Callable[[np.ndarray], float],
+    values: Sequence[object] | np.ndarray,
+    patients: Sequence[str],
+) -> Pooled:
+    """A figure of lesions, with its interval by patients.
+
+    Args:
+        statistic: as for `jaxsal.evaluation.intervals.statistic_over_patients`.
+        values: (L, ...) of each lesion.
+        patients: whose each lesion is (L,).
+    """
+    sizes = len(values), len(set(patients))
+    if sizes[0] < FEWEST_IN_GROUP:
+        return Pooled(*sizes)
+    array = np.asarray(values, np.float64)
+    if sizes[1] < FEWEST_SUBJECTS:
+        value = float(statistic(array))
+        return Pooled(*sizes, None if np.isnan(value) else value)
+    found = statistic_over_patients(statistic, array, patients)
+    low, high = found.interval or (None, None)
+    return Pooled(*sizes, None if np.isnan(found.value) else found.value, low, high)
+
+
+def few_patients(patients: int) -> str:
+    """Says that there are no intervals, and why; "" if there are enough patients."""
+    if patients >= FEWEST_SUBJECTS:
+        return ""
+    have = "is one patient" if patients == 1 else f"are {patients} patients"
+    return (
+        f"there {have}: intervals, which resample patients, need {FEWEST_SUBJECTS}, and there are "
+        "none here; figures hold for these lesions only"
+    )
+
+
+def paired_p(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Two-sided p of Wilcoxon's signed-rank test of pairs; None for fewer than five that differ."""
+    differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    differences = differences[differences != 0]
+    if len(differences) < FEWEST_IN_GROUP:
+        return None
+    return float(stats.wilcoxon(differences).pvalue)

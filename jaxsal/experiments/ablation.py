@@ -1,0 +1,205 @@
+"""How peaks depend on the volume of a lesion, by the maximum, the mean and the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from jaxsal.experiments.ablation_figure import draw
+from jaxsal.experiments.aggregation import exact
+from jaxsal.experiments.catalogue import Experiment, NoSettings
+from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, few_patients, holm, pooled
+from jaxsal.figures.palette import UNITS
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.results import CohortResults
+    from jaxsal.experiments.study import Study
+    from jaxsal.tables import Row
+
+AGGREGATES = ("max", "mean", "sum")
+SIZES = ("all", "small", "middle", "large")
+_LESION = ("scan", "subject", "label", "kind", "volume_mm3")
+
+COLUMNS = {
+    "scan": "what the scan is called in the cohort",
+    "subject": "the patient",
+    "label": "value of the lesion in the label map",
+    "kind": "TP, FP or FN against the reference; predicted; given",
+    "volume_mm3": "volume in mm³",
+    "third": "small, middle or large, by volume among all lesions",
+    "channel": "with respect to which the map is",
+    "aggregate": "max: Eq. 3, the signed maximum over the lesion; mean: Eq. 2; sum: Eq. 2 without "
+    "the division by the number of voxels",
+    "peak": f"largest magnitude of the map, {UNITS}",
+}
+SUMMARY_COLUMNS = {
+    "aggregate": COLUMNS["aggregate"],
+    "channel": COLUMNS["channel"],
+    "lesions": "all, or a third of them by volume",
+    "n": "number of lesions",
+    "patients": "whose they are",
+    "figure": "rho: Spearman's correlation of peak and volume; slope: of log peak on log volume, "
+    "0: peaks do not depend on it, 1: they are proportional",
+    "value": "of the figure",
+    "low": "95 % confidence interval, resampling patients",
+    "high": "its upper end",
+    "first": "aggregate that is compared",
+    "second": "the one that it is compared with, lesion by lesion",
+    "slope_difference": "slope of the first less that of the second",
+    "p": "of no correlation of the ratio of a lesion's two peaks with its volume, two-sided, as if "
+    "lesions were independent",
+    "p_holm": "adjusted after Holm for all comparisons",
+}
+
+
+def ablation(study: Study, settings: NoSettings) -> Findings:
+    """Peaks of each lesion's maps by the maximum, the mean and the sum, against its volume.
+
+    The sum's map is the mean's times the lesion's number of voxels, so it takes no further maps.
+    """
+    means = exact(study.saliency, "mean")
+    results = study.lesions(), study.run("lesions-mean", study.entries, means)
+    rows = list(rows_of(*results))
+    if not rows:
+        study.note("no lesion was found in any scan: there is nothing to compare")
+        return Findings(COLUMNS, [], [], None, tuple(study.notes))
+    channels = results[0].channels
+    _note(study, rows)
+    return Findings(
+        COLUMNS,
+        rows,
+        summary_of(rows, channels),
+        draw(rows, channels, AGGREGATES),
+        tuple(study.notes),
+        SUMMARY_COLUMNS,
+    )
+
+
+def rows_of(largest: CohortResults, means: CohortResults) -> Iterator[Row]:
+    """Rows of the lesions that have both maps, the larger ones last."""
+    by_lesion = [
+        {(row["scan"], row["label"]): row for scan in results.scans() for row in scan.rows}
+        for results in (largest, means)
+    ]
+    both = [(row, by_lesion[1][key]) for key, row in by_lesion[0].items() if key in by_lesion[1]]
+    both.sort(key=lambda pair: pair[0]["volume_mm3"])
+    for third, part in zip(SIZES[1:], np.array_split(np.arange(len(both)), 3), strict=True):
+        for (one, other), channel in product([both[i] for i in part], largest.channels):
+            mean = _peak(other, channel)
+            peaks = {"max": _peak(one, channel), "mean": mean, "sum": mean * one["voxels"]}
+            for aggregate, peak in peaks.items():
+                about = {key: one[key] for key in _LESION}
+                yield {
+                    **about,
+                    "third": third,
+                    "channel": channel,
+                    "aggregate": aggregate,
+                    "peak": peak,
+                }
+
+
+def _peak(row: Mapping[str, float], channel: str) -> float:
+    return max(abs(row[f"{channel}_max"]), abs(row[f"{channel}_min"]))
+
+
+def correlation(values: np.ndarray) -> float:
+    """Spearman's of columns (L, 2), volumes and peaks; NaN if one has equal values only."""
+    if (np.ptp(values, axis=0) == 0).any():
+        return np.nan
+    ranks = stats.rankdata(values, axis=0)
+    return float(np.corrcoef(ranks.T)[0, 1])
+
+
+def slope(values: np.ndarray) -> float:
+    """Of log peak on log volume by least squares, of columns (L, 2); NaN for equal volumes.
+
+    Lesions whose peak is zero have no logarithm and are left out.
+    """
+    volumes, peaks = np.log(values[values[:, 1] > 0]).T
+    apart = volumes - volumes.mean() if len(volumes) else volumes
+    square = float(apart @ apart)
+    return float(apart @ peaks) / square if square > 0 else np.nan
+
+
+def _slope_difference(values: np.ndarray) -> float:
+    """Of columns (L, 3): volumes, and peaks of two aggregates."""
+    return slope(values[:, [0, 1]]) - slope(values[:, [0, 2]])
+
+
+def summary_of(rows: Sequence[Row], channels: Sequence[str]) -> list[Row]:
+    """Dependences on volume, and comparisons of aggregates."""
+    found = [dependence(rows, *each) for each in product(AGGREGATES, channels, FIGURES, SIZES)]
+    compared = [comparison(rows, *each) for each in product(AGGREGATES[1:], channels)]
+    tested = [row for row in compared if row["p"] is not None]
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = adjusted
+    return [*found, *compared]
+
+
+FIGURES: Mapping[str, Callable[[np.ndarray], float]] = {"rho": correlation, "slope": slope}
+
+
+def dependence(
+    rows: Sequence[Row], aggregate: str, channel: str, figure: str, size: str = "all"
+) -> Row:
+    """How the peaks of an aggregate depend on volume, over all lesions or a third of them."""
+    own = [row for row in _of(rows, aggregate, channel) if size in ("all", row["third"])]
+    values = [(row["volume_mm3"], row["peak"]) for row in own]
+    found = pooled(FIGURES[figure], values, [row["subject"] for row in own])
+    return {
+        "aggregate": aggregate,
+        "channel": channel,
+        "figure": figure,
+        "lesions": size,
+        **asdict(found),
+    }
+
+
+def comparison(rows: Sequence[Row], aggregate: str, channel: str) -> Row:
+    """How the dependence of an aggregate on volume differs from the maximum's, by lesion."""
+    largest, own = _of(rows, "max", channel), _of(rows, aggregate, channel)
+    pairs = [
+        (row["volume_mm3"], row["peak"], other["peak"])
+        for row, other in zip(own, largest, strict=True)
+    ]
+    found = pooled(_slope_difference, pairs, [row["subject"] for row in own])
+    ratios = np.array([(volume, one / two) for volume, one, two in pairs if one > 0 and two > 0])
+    varied = len(ratios) >= FEWEST_IN_GROUP and (np.ptp(ratios, axis=0) > 0).all()
+    return {
+        "first": aggregate,
+        "second": "max",
+        "channel": channel,
+        "n": found.n,
+        "patients": found.patients,
+        "slope_difference": found.value,
+        "low": found.low,
+        "high": found.high,
+        "p": float(stats.spearmanr(*ratios.T).pvalue) if varied else None,
+        "p_holm": None,
+    }
+
+
+def _of(rows: Sequence[Row], aggregate: str, channel: str) -> list[Row]:
+    return [row for row in rows if (row["aggregate"], row["channel"]) == (aggregate, channel)]
+
+
+def _note(study: Study, rows: Sequence[Row]) -> None:
+    study.note(few_patients(len({row["subject"] for row in rows})))
+    lesions = len({(row["scan"], row["label"]) for row in rows})
+    if lesions < 3 * FEWEST_IN_GROUP:
+        study.note(
+            f"{lesions} lesions are too few for thirds of {FEWEST_IN_GROUP}: what is empty is not "
+            "computed"
+        )
+    zero = sum(row["peak"] == 0 for row in rows)
+    if zero:
+        study.note(f"{zero} maps are zero everywhere: they are in no slope")
+
+
+EXPERIMENT = Experiment(ablation)
