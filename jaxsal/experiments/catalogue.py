@@ -23,6 +23,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "(Figs. 12, 13)",
         "synthetic": "Lesions copied into healthy white matter, and out of the head (Fig. 14)",
         "ablation": "How peaks depend on a lesion's volume, by the maximum, the mean and the sum",
+        "adjacency": "How much of a neighbour shows in a lesion's map, by the gap between them",
         "context": "How much of a lesion's surroundings the network needs to find it (Fig. 15)",
     }
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -126,6 +127,13 @@ def pooled(
     found = statistic_over_patients(statistic, array, patients)
     low, high = found.interval or (None, None)
     return Pooled(*sizes, None if np.isnan(found.value) else found.value, low, high)
+
+
+def median_over_patients(rows: Sequence[Mapping[str, Any]], figure: str) -> dict[str, Any]:
+    """The median of a column of lesions' rows, as the fields of `Pooled`."""
+    values = [row[figure] for row in rows]
+    patients = [row["subject"] for row in rows]
+    return asdict(pooled(lambda each: float(np.median(each)), values, patients))
 
 
 def few_patients(patients: int) -> str:

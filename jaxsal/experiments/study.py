@@ -29,7 +29,7 @@ from jaxsal.progress import Monitor, Silence
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.prediction import completed
 from jaxsal.scan.provenance import model_facts
-from jaxsal.settings import CohortSettings, PredictSettings
+from jaxsal.settings import CohortSettings, MethodSettings, PredictSettings
 from jaxsal.store.files import write_json
 from jaxsal.store.identity import OtherResultsError
 from jaxsal.store.run_folder import RunFolder
@@ -137,9 +137,16 @@ class Study:
             entries: the scans.
             saliency: how maps are computed; None: as the study's.
         """
-        root, saliency = self.out / "runs" / name, saliency or self.saliency
-        self.monitor.stage(name)
+        saliency = saliency or self.saliency
         self.note(warning(saliency))
+        return self._count(self.run_method(name, entries, saliency), saliency)
+
+    def run_method(
+        self, name: str, entries: Sequence[Entry], saliency: MethodSettings
+    ) -> CohortResults:
+        """As `run`, by any method; its maps are not counted among those that are used."""
+        root = self.out / "runs" / name
+        self.monitor.stage(name)
         begun = _kept(root)
         run = run_cohort(
             self.model,
@@ -163,7 +170,7 @@ class Study:
                     self.leave_out(name, result.id, result.reason)
                 elif result.reason:
                     self.note(f"{name}: {result.id}: {result.reason}")
-        return self._count(CohortResults(root), saliency)
+        return CohortResults(root)
 
     def _count(self, results: CohortResults, saliency: SmoothGradSettings) -> CohortResults:
         """Counts the maps that are used, and those of them that are approximated."""

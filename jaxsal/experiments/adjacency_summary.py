@@ -1,0 +1,135 @@
+"""Bleed by classes of gaps, the gap from which it is small, and methods compared pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxsal.experiments.statistics import holm, median_over_patients, paired_p
+
+if TYPE_CHECKING:
+    from jaxsal.tables import Row
+
+EDGES = (0.0, 1.5, 2.5, 4.0, 6.0, 8.5, 12.5, 17.5, np.inf)
+SMALL = 0.05
+NEAR = 10.0  # mm, of pairs of which methods are compared
+FIGURES = ("bleed", "mass_share")
+
+SUMMARY_COLUMNS = {
+    "source": "real: two lesions of a scan; synthetic: a lesion and a copy of it",
+    "method": "as in the table",
+    "channel": "with respect to which the maps are",
+    "gap_from": "smallest gap of the pairs in a class of gaps, mm",
+    "gap_to": "largest one",
+    "figure": "of the table, whose median over pairs this is",
+    "n": "number of pairs; a lesion explained and one beside it",
+    "patients": "whose they are",
+    "value": "the median",
+    "low": "95 % confidence interval, resampling patients",
+    "high": "its upper end",
+    "reliable_from_mm": f"gap from which on the upper end of bleed stays below {SMALL:g}, mm; "
+    "empty: none, or no intervals",
+    "median_from_mm": f"gap from which on the median of bleed stays below {SMALL:g}, mm",
+    "tested_to_mm": "largest gap of classes with enough pairs: answers hold up to it",
+    "first": "method that is compared",
+    "second": "method that it is compared with, pair by pair",
+    "difference": f"median of the difference in bleed, of pairs up to {NEAR:g} mm apart",
+    "p": "of Wilcoxon's signed-rank test, two-sided, as if pairs were independent",
+    "p_holm": "adjusted after Holm for all comparisons",
+}
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values))
+
+
+def summary_of(rows: Sequence[Row]) -> list[Row]:
+    """Rows by source, method, channel and class of gaps; answers; comparisons of methods."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        if row["bleed"] is not None:
+            groups.setdefault((row["source"], row["method"], row["channel"]), []).append(row)
+    found: list[Row] = []
+    answers: list[Row] = []
+    for (key, own), figure in product(groups.items(), FIGURES):
+        about = dict(zip(("source", "method", "channel"), key, strict=True))
+        classes = list(_classes(own, figure))
+        found += [{**about, **each} for each in classes]
+        if figure == "bleed":
+            answers.append({**about, **answer_of(classes)})
+    compared = [each for source in ("real", "synthetic") for each in _comparisons(source, groups)]
+    tested = [row for row in compared if row["p"] is not None]
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = adjusted
+    return [*found, *answers, *compared]
+
+
+def _classes(rows: Sequence[Row], figure: str) -> Iterator[Row]:
+    """Medians of the classes that hold any pair, from the smallest gap on."""
+    for low, high in pairwise(EDGES):
+        own = [row for row in rows if low <= row["gap_mm"] < high]
+        if own:
+            yield {
+                "gap_from": min(row["gap_mm"] for row in own),
+                "gap_to": max(row["gap_mm"] for row in own),
+                "figure": figure,
+                **median_over_patients(own, figure),
+            }
+
+
+def answer_of(classes: Sequence[Row]) -> Row:
+    """The gap from which on bleed stays small, by classes from the smallest gap on.
+
+    Classes with too few pairs say nothing, neither for nor against.
+    """
+    known = [row for row in classes if row["value"] is not None]
+    return {
+        "n": sum(row["n"] for row in known),
+        "reliable_from_mm": _from(known, "high"),
+        "median_from_mm": _from(known, "value"),
+        "tested_to_mm": known[-1]["gap_to"] if known else None,
+    }
+
+
+def _from(classes: Sequence[Row], figure: str) -> float | None:
+    smallest = None
+    for row in reversed(classes):
+        if row[figure] is None or row[figure] >= SMALL:
+            break
+        smallest = row["gap_from"]
+    return smallest
+
+
+def _comparisons(source: str, groups: dict[tuple[str, str, str], list[Row]]) -> list[Row]:
+    """All pairs of methods, by the image's channel; heat maps have one map for all."""
+    own = {key[1:]: rows for key, rows in groups.items() if key[0] == source}
+    found = []
+    for (one, channel), (other, second) in combinations(own, 2):
+        if one == other or (channel != second and "heat" not in (channel, second)):
+            continue
+        first, last = (
+            {_pair(row): row["bleed"] for row in own[key] if row["gap_mm"] <= NEAR}
+            for key in ((one, channel), (other, second))
+        )
+        both = sorted(set(first) & set(last), key=str)
+        values = np.array([(first[pair], last[pair]) for pair in both]).reshape(-1, 2)
+        found.append(
+            {
+                "source": source,
+                "first": one,
+                "second": other,
+                "channel": second if channel == "heat" else channel,
+                "n": len(both),
+                "difference": _median(values[:, 0] - values[:, 1]) if len(both) else None,
+                "p": paired_p(*values.T),
+                "p_holm": None,
+            }
+        )
+    return found
+
+
+def _pair(row: Row) -> tuple[object, ...]:
+    return row["scan"], row["label"], row["neighbour"], row["gap_mm"]

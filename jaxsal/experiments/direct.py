@@ -1,0 +1,113 @@
+"""Maps of lesions that are measured at once and not kept; what is measured is kept by lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxsal.approximated import EXACT, warning
+from jaxsal.experiments.each_scan import KeptRows, Made
+from jaxsal.lesions import instances_of
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+from jaxsal.scan.explanations import to_explain
+from jaxsal.scan.methods import in_effect
+from jaxsal.scan.portions import maps_of
+from jaxsal.scan.prediction import Prediction, completed
+from jaxsal.scan.provenance import identity_of, without_memory
+from jaxsal.settings import ExplainSettings, MethodSettings
+
+if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
+    from jaxsal.inputs.entries import Entry
+    from jaxsal.lesions import Instance
+    from jaxsal.model import Model
+    from jaxsal.saliency.maps import Crop
+    from jaxsal.tables import Row
+
+
+def map_of(
+    study: Study,
+    prediction: Prediction,
+    omega: np.ndarray,
+    saliency: MethodSettings,
+    *,
+    model: Model | None = None,
+    image: np.ndarray | None = None,
+) -> Crop:
+    """The map of one domain.
+
+    Args:
+        study: whose field, and whose rules of predicting.
+        prediction: the scan.
+        omega: (X, Y, Z) bool, the domain, on its grid.
+        saliency: which map.
+        model: None: the study's.
+        image: (X, Y, Z, C), normalised; None: the scan's.
+    """
+    model = model or study.model
+    scan = prediction.scan if image is None else replace(prediction.scan, image=image)
+    labels = omega.astype(np.int32)
+    instances = instances_of(labels, prediction.grid)
+    own = replace(prediction, scan=scan, labels=labels, instances=instances)
+    given = ExplainSettings(saliency, field=study.field, pictures=False)
+    settings = in_effect(given, study.prediction, model)
+    wanted = to_explain(own, settings)
+    ((_, crop),) = maps_of(model, own, wanted, study.prediction, settings, None)
+    return crop
+
+
+def each_lesion(
+    study: Study,
+    name: str,
+    settings: Mapping[str, Any],
+    entry: Entry,
+    lesions: Sequence[Instance],
+    compute: Callable[[Instance], list[Row]],
+) -> list[Row]:
+    """Rows of lesions of a scan, kept one after the other, so that an interrupted run goes on.
+
+    Args:
+        study: the scans.
+        name: of the experiment.
+        settings: what the rows of a lesion depend on besides model, prediction and scan, so not
+            which lesions are chosen; for JSON. How maps are computed need not be among it.
+        entry: the scan.
+        lesions: which lesions.
+        compute: makes the rows of a lesion, ready for JSON.
+    """
+    settings = {**settings, **saliency_identity(study)}
+    identity = identity_of(study.model, completed(study.prediction, study.model), settings)
+    rows: list[Row] = []
+    for number, lesion in enumerate(lesions, start=1):
+        folder = study.out / ".jaxsal" / name / f"lesion-{lesion.label:04d}"
+        kept = KeptRows(folder, study.model.channels, identity)
+        made = kept.made(entry)
+        if made is None:
+            made = Made(compute(lesion))
+            kept.keep(entry, made)
+        rows += made.rows
+        study.monitor.detail(f"{entry.id}: {number}/{len(lesions)} lesions")
+    return rows
+
+
+def saliency_identity(study: Study) -> dict[str, Any]:
+    """What maps of a study depend on besides model, prediction and scan, ready for JSON."""
+    return {"saliency": without_memory(study.saliency), "field": study.field}
+
+
+def maximum(study: Study) -> SmoothGradSettings:
+    """The study's maps by the signed maximum."""
+    return replace(study.saliency, aggregate="max", tolerance=None, standard_error=False)
+
+
+def note_approximated(study: Study, rows: Sequence[Row]) -> None:
+    """Counts the lesions of rows, and those whose maximum is approximated, which is said."""
+    saliency = maximum(study)
+    study.note(warning(saliency))
+    voxels = {(row["scan"], row["label"]): row["voxels"] for row in rows}
+    study.counted["all"] += len(voxels)
+    hows = [saliency.approximation(count) for count in voxels.values()]
+    study.counted["approximated"] += sum(how != EXACT for how in hows)
