@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsal.errors import InputError
+from jaxsal.experiments.derived import generator_of
 from jaxsal.options import option
 
 if TYPE_CHECKING:
+    from jaxsal.inputs.entries import Entry
     from jaxsal.lesions import Instance
     from jaxsal.scan.prediction import Prediction
 
@@ -60,6 +62,13 @@ def clearest(instances: Iterable[Instance], prediction: Prediction) -> list[Inst
         return float(each.box.cut(prediction.probability)[inside].mean())
 
     return sorted(instances, key=mean, reverse=True)
+
+
+def sampled(entry: Entry, prediction: Prediction, most: int, seed: int) -> list[Instance]:
+    """Lesions of a scan that the network found, so many at most, at random, by their labels."""
+    found = [each for each in prediction.instances if each.kind in FOUND]
+    drawn = generator_of(entry, seed).permutation(len(found))[:most]
+    return [found[index] for index in sorted(drawn)]
 
 
 def none_of_volume(volumes: Sequence[float], wanted: tuple[float, float]) -> str:

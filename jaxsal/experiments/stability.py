@@ -1,0 +1,296 @@
+"""How much maps depend on the noise that they average over, against the number of noisy images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxsal.errors import require
+from jaxsal.experiments.aggregation import exact
+from jaxsal.experiments.catalogue import Experiment
+from jaxsal.experiments.choice import sampled
+from jaxsal.experiments.direct import (
+    each_lesion,
+    map_of,
+    maximum,
+    note_approximated,
+    saliency_identity,
+)
+from jaxsal.experiments.each_scan import each_scan
+from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.map_similarity import correlation, relative_distance
+from jaxsal.experiments.stability_figure import draw
+from jaxsal.experiments.statistics import few_patients, holm, median_over_patients, paired_p
+from jaxsal.options import option
+
+if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
+    from jaxsal.inputs.entries import Entry
+    from jaxsal.lesions import Instance
+    from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+    from jaxsal.scan.prediction import Prediction
+    from jaxsal.tables import Row
+
+ERROR = 0.05
+"""Standard error of the peak, as a share of it, that is small enough."""
+
+AGGREGATES = ("max", "mean")
+COLUMNS = {
+    "scan": "what the scan is called in the cohort",
+    "subject": "the patient",
+    "label": "value of the lesion in the label map",
+    "voxels": "size in voxels",
+    "volume_mm3": "volume in mm³",
+    "aggregate": "max: Eq. 3, the signed maximum over the lesion; mean: Eq. 2",
+    "channel": "with respect to which the map is",
+    "images": "number N of noisy images that a map averages over",
+    "pairs": "pairs of maps that were compared; no two of all their maps share a noisy image",
+    "relative_l2": "norm of the difference of two maps over the root mean square of their norms, "
+    "mean over the pairs; 0: the same; 1.41: they have nothing in common",
+    "correlation": "Pearson's of the values of two maps, mean over the pairs",
+    "peak_spread": "standard deviation of the maps' peak magnitudes over their mean",
+    "peak_error": "standard error of the map's value where its magnitude is largest, over that",
+    "images_needed": f"number of noisy images from which peak_error is below {ERROR:g}",
+}
+_ENDS = {"low": "95 % confidence interval, resampling patients", "high": "its upper end"}
+FIGURES = ("relative_l2", "correlation", "peak_spread", "peak_error")
+SUMMARY_COLUMNS = {
+    "aggregate": COLUMNS["aggregate"],
+    "channel": COLUMNS["channel"],
+    "images": COLUMNS["images"],
+    "figure": "of the table, whose median over lesions this is",
+    "n": "number of lesions",
+    "patients": "whose they are",
+    "value": "the median",
+    "low": _ENDS["low"],
+    "high": _ENDS["high"],
+    "first": "aggregate that is compared by images_needed, lesion by lesion",
+    "second": "the one that it is compared with",
+    "difference": "median of the difference in images_needed",
+    "p": "of Wilcoxon's signed-rank test, two-sided, as if lesions were independent",
+    "p_holm": "adjusted after Holm for all comparisons",
+}
+
+
+@dataclass(frozen=True)
+class StabilitySettings:
+    """Settings of `stability`.
+
+    Attributes:
+        lesions: lesions per scan at most, drawn at random from those that are found.
+    """
+
+    lesions: int = option(5, "N")
+
+    def __post_init__(self) -> None:
+        require(self.lesions >= 1, "lesions", "1 or more", self.lesions)
+
+
+def stability(study: Study, settings: StabilitySettings) -> Findings:
+    """Differences between maps of other noise, and the standard error of the peak, against N.
+
+    Each noisy image has a seed of its own. Twice as many as `--samples`, rounded down to a power of
+    two, make maps of 1, 2, 4, ... images each, no two of which share one.
+
+    Raises:
+        InputError: there are fewer than two samples.
+    """
+    require(study.saliency.samples >= 2, "samples", "2 or more", study.saliency.samples)
+    identity = {**asdict(settings), **saliency_identity(study)}
+    rows = each_scan(study, "stability", identity, partial(_of_scan, study, settings.lesions))
+    if not rows:
+        study.note("no lesion was found in any scan: there is no map to repeat")
+        return Findings(COLUMNS, [], [], None, tuple(study.notes))
+    most = max(row["images"] for row in rows)
+    note_approximated(study, rows)
+    study.note(few_patients(len({row["subject"] for row in rows})))
+    study.note(
+        f"standard errors are estimated from {2 * most} noisy images; numbers needed beyond that "
+        "take the error to fall with the root of the number"
+    )
+    summary = summary_of(rows)
+    figure = draw(rows, study.model.channels)
+    return Findings(COLUMNS, rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)
+
+
+def _of_scan(study: Study, most: int, entry: Entry, prediction: Prediction) -> list[Row]:
+    lesions = sampled(entry, prediction, most, study.saliency.seed)
+    compute = partial(_of_lesion, study, entry, prediction)
+    return each_lesion(study, "stability", {}, entry, lesions, compute)
+
+
+def _of_lesion(study: Study, entry: Entry, prediction: Prediction, lesion: Instance) -> list[Row]:
+    omega = prediction.labels == lesion.label
+    about = {
+        "scan": entry.id,
+        "subject": entry.entities["subject"],
+        "label": lesion.label,
+        "voxels": lesion.voxels,
+        "volume_mm3": lesion.volume_mm3,
+    }
+    rows: list[Row] = []
+    for aggregate in AGGREGATES:
+        one = maximum(study) if aggregate == "max" else exact(maximum(study), "mean")
+        maps = (
+            map_of(study, prediction, omega, each).values
+            for each in single_images(one, images_of(study.saliency.samples))
+        )
+        for own in compared(maps, study.model.channels):
+            rows.append({**about, "aggregate": aggregate, **own})
+    return rows
+
+
+def images_of(samples: int) -> int:
+    """How many noisy images there are in all: twice the samples, or fewer, a power of two."""
+    return 2 ** int(math.log2(2 * samples))
+
+
+def single_images(saliency: SmoothGradSettings, count: int) -> Iterator[SmoothGradSettings]:
+    """Settings of so many maps of one noisy image each, of seeds that follow each other."""
+    for number in range(count):
+        yield replace(saliency, samples=1, seed=saliency.seed + number)
+
+
+def siblings(maps: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Pairs of means of N maps each that share none, for N of 1, 2, 4, ...
+
+    Only one mean of each N is kept meanwhile, so that memory grows with the logarithm of N.
+
+    Args:
+        maps: of one image each, a power of two of them.
+
+    Yields:
+        N and two means of the next N maps.
+    """
+    waiting: list[tuple[int, np.ndarray]] = []
+    for each in maps:
+        size, mean = 1, each
+        while waiting and waiting[-1][0] == size:
+            _, earlier = waiting.pop()
+            yield size, earlier, mean
+            size, mean = 2 * size, (earlier + mean) / 2
+        waiting.append((size, mean))
+
+
+def compared(maps: Iterable[np.ndarray], channels: Sequence[str]) -> list[Row]:
+    """Rows by number of images and channel, of the maps (x, y, z, C) of single images."""
+    moments = _Moments()
+    pairs: dict[int, list[np.ndarray]] = {}
+    for size, one, other in siblings(map(moments.taken, maps)):
+        figures = [_differences(one[..., c], other[..., c]) for c in range(len(channels))]
+        pairs.setdefault(size, []).append(np.array(figures))
+    errors = moments.errors()
+    rows = []
+    for (size, found), (c, channel) in product(pairs.items(), enumerate(channels)):
+        distances, correlations, first, second = np.array(found)[:, c].T
+        peaks = np.concatenate([first, second])
+        spread = np.sqrt(np.mean((first - second) ** 2) / 2)  # of both, whatever drifts
+        rows.append(
+            {
+                "channel": channel,
+                "images": size,
+                "pairs": len(found),
+                "relative_l2": _number(distances.mean()),
+                "correlation": _number(correlations.mean()),
+                "peak_spread": _number(spread / peaks.mean()) if peaks.any() else None,
+                "peak_error": _number(errors[c] / math.sqrt(size)),
+                "images_needed": images_needed(errors[c]),
+            }
+        )
+    return rows
+
+
+def images_needed(error: float) -> int | None:
+    """From which number on the standard error of the peak is small.
+
+    Args:
+        error: of one image, as a share of the peak; NaN: there is no peak.
+    """
+    return None if math.isnan(error) else max(1, math.floor((error / ERROR) ** 2) + 1)
+
+
+def _differences(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float, float]:
+    peaks = float(np.abs(one).max()), float(np.abs(other).max())
+    return relative_distance(one, other), correlation(one, other), *peaks
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+class _Moments:
+    """Mean and standard deviation of maps at each voxel, while they are handed on (Welford)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean: Any = 0.0
+        self._squares: Any = 0.0
+
+    def taken(self, values: np.ndarray) -> np.ndarray:
+        """The same map, which now counts."""
+        self._count += 1
+        apart = values - self._mean
+        self._mean = self._mean + apart / self._count
+        self._squares = self._squares + apart * (values - self._mean)
+        return values
+
+    def errors(self) -> list[float]:
+        """Standard deviation where the mean is largest, over it, by channel; NaN of zero maps."""
+        found = []
+        for c in range(self._mean.shape[-1]):
+            place = np.unravel_index(np.abs(self._mean[..., c]).argmax(), self._mean.shape[:3])
+            peak = abs(float(self._mean[(*place, c)]))
+            deviation = math.sqrt(float(self._squares[(*place, c)]) / (self._count - 1))
+            found.append(deviation / peak if peak else math.nan)
+        return found
+
+
+def summary_of(rows: Sequence[Row]) -> list[Row]:
+    """Medians over lesions by number of images; numbers needed; aggregates compared."""
+    groups = list(dict.fromkeys((row["aggregate"], row["channel"]) for row in rows))
+    numbers = sorted({row["images"] for row in rows})
+    found = []
+    for (aggregate, channel), figure in product(groups, (*FIGURES, "images_needed")):
+        for images in numbers if figure in FIGURES else numbers[-1:]:
+            own = [row for row in _of(rows, aggregate, channel, images) if row[figure] is not None]
+            about = {"aggregate": aggregate, "channel": channel, "figure": figure}
+            about["images"] = images if figure in FIGURES else None
+            found.append({**about, **median_over_patients(own, figure)})
+    compared_ = [_comparison(rows, channel) for channel in dict.fromkeys(c for _, c in groups)]
+    tested = [row for row in compared_ if row["p"] is not None]
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = adjusted
+    return [*found, *compared_]
+
+
+def _of(rows: Sequence[Row], aggregate: str, channel: str, images: int) -> list[Row]:
+    wanted = (aggregate, channel, images)
+    return [row for row in rows if (row["aggregate"], row["channel"], row["images"]) == wanted]
+
+
+def _comparison(rows: Sequence[Row], channel: str) -> Row:
+    most = max(row["images"] for row in rows)
+    first, second = (
+        {(row["scan"], row["label"]): row["images_needed"] for row in _of(rows, a, channel, most)}
+        for a in AGGREGATES
+    )
+    both = [(first[k], second[k]) for k in first if k in second]
+    pairs = np.array([pair for pair in both if None not in pair], np.float64).reshape(-1, 2)
+    return {
+        "first": AGGREGATES[0],
+        "second": AGGREGATES[1],
+        "channel": channel,
+        "n": len(pairs),
+        "difference": float(np.median(pairs[:, 0] - pairs[:, 1])) if len(pairs) else None,
+        "p": paired_p(*pairs.T),
+        "p_holm": None,
+    }
+
+
+EXPERIMENT = Experiment(stability, StabilitySettings, uses_maps=False)
