@@ -25,6 +25,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "ablation": "How peaks depend on a lesion's volume, by the maximum, the mean and the sum",
         "adjacency": "How much of a neighbour shows in a lesion's map, by the gap between them",
         "stability": "How much maps depend on the noise, by the number of noisy images",
+        "randomisation": "Whether maps change when the network's layers are randomised",
         "context": "How much of a lesion's surroundings the network needs to find it (Fig. 15)",
     }
 )
