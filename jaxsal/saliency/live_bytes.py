@@ -7,9 +7,11 @@ values between them to memory. What is written takes memory until it was read fo
   pointwise function follows;
 - what such an operation reads, as a library or a kernel of its own computes it. What products read
   along different axes is written once for each;
-- what the program returns. These results are computed as soon as what they need is there.
+- what the program returns. These results are computed as soon as what they need is there, those
+  that need arguments alone at the end.
 
-The estimate is what of it is there at once at most, in the order of the jaxpr, and all results.
+The estimate is what of it is there at once at most, in the order of the jaxpr, and all results. On
+GPUs and TPUs what is gone by the time at which a result is written lies where that will be.
 Where the compilers agree with that, and how well, `python -m bench compile` measures.
 """
 
@@ -24,6 +26,8 @@ import jax
 from jax.extend.core import Literal
 
 from jaxsal.current_device import current_device
+from jaxsal.saliency.array_sizes import plain_size, tiled_size
+from jaxsal.saliency.lending import Span, lent
 
 _CALLS = {
     *("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "remat2"),
@@ -47,52 +51,22 @@ class _Compiler:
         size: bytes that an array of a shape and width in bytes takes.
         reads: operations whose inputs are written for them.
         joins: whether a convolution and the pointwise function that follows it are one.
+        lends: whether memory of results that are not yet written holds other values.
         factor: by which programs take more, by comparison with what was compiled.
     """
 
     size: Callable[[tuple[int, ...], int], int]
     reads: frozenset[str] = frozenset({_CONVOLUTION, _PRODUCT})
     joins: bool = False
+    lends: bool = True
     factor: float = 1.0
 
 
-def _plain_size(shape: tuple[int, ...], width: int) -> int:
-    return math.prod(shape) * width
-
-
-def _tiled_size(shape: tuple[int, ...], width: int) -> int:
-    """As tiles of 128 lanes and 8 sublanes, or fewer, hold it.
-
-    The channels lie along the lanes or, where these then hold more, the batch; any other axis along
-    the sublanes.
-    """
-    if len(shape) < 2:
-        return _multiple(math.prod(shape), 1024) * width
-    lanes = {0, len(shape) - 1} if len(shape) > 3 else {len(shape) - 2, len(shape) - 1}
-    return width * min(
-        _multiple(shape[lane], 128)
-        * _sublanes(shape[other])
-        * math.prod(n for axis, n in enumerate(shape) if axis not in (lane, other))
-        for lane in lanes
-        for other in range(len(shape))
-        if other != lane
-    )
-
-
-def _sublanes(number: int) -> int:
-    return _multiple(number, 8) if number > 4 else _multiple(number, min(number, 2) or 1)
-
-
-def _multiple(number: int, of: int) -> int:
-    return -(-number // of) * of
-
-
-# For the paper's networks on windows of 96 voxels, results included, the estimate is 1 to 1.26
-# times what compilers for GPUs take, 0.8 to 1.2 times for a TPU v5e, 0.9 to 1.5 times for a CPU.
+# How well this agrees with compilers stands in bench/README.md; on a CPU it is a bound.
 _COMPILERS = {
-    "cpu": _Compiler(_plain_size, factor=1.5),
-    "gpu": _Compiler(_plain_size),
-    "tpu": _Compiler(_tiled_size, _Compiler.reads | _SCATTERS, joins=True),
+    "cpu": _Compiler(plain_size, lends=False, factor=1.5),
+    "gpu": _Compiler(plain_size),
+    "tpu": _Compiler(tiled_size, _Compiler.reads | _SCATTERS, joins=True),
 }
 
 
@@ -106,7 +80,9 @@ def live_bytes(function: Any, *arguments: Any) -> tuple[int, int]:
     Returns:
         What it takes while it is computed, without its results, and what these take.
     """
-    program = _Program(jax.make_jaxpr(function)(*arguments).jaxpr, _compiler())
+    compiler = _compiler()
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    program = _Program(jaxpr, compiler, lends=compiler.lends)
     return program.temporary, program.returned
 
 
@@ -154,10 +130,39 @@ class _Value:
         return value
 
 
+_Step = tuple[float, _Operation, set[_Value], list[_Value]]
+
+
+def _spans(steps: list[_Step]) -> dict[_Value, Span]:
+    spans: dict[_Value, Span] = {}
+    for time, _, read, values in steps:
+        spans |= {value: (spans[value][0], time) for value in read}
+        spans |= dict.fromkeys(values, (time, time))
+    return spans
+
+
+def _put_off(steps: list[_Step]) -> Callable[[_Step], _Step]:
+    """Moves to the end what reads nothing that is written and what nothing reads."""
+    ever_read = set[_Value]().union(*(read for _, _, read, _ in steps))
+
+    def put_off(step: _Step) -> _Step:
+        time, operation, read, values = step
+        ends = not read and ever_read.isdisjoint(values)
+        return (math.inf if ends else time), operation, read, values
+
+    return put_off
+
+
 class _Program:
-    def __init__(self, jaxpr: Any, compiler: _Compiler) -> None:
-        self._compiler = compiler
+    def __init__(self, jaxpr: Any, compiler: _Compiler, *, lends: bool) -> None:
+        self._compiler, self._lends = compiler, lends
         operations, results = _written_out(jaxpr)
+        if lends:  # arguments that are returned are copied to memory that can be lent, too
+            copies = [_Operation("copy_of_argument", {}, []) for _ in _passed_on(jaxpr)]
+            for copy, argument in zip(copies, _passed_on(jaxpr), strict=True):
+                copy.outputs = [_value(copy, argument.aval)]
+                results.append(copy.outputs[0])
+            operations += copies
         self._operations = _needed(operations, results)
         self._results = {value.seen_through for value in results}
         self._reads = self._readings()
@@ -174,17 +179,18 @@ class _Program:
         alive: dict[_Value, int] = {}
         largest = 0
         steps = self._steps()
-        last = {value: time for time, _, read, _ in steps for value in read}
-        for time, operation, read, values in steps:
-            alive |= {value: self._size(value) for value in values if value not in self._results}
+        spans = _spans(steps)
+        elsewhere = set(self._results)
+        if self._lends:
+            elsewhere |= lent(spans, {value: self._size(value) for value in spans}, self._results)
+        for time, operation, _, values in steps:
+            alive |= {value: self._size(value) for value in values if value not in elsewhere}
             inner = max(map(self._inner, operation.inner), default=0)
             largest = max(largest, sum(alive.values()) + inner)
-            for value in [*read, *values]:
-                if last.get(value, -1) <= time:
-                    alive.pop(value, None)
+            alive = {value: size for value, size in alive.items() if spans[value][1] > time}
         return int(self._compiler.factor * largest)
 
-    def _steps(self) -> list[tuple[float, _Operation, set[_Value], list[_Value]]]:
+    def _steps(self) -> list[_Step]:
         """When it is computed, what is read and what is written, in this order."""
         read: dict[_Value, set[_Value]] = {}
         times: dict[_Value, float] = {}
@@ -200,7 +206,7 @@ class _Program:
             for value in operation.outputs:
                 times[value] = time
                 read[value] = {value} if value in self._written else sources
-        return sorted(steps, key=lambda step: step[0])
+        return sorted(map(_put_off(steps), steps), key=lambda step: step[0])
 
     def _readings(self) -> dict[_Value, set[Any]]:
         """What operations read that are not pointwise, and along which axes products do."""
@@ -237,8 +243,15 @@ class _Program:
         return copies * self._compiler.size(value.shape, value.width)
 
     def _inner(self, jaxpr: Any) -> int:
-        inner = _Program(jaxpr, self._compiler)
+        """Of a loop's body, say; its results lie where its arguments do."""
+        inner = _Program(jaxpr, self._compiler, lends=False)
         return inner.temporary + inner.returned
+
+
+def _passed_on(jaxpr: Any) -> list[Any]:
+    """The arguments that a program returns as they are."""
+    arguments = set(jaxpr.invars) | set(jaxpr.constvars)
+    return [out for out in jaxpr.outvars if not isinstance(out, Literal) and out in arguments]
 
 
 def _written_out(jaxpr: Any) -> tuple[list[_Operation], list[_Value]]:

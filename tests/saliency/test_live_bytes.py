@@ -10,6 +10,7 @@ import pytest
 from jax import lax
 
 from jaxsal.current_device import tracing_for
+from jaxsal.saliency.lending import lent
 from jaxsal.saliency.live_bytes import live_bytes, stored_bytes
 
 N = 1000
@@ -71,7 +72,8 @@ def test_products_along_different_axes_read_copies():
         return z @ y, z.T @ y
 
     x = jnp.zeros((20, 20))
-    assert live_bytes(function, x, x) == (2 * 1600, 2 * 1600)
+    # the sine; what of it the second product reads lies where the first one's result will
+    assert live_bytes(function, x, x) == (1600, 2 * 1600)
 
 
 def test_a_result_that_needs_nothing_more_is_made_at_once():
@@ -83,8 +85,35 @@ def test_a_result_that_needs_nothing_more_is_made_at_once():
         w = jnp.sin(z) @ matrix
         return w, jnp.cos(y), jnp.cos(z)
 
-    # a product and its sine; the cosines are written while the product is there
-    assert live_bytes(slopes, matrix) == (2 * 1600, 3 * 1600)
+    # The first product lies where the last one will, its sine where the second cosine will, the
+    # second product like the first; the second sine finds both taken.
+    assert live_bytes(slopes, matrix) == (1600, 3 * 1600)
+
+
+def test_memory_of_results_that_are_not_yet_written_is_lent():
+    spans = {"a": (0, 1), "b": (1, 2), "c": (3, 4), "d": (3, 4), "last": (4, 9), "early": (2, 9)}
+    sizes = {"a": 6, "b": 6, "c": 7, "d": 9, "last": 8, "early": 6}
+    # d is larger than either result; c would fit the last one, which is written as c is read; a
+    # goes to the early one's memory and b, which touches a there, to the last one's
+    assert lent(spans, sizes, {"last", "early"}) == {"a", "b"}
+    assert lent(spans, {**sizes, "last": 5}, {"last", "early"}) == {"a"}
+    assert lent({**spans, "c": (2, 3)}, sizes, {"last", "early"}) == {"a", "c"}
+    assert lent(spans, sizes, set()) == set()
+
+
+def test_an_argument_that_is_returned_lends_the_memory_of_its_copy():
+    matrix, large = jnp.zeros((20, 20)), jnp.zeros(N)
+
+    def products(x, y):
+        return jnp.sin(jnp.sin(x @ x) @ x), y
+
+    # both products and the sine fit beside each other: one in what the sine of the second will
+    # take, and one in the copy
+    alone, beside = (
+        live_bytes(f, matrix, large) for f in (lambda x, y: products(x, y)[0], products)
+    )
+    assert beside[1] - alone[1] == BYTES
+    assert beside[0] < alone[0]
 
 
 def test_a_loop_takes_what_its_body_takes():
@@ -104,8 +133,9 @@ def test_a_tpu_holds_arrays_in_tiles():
     shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((8, 9, 9, 9, 100), (8, 9, 9, 9, 2))]
     assert stored_bytes(shapes) == 4 * 8 * 9**3 * 102
     with tracing_for(Abstract("tpu")):
-        # 100 channels fill most lanes; of two channels the batch takes the lanes
-        assert stored_bytes(shapes) == 4 * 9**3 * (8 * 128 + 2 * 128)
+        # 100 channels fill most lanes and the batch eight rows; beside two channels as rows the
+        # lanes are of an axis in space
+        assert stored_bytes(shapes) == 4 * 9**2 * (9 * 8 * 128 + 8 * 2 * 128)
 
 
 def test_on_a_tpu_a_convolution_and_what_follows_are_one():
@@ -121,6 +151,7 @@ def test_on_a_tpu_a_convolution_and_what_follows_are_one():
         return first + second
 
     x = jnp.zeros((1, 8, 8, 8, 128))
-    assert live_bytes(function, x) == (3 * x.nbytes, x.nbytes)
+    # what the convolutions read, the first one's result; the second lies where the sum will
+    assert live_bytes(function, x) == (2 * x.nbytes, x.nbytes)
     with tracing_for(Abstract("tpu")):
         assert live_bytes(function, x) == (x.nbytes, x.nbytes)

@@ -1,0 +1,51 @@
+"""The memory plan agrees with what compilers took, as it is recorded in bench/results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from helpers.thorough import thorough_except
+
+from bench.ahead import PROGRAMS, cases
+from bench.nets import PAPER_NETWORKS
+from bench.record import RESULTS, read_results
+from bench.targets import TARGETS
+from jaxsal.current_device import tracing_for
+
+NETWORKS = {network.name: network for network in PAPER_NETWORKS.values()}
+QUICK = ("h100", "U-Net", "bfloat16", "local")
+# A compiler may hold tens of megabytes on a TPU's chip, or not: the plan reckons with memory alone.
+MOST_ON_CHIP = 32  # MiB
+
+
+@dataclass(frozen=True)
+class Abstract:
+    platform: str
+
+
+def recorded() -> dict[tuple[str, str, str, str], list[dict[str, Any]]]:
+    """Rows with a plan by target, network, precision and derivative."""
+    found: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+    for questions in read_results(RESULTS).values():
+        result = questions.get("compile")
+        for row in result["rows"] if result else ():
+            if "planned_mib" in row:
+                key = (row["network"], row["precision"], row["derivative"])
+                found.setdefault((result["settings"]["target"], *key), []).append(row)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("target", "network", "precision", "kind"), thorough_except(sorted(recorded()), QUICK)
+)
+def test_the_plan_is_within_a_quarter_of_what_the_compiler_took(target, network, precision, kind):
+    with tracing_for(Abstract(TARGETS[target].platform)):
+        (found,) = (c for c in cases(NETWORKS[network], precision, 96) if c.kind == kind)
+        for row in recorded()[target, network, precision, kind]:
+            programs = {program.name: program for program in found.programs(row["batch"], PROGRAMS)}
+            planned = programs[row["program"]].planned / 2**20
+            taken = row["temporary_mib"]
+            near = abs(planned - taken) <= MOST_ON_CHIP and TARGETS[target].platform == "tpu"
+            assert near or 0.75 <= planned / taken <= 1.25, (row["program"], planned, taken)
