@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import re
-import time
-from typing import Any
-
-import jax
-from jax.sharding import SingleDeviceSharding
-from jax.stages import Compiled
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from bench.ahead import PROGRAMS, Case, Planned, cases
 from bench.case import TINY_UNET
-from bench.hlo import Cost, Program
+from bench.compiled_figures import figures_of
 from bench.nets import PAPER_NETWORKS, PaperNetwork
+from bench.patience import Patient
 from bench.record import Result, Row, describe_machine, steering_variables
 from bench.targets import TARGETS, Target
-from jaxsal.compilation import compiler_options
 from jaxsal.current_device import tracing_for
 from jaxsal.settings import PRECISIONS
 
 KINDS = ("local", "dense")
 _TOY = PaperNetwork("toy U-Net", "unet", TINY_UNET, ("", "", ""), (4, 4, 4))
-_COUNTED = {
-    "gathers": "gather",
-    "scatters": "scatter",
-    "transposes": "transpose",
-    "copies": "copy",
-}
-_LONGEST_REASON = 200  # letters
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +39,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="gradients at once; default: plan, as many as the memory plan chooses",
     )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="S",
+        help="seconds after which a program is given up, which the table says; default: never",
+    )
+    parser.add_argument(
+        "--kept",
+        type=Path,
+        metavar="DIR",
+        help="folder that keeps what compilers say, so that no program is compiled twice",
+    )
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -61,15 +64,16 @@ def run(options: argparse.Namespace) -> Result:
     networks = [_TOY] if options.toy else [PAPER_NETWORKS[key] for key in options.networks]
     side = 16 if options.toy else options.window
     rows = []
-    with tracing_for(device):
+    with tracing_for(device), _compiling(target, options.timeout) as compiling:
         for network in networks:
             for precision in precisions:
                 for case in cases(network, precision, side):
                     if case.kind in options.derivatives:
-                        rows += _rows(case, target, device, options)
+                        rows += _rows(network, case, compiling, target, options)
     chosen = ("target", "networks", "derivatives", "programs", "toy")
     settings = {name: getattr(options, name) for name in chosen}
     settings |= {"precisions": precisions, "window": side, "batch": options.batch or "plan"}
+    settings["timeout"] = options.timeout
     notes, machine = _notes(target), target.described(describe_machine())
     return Result("compile", settings, rows, notes, machine=machine, environment=environment)
 
@@ -82,91 +86,91 @@ def _batch(text: str) -> int | None:
     return int(text)
 
 
-def _rows(case: Case, target: Target, device: jax.Device, options: argparse.Namespace) -> list[Row]:
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError("takes a positive number of seconds")
+    return seconds
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One program, for a process that compiles it; see `bench.ahead.Case`."""
+
+    network: PaperNetwork
+    precision: str
+    side: int
+    kind: str
+    program: str
+    batch: int
+    target: str
+    kept: Path | None
+
+
+def _found(asked: _Asked) -> Row:
+    target = TARGETS[asked.target]
+    device = target.abstract()
+    with tracing_for(device):
+        found = cases(asked.network, asked.precision, asked.side)
+        case = next(case for case in found if case.kind == asked.kind)
+        programs = case.programs(asked.batch, PROGRAMS)
+        program = next(program for program in programs if program.name == asked.program)
+        return figures_of(program, asked.precision, target, device, asked.kept)
+
+
+_Compiling = Callable[[_Asked, Planned], Row]
+
+
+@contextmanager
+def _compiling(target: Target, timeout: float | None) -> Iterator[_Compiling]:
+    """What compiles a program, here or where it can be given up."""
+    device = target.abstract()
+
+    def here(asked: _Asked, program: Planned) -> Row:
+        return figures_of(program, asked.precision, target, device, asked.kept)
+
+    if timeout is None:
+        yield here
+        return
+    with Patient[_Asked, Row](_found, timeout) as patient:
+
+        def there(asked: _Asked, program: Planned) -> Row:
+            try:
+                return patient(asked)
+            except TimeoutError:
+                return {"failed": f"not compiled within {timeout:g} s"}
+            except EOFError:
+                return {"failed": "the compiler's process ended: see above, or too little memory"}
+
+        yield there
+
+
+def _rows(
+    network: PaperNetwork,
+    case: Case,
+    compiling: _Compiling,
+    target: Target,
+    options: argparse.Namespace,
+) -> list[Row]:
     batch = options.batch or case.planned_batch(target)
+    precision, side = case.function.precision, case.windows[1]
     rows = []
     for program in case.programs(batch, options.programs):
+        asked = (network, precision, side, case.kind, program.name, batch, target.name)
         row = {
             "network": case.network,
-            "precision": case.function.precision,
+            "precision": precision,
             "derivative": case.kind,
             "program": program.name,
             "batch": program.batch,
-            **figures_of(program, case.function.precision, target, device),
+            **compiling(_Asked(*asked, options.kept), program),
         }
         print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
         rows.append(row)
     return rows
-
-
-def figures_of(program: Planned, precision: str, target: Target, device: jax.Device) -> Row:
-    """What the compiler makes of a program, which is traced for the device; or how it fails."""
-    before = time.perf_counter()
-    try:
-        compiled = _compiled(program, device)
-    except jax.errors.JaxRuntimeError as error:
-        return {"compile_s": time.perf_counter() - before, "failed": _reason(error)}
-    seconds = time.perf_counter() - before
-    text = Program(compiled.as_text() or "")
-    cost = _cost(compiled, text.cost)
-    return {
-        "compile_s": seconds,
-        "gflop": cost.flop / 1e9,
-        "gbyte": cost.moved / 1e9,
-        **_memory(compiled, program),
-        **{column: text.counts[name] for column, name in _COUNTED.items()},
-        **_speed(text, cost, precision, target),
-    }
-
-
-def _compiled(program: Planned, device: jax.Device) -> Compiled:
-    there = SingleDeviceSharding(device)
-    arguments = jax.tree.map(
-        lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=there),
-        program.arguments,
-    )
-    asked = compiler_options(device.platform)
-    return jax.jit(program.function, compiler_options=asked).lower(*arguments).compile()
-
-
-def _cost(compiled: Compiled, counted: Cost) -> Cost:
-    """By the compiler where it says, else by our own count."""
-    said = compiled.cost_analysis() or {}
-    if said.get("flops", 0) <= 0:
-        return counted
-    return Cost(said["flops"], said["bytes accessed"], counted.cycles)
-
-
-def _memory(compiled: Compiled, program: Planned) -> Row:
-    memory: Any = compiled.memory_analysis()
-    taken = memory.temp_size_in_bytes
-    if program.counts_results:
-        taken += memory.output_size_in_bytes - memory.alias_size_in_bytes
-    figures = {"temporary_mib": taken / 2**20}
-    if program.planned is None:
-        return figures
-    return figures | {
-        "planned_mib": program.planned / 2**20,
-        "planned_per_compiled": program.planned / max(taken, 1),
-    }
-
-
-def _speed(text: Program, cost: Cost, precision: str, target: Target) -> Row:
-    """What a device of this kind would take at best, and by its compiler."""
-    figures: Row = {}
-    if target.platform == "gpu":
-        figures["escaped_convolutions"] = len(text.escaped_convolutions())
-    if target.flops:
-        figures["peak_ms"] = 1000 * max(
-            cost.flop / target.flops[precision], cost.moved / target.bandwidth
-        )
-    if cost.cycles and target.clock:
-        figures["estimated_ms"] = 1000 * cost.cycles / target.clock
-    return figures
-
-
-def _reason(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error))[:_LONGEST_REASON]
 
 
 def _notes(target: Target) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.ahead import Planned, cases
 from bench.case import Job, make_model
 from bench.ceilings import Ceilings, measure_ceilings
-from bench.compile import figures_of
+from bench.compiled_figures import figures_of
 from bench.nets import PaperNetwork
 from bench.record import Found, Row
 from bench.targets import Target

@@ -1,12 +1,14 @@
 """What a compiled program costs, read off its optimised HLO text.
 
-Of GPU programs the compiler tells neither operations nor bytes. Here they are counted:
+Of GPU programs the compiler tells neither operations nor bytes, of TPU programs it counts a loop's
+body once and the memory on the chip like any other. Here they are counted:
 
 - operations: of products and convolutions, also of those that a library computes. Zeros that a
   dilated input is filled up with are no operations; those at its edges are.
-- bytes: what every instruction that is launched reads and writes. Of an operand that a fusion only
-  slices or gathers from, the slices count.
-- a loop's body counts as often as the compiler knows that it runs, else once.
+- bytes: what every instruction that is launched reads and writes of the device's memory, in whole
+  tiles on a TPU and without what lies on its chip. Of an operand that a fusion only slices or
+  gathers from, the slices count.
+- a loop's body counts as often as its condition or the compiler says that it runs, else once.
 """
 
 from __future__ import annotations
@@ -18,71 +20,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-_BYTES = {
-    **dict.fromkeys(("pred", "s8", "u8", "f8e4m3fn", "f8e5m2"), 1),
-    **dict.fromkeys(("bf16", "f16", "s16", "u16"), 2),
-    **dict.fromkeys(("f32", "s32", "u32"), 4),
-    **dict.fromkeys(("f64", "s64", "u64", "c64"), 8),
-}
-_ARRAY = re.compile(rf"\b({'|'.join(_BYTES)})\[([0-9,]*)\]")
-_HEAD = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (.*?)\s([a-z][\w-]*)\((.*)$")
+from bench.hlo_text import Computation, Instruction, Shape, computations_of, dimensions
+
 _CALLED = re.compile(r"\b(?:calls|body|to_apply|called_computations)=\{?%?([\w.-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|(?:true|false)_computation=%?([\w.-]+)")
 _FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "after-all"}
 _SLICING = {"slice", "dynamic-slice", "gather"}
 _LOOKED_THROUGH = {"bitcast", "reshape", "convert", "copy", "transpose"}
+_NAMES_ONLY = ("AllocateBuffer", "ConcatBitcast", "AssumeGatherIndicesInBound")  # of a TPU
+_PREFETCHES = {"copy-start", "slice-start"}
 _REGIONS = {"while", "call", "conditional"}  # launch others, and move nothing themselves
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One line of a computation.
-
-    Attributes:
-        name: without the percent sign.
-        shape: its result's, as text.
-        operation: such as "fusion".
-        operands: names of its inputs.
-        rest: all that follows the operands.
-        arguments: the operands as text.
-    """
-
-    name: str
-    shape: str
-    operation: str
-    operands: tuple[str, ...]
-    rest: str
-    arguments: str = ""
-
-    @property
-    def arrays(self) -> list[Shape]:
-        """The shape of each array of the result."""
-        return [_dimensions(text) for _, text in _ARRAY.findall(self.shape)]
-
-    @property
-    def bytes(self) -> int:
-        """Of the result."""
-        return sum(
-            _BYTES[kind] * math.prod(_dimensions(text)) for kind, text in _ARRAY.findall(self.shape)
-        )
-
-    @property
-    def is_convolution(self) -> bool:
-        """Whether it is one, also one that a library computes."""
-        return self.operation == "convolution" or "__cudnn$conv" in self.rest
-
-    def numbers(self, name: str) -> Shape:
-        """An attribute such as ``lhs_contracting_dims={1,2}``; empty if it lacks it."""
-        found = re.search(rf"\b{name}=\{{([0-9,]*)\}}", self.rest)
-        return _dimensions(found[1]) if found else ()
-
-    def window(self, name: str) -> Shape:
-        """A window's entry per axis, such as ``stride`` of ``window={size=3x3 stride=2x2}``."""
-        found = re.search(rf"window=\{{[^}}]*\b{name}=([0-9x]+)", self.rest)
-        return tuple(map(int, found[1].split("x"))) if found else ()
 
 
 @dataclass(frozen=True)
@@ -111,17 +58,7 @@ class Program:
     """
 
     def __init__(self, text: str) -> None:
-        self._computations: dict[str, dict[str, Instruction]] = {}
-        self._entry = ""
-        current: dict[str, Instruction] = {}
-        for line in text.splitlines():
-            if head := _HEAD.match(line):
-                current = self._computations.setdefault(head[2], {})
-                self._entry = head[2] if head[1] else self._entry
-            elif found := _instruction(line):
-                current[found.name] = found
-        if not self._entry:
-            raise ValueError("the text of the program has no entry")
+        self._computations, self._entry = computations_of(text)
 
     @cached_property
     def cost(self) -> Cost:
@@ -162,10 +99,25 @@ class Program:
             total += of(name, instruction)
             if instruction.operation in _REGIONS or into_fusions:
                 for called in _called(instruction):
-                    total += _trips(instruction) * self._total(
+                    total += self._trips(name, instruction) * self._total(
                         called, of, into_fusions=into_fusions
                     )
         return total
+
+    def _trips(self, name: str, instruction: Instruction) -> int:
+        """How often a loop's body runs: while a number that it counts up is below a constant."""
+        if instruction.operation != "while":
+            return 1
+        if found := re.search(r'"known_trip_count":\{"n":"(\d+)"', instruction.rest):
+            return int(found[1])
+        found = re.search(r"condition=%?([\w.-]+)", instruction.rest)
+        condition = self._computations.get(found[1], {}) if found else {}
+        for test in condition.values():
+            if test.operation == "compare" and "direction=LT" in test.rest:
+                limit = condition.get(test.operands[1])
+                if limit and limit.operation == "constant" and limit.arguments.isdecimal():
+                    return int(limit.arguments)
+        return 1
 
     def _flop(self, name: str, instruction: Instruction) -> float:
         inputs = [self._shape(name, operand) for operand in instruction.operands[:2]]
@@ -186,52 +138,48 @@ class Program:
 
     def _moved(self, name: str, instruction: Instruction) -> float:
         operation = instruction.operation
-        if operation in _FREE | _REGIONS or operation.endswith("-done"):
+        if operation in _FREE | _REGIONS or operation.endswith("-done") or _is_name(instruction):
             return 0
+        if operation in _PREFETCHES:
+            return _prefetched(instruction)
+        given = [self._computations[name].get(operand) for operand in instruction.operands]
         if operation in _SLICING:
-            return 2 * instruction.bytes
+            far = given[0] is None or given[0].bytes > 0
+            return instruction.bytes + far * instruction.taken
         inner = self._computations.get(next(_called(instruction), ""), {})
         is_fusion = operation == "fusion" and bool(inner)
         parameters = _parameters(inner) if is_fusion else {}
-        given = [self._computations[name].get(operand) for operand in instruction.operands]
-        updated = _updated(list(inner.values()) if is_fusion else [instruction])
+        updated = _updated(inner if is_fusion else {instruction.name: instruction})
         read = sum(
-            _read(inner, parameters.get(index), operand.bytes)
+            self._read(inner, parameters.get(index), operand.bytes)
             for index, operand in enumerate(given)
             if operand is not None
         )
-        if updated is None:
+        if updated is None or not instruction.bytes:
             return read + instruction.bytes
         source = inner if is_fusion else self._computations[name]
         update = source.get(updated.operands[1])
         # In place: the array that is updated is neither read nor written as a whole.
-        change = update.bytes if update else 0
-        return max(read - instruction.bytes, 0) + 2 * change
+        change = update.taken if update else 0
+        return max(read - instruction.bytes, 0) + change
 
-
-def _instruction(line: str) -> Instruction | None:
-    found = _INSTRUCTION.match(line)
-    if found is None:
-        return None
-    name, shape, operation, rest = found.groups()
-    end = _closing(rest)
-    arguments = rest[:end]
-    operands = tuple(re.findall(r"%([\w.-]+)", arguments))
-    return Instruction(name, shape, operation, operands, rest[end:], arguments)
-
-
-def _closing(text: str) -> int:
-    """Where the bracket closes that was opened before the text."""
-    depth = 1
-    for index, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if depth == 0:
-            return index
-    return len(text)
-
-
-def _dimensions(text: str) -> Shape:
-    return tuple(int(number) for number in text.split(",") if number)
+    def _read(self, computation: Computation, parameter: str | None, whole: int) -> int:
+        """Bytes that a fusion reads of one of its inputs."""
+        if parameter is None or not whole:
+            return whole
+        sliced = 0
+        for user in (u for u in computation.values() if parameter in u.operands):
+            if user.operation in _LOOKED_THROUGH:
+                sliced += self._read(computation, user.name, whole)
+            elif user.operation in _SLICING and user.operands[0] == parameter:
+                sliced += user.taken
+            elif user.operation == "fusion":
+                inner = self._computations.get(next(_called(user), ""), {})
+                place = user.operands.index(parameter)
+                sliced += self._read(inner, _parameters(inner).get(place), whole)
+            else:
+                return whole
+        return min(sliced, whole)
 
 
 def _called(instruction: Instruction) -> Iterator[str]:
@@ -239,11 +187,6 @@ def _called(instruction: Instruction) -> Iterator[str]:
     yield from _CALLED.findall(instruction.rest)
     for several, one in _BRANCHES.findall(instruction.rest):
         yield from re.findall(r"%?([\w.-]+)", several or one)
-
-
-def _trips(instruction: Instruction) -> int:
-    found = re.search(r'"known_trip_count":\{"n":"(\d+)"', instruction.rest)
-    return int(found[1]) if found else 1
 
 
 def _cycles(name: str, instruction: Instruction) -> float:
@@ -262,11 +205,11 @@ def _convolution_flop(instruction: Instruction, source: Shape, kernel: Shape) ->
 
 
 def _gemm_axes(instruction: Instruction) -> Shape:
-    found = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', instruction.rest)
-    return _dimensions(found[1].replace('"', "")) if found else ()
+    found = re.search(r'"lhs_contractingdimensions":\[([^\]]*)\]', instruction.rest)
+    return dimensions(found[1].replace('"', "")) if found else ()
 
 
-def _parameters(computation: dict[str, Instruction]) -> dict[int, str]:
+def _parameters(computation: Computation) -> dict[int, str]:
     return {
         int(found.arguments): found.name
         for found in computation.values()
@@ -274,22 +217,20 @@ def _parameters(computation: dict[str, Instruction]) -> dict[int, str]:
     }
 
 
-def _read(computation: dict[str, Instruction], parameter: str | None, whole: int) -> int:
-    """Bytes that a fusion reads of one of its inputs."""
-    if parameter is None:
-        return whole
-    sliced = 0
-    for user in (u for u in computation.values() if parameter in u.operands):
-        if user.operation in _LOOKED_THROUGH:
-            sliced += _read(computation, user.name, whole)
-        elif user.operation in _SLICING and user.operands[0] == parameter:
-            sliced += user.bytes
-        else:
-            return whole
-    return min(sliced, whole)
+def _is_name(instruction: Instruction) -> bool:
+    """Whether it only gives memory a name."""
+    return any(f'custom_call_target="{target}"' in instruction.rest for target in _NAMES_ONLY)
 
 
-def _updated(computation: list[Instruction]) -> Instruction | None:
+def _prefetched(instruction: Instruction) -> int:
+    """Bytes of a copy to the chip or from it, of which the result names both ends."""
+    ends = sorted(instruction.stored, key=lambda array: array.bytes)[-2:]
+    return ends[0].bytes * sum(not end.on_chip for end in ends)
+
+
+def _updated(computation: Computation) -> Instruction | None:
     """The update in place that a computation ends with, if it does."""
-    last = computation[-1]
+    last = list(computation.values())[-1]
+    while last.operation == "bitcast" and last.operands[0] in computation:
+        last = computation[last.operands[0]]
     return last if last.operation == "dynamic-update-slice" else None

@@ -70,6 +70,7 @@ class Target:
                 f"{_PACKAGES[self.platform]}, of the versions that belong to jax {jax.__version__}"
             )
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no TPU to ask
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # or to contend for
         device: jax.Device = self._topology().devices[0]
         return device
 

@@ -10,6 +10,7 @@ import jax
 import pytest
 
 from bench.__main__ import main
+from bench.patience import Patient
 from bench.targets import TARGETS
 from jaxsal.settings import PRECISIONS_ON
 
@@ -81,6 +82,36 @@ def test_a_precision_that_the_target_lacks_is_refused_first(question, tmp_path, 
     words = [question, "--toy", "--target", "v5e", "--precision", "tf32", "--out", str(tmp_path)]
     with pytest.raises(SystemExit, match="v5e has no tf32: choose one of float32, bfloat16x3"):
         main(words)
+
+
+def test_a_program_that_takes_too_long_is_given_up(tmp_path):
+    (row,) = compiled(tmp_path, "--timeout", "0.1", *ONE)["rows"]
+    assert row["failed"] == "not compiled within 0.1 s"
+    assert "gflop" not in row
+
+
+def test_a_process_is_begun_anew_after_one_that_was_given_up():
+    with Patient(float, 60) as patient:
+        assert patient("2.5") == 2.5
+        with pytest.raises(EOFError):
+            patient("no number")  # of which the process dies
+        assert patient("3") == 3
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_a_timeout_is_a_number_of_seconds(seconds, capsys):
+    with pytest.raises(SystemExit):
+        main(["compile", "--toy", f"--timeout={seconds}"])
+    assert "takes a positive number of seconds" in capsys.readouterr().err
+
+
+def test_what_was_compiled_is_not_compiled_again(tmp_path, monkeypatch):
+    words = ("--kept", str(tmp_path / "kept"), *ONE)
+    first = compiled(tmp_path, *words)["rows"]
+    monkeypatch.setattr("jax.stages.Lowered.compile", None)
+    assert compiled(tmp_path, *words)["rows"] == first
+    with pytest.raises(TypeError):
+        compiled(tmp_path, "--batch", "3", *words)
 
 
 def test_a_program_that_does_not_compile_says_why(tmp_path, monkeypatch):

@@ -94,7 +94,44 @@ ENTRY %main (a: f32[100,9], b: f32[1,9], i: s32[]) -> f32[100,9] {
   ROOT %f = f32[100,9]{1,0} fusion(%a, %b, %i), kind=kLoop, calls=%update
 }
 """
-    assert Program(text).cost.moved == 4 * (9 + 1) + 2 * 4 * 9
+    assert Program(text).cost.moved == 4 * (9 + 1) + 4 * 9
+
+
+def test_a_tpus_bytes_are_whole_tiles_of_what_does_not_lie_on_the_chip():
+    text = """
+%body (arg: (s32[], bf16[4,9,20])) -> (s32[], bf16[4,9,20]) {
+  %arg = (s32[]{:T(128)}, bf16[4,9,20]{1,2,0:T(8,128)(2,1)}) parameter(0)
+  %i = s32[]{:T(128)} get-tuple-element(%arg), index=0
+  %m = bf16[4,9,20]{1,2,0:T(8,128)(2,1)} get-tuple-element(%arg), index=1
+  %here = bf16[4,9,20]{1,2,0:T(8,128)(2,1)S(1)} negate(%m)
+  %there = bf16[4,9,20]{1,2,0:T(8,128)(2,1)} negate(%here)
+  ROOT %next = (s32[]{:T(128)}, bf16[4,9,20]{1,2,0:T(8,128)(2,1)}) tuple(%i, %there)
+}
+
+%condition (arg.1: (s32[], bf16[4,9,20])) -> pred[] {
+  %arg.1 = (s32[]{:T(128)}, bf16[4,9,20]{1,2,0:T(8,128)(2,1)}) parameter(0)
+  %limit = s32[]{:T(128)} constant(5)
+  %i.1 = s32[]{:T(128)} get-tuple-element(%arg.1), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%i.1, %limit), direction=LT
+}
+
+ENTRY %main (x: bf16[4,9,20], k: f32[3,8,128]) -> bf16[4,9,20] {
+  %x = bf16[4,9,20]{1,2,0:T(8,128)(2,1)} parameter(0)
+  %k = f32[3,8,128]{2,1,0:T(8,128)} parameter(1)
+  %start = ((f32[3,8,128]{2,1,0:T(8,128)}), f32[1,8,128]{2,1,0:T(8,128)S(1)}, s32[]{:S(2)}) \
+slice-start(%k), slice={[0:1], [0:8], [0:128]}
+  %done = f32[1,8,128]{2,1,0:T(8,128)S(1)} slice-done(%start)
+  %buffer = bf16[4,9,20]{1,2,0:T(8,128)(2,1)} custom-call(), custom_call_target="AllocateBuffer"
+  %zero = s32[]{:T(128)} constant(0)
+  %first = (s32[]{:T(128)}, bf16[4,9,20]{1,2,0:T(8,128)(2,1)}) tuple(%zero, %x)
+  %loop = (s32[]{:T(128)}, bf16[4,9,20]{1,2,0:T(8,128)(2,1)}) while(%first), \
+condition=%condition, body=%body
+  ROOT %result = bf16[4,9,20]{1,2,0:T(8,128)(2,1)} get-tuple-element(%loop), index=1
+}
+"""
+    prefetched = 4 * 8 * 128  # read; it is written to the chip
+    tiles = 2 * 4 * 24 * 128  # the 9 along the lanes, the 20 along 24 rows
+    assert Program(text).cost.moved == prefetched + 5 * (tiles + tiles)  # read once, written once
 
 
 def test_a_convolution_escapes_without_cudnn_or_by_a_dilated_kernel():

@@ -1,0 +1,88 @@
+"""What a compiler said of a program, kept so that an unchanged program is not compiled again."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jax.stages import Compiled, Lowered
+
+from bench.record import package_versions
+
+_COMPILERS = ("jax", "jaxlib", "libtpu")
+_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a compiler said of a program.
+
+    Attributes:
+        seconds: that compiling took.
+        temporary: bytes besides arguments and results.
+        results: bytes of results that do not take an argument's place.
+        flop: operations; 0 where it does not say.
+        moved: bytes read and written; 0 where it does not say.
+        text: the optimised HLO.
+    """
+
+    seconds: float
+    temporary: int
+    results: int
+    flop: float
+    moved: float
+    text: str
+
+
+def verdict_on(
+    lowered: Lowered, target: str, options: Mapping[str, Any] | None, folder: Path | None = None
+) -> Verdict:
+    """Compiles a program, unless the folder holds what the same compiler said of it.
+
+    Args:
+        lowered: the program.
+        target: the device's name.
+        options: of the compiler.
+        folder: where verdicts are kept, by all that the compiler is given; None: nowhere.
+    """
+    if folder is None:
+        return _compiled(lowered)
+    path = folder / f"{_key(lowered, target, options)}.json.gz"
+    if path.exists():
+        return Verdict(**json.loads(gzip.decompress(path.read_bytes())))
+    verdict = _compiled(lowered)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(gzip.compress(json.dumps(asdict(verdict)).encode()))
+    part.replace(path)
+    return verdict
+
+
+def _compiled(lowered: Lowered) -> Verdict:
+    before = time.perf_counter()
+    compiled: Compiled = lowered.compile()
+    seconds = time.perf_counter() - before
+    memory: Any = compiled.memory_analysis()
+    said = compiled.cost_analysis() or {}
+    return Verdict(
+        seconds=seconds,
+        temporary=memory.temp_size_in_bytes,
+        results=memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        flop=max(said.get("flops", 0), 0),
+        moved=said.get("bytes accessed", 0),
+        text=compiled.as_text() or "",
+    )
+
+
+def _key(lowered: Lowered, target: str, options: Mapping[str, Any] | None) -> str:
+    versions = {name: package_versions().get(name) for name in _COMPILERS}
+    variables = {name: os.environ.get(name) for name in _VARIABLES}
+    given = json.dumps([target, dict(options or {}), versions, variables])
+    return hashlib.sha256(f"{given}\n{lowered.as_text()}".encode()).hexdigest()[:32]
