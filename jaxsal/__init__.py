@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from jaxsal.progress import Progress
     from jaxsal.quantus import quantus_explain
     from jaxsal.registry import register_method, register_network
+    from jaxsal.saliency.class_activation import gradcam, gradcam_plus_plus, hirescam, layercam
     from jaxsal.saliency.gradcam.maps import HeatMaps
-    from jaxsal.saliency.heat_maps import gradcam, gradcam_plus_plus
     from jaxsal.saliency.maps import Crop, SaliencyMaps
     from jaxsal.saliency.methods.appearance import Appearance
     from jaxsal.saliency.methods.gradcam import GradCamSettings
@@ -50,9 +50,11 @@ _HOMES = {
     "Progress": "jaxsal.progress",
     "SaliencyMaps": "jaxsal.saliency.maps",
     "SmoothGradSettings": "jaxsal.saliency.methods.smoothgrad",
-    "gradcam": "jaxsal.saliency.heat_maps",
-    "gradcam_plus_plus": "jaxsal.saliency.heat_maps",
+    "gradcam": "jaxsal.saliency.class_activation",
+    "gradcam_plus_plus": "jaxsal.saliency.class_activation",
+    "hirescam": "jaxsal.saliency.class_activation",
     "keep_compiled_programs": "jaxsal.compilation",
+    "layercam": "jaxsal.saliency.class_activation",
     "load_model": "jaxsal.checkpoints",
     "option": "jaxsal.options",
     "quantus_explain": "jaxsal.quantus",
@@ -89,7 +91,9 @@ __all__ = [
     "__version__",
     "gradcam",
     "gradcam_plus_plus",
+    "hirescam",
     "keep_compiled_programs",
+    "layercam",
     "load_model",
     "option",
     "quantus_explain",

@@ -131,6 +131,8 @@ METHODS: Registry[Method[Any]] = Registry(
         "smoothgrad": "jaxsal.saliency.methods.smoothgrad:METHOD",
         "gradcam++": "jaxsal.saliency.methods.gradcam:GRADCAM_PLUS_PLUS",
         "gradcam": "jaxsal.saliency.methods.gradcam:GRADCAM",
+        "hirescam": "jaxsal.saliency.methods.hirescam:METHOD",
+        "layercam": "jaxsal.saliency.methods.layercam:METHOD",
     },
     lambda method: method.name,
 )

@@ -54,6 +54,7 @@ def of_methods(choice: type) -> tuple[Group, ...]:
                 tuple(_of_one(each) for each in family.values() if each.name not in several),
             )
             for names, family in families.items()
+            if not family.keys() <= several.keys()
         ),
     )
 
@@ -65,14 +66,18 @@ def _described(choice: Option) -> Option:
 
 
 def _families() -> dict[str, dict[str, Option]]:
-    """The options of the methods that share their settings, by name; by the methods' names."""
-    families: dict[type, dict[str, Method[Any]]] = {}
+    """The options by name, by the methods that take them, of those that share their settings."""
+    takers: dict[tuple[type, str], list[str]] = {}
+    options: dict[tuple[type, str], Option] = {}
     for name, method in _working().items():
-        families.setdefault(method.settings, {})[name] = method
-    return {
-        " and ".join(family): {each.name: each for m in family.values() for each in m.offered()}
-        for family in families.values()
-    }
+        for each in method.offered():
+            key = method.settings, each.name
+            takers.setdefault(key, []).append(name)
+            options[key] = each
+    families: dict[str, dict[str, Option]] = {}
+    for key, names in takers.items():
+        families.setdefault(" and ".join(names), {})[options[key].name] = options[key]
+    return families
 
 
 def _working() -> dict[str, Method[Any]]:

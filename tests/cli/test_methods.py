@@ -71,6 +71,8 @@ def test_the_help_shows_the_options_of_another_packages_method(
     said = " ".join(capsys.readouterr().out.split())
     assert "walk: maps by walking" in said
     assert "for --method walk: --steps N number of steps; default: 3" in said
+    assert "hirescam and layercam: --layer NAME" in said
+    assert "for --method gradcam++: --derivatives" in said
     assert (
         "--samples N number N of noisy images; with a tolerance, the largest number; default: "
         "50 (smoothgrad), 7 (walk)" in said

@@ -1,4 +1,4 @@
-"""Grad-CAM++ and Grad-CAM by PyTorch: hooks on MONAI's network, autograd, formulas written out."""
+"""Grad-CAM++ and its relatives by PyTorch: hooks, autograd, formulas written out."""
 
 from __future__ import annotations
 
@@ -45,10 +45,14 @@ def activations_and_gradients(
 def heat_map(
     a: torch.Tensor, g: torch.Tensor, kind: str, denominator: str = "paper"
 ) -> torch.Tensor:
-    """The map on the layer's grid; kind is "instance" or "class" of Grad-CAM++, or "gradcam"."""
+    """The map on the layer's grid; kind is "instance" or "class" of Grad-CAM++, or a method."""
     over = (1, 2, 3)
     if kind == "gradcam":
         return torch.relu((g.mean(over, keepdim=True) * a).sum(0))
+    if kind == "hirescam":
+        return torch.relu((g * a).sum(0))
+    if kind == "layercam":
+        return torch.relu((torch.relu(g) * a).sum(0))
     if denominator == "paper":
         second = a.sum(over, keepdim=True) * g**3
     else:

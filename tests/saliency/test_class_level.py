@@ -62,7 +62,7 @@ def test_heat_maps_of_the_argmax_are_those_of_its_voxels(method, function):
     assert 0 < domain.sum() < domain.size
     settings = GradCamSettings("decoder.0.joined", TARGET, method)
     found = function(model, IMAGE, layer=settings.layer, domain="argmax", target=TARGET)
-    expected = heat_maps(model, IMAGE, domain, settings, pooled=True)
+    expected = heat_maps(model, IMAGE, domain, settings, class_level=True)
     assert found.dense().any()
     np.testing.assert_array_equal(found.dense(), expected.dense(1))
 

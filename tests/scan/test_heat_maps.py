@@ -111,7 +111,7 @@ def test_the_page_and_the_record_tell_the_method(explained: Path) -> None:
     assert "samples" not in saliency
 
 
-@pytest.mark.parametrize("method", ["gradcam++", "gradcam"])
+@pytest.mark.parametrize("method", ["gradcam++", "gradcam", "hirescam"])
 def test_the_class_level_of_given_instances_is_one_map_of_their_union(
     method: str, tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
 ) -> None:
@@ -126,7 +126,7 @@ def test_the_class_level_of_given_instances_is_one_map_of_their_union(
     assert (row["label"], int(row["voxels"])) == ("0", np.count_nonzero(given))
     field = jaxsal.sliding_window(tiny_model, roi=ROI)
     domain = (given > 0).astype(np.int32)
-    maps = heat_maps(tiny_model, scan.image, domain, settings, pooled=True, field=field)
+    maps = heat_maps(tiny_model, scan.image, domain, settings, class_level=True, field=field)
     assert_same_map(load(file), maps.dense(1))
 
 

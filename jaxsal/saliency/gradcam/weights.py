@@ -1,13 +1,9 @@
-"""From derivatives at a layer to a heat map: Grad-CAM++ (Eqs. 4-10) and Grad-CAM.
+"""From derivatives at a layer to a heat map: Grad-CAM++ (Eqs. 4-10) and others of its family.
 
-With y' the sum of the logits of a domain and ``g, h, t`` its first three derivatives along a unit
-vector of the layer, the score of Grad-CAM++ is ``Y = exp(y')`` (Chattopadhay et al. 2018), so that
+All are ``ReLU(Σ_k ω^k[v] A^k[v])``; `WEIGHTINGS` holds what sets them apart, ω.
 
-    ∂²Y = exp(y') (g² + h),    ∂³Y = exp(y') (g³ + 3 g h + t).
-
-In α (Eq. 7) the factor ``exp(y')`` cancels. In the weights (Eqs. 6, 10) it is one positive number
-per domain, which for real lesions overflows; it is left out, so that maps are in logits:
-``ω = α ReLU(g)``.
+In the weights of Grad-CAM++ (Eqs. 6, 10) the factor ``exp(y')`` is one positive number per domain,
+which for real lesions overflows; it is left out, so that maps are in logits: ``ω = α ReLU(g)``.
 
 A position whose derivatives are not finite is left out of sums over positions; there the map is
 NaN.
@@ -18,66 +14,62 @@ domain's derivatives lie in; an array may hold those of several domains, each in
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+
+from jaxsal.saliency.gradcam.alpha import Derivatives, alpha, finite_sum
 
 if TYPE_CHECKING:
     from jaxsal.saliency.methods.gradcam import CamMethod, Denominator
     from jaxsal.types import Triple
 
 
-_CANCELLED = 1e-3
+Weights = Callable[[Derivatives, jax.Array, jax.Array, "Denominator"], jax.Array]
 
 
-class Derivatives(NamedTuple):
-    """Of a domain's summed logits, along every unit vector of a layer: (x, y, z, K) each.
+def _alpha_positive(
+    derivatives: Derivatives, activations: jax.Array, sums: jax.Array, denominator: Denominator
+) -> jax.Array:
+    """The ω of Eq. 10: α ReLU(g), which is 0 where g is negative, whatever α is."""
+    first = derivatives.first
+    return jnp.where(first <= 0, 0, alpha(derivatives, activations, sums, denominator) * first)
+
+
+def _gradient(derivatives: Derivatives, *_: object) -> jax.Array:
+    return derivatives.first
+
+
+def _positive_gradient(derivatives: Derivatives, *_: object) -> jax.Array:
+    return jax.nn.relu(derivatives.first)
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How a method weights the activations of a layer.
 
     Attributes:
-        first: g.
-        second: h, the diagonal of the Hessian; None where it is zero or not asked for.
-        third: t, likewise.
+        at_positions: from the arguments of `alpha` to a weight per position, (x, y, z, K).
+        pooled: at which levels these are summed up over the layer, to one weight per channel.
+        mean: whether that sum is divided by the number of positions.
     """
 
-    first: jax.Array
-    second: jax.Array | None = None
-    third: jax.Array | None = None
+    at_positions: Weights
+    pooled: tuple[str, ...] = ()
+    mean: bool = False
 
 
-def alpha(
-    derivatives: Derivatives,
-    activations: jax.Array,
-    sums: jax.Array,
-    denominator: Denominator = "paper",
-) -> jax.Array:
-    """The weights α of Eq. 7: (x, y, z, K).
-
-    Where the two terms of the denominator cancel to less than a thousandth of their size, or both
-    are zero, α is 0: what is left of them is rounding. With ``denominator="paper"`` α at a position
-    depends on the derivatives at that position alone.
-
-    Args:
-        derivatives: at the positions looked at; elsewhere they are zero.
-        activations: A at these positions.
-        sums: (K,) sum of A over all positions of the layer, by `finite_sum`.
-        denominator: "paper": 2 ∂²Y + (Σ A) ∂³Y, the third derivative at the position itself
-            (Eq. 7); "monai": 2 ∂²Y + Σ (A ∂³Y), as MONAI and M3d-Cam have it.
-    """
-    g, h, t = derivatives
-    largest = jnp.where(jnp.isfinite(g), jnp.abs(g), 0).max()
-    unit = jnp.where(largest > 0, largest, 1)  # nothing below over- or underflows
-    g = g / unit
-    h = jnp.zeros_like(g) if h is None else h / unit / unit
-    t = jnp.zeros_like(g) if t is None else t / unit / unit / unit
-    second = g * g + h
-    third = unit * (g * g * g + 3 * g * h + t)
-    last = sums * third if denominator == "paper" else finite_sum(activations * third)
-    total = 2 * second + last
-    sound = jnp.abs(total) > _CANCELLED * (2 * jnp.abs(second) + jnp.abs(last))
-    quotient = jnp.where(sound, second / jnp.where(sound, total, 1), 0)
-    return jnp.where(jnp.isnan(total) | jnp.isnan(third), jnp.nan, quotient)
+WEIGHTINGS: Mapping[CamMethod, Weighting] = {
+    "gradcam++": Weighting(_alpha_positive, pooled=("class",)),  # Eq. 10; Eq. 6
+    # Selvaraju et al. 2017; of a segmentation's summed logits Vinogradova et al. 2020.
+    "gradcam": Weighting(_gradient, pooled=("instance", "class"), mean=True),
+    "hirescam": Weighting(_gradient),  # Draelos & Carin 2020
+    "layercam": Weighting(_positive_gradient),  # Jiang et al. 2021, Eq. 5
+}
 
 
 def instance_map(
@@ -85,12 +77,13 @@ def instance_map(
     activations: jax.Array,
     sums: jax.Array,
     denominator: Denominator = "paper",
+    method: CamMethod = "gradcam++",
 ) -> jax.Array:
-    """Grad-CAM++ of an instance, ReLU(Σ_K ω[v] A[v]) with ω of Eq. 10: (x, y, z) (Eq. 8).
+    """ReLU(Σ_K ω[v] A[v]) with a weight per position: (x, y, z), for Grad-CAM++ Eq. 8.
 
-    Arguments are those of `alpha`; the map is zero where the derivatives are.
+    Arguments are those of `alpha`, and the method; the map is zero where the derivatives are.
     """
-    weights = _position_weights(derivatives, activations, sums, denominator)
+    weights = WEIGHTINGS[method].at_positions(derivatives, activations, sums, denominator)
     return jax.nn.relu(jnp.where(weights == 0, 0, weights * activations).sum(-1))  # Eq. 8
 
 
@@ -102,46 +95,32 @@ def channel_weights(
     positions: int,
     denominator: Denominator = "paper",
 ) -> tuple[jax.Array, jax.Array]:
-    """One weight per channel: of Grad-CAM++ at class level (Eq. 6), or of Grad-CAM.
-
-    Grad-CAM (Selvaraju et al. 2017) takes the mean of g over all positions; with a segmentation's
-    logits summed over a domain this is Seg-Grad-CAM (Vinogradova et al. 2020).
+    """One weight per channel, (K,): of Grad-CAM++ at class level (Eq. 6), or of Grad-CAM.
 
     Arguments are those of `alpha`, the method, and the number of all positions of the layer.
+
+    Returns:
+        The weights, and where (x, y, z) something is not finite, which is left out.
     """
-    if method == "gradcam":
-        weights, divisor = derivatives.first, positions
-    else:
-        weights, divisor = _position_weights(derivatives, activations, sums, denominator), 1
+    weighting = WEIGHTINGS[method]
+    weights = weighting.at_positions(derivatives, activations, sums, denominator)
+    divisor = positions if weighting.mean else 1
     return finite_sum(weights) / divisor, ~jnp.isfinite(weights).all(-1)
 
 
-@jax.jit
-def finite_sum(values: jax.Array) -> jax.Array:
-    """The sum over positions, (K,), of what is finite."""
-    return jnp.where(jnp.isfinite(values), values, 0).sum((0, 1, 2))
-
-
-def _position_weights(
-    derivatives: Derivatives, activations: jax.Array, sums: jax.Array, denominator: Denominator
-) -> jax.Array:
-    """The ω of Eq. 10, (x, y, z, K): α ReLU(g), which is 0 where g is negative, whatever α is."""
-    first = derivatives.first
-    return jnp.where(first <= 0, 0, alpha(derivatives, activations, sums, denominator) * first)
-
-
-@partial(jax.jit, static_argnames=("size", "denominator"))
+@partial(jax.jit, static_argnames=("size", "method", "denominator"))
 def instance_map_in(
     derivatives: Derivatives,
     activations: jax.Array,
     sums: jax.Array,
     at: jax.Array,
     size: Triple,
+    method: CamMethod,
     denominator: Denominator,
 ) -> jax.Array:
     """The map in a frame of this size; ``at`` holds its start, and its box's start and size."""
     derivatives, activations = _in_frame(derivatives, activations, at, size)
-    return instance_map(derivatives, activations, sums, denominator)
+    return instance_map(derivatives, activations, sums, denominator, method)
 
 
 @partial(jax.jit, static_argnames=("size", "method", "denominator"))

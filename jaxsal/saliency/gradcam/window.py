@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.box import Box
+from jaxsal.saliency.gradcam.alpha import Derivatives, finite_sum
 from jaxsal.saliency.gradcam.diagonals import (
     Diagonals,
     Report,
@@ -24,7 +25,7 @@ from jaxsal.saliency.gradcam.maps import LayerDerivatives, WindowMap
 from jaxsal.saliency.gradcam.parts import apart, box_of, frame_of
 from jaxsal.saliency.gradcam.sizes import Sizes, takes_diagonals
 from jaxsal.saliency.gradcam.upper_network import UpperNetwork
-from jaxsal.saliency.gradcam.weights import Derivatives, finite_sum, instance_map_in, pooled_map_in
+from jaxsal.saliency.gradcam.weights import instance_map_in, pooled_map_in
 
 if TYPE_CHECKING:
     from jaxsal.saliency.gradcam.parts import Part
@@ -39,7 +40,7 @@ class WindowMaps:
     Attributes:
         upper: the network above the layer.
         settings: which maps.
-        pooled: one weight per channel, as at class level, rather than one per position.
+        pooled: one weight per channel, rather than one per position.
         sizes: how much is computed at once.
     """
 
@@ -148,11 +149,10 @@ class WindowMaps:
             jnp.array([frame.start, box.start, box.shape]),
             frame.shape,
         )
-        denominator = self.settings.denominator
+        how = self.settings.method, self.settings.denominator
         if self.pooled:
-            whole = pooled_map_in(*arguments, self.settings.method, denominator)
-            return np.asarray(whole), (0, 0, 0)
-        return np.asarray(instance_map_in(*arguments, denominator)), frame.start
+            return np.asarray(pooled_map_in(*arguments, *how)), (0, 0, 0)
+        return np.asarray(instance_map_in(*arguments, *how)), frame.start
 
     def _kept(
         self, box: Box, first: jax.Array, diagonals: Diagonals | None

@@ -1,4 +1,4 @@
-"""Grad-CAM++ and Grad-CAM as methods: their settings, and how their maps appear.
+"""Grad-CAM++ and Grad-CAM as methods: the settings of their family, and how its maps appear.
 
 `jaxsal.saliency.heat_maps` computes them (Spagnolo et al. 2026, Eqs. 4-10).
 """
@@ -16,7 +16,7 @@ from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.saliency.methods.method import Method
 from jaxsal.settings import memory_option, seed_option
 
-CamMethod = Literal["gradcam", "gradcam++"]
+CamMethod = Literal["gradcam", "gradcam++", "hirescam", "layercam"]
 Derivation = Literal["closed-form", "exact", "stochastic"]
 Denominator = Literal["paper", "monai"]
 Alignment = Literal["receptive-field", "half-pixel"]
@@ -24,13 +24,14 @@ Alignment = Literal["receptive-field", "half-pixel"]
 
 @dataclass(frozen=True)
 class GradCamSettings:
-    """How heat maps are computed (Spagnolo et al. 2026, Eqs. 4-10).
+    """How heat maps are computed (Spagnolo et al. 2026, Eqs. 4-10, and what differs in weights).
 
     Attributes:
         layer: layer whose activations are weighted: its name in `jaxsal info`, or the source's
             module path.
         target: as in `SmoothGradSettings`.
-        method: "gradcam++", or "gradcam" for the weights of Selvaraju et al. 2017.
+        method: "gradcam++", or another one's weights: "gradcam" (Selvaraju et al. 2017), "hirescam"
+            (Draelos & Carin 2020) or "layercam" (Jiang et al. 2021).
         derivatives: derivatives of second and third order along the layer's unit vectors, for
             gradcam++. "closed-form": taken for zero, which is exact where the network is piecewise
             linear above the layer; "exact": for any network, one unit vector after the other;
@@ -69,8 +70,8 @@ class GradCamSettings:
         require_memory(self.memory)
         for name in ("derivatives", "denominator", "probes", "seed", "keep_derivatives"):
             given = getattr(self, name)
-            if self.method == "gradcam" and given != getattr(GradCamSettings, name):
-                raise InputError(f"{name} is for gradcam++; gradcam has none; got {given!r}")
+            if self.method != "gradcam++" and given != getattr(GradCamSettings, name):
+                raise InputError(f"{name} is for gradcam++; {self.method} has none; got {given!r}")
 
 
 def _appearance(
@@ -107,13 +108,25 @@ GRADCAM_PLUS_PLUS = Method(
     quick=_quick,
 )
 
-GRADCAM = Method(
-    name="gradcam",
-    summary="a heat map whose weights are means of gradients",
-    settings=GradCamSettings,
-    maps="jaxsal.saliency.heat_maps:maps_of_domains",
-    fixed={"method": "gradcam"},
-    options=("layer", "alignment", "memory"),
-    appearance=partial(_appearance, "Grad-CAM"),
-    resolved=_resolved,
-)
+
+def of_gradients(name: CamMethod, title: str, summary: str) -> Method[GradCamSettings]:
+    """A method of the family whose weights are made of first derivatives alone.
+
+    Args:
+        name: the method's.
+        title: its name in the titles of pictures.
+        summary: what its maps are.
+    """
+    return Method(
+        name=name,
+        summary=summary,
+        settings=GradCamSettings,
+        maps="jaxsal.saliency.heat_maps:maps_of_domains",
+        fixed={"method": name},
+        options=("layer", "alignment", "memory"),
+        appearance=partial(_appearance, title),
+        resolved=_resolved,
+    )
+
+
+GRADCAM = of_gradients("gradcam", "Grad-CAM", "a heat map whose weights are means of gradients")

@@ -1,19 +1,31 @@
-"""Closed-form Grad-CAM++, and Grad-CAM, equal PyTorch's autograd with the formulas written out.
+"""Closed-form Grad-CAM++ and its relatives equal PyTorch's autograd, formulas written out.
 
 On the image's grid they are compared by PyTorch's own ``interpolate``, with half-pixel alignment.
 """
 
 from __future__ import annotations
 
+from itertools import product
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from helpers.gradcam_peer import activations_and_gradients, heat_map, on_image
-from helpers.peers import ROI, converted, monai_logits
+from captum.attr import LayerGradientXActivation
+from helpers.gradcam_peer import activations_and_gradients, heat_map, module_path, on_image
+from helpers.peers import ROI, converted, monai_logits, monai_network
 from helpers.thorough import thorough_except
 
-from jaxsal import GradCamSettings, Model, gradcam, gradcam_plus_plus, sliding_window, whole_volume
+from jaxsal import (
+    GradCamSettings,
+    Model,
+    gradcam,
+    gradcam_plus_plus,
+    hirescam,
+    layercam,
+    sliding_window,
+    whole_volume,
+)
 from jaxsal.saliency.heat_maps import heat_maps
 
 SHAPE = (20, 18, 13)  # padded for the whole volume, on both sides alike
@@ -92,10 +104,22 @@ def test_instance_maps_equal_autograd(network, layer, field, denominator):
             assert_equal(maps.native(label), native[0].numpy())
 
 
-@pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("network", ["local", "global"])
-def test_grad_cam_equals_autograd(network, field):
-    maps = gradcam(
+OTHERS = {"gradcam": gradcam, "hirescam": hirescam, "layercam": layercam}
+
+
+# Quick: each method, and each network and field twice.
+@pytest.mark.parametrize(
+    ("method", "network", "field"),
+    thorough_except(
+        product(OTHERS, ("local", "global"), FIELDS),
+        ("gradcam", "local", "sliding"),
+        ("gradcam", "global", "whole"),
+        ("hirescam", "local", "whole"),
+        ("layercam", "global", "sliding"),
+    ),
+)
+def test_maps_of_other_weights_equal_autograd(method, network, field):
+    maps = OTHERS[method](
         converted(network),
         IMAGE,
         LABELS,
@@ -104,16 +128,25 @@ def test_grad_cam_equals_autograd(network, field):
         alignment="half-pixel",
     )
     for label in maps.labels:
-        _, dense = expected_map(network, field, "encoder.0", label == LABELS, "gradcam")
+        _, dense = expected_map(network, field, "encoder.0", label == LABELS, method)
         assert_equal(maps.dense(label), dense)
 
 
-@pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("kind", ["class", "gradcam"])
-def test_class_level_maps_equal_autograd(field, kind):
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    thorough_except(
+        product(("class", *OTHERS), FIELDS),
+        ("class", "whole"),
+        ("class", "sliding"),
+        ("gradcam", "whole"),
+        ("hirescam", "sliding"),
+        ("layercam", "whole"),
+    ),
+)
+def test_class_level_maps_equal_autograd(kind, field):
     probability = monai_logits("local", field, torch.tensor(IMAGE)).softmax(-1)[..., 1].numpy()
     _, dense = expected_map("local", field, "encoder.0", probability >= 0.5, kind)
-    explain = gradcam if kind == "gradcam" else gradcam_plus_plus
+    explain = OTHERS.get(kind, gradcam_plus_plus)
     model = converted("local")
     given = make_field(field, "local")
     maps = explain(model, IMAGE, layer="encoder.0", field=given, alignment="half-pixel")
@@ -121,11 +154,26 @@ def test_class_level_maps_equal_autograd(field, kind):
     assert_equal(maps.dense(), dense)
 
 
+def test_hirescam_is_captums_gradient_times_activation():
+    """Of a wrapper that returns the lesion's summed logits; a size that needs no padding."""
+    image, label, layer = IMAGE[:16, :16, :8], LABELS[:16, :16, :8] == 1, "encoder.0.conv"
+
+    def score(batch):
+        return monai_network("short")(batch)[:, 1][:, torch.tensor(label)].sum(-1)
+
+    module = monai_network("short").get_submodule(module_path("short", layer))
+    batch = torch.tensor(np.moveaxis(image, -1, 0))[None].requires_grad_()
+    product = LayerGradientXActivation(score, module).attribute(batch)
+    expected = torch.relu(product.detach()[0].sum(0)).numpy()
+    found = hirescam(converted("short"), image, label, layer=layer)
+    assert_equal(found.native(1), expected)
+
+
 @pytest.mark.parametrize("field", FIELDS)
 def test_domains_may_have_class_level_maps(field):
     settings = GradCamSettings("encoder.0", alignment="half-pixel")
     model, given = converted("local"), make_field(field, "local")
-    maps = heat_maps(model, IMAGE, LABELS, settings, pooled=True, field=given)
+    maps = heat_maps(model, IMAGE, LABELS, settings, class_level=True, field=given)
     _, dense = expected_map("local", field, "encoder.0", LABELS == 2, "class")
     assert_equal(maps.dense(2), dense)
 

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsal import gradcam, gradcam_plus_plus
-from jaxsal.saliency.gradcam.weights import Derivatives, channel_weights, finite_sum, instance_map
+from jaxsal import gradcam, gradcam_plus_plus, hirescam, layercam
+from jaxsal.saliency.gradcam.alpha import Derivatives, finite_sum
+from jaxsal.saliency.gradcam.weights import channel_weights, instance_map
 
 SHAPE = (12, 8, 8)
 CELL = (3, 2, 1)  # whose derivative is no number
@@ -56,7 +57,7 @@ class Model:
         return name
 
 
-@pytest.mark.parametrize("explain", [gradcam_plus_plus, gradcam])
+@pytest.mark.parametrize("explain", [gradcam_plus_plus, gradcam, hirescam, layercam])
 @pytest.mark.parametrize("labels", [EVERYWHERE, None], ids=["instance", "class"])
 def test_a_derivative_that_is_no_number_stays_in_its_place_with_a_warning(
     explain: Any, labels: np.ndarray | None

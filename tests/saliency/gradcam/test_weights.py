@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsal.saliency.gradcam.weights import Derivatives, alpha, instance_map
+from jaxsal.saliency.gradcam.alpha import Derivatives, alpha
+from jaxsal.saliency.gradcam.weights import instance_map
 
 GRID = (2, 3, 2, 4)
 
@@ -76,3 +77,15 @@ def test_without_any_gradient_the_map_is_zero():
 def test_without_any_activation_the_map_is_zero():
     g, a = arrays(4, 1.0, 0.0)
     assert not instance_map(Derivatives(g), a, sums_of(a)).any()
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("hirescam", [1 * 2 - 3 * 0.5, 0]), ("layercam", [1 * 2, 3 * 1])],
+)
+def test_maps_of_position_weights_by_hand(method, expected):
+    """Two cells of two channels: what speaks against is subtracted, or left out."""
+    g = jnp.asarray([[1.0, -3.0], [-2.0, 3.0]]).reshape(2, 1, 1, 2)
+    a = jnp.asarray([[2.0, 0.5], [4.0, 1.0]]).reshape(2, 1, 1, 2)
+    found = instance_map(Derivatives(g), a, sums_of(a), method=method)
+    assert found.ravel().tolist() == expected
