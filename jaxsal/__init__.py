@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from jaxsal.registry import register_method, register_network
     from jaxsal.saliency.class_activation import gradcam, gradcam_plus_plus, hirescam, layercam
     from jaxsal.saliency.gradcam.maps import HeatMaps
+    from jaxsal.saliency.gradient import gradient
     from jaxsal.saliency.maps import Crop, SaliencyMaps
     from jaxsal.saliency.methods.appearance import Appearance
     from jaxsal.saliency.methods.gradcam import GradCamSettings
     from jaxsal.saliency.methods.method import Method
     from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
     from jaxsal.saliency.smoothgrad import smoothgrad, smoothgrad_stream
+    from jaxsal.saliency.vargrad import vargrad
     from jaxsal.settings import CohortSettings, PredictSettings
     from jaxsal.volumes import read_labels, write_volume
 
@@ -52,6 +54,7 @@ _HOMES = {
     "SmoothGradSettings": "jaxsal.saliency.methods.smoothgrad",
     "gradcam": "jaxsal.saliency.class_activation",
     "gradcam_plus_plus": "jaxsal.saliency.class_activation",
+    "gradient": "jaxsal.saliency.gradient",
     "hirescam": "jaxsal.saliency.class_activation",
     "keep_compiled_programs": "jaxsal.compilation",
     "layercam": "jaxsal.saliency.class_activation",
@@ -69,6 +72,7 @@ _HOMES = {
     "sliding_window": "jaxsal.field.sliding",
     "smoothgrad": "jaxsal.saliency.smoothgrad",
     "smoothgrad_stream": "jaxsal.saliency.smoothgrad",
+    "vargrad": "jaxsal.saliency.vargrad",
     "whole_volume": "jaxsal.field.whole",
     "write_volume": "jaxsal.volumes",
 }
@@ -91,6 +95,7 @@ __all__ = [
     "__version__",
     "gradcam",
     "gradcam_plus_plus",
+    "gradient",
     "hirescam",
     "keep_compiled_programs",
     "layercam",
@@ -108,6 +113,7 @@ __all__ = [
     "sliding_window",
     "smoothgrad",
     "smoothgrad_stream",
+    "vargrad",
     "whole_volume",
     "write_volume",
 ]

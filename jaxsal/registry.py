@@ -133,6 +133,8 @@ METHODS: Registry[Method[Any]] = Registry(
         "gradcam": "jaxsal.saliency.methods.gradcam:GRADCAM",
         "hirescam": "jaxsal.saliency.methods.hirescam:METHOD",
         "layercam": "jaxsal.saliency.methods.layercam:METHOD",
+        "gradient": "jaxsal.saliency.methods.gradient:METHOD",
+        "vargrad": "jaxsal.saliency.methods.vargrad:METHOD",
     },
     lambda method: method.name,
 )

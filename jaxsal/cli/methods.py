@@ -66,18 +66,23 @@ def _described(choice: Option) -> Option:
 
 
 def _families() -> dict[str, dict[str, Option]]:
-    """The options by name, by the methods that take them, of those that share their settings."""
+    """The options by name, by the methods that take them and have them from the same class."""
     takers: dict[tuple[type, str], list[str]] = {}
     options: dict[tuple[type, str], Option] = {}
     for name, method in _working().items():
         for each in method.offered():
-            key = method.settings, each.name
+            key = _declared_in(method.settings, each.name), each.name
             takers.setdefault(key, []).append(name)
             options[key] = each
     families: dict[str, dict[str, Option]] = {}
     for key, names in takers.items():
         families.setdefault(" and ".join(names), {})[options[key].name] = options[key]
     return families
+
+
+def _declared_in(settings: type, name: str) -> type:
+    """The class, of some settings and those they extend, that declares an option."""
+    return next(base for base in settings.__mro__ if name in vars(base).get("__annotations__", {}))
 
 
 def _working() -> dict[str, Method[Any]]:

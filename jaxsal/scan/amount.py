@@ -59,7 +59,7 @@ class Amount:
         if cost is None:
             return f"{kept}{which}"
         most = "at most " if cost.at_most else ""
-        images = counted(cost.images, "noisy image")
+        images = counted(cost.images, cost.of)
         once = cost.images * sum(cost.gradients(row["voxels"]) for row in self.rows.values())
         if self.settings.level != "class" and self.total > 1.05 * once:
             images = f"{images}, {self.total / once:.1f} windows per {cost.per}"

@@ -75,7 +75,7 @@ def test_the_help_shows_the_options_of_another_packages_method(
     assert "for --method gradcam++: --derivatives" in said
     assert (
         "--samples N number N of noisy images; with a tolerance, the largest number; default: "
-        "50 (smoothgrad), 7 (walk)" in said
+        "50 (smoothgrad and vargrad), 7 (walk)" in said
     )
 
 
@@ -106,9 +106,11 @@ def test_each_method_gets_the_options_that_it_has(
     [
         ({"steps": 5}, ["smoothgrad"], "--steps is for walk; it does not go with --method smooth"),
         ({"seed": 5}, ["walk"], "--seed is for smoothgrad and gradcam"),
-        ({"noise": 0.1, "layer": "x"}, ["gradcam", "walk"], "--noise is for smoothgrad; .* walk"),
+        ({"noise": 0.1, "layer": "x"}, ["gradcam", "walk"], "--noise is for smoothgrad and var"),
         ({}, ["walk", "gradcam"], "--method gradcam needs --layer NAME: "),
         ({"layer": "x", "seed": 1}, ["gradcam++", "gradcam"], "these heat maps have neither"),
+        ({"seed": 1}, ["gradient"], "these gradients have neither"),
+        ({"samples": 1}, ["vargrad"], "a variance needs 2 samples or more, got 1"),
     ],
 )
 def test_options_that_do_not_go_with_the_methods_are_refused(

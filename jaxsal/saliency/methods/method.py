@@ -77,15 +77,17 @@ class Cost:
 
     Attributes:
         gradients: from a lesion's number of voxels to its gradients of one image.
-        images: that gradients are computed of: the noisy ones.
+        images: how many gradients are computed of, such as noisy ones.
         per: what a gradient is of: "voxel" or "lesion".
         at_most: whether a lesion may need fewer images.
+        of: what these images are called.
     """
 
     gradients: Callable[[int], int]
     images: int
     per: str
     at_most: bool
+    of: str = "noisy image"
 
 
 def _as_given(settings: S, *_: Any) -> S:

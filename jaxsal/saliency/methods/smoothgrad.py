@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from jaxsal.approximated import EXACT
 from jaxsal.errors import InputError, require_memory, require_one_of, require_seed, require_whole
@@ -142,7 +142,11 @@ class SmoothGradSettings:
             )
 
 
-def _variant(settings: SmoothGradSettings, level: str) -> str:
+S = TypeVar("S", bound=SmoothGradSettings)
+
+
+def variant_of(settings: SmoothGradSettings, level: str) -> str:
+    """The name in files and tables: with the aggregate, where there is one."""
     if level == "class":
         return settings.method
     return f"{settings.method}-{settings.aggregate}"
@@ -150,7 +154,7 @@ def _variant(settings: SmoothGradSettings, level: str) -> str:
 
 def _appearance(settings: SmoothGradSettings, level: str, channels: Sequence[str]) -> Appearance:
     return Appearance.of_channels(
-        _variant(settings, level),
+        variant_of(settings, level),
         channels,
         maps=tuple(channels),
         averaged=True,
@@ -159,11 +163,13 @@ def _appearance(settings: SmoothGradSettings, level: str, channels: Sequence[str
     )
 
 
-def _resolved(settings: SmoothGradSettings, model: Any, level: str) -> SmoothGradSettings:
+def resolved(settings: S, model: Any, level: str) -> S:
+    """The settings as they take effect: at class level a sum."""
     return replace(settings, aggregate="sum") if level == "class" else settings  # Eq. 1
 
 
-def _refuse(settings: SmoothGradSettings, level: str, given: Collection[str]) -> None:
+def refuse(settings: SmoothGradSettings, level: str, given: Collection[str]) -> None:
+    """Refuses what does not go with the class level."""
     if level == "class" and "aggregate" in given:
         raise InputError("--aggregate is for the instance level; the class level is a sum (Eq. 1)")
     approximate = settings.voxels_per_lesion is not None or settings.group_size != 1
@@ -174,7 +180,8 @@ def _refuse(settings: SmoothGradSettings, level: str, given: Collection[str]) ->
         )
 
 
-def _cost(settings: SmoothGradSettings) -> Cost:
+def cost_of(settings: SmoothGradSettings) -> Cost:
+    """What the maps take."""
     return Cost(
         gradients=settings.gradients,
         images=settings.samples,
@@ -193,10 +200,10 @@ METHOD = Method(
     settings=SmoothGradSettings,
     maps="jaxsal.saliency.smoothgrad:maps_of_domains",
     appearance=_appearance,
-    variant=_variant,
-    resolved=_resolved,
-    refuse=_refuse,
-    cost=_cost,
+    variant=variant_of,
+    resolved=resolved,
+    refuse=refuse,
+    cost=cost_of,
     quick=_quick,
     count="jaxsal.saliency.smoothgrad:gradients_of",
 )
