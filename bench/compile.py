@@ -175,8 +175,9 @@ def _rows(
 
 def _notes(target: Target) -> list[str]:
     notes = [
-        "compiled for one window and noise sample; batch: gradients at once, by default as many as "
-        "the memory plan chooses.",
+        "compiled for one window and noise sample; compile s: by the clock, with whatever else the "
+        "machine did.",
+        "batch: gradients at once, by default as many as the memory plan chooses.",
         "temporary: bytes besides the arguments, of linearise and pull_back with their results; "
         "planned: what the memory plan reckons for it.",
         "gathers, scatters, transposes, copies: in the text, within fusions too.",
@@ -186,9 +187,14 @@ def _notes(target: Target) -> list[str]:
             f"peak ms: at the published peak of operations or bytes, whichever is slower: "
             f"{_peaks(target)}; {target.source}."
         )
+    if target.platform != "cpu":
+        notes.append(
+            "operations and bytes are counted from the text, a loop's body as often as it runs; "
+            "a TPU's bytes in whole tiles and without what lies on its chip, operations with the "
+            "zeros that blocks of voxels are filled up with."
+        )
     if target.platform == "gpu":
         notes += [
-            "operations and bytes are counted from the text: the compiler does not tell them.",
             "escaped convolutions: not computed by cuDNN, or by a dilated kernel.",
             "algorithms are not chosen by timing without the device: they, and the workspace of "
             "convolutions, can differ on a real one.",

@@ -50,6 +50,7 @@ def figures_of(
         "compile_s": verdict.seconds,
         "gflop": cost.flop / 1e9,
         "gbyte": cost.moved / 1e9,
+        **_per_gradient(program, cost),
         **_memory(verdict, program),
         **{column: text.counts[name] for column, name in _COUNTED.items()},
         **_speed(text, cost, precision, target),
@@ -70,6 +71,12 @@ def _cost(verdict: Verdict, counted: Cost, target: Target) -> Cost:
     if target.platform != "cpu":
         return counted
     return Cost(verdict.flop, verdict.moved, counted.cycles)
+
+
+def _per_gradient(program: Planned, cost: Cost) -> Row:
+    if not program.name.startswith("pull_back"):
+        return {}
+    return {"mbyte_per_gradient": cost.moved / 1e6 / program.batch}
 
 
 def _memory(verdict: Verdict, program: Planned) -> Row:

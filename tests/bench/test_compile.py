@@ -35,6 +35,8 @@ def test_the_programs_are_compiled_and_the_plan_is_set_beside(tmp_path):
     pull_back = rows["local", "pull_back"]
     ratio = pull_back["planned_mib"] / pull_back["temporary_mib"]
     assert pull_back["planned_per_compiled"] == pytest.approx(ratio)
+    moved = 1000 * pull_back["gbyte"] / pull_back["batch"]
+    assert pull_back["mbyte_per_gradient"] == pytest.approx(moved)
     per_gradient = {
         kind: row["gflop"] / row["batch"]
         for (kind, name), row in rows.items()
