@@ -16,6 +16,7 @@ from bench.nets import PAPER_NETWORKS, PaperNetwork
 from bench.patience import Patient
 from bench.record import Result, Row, describe_machine, steering_variables
 from bench.targets import TARGETS, Target
+from bench.verdicts import add_kept_option
 from jaxsal.current_device import tracing_for
 from jaxsal.settings import PRECISIONS
 
@@ -45,12 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds after which a program is given up, which the table says; default: never",
     )
-    parser.add_argument(
-        "--kept",
-        type=Path,
-        metavar="DIR",
-        help="folder that keeps what compilers say, so that no program is compiled twice",
-    )
+    add_kept_option(parser)
 
 
 def run(options: argparse.Namespace) -> Result:

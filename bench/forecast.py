@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from bench.ahead import Planned, cases
 from bench.case import Job, make_model
@@ -20,7 +21,9 @@ from jaxsal.types import Triple
 _PROGRAMS = ("linearise", "pull_back")
 
 
-def forecast(job: Job, target: Target, share: float, host_us: float | None) -> Row:
+def forecast(
+    job: Job, target: Target, share: float, host_us: float | None, kept: Path | None = None
+) -> Row:
     """The seconds of a scan's maps on a device, and what they follow from.
 
     Args:
@@ -28,6 +31,7 @@ def forecast(job: Job, target: Target, share: float, host_us: float | None) -> R
         target: the device, which need not be here.
         share: of the speed at the device's peak that programs are taken to reach.
         host_us: microseconds of the host per gradient, if they are known.
+        kept: a folder with what the compiler said in earlier runs.
 
     Raises:
         InputError: the device lacks the job's precision, a program does not compile, or the
@@ -36,7 +40,7 @@ def forecast(job: Job, target: Target, share: float, host_us: float | None) -> R
     target.require(job.precision)
     model = make_model(job)
     visits, peaks = visits_of(job, model), peaks_of(target, job.precision)
-    programs = _compiled(model, visits.window, target)
+    programs = _compiled(model, visits.window, target, kept)
     linearise, pull_back = (programs[name] for name in _PROGRAMS)
     batch = pull_back["batch"]
     seconds = visits.windows * _least(linearise, peaks)
@@ -93,7 +97,7 @@ def notes_on(target: Target, share: float) -> list[str]:
     ]
 
 
-def _compiled(model: Model, window: Triple, target: Target) -> dict[str, Row]:
+def _compiled(model: Model, window: Triple, target: Target, kept: Path | None) -> dict[str, Row]:
     """What the compiler makes of each program of the faster exact derivative."""
     device, config = target.abstract(), model.config
     side = window[0]
@@ -103,11 +107,11 @@ def _compiled(model: Model, window: Triple, target: Target) -> dict[str, Row]:
     with tracing_for(device):
         case = next(cases(network, model.precision, side))
         programs = case.programs(case.planned_batch(target), _PROGRAMS)
-        return {program.name: _figures(program, model, target) for program in programs}
+        return {program.name: _figures(program, model, target, kept) for program in programs}
 
 
-def _figures(program: Planned, model: Model, target: Target) -> Row:
-    figures = figures_of(program, model.precision, target, target.abstract())
+def _figures(program: Planned, model: Model, target: Target, kept: Path | None) -> Row:
+    figures = figures_of(program, model.precision, target, target.abstract(), kept)
     if "failed" in figures:
         raise InputError(f"{program.name} does not compile for {target.name}: {figures['failed']}")
     return {"batch": program.batch, **figures}

@@ -28,6 +28,7 @@ from bench.record import (
     steering_variables,
 )
 from bench.targets import TARGETS, Target
+from bench.verdicts import add_kept_option
 from bench.visits import work_of
 from jaxsal.scan.calibration import synthetic_scan
 
@@ -46,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=0.3,
         help="of its peak that programs are taken to reach there; default: %(default)s",
     )
+    add_kept_option(parser)
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -75,7 +77,8 @@ def _predict(
     results = every_result(read_results())
     for field in options.fields:
         host_us = host_microseconds(results, field)
-        rows.append(forecast(replace(job, field=field), target, options.share, host_us))
+        scan = replace(job, field=field)
+        rows.append(forecast(scan, target, options.share, host_us, options.kept))
     notes += notes_on(target, options.share)
 
 

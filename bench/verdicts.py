@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import hashlib
 import json
@@ -39,6 +40,16 @@ class Verdict:
     flop: float
     moved: float
     text: str
+
+
+def add_kept_option(parser: argparse.ArgumentParser) -> None:
+    """Lets the user name the folder."""
+    parser.add_argument(
+        "--kept",
+        type=Path,
+        metavar="DIR",
+        help="folder that keeps what compilers say, so that no program is compiled twice",
+    )
 
 
 def verdict_on(
