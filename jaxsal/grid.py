@@ -197,6 +197,24 @@ class Grid:
         header.set_data_shape(box.shape)
         return Grid(box.shape, header.get_best_affine(), header)
 
+    def with_spacing(self, spacing: tuple[float, float, float]) -> Grid:
+        """The grid of voxels of another size in the same axes, about the same centre.
+
+        It covers the same box, up to half a voxel at each side. The header's transforms change as
+        in `crop`.
+
+        Args:
+            spacing: voxel size in mm along X, Y, Z.
+        """
+        if self.turned:
+            sizes = np.array(spacing)[self.change[:, 0]].tolist()
+            return self.turned.with_spacing((sizes[0], sizes[1], sizes[2]))._changed(self.change)
+        scale = np.divide(spacing, self.spacing)
+        shape = np.maximum(np.rint(self.shape / scale), 1).astype(int)
+        start = (np.array(self.shape) - 1 - scale * (shape - 1)) / 2
+        header = self._scaled_header(scale, start, _triple(shape))
+        return Grid(_triple(shape), header.get_best_affine(), header)
+
     def with_voxels(self, part: Box, shape: Triple) -> Grid:
         """The grid of `shape` voxels that covers a part of this one, from edge to edge.
 
@@ -212,8 +230,15 @@ class Grid:
             own = self.turned.with_voxels(self.box_in_file(part), _triple(size))
             return replace(own._changed(self.change), resampled=self, part=part)
         scale = np.divide(part.shape, shape)
+        header = self._scaled_header(scale, part.start + (scale - 1) / 2, shape)
+        return Grid(shape, header.get_best_affine(), header, resampled=self, part=part)
+
+    def _scaled_header(
+        self, scale: np.ndarray, start: np.ndarray, shape: Triple
+    ) -> nib.Nifti1Header:
+        """The header of so many voxels, each `scale` (3,) of ours, from our voxel `start` (3,)."""
         place = np.diag([*scale, 1.0])
-        place[:3, 3] = part.start + (scale - 1) / 2
+        place[:3, 3] = start
         header = _explicit_header(self)
         sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
         for axis, letter in enumerate("xyz"):
@@ -223,7 +248,7 @@ class Grid:
                 header[f"qoffset_{letter}"] = qform[axis] @ place[:, 3]
         header["pixdim"][1:4] *= scale
         header.set_data_shape(shape)
-        return Grid(shape, header.get_best_affine(), header, resampled=self, part=part)
+        return header
 
 
 def _triple(values: np.ndarray) -> Triple:

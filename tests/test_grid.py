@@ -187,3 +187,17 @@ def test_grids_at_45_degrees_come_in_the_axes_asked_for_and_back(axes):
 def test_grids_of_one_origin_and_another_number_of_slices_differ_in_shape_alone():
     other = Grid((181, 217, 61), LPS)
     assert difference(grid(), other) == "the shape differs, (181, 217, 60) against (181, 217, 61)"
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "SLA"])
+def test_voxels_of_another_size_keep_axes_and_centre(axes):
+    affine = turned(20) @ np.diag([-0.7, 0.7, 3.0, 1.0])
+    scan = Grid((40, 50, 11), affine).in_axes(axes)
+    found, sizes = scan.with_spacing((1.0, 2.0, 1.5)), (1.0, 2.0, 1.5)
+    assert found.shape == tuple(np.rint(np.multiply(scan.shape, scan.spacing) / sizes))
+    assert found.axes == scan.axes == axes
+    np.testing.assert_allclose(found.spacing, sizes, rtol=1e-5)
+    steps = [each.affine_mm[:3, :3] / each.spacing for each in (found, scan)]
+    np.testing.assert_allclose(*steps, atol=1e-6)
+    centres = [each.world((np.array(each.shape) - 1) / 2) for each in (found, scan)]
+    np.testing.assert_allclose(*centres, atol=1e-4)

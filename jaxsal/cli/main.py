@@ -20,7 +20,7 @@ COMMAND = Commands(
         "demo": "the whole job on a bundled model and a synthetic brain; needs no file",
         "convert": "convert a PyTorch checkpoint (needs the extra: jaxsal[convert])",
         "info": "show a model's architecture, channels, threshold, receptive field and layers",
-        "preprocess": "register a cohort's images to each other and remove bias fields",
+        "preprocess": "register a cohort's images, resample them, remove skulls and bias fields",
         "predict": "find the lesions of a scan",
         "explain": "find the lesions of a scan and map what each of them rests on",
         "cohort": "work on many scans: check, plan, run, look how far a run is",

@@ -1,4 +1,4 @@
-"""``jaxsal preprocess``: scans registered and freed from bias fields, ready for a network."""
+"""``jaxsal preprocess``: scans registered, stripped of skulls and bias fields, resampled."""
 
 from __future__ import annotations
 
@@ -102,8 +102,9 @@ def _summary(counts: Counter[str], out: Path) -> str:
 
 
 COMMAND = Command(
-    "Registers the images of each scan to one of them by elastix and removes bias fields by N4, "
-    "with a picture of each scan to check it by. DIR/cohort.tsv lists the results and is a COHORT "
+    "Registers the images of each scan to one of them by elastix, brings them to another voxel "
+    "size, sets all but the brain to 0, both if asked to, and removes bias fields by N4, with a "
+    "picture of each scan to check it by. DIR/cohort.tsv lists the results and is a COHORT "
     "for the other commands. Whatever ends it, the same command, without --overwrite, goes on "
     "where it ended. Scans that fail are listed in DIR/failed.tsv and skipped; the exit status is "
     "then 3.",

@@ -9,9 +9,11 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.errors import InputError
+from jaxsal.grid import Grid
 from jaxsal.lesions import TOUCHING
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.preparation.spatial import resample_labels
+from jaxsal.preparation.voxel_size import sizes
 from jaxsal.same_grid import difference
 from jaxsal.volumes import Volume, read_grid, read_labels, read_mask
 from jaxsal.wording import counted
@@ -23,8 +25,9 @@ def carry_mask(
     volumes: Mapping[str, Volume],
     settings: PreparationSettings,
     matrix: np.ndarray,
+    onto: Grid,
 ) -> tuple[np.ndarray, str]:
-    """Brings a mask onto the fixed image's grid, by its nearest voxels.
+    """Brings a mask onto the grid of the results, by its nearest voxels.
 
     Args:
         role: "reference" or "mask", which are masks, or "instances", a label map.
@@ -32,6 +35,7 @@ def carry_mask(
         volumes: the scan's images as they were given, by channel.
         settings: with the image that the mask was drawn on.
         matrix: that image's transform; see `spatial`.
+        onto: the grid of the results.
 
     Returns:
         (X, Y, Z) bool or int32, and a note on lost lesions, or "".
@@ -40,10 +44,13 @@ def carry_mask(
         InputError: the file cannot be used, or does not lie on that image's grid.
     """
     own, fixed = volumes[settings.masks_on], volumes[settings.fixed]
+    between = f"the voxels of {fixed.path.name}"
+    if onto is not fixed.grid:
+        between = f"voxels of {sizes(onto.spacing)} mm"
     require_grid(path, volumes, settings)
     is_mask = role != "instances"
     labels = _lesions(read_mask(path, own.grid)) if is_mask else read_labels(path, own.grid)
-    carried = resample_labels(labels, own.grid, fixed.grid, matrix)
+    carried = resample_labels(labels, own.grid, onto, matrix)
     before = np.unique(labels[labels > 0])
     lost = np.setdiff1d(before, carried)
     note = ""
@@ -51,7 +58,7 @@ def carry_mask(
         which = "" if is_mask else f" (labels {', '.join(map(str, lost))})"
         thing = "piece" if role == "mask" else "lesion"
         lost_ones = f"{lost.size} of {counted(before.size, thing)} in {path.name}{which}"
-        note = f"{lost_ones} vanished between the voxels of {fixed.path.name}"
+        note = f"{lost_ones} vanished between {between}"
     return carried > 0 if is_mask else carried, note
 
 

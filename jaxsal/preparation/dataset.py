@@ -34,9 +34,10 @@ Later runs leave what you write.
 
 _ALWAYS = {
     "scan": "the scan's id in the cohort that was prepared",
-    "reference": "reference mask on the fixed image's grid, relative to this table",
-    "instances": "label map on the fixed image's grid, relative to this table",
-    "mask": "mask of the brain on the fixed image's grid, relative to this table",
+    "reference": "reference mask on the grid of the images, relative to this table",
+    "instances": "label map on the grid of the images, relative to this table",
+    "mask": "mask of the brain on the grid of the images, relative to this table",
+    "brain_ml": "volume of the mask of the brain, outside of which images are 0, in ml",
     "picture": "a picture to check the scan by, relative to this table",
     "seconds": "seconds that preparing took",
     "note": "what is to be known of the scan's preparation; empty if nothing is",

@@ -2,7 +2,8 @@
 
 A row per registered channel, whose tiles alternate with those of the fixed image, before and after:
 edges run on from tile to tile if the two are aligned. A row per corrected channel: before, with the
-field's contour lines, and after. Slices are shown the radiological way, as in all pictures.
+field's contour lines, and after. A row for the brain, where skulls were removed: the mask's
+outline, and what is left. Slices are shown the radiological way, as in all pictures.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def check_picture(
     fixed: np.ndarray,
     registered: Mapping[str, Pair],
     corrected: Mapping[str, Pair],
+    brain: np.ndarray | None = None,
 ) -> Figure:
     """Draws what was done to a scan.
 
@@ -46,11 +48,14 @@ def check_picture(
         fixed: the image that others were registered to.
         registered: by channel, the image before and after, both on the grid.
         corrected: by channel, the image before correction and the field that it is divided by.
+        brain: the mask by which skulls were removed, if they were.
 
     Returns:
         A figure on an Agg canvas; no global state of matplotlib is used or changed.
     """
-    rows = len(registered) + len(corrected)
+    first = len(registered)
+    after = first + (0 if brain is None else 1)
+    rows = max(after + len(corrected), 1)
     width, height = _LEFT + 6 * (_PANEL + _GAP) + 0.2, _TOP + rows * (_PANEL + _ROW) + 0.1
     canvas = Canvas(width, height)
     canvas.write(_LEFT, 0.4, title, size=12)
@@ -60,7 +65,15 @@ def check_picture(
         view.write(row, 3, f"{channel}, registered")
         for half, moving in enumerate(pair):
             view.draw_tiles(row, 3 * half, fixed, moving)
-    for row, (channel, (before, field)) in enumerate(corrected.items(), len(registered)):
+    if brain is not None:
+        view.write(first, 0, "outline of the brain's mask")
+        view.write(first, 3, "without the skull")
+        view.draw_outline(first, fixed, brain)
+        view.draw(first, 3, np.where(brain, fixed, 0))
+    if not registered and not corrected and brain is None:
+        view.write(0, 0, "on its new grid")
+        view.draw(0, 0, fixed)
+    for row, (channel, (before, field)) in enumerate(corrected.items(), after):
         spread = np.percentile(field[before != 0], (1, 99)) if before.any() else (1.0, 1.0)
         lines = f"{spread[0]:.2f} to {spread[1]:.2f}, a line per 5 %, dashed below 1"
         view.write(row, 0, f"{channel} and its bias field, {lines}")
@@ -114,6 +127,16 @@ class _View:
             if levels:
                 x, y = (np.arange(n) for n in plane.shape)
                 axes.contour(x, y, plane.T, levels=levels, colors=HOT[2], linewidths=0.7)
+
+    def draw_outline(self, row: int, volume: np.ndarray, mask: np.ndarray) -> None:
+        """Draws a volume, and the border of a mask."""
+        self.draw(row, 0, volume)
+        for offset, (_, axis) in enumerate(PLANES):
+            axes = self._canvas.figure.axes[offset - len(PLANES)]
+            plane = self._plane(mask.astype(np.float32), axis)
+            if plane.min() < plane.max():
+                x, y = (np.arange(n) for n in plane.shape)
+                axes.contour(x, y, plane.T, levels=[0.5], colors=HOT[2], linewidths=0.7)
 
     def write(self, row: int, column: int, text: str) -> None:
         """Writes above a panel."""

@@ -7,18 +7,20 @@ of the prepared cohort; see `jaxsal.inputs.manifest`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import ENTITIES, OTHER_ROLES, Entry
+from jaxsal.preparation.brain import OWN, require_no_masks, with_masks
 from jaxsal.preparation.dataset import FAILED, described, prepared
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of
 from jaxsal.preparation.scan import Task, prepare_scan, record_path
 from jaxsal.preparation.settings import PreparationSettings
+from jaxsal.preparation.tool import is_command, require_tool
 from jaxsal.processes import available_cores, in_processes
 from jaxsal.store.bids_dataset import LAYOUT, describe
 from jaxsal.store.files import write_json
@@ -58,8 +60,9 @@ def prepare_cohort(
         What became of each scan, in their order; those that failed have no results.
 
     Raises:
-        InputError: the extra is not installed; the folder is in use, or holds something else or
-            results of other settings; or a process was ended.
+        InputError: the extra is not installed; there is no tool or mask to extract brains with; the
+            folder is in use, or holds something else or results of other settings; or a process
+            was ended.
         OutputError: nothing can be written.
     """
     if processes is not None and processes < 1:
@@ -67,6 +70,7 @@ def prepare_cohort(
     import_simpleitk()
     if settings.register:
         import_elastix()
+    entries, settings = _with_brains(entries, settings)
     folder = RunFolder(
         out, "preprocess", key="settings", holds="scans prepared with {}", layout=LAYOUT
     )
@@ -76,8 +80,22 @@ def prepare_cohort(
             (folder.state / name).mkdir(exist_ok=True)
         return {"software": versions()}
 
-    with folder.opened(asdict(settings), begin, partial(_remove_all, out), overwrite=overwrite):
+    with folder.opened(settings.identity, begin, partial(_remove_all, out), overwrite=overwrite):
         return _run(entries, out, settings, processes or available_cores(), on_scan)
+
+
+def _with_brains(
+    entries: Sequence[Entry], settings: PreparationSettings
+) -> tuple[Sequence[Entry], PreparationSettings]:
+    """The cohort with its masks of the brain, which are files of the scans like any other."""
+    given = settings.skull_strip
+    if given is None:
+        return entries, settings
+    if is_command(given):
+        require_tool(given)
+        require_no_masks(entries)
+        return entries, settings
+    return with_masks(entries, given), replace(settings, skull_strip=OWN)
 
 
 def _run(

@@ -19,7 +19,9 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.figures.canvas import save_figure
-from jaxsal.preparation.bias import ITERATIONS, WORKING_VOXEL, bias_field
+from jaxsal.preparation import sidecars
+from jaxsal.preparation.bias import bias_field
+from jaxsal.preparation.brain import OWN, require_brain, without_skull
 from jaxsal.preparation.carry import carry_mask, require_grid
 from jaxsal.preparation.libraries import versions
 from jaxsal.preparation.names import PreparedNames
@@ -27,13 +29,15 @@ from jaxsal.preparation.picture import check_picture
 from jaxsal.preparation.register import Registration, register
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.preparation.skull import is_skull_stripped
-from jaxsal.preparation.spatial import corner_displacement, transform_file
+from jaxsal.preparation.spatial import corner_displacement, resample_image, transform_file
+from jaxsal.preparation.tool import find_brain
+from jaxsal.preparation.voxel_size import prepared_grid
 from jaxsal.same_grid import require_same_grid
 from jaxsal.store.file_list import Files, list_files
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.store.inside import require_inside
 from jaxsal.store.records import Inputs, ScanRecord, Stamp
-from jaxsal.volumes import read_volume, write_volume
+from jaxsal.volumes import Volume, read_volume, write_volume
 
 _BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)  # the last is how ITK fails
 
@@ -120,7 +124,10 @@ class _Work:
         self._fixed = self._volumes[self._settings.fixed]
         self._registered: dict[str, Registration] = {}
         self._fields: dict[str, np.ndarray] = {}
+        self._grid = prepared_grid(self._fixed, self._settings)
+        self._aligned: dict[str, np.ndarray] = {}  # on that grid, with their skulls
         self._images: dict[str, np.ndarray] = {}
+        self._brain: np.ndarray | None = None
 
     def run(self) -> tuple[dict[str, Any], str]:
         """Computes and writes all; returns the scan's row of the table, and what to know of it."""
@@ -134,17 +141,19 @@ class _Work:
             notes += [found.note] if found.note else []
         for role, path in self._task.masks.items():
             matrix = matrices[self._settings.masks_on]
-            labels, note = carry_mask(role, path, self._volumes, self._settings, matrix)
+            labels, note = carry_mask(role, path, self._volumes, self._settings, matrix, self._grid)
             notes += [note] if note else []
-            write_volume(self._path(self._task.names.mask(role)), labels, self._fixed.grid)
-            write_json(self._path(self._task.names.mask(role, "json")), self._mask_sidecar(role))
+            self._write_mask(role, labels, self._mask_sidecar(role))
+            if role == "mask" and self._settings.skull_strip == OWN:
+                self._brain = require_brain(labels, f"{path}, on the grid of the results,")
+        self._strip()
         self._correct()
         self._write()
         return self._row(), "; ".join(notes)
 
     def _register(self) -> None:
         for channel, volume in self._volumes.items():
-            self._images[channel] = volume.data
+            self._aligned[channel] = self._resampled(volume, np.eye(4))
             if channel == self._settings.fixed:
                 continue
             if not self._settings.register:
@@ -152,20 +161,50 @@ class _Work:
                 require_same_grid(names[0], volume.grid, names[1], self._fixed.grid)
                 continue
             found = register(self._fixed, volume, self._settings.transform)
-            self._registered[channel], self._images[channel] = found, found.after
+            self._registered[channel] = found
+            self._aligned[channel] = self._placed(channel, found.matrix, found.after)
+
+    def _resampled(self, volume: Volume, matrix: np.ndarray) -> np.ndarray:
+        """An image on the grid of the results, where that is not the fixed image's: resampled."""
+        if self._grid is self._fixed.grid:
+            return volume.data
+        return resample_image(volume.data, volume.grid, self._grid, matrix)
+
+    def _placed(self, channel: str, matrix: np.ndarray, on_fixed: np.ndarray) -> np.ndarray:
+        """A moving image on that grid; resampled once, from its own, not from the fixed one's."""
+        if self._grid is self._fixed.grid:
+            return on_fixed
+        return self._resampled(self._volumes[channel], matrix)
+
+    def _strip(self) -> None:
+        """Removes all but the brain from every image."""
+        command = self._settings.skull_strip
+        if command is None:
+            self._images = dict(self._aligned)
+            return
+        if command != OWN:
+            place = self._staging.with_name(f"{self._staging.name}.brain")
+            self._brain = find_brain(
+                command, self._aligned[self._settings.fixed], self._grid, place
+            )
+            self._write_mask("mask", self._brain, self._found_sidecar(command))
+        if self._brain is None:
+            raise InputError(f"{self._task.id} has no mask of the brain to strip its skull by")
+        for channel, image in self._aligned.items():
+            self._images[channel] = without_skull(image, self._brain)
 
     def _correct(self) -> None:
         if self._settings.correct_bias:
             for channel, image in self._images.items():
                 name = str(self._volumes[channel].path)
-                self._fields[channel] = bias_field(image, self._fixed.grid, name)
+                self._fields[channel] = bias_field(image, self._grid, name)
 
     def _write(self) -> None:
         names = self._task.names
         for channel, image in self._images.items():
             field = self._fields.get(channel)
             done = image if field is None else image / field
-            write_volume(self._path(names.image(channel)), done, self._fixed.grid)
+            write_volume(self._path(names.image(channel)), done, self._grid)
             write_json(self._path(names.image(channel, "json")), self._sidecar(channel))
         for channel, found in self._registered.items():
             path = self._path(names.transform(channel, self._settings.fixed))
@@ -173,12 +212,20 @@ class _Work:
                 file.write(transform_file(found.matrix))
         figure = check_picture(
             self._task.id,
-            self._fixed.grid,
-            self._fixed.data,
-            {channel: (r.before, r.after) for channel, r in self._registered.items()},
+            self._grid,
+            self._aligned[self._settings.fixed],
+            {
+                channel: (self._placed(channel, np.eye(4), r.before), self._aligned[channel])
+                for channel, r in self._registered.items()
+            },
             {channel: (self._images[channel], field) for channel, field in self._fields.items()},
+            self._brain,
         )
         save_figure(figure, self._path(names.picture))
+
+    def _write_mask(self, role: str, labels: np.ndarray, about: Mapping[str, Any]) -> None:
+        write_volume(self._path(self._task.names.mask(role)), labels, self._grid)
+        write_json(self._path(self._task.names.mask(role, "json")), about)
 
     def _path(self, name: str) -> Path:
         path = self._staging / name
@@ -190,28 +237,36 @@ class _Work:
             "Description": "prepared for a network: registered and corrected as given here",
             "Sources": [self._uri(channel)],
             "SpatialReference": self._uri(self._settings.fixed),
-            "SkullStripped": is_skull_stripped(self._volumes[channel]),
+            "SkullStripped": self._brain is not None or is_skull_stripped(self._volumes[channel]),
             "SourceFile": self._source(channel),
             "Software": versions(),
         }
         if channel in self._registered:
             found = self._registered[channel]
-            content["Registration"] = {
-                "Method": "elastix, mutual information, cubic B-splines",
-                "Transform": self._settings.transform,
-                "MatrixRASmm": found.matrix.tolist(),
-                "MutualInformationBefore": found.information_before,
-                "MutualInformationAfter": found.information_after,
-                "Note": found.note,
-            }
+            content["Registration"] = sidecars.of_registration(found, self._settings.transform)
+        if self._grid is not self._fixed.grid:
+            content["Resampling"] = sidecars.of_resampling(self._fixed.grid, self._grid)
+        if self._brain is not None:
+            command = self._settings.skull_strip
+            how = self._uri("mask") if command == OWN else str(command)
+            content["SkullStripping"] = sidecars.of_brain(how, self._brain_ml)
         if channel in self._fields:
-            content["BiasCorrection"] = {
-                "Method": "N4",
-                "Iterations": ITERATIONS,
-                "WorkingVoxelMm": WORKING_VOXEL,
-                "FieldPercentiles1And99": _spread(self._images[channel], self._fields[channel]),
-            }
+            image, field = self._images[channel], self._fields[channel]
+            content["BiasCorrection"] = sidecars.of_bias(image, field)
         return content
+
+    @property
+    def _brain_ml(self) -> float:
+        voxels = 0 if self._brain is None else np.count_nonzero(self._brain)
+        return round(voxels * self._grid.voxel_volume / 1000, 3)
+
+    def _found_sidecar(self, command: str) -> dict[str, Any]:
+        return {
+            "Description": f"mask of the brain, as `{command}` found it in the prepared image",
+            "Sources": [self._uri(self._settings.fixed)],
+            "SpatialReference": self._uri(self._settings.fixed),
+            "Type": "Brain",
+        }
 
     def _mask_sidecar(self, role: str) -> dict[str, Any]:
         shows, kind = _SHOWN[role]
@@ -234,12 +289,14 @@ class _Work:
         names = self._task.names
         row: dict[str, Any] = {channel: names.image(channel) for channel in self._images}
         row |= {role: names.mask(role) for role in self._task.masks}
+        if self._brain is not None:
+            row |= {"mask": names.mask("mask"), "brain_ml": self._brain_ml}
         for channel, found in self._registered.items():
             row[f"{channel}_information_before"] = found.information_before
             row[f"{channel}_information_after"] = found.information_after
             row[f"{channel}_moved_mm"] = corner_displacement(found.matrix, self._fixed.grid)
         for channel, field in self._fields.items():
-            low, high = _spread(self._images[channel], field)
+            low, high = sidecars.spread(self._images[channel], field)
             row[f"{channel}_bias_low"], row[f"{channel}_bias_high"] = low, high
         return row | {"picture": names.picture}
 
@@ -265,8 +322,3 @@ def _deliver(staging: Path, out: Path) -> Files:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(staging / name, out / name)
     return files
-
-
-def _spread(image: np.ndarray, field: np.ndarray) -> list[float]:
-    """What a field lies between, but for its extremes, where there is an image."""
-    return [float(value) for value in np.percentile(field[image != 0], (1, 99))]

@@ -359,6 +359,9 @@ def test_a_missing_library_is_told(
         ({"mask_on": "t2"}, "mask-on must be one of"),
         ({"transform": "elastic"}, "rigid or affine, got 'elastic'"),
         ({"register": False, "correct_bias": False}, "nothing to do"),
+        ({"voxel_size": (1.0, 0.0, 1.0)}, r"three numbers of mm, .* got \(1.0, 0.0, 1.0\)"),
+        ({"voxel_size": (1.0, 1.0)}, "three numbers of mm"),
+        ({"allow_upsampling": True}, "goes with a voxel-size"),
     ],
 )
 def test_settings_that_make_no_sense(wrong: dict[str, object], message: str) -> None:

@@ -66,14 +66,14 @@ def test_lesions_that_vanish_are_counted(role: str, tmp_path: Path) -> None:
         for channel, grid in (("flair", fine), ("t1", coarse))
     }
     settings = PreparationSettings(mask_on="flair")
-    carried, note = carry_mask(role, path, volumes, settings, np.eye(4))
+    carried, note = carry_mask(role, path, volumes, settings, np.eye(4), coarse)
     assert carried.dtype == (bool if role == "reference" else np.int32)
     np.testing.assert_array_equal(carried > 0, labels[::3, ::3, ::3] > 0)
     which = "" if role == "reference" else " (labels 2, 5)"
     assert note == f"2 of 3 lesions in drawn.nii.gz{which} vanished between the voxels of t1.nii"
     larger = np.where(labels == 1, 1, 0).astype(np.int32)
     save(path, larger, fine.affine)
-    assert carry_mask(role, path, volumes, settings, np.eye(4))[1] == ""
+    assert carry_mask(role, path, volumes, settings, np.eye(4), coarse)[1] == ""
 
 
 def test_images_are_resampled_as_by_scipy_and_zeros_stay() -> None:
