@@ -12,13 +12,14 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, at_work_on
 from jaxsal.store.files import require_content
 from jaxsal_converters.inert_pickle import Containers
 from jaxsal_converters.saved_tensors import read_inertly
@@ -44,8 +45,9 @@ def read_checkpoint(path: str | Path, notes: list[str] | None = None) -> Any:
             installed.
     """
     path = Path(path)
-    _check_file(path)
-    content, skipped = _load(path)
+    with at_work_on(path):
+        _check_file(path)
+        content, skipped = _load(path)
     if skipped and notes is not None:
         notes.append(f"passed over, neither tensors nor plain values: {some_of(skipped)}")
     return content
@@ -74,8 +76,9 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} is empty; a PyTorch checkpoint is expected")
     if not zipfile.is_zipfile(path):
         return
-    with zipfile.ZipFile(path) as archive:
+    with _archive(path) as archive:
         names = {Path(name).name for name in archive.namelist()}
+        packed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
     if "constants.pkl" in names:
         raise InputError(
             f"{path} is a TorchScript archive, which is a program; load it with torch.jit.load "
@@ -88,6 +91,17 @@ def _check_file(path: Path) -> None:
         )
     if "data.pkl" not in names:
         raise InputError(f"{path} is a zip archive but no PyTorch checkpoint")
+    if packed:  # a few kilobytes could become gigabytes
+        raise InputError(f"{path} has compressed entries, which torch.save does not write")
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is a damaged zip archive: {error}") from error
 
 
 def _load(path: Path) -> tuple[Any, list[str]]:

@@ -150,8 +150,6 @@ def _of_zip(path: Path) -> _Found:
         entries = {info.filename: info for info in archive.infolist()}
         (pickled,) = (name for name in entries if name.rpartition("/")[2] == "data.pkl")
         root = pickled.removesuffix("data.pkl")
-        if any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
-            raise InputError(f"{path} has compressed entries, which torch.save does not write")
         is_big = f"{root}byteorder" in entries and archive.read(f"{root}byteorder") == b"big"
         unpickler = InertUnpickler(io.BytesIO(archive.read(pickled)))
         content, data = unpickler.load(), f"{root}data/"

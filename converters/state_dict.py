@@ -88,6 +88,8 @@ def _as_array(key: str, tensor: Any) -> np.ndarray:
     tensor = tensor.read() if isinstance(tensor, LazyTensor) else tensor
     if tensor.is_quantized or tensor.is_complex():
         raise InputError(f"{key} is {tensor.dtype}; only real floating-point weights are supported")
+    if tensor.device.type != "cpu":
+        raise InputError(f"{key} has no values, it is on the device {tensor.device}; {SAVE_PLAIN}")
     is_strided = tensor.layout is torch.strided
     stored = tensor.untyped_storage().nbytes() // tensor.itemsize if is_strided else 0
     require_bearable(key, tensor.shape, stored)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral
 
 
@@ -23,6 +24,27 @@ class OutputError(JaxsalError):
 
     The disk is full, for instance, or memory runs out. The command line exits with status 1.
     """
+
+
+_AT_WORK = "at work on "
+
+
+@contextmanager
+def at_work_on(what: object) -> Iterator[None]:
+    """Has errors of the block that nobody foresaw name what it works on, such as a file."""
+    try:
+        yield
+    except JaxsalError:
+        raise
+    except Exception as error:
+        error.add_note(f"{_AT_WORK}{what}")
+        raise
+
+
+def at_work(error: BaseException) -> list[str]:
+    """What an error was raised at work on, the innermost first."""
+    notes = getattr(error, "__notes__", ())
+    return [note.removeprefix(_AT_WORK) for note in notes if note.startswith(_AT_WORK)]
 
 
 def require(valid: bool, name: str, rule: str, received: object) -> None:

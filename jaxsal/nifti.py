@@ -21,7 +21,7 @@ import psutil
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, at_work_on
 from jaxsal.grid import Grid
 from jaxsal.store.files import require_content
 from jaxsal.types import Triple
@@ -64,7 +64,8 @@ def read_header(path: Path) -> Grid:
         InputError: the file is missing, no NIfTI, or not one 3D volume of real numbers that lie in
             space as those of a scan can; or its header is damaged.
     """
-    return _begin(path).grid
+    with at_work_on(path):
+        return _begin(path).grid
 
 
 def read_voxels(path: Path) -> tuple[np.ndarray, Grid]:
@@ -74,7 +75,12 @@ def read_voxels(path: Path) -> tuple[np.ndarray, Grid]:
         InputError: as by `read_header`, or the file is truncated, goes on behind its image, or
             holds more than this machine's memory does.
     """
-    begin = _begin(path)
+    with at_work_on(path):
+        return _read(_begin(path))
+
+
+def _read(begin: _Begin) -> tuple[np.ndarray, Grid]:
+    path = begin.path
     with _unpacked(path) as file:
         if not isinstance(file, gzip.GzipFile):
             _require_whole(begin, path.stat().st_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from jaxsal.store.files import whole_file
 
+# What spreadsheets compute when they open a table: text after a sign, but no number.
+_FORMULA = re.compile(r"[=+@-](?!\.?\d+(\.\d*)?([eE][+-]?\d+)?$).")
 Value = str | int | float | None
 Row = dict[str, Any]
 
@@ -37,18 +40,19 @@ class Column:
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Writes a table as tab-separated values, a header line even if there are no rows.
 
-    What a row holds besides the columns is left out; what it lacks stays empty.
+    What a row holds besides the columns is left out; what it lacks stays empty. Text that a
+    spreadsheet would take for a formula gets an apostrophe in front.
     """
     with whole_file(path) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
-        table = csv.DictWriter(
-            text, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore"
-        )
-        table.writeheader()
+        table = csv.writer(text, delimiter="\t", lineterminator="\n")
+        table.writerow(map(_shown, columns))
         for row in rows:
-            table.writerow({k: _shown(v) for k, v in row.items()})
+            table.writerow([_shown(row.get(name)) for name in columns])
         text.detach()  # which flushes; the file is not closed here
 
 
 def _shown(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

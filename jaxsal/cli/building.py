@@ -43,6 +43,7 @@ def build(parser: Parser, command: Command | Commands, words: Sequence[str] | No
     if command.configurable:
         parser.in_file = {each.flag: each for each in options if not each.positional}
         options += add_groups(parser, (group(Config),))
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=_DEBUG)
     parser.usage = " ".join([parser.prog, *usage(options), "[options]"])
 
 
@@ -132,6 +133,7 @@ def _reader(option: Option) -> Callable[[str], Any]:
     return read
 
 
+_DEBUG = "show the traceback of an error instead of one sentence"
 _HELP = (
     "print a script that completes command lines, and exit; for bash: jaxsal --print-completion "
     "bash > ~/.local/share/bash-completion/completions/jaxsal"

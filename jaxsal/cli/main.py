@@ -12,7 +12,7 @@ from jaxsal.cli.building import Completion, build
 from jaxsal.cli.command import Commands, in_package
 from jaxsal.cli.interruption import Terminated, terminable
 from jaxsal.cli.parser import Parser
-from jaxsal.errors import InputError, OutputError
+from jaxsal.errors import InputError, OutputError, at_work
 
 COMMAND = Commands(
     "Instance-level, quantitative saliency for 3D lesion segmentation.",
@@ -34,14 +34,16 @@ COMMAND = Commands(
     in_package("jaxsal.cli"),
     epilog="`jaxsal COMMAND --help` describes a command. Begin with `jaxsal demo`.",
 )
-_MISTAKE, _FAILURE, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143
+_MISTAKE, _FAILURE, _FAULT, _INTERRUPTED, _TERMINATED = 2, 1, 70, 130, 143
+_LONGEST = 300  # characters of an error that nobody foresaw
 _NO_MEMORY = "out of memory; use smaller windows (--roi) or give explain a smaller --memory"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status.
 
-    0, 2 for a user's mistake, 1 for a failure, or what the command itself returns.
+    0, 2 for a user's mistake, 1 for a failure of the machine, 70 for a fault of jaxsal's own, or
+    what the command itself returns. With ``--debug`` errors are raised as they are.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     name = "jaxsal"
@@ -57,10 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with terminable():
             status: int | None = options.command.run_with(options)
         sys.stdout.flush()
-    except OutputError as error:
-        return _say(name, str(error), _FAILURE)
-    except InputError as error:
-        return _say(name, str(error), _MISTAKE)
+    except Exception as error:
+        if vars(options).get("debug"):
+            raise
+        return _failed(name, error)
     except KeyboardInterrupt as error:
         status = _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED
         _say(name, str(error) or "interrupted; no results were written", status)
@@ -68,19 +70,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             os._exit(status)
         return status
-    except MemoryError:
-        return _say(name, _NO_MEMORY, _FAILURE)
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):  # how JAX says it
-            raise
-        return _say(name, _NO_MEMORY, _FAILURE)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+    return status or 0
+
+
+def _failed(name: str, error: Exception) -> int:
+    """Says in one sentence why a command failed, and returns the exit status."""
+    if isinstance(error, BrokenPipeError):  # the reader of our output, `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
+        return 0
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):  # how JAX says it
+        return _say(name, _NO_MEMORY, _FAILURE)
+    if isinstance(error, InputError):
+        return _say(name, str(error), _MISTAKE)
+    if isinstance(error, (OutputError, OSError)):
         return _say(name, str(error), _FAILURE)
-    else:
-        return status or 0
-    return 0
+    return _say(name, _fault(error), _FAULT)
+
+
+def _fault(error: Exception) -> str:
+    """One sentence of an error that nobody foresaw."""
+    said = " ".join(str(error).split())[:_LONGEST]
+    places = "".join(f", at work on {what}" for what in at_work(error)[:1])
+    return (
+        f"a fault of jaxsal's own{places} ({type(error).__name__}: {said}); no file is "
+        "half-written. Please report it with the traceback, which the same command shows with "
+        "--debug: see Security in jaxsal/README.md"
+    )
 
 
 def _say(name: str, message: str, status: int) -> int:

@@ -22,7 +22,7 @@ import jaxsal
 from jaxsal.checkpoints import load_model
 from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, at_work_on
 from jaxsal.inputs.entries import Scan
 from jaxsal.model import Model
 from jaxsal.preprocessing import Preprocessing
@@ -547,13 +547,25 @@ def test_failures_become_one_line_and_a_status(
     assert said in line
 
 
-def test_other_errors_are_bugs_and_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+def _with_a_bug(*_: object) -> None:
+    with at_work_on("scan.nii"):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("jaxsal.checkpoints.load_model", fail)
+
+def test_other_errors_are_faults_of_jaxsal_and_say_what_was_at_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("jaxsal.checkpoints.load_model", _with_a_bug)
+    assert main(["info", "model"]) == 70
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "fault of jaxsal's own, at work on scan.nii (RuntimeError: a bug)" in line
+    assert "--debug" in line
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxsal.checkpoints.load_model", _with_a_bug)
     with pytest.raises(RuntimeError, match="a bug"):
-        main(["info", "model"])
+        main(["info", "model", "--debug"])
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:

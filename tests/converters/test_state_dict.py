@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import hashlib
+import io
 import os
 import pickle
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from monai.data import MetaTensor
 
 from jaxsal.errors import InputError
@@ -157,6 +162,38 @@ def test_repeated_numbers_do_not_become_larger_than_memory(
     content = {**TENSORS, "endless": torch.ones(1).expand(10**6, 10**6), **beside}
     with pytest.raises(InputError, match=r"1,000,000,000,000 numbers repeats the 1 .*contiguous"):
         read_state_dict(written(tmp_path / "a.pth", content))
+
+
+def test_compressed_entries_are_not_unpacked(tmp_path: Path) -> None:
+    plain, packed = written(tmp_path / "a.pth", TENSORS), tmp_path / "b.pth"
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w") as archive:
+        for name in source.namelist():
+            kind = zipfile.ZIP_DEFLATED if name.endswith("data.pkl") else zipfile.ZIP_STORED
+            archive.writestr(name, source.read(name), kind)
+    with pytest.raises(InputError, match=r"b\.pth has compressed entries"):
+        read_state_dict(packed)
+
+
+def test_tensors_without_values_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.pth", {**TENSORS, "empty": torch.ones(2, device="meta")})
+    with pytest.raises(InputError, match="empty has no values, it is on the device meta"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("new_form", [True, False])
+@given(damage=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+def test_a_damaged_checkpoint_is_read_or_refused(new_form: bool, damage: st.DataObject) -> None:
+    buffer = io.BytesIO()
+    torch.save({"state_dict": TENSORS, "epoch": 3}, buffer, _use_new_zipfile_serialization=new_form)
+    content = bytearray(buffer.getvalue())
+    for _ in range(damage.draw(st.integers(1, 4))):
+        content[damage.draw(st.integers(0, len(content) - 1))] = damage.draw(st.integers(0, 255))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.pth"
+        path.write_bytes(content)
+        with contextlib.suppress(InputError):
+            read_state_dict(path)
 
 
 @pytest.mark.parametrize("form", ["zip", "old", "pickle"])
