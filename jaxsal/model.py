@@ -283,6 +283,11 @@ class Model:
         permit: Permit = "any" if any_size else known.permit
         return replace(self, preprocessing=replace(known, resampling=rules, permit=permit))
 
+    def with_any_voxel_size(self) -> Model:
+        """The same model, which takes scans, too, with voxels outside of 0.05 to 20 mm."""
+        known = self.preprocessing or Preprocessing()
+        return replace(self, preprocessing=replace(known, any_voxel_size=True))
+
     def with_mirroring(self) -> Model:
         """The same model with its logits averaged over mirrored images.
 

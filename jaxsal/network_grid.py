@@ -29,6 +29,9 @@ from jaxsal.types import Triple
 
 Spacing = tuple[float, float, float]
 
+LEAST_VOXEL, MOST_VOXEL = 0.05, 20.0
+"""mm, between which voxel sizes of scans lie, those of microscopes and of slabs left out."""
+
 _ROUNDING = 1e-5  # relative, by which a header's affine may miss the voxel size that it states
 
 
@@ -42,6 +45,16 @@ def network_shape(grid: Grid, part: Box, wanted: Spacing | None, rules: Resampli
         rules: how images are resampled.
     """
     return part.shape if wanted is None else rules.shape(part.shape, spacing_of(grid), wanted)
+
+
+def require_plausible(grid: Grid) -> None:
+    """Raises InputError if a scan's voxels have a size that no scanner makes."""
+    if not all(LEAST_VOXEL <= size <= MOST_VOXEL for size in grid.spacing):
+        given = " × ".join(f"{size:.4g}" for size in grid.spacing)
+        raise InputError(
+            f"the image has voxels of {given} mm, and {LEAST_VOXEL:g} to {MOST_VOXEL:g} mm are "
+            "taken. Repair its header, voxel sizes or units; --any-voxel-size takes it as it is"
+        )
 
 
 def require_permitted(

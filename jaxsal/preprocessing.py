@@ -92,6 +92,8 @@ class Preprocessing:
         resampling: how images of other voxel sizes are brought to `spacing`; None if the source
             does not say: by cubic splines.
         permit: which images may be; one of `jaxsal.resampling.PERMITS`.
+        any_voxel_size: take images, too, whose voxels no scanner makes; see
+            `jaxsal.network_grid.require_plausible`.
     """
 
     normalisation: tuple[Normalisation, ...] | None = None
@@ -104,6 +106,7 @@ class Preprocessing:
     crop: bool = False
     resampling: Resampling | None = None
     permit: Permit = "moderate"
+    any_voxel_size: bool = False
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Preprocessing:
@@ -126,7 +129,10 @@ class Preprocessing:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return asdict(self)
+        record = asdict(self)
+        if not self.any_voxel_size:  # as records had it before there was a choice
+            del record["any_voxel_size"]
+        return record
 
     def __post_init__(self) -> None:
         sizes = (1.0, 1.0, 1.0) if self.spacing is None else self.spacing
@@ -139,8 +145,9 @@ class Preprocessing:
             raise InputError(
                 f"mirror_axes must be different ones of 0, 1 and 2, got {self.mirror_axes}"
             )
-        if not isinstance(self.crop, bool):
-            raise InputError(f"crop must be true or false, got {self.crop!r}")
+        for name in ("crop", "any_voxel_size"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
         require_one_of("windows", self.windows, WINDOWS)
         require_one_of("permit", self.permit, PERMITS)
 

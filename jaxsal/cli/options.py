@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -130,10 +130,12 @@ class Resample:
         resample: by which splines scans of other voxel sizes are brought to the network's. None:
             the model's, else cubic.
         allow_upsampling: take scans, too, that would grow to more than 8 times as many voxels.
+        any_voxel_size: take scans, too, with voxels outside of 0.05 to 20 mm.
     """
 
     resample: Literal["linear", "cubic"] | None = option(None)
     allow_upsampling: bool = option(False)
+    any_voxel_size: bool = option(False)
 
 
 MODEL = group(ModelFolder)
@@ -175,7 +177,9 @@ def load_model(given: Given) -> Model:
 
     model = load_model(given["model"], given.of(Computing).precision)
     wanted = given.of(Resample)
-    if wanted != Resample():
+    if wanted.any_voxel_size:
+        model = model.with_any_voxel_size()
+    if replace(wanted, any_voxel_size=False) != Resample():
         model = model.with_resampling(wanted.resample, any_size=wanted.allow_upsampling)
     return model.with_rematerialisation() if given.get("rematerialise") else model
 

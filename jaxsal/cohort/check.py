@@ -110,8 +110,7 @@ def examine(
                 brain = _usable_mask(entry.scan.mask, path)
                 read[channel] = read_images([path], [channel], own_rules, brain)
                 grid, note = read[channel].grid.file, read[channel].notes[0]
-            if preprocessing is not None:
-                as_trained(str(path), grid, preprocessing)
+            as_trained(str(path), grid, preprocessing or Preprocessing())
             first = first or (str(path), grid)
             require_same_grid(str(path), grid, *first)
             problems += [Problem(entry.id, channel, note, "warning")] if note else []

@@ -21,6 +21,7 @@ from jaxsal.network_grid import (
     nearest_on_network,
     network_shape,
     require_permitted,
+    require_plausible,
 )
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
@@ -184,10 +185,12 @@ def as_trained(name: str, grid: Grid, preprocessing: Preprocessing) -> Grid:
     """An image's grid in the axes of the network's training.
 
     Raises:
-        InputError: it may not be resampled to the training's voxel size.
+        InputError: its voxels are of no scan's size, or it may not be resampled to the training's.
     """
     turned = grid.in_axes(preprocessing.orientation or grid.axes)
     try:
+        if not preprocessing.any_voxel_size:
+            require_plausible(turned)
         require_permitted(turned, preprocessing.spacing, preprocessing.rules, preprocessing.permit)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error

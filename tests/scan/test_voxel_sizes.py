@@ -16,6 +16,7 @@ import jaxsal
 from jaxsal.box import Box
 from jaxsal.checkpoints import save_model
 from jaxsal.cli.main import main
+from jaxsal.cohort.check import check
 from jaxsal.cohort.results import CohortResults, read_map
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.work import ScanWork
@@ -240,3 +241,54 @@ def tiny_voxels(model: Model) -> Model:
 def test_resampling_is_for_models_that_say_their_voxel_size(tiny_model: Model) -> None:
     with pytest.raises(InputError, match="does not say it"):
         tiny_model.with_resampling("linear")
+
+
+def _in_microns(scan: TinyScan, folder: Path) -> tuple[Path, ...]:
+    """The scan's images with a header that says their voxels are a thousand times smaller."""
+    paths = []
+    for path in scan.images:
+        image = nib.load(path)
+        image.header.set_xyzt_units("micron")
+        paths.append(folder / Path(path).name)
+        nib.save(image, paths[-1])
+    return tuple(paths)
+
+
+def test_voxels_that_no_scanner_makes_are_refused_unless_permitted(
+    tmp_path: Path, scan: TinyScan, tiny_model: Model
+) -> None:
+    images = _in_microns(scan, tmp_path)
+    with pytest.raises(InputError, match=r"voxels of 0\.001 × 0\.0009 × 0.*--any-voxel-size"):
+        jaxsal.read_image(images, CHANNELS, tiny_model.preprocessing)
+    permitted = tiny_model.with_any_voxel_size()
+    taken, _ = jaxsal.read_image(images, CHANNELS, permitted.preprocessing)
+    np.testing.assert_array_equal(taken, jaxsal.read_image(scan.images, CHANNELS)[0])
+
+
+@pytest.mark.parametrize("headers_only", [False, True])
+def test_a_check_lists_voxels_that_no_scanner_makes(
+    tmp_path: Path, scan: TinyScan, tiny_model: Model, headers_only: bool
+) -> None:
+    entries = [Entry("07", Scan(_in_microns(scan, tmp_path)), {"subject": "07"})]
+    found = check(entries, CHANNELS, None, headers_only=headers_only)
+    assert {problem.severity for problem in found} == {"error"}
+    assert all("0.05 to 20 mm" in problem.message for problem in found)
+    permitted = tiny_model.with_any_voxel_size().preprocessing
+    found = check(entries, CHANNELS, permitted, headers_only=headers_only)
+    assert not [problem for problem in found if problem.severity == "error"]
+
+
+def test_the_command_line_permits_any_voxel_size(
+    tmp_path: Path, scan: TinyScan, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = map(str, _in_microns(scan, tmp_path))
+    command = ["predict", str(model_folder), "--image", *images, "--roi", "16"]
+    assert main([*command, "--out", str(tmp_path / "a")]) == 2
+    assert "--any-voxel-size" in capsys.readouterr().err
+    assert main([*command, "--out", str(tmp_path / "b"), "--any-voxel-size"]) == 0
+
+
+def test_whether_any_voxel_size_is_permitted_survives_json() -> None:
+    for permitted in (False, True):
+        told = Preprocessing(any_voxel_size=permitted)
+        assert Preprocessing.from_json(json.loads(json.dumps(told.to_json()))) == told

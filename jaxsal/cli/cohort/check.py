@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxsal.preprocessing import Preprocessing
 
 _PROBLEMS = 1  # exit status
-_RESAMPLE = group(shared.Resample, only=("allow_upsampling",))
+_RESAMPLE = group(shared.Resample, only=("allow_upsampling", "any_voxel_size"))
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,12 @@ def run(given: Given) -> int:
 
 def _permitting(known: Preprocessing | None, given: Given) -> Preprocessing | None:
     """The model's preprocessing, for the scans that the run is going to take."""
-    if known is None or not given.of(shared.Resample).allow_upsampling:
-        return known
-    return replace(known, permit="any")
+    from jaxsal.preprocessing import Preprocessing
+
+    asked = given.of(shared.Resample)
+    if asked.any_voxel_size:
+        known = replace(known or Preprocessing(), any_voxel_size=True)
+    return replace(known, permit="any") if known and asked.allow_upsampling else known
 
 
 def _summary(scans: int, problems: Sequence[Problem]) -> str:
