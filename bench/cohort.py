@@ -13,7 +13,6 @@ import numpy as np
 from bench.case import CHANNELS, TOY, Job
 from jaxsal.approximated import EXACT
 from jaxsal.checkpoints import load_model
-from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines.order import with_budget
 from jaxsal.cohort.run import Local
@@ -105,7 +104,7 @@ def record_all(job: CohortJob, entries: Sequence[Entry], folder: CohortFolder) -
     The folder must have been begun by a run.
     """
     numbers = np.random.default_rng(0)
-    keys = [column.key for column in lesion_columns(job.shown)]
+    keys = [column.key for column in job.columns]
     for entry in entries:
         work, names = ScanWork(folder, entry.stem), Names(entry.stem)
         inputs = stamps(entry.scan, job.model.channels)

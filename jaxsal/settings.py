@@ -10,7 +10,7 @@ import math
 from dataclasses import Field, dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
-from jaxsal.errors import InputError, require_one_of, require_whole
+from jaxsal.errors import InputError, require, require_one_of, require_seed, require_whole
 from jaxsal.options import option
 from jaxsal.registry import METHODS
 
@@ -18,6 +18,7 @@ Windows = Literal["monai", "nnunet"]
 DomainRule = Literal["threshold", "argmax"]
 Infill = Literal["mean", "blurred", "zero"]  # `jaxsal.saliency.infill` has them
 Outcome = Literal["TP", "FP", "FN"]
+MemberKind = Literal["noise", "mirror", "folds", "dropout"]
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 FIELDS = ("sliding", "whole")
@@ -25,6 +26,7 @@ LEVELS = ("instance", "class")
 WINDOWS: tuple[Windows, ...] = get_args(Windows)
 DOMAIN_RULES: tuple[DomainRule, ...] = get_args(DomainRule)
 INFILLS: tuple[Infill, ...] = get_args(Infill)
+MEMBER_KINDS: tuple[MemberKind, ...] = get_args(MemberKind)
 OUTPUTS = ("table", "cropped", "full")
 PRECISIONS = ("float32", "tf32", "bfloat16x3", "bfloat16")
 PRECISIONS_ON = {  # what each platform has of them
@@ -131,6 +133,66 @@ class PredictSettings:
             raise InputError(f"minimum volume must be zero or more, got {self.minimum_volume}")
 
 
+_DRAWN = ("noise", "dropout")  # members of which there are as many as are asked for
+
+
+@dataclass(frozen=True)
+class UncertaintySettings:
+    """How uncertain a network is of a scan: by how much its members differ.
+
+    Attributes:
+        uncertainty: write maps and columns of uncertainty, from what differs between members: noisy
+            copies of the image ("noise"), copies mirrored along each choice of axes ("mirror"), the
+            networks of an ensemble ("folds"), or the network with its dropout ("dropout").
+        members: how many noisy copies, or draws of the dropout. None: 10.
+        member_noise: level of the copies' noise, as SmoothGrad's. None: 0.05.
+        member_noise_scale: what the level is relative to, as for SmoothGrad: a fraction of channel
+            0's range ("range"), or the standard deviation itself ("absolute"). None: range.
+        member_seed: of the noise, or of the dropout. None: 0.
+        candidates: write the label map candidates.nii.gz, too, of what may be missed lesions: where
+            the entropy is at least this, in nats, off the lesions that were found.
+
+    Raises:
+        InputError: a value is out of range, or does not go with the members.
+    """
+
+    uncertainty: MemberKind = option("noise", shown="none")
+    members: int | None = option(None, "N")
+    member_noise: float | None = option(None, "LEVEL")
+    member_noise_scale: Literal["range", "absolute"] | None = option(None)
+    member_seed: int | None = option(None, "N")
+    candidates: float | None = option(None, "NATS")
+
+    def __post_init__(self) -> None:
+        require_one_of("uncertainty", self.uncertainty, MEMBER_KINDS)
+        self._take(_DRAWN, "members", 10)
+        self._take(_DRAWN, "member_seed", 0)
+        self._take(("noise",), "member_noise", 0.05)
+        self._take(("noise",), "member_noise_scale", "range")
+        if self.members is not None:
+            require_whole("members", self.members, 2)
+        if self.member_seed is not None:
+            require_seed(self.member_seed)
+        if self.member_noise is not None:
+            valid = 0 < self.member_noise < math.inf
+            require(valid, "member_noise", "more than zero", self.member_noise)
+        if self.candidates is not None:
+            valid = 0 < self.candidates < math.log(2)
+            rule = "between 0 and 0.693, the natural logarithm of 2, which no entropy exceeds"
+            require(valid, "candidates", rule, self.candidates)
+
+    def _take(self, kinds: tuple[str, ...], name: str, default: float | str) -> None:
+        """Puts a default in, or refuses a setting that members of these kinds alone have."""
+        if self.uncertainty in kinds:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        elif getattr(self, name) is not None:
+            raise InputError(
+                f"{name} is for {' and '.join(kinds)}; it does not go with the uncertainty "
+                f"{self.uncertainty}: leave it out"
+            )
+
+
 class MethodSettings(Protocol):
     """How a saliency method computes maps: a frozen dataclass, one per method or family of them.
 
@@ -181,6 +243,7 @@ class ExplainSettings:
         portion: lesions are computed, and kept, together until they take this many gradients per
             noisy image: what an interrupted run has to do again at most, but for larger lesions
             and for heat maps, of which all are computed together. `CohortSettings` counts voxels.
+        uncertainty: how uncertain the network is; None: that is not asked.
     """
 
     saliency: MethodSettings = field(default_factory=_default_method)
@@ -192,6 +255,7 @@ class ExplainSettings:
     full_grid: bool = option(False)
     pictures: bool = option(True, help="write no pictures and no page")
     portion: int = 30
+    uncertainty: UncertaintySettings | None = None
 
     def __post_init__(self) -> None:
         require_one_of("level", self.level, LEVELS)
@@ -234,12 +298,14 @@ class CohortSettings:
         portion: lesions of a scan are computed and recorded together until they have this many
             voxels. An interrupted run does at most these again, or a single larger lesion; heat
             maps are computed together for all of a scan's lesions.
+        uncertainty: as in `ExplainSettings`.
     """
 
     saliency: tuple[MethodSettings, ...] = field(default_factory=lambda: (_default_method(),))
     field: str = "sliding"
     output: str = option("cropped", choices=OUTPUTS)
     portion: int = option(500, "VOXELS")
+    uncertainty: UncertaintySettings | None = None
 
     def __post_init__(self) -> None:
         require_one_of("field", self.field, FIELDS)

@@ -104,7 +104,8 @@ def _settings(given: Given) -> ExplainSettings:
     name, level = given.of(methods.OneMethod).method, given.get("level", "instance")
     (saliency,) = methods.settings(given, [name], level)
     kinds = given.get("kinds") and tuple(dict.fromkeys(given["kinds"]))
-    return given.of(ExplainSettings, saliency=saliency, kinds=kinds)
+    uncertainty = shared.uncertainty_settings(given)
+    return given.of(ExplainSettings, saliency=saliency, kinds=kinds, uncertainty=uncertainty)
 
 
 def _groups() -> tuple[Group, ...]:
@@ -114,7 +115,8 @@ def _groups() -> tuple[Group, ...]:
         *(group(ExplainSettings, only=("full_grid", "pictures")), group(_DryRun)),
         group(ExplainSettings, "which lesions", only=choice),
         *methods.of_methods(methods.OneMethod),
-        *(shared.FINDING, shared.RESAMPLE, shared.COMPUTING, shared.REMATERIALISE),
+        *(shared.FINDING, shared.UNCERTAINTY, shared.RESAMPLE),
+        *(shared.COMPUTING, shared.REMATERIALISE),
     )
 
 

@@ -178,4 +178,5 @@ def cohort_settings(given: Given) -> CohortSettings:
         InputError: as `settings`, or an option is out of range.
     """
     chosen = settings(given, given.of(SeveralMethods).method)
-    return given.of(CohortSettings, saliency=chosen, field=given.get("field", "sliding"))
+    field, uncertainty = given.get("field", "sliding"), shared.uncertainty_settings(given)
+    return given.of(CohortSettings, saliency=chosen, field=field, uncertainty=uncertainty)

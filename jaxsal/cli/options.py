@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jaxsal.cli.command import Given, group
 from jaxsal.errors import InputError
-from jaxsal.options import option
-from jaxsal.settings import PRECISIONS, PredictSettings
+from jaxsal.options import option, options_of
+from jaxsal.settings import PRECISIONS, PredictSettings, UncertaintySettings
 
 if TYPE_CHECKING:
     import jax
@@ -142,6 +142,7 @@ MODEL = group(ModelFolder)
 SCAN = group(ScanFiles)
 RESULTS = group(Results)
 COHORT = group(Cohort)
+UNCERTAINTY = group(UncertaintySettings, "uncertainty")
 RESAMPLE = group(Resample, "voxel sizes")
 COMPUTING = group(Computing, "computing")
 REMATERIALISE = group(Rematerialise, "computing")
@@ -190,6 +191,22 @@ def prediction_settings(given: Given, model: Model, field: str = "sliding") -> P
 
     of_model = {name: given.get(name) for name in ("roi", "overlap", "target", "windows")}
     return for_model(given.of(PredictSettings, field=field), model, **of_model)
+
+
+def uncertainty_settings(given: Given) -> UncertaintySettings | None:
+    """How uncertain the network is, if that is asked for.
+
+    Raises:
+        InputError: an option is given that needs another one.
+    """
+    if "uncertainty" in given:
+        return given.of(UncertaintySettings)
+    alone = [each.flag for each in options_of(UncertaintySettings) if each.name in given]
+    if alone:
+        raise InputError(
+            f"--{alone[0]} is about members, of which there are none: say which with --uncertainty"
+        )
+    return None
 
 
 def scan_files(given: Given) -> Scan:

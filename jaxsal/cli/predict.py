@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Given, group
@@ -21,6 +21,7 @@ _COLUMNS = {
     **{"label": "label", "kind": "kind", "voxels": "voxels", "volume_mm3": "mm³"},
     **{"x_mm": "x_mm", "y_mm": "y_mm", "z_mm": "z_mm"},
 }
+_UNCERTAINTY = ("lsu", "entropy")  # where there are members
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ def run(given: Given) -> None:
     from jaxsal.scan.predict import predict
 
     results, scan = given.of(shared.Results), shared.scan_files(given)
+    uncertainty = shared.uncertainty_settings(given)
     with shared.computing(given), ProgressBar() as bar:
         model = shared.load_model(given)
         settings = shared.prediction_settings(given, model, given.get("field", "sliding"))
-        rows = predict(
-            model, scan, results.out, settings, overwrite=results.overwrite, on_stage=bar.stage
-        )
+        shown: Any = {"overwrite": results.overwrite, "on_stage": bar.stage}
+        rows = predict(model, scan, results.out, settings, uncertainty=uncertainty, **shown)
     print(shared.channel_files(scan, model.channels))
     _show(rows, results.out)
     found = f"{counted(len(rows), 'lesion')} found"
@@ -56,13 +57,19 @@ def _show(rows: Sequence[Row], out: Path) -> None:
 
     if not rows:
         return
-    table, shown = make_table(*_COLUMNS.values()), rows_shown(len(rows))
+    columns = {**_COLUMNS, **{key: key for key in _UNCERTAINTY if key in rows[0]}}
+    table, shown = make_table(*columns.values()), rows_shown(len(rows))
     for row in for_reading(rows)[:shown]:
-        cells = (row[key] for key in _COLUMNS)
-        table.add_row(*(f"{c:.1f}" if isinstance(c, float) else str(c) for c in cells))
+        table.add_row(*(_shown(key, row[key]) for key in columns))
     print_table(table)
     if shown < len(rows):
         print(f"... and {len(rows) - shown} more in {out / 'instances.tsv'}")
+
+
+def _shown(key: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}" if key in _UNCERTAINTY else f"{value:.1f}"
+    return str(value)
 
 
 COMMAND = Command(
@@ -70,7 +77,7 @@ COMMAND = Command(
     "run.json.",
     (
         *(shared.MODEL, shared.SCAN, shared.RESULTS, group(_Reference)),
-        *(shared.FINDING_WITH_FIELD, shared.RESAMPLE, shared.COMPUTING),
+        *(shared.FINDING_WITH_FIELD, shared.UNCERTAINTY, shared.RESAMPLE, shared.COMPUTING),
     ),
     run,
 )

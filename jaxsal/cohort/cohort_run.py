@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.parts import Maps, ScanOutcome
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import RESULTS
@@ -184,7 +183,7 @@ class CohortRun(Iterator[ScanResult]):
     def _write_tables(self, folder: CohortFolder) -> None:
         records = (folder.record(entry.stem) for entry in self._everybody)
         with folder.tables_locked():
-            columns = lesion_columns(self._job.shown)
+            columns = self._job.columns
             write_tables(folder.root, columns, (record for record in records if record))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +19,16 @@ from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.lesion_table import (
     APPROXIMATED,
     instance_columns,
-    instance_row,
+    lesion_row,
     shell_sums,
     shells,
     statistics_row,
 )
 from jaxsal.tables import Column, Row
 from jaxsal.types import Scale
+
+if TYPE_CHECKING:
+    from jaxsal.scan.prediction import Prediction
 
 _SCAN = (
     Column("scan", "scan", "what the scan is called in the cohort"),
@@ -38,11 +41,16 @@ _SECONDS = Column(
 )
 
 
-def lesion_columns(methods: Sequence[Appearance]) -> list[Column]:
-    """The columns, for the maps of these methods."""
+def lesion_columns(methods: Sequence[Appearance], *, uncertain: bool = False) -> list[Column]:
+    """The columns, for the maps of these methods.
+
+    Args:
+        methods: how their maps appear.
+        uncertain: whether it is known how uncertain the network is of lesions.
+    """
     return [
         *_SCAN,
-        *instance_columns(),
+        *instance_columns(uncertain=uncertain),
         *([_SAMPLES] if any(shown.averaged for shown in methods) else []),
         *([APPROXIMATED] if any(shown.approximation for shown in methods) else []),
         _SECONDS,
@@ -89,7 +97,7 @@ def with_seconds(
 
 
 def scan_rows(
-    entry: Entry, instances: Sequence[Instance], portions: Sequence[Mapping[int, Row]]
+    entry: Entry, prediction: Prediction, portions: Sequence[Mapping[int, Row]]
 ) -> list[Row]:
     """The rows of a scan, from those of its portions by label."""
     scan = {
@@ -98,12 +106,12 @@ def scan_rows(
         "session": entry.entities.get("session", ""),
     }
     rows = []
-    for instance in instances:
+    for instance in prediction.instances:
         own = [portion[instance.label] for portion in portions if instance.label in portion]
         if own:
             seconds = sum(row["seconds"] for row in own)
             merged = {key: value for row in own for key, value in row.items()}
-            rows.append({**scan, **instance_row(instance), **merged, "seconds": seconds})
+            rows.append({**scan, **lesion_row(prediction, instance), **merged, "seconds": seconds})
     return rows
 
 

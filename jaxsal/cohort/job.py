@@ -20,15 +20,17 @@ from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.memory_plan import together
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.explanations import Explanations, to_explain
+from jaxsal.scan.members import require_members
 from jaxsal.scan.methods import appearance, cost_of, in_effect
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import maps_of
-from jaxsal.scan.prediction import Prediction, completed, find_lesions
+from jaxsal.scan.prediction import Prediction, completed
 from jaxsal.scan.provenance import identity_of, without_memory
+from jaxsal.scan.uncertain_lesions import find_uncertain_lesions
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.store.bids_dataset import camel_case
 from jaxsal.store.records import Inputs, ScanRecord, stamps
-from jaxsal.tables import Row
+from jaxsal.tables import Column, Row
 from jaxsal.versions import software
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ class CohortJob:
         ran: device and software; by default those of the thread that makes the job.
 
     Raises:
-        InputError: maps of two channels would have the same names.
+        InputError: maps of two channels would have the same names, or the network has no members
+            as the uncertainty is to be found by.
     """
 
     model: Model
@@ -59,6 +62,7 @@ class CohortJob:
     )
 
     def __post_init__(self) -> None:
+        require_members(self.model, self.prediction, self.settings.uncertainty)
         if self.settings.output == "table":
             return
         files = [file for shown in self.shown for file in shown.files]
@@ -81,6 +85,11 @@ class CohortJob:
         """How each method's maps appear."""
         return tuple(appearance(method, self.model.channels) for method in self.methods)
 
+    @property
+    def columns(self) -> list[Column]:
+        """Of the table over all lesions."""
+        return lesion_columns(self.shown, uncertain=self.settings.uncertainty is not None)
+
     @cached_property
     def outline(self) -> Outline:
         """The columns and methods, for reports."""
@@ -88,7 +97,7 @@ class CohortJob:
             MethodOutline(method.name, s.maps, s.files, s.units, s.scale, s.subtitle)
             for method, s in zip(self.methods, self.shown, strict=True)
         )
-        return Outline(tuple(lesion_columns(self.shown)), methods)
+        return Outline(tuple(self.columns), methods)
 
     @property
     def memory(self) -> int | None:
@@ -134,7 +143,9 @@ class CohortJob:
         prediction = keeper.restored(loaded)
         if prediction is None:
             with clock:
-                prediction = find_lesions(self.model, loaded, self.prediction)
+                prediction = find_uncertain_lesions(
+                    self.model, loaded, self.prediction, self.settings.uncertainty
+                )
             keeper.keep_prediction(prediction)
         wanted = to_explain(prediction, self.methods[0])
         whole = InParts(len(wanted.maps) * len(self.methods), 0, on_progress)

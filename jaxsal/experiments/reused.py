@@ -13,8 +13,9 @@ from jaxsal.inputs.entries import Entry
 from jaxsal.store.identity import require_same
 from jaxsal.store.records import ScanRecord, are_same
 
-# what is kept, what is recorded together, and what has no effect on scans of the network's voxels
-_ANY = ("settings.output", "settings.portion", "model.preprocessing.permit")
+# what is kept, or recorded together, or written besides; and what has no effect on scans of the
+# network's voxels
+_ANY = ("settings.output", "settings.portion", "settings.uncertainty", "model.preprocessing.permit")
 _ADVICE = (
     "Give the model and the options that its run was given, or leave out --maps to have maps "
     "computed"

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsal.nets.dropout import activate_dropout
 from jaxsal.nets.registry import (
     MATMUL_PRECISION,
     NetworkConfig,
@@ -63,13 +64,9 @@ class TrainingFunction:
 
 def _set_to_training(network: Any, key: jax.Array, momentum: float, dtype: Any) -> None:
     """Sets every batch norm and dropout, which are built for inference."""
-    number = 0
+    activate_dropout(network, key)
     for _, module in nnx.iter_modules(network):
         if isinstance(module, nnx.BatchNorm):
             module.use_running_average = False
             module.momentum = momentum
             module.dtype = dtype  # of what it returns; it measures in float32
-        elif isinstance(module, nnx.Dropout):
-            module.deterministic = False
-            module.rngs = nnx.Rngs(dropout=jax.random.fold_in(key, number))
-            number += 1

@@ -27,11 +27,13 @@ from jaxsal.scan.amount import (
     kept_rows,
 )
 from jaxsal.scan.explanations import to_explain
+from jaxsal.scan.members import require_members
 from jaxsal.scan.methods import appearance, in_effect
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import Portions
-from jaxsal.scan.prediction import completed, find_lesions, write_prediction
+from jaxsal.scan.prediction import completed, write_prediction
 from jaxsal.scan.provenance import RunRecord, identity_of, without_memory
+from jaxsal.scan.uncertain_lesions import find_uncertain_lesions
 from jaxsal.scan.unfinished import Unfinished
 from jaxsal.scan.writing import facts_of, write_lesion, write_lesions_page, write_lesions_table
 from jaxsal.settings import ExplainSettings, PredictSettings
@@ -90,7 +92,7 @@ def explain(
             following = Following(on_progress, on_note)
             portions = portions.within(asked or before)
             rows = _rows(portions, unfinished, results, following)
-            write_lesions_table(results, rows, portions.shown)
+            write_lesions_table(results, portions, rows)
             facts = facts_of(portions.prediction, call.finding, call.settings)
             record = run.finished(facts)
             if call.settings.pictures:
@@ -126,7 +128,7 @@ def forecast(
     _, identity = call.record()
     unfinished = Unfinished(out)
     resumed = unfinished.is_of(identity, overwrite=overwrite)
-    portions = call.find(on_stage)
+    portions = call.find(on_stage, uncertain=False)
     resumed = resumed and unfinished.is_of_lesions(portions.wanted.domains)
     kept = kept_rows(portions, unfinished) if resumed else {}
     amount = amount_of(portions, kept)
@@ -155,6 +157,7 @@ class _Call:
         self.finding = completed(finding, model)
         self.settings = in_effect(settings, self.finding, model)
         self._shown = appearance(self.settings, model.channels)
+        require_members(model, self.finding, settings.uncertainty)
 
     def record(self) -> tuple[RunRecord, dict[str, Any]]:
         """The run's record, and all that its results depend on."""
@@ -167,8 +170,13 @@ class _Call:
         identity = identity_of(self._model, self.finding, asked)
         return run, {**identity, "inputs": run.checksums()}
 
-    def find(self, on_stage: OnStage) -> Portions:
-        """The scan's lesions, and what is to be computed of them."""
+    def find(self, on_stage: OnStage, *, uncertain: bool = True) -> Portions:
+        """The scan's lesions, and what is to be computed of them.
+
+        Args:
+            on_stage: called with what is being done.
+            uncertain: find out how uncertain they are, too, if that is asked for.
+        """
         kinds = self.settings.kinds
         if kinds is not None and self._scan.reference is None:
             raise InputError(
@@ -177,7 +185,8 @@ class _Call:
             )
         on_stage("finding lesions")
         loaded = load_scan(self._scan, self._model.channels, self._model.preprocessing)
-        prediction = find_lesions(self._model, loaded, self.finding)
+        asked = self.settings.uncertainty if uncertain else None
+        prediction = find_uncertain_lesions(self._model, loaded, self.finding, asked, on_stage)
         wanted = to_explain(prediction, self.settings)
         warn_of((*notes_of(self._model, prediction), *wanted.notes))
         return Portions(self._model, prediction, wanted, self.finding, self.settings, self._shown)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxsal.errors import InputError
 from jaxsal.lesions import Instance, select
 from jaxsal.network_grid import labels_on_network
-from jaxsal.scan.lesion_table import class_row, instance_row
+from jaxsal.scan.lesion_table import class_row, lesion_row
 from jaxsal.settings import ExplainSettings
 from jaxsal.tables import Row
 
@@ -92,15 +92,18 @@ def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanation
     domains = prediction.domains
     voxels = np.bincount(domains.ravel(), minlength=max((i.label for i in chosen), default=0) + 1)
     seen = {
-        i.label: _instance_level(i, int(voxels[i.label])) for i in chosen if i.label not in unseen
+        i.label: _instance_level(prediction, i, int(voxels[i.label]))
+        for i in chosen
+        if i.label not in unseen
     }
     return Explanations(domains, seen, notes)
 
 
-def _instance_level(instance: Instance, voxels: int) -> Explanation:
+def _instance_level(prediction: Prediction, instance: Instance, voxels: int) -> Explanation:
     size = f"{instance.volume_mm3:.0f} mm³"
     title = f"Lesion {instance.label} ({instance.kind}, {size})"
-    return Explanation(f"lesion-{instance.label:04d}", title, instance_row(instance), voxels)
+    row = lesion_row(prediction, instance)
+    return Explanation(f"lesion-{instance.label:04d}", title, row, voxels)
 
 
 def _class_level(prediction: Prediction, domain: np.ndarray, on_network: np.ndarray) -> Explanation:

@@ -16,6 +16,7 @@ from jaxsal.tables import Column, Row
 if TYPE_CHECKING:
     from jaxsal.grid import Grid
     from jaxsal.lesions import Instance
+    from jaxsal.scan.prediction import Prediction
 
 # Columns of the table: key, unit or meaning, decimals.
 INSTANCE_COLUMNS = {
@@ -27,6 +28,12 @@ INSTANCE_COLUMNS = {
     "y_mm": ("centroid in world coordinates, mm", 1),
     "z_mm": ("centroid in world coordinates, mm", 1),
 }
+
+UNCERTAINTY_COLUMNS = {
+    "lsu": ("lesion structural uncertainty: 1 - mean IoU with the members' lesions, 0 to 1", 3),
+    "entropy": ("mean over the lesion of the predictive entropy, nats, 0 to 0.693", 3),
+}
+"""The columns that tables have besides where there are members."""
 
 APPROXIMATED = Column(
     "approximated",
@@ -56,11 +63,22 @@ def _row(label: int, kind: str, voxels: int, volume: float, centroid: Sequence[f
     return dict(zip(INSTANCE_COLUMNS, (label, kind, voxels, volume, *centroid), strict=True))
 
 
-def instance_columns() -> list[Column]:
-    """The page's columns for what a row holds beside the map's statistics."""
+def lesion_row(prediction: Prediction, instance: Instance) -> Row:
+    """A lesion's row, with how uncertain it is where that is known."""
+    uncertainty = prediction.uncertainty
+    return instance_row(instance) | (uncertainty.rows[instance.label] if uncertainty else {})
+
+
+def instance_columns(*, uncertain: bool = False) -> list[Column]:
+    """The page's columns for what a row holds beside the map's statistics.
+
+    Args:
+        uncertain: whether there are members, so that it is known how uncertain lesions are.
+    """
+    shown = {**INSTANCE_COLUMNS, **(UNCERTAINTY_COLUMNS if uncertain else {})}
     return [
         Column(key, key.replace("_mm3", " (mm³)").replace("_mm", " (mm)"), text, digits)
-        for key, (text, digits) in INSTANCE_COLUMNS.items()
+        for key, (text, digits) in shown.items()
     ]
 
 

@@ -19,6 +19,7 @@ from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.memory_plan import together
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.explanations import Explanations
+from jaxsal.scan.lesion_table import UNCERTAINTY_COLUMNS
 from jaxsal.scan.methods import cost_of
 from jaxsal.scan.prediction import Prediction, as_run, make_field
 from jaxsal.settings import ExplainSettings, PredictSettings
@@ -68,7 +69,8 @@ class LesionResults:
         label = self.explained.row["label"]
         if not isinstance(kept, dict) or kept.get("label") != label:
             return None
-        if kept.keys() != {*self.shown.table_columns(), *self.row({})}:
+        others = set(UNCERTAINTY_COLUMNS)  # a forecast does without them; explained rows have them
+        if kept.keys() - others != {*self.shown.table_columns(), *self.row({})} - others:
             return None
         statistics = [kept[column.key] for column in self.shown.page_columns()]
         numbers = all(value is None or isinstance(value, int | float) for value in statistics)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from jaxsal.inputs.entries import Scan
 from jaxsal.inputs.images import load_scan, warn_of
 from jaxsal.model import Model
 from jaxsal.progress import OnStage
-from jaxsal.scan.lesion_table import INSTANCE_COLUMNS, instance_row
+from jaxsal.scan.lesion_table import instance_columns, lesion_row
+from jaxsal.scan.members import require_members
 from jaxsal.scan.notes import notes_of
-from jaxsal.scan.prediction import completed, find_lesions, write_prediction
+from jaxsal.scan.prediction import completed, write_prediction
 from jaxsal.scan.provenance import RunRecord
+from jaxsal.scan.uncertain_lesions import find_uncertain_lesions
 from jaxsal.scan.unfinished import Unfinished
-from jaxsal.settings import PredictSettings
+from jaxsal.settings import PredictSettings, UncertaintySettings
 from jaxsal.store.output_folder import OutputFolder
 from jaxsal.tables import Row, write_table
 
@@ -24,6 +27,7 @@ def predict(
     out: Path,
     settings: PredictSettings,
     *,
+    uncertainty: UncertaintySettings | None = None,
     overwrite: bool = False,
     on_stage: OnStage = lambda stage: None,
 ) -> list[Row]:
@@ -34,6 +38,7 @@ def predict(
         scan: the files.
         out: folder for the results.
         settings: how lesions are found.
+        uncertainty: how uncertain the network is of them is written, too; None: it is not.
         overwrite: begin anew where earlier runs left results; see `jaxsal.store`.
         on_stage: called with what is being done.
 
@@ -45,6 +50,7 @@ def predict(
         OutputError: a result cannot be written.
     """
     settings = completed(settings, model)
+    require_members(model, settings, uncertainty)
     unfinished = Unfinished(out)
     with OutputFolder(out, overwrite=overwrite) as results:
         unfinished.require_none(overwrite=overwrite)
@@ -52,11 +58,13 @@ def predict(
         on_stage("finding lesions")
         loaded = load_scan(scan, model.channels, model.preprocessing)
         run.saw(loaded.backgrounds)
-        prediction = find_lesions(model, loaded, settings)
+        prediction = find_uncertain_lesions(model, loaded, settings, uncertainty, on_stage)
         warn_of(notes_of(model, prediction))
-        rows = [instance_row(instance) for instance in prediction.instances]
+        rows = [lesion_row(prediction, instance) for instance in prediction.instances]
         write_prediction(results, prediction)
-        write_table(results.path("instances.tsv"), list(INSTANCE_COLUMNS), rows)
-        results.commit(run.finished({"prediction": prediction.facts(settings)}))
+        columns = instance_columns(uncertain=uncertainty is not None)
+        write_table(results.path("instances.tsv"), [column.key for column in columns], rows)
+        asked = {} if uncertainty is None else {"uncertainty": asdict(uncertainty)}
+        results.commit(run.finished({"prediction": prediction.facts(settings), **asked}))
         unfinished.discard()
     return rows

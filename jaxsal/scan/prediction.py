@@ -24,6 +24,7 @@ from jaxsal.voxels import most_probable, require_classes
 
 if TYPE_CHECKING:
     from jaxsal.inputs.images import LoadedScan
+    from jaxsal.scan.uncertainty import Uncertainty
     from jaxsal.store.output_folder import OutputFolder
 
 
@@ -61,6 +62,7 @@ class Prediction:
         segmented: (X, Y, Z) bool, the voxels that are lesion, also in components too small for one.
         labels: (X, Y, Z) int32, 0 for background.
         instances: the lesions.
+        uncertainty: how uncertain the network is; None if that was not asked.
     """
 
     scan: LoadedScan
@@ -69,6 +71,7 @@ class Prediction:
     segmented: np.ndarray
     labels: np.ndarray
     instances: list[Instance]
+    uncertainty: Uncertainty | None = None
 
     @property
     def grid(self) -> Grid:
@@ -144,7 +147,13 @@ def predict_voxels(model: Model, loaded: LoadedScan, settings: PredictSettings) 
     Raises:
         InputError: the settings do not fit the model.
     """
-    field = make_field(as_run(model, settings), settings)
+    return voxels_of(make_field(as_run(model, settings), settings), model, loaded, settings)
+
+
+def voxels_of(
+    field: LogitField, model: Model, loaded: LoadedScan, settings: PredictSettings
+) -> Voxels:
+    """As `predict_voxels`, by a field of one's own on the network's grid."""
     logits = np.asarray(field(jnp.asarray(loaded.box.cut(loaded.image))))
     known = model.preprocessing
     if known is not None and known.spacing is not None:
@@ -172,9 +181,12 @@ def make_field(model: Model, settings: PredictSettings) -> LogitField:
 
 
 def write_prediction(results: OutputFolder, prediction: Prediction) -> None:
-    """Writes the lesion probability and the label map, on the scan's grid."""
+    """Writes lesion probability, label map and maps of uncertainty, on the scan's grid."""
     write_volume(results.path("prediction.nii.gz"), prediction.probability, prediction.grid)
     write_volume(results.path("instances.nii.gz"), prediction.labels, prediction.grid)
+    volumes = prediction.uncertainty.volumes if prediction.uncertainty else {}
+    for name, volume in volumes.items():
+        write_volume(results.path(f"{name}.nii.gz"), volume, prediction.grid)
 
 
 def for_model(

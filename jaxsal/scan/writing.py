@@ -17,7 +17,6 @@ from jaxsal.report.page import write_page
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.lesion_table import (
     APPROXIMATED,
-    INSTANCE_COLUMNS,
     for_reading,
     instance_columns,
     statistics_row,
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from jaxsal.inputs.entries import Scan
-    from jaxsal.saliency.methods.appearance import Appearance
     from jaxsal.scan.portions import LesionResults, Portions
     from jaxsal.scan.prediction import Prediction
     from jaxsal.scan.provenance import RunRecord
@@ -53,9 +51,10 @@ def write_lesion(
     return row
 
 
-def write_lesions_table(results: OutputFolder, rows: list[Row], shown: Appearance) -> None:
+def write_lesions_table(results: OutputFolder, portions: Portions, rows: list[Row]) -> None:
     """Writes the table of the explained lesions."""
-    columns = [*INSTANCE_COLUMNS, *shown.table_columns()]
+    own = instance_columns(uncertain=portions.prediction.uncertainty is not None)
+    columns = [*(column.key for column in own), *portions.shown.table_columns()]
     write_table(results.path("instances.tsv"), columns, rows)
 
 
@@ -68,17 +67,19 @@ def write_lesions_page(
     rows: list[Row],
 ) -> None:
     """Writes the page of the explained lesions."""
+    own = instance_columns(uncertain=portions.prediction.uncertainty is not None)
     approximated = [APPROXIMATED] if any(map(is_approximated, rows)) else []
     write_page(
         results.path("index.html"),
         f"Lesions of {_place(scan.images[0])}",
         for_reading(rows),
-        [*instance_columns(), *approximated, *portions.shown.page_columns()],
+        [*own, *approximated, *portions.shown.page_columns()],
         {
             "Run": run.summary(),
             "Files": run.files(),
             "Prediction": facts["prediction"],
             "Saliency": facts["saliency"],
+            **({"Uncertainty": facts["uncertainty"]} if "uncertainty" in facts else {}),
         },
         scale=portions.shown.scale,
         level=portions.settings.level,
@@ -95,8 +96,10 @@ def facts_of(
 ) -> dict[str, dict[str, Any]]:
     """What took effect, one level deep."""
     others = asdict(settings)
+    uncertainty = others.pop("uncertainty")
     saliency = {**others.pop("saliency"), "method": settings.method, **others}
-    return {"prediction": prediction.facts(finding), "saliency": saliency}
+    facts = {"prediction": prediction.facts(finding), "saliency": saliency}
+    return facts if uncertainty is None else {**facts, "uncertainty": uncertainty}
 
 
 def lesion_picture(portions: Portions, label: int, crop: Crop, row: Row) -> Figure:

@@ -21,7 +21,10 @@ from jaxsal.store.inside import is_inside
 from jaxsal.store.staging import EARLIER, FRESH, keep_staging, open_staging, remove_staging
 
 RECORD = "run.json"
-_OURS = ("prediction.nii.gz", "instances.nii.gz", "instances.tsv", "index.html", RECORD)
+_OURS = (
+    *("prediction.nii.gz", "instances.nii.gz", "instances.tsv", "index.html", RECORD),
+    *("entropy.nii.gz", "variance.nii.gz", "candidates.nii.gz"),
+)
 _OUR_FOLDERS = ("maps", "pictures")
 
 

@@ -29,7 +29,7 @@ from jaxsal.preprocessing import Preprocessing
 from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.lesion_table import INSTANCE_COLUMNS
-from jaxsal.settings import ExplainSettings, PredictSettings
+from jaxsal.settings import ExplainSettings, PredictSettings, UncertaintySettings
 
 load_once = cache(load_model)
 
@@ -420,6 +420,7 @@ OPTIONS = {
     "--precision bfloat16": {"precision": "bfloat16"},
     "--reference a.nii": {"reference": Path("a.nii")},
     "--instances b.nii": {"instances": Path("b.nii")},
+    "--uncertainty mirror": {"uncertainty": asdict(UncertaintySettings("mirror"))},
 }
 GRADCAM_OPTIONS = {
     "": {},
@@ -490,6 +491,7 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
         "full_grid": False,
         "pictures": True,
         "portion": 30,
+        "uncertainty": None,
         "finding_field": "sliding",
         "target": 1,
         "out": Path("results"),

@@ -19,7 +19,6 @@ from helpers.official_validator import bids_issues
 from helpers.tiny import as_dense, assert_same_map, load, read_table
 from pyarrow import parquet
 
-from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.machines import pipeline
 from jaxsal.cohort.status import cohort_status
@@ -56,7 +55,7 @@ def test_maps_are_those_of_a_single_scan(
 
 def test_the_tables_tell_the_same_in_all_forms(finished: Path, tiny_model: Model) -> None:
     rows = read_table(finished / "lesions.tsv")
-    columns = [c.key for c in lesion_columns(CohortJob(tiny_model, PREDICTION, SETTINGS).shown)]
+    columns = [c.key for c in CohortJob(tiny_model, PREDICTION, SETTINGS).columns]
     assert list(rows[0]) == columns
     assert set(json.loads((finished / "lesions.json").read_bytes())) == set(columns)
     table = parquet.read_table(finished / "lesions.parquet").to_pylist()

@@ -138,7 +138,7 @@ COMMAND = Command(
     "that fail are reported and skipped; the exit status is then 3.",
     lambda: (
         *(shared.MODEL, shared.COHORT, shared.RESULTS, group(_Again)),
-        *(*of_cohort(), group(_Machines, "several machines")),
+        *(*of_cohort(), shared.UNCERTAINTY, group(_Machines, "several machines")),
     ),
     run,
 )

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.cohort.columns import lesion_columns
 from jaxsal.cohort.parts import WRITERS_PER_LANE
 from jaxsal.cohort.planning.counting import Group, PerScan, Uncertain, units_of
 from jaxsal.cohort.storage.table import write_tables
@@ -224,7 +223,7 @@ def _disk(
 def _cohort_bytes(job: CohortJob) -> int:
     """What the tables over a cohort and the record of the run take without any lesion."""
     with tempfile.TemporaryDirectory() as folder:
-        write_tables(Path(folder), lesion_columns(job.shown), ())
+        write_tables(Path(folder), job.columns, ())
         tables = sum(path.stat().st_size for path in Path(folder).iterdir())
     return tables + len(json.dumps([job.identity, asdict(job.outline)], indent=1))
 

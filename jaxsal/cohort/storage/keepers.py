@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.approximated import is_approximated
-from jaxsal.cohort.columns import lesion_columns, map_row, scan_rows, with_seconds
+from jaxsal.cohort.columns import map_row, scan_rows, with_seconds
 from jaxsal.cohort.parts import AtOnce, Maps, Portion
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
@@ -25,6 +26,12 @@ from jaxsal.volumes import write_volume
 
 if TYPE_CHECKING:
     from jaxsal.cohort.job import CohortJob
+
+_UNCERTAINTY = {
+    "entropy": "Predictive entropy of lesion, of the mean probability of the members, in nats",
+    "variance": "Variance of the probability of lesion over the members",
+    "candidates": "Where lesions may have been missed, a label each: high entropy, none found",
+}
 
 
 class Keeper:
@@ -85,7 +92,7 @@ class Keeper:
         Args:
             seconds: that computing took, in this run.
         """
-        rows = scan_rows(self._entry, self._prediction.instances, self._kept)
+        rows = scan_rows(self._entry, self._prediction, self._kept)
         return AtOnce().submit(self._success, rows, seconds)
 
     def _row(self, method: int, label: int, crop: Crop) -> Row:
@@ -124,7 +131,12 @@ class FolderKeeper(Keeper):
         self._earlier_seconds = 0.0  # of portions that an earlier run computed
 
     def restored(self, loaded: LoadedScan) -> Prediction | None:
-        prediction = self._work.lesions(loaded)
+        prediction, asked = self._work.lesions(loaded), self._job.settings.uncertainty
+        if prediction is not None and asked is not None:
+            if prediction.uncertainty is None:
+                return None  # damaged
+            found = prediction.uncertainty.with_candidates(prediction, self._job.prediction, asked)
+            prediction = replace(prediction, uncertainty=found)
         if prediction is not None:
             self._prediction = prediction
         return prediction
@@ -182,7 +194,7 @@ class FolderKeeper(Keeper):
         for saved in self._saved:
             saved.result()
         portions = [portion.result() for portion in self._portions]
-        rows = scan_rows(self._entry, self._prediction.instances, [rows for rows, _ in portions])
+        rows = scan_rows(self._entry, self._prediction, [rows for rows, _ in portions])
         files = {name: file for _, new in portions for name, file in new.items()}
         files |= self._work.files(self._write_others(rows))
         record = self._success(rows, seconds + self._earlier_seconds, files)
@@ -193,7 +205,7 @@ class FolderKeeper(Keeper):
         """Writes all but the maps; returns the names."""
         names, grid = self._names, self._prediction.grid
         write_volume(self._work.path(names.labels), self._prediction.labels, grid)
-        columns = ["index", "name", *(column.key for column in lesion_columns(self._job.shown))]
+        columns = ["index", "name", *(column.key for column in self._job.columns)]
         write_table(self._work.path(names.table), columns, map(partial(_bids_row, columns), rows))
         sidecars = {
             names.labels_sidecar: self._about("Lesions, a label each, and what their maps come to")
@@ -204,6 +216,11 @@ class FolderKeeper(Keeper):
             about = self._about("Probability of lesion, by the network")
             sidecars |= {names.probability_sidecar: about, **self._of_maps(rows)}
             written.append(names.probability)
+            uncertainty = self._prediction.uncertainty
+            for kind, volume in (uncertainty.volumes if uncertainty else {}).items():
+                written.append(names.uncertainty(kind))
+                write_volume(self._work.path(written[-1]), volume, grid)
+                sidecars[names.uncertainty_sidecar(kind)] = self._of_members(kind)
         for name, content in sidecars.items():
             write_json(self._work.path(name), content)
         return [*written, *sidecars]
@@ -212,6 +229,11 @@ class FolderKeeper(Keeper):
         """The sidecar of a file on the grid of the first image."""
         sources = self._sources
         return {"Description": description, "SpatialReference": sources[0], "Sources": sources}
+
+    def _of_members(self, kind: str) -> dict[str, Any]:
+        """The sidecar of a map of uncertainty."""
+        members = self._job.identity["settings"]["uncertainty"]
+        return {**self._about(_UNCERTAINTY[kind]), "Members": members}
 
     def _of_maps(self, rows: list[Row]) -> dict[str, dict[str, Any]]:
         """The sidecars of the maps of each method and channel, by name."""

@@ -19,7 +19,8 @@ _ENDINGS = re.compile(  # "label-lesion" alone: of earlier versions
     r"label-(L|lesion)_probseg\.(nii\.gz|json)"
     r"|(seg-lesions|label-lesion)_dseg\.(nii\.gz|json|tsv)"
     r"|label-lesion\d{4,}_desc-[A-Za-z0-9]+_saliency\.nii\.gz"
-    r"|desc-[A-Za-z0-9]+_saliency\.json",
+    r"|desc-[A-Za-z0-9]+_saliency\.json"
+    r"|desc-(entropy|variance|candidates)_uncertainty\.(nii\.gz|json)",
     re.ASCII,
 )
 _README = """\
@@ -36,6 +37,7 @@ of what in the images the network's answer rests on (Spagnolo et al., Scientific
 - `sub-*/**/anat/*_label-L_probseg.nii.gz`: probability of lesion
 - `sub-*/**/anat/*_saliency.nii.gz`: maps, one per lesion, method and channel; the `.json` beside
   them says how they were computed
+- `sub-*/**/anat/*_uncertainty.nii.gz`: how uncertain the network is, if the run asked for that
 - `report.html`, `sub-*/figures/`: the same to look at, once `jaxsal report` was run
 - `run.json`: the model and all settings that the results depend on
 
@@ -51,6 +53,7 @@ RESULTS = DatasetKind(
     ignored=(
         *("lesions.tsv", "lesions.json", "lesions.parquet", "status.tsv", "status.json"),
         *("run.json", "report.html", "figures", "*_saliency.nii.gz", "*_saliency.json"),
+        *("*_uncertainty.nii.gz", "*_uncertainty.json"),
     ),
 )
 
@@ -86,6 +89,14 @@ class Names:
     def sidecar(self, file: str) -> str:
         """The sidecar of all maps of a method and channel."""
         return self._name(f"desc-{camel_case(file)}_saliency.json")
+
+    def uncertainty(self, kind: str) -> str:
+        """A map of uncertainty: "entropy", "variance" or "candidates"."""
+        return self._name(f"desc-{kind}_uncertainty.nii.gz")
+
+    def uncertainty_sidecar(self, kind: str) -> str:
+        """Its sidecar."""
+        return self._name(f"desc-{kind}_uncertainty.json")
 
     def picture(self, label: int, method: str) -> str:
         """A lesion's picture."""

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,9 @@ from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import is_result_of
 from jaxsal.inputs.images import LoadedScan
 from jaxsal.lesions import instances_of
+from jaxsal.scan.lesion_table import UNCERTAINTY_COLUMNS
 from jaxsal.scan.prediction import Prediction
+from jaxsal.scan.uncertainty import Uncertainty
 from jaxsal.store.file_list import FILES, Files, keep_portion, kept_portion, list_files
 from jaxsal.store.files import read_json, write_json
 from jaxsal.store.inside import require_inside
@@ -67,10 +70,15 @@ class ScanWork:
         write_volume(self._path / "labels.nii.gz", prediction.labels.astype(np.int32), grid)
         write_volume(self._path / "segmented.nii.gz", prediction.segmented.astype(np.uint8), grid)
         kinds = {instance.label: instance.kind for instance in prediction.instances}
-        write_json(self._path / "lesions.json", {"threshold": prediction.threshold, "kinds": kinds})
+        kept: dict[str, Any] = {"threshold": prediction.threshold, "kinds": kinds}
+        if prediction.uncertainty is not None:
+            write_volume(self._path / "entropy.nii.gz", prediction.uncertainty.entropy, grid)
+            write_volume(self._path / "variance.nii.gz", prediction.uncertainty.variance, grid)
+            kept["uncertainty"] = prediction.uncertainty.rows
+        write_json(self._path / "lesions.json", kept)
 
     def lesions(self, loaded: LoadedScan) -> Prediction | None:
-        """The lesions that an earlier run found."""
+        """The lesions that an earlier run found, and how uncertain they are if it found that."""
         kept = read_json(self._path / "lesions.json")
         try:
             kinds = {int(label): kind for label, kind in kept["kinds"].items()}
@@ -86,9 +94,28 @@ class ScanWork:
                 replace(instance, kind=kinds[instance.label])
                 for instance in instances_of(labels, grid)
             ]
+            found = Prediction(loaded, probability, threshold, segmented, labels, instances)
+            return self._with_uncertainty(found, kept)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        return Prediction(loaded, probability, threshold, segmented, labels, instances)
+
+    def _with_uncertainty(self, found: Prediction, kept: Mapping[str, Any]) -> Prediction:
+        """The lesions with how uncertain the network is of them, where that was kept.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is damaged.
+        """
+        if "uncertainty" not in kept:
+            return found
+        grid = found.grid
+        maps = (read_volume(self._path / f"{kind}.nii.gz").data for kind in ("entropy", "variance"))
+        entropy, variance = map(grid.from_file, maps)
+        rows = {
+            each.label: {key: float(row[key]) for key in UNCERTAINTY_COLUMNS}
+            for each in found.instances
+            for row in [kept["uncertainty"][str(each.label)]]
+        }
+        return replace(found, uncertainty=Uncertainty(entropy, variance, rows))
 
     def save_portion(self, number: int, rows: Mapping[int, Row], files: Files) -> None:
         """Records that a portion is done: its rows by label, and its files."""
