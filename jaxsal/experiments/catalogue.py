@@ -27,6 +27,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "stability": "How much maps depend on the noise, by the number of noisy images",
         "randomisation": "Whether maps change when the network's layers are randomised",
         "context": "How much of a lesion's surroundings the network needs to find it (Fig. 15)",
+        "uncertainty": "Whether the network is uncertain of what it missed, and of false alarms",
     }
 )
 """What each experiment shows, by the name of its module, which has it as ``EXPERIMENT``."""

@@ -12,9 +12,26 @@ from jaxsal.experiments.derived import generator_of
 from jaxsal.options import option
 
 if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
     from jaxsal.inputs.entries import Entry
     from jaxsal.lesions import Instance
     from jaxsal.scan.prediction import Prediction
+
+
+def require_references(study: Study) -> None:
+    """Notes which scans have no mask of the true lesions.
+
+    Raises:
+        InputError: none has one.
+    """
+    if not any(entry.scan.reference for entry in study.entries):
+        raise InputError(
+            "masks of the true lesions decide which are found, false or missed, and no "
+            "scan has one: give it in a column 'reference', or select it in a BIDS folder"
+        )
+    without = [entry.id for entry in study.entries if entry.scan.reference is None]
+    if without:
+        study.note(f"left out, since without a reference: {', '.join(without)}")
 
 
 FOUND = ("TP", "predicted", "given")

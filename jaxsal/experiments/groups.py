@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from jaxsal.errors import InputError, require
 from jaxsal.experiments.catalogue import Experiment
+from jaxsal.experiments.choice import require_references
 from jaxsal.experiments.derived import Derived, derive, generator_of
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.head_outline import head
@@ -85,14 +86,7 @@ def groups(study: Study, settings: GroupsSettings) -> Findings:
     Raises:
         InputError: no scan has a reference.
     """
-    if not any(entry.scan.reference for entry in study.entries):
-        raise InputError(
-            "masks of the true lesions decide which are found, false or missed, and no "
-            "scan has one: give it in a column 'reference', or select it in a BIDS folder"
-        )
-    without = [entry.id for entry in study.entries if entry.scan.reference is None]
-    if without:
-        study.note(f"left out, since without a reference: {', '.join(without)}")
+    require_references(study)
     results = study.lesions()
     channels = results.channels
     rows = [

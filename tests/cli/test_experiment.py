@@ -23,7 +23,9 @@ from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.tables import Row
 
 SALIENCY = ("--samples", "--seed", "--noise", "--voxels-per-lesion", "--memory", "--field")
-USES_NO_MAPS_OF_THE_COHORT = {"sanity", "synthetic", "context", "stability", "randomisation"}
+USES_NO_MAPS_OF_THE_COHORT = {
+    *("sanity", "synthetic", "context", "stability", "randomisation", "uncertainty")
+}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

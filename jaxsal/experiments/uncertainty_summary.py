@@ -1,0 +1,120 @@
+"""The findings of `uncertainty` in brief, with intervals by patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, Pooled, pooled
+from jaxsal.tables import Row
+
+COMPARED = {
+    "correlation": "Pearson's, of the map of an FN's candidate with that of the expert's mark",
+    "peak_ratio": "largest value of the candidate's map over that of the mark's",
+}
+
+SUMMARY_COLUMNS = {
+    "threshold": "least entropy of a candidate, nats",
+    "missed": "number of missed lesions (FN)",
+    "hit": "number of them with a candidate on them",
+    "share": "of FN with a candidate on them; of figures over lesions, fewer than 5 have none",
+    "low": "95 % confidence interval of the figure before it, by bootstrap over patients",
+    "high": "its upper end",
+    "candidates": "number of candidates",
+    "false_per_scan": "candidates per scan that touch no true lesion",
+    "false_low": "95 % confidence interval of it, by bootstrap over patients",
+    "false_high": "its upper end",
+    "measure": "of a lesion's uncertainty",
+    "n_tp": "number of TP",
+    "n_fp": "number of FP",
+    "patients": "number of patients",
+    "median_tp": "median of TP",
+    "median_fp": "median of FP",
+    "auc": "probability that an FP is more uncertain than a TP, ties counted half",
+    "channel": "with respect to which the maps are",
+    "figure": "what is compared of a candidate's map and the mark's",
+    "n": "number of FN with a candidate",
+    "median": "over these",
+}
+
+
+def at(threshold: float, rows: Sequence[Row]) -> Row:
+    """The point of the FROC curve at a threshold."""
+    own = [row for row in rows if row["threshold"] == threshold]
+    hits = [(hit, row["subject"]) for row in own for hit in row["missed"].values()]
+    share = pooled(np.mean, [hit for hit, _ in hits], [subject for _, subject in hits])
+    false = pooled(np.mean, [row["false"] for row in own], [row["subject"] for row in own])
+    return {
+        "threshold": threshold,
+        "missed": len(hits),
+        "hit": sum(hit for hit, _ in hits),
+        "share": share.value,
+        "low": share.low,
+        "high": share.high,
+        "candidates": sum(row["candidates"] for row in own),
+        "false_per_scan": float(np.mean([row["false"] for row in own])) if own else None,
+        "false_low": false.low,
+        "false_high": false.high,
+    }
+
+
+def separated(rows: Sequence[Row]) -> Iterator[Row]:
+    """How far the uncertainty of false lesions exceeds that of true ones."""
+    found = [row for row in rows if row["kind"] in ("TP", "FP")]
+    for measure in ("lsu", "entropy"):
+        values = np.array([(row[measure], row["kind"] == "FP") for row in found], float)
+        values = values.reshape(-1, 2)
+        subjects = [row["subject"] for row in found]
+        true, false = (values[values[:, 1] == kind, 0] for kind in (0, 1))
+        enough = min(len(true), len(false)) >= FEWEST_IN_GROUP
+        area = pooled(area_under_roc, values, subjects) if enough else Pooled(0, 0)
+        yield {
+            "measure": measure,
+            "n_tp": len(true),
+            "n_fp": len(false),
+            "patients": len(set(subjects)),
+            "median_tp": float(np.median(true)) if len(true) else None,
+            "median_fp": float(np.median(false)) if len(false) else None,
+            "auc": area.value,
+            "low": area.low,
+            "high": area.high,
+        }
+
+
+def area_under_roc(values: np.ndarray) -> float:
+    """Area under the ROC curve: of pairs of one class each, how many are in order.
+
+    Args:
+        values: (L, 2): a score, and 1 for those that it should be higher of, else 0.
+
+    Returns:
+        NaN if there are none of a class.
+    """
+    scores, positive = values[:, 0], values[:, 1] > 0
+    first, other = scores[positive], scores[~positive]
+    if not len(first) or not len(other):
+        return float("nan")
+    found = stats.mannwhitneyu(first, other, method="asymptotic").statistic
+    return float(found) / (len(first) * len(other))
+
+
+def alike(rows: Sequence[Row], channels: Sequence[str]) -> Iterator[Row]:
+    """How much maps of candidates are like those of marks."""
+    for channel, figure in product(channels, COMPARED):
+        key = f"{channel}_{figure}"
+        own: list[Mapping[str, Any]] = [row for row in rows if row[key] is not None]
+        subjects = [row["subject"] for row in own]
+        found = pooled(np.median, [row[key] for row in own], subjects)
+        yield {
+            "channel": channel,
+            "figure": figure,
+            "n": found.n,
+            "patients": found.patients,
+            "median": found.value,
+            "low": found.low,
+            "high": found.high,
+        }

@@ -1,0 +1,162 @@
+"""Candidates for missed lesions against experts' marks, and the uncertainty of TP and FP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.tiny import MISSED, ROI, TinyScan, load, read_table, save
+from scipy import ndimage, stats
+from sklearn.metrics import roc_auc_score
+
+import jaxsal.experiments.uncertainty as module
+from jaxsal.box import Box
+from jaxsal.cli.main import main
+from jaxsal.errors import InputError
+from jaxsal.experiments.uncertainty import UncertaintyExperimentSettings
+from jaxsal.experiments.uncertainty_candidates import marks_of
+from jaxsal.experiments.uncertainty_maps import channels_compared
+from jaxsal.experiments.uncertainty_summary import area_under_roc
+from jaxsal.grid import Grid
+from jaxsal.inputs.images import LoadedScan
+from jaxsal.lesions import label_lesions
+from jaxsal.saliency.maps import Crop
+from jaxsal.scan.prediction import Prediction
+
+THRESHOLD = 0.69
+MEMBERS = ["--roi", str(ROI[0]), "--members", "2", "--member-noise", "0.2"]
+
+
+def prediction_of(found: np.ndarray, reference: np.ndarray) -> Prediction:
+    grid = Grid(found.shape, np.eye(4))
+    image = np.zeros((*found.shape, 1), np.float32)
+    loaded = LoadedScan(image, grid, Box.whole(found.shape), reference)
+    labels, instances = label_lesions(found, grid, reference, 0)
+    return Prediction(loaded, found.astype(np.float32), 0.5, found, labels, instances)
+
+
+def test_candidates_count_by_what_they_lie_on() -> None:
+    found, reference = (np.zeros((12, 4, 4), bool) for _ in range(2))
+    candidates = np.zeros(found.shape, np.int32)
+    found[0, :2, 0] = reference[0, 1:, 0] = True  # found, label 1
+    reference[4, :3, 0] = True  # missed, label 2: one voxel of candidate 1, two of candidate 2
+    candidates[4, 0, 0], candidates[4, 1:3, 0] = 1, 2
+    reference[8, :, 2] = True  # missed, label 3, and nobody is uncertain
+    candidates[0, 3, 0] = 3  # on a lesion that was found
+    candidates[10, 3, 3] = 4  # on nothing
+    marks = marks_of(candidates, prediction_of(found, reference))
+    assert (marks.pairs, marks.candidates, marks.false) == ({2: 2}, 4, 1)
+
+
+def test_maps_are_compared_where_either_may_be_non_zero() -> None:
+    rng = np.random.default_rng(4)
+    whole = np.zeros((2, 9, 8, 7, 2), np.float32)
+    boxes = [(slice(1, 5), slice(2, 6), slice(0, 4)), (slice(3, 9), slice(1, 5), slice(2, 6))]
+    for dense, box in zip(whole, boxes, strict=True):
+        dense[box] = rng.normal(size=dense[box].shape)
+    crops = [
+        Crop(dense[box], tuple(s.start for s in box), 1)
+        for dense, box in zip(whole, boxes, strict=True)
+    ]
+    mark, candidate = (dense[1:9, 1:6, 0:6] for dense in whole)
+    for channel, found in enumerate(channels_compared(*crops)):
+        expected = stats.pearsonr(mark[..., channel].ravel(), candidate[..., channel].ravel())
+        assert found["correlation"] == pytest.approx(expected.statistic, abs=1e-6)
+        ratio = candidate[..., channel].max() / mark[..., channel].max()
+        assert found["peak_ratio"] == pytest.approx(ratio, rel=1e-6)
+    flat = Crop(np.zeros_like(crops[0].values), crops[0].origin, 1)
+    assert set(channels_compared(flat, crops[1])[0].values()) == {None}
+
+
+def test_the_area_under_the_curve_is_scikit_learns() -> None:
+    rng = np.random.default_rng(1)
+    scores, positive = rng.integers(0, 5, 40), rng.integers(0, 2, 40)
+    found = area_under_roc(np.stack([scores, positive], axis=1).astype(float))
+    assert found == pytest.approx(roc_auc_score(positive, scores))
+    assert np.isnan(area_under_roc(np.array([[0.1, 1.0], [0.2, 1.0]])))
+
+
+@pytest.mark.parametrize("thresholds", [(), (0.0,), (0.7,)])
+def test_thresholds_that_no_entropy_has_are_refused(thresholds: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match=r"thresholds.*0\.693"):
+        UncertaintyExperimentSettings(thresholds=thresholds)
+
+
+@pytest.fixture(scope="module")
+def arguments(
+    scan: TinyScan, model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """Two scans, of one of which there is a reference: candidates, and what nobody doubts."""
+    folder = tmp_path_factory.mktemp("scans")
+    images = ["--image", str(scan.flair), str(scan.t1)]
+    asked = ["--uncertainty", "noise", *MEMBERS, "--candidates", str(THRESHOLD)]
+    found = folder / "found"
+    assert main(["predict", str(model_folder), *images, *asked, "--out", str(found)]) == 0
+    segmented = load(found / "instances.nii.gz") > 0
+    reference = ndimage.binary_dilation(load(found / "candidates.nii.gz") == 1)
+    reference = np.where(ndimage.binary_dilation(segmented), 0, reference).astype(np.uint8)
+    reference[MISSED] = 1
+    path = save(folder / "reference.nii.gz", reference)
+    table = folder / "scans.tsv"
+    files = f"{scan.flair}\t{scan.t1}"
+    table.write_text(f"scan\tflair\tt1\treference\none\t{files}\t{path}\ntwo\t{files}\t\n")
+    curve = ["--candidates", str(THRESHOLD), "--thresholds", f"0.2,{THRESHOLD}"]
+    maps = ["--samples", "1", "--memory", "1"]
+    return ["uncertainty", str(model_folder), str(table), *MEMBERS, *maps, *curve]
+
+
+def test_the_experiment_counts_compares_and_goes_on(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "study"
+    assert main(["experiment", *arguments, "--out", str(out)]) == 0
+    content = json.loads((out / "uncertainty.json").read_bytes())
+    rows = read_table(out / "uncertainty.tsv")
+    kinds = [row["kind"] for row in rows]
+    missed = [row for row in rows if row["kind"] == "FN"]
+    curve = {row["threshold"]: row for row in content["summary"] if "threshold" in row}
+    assert set(curve) == {0.2, THRESHOLD}
+    assert curve[THRESHOLD]["missed"] == len(missed) > 0
+    hit = [row for row in missed if row["found_up_to"] == str(THRESHOLD)]
+    assert curve[THRESHOLD]["hit"] == len(hit) > 0
+    for row in hit:
+        assert -1 <= float(row["flair_correlation"]) <= 1
+        assert float(row["flair_peak_ratio"]) > 0
+    assert all(row["flair_correlation"] == "" for row in rows if row not in hit)
+    separated = {row["measure"]: row for row in content["summary"] if "measure" in row}
+    assert separated["lsu"]["n_fp"] == kinds.count("FP") > 0
+    named = set().union(*content["summary"])
+    assert named <= set(content["summary_columns"])
+    assert any("two" in note and "without a reference" in note for note in content["notes"])
+    assert (out / "uncertainty.png").exists()
+
+    derived = out / "scans" / "uncertainty"
+    marks, candidates = (
+        load(next(derived.glob(f"*acq-{tag}_dseg.nii.gz"))) for tag in ("mark", "candidate")
+    )
+    assert set(np.unique(marks)) - {0} == {int(row["label"]) for row in hit}
+    assert all((marks[candidates == n] > 0).any() for n in np.unique(candidates)[1:])
+    touching = ndimage.generate_binary_structure(3, 2)
+    for label in np.unique(candidates)[1:]:
+        assert ndimage.label(candidates == label, touching)[1] == 1
+
+    def again(*_: Any) -> None:
+        raise AssertionError("it was found before")
+
+    before = {name: (out / name).read_bytes() for name in ("uncertainty.tsv", "uncertainty.png")}
+    monkeypatch.setattr(module, "uncertainty_of", again)
+    assert main(["experiment", *arguments, "--out", str(out)]) == 0
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+def test_a_cohort_without_references_is_refused(
+    scan: TinyScan, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "scans.tsv"
+    table.write_text(f"scan\tflair\tt1\none\t{scan.flair}\t{scan.t1}\n")
+    words = ["experiment", "uncertainty", model_folder, table, "--out", tmp_path / "study"]
+    assert main([*map(str, words)]) == 2
+    assert "no scan has one" in " ".join(capsys.readouterr().err.split())
