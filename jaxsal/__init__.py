@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from jaxsal.saliency.methods.appearance import Appearance
     from jaxsal.saliency.methods.gradcam import GradCamSettings
     from jaxsal.saliency.methods.method import Method
+    from jaxsal.saliency.methods.occlusion import OcclusionSettings
     from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+    from jaxsal.saliency.occlusion import occlusion
     from jaxsal.saliency.smoothgrad import smoothgrad, smoothgrad_stream
     from jaxsal.saliency.vargrad import vargrad
     from jaxsal.settings import CohortSettings, PredictSettings
@@ -47,6 +49,7 @@ _HOMES = {
     "JaxsalError": "jaxsal.errors",
     "Method": "jaxsal.saliency.methods.method",
     "Model": "jaxsal.model",
+    "OcclusionSettings": "jaxsal.saliency.methods.occlusion",
     "OutputError": "jaxsal.errors",
     "PredictSettings": "jaxsal.settings",
     "Progress": "jaxsal.progress",
@@ -59,6 +62,7 @@ _HOMES = {
     "keep_compiled_programs": "jaxsal.compilation",
     "layercam": "jaxsal.saliency.class_activation",
     "load_model": "jaxsal.checkpoints",
+    "occlusion": "jaxsal.saliency.occlusion",
     "option": "jaxsal.options",
     "quantus_explain": "jaxsal.quantus",
     "read_cohort": "jaxsal.inputs.sources",
@@ -87,6 +91,7 @@ __all__ = [
     "JaxsalError",
     "Method",
     "Model",
+    "OcclusionSettings",
     "OutputError",
     "PredictSettings",
     "Progress",
@@ -100,6 +105,7 @@ __all__ = [
     "keep_compiled_programs",
     "layercam",
     "load_model",
+    "occlusion",
     "option",
     "quantus_explain",
     "read_cohort",

@@ -17,7 +17,8 @@ class Progress:
         lesions: how many lesions there are.
         gradients_done: gradients computed: for SmoothGrad one per voxel (or summed group of
             voxels), window that reaches it and noise sample; for Grad-CAM++ one per lesion and
-            window, times the probes if there are any, or one per unit vector of a window's layer.
+            window, times the probes if there are any, or one per unit vector of a window's layer;
+            for occlusion forward passes, one per window and what is hidden of it.
         gradients: how many there are, at most.
     """
 

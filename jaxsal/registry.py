@@ -135,6 +135,7 @@ METHODS: Registry[Method[Any]] = Registry(
         "layercam": "jaxsal.saliency.methods.layercam:METHOD",
         "gradient": "jaxsal.saliency.methods.gradient:METHOD",
         "vargrad": "jaxsal.saliency.methods.vargrad:METHOD",
+        "occlusion": "jaxsal.saliency.methods.occlusion:METHOD",
     },
     lambda method: method.name,
 )

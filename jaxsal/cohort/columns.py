@@ -66,7 +66,8 @@ def _columns_of(shown: Appearance) -> list[Column]:
             for name in shown.maps
             for key, meaning in shells().items()
         ]
-    return sorted(columns, key=lambda column: shown.maps.index(column.group))
+    places = {name: place for place, name in enumerate(shown.maps)}
+    return sorted(columns, key=lambda column: places.get(column.group, len(places)))
 
 
 def map_row(

@@ -21,7 +21,7 @@ from jaxsal.saliency.memory_plan import together
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.explanations import Explanations, to_explain
 from jaxsal.scan.members import require_members
-from jaxsal.scan.methods import appearance, cost_of, in_effect
+from jaxsal.scan.methods import appearance, in_effect, most_together
 from jaxsal.scan.notes import notes_of
 from jaxsal.scan.portions import maps_of
 from jaxsal.scan.prediction import Prediction, completed
@@ -167,8 +167,7 @@ class CohortJob:
         voxels = {label: about.voxels for label, about in wanted.maps.items()}
         number = 0
         for index, method in enumerate(self.methods):
-            most = None if cost_of(method) is None else self.settings.portion
-            for labels in together(voxels, most):
+            for labels in together(voxels, most_together(method, self.settings.portion)):
                 yield Portion(number, index, labels)
                 number += 1
 

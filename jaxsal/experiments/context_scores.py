@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import jax
@@ -23,6 +21,7 @@ from jaxsal.experiments.context_windows import (
 from jaxsal.field.plan import LogitField
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.progress import OnPart
+from jaxsal.saliency.batches import in_batches
 from jaxsal.saliency.domains import wanted_target
 from jaxsal.types import LogitFunction, Triple
 
@@ -92,8 +91,12 @@ def context_scores(
     most = max((len(lesion.voxels) for lesion in lesions), default=1)
     room = max(_FEWEST_VOXELS, 1 << (most - 1).bit_length())
     passes = window_passes(lesions, image, labels, steps, room)
-    for part, found in _computed(field, passes, batch):
-        for each, logits in zip(part, found, strict=False):
+
+    def compute(part: Sequence[WindowPass]) -> jax.Array:
+        return logits_in_context(field.function, field.parameters, *_stacked(part))
+
+    for part, found in in_batches(passes, batch, compute):
+        for each, logits in zip(part, found, strict=True):
             lesion = lesions[each.lesion]
             used = logits[: len(lesion.voxels)].astype(np.float64)
             weights = lesion.weights[:, each.window, None]
@@ -118,44 +121,6 @@ def _scores(label: int, logits: np.ndarray, target: int, probability: str) -> Co
     channel = output_channel(target, logits.shape[-1])
     found = lesion_probability(logits, channel, probability)
     return ContextScores(label, found.mean(1), found.max(1))
-
-
-def _computed(
-    field: LogitField, passes: Iterator[WindowPass], batch: int
-) -> Iterator[tuple[list[WindowPass], np.ndarray]]:
-    """Passes and their logits (B, V, K); in smaller batches from where memory runs out on."""
-    waiting: list[WindowPass] = []
-    while True:
-        waiting += islice(passes, max(batch - len(waiting), 0))
-        if not waiting:
-            return
-        part = waiting[:batch]
-        padded = part + [part[-1]] * (batch - len(part))  # the program is for whole batches
-        try:
-            logits = logits_in_context(field.function, field.parameters, *_stacked(padded))
-            found = np.asarray(logits)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            batch = _smaller(batch, error)
-            continue
-        yield part, found
-        waiting = waiting[batch:]
-
-
-def _smaller(batch: int, error: Exception) -> int:
-    """Half of a batch for which there is no memory."""
-    if batch == 1:
-        raise InputError(
-            "the device has no memory for a single window: give a smaller one (--roi), or another "
-            "device (--device)"
-        ) from error
-    warnings.warn(
-        f"the device has no memory for {batch} windows at a time: going on with {batch // 2}, "
-        "which gives the same scores; a smaller --batch avoids this",
-        stacklevel=2,
-    )
-    return batch // 2
 
 
 def _stacked(part: Sequence[WindowPass]) -> tuple[Any, ...]:

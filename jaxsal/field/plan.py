@@ -53,14 +53,16 @@ class WindowPlan:
             voxels: (V, 3) all voxels of the plan, in image positions.
             rows: which of them.
         """
-        inside = np.asarray(voxels)[rows] + self.before
-        reached = []
-        for window in np.flatnonzero(self.weights[rows].any(axis=0)):
-            start = self.starts[window]
-            own = inside[self.weights[rows, window] > 0] - start
-            box = self.reach(Box.around(own)) or Box.whole(self.size)
-            reached.append(box.clip(self.size).shift(start))
-        return reduce(or_, reached).seen_from(self.before).clip(self.shape)
+        windows = np.flatnonzero(self.weights[rows].any(axis=0)).tolist()
+        return reduce(or_, (self.sight(voxels, rows, window) for window in windows))
+
+    def sight(self, voxels: np.ndarray, rows: np.ndarray, window: int) -> Box:
+        """As `footprint`, of these voxels' logits on one window, which reaches some of them."""
+        reached = np.asarray(voxels)[rows][self.weights[rows, window] > 0]
+        start = self.starts[window]
+        box = self.reach(Box.around(reached + self.before - start)) or Box.whole(self.size)
+        seen = box.clip(self.size).shift(start).seen_from(self.before)
+        return seen.clip(self.shape)
 
 
 class LogitField(Protocol):

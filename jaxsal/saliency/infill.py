@@ -110,8 +110,8 @@ def mean_around(
         omega: (X, Y, Z) bool, the lesion Ω.
         spacing: voxel size in mm.
     """
-    box, away = distances(omega, MEAN_MM, spacing)
-    near = box.cut(healthy) & (away <= MEAN_MM * (1 + _ROUNDING))
+    box, near = around(omega, MEAN_MM, spacing)
+    near = near & box.cut(healthy)
     values = box.cut(image)[near] if near.any() else image[healthy]
     if not len(values):
         return np.zeros(image.shape[-1], np.float32)
@@ -137,8 +137,14 @@ def within(omega: np.ndarray, mm: float, spacing: Spacing) -> np.ndarray:
         mm: largest distance of a voxel's centre from the nearest one of Ω.
         spacing: voxel size in mm.
     """
+    box, near = around(omega, mm, spacing)
+    return box.place(near, omega.shape)
+
+
+def around(omega: np.ndarray, mm: float, spacing: Spacing) -> tuple[Box, np.ndarray]:
+    """As `within`, in the smallest box of the image that holds so many mm around Ω: (x, y, z)."""
     box, away = distances(omega, mm, spacing)
-    return box.place(away <= mm * (1 + _ROUNDING), omega.shape)
+    return box, away <= mm * (1 + _ROUNDING)
 
 
 def distances(omega: np.ndarray, mm: float, spacing: Spacing) -> tuple[Box, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,12 +29,14 @@ class Crop:
         samples: number of noisy images that it is the mean of; 1 for methods without noise.
         standard_error: of the values over the noisy images, in their shape; None if not asked for
             or not known.
+        figures: what else its method found of the lesion, by the names of `jaxsal.Appearance`.
     """
 
     values: SaliencyCrop
     origin: Triple
     samples: int
     standard_error: SaliencyCrop | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def box(self) -> Box:

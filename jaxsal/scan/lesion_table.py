@@ -157,6 +157,7 @@ def statistics_row(shown: Appearance, crop: Crop, domain: np.ndarray) -> Row:
         row["approximated"] = shown.approximation(int(np.count_nonzero(domain)))
     for name, values in zip(shown.maps, map_statistics(crop, domain), strict=True):
         row.update({f"{name}_{key}": values[key] for key in shown.statistics})
+    row.update({name: crop.figures[name] for name in shown.figures})
     return row
 
 

@@ -33,3 +33,13 @@ def appearance(settings: ExplainSettings, channels: Sequence[str]) -> Appearance
 def cost_of(settings: ExplainSettings) -> Cost | None:
     """What can be forecast of the maps of these settings; None if nothing can."""
     return METHODS[settings.method].cost(settings.saliency)
+
+
+def most_together(settings: ExplainSettings, portion: int) -> int | None:
+    """The size of a portion of lesions, by which they are put together; see `together`.
+
+    None, for all of a scan, where maps share what is slow; 0, for one, where they share nothing.
+    """
+    if cost_of(settings) is not None:
+        return portion
+    return 0 if METHODS[settings.method].apart else None

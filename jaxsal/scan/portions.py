@@ -20,7 +20,7 @@ from jaxsal.saliency.memory_plan import together
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.scan.explanations import Explanations
 from jaxsal.scan.lesion_table import UNCERTAINTY_COLUMNS
-from jaxsal.scan.methods import cost_of
+from jaxsal.scan.methods import cost_of, most_together
 from jaxsal.scan.prediction import Prediction, as_run, make_field
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.tables import Row
@@ -105,7 +105,6 @@ def maps_of(
     field_settings = replace(prediction_settings, field=settings.field)
     box = prediction.scan.box
     model = as_run(model, field_settings)
-    lesions = (prediction.domains != 0) | (wanted.labels != 0)
     crops = METHODS[settings.method].compute(
         model,
         make_field(model, field_settings),
@@ -114,10 +113,16 @@ def maps_of(
         settings.saliency,
         level=settings.level,
         on_progress=on_progress,
-        scene=Scene(prediction.scan.grid.spacing, box.cut(lesions)),
+        scene=_scene(prediction, wanted),
     )
     # Maps of that part of the image, as maps of the image.
     return ((n, replace(crop, origin=crop.box.shift(box.start).start)) for n, crop in crops)
+
+
+def _scene(prediction: Prediction, wanted: Explanations) -> Scene:
+    """The part of a scan that the network is given; what is explained counts as lesion, too."""
+    scan, lesions = prediction.scan, (prediction.domains != 0) | (wanted.labels != 0)
+    return Scene(scan.grid.spacing, scan.box.cut(lesions))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +157,10 @@ class Portions:
     def _labels(self) -> Iterator[tuple[int, ...]]:
         cost = cost_of(self.settings)
         voxels = {label: about.voxels for label, about in self.wanted.maps.items()}
-        if cost is None:  # all share what is slow
-            return together(voxels, None)
-        sizes = {label: cost.gradients(count) for label, count in voxels.items()}
-        return together(sizes, self.settings.portion)
+        sizes = voxels
+        if cost is not None:
+            sizes = {label: cost.gradients(count) for label, count in voxels.items()}
+        return together(sizes, most_together(self.settings, self.settings.portion))
 
     def maps(self, labels: Iterable[int], on_progress: OnProgress) -> Iterator[tuple[int, Crop]]:
         """Each label of a portion with its map."""
@@ -167,8 +172,8 @@ class Portions:
     def gradients(self, labels: Iterable[int]) -> dict[int, int]:
         """How many gradients each map of a portion takes; empty where that is not known."""
         domains = self.prediction.scan.box.cut(self.wanted.part(labels).domains)
-        method = METHODS[self.settings.method]
-        return method.gradients(self._field, domains, self.settings.saliency)
+        method, scene = METHODS[self.settings.method], _scene(self.prediction, self.wanted)
+        return method.gradients(self._field, domains, self.settings.saliency, scene)
 
     def within(self, memory: int) -> Portions:
         """The same, within so many bytes."""

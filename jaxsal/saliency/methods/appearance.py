@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.tables import Column
@@ -42,6 +42,7 @@ class Appearance:
         approximation: from a lesion's number of voxels to what of it is approximated, for the
             table; None: methods without approximations.
         standard_error: whether a map's standard error is written beside it.
+        figures: names and meanings of the table's columns for what maps come with, see `Crop`.
     """
 
     maps: tuple[str, ...]
@@ -53,6 +54,7 @@ class Appearance:
     averaged: bool = False
     approximation: Callable[[int], str] | None = None
     standard_error: bool = False
+    figures: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_channels(
@@ -92,4 +94,4 @@ class Appearance:
             Column(f"{name}_{key}", key.replace("_", " "), meaning, None, group=name)
             for name in self.maps
             for key, meaning in self.statistics.items()
-        ]
+        ] + [Column(name, name.replace("_", " "), text) for name, text in self.figures.items()]

@@ -132,8 +132,10 @@ class Method(Generic[S]):
         count: from a field, labels (X, Y, Z) and settings to the gradients that each label takes
             in all, or "module:name" of it; required where there is a cost.
         quick: settings of the same work at less cost, for maps whose size alone is of interest.
-        in_scene: whether `maps` takes the keyword ``scene``, which says what the image does not:
-            the voxel size in mm, and where all lesions are.
+        in_scene: whether `maps` takes the keyword ``scene``, and `count` a fourth argument, which
+            say what the image does not: the voxel size in mm, and where all lesions are.
+        apart: whether maps share nothing that is slow, so that each is recorded as soon as it is
+            done, also where nothing can be forecast.
 
     Raises:
         InputError: a part is not as said here.
@@ -150,9 +152,10 @@ class Method(Generic[S]):
     resolved: Callable[[S, Any, str], S] = _as_given
     refuse: Callable[[S, str, Collection[str]], None] = _nothing
     cost: Callable[[S], Cost | None] = _nothing
-    count: Callable[[LogitField, np.ndarray, S], dict[int, int]] | str | None = None
+    count: Callable[..., dict[int, int]] | str | None = None
     quick: Callable[[S], S] = _as_given
     in_scene: bool = False
+    apart: bool = False
 
     def __post_init__(self) -> None:
         for right, rule in self._rules():
@@ -206,9 +209,12 @@ class Method(Generic[S]):
         found: Iterator[tuple[int, Crop]] = load(self.maps)(*arguments, **options)
         return found
 
-    def gradients(self, field: LogitField, labels: np.ndarray, settings: S) -> dict[int, int]:
+    def gradients(
+        self, field: LogitField, labels: np.ndarray, settings: S, scene: Scene | None = None
+    ) -> dict[int, int]:
         """How many gradients each label's map takes; empty where that is not known."""
         if self.count is None:
             return {}
-        found: dict[int, int] = load(self.count)(field, labels, settings)
+        arguments = (field, labels, settings, *((scene,) if self.in_scene else ()))
+        found: dict[int, int] = load(self.count)(*arguments)
         return found
