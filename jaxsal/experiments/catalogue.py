@@ -26,6 +26,8 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "adjacency": "How much of a neighbour shows in a lesion's map, by the gap between them",
         "stability": "How much maps depend on the noise, by the number of noisy images",
         "randomisation": "Whether maps change when the network's layers are randomised",
+        "faithfulness": "Whether logits fall when what a map marks is hidden, and rise when it is "
+        "shown, beside rankings that know nothing of the network",
         "context": "How much of a lesion's surroundings the network needs to find it (Fig. 15)",
         "uncertainty": "Whether the network is uncertain of what it missed, and of false alarms",
     }

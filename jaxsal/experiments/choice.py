@@ -42,10 +42,11 @@ _ROUNDING = 1e-5  # of volumes, since affines are rounded
 
 def volume_option() -> Any:
     """A smallest and a largest volume in mm³; on the command line 90:120."""
-    return option((90.0, 120.0), "MM3:MM3", parse=_pair, shown="90:120")
+    return option((90.0, 120.0), "MM3:MM3", parse=pair, shown="90:120")
 
 
-def _pair(text: str) -> tuple[float, float]:
+def pair(text: str) -> tuple[float, float]:
+    """Two numbers as the command line has them, 90:120."""
     try:
         low, high = map(float, text.split(":"))
     except ValueError as error:

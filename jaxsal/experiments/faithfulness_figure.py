@@ -1,0 +1,63 @@
+"""The curves of `faithfulness`: mean over lesions, by method, infill and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxsal.experiments.faithfulness_curves import ALL, DIRECTIONS, PERCENT, heights_of
+from jaxsal.experiments.faithfulness_ranking import BLIND
+from jaxsal.figures.charts import legend, new_figure, style
+from jaxsal.figures.palette import CHANNELS
+from jaxsal.tables import Row
+from jaxsal.wording import counted
+
+_BLIND = {"random": ("#8a94a3", ":"), "distance": ("#16191d", "--")}
+_BETTER = {"deletion": "lower is better", "insertion": "higher is better"}
+
+
+def draw(rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str]) -> Figure:
+    """Draws normalised mean logits by the part of the voxels, all channels together.
+
+    Args:
+        rows: of the table.
+        methods: all that rank.
+        infills: in their order.
+    """
+    wanted = [row for row in rows if row["channel"] == ALL and row["auc"] is not None]
+    lesions = len({(row["scan"], row["label"]) for row in wanted})
+    title = f"Logits as voxels are hidden or shown, {counted(lesions, 'lesion')}"
+    figure = new_figure(3.9 * len(infills) + 1.2, 7.2, title)
+    panels = figure.subplots(len(DIRECTIONS), len(infills), squeeze=False)
+    for direction, line in zip(DIRECTIONS, panels, strict=True):
+        for infill, axes in zip(infills, line, strict=True):
+            own = [
+                row for row in wanted if (row["direction"], row["infill"]) == (direction, infill)
+            ]
+            _draw(axes, own, methods)
+            n = len({(row["scan"], row["label"]) for row in own})
+            done = "hidden" if direction == "deletion" else "shown"
+            style(
+                axes,
+                f"{direction}, infill {infill} (n = {n}; {_BETTER[direction]})",
+                f"part of the voxels within 20 mm {done}, %",
+                "mean logit, normalised",
+            )
+    legend(panels[0][-1], loc="best")
+    return figure
+
+
+def _draw(axes: Axes, rows: Sequence[Row], methods: Sequence[str]) -> None:
+    colours = iter(2 * CHANNELS)
+    for method in methods:
+        colour, line = _BLIND[method] if method in BLIND else (next(colours), "-")
+        own = [heights_of(row) for row in rows if row["method"] == method]
+        if own:
+            mean = np.mean(own, axis=0)
+            axes.plot(range(len(PERCENT)), mean, line, color=colour, label=method, linewidth=1.8)
+    axes.set_xticks(range(len(PERCENT)), [f"{percent:g}" for percent in PERCENT])
+    axes.axhline(0, color="#dfe3e8", linewidth=0.9)
+    axes.axhline(1, color="#dfe3e8", linewidth=0.9)

@@ -1,0 +1,92 @@
+"""Areas under the curves of `faithfulness` over lesions, and whether a map beats the distance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+import numpy as np
+
+from jaxsal.experiments.faithfulness_curves import ALL, DIRECTIONS
+from jaxsal.experiments.statistics import holm, paired_p, pooled
+from jaxsal.tables import Row
+
+REFERENCE = "distance"
+_END = "95 % confidence interval, resampling patients; empty: there are too few"
+
+SUMMARY_COLUMNS = {
+    "infill": "what takes the place of hidden voxels",
+    "channel": "in which voxels are hidden, or all",
+    "direction": "deletion: the smaller the area the better; insertion: the larger the better",
+    "method": "by whose map voxels are ranked; random and distance know nothing of the network",
+    "n": "number of lesions",
+    "patients": "whose they are",
+    "auc": "mean over lesions of the area under the normalised curve of the mean logit; empty for "
+    "fewer than five lesions",
+    "low": _END,
+    "high": "its upper end",
+    "gain": "mean over lesions of how much better the area is than that of the ranking by "
+    "distance; more than 0: the map says more than that what matters is near",
+    "gain_low": _END,
+    "gain_high": "its upper end",
+    "p": "of no gain, by Wilcoxon's signed-rank test of lesions, as if they were independent",
+    "p_holm": "adjusted after Holm for all rows that are tested",
+}
+
+
+def summary_of(
+    rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str], channels: Sequence[str]
+) -> list[Row]:
+    """All channels together with each infill; each channel with the first.
+
+    Args:
+        rows: of the table.
+        methods: all that rank, `REFERENCE` among them.
+        infills: in their order.
+        channels: names.
+    """
+    places = [(infill, ALL) for infill in infills] + [(infills[0], name) for name in channels]
+    found = [
+        _row(rows, infill, channel, direction, method)
+        for (infill, channel), direction, method in product(places, DIRECTIONS, methods)
+    ]
+    tested = [row for row in found if row["p"] is not None]
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = adjusted
+    return found
+
+
+def _row(rows: Sequence[Row], infill: str, channel: str, direction: str, method: str) -> Row:
+    place = {"infill": infill, "channel": channel, "direction": direction}
+    own, reference = (list(_of(rows, {**place, "method": m})) for m in (method, REFERENCE))
+    areas = np.array([row["auc"] for row in own], np.float64)
+    others = np.array([row["auc"] for row in reference], np.float64)
+    patients = [row["subject"] for row in own]
+    better = others - areas if direction == "deletion" else areas - others
+    area, gain = (pooled(_mean, each[:, None], patients) for each in (areas, better))
+    compared = method != REFERENCE
+    return {
+        **place,
+        "method": method,
+        "n": area.n,
+        "patients": area.patients,
+        "auc": area.value,
+        "low": area.low,
+        "high": area.high,
+        "gain": gain.value if compared else None,
+        "gain_low": gain.low if compared else None,
+        "gain_high": gain.high if compared else None,
+        "p": paired_p(better, np.zeros_like(better)) if compared else None,
+        "p_holm": None,
+    }
+
+
+def _of(rows: Sequence[Row], wanted: Row) -> Iterator[Row]:
+    """The rows of some curves that have an area: all methods' of a lesion have, or none has."""
+    for row in rows:
+        if row["auc"] is not None and all(row[key] == value for key, value in wanted.items()):
+            yield row
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean())

@@ -1,0 +1,222 @@
+"""Deletion and insertion: by hand, of a linear network, and end to end on a tiny cohort."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from helpers.cohorts import make_cohort, write_manifest
+from helpers.tiny import CHANNELS, ROI, TinyScan, load, read_table
+from scipy import special, stats
+
+import jaxsal
+import jaxsal.experiments.faithfulness as module
+from jaxsal.box import Box
+from jaxsal.cli.main import main
+from jaxsal.errors import InputError
+from jaxsal.experiments.faithfulness_curves import (
+    ALL,
+    DIRECTIONS,
+    PERCENT,
+    area,
+    curves_of,
+    question_of,
+    turning_percent,
+)
+from jaxsal.experiments.faithfulness_maps import checked_methods
+from jaxsal.experiments.faithfulness_ranking import Surroundings
+from jaxsal.experiments.faithfulness_summary import summary_of
+from jaxsal.model import Model
+from jaxsal.saliency.hiding import answers
+from jaxsal.saliency.infill import Infills, Scene, within
+from jaxsal.saliency.maps import Crop
+
+pytestmark = pytest.mark.usefixtures("one_device")
+
+SHAPE, SPACING = (14, 12, 10), (4.0, 4.0, 4.0)
+OMEGA = np.zeros(SHAPE, bool)
+OMEGA[6:8, 5:7, 5] = True
+QUICK = ["--roi", str(ROI[0]), "--samples", "1", "--memory", "1"]
+
+
+def _around() -> Surroundings:
+    return Surroundings.of(OMEGA, SPACING, np.random.default_rng(0))
+
+
+def test_the_nearest_come_first_by_distance_and_ties_by_chance() -> None:
+    around = _around()
+    order = around.blind("distance")
+    assert (np.diff(around.away[order]) >= 0).all()
+    assert (around.away[order[:4]] == 0).all()
+    first = around.first(order, 100 * 4 / len(order))
+    np.testing.assert_array_equal(first, around.region.cut(OMEGA))
+    ties = np.flatnonzero(around.away == around.away.max())
+    places = np.argsort(around.blind("distance"))[ties]
+    assert not (np.diff(places) > 0).all()  # else those in front would win
+
+
+def test_a_map_ranks_by_magnitude_of_all_channels_or_of_one() -> None:
+    around, values = _around(), np.random.default_rng(1).normal(size=(6, 5, 4, 2))
+    crop = Crop(values.astype(np.float32), (5, 4, 3), 1)
+    dense = crop.box.place(crop.values, SHAPE)
+    near = within(OMEGA, 20.0, SPACING)
+    for channel, magnitude in ((None, np.abs(dense).sum(-1)), (1, np.abs(dense[..., 1]))):
+        order, expected = around.by_map(crop, channel), magnitude[near]
+        marked = np.count_nonzero(expected)
+        np.testing.assert_array_equal(order[:marked], np.argsort(-expected)[:marked])
+        assert sorted(order) == list(range(near.sum()))
+
+
+@pytest.mark.parametrize(("percent", "count"), [(0.001, 1), (50.0, 5), (100.0, 10)])
+def test_a_part_of_the_voxels_is_rounded_and_one_at_least(percent: float, count: int) -> None:
+    near = np.ones((10, 1, 1), bool)
+    around = Surroundings(near, Box.whole(near.shape), near, np.zeros(10), np.arange(10))
+    assert around.first(np.arange(10), percent).sum() == count
+
+
+class _Linear:
+    """Logits 0 and w · x of each voxel alone."""
+
+    weights = np.array([2.0, -1.0], np.float32)
+
+    def __call__(self, batch: jax.Array) -> jax.Array:
+        logit = batch @ self.weights
+        return jax.numpy.stack([0 * logit, logit], axis=-1)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_curves_of_a_linear_network_are_sums_of_what_is_left(batch: int) -> None:
+    image = np.random.default_rng(2).normal(size=(*SHAPE, 2)).astype(np.float32)
+    image[OMEGA] += (3.0, -1.0)
+    around, field = _around(), jaxsal.whole_volume(_Linear())
+    crop = Crop(image, (0, 0, 0), 1)
+    orders = {
+        (name, channel): order
+        for channel, at in ((ALL, None), ("t1", 1))
+        for name, order in (
+            ("image", around.by_map(crop, at)),
+            ("distance", around.blind("distance")),
+        )
+    }
+    infill = Infills(image, Scene(SPACING, OMEGA)).of("mean", OMEGA)
+    question = question_of(around, orders, CHANNELS, infill)
+    (found,) = answers(field, image, [question], lambda y: y, most_voxels=4, batch=batch)
+    curves = curves_of(found, orders, 1, "softmax")
+    assert len(curves) == len(orders) * len(DIRECTIONS)
+    for curve in curves:
+        order = orders[curve.method, curve.channel]
+        for at, percent in enumerate(PERCENT):
+            first = np.zeros(SHAPE, bool)
+            if percent:
+                first[around.region.slices] = around.first(order, percent)
+            near = within(OMEGA, 20.0, SPACING)
+            hidden = first if curve.direction == "deletion" else near & ~first
+            seen = image.copy()
+            where = hidden[..., None] & np.array([curve.channel == ALL, True])
+            seen[where] = infill[where]
+            logits = (seen @ _Linear.weights)[OMEGA]
+            assert curve.logit[at] == pytest.approx(logits.mean(), abs=1e-5)
+            assert curve.probability[at] == pytest.approx(special.expit(logits).mean(), abs=1e-5)
+            assert curve.highest[at] == pytest.approx(special.expit(logits).max(), abs=1e-5)
+
+
+def test_an_area_is_one_if_nothing_is_lost_before_the_end_and_zero_if_all_is_at_once() -> None:
+    late, soon = np.r_[np.full(8, 5.0), 1.0], np.r_[5.0, np.full(8, 1.0)]
+    assert area("deletion", late) == pytest.approx(0.75)  # it falls from 50 to 100 %
+    assert area("deletion", soon) == pytest.approx(0.0025)  # half of the first 0.5 %
+    assert area("insertion", late[::-1]) == pytest.approx(1 - 0.0025)
+    assert area("deletion", soon[::-1]) is None  # hiding all raises it
+    assert area("deletion", np.array(PERCENT) * -2 + 7) == pytest.approx(0.5)  # a straight line
+
+
+def test_the_turning_point_is_that_after_which_nothing_turns_back() -> None:
+    highest = np.array([0.9, 0.1, 0.6, 0.4, 0.3, 0.2, 0.2, 0.1, 0.1])
+    assert turning_percent("deletion", highest, 0.5) == 2.0
+    assert turning_percent("insertion", highest, 0.5) is None
+    assert turning_percent("insertion", highest[::-1], 0.5) == 100.0
+
+
+def _row(scan: int, method: str, auc: float | None, direction: str = "deletion") -> dict[str, Any]:
+    place = {"scan": f"{scan}", "subject": f"{scan}", "label": 1, "channel": ALL}
+    return {**place, "infill": "mean", "direction": direction, "method": method, "auc": auc}
+
+
+def test_a_gain_is_how_much_better_than_the_distance_lesion_by_lesion() -> None:
+    rng = np.random.default_rng(4)
+    own, distance = rng.uniform(0.0, 0.2, 8), rng.uniform(0.1, 0.4, 8)
+    rows = [_row(at, "map", value) for at, value in enumerate(own)]
+    rows += [_row(at, "distance", value) for at, value in enumerate(distance)]
+    rows += [_row(9, "map", None), _row(9, "distance", None)]  # without an area
+    first = summary_of(rows, ("map", "distance"), ("mean",), ())[0]
+    assert (first["n"], first["patients"]) == (8, 8)
+    assert first["auc"] == pytest.approx(own.mean())
+    assert first["gain"] == pytest.approx((distance - own).mean())
+    assert first["gain_low"] < first["gain"] < first["gain_high"]
+    assert first["p"] == pytest.approx(stats.wilcoxon(own, distance).pvalue)
+    insertion = [{**row, "direction": "insertion"} for row in rows]
+    found = summary_of(insertion, ("map", "distance"), ("mean",), ())
+    assert found[2]["gain"] == pytest.approx((own - distance).mean())
+    assert found[3]["gain"] is None  # of the distance itself
+
+
+@pytest.mark.parametrize(
+    ("names", "layer", "said"),
+    [
+        (("smoothgrad", "smoothgrad"), None, "names smoothgrad more than once"),
+        (("gradcam++",), None, "gradcam\\+\\+ needs --layer NAME"),
+        (("smoothgrad",), "decoder.1", "--layer has no effect: of smoothgrad none has a layer"),
+        (("distance",), None, "distance is a ranking that is compared always"),
+        (("nothing",), None, "unknown saliency method 'nothing'"),
+    ],
+)
+def test_methods_and_layers_that_do_not_go_together_are_refused(
+    names: tuple[str, ...], layer: str | None, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        checked_methods(names, layer)
+
+
+def test_grad_cam_is_compared_where_there_is_a_layer() -> None:
+    assert checked_methods((), None) == ("smoothgrad",)
+    assert checked_methods((), "decoder.1") == ("smoothgrad", "gradcam++")
+
+
+def test_a_cohort_is_asked_once_and_its_curves_are_those_of_masked_images(
+    scan: TinyScan,
+    tiny_model: Model,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cohort = write_manifest(tmp_path / "scans.tsv", make_cohort(tmp_path, 1))
+    out = tmp_path / "out"
+    command = ["experiment", "faithfulness", str(model_folder), str(cohort), "--out", str(out)]
+    command += [*QUICK, "--layer", "decoder.0", "--infill", "zero", "--most", "1"]
+    assert main(command) == 0
+    rows = read_table(out / "faithfulness.tsv")
+    methods = {"smoothgrad", "gradcam++", "random", "distance"}
+    assert {row["method"] for row in rows} == methods
+    assert len(rows) == len(methods) * (1 + len(CHANNELS)) * len(DIRECTIONS)
+    content = json.loads((out / "faithfulness.json").read_bytes())
+    assert any("there is one patient" in note for note in content["notes"])
+    assert (out / "faithfulness.png").stat().st_size > 0
+
+    (path,) = (out / "runs" / "lesions").rglob("*_dseg.nii.gz")
+    omega = load(path) == int(rows[0]["label"])
+    spacing = jaxsal.grid.Grid(omega.shape, scan.affine).spacing
+    hidden = scan.image.copy()
+    hidden[within(omega, 20.0, spacing), 0] = 0
+    field = jaxsal.sliding_window(tiny_model, roi=ROI)
+    expected = [np.asarray(field(each))[omega][:, 1].mean() for each in (scan.image, hidden)]
+    wanted = {"method": "distance", "channel": "flair", "direction": "deletion"}
+    (row,) = (row for row in rows if wanted.items() <= row.items())
+    found = [float(row["logit_0"]), float(row["logit_100"])]
+    np.testing.assert_allclose(found, expected, atol=1e-4)  # six digits of the table
+
+    monkeypatch.setattr(module, "answers", None)  # nothing is computed again
+    assert main(command) == 0
+    assert read_table(out / "faithfulness.tsv") == rows
