@@ -33,6 +33,7 @@ class Option:
         help: what it means; if none is given, what the class's docstring says of the attribute.
         choices: the values that it may have; if none are given, those of a `Literal`, else any.
         flag: the option's name without its dashes; if none is given, the field's.
+        also: other spellings of the flag, which mean the same.
         shown: what the help shows as the default; if nothing is given, the default itself, or what
             the docstring says of ``None``.
         parse: from a text to the value; raises a `ValueError` that names the rule.
@@ -48,6 +49,7 @@ class Option:
     help: str = ""
     choices: tuple[str, ...] = ()
     flag: str = ""
+    also: tuple[str, ...] = ()
     shown: str = ""
     parse: Callable[[str], Any] | None = None
     positional: bool = False

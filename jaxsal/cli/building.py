@@ -100,7 +100,8 @@ def _add(place: Container, option: Option) -> None:
         count = 1 if parts[-1] is Ellipsis else len(parts)
         settings |= {"nargs": "+", "action": Several, "count": count}
     if not option.positional:
-        place.add_argument(f"--{option.flag}", dest=option.name, required=required, **settings)
+        flags = (f"--{flag}" for flag in (option.flag, *option.also))
+        place.add_argument(*flags, dest=option.name, required=required, **settings)
     elif required:
         place.add_argument(option.name, **settings)
     else:

@@ -48,7 +48,8 @@ def with_file(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:
     advice = "`--help` describes the options; what has no -- there is given on the command line"
     check_known(str(path), content, options, "option", advice)
     names = [word.partition("=")[0] for word in words[:end] if word.startswith("--")]
-    given = {name.removeprefix("--no-").removeprefix("--") for name in names}
+    bare = (name.removeprefix("--no-").removeprefix("--") for name in names)
+    given = {name.replace("_", "-") for name in bare}
     instead = {options[flag].exclusive for flag in given & options.keys()} - {""}
     added = [
         word

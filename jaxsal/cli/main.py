@@ -24,6 +24,7 @@ COMMAND = Commands(
         "predict": "find the lesions of a scan",
         "explain": "find the lesions of a scan and map what each of them rests on",
         "cohort": "work on many scans: check, plan, run, look how far a run is",
+        "bids": "work on a BIDS dataset as BIDS-Apps do: participant level, then group level",
         "report": "make a page of a cohort's results, to read in a browser",
         "evaluate": "measure how good a network is, and choose its threshold",
         "experiment": "ask the paper's questions of a network and scans: a table and a figure each",

@@ -14,31 +14,40 @@ from jaxsal.wording import counted
 
 
 @dataclass(frozen=True)
-class _Options:
+class _Folder:
+    """Where the results are."""
+
+    out: Path = option(metavar="DIR", positional=True, help="the folder of `jaxsal cohort run`")
+
+
+@dataclass(frozen=True)
+class Drawing:
     """The page.
 
     Attributes:
-        out: the folder of `jaxsal cohort run`.
         pictures: draw a picture of every lesion whose maps were kept ("all"), or no further ones
             ("none").
     """
 
-    out: Path = option(metavar="DIR", positional=True)
     pictures: str = option("all", choices=("all", "none"))
     processes: int | None = shared.processes_option("drawn")
 
 
 def run(given: Given) -> None:
     """Runs the command."""
+    make_report(given["out"], given.of(Drawing))
+
+
+def make_report(out: Path, options: Drawing) -> None:
+    """Writes the page of a folder, and prints where it is."""
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.cohort.report import write_report
 
-    options = given.of(_Options)
     stay = "pictures that are drawn stay, the same command draws the others"
     with keeping(lambda: stay), ProgressBar() as bar:
         bar.stage("drawing")
         report = write_report(
-            options.out,
+            out,
             pictures=options.pictures == "all",
             processes=options.processes,
             on_scan=lambda done, scans: bar.count(done, scans, "scans"),
@@ -55,7 +64,7 @@ COMMAND = Command(
     "Writes report.html into the folder of a cohort's run, which need not have ended: a table of "
     "all lesions, a picture of each, distributions, and how it all came about. Needs no network "
     "and no accelerator. Pictures that are there are not drawn again.",
-    (group(_Options),),
+    (group(_Folder), group(Drawing)),
     run,
     configurable=False,
 )
