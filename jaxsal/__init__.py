@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from jaxsal.saliency.occlusion import occlusion
     from jaxsal.saliency.smoothgrad import smoothgrad, smoothgrad_stream
     from jaxsal.saliency.vargrad import vargrad
-    from jaxsal.settings import CohortSettings, PredictSettings
+    from jaxsal.settings import CohortSettings, PredictSettings, UncertaintySettings
     from jaxsal.volumes import read_labels, write_volume
 
 __version__ = "0.1.0"
@@ -55,6 +55,7 @@ _HOMES = {
     "Progress": "jaxsal.progress",
     "SaliencyMaps": "jaxsal.saliency.maps",
     "SmoothGradSettings": "jaxsal.saliency.methods.smoothgrad",
+    "UncertaintySettings": "jaxsal.settings",
     "gradcam": "jaxsal.saliency.class_activation",
     "gradcam_plus_plus": "jaxsal.saliency.class_activation",
     "gradient": "jaxsal.saliency.gradient",
@@ -97,6 +98,7 @@ __all__ = [
     "Progress",
     "SaliencyMaps",
     "SmoothGradSettings",
+    "UncertaintySettings",
     "__version__",
     "gradcam",
     "gradcam_plus_plus",
