@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from jaxsal.saliency.class_activation import gradcam, gradcam_plus_plus, hirescam, layercam
     from jaxsal.saliency.gradcam.maps import HeatMaps
     from jaxsal.saliency.gradient import gradient
+    from jaxsal.saliency.integrated_gradients import integrated_gradients
     from jaxsal.saliency.maps import Crop, SaliencyMaps
     from jaxsal.saliency.methods.appearance import Appearance
     from jaxsal.saliency.methods.gradcam import GradCamSettings
+    from jaxsal.saliency.methods.integrated_gradients import IntegratedGradientsSettings
     from jaxsal.saliency.methods.method import Method
     from jaxsal.saliency.methods.occlusion import OcclusionSettings
     from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
@@ -46,6 +48,7 @@ _HOMES = {
     "GradCamSettings": "jaxsal.saliency.methods.gradcam",
     "HeatMaps": "jaxsal.saliency.gradcam.maps",
     "InputError": "jaxsal.errors",
+    "IntegratedGradientsSettings": "jaxsal.saliency.methods.integrated_gradients",
     "JaxsalError": "jaxsal.errors",
     "Method": "jaxsal.saliency.methods.method",
     "Model": "jaxsal.model",
@@ -60,6 +63,7 @@ _HOMES = {
     "gradcam_plus_plus": "jaxsal.saliency.class_activation",
     "gradient": "jaxsal.saliency.gradient",
     "hirescam": "jaxsal.saliency.class_activation",
+    "integrated_gradients": "jaxsal.saliency.integrated_gradients",
     "keep_compiled_programs": "jaxsal.compilation",
     "layercam": "jaxsal.saliency.class_activation",
     "load_model": "jaxsal.checkpoints",
@@ -89,6 +93,7 @@ __all__ = [
     "GradCamSettings",
     "HeatMaps",
     "InputError",
+    "IntegratedGradientsSettings",
     "JaxsalError",
     "Method",
     "Model",
@@ -104,6 +109,7 @@ __all__ = [
     "gradcam_plus_plus",
     "gradient",
     "hirescam",
+    "integrated_gradients",
     "keep_compiled_programs",
     "layercam",
     "load_model",

@@ -136,6 +136,7 @@ METHODS: Registry[Method[Any]] = Registry(
         "gradient": "jaxsal.saliency.methods.gradient:METHOD",
         "vargrad": "jaxsal.saliency.methods.vargrad:METHOD",
         "occlusion": "jaxsal.saliency.methods.occlusion:METHOD",
+        "integrated-gradients": "jaxsal.saliency.methods.integrated_gradients:METHOD",
     },
     lambda method: method.name,
 )

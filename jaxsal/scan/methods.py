@@ -40,6 +40,6 @@ def most_together(settings: ExplainSettings, portion: int) -> int | None:
 
     None, for all of a scan, where maps share what is slow; 0, for one, where they share nothing.
     """
-    if cost_of(settings) is not None:
-        return portion
-    return 0 if METHODS[settings.method].apart else None
+    if METHODS[settings.method].apart:
+        return 0
+    return None if cost_of(settings) is None else portion
