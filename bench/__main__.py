@@ -29,6 +29,7 @@ QUESTIONS = (
     "host",
     "gradcam",
     "gradcam_scan",
+    "occlusion",
     "derivative_modes",
     "cohort_overhead",
     "cohort_memory",

@@ -66,6 +66,10 @@ COLUMNS = {
         *("stochastic_2_s", "stochastic_2_difference", "stochastic_4_difference"),
     },
     "gradcam_scan": {"layer", "lesions", "windows", "seconds", "times_passes_to_image"},
+    "occlusion": {
+        *("network", "masks", "passes", "jaxsal_passes_per_s", "pytorch_passes_per_s"),
+        *("jaxsal_per_pytorch", "difference"),
+    },
     "derivative_modes": {"mode", "gflop", "ms", "difference"},
     "cohort_overhead": {"network", "engine_s", "run_s", "ratio", "processor_ratio", "busy_share"},
     "cohort_memory": {"scans", "which", "settled_mib", "end_mib", "growth_mib_per_scan"},
@@ -111,6 +115,15 @@ def test_precision_is_measured_against_an_independent_float64(tmp_path):
     for error in ("logit_error", "map_error", "peak_error"):
         assert rows["float32"][error] < 1e-5
     assert 1e-4 < rows["bfloat16"]["map_error"] < 0.3
+
+
+def test_occlusion_and_deletion_give_pytorch_s_logits(tmp_path):
+    rows = answer("occlusion", tmp_path)["rows"]
+    assert [row["masks"] for row in rows] == 2 * ["occlusion", "deletion"]
+    for row in rows:
+        assert COLUMNS["occlusion"] <= set(row)
+        assert row["passes"] == 4
+        assert row["difference"] < 1e-4  # of float32, relative to a small change
 
 
 @pytest.mark.thorough  # quick: training/test_step.py compares steps with PyTorch
