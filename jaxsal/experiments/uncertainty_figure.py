@@ -16,6 +16,7 @@ from jaxsal.tables import Row
 from jaxsal.wording import counted
 
 _KINDS = ("TP", "FP", "FN")
+_APART = 0.06  # of the axis: numbers nearer than that would overlap
 
 
 def draw(
@@ -31,13 +32,15 @@ def draw(
     """
     scans = counted(len({row["scan"] for row in rows}), "scan")
     title = f"What the network is uncertain of: members by {members}, {scans}"
-    figure = new_figure(13.2, 4.2, title)
-    froc, kinds, peaks = figure.subplots(1, 3)
+    compared = any(row[f"{c}_correlation"] is not None for row in rows for c in channels)
+    figure = new_figure(13.2 if compared else 9.2, 4.2, title)
+    froc, kinds, *others = figure.subplots(1, 3 if compared else 2)
     _draw_curve(froc, curve)
     values = {kind: _values(rows, kind) for kind in _KINDS}
     style(kinds, "Lesion structural uncertainty")
     draw_distribution(kinds, {kind: found for kind, found in values.items() if len(found)}, "LSU")
-    _draw_ratios(peaks, rows, channels)
+    for peaks in others:
+        _draw_ratios(peaks, rows, channels)
     return figure
 
 
@@ -56,9 +59,11 @@ def _draw_curve(axes: Axes, curve: Sequence[Row]) -> None:
     share = [np.nan if row["share"] is None else row["share"] for row in curve]
     axes.plot(false, share, color=colour_of("FN"), marker="o", markersize=4)
     place: dict[str, Any] = {"xytext": (4, 4), "textcoords": "offset points"}
-    for row, x, y in zip(curve, false, share, strict=True):
-        if np.isfinite(y):
+    last = np.inf
+    for row, x, y in zip(curve, false, share, strict=True):  # from many candidates to few
+        if np.isfinite(y) and last - x > _APART * max(false):
             axes.annotate(f"{row['threshold']:g}", (x, y), size=7, color=INK, **place)
+            last = x
     axes.set_ylim(-0.03, 1.03)
 
 

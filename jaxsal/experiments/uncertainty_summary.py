@@ -28,18 +28,20 @@ SUMMARY_COLUMNS = {
     "false_per_scan": "candidates per scan that touch no true lesion",
     "false_low": "95 % confidence interval of it, by bootstrap over patients",
     "false_high": "its upper end",
-    "measure": "of a lesion's uncertainty",
+    "measure": "of a lesion's uncertainty; volume_mm3: what the size alone does, small for false",
     "n_tp": "number of TP",
     "n_fp": "number of FP",
     "patients": "number of patients",
     "median_tp": "median of TP",
     "median_fp": "median of FP",
-    "auc": "probability that an FP is more uncertain than a TP, ties counted half",
+    "auc": "probability that an FP is more uncertain, or smaller, than a TP; ties counted half",
     "channel": "with respect to which the maps are",
     "figure": "what is compared of a candidate's map and the mark's",
     "n": "number of FN with a candidate",
     "median": "over these",
 }
+
+_MEASURES = {"lsu": 1, "entropy": 1, "volume_mm3": -1}  # and whether FP are to have more or less
 
 
 def at(threshold: float, rows: Sequence[Row]) -> Row:
@@ -65,8 +67,8 @@ def at(threshold: float, rows: Sequence[Row]) -> Row:
 def separated(rows: Sequence[Row]) -> Iterator[Row]:
     """How far the uncertainty of false lesions exceeds that of true ones."""
     found = [row for row in rows if row["kind"] in ("TP", "FP")]
-    for measure in ("lsu", "entropy"):
-        values = np.array([(row[measure], row["kind"] == "FP") for row in found], float)
+    for measure, sign in _MEASURES.items():
+        values = np.array([(sign * row[measure], row["kind"] == "FP") for row in found], float)
         values = values.reshape(-1, 2)
         subjects = [row["subject"] for row in found]
         true, false = (values[values[:, 1] == kind, 0] for kind in (0, 1))
@@ -77,8 +79,8 @@ def separated(rows: Sequence[Row]) -> Iterator[Row]:
             "n_tp": len(true),
             "n_fp": len(false),
             "patients": len(set(subjects)),
-            "median_tp": float(np.median(true)) if len(true) else None,
-            "median_fp": float(np.median(false)) if len(false) else None,
+            "median_tp": sign * float(np.median(true)) if len(true) else None,
+            "median_fp": sign * float(np.median(false)) if len(false) else None,
             "auc": area.value,
             "low": area.low,
             "high": area.high,

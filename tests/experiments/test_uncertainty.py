@@ -19,7 +19,7 @@ from jaxsal.errors import InputError
 from jaxsal.experiments.uncertainty import UncertaintyExperimentSettings
 from jaxsal.experiments.uncertainty_candidates import marks_of
 from jaxsal.experiments.uncertainty_maps import channels_compared
-from jaxsal.experiments.uncertainty_summary import area_under_roc
+from jaxsal.experiments.uncertainty_summary import area_under_roc, separated
 from jaxsal.grid import Grid
 from jaxsal.inputs.images import LoadedScan
 from jaxsal.lesions import label_lesions
@@ -69,6 +69,25 @@ def test_maps_are_compared_where_either_may_be_non_zero() -> None:
         assert found["peak_ratio"] == pytest.approx(ratio, rel=1e-6)
     flat = Crop(np.zeros_like(crops[0].values), crops[0].origin, 1)
     assert set(channels_compared(flat, crops[1])[0].values()) == {None}
+
+
+def test_false_lesions_are_told_by_uncertainty_and_by_size() -> None:
+    rng = np.random.default_rng(3)
+    rows = [
+        {"kind": kind, "subject": f"{n % 7}", "lsu": lsu, "entropy": 0.3, "volume_mm3": volume}
+        for n, kind in enumerate(("TP", "FP") * 10)
+        for lsu, volume in [(float(rng.random()) + (kind == "FP") / 4, float(rng.integers(6, 90)))]
+    ]
+    found = {row["measure"]: row for row in separated([*rows, {**rows[0], "kind": "FN"}])}
+    false = [row["kind"] == "FP" for row in rows]
+    lsu, volume = ([row[key] for row in rows] for key in ("lsu", "volume_mm3"))
+    assert found["lsu"]["auc"] == pytest.approx(roc_auc_score(false, lsu))
+    assert found["lsu"]["low"] < found["lsu"]["auc"] < found["lsu"]["high"]
+    assert found["entropy"]["auc"] == 0.5
+    assert found["volume_mm3"]["auc"] == pytest.approx(1 - roc_auc_score(false, volume))
+    assert found["volume_mm3"]["median_fp"] == np.median(np.compress(false, volume))
+    few = [row for row in rows if row["kind"] == "TP"] + rows[1:8:2]
+    assert {row["auc"] for row in separated(few)} == {None}
 
 
 def test_the_area_under_the_curve_is_scikit_learns() -> None:
