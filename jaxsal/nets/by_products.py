@@ -6,12 +6,14 @@ import itertools
 import math
 from collections.abc import Iterator
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsal.types import Triple
+if TYPE_CHECKING:
+    from jaxsal.types import Triple
 
 _SLAB_BYTES = 4 * 2**20  # of a slab's rows: less and slabs share more, more falls out of caches
 

@@ -27,6 +27,8 @@ shifted copies of its input (`jaxsal.nets.by_products`), or as a sum of 2D convo
   square 6e-7 of the result's, for 576 channels);
 - ``"xla"`` is ``lax.conv_general_dilated``.
 
+With groups or dilation: `jaxsal.nets.general_convolution`.
+
 All forms consist of ``lax``: they can be differentiated any number of times in either mode,
 batched with ``vmap``, and their transposes are as fast as they are themselves. A transposed
 convolution is, by definition, the transpose of a convolution, and is computed as exactly that.
