@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -43,7 +42,7 @@ _TOY = replace(_JOB, shape=(40, 40, 40), lesions=(4,) * 3, samples=2)
 _SCAN = Job(lesions=(93,) * 48, samples=50, network=PAPER_UNET)
 _SMALL = replace(_SCAN, lesions=(10,) * 3)
 _WIDE, _BUDGET = 32, 64 * GIB  # gradients at once, and bytes, of a large GPU
-_STARTED = ("distribute", "cut", "slots", "linearise", "pull_back", "merge", "finish")
+_STARTED = ("noisy", "cut", "slots", "linearise", "pull_back", "merge", "finish")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -97,14 +96,14 @@ def _computed(job: Job) -> Row:
 
 @contextmanager
 def _dispatches() -> Iterator[list[str]]:
-    """The names of the engine's programs as they are started; noise and padding are one more."""
+    """The names of the engine's programs as they are started."""
     names: list[str] = []
 
     def counted(name: str) -> Any:
         original = getattr(Programs, name)
 
         def call(*arguments: Any) -> Any:
-            names.extend([name] * (3 if name == "distribute" else 1))
+            names.append(name)
             return original(*arguments)
 
         return call
@@ -121,7 +120,7 @@ def _planned(job: Job) -> Row:
     field = make_field(model, job.field, job.roi)
     image, labels = synthetic_scan(job.shape, len(model.channels), job.lesions, job.seed)
     settings = SmoothGradSettings(samples=job.samples)
-    work = _work(field, jnp.asarray(image), settings)
+    work = _work(field, image, settings)
     domains = labelled_domains(labels, labels)
     voxels = np.concatenate([domain.voxels for domain in domains])
     single = Domain(1, voxels[:1])
@@ -145,7 +144,7 @@ def _planned(job: Job) -> Row:
     }
 
 
-def _work(field: LogitField, image: jax.Array, settings: SmoothGradSettings) -> Work:
+def _work(field: LogitField, image: np.ndarray, settings: SmoothGradSettings) -> Work:
     """The maps of an image (X, Y, Z, C), on one device."""
     x, y, z, channels = image.shape
     devices = default_devices()[:1]

@@ -157,7 +157,7 @@ class Layout:
         work, plan = self.work, self.windows.plan
         image = 4 * self.noise_batch * work.channels  # bytes per position
         needs = needs_of(self.derivative, Shapes.of(work.field.parameters), self._shape)
-        copies = 3 * self.programs.sample_devices + 1  # noisy ones are made on one device
+        copies = 4  # of the noisy images, while they are made
         kept = 4 * work.channels * math.prod(work.shape)  # the image itself
         parameters = array_bytes(work.field.parameters) + needs.prepared
         sizes = [math.prod(size) for size in self.geometry.maps]

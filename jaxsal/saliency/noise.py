@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -46,35 +45,39 @@ def standard_deviation(
     return np.asarray(deviation) if isinstance(noise, tuple) else float(deviation)
 
 
-@partial(jax.jit, static_argnames=("count",))
+@jax.jit
 def add_noise(
-    image: jax.Array, deviation: float | np.ndarray, seed: int, first: int, count: int
+    image: jax.Array, deviation: float | np.ndarray, seed: int, samples: ArrayLike
 ) -> jax.Array:
-    """Noisy copies (N, X, Y, Z, C) of an image: samples first to first + count - 1 of a seed."""
+    """Noisy copies (N, X, Y, Z, C) of an image: these samples (N,) of a seed, by number."""
     key = jax.random.key(seed, impl="threefry2x32")  # whatever the global configuration
-    keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(count))
+    keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(jnp.asarray(samples))
     noise = jax.vmap(lambda k: jax.random.normal(k, image.shape, jnp.float32))(keys)
     return image + deviation * noise
 
 
 @dataclass(frozen=True)
 class NoisyImages:
-    """Noisy copies of an image.
+    """Noisy copies of an image, as a program makes them.
 
     Attributes:
         image: (X, Y, Z, C).
         count: how many there are.
-        take: from the image, on a device, the number of the first, and how many, to these
-            (N, X, Y, Z, C).
+        make: from the image, what is the same for all copies, and what each of them takes, to
+            these (N, X, Y, Z, C); it is traced.
+        common: the former.
+        of_each: the latter, from the numbers (N,) of copies to arrays (N, ...).
     """
 
-    image: jax.Array | np.ndarray
+    image: np.ndarray
     count: int
-    take: Callable[[jax.Array, int, int], jax.Array]
+    make: Callable[[jax.Array, Any, Any], jax.Array]
+    common: Any
+    of_each: Callable[[np.ndarray], np.ndarray]
 
 
 def noisy_images(
-    image: jax.Array | np.ndarray, settings: SmoothGradSettings, given: ArrayLike | None
+    image: np.ndarray, settings: SmoothGradSettings, given: ArrayLike | None
 ) -> NoisyImages:
     """The noisy copies that `jaxsal.smoothgrad` averages over.
 
@@ -83,11 +86,8 @@ def noisy_images(
     """
     if given is None:
         deviation = standard_deviation(image, settings.noise, settings.noise_scale)
-
-        def drawn(image: jax.Array, first: int, count: int) -> jax.Array:
-            return add_noise(image, deviation, settings.seed, first, count)
-
-        return NoisyImages(image, settings.samples, drawn)
+        common = deviation, settings.seed
+        return NoisyImages(image, settings.samples, _drawn, common, lambda numbers: numbers)
     noise = np.asarray(given, np.float32)
     if noise.ndim != 5 or noise.shape[1:] != image.shape or not len(noise):
         raise InputError(
@@ -96,8 +96,12 @@ def noisy_images(
         )
     if not np.isfinite(noise).all():
         raise InputError("noise_samples must be finite, but have NaN or infinite values")
+    return NoisyImages(image, len(noise), _added, (), lambda numbers: noise[numbers])
 
-    def take(image: jax.Array, first: int, count: int) -> jax.Array:
-        return image + noise[first : first + count]
 
-    return NoisyImages(image, len(noise), take)
+def _drawn(image: jax.Array, common: tuple[Any, Any], samples: jax.Array) -> jax.Array:
+    return add_noise(image, *common, samples)
+
+
+def _added(image: jax.Array, _: tuple[()], noise: jax.Array) -> jax.Array:
+    return image + noise

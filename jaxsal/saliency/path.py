@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import jax
@@ -85,11 +85,11 @@ class Path:
         """
         x, y, z, channels = self.image.shape
         with jax.default_device(self.devices[0]):
-            start = jnp.asarray(self.baseline)
+            points = NoisyImages(self.image, steps, _points, (self.baseline, steps), np.asarray)
             work = Work(
                 field=self.field,
                 target=self.target,
-                noisy=NoisyImages(self.image, steps, partial(_points, start, steps)),
+                noisy=points,
                 shape=(x, y, z),
                 channels=channels,
                 devices=self.devices,
@@ -107,12 +107,8 @@ class Path:
         return found.mean(box, 1) * (box.cut(self.image) - box.cut(self.baseline)), box
 
 
-def _points(start: jax.Array, steps: int, end: jax.Array, first: int, count: int) -> jax.Array:
-    """The images ``first`` to ``first + count - 1``, of ``steps`` on the path: (N, X, Y, Z, C)."""
-    return _between(start, end, first + jnp.arange(count), steps)
-
-
-@jax.jit
-def _between(start: jax.Array, end: jax.Array, numbers: jax.Array, steps: int) -> jax.Array:
+def _points(end: jax.Array, path: tuple[jax.Array, jax.Array], numbers: jax.Array) -> jax.Array:
+    """The images of these numbers (N,), of all on a path from its start: (N, X, Y, Z, C)."""
+    start, steps = path
     shares = (numbers + 0.5) / steps
     return jax.vmap(lambda share: start + share * (end - start))(shares)

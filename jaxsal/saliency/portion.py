@@ -7,13 +7,12 @@ few times a second, and at the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from jaxsal.field.plan import pad
 from jaxsal.saliency.books import PullBack
 from jaxsal.saliency.pace import Pace
 from jaxsal.saliency.schedule import Linearise, Merge
@@ -77,11 +76,11 @@ class Portions:
 
     def _images(self, first: int, count: int) -> jax.Array:
         """Noisy images (N, X, Y, Z, C) on the padded grid, the last one again where N is more."""
-        plan = self._layout.windows.plan
-        noisy = self._layout.work.noisy.take(self._image, first, count)
-        if count < self.samples:
-            noisy = noisy[np.minimum(np.arange(self.samples), count - 1)]
-        return self._programs.distribute(_padded(noisy, plan.before, plan.padded))
+        plan, noisy = self._layout.windows.plan, self._layout.work.noisy
+        numbers = first + np.minimum(np.arange(self.samples, dtype=np.int32), count - 1)
+        return self._programs.noisy(
+            noisy.make, *self._image, noisy.of_each(numbers), plan.before, plan.padded
+        )
 
     def _linearise(self, images: jax.Array, step: Linearise) -> None:
         programs, size = self._programs, self._layout.windows.plan.size
@@ -130,10 +129,10 @@ class Portions:
         return Merge(step.group, share(step.frames)) if isinstance(step, Merge) else step
 
     @cached_property
-    def _image(self) -> jax.Array:
-        """On the device where noise is added to it."""
-        work = self._layout.work
-        return jax.device_put(work.noisy.image, work.devices[0])
+    def _image(self) -> tuple[jax.Array, Any]:
+        """The image, and what all noisy ones share, on every device, where they are made."""
+        noisy = self._layout.work.noisy
+        return self._programs.replicate((noisy.image, noisy.common))
 
     @cached_property
     def _parameters(self) -> Any:
@@ -142,8 +141,3 @@ class Portions:
     @cached_property
     def _prepared(self) -> Any:
         return self._programs.prepare(self._parameters)
-
-
-@partial(jax.jit, static_argnums=(1, 2))
-def _padded(images: jax.Array, before: Any, padded: Any) -> jax.Array:
-    return jax.vmap(lambda image: pad(image, before, padded))(images)

@@ -31,7 +31,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxsal.compilation import compiler_options
-from jaxsal.field.plan import cut_window
+from jaxsal.field.plan import cut_window, pad
 from jaxsal.saliency.aggregate import add_samples, signed_maximum
 
 if TYPE_CHECKING:
@@ -88,10 +88,6 @@ class Programs:
         """Arrays of a leading axis D, each part on its devices along the item axis."""
         return jax.device_put(tree, NamedSharding(self.mesh, P(ITEMS)))
 
-    def distribute(self, images: jax.Array) -> jax.Array:
-        """Noisy images (N, X, Y, Z, C), each on the devices that linearise it."""
-        return jax.device_put(images, NamedSharding(self.mesh, P(SAMPLES)))
-
     def zeros(self, count: int, *shape: int) -> jax.Array:
         """Zeros (D count, *shape), of which each device along the item axis has ``count``."""
         sharding = NamedSharding(self.mesh, _BOTH)
@@ -100,6 +96,27 @@ class Programs:
     def prepare(self, parameters: Any) -> Any:
         """See `DenseDerivative.prepare`; on every device."""
         return _prepare(self)(parameters)
+
+    def noisy(
+        self,
+        make: Any,
+        image: jax.Array,
+        common: Any,
+        of_each: Array,
+        before: Triple,
+        padded: Triple,
+    ) -> jax.Array:
+        """Noisy images (N, X, Y, Z, C) on a padded grid, made where they are linearised.
+
+        Args:
+            make: how, as `NoisyImages.make`.
+            image: without noise, on every device.
+            common: what is the same for all of them, on every device.
+            of_each: what each of them takes (N, …).
+            before: zeros added before each axis.
+            padded: size of the padded grid.
+        """
+        return _noisy(self, make, before, padded)(image, common, of_each)
 
     def cut(self, images: jax.Array, starts: Array, size: Triple) -> jax.Array:
         """Windows (D Q, N, *size, C) of images (N, X, Y, Z, C) at these starts (D, Q, 3)."""
@@ -196,6 +213,16 @@ def _sharded(programs: Programs, function: Any, inputs: Any, outputs: Any, **opt
 @lru_cache(maxsize=64)
 def _prepare(programs: Programs) -> Any:
     return _sharded(programs, programs.derivative.prepare, P(), P())
+
+
+@lru_cache(maxsize=64)
+def _noisy(programs: Programs, make: Any, before: Triple, padded: Triple) -> Any:
+    def noisy(image: jax.Array, common: Any, of_each: Any) -> jax.Array:
+        return jax.vmap(lambda one: pad(one, before, padded))(make(image, common, of_each))
+
+    inputs = (P(), P(), P(SAMPLES))
+    placed = tuple(NamedSharding(programs.mesh, spec) for spec in inputs)  # given from the host
+    return _sharded(programs, noisy, inputs, P(SAMPLES), in_shardings=placed)
 
 
 @lru_cache(maxsize=64)

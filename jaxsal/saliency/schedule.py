@@ -218,25 +218,29 @@ class _Slots:
         for chunk, windows in enumerate(needs):
             for window in windows:
                 self._uses.setdefault(window, []).append(chunk)
+        self._first = list(self._uses)[:count]
         self._held: dict[int, int] = {}
 
     def stages(self, chunk: int) -> Iterator[tuple[list[tuple[int, int]], dict[int, int]]]:
         """Of each stage of a chunk the windows to linearise with their slots, and all its places.
 
-        First come the windows that are there already.
+        First come the windows that are there already. Free slots are filled at once, with what
+        later chunks need soonest: the same windows, in fewer steps.
         """
         left = list(self._needs[chunk])
         while left:
             here = [window for window in left if window in self._held]
             room = self._count - len(here)
             missing = [window for window in left if window not in self._held][:room]
+            missing = missing if self._held else self._first
             new = []
             for window in missing:
                 slot = self._make_room(chunk, {*here, *missing})
                 self._held[window] = slot
                 new.append((window, slot))
-            yield new, {window: self._held[window] for window in (*here, *missing)}
-            left = [window for window in left if window not in here and window not in missing]
+            ready = [window for window in left if window in here or window in missing]
+            yield new, {window: self._held[window] for window in ready}
+            left = [window for window in left if window not in ready]
 
     def _make_room(self, chunk: int, kept: set[int]) -> int:
         """A slot that is free, or whose window is needed last, and not now."""

@@ -136,7 +136,7 @@ def _noisy(call: _Call, number: int) -> Member:
     assert settings.member_noise_scale is not None
     deviation = standard_deviation(part, settings.member_noise, settings.member_noise_scale)
     image = call.loaded.image.copy()
-    noisy = add_noise(jnp.asarray(part), deviation, settings.member_seed or 0, number, 1)
+    noisy = add_noise(jnp.asarray(part), deviation, settings.member_seed or 0, np.array([number]))
     image[call.loaded.box.slices] = np.asarray(noisy[0])
     return Member(call.model, replace(call.loaded, image=image))
 

@@ -14,6 +14,8 @@ from jax.sharding import PartitionSpec as P
 
 from jaxsal.saliency.books import Book
 from jaxsal.saliency.derivative import DenseDerivative
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+from jaxsal.saliency.noise import noisy_images
 from jaxsal.saliency.programs import ITEMS, SAMPLES, Programs, device_mesh
 from jaxsal.saliency.schedule import FrameMerge
 from tests.helpers.optimised import optimised
@@ -62,7 +64,14 @@ def compiled(devices, samples):
         lambda leaf: struct((ITEMS, SAMPLES), *leaf.shape, dtype=leaf.dtype),
         jax.eval_shape(programs.linearise, parameters, None, windows, integers(1), integers()),
     )
+    noisy = noisy_images(np.zeros((20, 18, 14, 1), np.float32), SmoothGradSettings(), None)
     calls = {
+        "noisy": (
+            lambda image, samples: programs.noisy(
+                noisy.make, image, noisy.common, samples, (0, 0, 1), (20, 18, 16)
+            ),
+            *(struct((), 20, 18, 14, 1), struct((SAMPLES,), rows, dtype=jnp.int32)),
+        ),
         "cut": (lambda *given: programs.cut(*given, SIZE), images, integers(1, 3)),
         "linearise": (
             lambda *given: programs.linearise(given[0], None, *given[1:]),

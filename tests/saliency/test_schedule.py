@@ -189,6 +189,15 @@ def test_the_windows_that_are_needed_soonest_stay(slots, linearised):
     assert len(found.linearised) == linearised
 
 
+@pytest.mark.parametrize(("slots", "steps"), [(9, 3), (8, 2 + 1), (4, 1 + 5)])
+def test_free_slots_are_filled_at_once_and_then_one_chunk_after_the_other(slots, steps):
+    pairs = neighbours(16, 9)  # each chunk needs two of the nine windows, one of them new
+    limits = Limits(devices=1, batch=4, frames=2, slots=slots, windows=4, mixes=True)
+    plan = schedule(pairs, limits)
+    assert sum(isinstance(step, Linearise) for step in plan.steps) == steps
+    assert len(Replay(pairs, limits, 0).follow(plan).linearised) == 9
+
+
 def test_devices_take_neighbouring_items_and_as_many_pull_backs():
     pairs = neighbours(100, 11)
     limits = Limits(devices=4, batch=4, frames=64, slots=8, windows=4, mixes=True)

@@ -144,8 +144,9 @@ def test_noisy_members_are_predictions_of_smoothgrads_noisy_images(
     settings = UncertaintySettings("noise", members=2, member_noise=0.1, member_seed=3)
     found = probabilities(tiny_model, loaded_of(scan.image), settings, FINDING)
     noise = SmoothGradSettings(samples=2, noise=0.1, seed=3)
-    noisy = noisy_images(scan.image, noise, None).take(jnp.asarray(scan.image), 0, 2)
-    for member, image in zip(found, np.asarray(noisy), strict=True):
+    noisy = noisy_images(scan.image, noise, None)
+    images = noisy.make(jnp.asarray(scan.image), noisy.common, noisy.of_each(np.arange(2)))
+    for member, image in zip(found, np.asarray(images), strict=True):
         logits = torch.tensor(np.array(sliding_window(tiny_model, roi=ROI)(image)))
         np.testing.assert_allclose(member, logits.softmax(-1)[..., 1].numpy(), atol=1e-6)
 
