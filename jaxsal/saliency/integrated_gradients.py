@@ -25,10 +25,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxsal.box import Box
 from jaxsal.display import Follower
-from jaxsal.errors import InputError
 from jaxsal.progress import OnProgress, Shown, Tracker
+from jaxsal.saliency.baselines import Baseline, given_image, without_lesion
 from jaxsal.saliency.domains import (
     Domain,
     checked_devices,
@@ -37,7 +36,7 @@ from jaxsal.saliency.domains import (
     domains_of,
     labelled_domains,
 )
-from jaxsal.saliency.infill import Infills, Scene, Spacing, around
+from jaxsal.saliency.infill import Scene, Spacing
 from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
 from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.methods.integrated_gradients import (
@@ -54,9 +53,6 @@ from jaxsal.settings import DomainRule
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Labels, Voxels
     from jaxsal.field.plan import LogitField
-
-Baseline = Callable[[Domain], tuple[np.ndarray, Box]]
-"""From a lesion to its baseline (X, Y, Z, C), and the box where that differs from the image."""
 
 
 def integrated_gradients(
@@ -107,9 +103,9 @@ def integrated_gradients(
     array = np.asarray(checked)
     known = np.zeros(array.shape[:3], bool) if labels is None else np.asarray(labels) != 0
     scene = Scene(spacing, known if lesions is None else np.asarray(lesions) != 0)
-    baseline = _baselines(array, asked, scene)
+    baseline = without_lesion(array, asked, scene)
     if baseline_image is not None:
-        baseline = _given(np.asarray(baseline_image, np.float32), array.shape)
+        baseline = given_image(np.asarray(baseline_image, np.float32), array.shape)
     with Follower(on_progress, "integrated gradients") as follow:
         maps = _maps(field, array, domains, target, asked, baseline, chosen, follow)
         x, y, z, _ = array.shape
@@ -132,7 +128,7 @@ def maps_of_domains(
     checked = checked_image(image)
     target = checked_target(field, checked, settings.target)
     domains, array = labelled_domains(labels, checked), np.asarray(checked)
-    baseline = _baselines(array, settings, scene)
+    baseline = without_lesion(array, settings, scene)
     return _maps(field, array, domains, target, settings, baseline, devices, on_progress)
 
 
@@ -143,34 +139,14 @@ def gradients_of(
 
     One per window that reaches it and step.
     """
+    return _counts(field, labels, settings)
+
+
+def _counts(
+    field: LogitField, labels: np.ndarray, settings: IntegratedGradientsSettings
+) -> dict[int, int]:
     steps = sum(settings.steps())
     return gradients_of_images(field, labels, SmoothGradSettings(aggregate="sum", samples=steps))
-
-
-def _baselines(image: np.ndarray, settings: IntegratedGradientsSettings, scene: Scene) -> Baseline:
-    infills = Infills(image, scene)
-
-    def of(domain: Domain) -> tuple[np.ndarray, Box]:
-        omega = np.zeros(image.shape[:3], bool)
-        omega[tuple(domain.voxels.T)] = True
-        infill = infills.of(settings.baseline, omega)
-        if settings.baseline != "mean":
-            return infill, Box.whole(omega.shape)
-        box, near = around(omega, settings.margin, scene.spacing)
-        baseline = image.copy()
-        box.cut(baseline)[near] = box.cut(infill)[near]
-        return baseline, box
-
-    return of
-
-
-def _given(baseline: np.ndarray, shape: tuple[int, ...]) -> Baseline:
-    if baseline.shape != shape or not np.isfinite(baseline).all():
-        raise InputError(
-            f"baseline_image must be finite and have the image's shape {shape}; got "
-            f"{baseline.shape}"
-        )
-    return lambda domain: (baseline, Box.whole(shape[:3]))
 
 
 def _maps(
@@ -188,7 +164,7 @@ def _maps(
     labels = np.zeros(image.shape[:3], np.int32)
     for number, domain in enumerate(domains, 1):
         labels[tuple(domain.voxels.T)] = number
-    gradients = gradients_of(field, labels, settings, Scene((1, 1, 1), labels))
+    gradients = _counts(field, labels, settings)
     tracker.expect(lesions=len(domains), gradients=sum(gradients.values()))
     for number, domain in enumerate(domains, 1):
         done = 0
