@@ -20,12 +20,14 @@ class Progress:
             window, times the probes if there are any, or one per unit vector of a window's layer;
             for occlusion forward passes, one per window and what is hidden of it.
         gradients: how many there are, at most.
+        unit: what is counted, where it is no gradient.
     """
 
     lesions_done: int
     lesions: int
     gradients_done: int
     gradients: int
+    unit: str = "gradient"
 
 
 OnProgress = Callable[[Progress], None]
@@ -41,11 +43,12 @@ class Tracker:
 
     Args:
         on_progress: called with the progress; None: nothing is reported.
+        unit: what is counted.
     """
 
-    def __init__(self, on_progress: OnProgress | None = None) -> None:
+    def __init__(self, on_progress: OnProgress | None = None, unit: str = "gradient") -> None:
         self._report = on_progress
-        self._now = Progress(0, 0, 0, 0)
+        self._now = Progress(0, 0, 0, 0, unit)
         self._lock = Lock()
 
     def expect(self, *, lesions: int = 0, gradients: int = 0) -> None:
@@ -93,6 +96,7 @@ class InParts:
             self._lesions,
             done,
             max(self._gradients, done - part.gradients_done + part.gradients),
+            part.unit,
         )
         self._report(self._now)
 

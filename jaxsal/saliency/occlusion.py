@@ -144,7 +144,7 @@ def _maps(
         return
     x, y, z, channels = image.shape
     occluders = [Occluder(d, (x, y, z), channels, settings, scene) for d in domains]
-    tracker = Tracker(on_progress)
+    tracker = Tracker(on_progress, "window")
     tracker.expect(lesions=len(domains), gradients=sum(each.windows(field) for each in occluders))
     infills, device = Infills(image, scene), checked_devices(None)[:1]
     size = field.plan((x, y, z), domains[0].voxels).size

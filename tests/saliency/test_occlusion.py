@@ -14,6 +14,7 @@ from helpers.peers import ROI, converted, monai_logits
 
 import jaxsal
 from jaxsal.box import Box
+from jaxsal.display import counts_of
 from jaxsal.errors import InputError
 from jaxsal.progress import Progress
 from jaxsal.saliency.hiding import Hiding, Question, answers, batch_within
@@ -184,6 +185,7 @@ def test_only_windows_that_see_a_box_are_run() -> None:
     jaxsal.occlusion(field, _image(), labels, spacing=SPACING, box=BOX, on_progress=reported.append)
     expected = sum(windows_of(field, labels, settings, scene).values())
     assert reported[-1].gradients_done == reported[-1].gradients == expected
+    assert counts_of(reported[-1]) == f"2/2 lesions, {expected}/{expected} windows"
     everything = sum(
         len(field.plan(SHAPE, np.argwhere(labels == label)).starts)
         * (1 + 2 * len(_near_boxes(labels == label)) + 2)
