@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.ahead import PROGRAMS, Case, Planned, cases
 from bench.case import TINY_UNET
-from bench.compiled_figures import figures_of
+from bench.compiled_figures import figures_of, kept_figures
 from bench.nets import PAPER_NETWORKS, PaperNetwork
 from bench.patience import Patient
 from bench.record import Result, Row, describe_machine, steering_variables
@@ -44,7 +44,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         type=_seconds,
         metavar="S",
-        help="seconds after which a program is given up, which the table says; default: never",
+        help="seconds after which a program is given up, its tracing included, which the table "
+        "says; default: never",
     )
     add_kept_option(parser)
 
@@ -134,8 +135,9 @@ def _compiling(target: Target, timeout: float | None) -> Iterator[_Compiling]:
     with Patient[_Asked, Row](_found, timeout) as patient:
 
         def there(asked: _Asked, program: Planned) -> Row:
+            known = kept_figures(program, asked.precision, target, device, asked.kept)
             try:
-                return patient(asked)
+                return known or patient(asked)
             except TimeoutError:
                 return {"failed": f"not compiled within {timeout:g} s"}
             except EOFError:

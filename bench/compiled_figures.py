@@ -14,7 +14,7 @@ from bench.ahead import Planned
 from bench.hlo import Cost, Program
 from bench.record import Row
 from bench.targets import Target
-from bench.verdicts import Verdict, verdict_on
+from bench.verdicts import Verdict, kept_verdict, verdict_on
 from jaxsal.compilation import compiler_options
 
 _COUNTED = {
@@ -44,6 +44,21 @@ def figures_of(
         verdict = verdict_on(_lowered(program, device, options), target.name, options, kept)
     except jax.errors.JaxRuntimeError as error:
         return {"compile_s": time.perf_counter() - before, "failed": _reason(error)}
+    return _figures(verdict, program, precision, target)
+
+
+def kept_figures(
+    program: Planned, precision: str, target: Target, device: jax.Device, kept: Path | None
+) -> Row | None:
+    """As `figures_of`, if the folder holds what they follow from."""
+    if kept is None:
+        return None
+    options = compiler_options(device.platform)
+    verdict = kept_verdict(_lowered(program, device, options), target.name, options, kept)
+    return None if verdict is None else _figures(verdict, program, precision, target)
+
+
+def _figures(verdict: Verdict, program: Planned, precision: str, target: Target) -> Row:
     text = Program(verdict.text)
     cost = _cost(verdict, text.cost, target)
     return {

@@ -28,21 +28,21 @@ class Patient(Generic[A, T]):
         """The function's result.
 
         Raises:
-            TimeoutError: it took too long, its process's start included.
+            TimeoutError: it took too long.
             EOFError: its process ended.
         """
-        if self._process is None:
-            self._start()
-        self._ours.send(argument)
-        if not self._ours.poll(self._seconds):
-            self.end()
-            raise TimeoutError
         try:
-            result: T = self._ours.recv()
+            if self._process is None:
+                self._start()
+            self._ours.send(argument)
+            if self._ours.poll(self._seconds):
+                result: T = self._ours.recv()
+                return result
         except EOFError:
             self.end()
             raise
-        return result
+        self.end()
+        raise TimeoutError
 
     def __enter__(self) -> Patient[A, T]:
         return self
@@ -69,9 +69,11 @@ class Patient(Generic[A, T]):
         self._process = context.Process(target=_serve, args=(self._function, theirs), daemon=True)
         self._process.start()
         theirs.close()
+        self._ours.recv()  # it is there, and what the function needs is imported
 
 
 def _serve(function: Callable[[Any], Any], pipe: Any) -> None:
+    pipe.send(None)
     while True:
         try:
             argument = pipe.recv()

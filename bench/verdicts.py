@@ -65,15 +65,25 @@ def verdict_on(
     """
     if folder is None:
         return _compiled(lowered)
-    path = folder / f"{_key(lowered, target, options)}.json.gz"
-    if path.exists():
-        return Verdict(**json.loads(gzip.decompress(path.read_bytes())))
-    verdict = _compiled(lowered)
+    known = kept_verdict(lowered, target, options, folder)
+    if known is not None:
+        return known
+    verdict, path = _compiled(lowered), _path(lowered, target, options, folder)
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_bytes(gzip.compress(json.dumps(asdict(verdict)).encode()))
     part.replace(path)
     return verdict
+
+
+def kept_verdict(
+    lowered: Lowered, target: str, options: Mapping[str, Any] | None, folder: Path
+) -> Verdict | None:
+    """What the folder holds of a program, if it does."""
+    path = _path(lowered, target, options, folder)
+    if not path.exists():
+        return None
+    return Verdict(**json.loads(gzip.decompress(path.read_bytes())))
 
 
 def _compiled(lowered: Lowered) -> Verdict:
@@ -92,8 +102,9 @@ def _compiled(lowered: Lowered) -> Verdict:
     )
 
 
-def _key(lowered: Lowered, target: str, options: Mapping[str, Any] | None) -> str:
+def _path(lowered: Lowered, target: str, options: Mapping[str, Any] | None, folder: Path) -> Path:
     versions = {name: package_versions().get(name) for name in _COMPILERS}
     variables = {name: os.environ.get(name) for name in _VARIABLES}
     given = json.dumps([target, dict(options or {}), versions, variables])
-    return hashlib.sha256(f"{given}\n{lowered.as_text()}".encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{given}\n{lowered.as_text()}".encode()).hexdigest()[:32]
+    return folder / f"{key}.json.gz"
