@@ -1,4 +1,4 @@
-"""The curves of `faithfulness`: mean over lesions, by method, infill and direction."""
+"""The curves of `faithfulness`: median over lesions, by method, infill and direction."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from jaxsal.experiments.faithfulness_curves import ALL, DIRECTIONS, PERCENT, heights_of
 from jaxsal.experiments.faithfulness_ranking import BLIND
 from jaxsal.figures.charts import legend, new_figure, style
-from jaxsal.figures.palette import CHANNELS
+from jaxsal.figures.palette import CHANNELS, INK, LINE
 from jaxsal.tables import Row
 from jaxsal.wording import counted
 
-_BLIND = {"random": ("#8a94a3", ":"), "distance": ("#16191d", "--")}
+_BLIND = {"random": ("#8a94a3", ":"), "distance": (INK, "--")}
 _BETTER = {"deletion": "lower is better", "insertion": "higher is better"}
 
 
@@ -44,7 +44,7 @@ def draw(rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str]) ->
                 axes,
                 f"{direction}, infill {infill} (n = {n}; {_BETTER[direction]})",
                 f"part of the voxels within 20 mm {done}, %",
-                "mean logit, normalised",
+                "mean logit, normalised; median of lesions",
             )
     legend(panels[0][-1], loc="best")
     return figure
@@ -56,8 +56,8 @@ def _draw(axes: Axes, rows: Sequence[Row], methods: Sequence[str]) -> None:
         colour, line = _BLIND[method] if method in BLIND else (next(colours), "-")
         own = [heights_of(row) for row in rows if row["method"] == method]
         if own:
-            mean = np.mean(own, axis=0)
-            axes.plot(range(len(PERCENT)), mean, line, color=colour, label=method, linewidth=1.8)
+            median = np.median(own, axis=0)
+            axes.plot(range(len(PERCENT)), median, line, color=colour, label=method, linewidth=1.8)
     axes.set_xticks(range(len(PERCENT)), [f"{percent:g}" for percent in PERCENT])
-    axes.axhline(0, color="#dfe3e8", linewidth=0.9)
-    axes.axhline(1, color="#dfe3e8", linewidth=0.9)
+    axes.axhline(0, color=LINE, linewidth=0.9)
+    axes.axhline(1, color=LINE, linewidth=0.9)

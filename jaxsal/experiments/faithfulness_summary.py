@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from jaxsal.experiments.faithfulness_curves import ALL, DIRECTIONS
-from jaxsal.experiments.statistics import holm, paired_p, pooled
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, holm, paired_p, pooled
 from jaxsal.tables import Row
 
 REFERENCE = "distance"
@@ -21,16 +21,19 @@ SUMMARY_COLUMNS = {
     "method": "by whose map voxels are ranked; random and distance know nothing of the network",
     "n": "number of lesions",
     "patients": "whose they are",
-    "auc": "mean over lesions of the area under the normalised curve of the mean logit; empty for "
-    "fewer than five lesions",
+    "auc": "median over lesions of the area under the normalised curve of the mean logit; empty "
+    "for fewer than five lesions",
     "low": _END,
     "high": "its upper end",
-    "gain": "mean over lesions of how much better the area is than that of the ranking by "
+    "gain": "median over lesions of how much better the area is than that of the ranking by "
     "distance; more than 0: the map says more than that what matters is near",
     "gain_low": _END,
     "gain_high": "its upper end",
     "p": "of no gain, by Wilcoxon's signed-rank test of lesions, as if they were independent",
     "p_holm": "adjusted after Holm for all rows that are tested",
+    "auc_probability": "as auc, of the mean lesion probability, where that has an area",
+    "turned": "lesions that are missed in the end (deletion), or found (insertion)",
+    "turning_percent": "median of the part of the voxels from which on they are",
 }
 
 
@@ -63,7 +66,7 @@ def _row(rows: Sequence[Row], infill: str, channel: str, direction: str, method:
     others = np.array([row["auc"] for row in reference], np.float64)
     patients = [row["subject"] for row in own]
     better = others - areas if direction == "deletion" else areas - others
-    area, gain = (pooled(_mean, each[:, None], patients) for each in (areas, better))
+    area, gain = (pooled(_median, each, patients) for each in (areas, better))
     compared = method != REFERENCE
     return {
         **place,
@@ -78,6 +81,9 @@ def _row(rows: Sequence[Row], infill: str, channel: str, direction: str, method:
         "gain_high": gain.high if compared else None,
         "p": paired_p(better, np.zeros_like(better)) if compared else None,
         "p_holm": None,
+        "auc_probability": _median_of(own, "auc_probability"),
+        "turned": sum(row["turning_percent"] is not None for row in own),
+        "turning_percent": _median_of(own, "turning_percent"),
     }
 
 
@@ -88,5 +94,11 @@ def _of(rows: Sequence[Row], wanted: Row) -> Iterator[Row]:
             yield row
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean())
+def _median_of(rows: Sequence[Row], column: str) -> float | None:
+    """Of what a column holds, where it is not empty; None of too few."""
+    known = [row[column] for row in rows if row[column] is not None]
+    return _median(np.array(known)) if len(known) >= FEWEST_IN_GROUP else None
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values))

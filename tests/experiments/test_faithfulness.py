@@ -27,13 +27,16 @@ from jaxsal.experiments.faithfulness_curves import (
     question_of,
     turning_percent,
 )
-from jaxsal.experiments.faithfulness_maps import checked_methods
+from jaxsal.experiments.faithfulness_maps import checked_methods, settings_of
 from jaxsal.experiments.faithfulness_ranking import Surroundings
 from jaxsal.experiments.faithfulness_summary import summary_of
+from jaxsal.experiments.study import Study
 from jaxsal.model import Model
+from jaxsal.registry import METHODS
 from jaxsal.saliency.hiding import answers
 from jaxsal.saliency.infill import Infills, Scene, within
 from jaxsal.saliency.maps import Crop
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -142,7 +145,8 @@ def test_the_turning_point_is_that_after_which_nothing_turns_back() -> None:
 
 def _row(scan: int, method: str, auc: float | None, direction: str = "deletion") -> dict[str, Any]:
     place = {"scan": f"{scan}", "subject": f"{scan}", "label": 1, "channel": ALL}
-    return {**place, "infill": "mean", "direction": direction, "method": method, "auc": auc}
+    found = {"method": method, "auc": auc, "auc_probability": auc, "turning_percent": 10.0 * scan}
+    return {**place, "infill": "mean", "direction": direction, **found}
 
 
 def test_a_gain_is_how_much_better_than_the_distance_lesion_by_lesion() -> None:
@@ -153,13 +157,15 @@ def test_a_gain_is_how_much_better_than_the_distance_lesion_by_lesion() -> None:
     rows += [_row(9, "map", None), _row(9, "distance", None)]  # without an area
     first = summary_of(rows, ("map", "distance"), ("mean",), ())[0]
     assert (first["n"], first["patients"]) == (8, 8)
-    assert first["auc"] == pytest.approx(own.mean())
-    assert first["gain"] == pytest.approx((distance - own).mean())
+    assert first["auc"] == pytest.approx(np.median(own))
+    assert first["gain"] == pytest.approx(np.median(distance - own))
+    assert first["auc_probability"] == first["auc"]
+    assert (first["turned"], first["turning_percent"]) == (8, 35.0)
     assert first["gain_low"] < first["gain"] < first["gain_high"]
     assert first["p"] == pytest.approx(stats.wilcoxon(own, distance).pvalue)
     insertion = [{**row, "direction": "insertion"} for row in rows]
     found = summary_of(insertion, ("map", "distance"), ("mean",), ())
-    assert found[2]["gain"] == pytest.approx((own - distance).mean())
+    assert found[2]["gain"] == pytest.approx(np.median(own - distance))
     assert found[3]["gain"] is None  # of the distance itself
 
 
@@ -178,6 +184,19 @@ def test_methods_and_layers_that_do_not_go_together_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=said):
         checked_methods(names, layer)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_of_jaxsal_can_be_compared_with_the_settings_it_shares(
+    name: str, tiny_model: Model, tmp_path: Path
+) -> None:
+    saliency = SmoothGradSettings(samples=7, seed=3, memory=2**30)
+    study = Study(tiny_model, [], tmp_path, saliency=saliency)
+    made = settings_of(study, name, "decoder.0")
+    assert made.method == name
+    for option in METHODS[name].offered():
+        if option.name in ("samples", "memory", "seed"):
+            assert getattr(made, option.name) == getattr(saliency, option.name)
 
 
 def test_grad_cam_is_compared_where_there_is_a_layer() -> None:
