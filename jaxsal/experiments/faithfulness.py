@@ -79,8 +79,7 @@ class FaithfulnessSettings:
 
     Attributes:
         methods: whose maps are compared, of those in the registry. Options that they share with
-            SmoothGrad are as given, others have their defaults. None given: smoothgrad, and
-            gradcam++ if there is a layer.
+            SmoothGrad are as given, others have their defaults.
         layer: layer of heat maps, as `jaxsal info` names it.
         infill: what takes the place of hidden voxels, one or more of mean, blurred and zero.
         volume: smallest and largest lesion, in mm³, both included. None: all.
