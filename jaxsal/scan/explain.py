@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from jaxsal.devices import default_devices
-from jaxsal.errors import InputError
 from jaxsal.inputs.entries import Scan
-from jaxsal.inputs.images import load_scan, warn_of
 from jaxsal.model import Model
 from jaxsal.progress import OnNote, OnProgress, OnStage
 from jaxsal.saliency.maps import Crop
@@ -26,16 +22,11 @@ from jaxsal.scan.amount import (
     compute_portions,
     kept_rows,
 )
-from jaxsal.scan.explanations import to_explain
-from jaxsal.scan.members import require_members
-from jaxsal.scan.methods import appearance, in_effect
-from jaxsal.scan.notes import notes_of
+from jaxsal.scan.call import Call
 from jaxsal.scan.portions import Portions
-from jaxsal.scan.prediction import completed, write_prediction
-from jaxsal.scan.provenance import RunRecord, identity_of, without_memory
-from jaxsal.scan.uncertain_lesions import find_uncertain_lesions
+from jaxsal.scan.prediction import write_prediction
 from jaxsal.scan.unfinished import Unfinished
-from jaxsal.scan.writing import facts_of, write_lesion, write_lesions_page, write_lesions_table
+from jaxsal.scan.writing import write_lesion, write_run
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.store.output_folder import OutputFolder
 from jaxsal.tables import Row
@@ -77,7 +68,7 @@ def explain(
         InputError: a file, the folder or a setting cannot be worked with.
         OutputError: a result cannot be written.
     """
-    call = _Call(model, scan, prediction_settings, settings)
+    call = Call(model, scan, prediction_settings, settings)
     with OutputFolder(out, overwrite=overwrite) as results:
         run, identity = call.record()
         unfinished = Unfinished(out)
@@ -92,12 +83,7 @@ def explain(
             following = Following(on_progress, on_note)
             portions = portions.within(asked or before)
             rows = _rows(portions, unfinished, results, following)
-            write_lesions_table(results, portions, rows)
-            facts = facts_of(portions.prediction, call.finding, call.settings)
-            record = run.finished(facts)
-            if call.settings.pictures:
-                write_lesions_page(results, portions, scan, run, facts, rows)
-            results.commit(record)
+            write_run(results, portions, call.settings, scan, run, rows)
             unfinished.finish()
     return rows
 
@@ -123,7 +109,7 @@ def forecast(
     Raises:
         InputError: as `explain` does.
     """
-    call = _Call(model, scan, prediction_settings, settings)
+    call = Call(model, scan, prediction_settings, settings)
     OutputFolder(out, overwrite=overwrite).check()
     _, identity = call.record()
     unfinished = Unfinished(out)
@@ -137,59 +123,6 @@ def forecast(
     with suppress(Known):
         compute_portions(portions, kept, amount, following, lambda number, maps: deque(maps, 0))
     return amount, following.duration
-
-
-class _Call:
-    """What `explain` or `forecast` was called with, as it takes effect.
-
-    Attributes:
-        finding: how lesions are found.
-        settings: which of them are explained, and how.
-
-    Raises:
-        InputError: the settings do not fit the model.
-    """
-
-    def __init__(
-        self, model: Model, scan: Scan, finding: PredictSettings, settings: ExplainSettings
-    ) -> None:
-        self._model, self._scan = model, scan
-        self.finding = completed(finding, model)
-        self.settings = in_effect(settings, self.finding, model)
-        self._shown = appearance(self.settings, model.channels)
-        require_members(model, self.finding, settings.uncertainty)
-
-    def record(self) -> tuple[RunRecord, dict[str, Any]]:
-        """The run's record, and all that its results depend on."""
-        run = RunRecord("explain", self._model, self._scan.roles(self._model.channels))
-        asked = {
-            **asdict(self.settings),
-            "saliency": without_memory(self.settings.saliency),
-            "method": self.settings.method,
-        }
-        identity = identity_of(self._model, self.finding, asked)
-        return run, {**identity, "inputs": run.checksums()}
-
-    def find(self, on_stage: OnStage, *, uncertain: bool = True) -> Portions:
-        """The scan's lesions, and what is to be computed of them.
-
-        Args:
-            on_stage: called with what is being done.
-            uncertain: find out how uncertain they are, too, if that is asked for.
-        """
-        kinds = self.settings.kinds
-        if kinds is not None and self._scan.reference is None:
-            raise InputError(
-                f"lesions of kind {', '.join(kinds)} are known only with a mask of the true "
-                "lesions; give one (--reference), or leave out the kind"
-            )
-        on_stage("finding lesions")
-        loaded = load_scan(self._scan, self._model.channels, self._model.preprocessing)
-        asked = self.settings.uncertainty if uncertain else None
-        prediction = find_uncertain_lesions(self._model, loaded, self.finding, asked, on_stage)
-        wanted = to_explain(prediction, self.settings)
-        warn_of((*notes_of(self._model, prediction), *wanted.notes))
-        return Portions(self._model, prediction, wanted, self.finding, self.settings, self._shown)
 
 
 def _rows(

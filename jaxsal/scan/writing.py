@@ -53,9 +53,39 @@ def write_lesion(
 
 def write_lesions_table(results: OutputFolder, portions: Portions, rows: list[Row]) -> None:
     """Writes the table of the explained lesions."""
+    write_table(results.path("instances.tsv"), table_columns(portions), rows)
+
+
+def table_columns(portions: Portions) -> list[str]:
+    """The columns of the table of the explained lesions."""
     own = instance_columns(uncertain=portions.prediction.uncertainty is not None)
-    columns = [*(column.key for column in own), *portions.shown.table_columns()]
-    write_table(results.path("instances.tsv"), columns, rows)
+    return [*(column.key for column in own), *portions.shown.table_columns()]
+
+
+def write_run(
+    results: OutputFolder,
+    portions: Portions,
+    settings: ExplainSettings,
+    scan: Scan,
+    run: RunRecord,
+    rows: list[Row],
+) -> None:
+    """Writes table, page and record, and has all results appear in the folder.
+
+    Args:
+        results: has the maps and pictures.
+        portions: what was explained.
+        settings: how, as was asked for.
+        scan: the files.
+        run: how it came about.
+        rows: of the explained lesions.
+    """
+    write_lesions_table(results, portions, rows)
+    facts = facts_of(portions.prediction, portions.finding, settings)
+    record = run.finished(facts)
+    if settings.pictures:
+        write_lesions_page(results, portions, scan, run, facts, rows)
+    results.commit(record)
 
 
 def write_lesions_page(
