@@ -134,7 +134,10 @@ class ExplainedScan:
         return self._portions.prediction.grid.to_file(volume)
 
     def _repr_html_(self) -> str:
-        """What notebooks show."""
+        return self.to_html()
+
+    def to_html(self) -> str:
+        """The picture of the first lesion and the table, as notebooks show them."""
         from markupsafe import Markup
 
         if not self.rows:

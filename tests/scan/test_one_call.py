@@ -100,7 +100,7 @@ def test_a_lesion_is_plotted(result):
 
 
 def test_notebooks_show_a_picture_and_the_table(result):
-    shown = result._repr_html_()
+    shown = result.to_html()
     assert shown.count("<tr>") == 1 + len(result.rows)
     assert "data:image/png;base64," in shown
     assert "<td>TP</td>" in shown or "<td>FN</td>" in shown
@@ -139,7 +139,7 @@ def test_a_label_map_and_uncertainty_are_taken(tiny_model, scan):
 def test_without_lesions_there_is_nothing_to_show(tiny_model, scan):
     found = jaxsal.explain(tiny_model, scan.images, minimum_volume=1e6, **OPTIONS)
     assert found.table.num_rows == 0
-    assert "No lesion" in found._repr_html_()
+    assert "No lesion" in found.to_html()
     with pytest.raises(InputError, match="nothing to plot"):
         found.plot()
 
