@@ -234,7 +234,7 @@ def test_an_unexpected_error_is_a_bad_scans_too(
         raise ZeroDivisionError("of all things")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jaxsal.cohort.job.find_lesions", fail)
+        patch.setattr("jaxsal.cohort.job.find_uncertain_lesions", fail)
         found = run(tiny_model, own, tmp_path / "out")
     assert [r.reason for r in found] == ["ZeroDivisionError: of all things"] * 2
     record = next(CohortFolder(tmp_path / "out").records())

@@ -146,7 +146,7 @@ def test_a_second_call_computes_nothing(
     study: Study, found: Findings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jaxsal.cohort.job.maps_of", None)
-    monkeypatch.setattr("jaxsal.cohort.job.find_lesions", None)
+    monkeypatch.setattr("jaxsal.cohort.job.find_uncertain_lesions", None)
     again = ablation(dataclasses.replace(study, notes=[]), NoSettings())
     assert list(again.rows) == list(found.rows)
 

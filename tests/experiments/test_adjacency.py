@@ -249,7 +249,11 @@ def _same_size(copy: np.ndarray, omega: np.ndarray, axis: int, shift: int) -> bo
 def test_a_second_call_computes_nothing(
     study: Study, found: Findings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("cohort.job.maps_of", "cohort.job.find_lesions", "experiments.direct.maps_of"):
+    for name in (
+        "cohort.job.maps_of",
+        "cohort.job.find_uncertain_lesions",
+        "experiments.direct.maps_of",
+    ):
         monkeypatch.setattr(f"jaxsal.{name}", None)
     monkeypatch.setattr("jaxsal.experiments.each_scan.find_lesions", None)
     monkeypatch.setattr("jaxsal.experiments.adjacency.draw", lambda *_: None)

@@ -336,7 +336,7 @@ def test_a_second_call_computes_nothing(
     def computed(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("jaxsal.cohort.job.find_lesions", computed)
+    monkeypatch.setattr("jaxsal.cohort.job.find_uncertain_lesions", computed)
     monkeypatch.setattr("jaxsal.cohort.job.maps_of", computed)
     for name, before in found.items():
         monkeypatch.setattr(f"jaxsal.experiments.{name}.draw", lambda *_: None)  # slow
