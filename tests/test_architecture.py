@@ -31,6 +31,7 @@ FLOORS = [
         "quantus scan",
         "converters evaluation preparation",
         "cohort demo training",
+        "detector",
         "experiments",
         "cli",
         "__main__",
@@ -176,7 +177,7 @@ def test_the_command_line_imports_nothing_heavy_at_its_top() -> None:
                     own = ("jaxsal.cli", "jaxsal.errors", "jaxsal.settings", "jaxsal.__version__")
                     own += ("jaxsal.options", "jaxsal.wording", "jaxsal.registry")
                     own += ("jaxsal.experiments.catalogue", "jaxsal.preparation.settings")
-                    own += ("jaxsal.saliency.methods",)
+                    own += ("jaxsal.saliency.methods", "jaxsal.detector.settings")
                     assert top in sys.stdlib_module_names or any(
                         is_within(imported, part) for part in own
                     ), f"{name} imports {imported} before it is needed"

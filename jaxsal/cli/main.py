@@ -28,6 +28,7 @@ COMMAND = Commands(
         "report": "make a page of a cohort's results, to read in a browser",
         "evaluate": "measure how good a network is, and choose its threshold",
         "experiment": "ask the paper's questions of a network and scans: a table and a figure each",
+        "detector": "tell false lesions by their maps: fit on one cohort, apply to another",
         "train": "train a network on a cohort with references (needs the extra: jaxsal[train])",
         "phantoms": "write synthetic patients, to train on or to try commands with",
         "bench": "measure a model's speed on this device, and forecast what a scan takes",
