@@ -101,7 +101,7 @@ def answers(
     Raises:
         InputError: there is no memory for a single window.
     """
-    asked: list[tuple[Question, WindowPlan]] = []
+    asked: dict[int, tuple[Question, WindowPlan]] = {}
     room = max(_FEWEST_VOXELS, 1 << (most_voxels - 1).bit_length())
 
     def compute(part: Sequence[_Pass]) -> jax.Array:
@@ -117,6 +117,7 @@ def answers(
             reading = np.asarray(read(np.where(weights > 0, weights * used, 0)))
             if each.question > current:
                 if current >= 0:
+                    del asked[current]
                     yield found
                 current = each.question
                 found = np.zeros((1 + len(question.hidings), *reading.shape))
@@ -135,13 +136,13 @@ def _passes(
     image: np.ndarray,
     questions: Iterable[Question],
     room: int,
-    asked: list[tuple[Question, WindowPlan]],
+    asked: dict[int, tuple[Question, WindowPlan]],
 ) -> Iterator[_Pass]:
     """Window by window: without anything hidden, then with all that the window sees of it."""
     everywhere = np.ones(image.shape[-1], bool)
     for number, question in enumerate(questions):
         plan = field.plan(_shape(image), question.voxels)
-        asked.append((question, plan))
+        asked[number] = question, plan  # until it is answered: masks of a scan take gigabytes
         for window, start in enumerate(plan.starts - plan.before):
             place = Box.at(start, plan.size)
             seen = jnp.asarray(place.cut(image, beyond=0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import captum.attr
@@ -176,6 +178,28 @@ def test_answers_do_not_depend_on_the_batch_and_are_those_of_the_whole_field(bat
             inside[hiding.where[..., None] & hiding.channels] = 0
             expected.append(np.asarray(field(hidden))[..., 1][voxels])
         np.testing.assert_allclose(rows, expected, atol=1e-5)  # rounding of logits of some units
+
+
+def test_a_question_that_is_answered_takes_no_more_memory() -> None:
+    asked = []
+
+    def questions() -> Iterator[Question]:
+        while len(asked) < 3:
+            made = _asked(_labels())[0]
+            asked.append(weakref.ref(made))
+            yield made
+
+    found = answers(
+        _field("short", "sliding"),
+        _image(),
+        questions(),
+        lambda y: y[:, 1],
+        most_voxels=18,
+        batch=4,
+    )
+    next(found)
+    next(found)
+    assert asked[0]() is None
 
 
 def test_only_windows_that_see_a_box_are_run() -> None:
