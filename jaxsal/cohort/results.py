@@ -138,6 +138,10 @@ class CohortResults:
         """Why scans failed, by their ids."""
         return {r.id: r.reason for r in self._records() if r.status == "failed"}
 
+    def record_path(self, stem: str) -> Path:
+        """Where it is recorded what became of a scan; not there before it is done."""
+        return self._folder.record_path(stem)
+
     def _records(self) -> Iterator[ScanRecord]:
         records = map(self._folder.record, self._folder.scans())
         return (record for record in records if record is not None)

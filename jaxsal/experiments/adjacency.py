@@ -34,11 +34,11 @@ from jaxsal.experiments.direct import (
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.levels_neighbours import values_at, voxels_of
+from jaxsal.experiments.maps_by_method import maps_by, settings_of
 from jaxsal.experiments.placed import Original
 from jaxsal.experiments.statistics import few_patients
 from jaxsal.experiments.synthetic_grafts import Graft, grafted
 from jaxsal.options import option
-from jaxsal.saliency.methods.gradcam import GradCamSettings
 
 if TYPE_CHECKING:
     from jaxsal.cohort.results import ScanResults
@@ -133,8 +133,7 @@ def methods_of(study: Study, settings: AdjacencySettings) -> dict[str, MethodSet
         "mean": exact(study.saliency, "mean"),
     }
     if settings.layer is not None:
-        layer = study.model.resolve_layer(settings.layer)
-        methods[CAM] = GradCamSettings(layer, memory=study.saliency.memory)
+        methods[CAM] = settings_of(study, CAM, settings.layer)
     return methods
 
 
@@ -145,7 +144,7 @@ def _real(
     runs = {"max": study.lesions()}
     runs["mean"] = study.run("lesions-mean", study.entries, exact(study.saliency, "mean"))
     if CAM in methods:
-        runs[CAM] = study.run_method("lesions-gradcam", study.entries, methods[CAM])
+        runs[CAM] = maps_by(study, methods[CAM])
     opened = {name: {s.record.stem: s for s in run.scans()} for name, run in runs.items()}
     outlines = {name: next(iter(run.methods.values())) for name, run in runs.items()}
     rows: list[Row] = []

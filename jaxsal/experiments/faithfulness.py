@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,7 @@ from jaxsal.saliency.domains import wanted_target
 from jaxsal.saliency.hiding import Question, answers
 from jaxsal.saliency.infill import Infills, Scene
 from jaxsal.scan.prediction import Prediction, as_run, make_field
+from jaxsal.scan.provenance import without_memory
 from jaxsal.settings import INFILLS, Infill
 from jaxsal.tables import Row
 from jaxsal.wording import counted
@@ -115,11 +117,16 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
     depends = {
         **asdict(settings),
         "batch": None,
-        "methods": {each.method: asdict(each.settings) for each in maps},
+        "methods": {each.method: without_memory(each.settings) for each in maps},
         "seed": study.saliency.seed,
         "field": study.field,
     }
-    rows = each_scan(study, "faithfulness", depends, partial(_of_scan, study, settings, maps))
+
+    def records(entry: Entry) -> dict[str, Path]:
+        return {each.method: each.results.record_path(entry.stem) for each in maps}
+
+    compute = partial(_of_scan, study, settings, maps)
+    rows = each_scan(study, "faithfulness", depends, compute, records)
     rows = [row for row in rows if "note" not in row]
     if not rows:
         study.note("no lesion was found in any scan, or none of that volume: nothing is compared")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jaxsal.errors import InputError
 from jaxsal.experiments.faithfulness_ranking import BLIND
+from jaxsal.experiments.maps_by_method import maps_by, settings_of
 from jaxsal.registry import METHODS
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from jaxsal.experiments.study import Study
     from jaxsal.saliency.maps import Crop
     from jaxsal.settings import MethodSettings
-
-_OWN = "smoothgrad"  # whose settings are the study's
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +50,7 @@ def checked_methods(names: Sequence[str], layer: str | None) -> tuple[str, ...]:
         InputError: a name is no method's or given twice, a method needs a layer and none is given,
             or none takes the one that is.
     """
-    chosen = tuple(names) or (_OWN, *(("gradcam++",) if layer else ()))
+    chosen = tuple(names) or ("smoothgrad", *(("gradcam++",) if layer else ()))
     repeated = {name for name in chosen if chosen.count(name) > 1}
     if repeated:
         raise InputError(f"--methods names {', '.join(sorted(repeated))} more than once")
@@ -79,28 +78,7 @@ def maps_of_methods(study: Study, names: Sequence[str], layer: str | None) -> li
     found = []
     for name in names:
         settings = settings_of(study, name, layer)
-        if name == _OWN:
-            results = study.lesions()
-        else:
-            results = study.run_method(f"lesions-{name}", study.entries, settings)
+        results = maps_by(study, settings)
         scans = {scan.record.stem: scan for scan in results.scans()}
         found.append(MethodMaps(name, settings, scans, results))
     return found
-
-
-def settings_of(study: Study, name: str, layer: str | None) -> MethodSettings:
-    """A method's settings: as SmoothGrad's are given, where it has the same; else its defaults."""
-    method = METHODS[name]
-    layer = None if layer is None else study.model.resolve_layer(layer)
-    own: dict[str, Any] = {}
-    for option in method.offered():
-        if option.name == "layer":
-            own["layer"] = layer
-        elif option.name == "aggregate":
-            own["aggregate"] = "max"
-        elif hasattr(study.saliency, option.name):
-            own[option.name] = getattr(study.saliency, option.name)
-        elif option.default is MISSING:
-            raise InputError(f"{name} needs {option.name}, which this experiment does not offer")
-    made: MethodSettings = method.make(**own)
-    return made

@@ -19,6 +19,7 @@ from jaxsal.errors import InputError
 from jaxsal.experiments.adjacency import COLUMNS, AdjacencySettings, adjacency, bleeding
 from jaxsal.experiments.adjacency_gaps import copies_beside, pairs_within
 from jaxsal.experiments.adjacency_summary import SUMMARY_COLUMNS, answer_of, summary_of
+from jaxsal.experiments.faithfulness_maps import maps_of_methods
 from jaxsal.experiments.findings import Findings, write_findings
 from jaxsal.experiments.study import Study
 from jaxsal.experiments.synthetic_grafts import Graft
@@ -259,6 +260,14 @@ def test_a_second_call_computes_nothing(
     monkeypatch.setattr("jaxsal.experiments.adjacency.draw", lambda *_: None)
     again = adjacency(dataclasses.replace(study, notes=[]), SETTINGS)
     assert list(again.rows) == list(found.rows)
+
+
+def test_maps_are_shared_with_other_experiments(
+    study: Study, found: Findings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jaxsal.cohort.job.maps_of", None)
+    for maps in maps_of_methods(study, ("smoothgrad", "gradcam++"), "decoder.0"):
+        assert set(maps.scans) == {scan.record.stem for scan in study.lesions().scans()}
 
 
 def test_lesions_that_are_done_are_not_computed_again(

@@ -27,9 +27,10 @@ from jaxsal.experiments.faithfulness_curves import (
     question_of,
     turning_percent,
 )
-from jaxsal.experiments.faithfulness_maps import checked_methods, settings_of
+from jaxsal.experiments.faithfulness_maps import checked_methods
 from jaxsal.experiments.faithfulness_ranking import Surroundings
 from jaxsal.experiments.faithfulness_summary import summary_of
+from jaxsal.experiments.maps_by_method import settings_of
 from jaxsal.experiments.study import Study
 from jaxsal.model import Model
 from jaxsal.registry import METHODS
@@ -239,3 +240,9 @@ def test_a_cohort_is_asked_once_and_its_curves_are_those_of_masked_images(
     monkeypatch.setattr(module, "answers", None)  # nothing is computed again
     assert main(command) == 0
     assert read_table(out / "faithfulness.tsv") == rows
+
+    # of maps that were made again, as after --retry-failed, curves are, too
+    (record,) = (out / "runs" / "lesions-gradcam++" / ".jaxsal" / "scans").glob("*.json")
+    record.write_bytes(record.read_bytes() + b"\n")
+    with pytest.raises(TypeError):
+        main([*command, "--debug"])
