@@ -265,8 +265,9 @@ def _of_lesion(
     copies = copies_beside(graft, allowed, settings.gaps, original.grid, rng)
     rows: list[Row] = []
     if len(copies) < len(settings.gaps):
-        room = f"there is room for a copy at {len(copies)} of {len(settings.gaps)} gaps"
-        rows.append({"note": f"{entry.id}: beside lesion {lesion.label} {room}"})
+        some = f"copies of lesion {lesion.label} lie at {len(copies)} of {len(settings.gaps)} gaps"
+        why = "for others there is no room, or voxels are too large"
+        rows.append({"note": f"{entry.id}: {some}: {why}"})
     own, inside = np.argwhere(omega), np.argwhere(graft.omega)
     for _, gap, corner in copies:
         image = grafted(prediction.scan.image, graft, corner)

@@ -60,7 +60,8 @@ def copies_beside(
 ) -> list[tuple[float, float, np.ndarray]]:
     """Places for copies of a lesion beside it, one per gap, all in one direction along an axis.
 
-    It is the direction in which there is room for most gaps, one of them at random.
+    It is the direction in which there are most copies, one of them at random. Where voxels are
+    large, several wanted gaps may have the same nearest copy, which counts once.
 
     Args:
         graft: the lesion.
@@ -77,15 +78,22 @@ def copies_beside(
     for number in rng.permutation(len(_DIRECTIONS)):
         shifts = _shifts(graft, allowed, max(gaps), grid, *_DIRECTIONS[number])
         half = grid.spacing[_DIRECTIONS[number][0]] / 2 + 1e-6
-        places = [_nearest(shifts, gap) for gap in gaps]
-        found.append(
-            [
-                (gap, place[0], place[1])
-                for gap, place in zip(gaps, places, strict=True)
-                if place is not None and abs(place[0] - gap) <= half
-            ]
-        )
+        found.append(_at_gaps(shifts, gaps, half))
     return max(found, key=len)
+
+
+def _at_gaps(
+    shifts: Sequence[tuple[float, np.ndarray]], gaps: Sequence[float], half: float
+) -> list[tuple[float, float, np.ndarray]]:
+    """The copies nearest to the gaps wanted; each once, for the gap that it comes nearest to."""
+    found: dict[float, tuple[float, float, np.ndarray]] = {}
+    for gap in gaps:
+        place = _nearest(shifts, gap)
+        if place is not None and abs(place[0] - gap) <= half:
+            earlier = found.setdefault(place[0], (gap, *place))
+            if abs(place[0] - gap) < abs(place[0] - earlier[0]):
+                found[place[0]] = (gap, *place)
+    return list(found.values())
 
 
 def _nearest(

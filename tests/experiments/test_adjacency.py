@@ -76,6 +76,17 @@ def test_copies_lie_at_their_gaps_where_there_is_room() -> None:
         assert allowed[tuple(there.T)].all()
 
 
+def test_gaps_that_large_voxels_do_not_tell_apart_have_one_copy() -> None:
+    omega = np.zeros((30, 5, 5), bool)
+    omega[4, 2, 2] = True
+    grid = Grid(omega.shape, np.diag([3.0, 3.0, 3.0, 1.0]))
+    graft = Graft.of(omega, 0, grid)
+    gaps = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0)
+    copies = copies_beside(graft, ~omega, gaps, grid, np.random.default_rng(0))
+    # 1 mm is further than half a voxel from 3; 5 and 7 are as near to 6, and the first one has it
+    assert [(wanted, gap) for wanted, gap, _ in copies] == [(3, 3), (5, 6), (10, 9)]
+
+
 def test_bleed_of_a_toy_map() -> None:
     values = np.zeros((4, 1, 1, 2), np.float32)
     values[:, 0, 0] = [[-8, 0], [4, 0], [2, 0], [1, 0]]
