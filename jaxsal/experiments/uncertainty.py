@@ -74,10 +74,12 @@ class UncertaintyExperimentSettings(UncertaintySettings):
         if self.candidates is None:
             object.__setattr__(self, "candidates", 0.3)
         super().__post_init__()
-        if not self.thresholds or not all(0 < each < np.log(2) for each in self.thresholds):
+        once = 0 < len(set(self.thresholds)) == len(self.thresholds)
+        if not once or not all(0 < each < np.log(2) for each in self.thresholds):
             raise InputError(
-                "thresholds must be between 0 and 0.693, the natural logarithm of 2, which no "
-                f"entropy exceeds; got {', '.join(map(str, self.thresholds)) or 'none'}"
+                "thresholds must be different ones between 0 and 0.693, the natural logarithm of "
+                "2, which no entropy exceeds; got "
+                f"{', '.join(map(str, self.thresholds)) or 'none'}"
             )
 
     @property

@@ -98,7 +98,7 @@ def test_the_area_under_the_curve_is_scikit_learns() -> None:
     assert np.isnan(area_under_roc(np.array([[0.1, 1.0], [0.2, 1.0]])))
 
 
-@pytest.mark.parametrize("thresholds", [(), (0.0,), (0.7,)])
+@pytest.mark.parametrize("thresholds", [(), (0.0,), (0.7,), (0.1, 0.3, 0.1)])
 def test_thresholds_that_no_entropy_has_are_refused(thresholds: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match=r"thresholds.*0\.693"):
         UncertaintyExperimentSettings(thresholds=thresholds)
