@@ -132,9 +132,12 @@ def shell_sums(
 
 
 def distances(crop: Crop, domain: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """(x, y, z) mm from each voxel of the crop to the lesion, which may reach out of the crop."""
+    """(x, y, z) mm from each voxel of the crop to the lesion, which may reach out of the crop.
+
+    They are rounded to 0.1 µm, so that what is 3 mm away is so with any header's rounding.
+    """
     whole = crop.box | Box.around(np.argwhere(domain))
-    found = ndimage.distance_transform_edt(~whole.cut(domain), sampling=spacing)
+    found = ndimage.distance_transform_edt(~whole.cut(domain), sampling=spacing).round(4)
     part: np.ndarray = crop.box.seen_from(whole.start).cut(found)
     return part
 

@@ -48,3 +48,13 @@ def test_shells_add_up_to_the_map(domain: np.ndarray) -> None:
     values = np.random.default_rng(2).standard_normal((*SHAPE, 1)).astype(np.float32)
     (sums,) = shell_sums(Crop(values, (0, 0, 0), 1), domain, SPACING)
     assert sum(sums.values()) == pytest.approx(values.sum(dtype=float))
+
+
+@pytest.mark.parametrize("rounded", [1.0000001, 0.9999999])
+def test_a_voxel_size_rounded_by_a_header_moves_no_voxel_to_another_shell(
+    rounded: float, domain: np.ndarray
+) -> None:
+    values = np.random.default_rng(3).standard_normal((*SHAPE, 1)).astype(np.float32)
+    crop = Crop(values, (0, 0, 0), 1)
+    exact = shell_sums(crop, domain, (1.0, 1.0, 1.0))
+    assert shell_sums(crop, domain, (rounded,) * 3) == exact
