@@ -61,5 +61,8 @@ def _with_affine(name: str, array: Any, affine: Any) -> nib.Nifti1Image:
             f"{array.shape} and {affine.shape}"
         )
     if array.dtype.kind in "bui":  # of which NIfTI has not all
-        array = array.astype(np.int32)
+        whole = array.astype(np.int32)
+        if (whole != array).any():
+            raise InputError(f"{name} must hold whole numbers that fit 32 bits: renumber labels")
+        array = whole
     return nib.Nifti1Image(array, affine)

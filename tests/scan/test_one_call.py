@@ -167,6 +167,10 @@ WRONG = {
     "a value out of range": ({"samples": 0}, "samples must be"),
     "a number for an image": ({"mask": 3}, r"mask must be a path.*got int"),
     "an array without its axes": ({"mask": (np.ones(3), np.eye(4))}, r"mask must be an array"),
+    "labels beyond 32 bits": (
+        {"instances": (np.full(SHAPE, 2**32 + 1), np.eye(4))},
+        r"instances must hold.*32 bits",
+    ),
     "a method that needs a layer": ({"method": "layercam", "samples": None}, "needs layer"),
     "kinds without a reference": ({"kinds": ["FN"]}, "mask of the true"),
 }
