@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from jaxsal.experiments.map_similarity import correlation, relative_distance
 from jaxsal.experiments.stability_figure import draw
 from jaxsal.experiments.statistics import few_patients, holm, median_over_patients, paired_p
 from jaxsal.options import option
+from jaxsal.scan.uncertainty import Moments
 
 if TYPE_CHECKING:
     from jaxsal.experiments.study import Study
@@ -180,12 +181,17 @@ def siblings(maps: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray, np.n
 
 def compared(maps: Iterable[np.ndarray], channels: Sequence[str]) -> list[Row]:
     """Rows by number of images and channel, of the maps (x, y, z, C) of single images."""
-    moments = _Moments()
+    moments = Moments()
+
+    def taken(values: np.ndarray) -> np.ndarray:
+        moments.add(values)
+        return values
+
     pairs: dict[int, list[np.ndarray]] = {}
-    for size, one, other in siblings(map(moments.taken, maps)):
+    for size, one, other in siblings(map(taken, maps)):
         figures = [_differences(one[..., c], other[..., c]) for c in range(len(channels))]
         pairs.setdefault(size, []).append(np.array(figures))
-    errors = moments.errors()
+    errors = _errors(moments)
     rows = []
     for (size, found), (c, channel) in product(pairs.items(), enumerate(channels)):
         distances, correlations, first, second = np.array(found)[:, c].T
@@ -224,31 +230,17 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-class _Moments:
-    """Mean and standard deviation of maps at each voxel, while they are handed on (Welford)."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._mean: Any = 0.0
-        self._squares: Any = 0.0
-
-    def taken(self, values: np.ndarray) -> np.ndarray:
-        """The same map, which now counts."""
-        self._count += 1
-        apart = values - self._mean
-        self._mean = self._mean + apart / self._count
-        self._squares = self._squares + apart * (values - self._mean)
-        return values
-
-    def errors(self) -> list[float]:
-        """Standard deviation where the mean is largest, over it, by channel; NaN of zero maps."""
-        found = []
-        for c in range(self._mean.shape[-1]):
-            place = np.unravel_index(np.abs(self._mean[..., c]).argmax(), self._mean.shape[:3])
-            peak = abs(float(self._mean[(*place, c)]))
-            deviation = math.sqrt(float(self._squares[(*place, c)]) / (self._count - 1))
-            found.append(deviation / peak if peak else math.nan)
-        return found
+def _errors(moments: Moments) -> list[float]:
+    """Standard deviation where the mean is largest, over it, by channel; NaN of zero maps."""
+    unbiased = moments.count / (moments.count - 1)
+    found = []
+    for mean, variance in zip(
+        np.moveaxis(moments.mean, -1, 0), np.moveaxis(moments.variance, -1, 0), strict=True
+    ):
+        place = np.unravel_index(np.abs(mean).argmax(), mean.shape)
+        peak, deviation = abs(float(mean[place])), math.sqrt(unbiased * float(variance[place]))
+        found.append(deviation / peak if peak else math.nan)
+    return found
 
 
 def summary_of(rows: Sequence[Row]) -> list[Row]:

@@ -69,25 +69,26 @@ class Moments:
     """Mean and variance of arrays that come one after the other (Welford 1962).
 
     Attributes:
+        count: how many were added.
         mean: float64, of all that were added.
     """
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
         self.mean = np.zeros(())
         self._squares = np.zeros(())
 
     def add(self, values: np.ndarray) -> None:
         """Adds an array of the same shape as all others."""
-        self._count += 1
+        self.count += 1
         before = values - self.mean
-        self.mean = self.mean + before / self._count
+        self.mean = self.mean + before / self.count
         self._squares = self._squares + before * (values - self.mean)
 
     @property
     def variance(self) -> np.ndarray:
         """Mean squared deviation from the mean."""
-        return self._squares / self._count
+        return self._squares / self.count
 
 
 class Overlaps:
