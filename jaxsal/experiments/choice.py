@@ -90,12 +90,14 @@ def sampled(entry: Entry, prediction: Prediction, most: int, seed: int) -> list[
 
 
 def none_of_volume(volumes: Sequence[float], wanted: tuple[float, float]) -> str:
-    """A note that no lesion has a volume in a range, with another range to try.
+    """A note that no lesion has a volume in a range, with another range to try; "" if one has.
 
     Args:
         volumes: of the lesions that were found, in mm³.
         wanted: smallest and largest.
     """
+    if any(_is_within(volume, wanted) for volume in volumes):
+        return ""
     advice = another_range(volumes, wanted)
     none = f"no lesion that was found has {wanted[0]:g} to {wanted[1]:g} mm³"
     return f"{none}; {advice}" if advice else none

@@ -293,6 +293,20 @@ def test_lesions_that_are_done_are_not_computed_again(
     assert list(again.rows) == list(found.rows)
 
 
+@pytest.mark.parametrize(
+    ("volume", "gap", "said"),
+    [((5, 60), 90.0, "at 0 of 1 gaps: for others there is no room"), ((1, 2), 3.0, "has 1 to 2")],
+)
+def test_no_copy_is_said_with_its_reason(
+    volume: tuple[float, float], gap: float, said: str, study: Study, tmp_path: Path
+) -> None:
+    own = dataclasses.replace(study, notes=[], out=tmp_path)
+    adjacency(own, AdjacencySettings(volume, lesions=1, gaps=(gap,), reach=0))
+    reasons = [note for note in own.notes if "gaps" in note or "no lesion" in note]
+    assert len(reasons) == 1
+    assert said in reasons[0]
+
+
 def test_gaps_that_are_no_numbers_are_refused_on_the_command_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
