@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxsal.errors import InputError, require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import require_references
-from jaxsal.experiments.derived import Derived, derive, generator_of
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.head_outline import head
-from jaxsal.experiments.regions import place_spheres
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, difference, holm, median_interval
+from jaxsal.experiments.true_negatives import SphereSettings, true_negatives
 from jaxsal.figures.charts import new_figure, style
 from jaxsal.figures.distributions import draw_distribution
 from jaxsal.figures.palette import UNITS
-from jaxsal.inputs.entries import Entry
-from jaxsal.options import option
 from jaxsal.tables import Row
-from jaxsal.volumes import read_mask
 from jaxsal.wording import counted
 
 if TYPE_CHECKING:
-    from jaxsal.cohort.results import CohortResults, ScanResults
+    from jaxsal.cohort.results import ScanResults
     from jaxsal.experiments.study import Study
 
 GROUPS = ("TN", "FN", "FP", "TP")
@@ -63,24 +55,7 @@ SUMMARY_COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
-class GroupsSettings:
-    """Settings of `groups`.
-
-    Attributes:
-        spheres: spheres per scan of tissue that is no lesion (TN).
-        volume: volume of a sphere, in mm³.
-    """
-
-    spheres: int = option(10, "N")
-    volume: float = option(93.0, "MM3")
-
-    def __post_init__(self) -> None:
-        require(self.spheres >= 0, "spheres", "zero or more", self.spheres)
-        require(0 < self.volume < math.inf, "volume", "more than zero", self.volume)
-
-
-def groups(study: Study, settings: GroupsSettings) -> Findings:
+def groups(study: Study, settings: SphereSettings) -> Findings:
     """Largest and smallest values of the maps by kind of lesion, and tests of all pairs of kinds.
 
     Raises:
@@ -92,7 +67,9 @@ def groups(study: Study, settings: GroupsSettings) -> Findings:
     rows = [
         row for scan in results.scans() for row in _rows(scan, channels) if row["kind"] in GROUPS
     ]
-    rows += _true_negatives(study, settings, results)
+    spheres = true_negatives(study, settings, results)
+    for scan in spheres.scans() if spheres else ():
+        rows += [{**row, "kind": "TN"} for row in _rows(scan, channels)]
     groups = {kind: [row for row in rows if row["kind"] == kind] for kind in GROUPS}
     _note(study, settings, groups)
     columns = {**_COLUMNS, **{f"{c}_{e}": _meaning(c, e) for c, e in product(channels, EXTREMES)}}
@@ -117,50 +94,7 @@ def _rows(scan: ScanResults, channels: Sequence[str]) -> Iterator[Row]:
         yield {key: row[key] for key in (*_COLUMNS, *peaks)}
 
 
-def _true_negatives(study: Study, settings: GroupsSettings, results: CohortResults) -> list[Row]:
-    """The rows of the spheres."""
-    entries = {entry.stem: entry for entry in study.entries if entry.scan.reference is not None}
-    derived: list[Entry] = []
-    for scan in results.scans():
-        if settings.spheres and scan.record.stem in entries:
-            try:
-                derived += _with_spheres(study, settings, entries[scan.record.stem], scan)
-            except InputError as error:
-                study.note(f"{scan.id}: no spheres are placed: {error}")
-    if not derived:
-        return []
-    found = study.run("true-negatives", derived, replace(study.saliency, aggregate="max"))
-    return [
-        {**row, "kind": "TN"} for scan in found.scans() for row in _rows(scan, results.channels)
-    ]
-
-
-def _with_spheres(
-    study: Study, settings: GroupsSettings, entry: Entry, scan: ScanResults
-) -> list[Entry]:
-    """The scan with spheres for lesions; none if there is no room."""
-    assert entry.scan.reference is not None
-    forbidden = scan.labels > 0
-    forbidden |= scan.probability >= study.threshold  # also what is too small for a lesion
-    forbidden |= read_mask(entry.scan.reference, scan.grid)
-    labels = place_spheres(
-        head(scan.image),
-        forbidden,
-        settings.volume,
-        settings.spheres,
-        scan.grid,
-        generator_of(entry, study.saliency.seed),
-    )
-    placed = int(labels.max())
-    if placed < settings.spheres:
-        study.note(
-            f"{entry.id}: there is room for {placed} of {settings.spheres} spheres of "
-            f"{settings.volume:g} mm³ inside the head and off lesions"
-        )
-    return derive(study, "true-negatives", entry, scan.grid, [Derived("", labels)])
-
-
-def _note(study: Study, settings: GroupsSettings, groups: Mapping[str, Sequence[Row]]) -> None:
+def _note(study: Study, settings: SphereSettings, groups: Mapping[str, Sequence[Row]]) -> None:
     empty = [kind for kind, rows in groups.items() if not rows]
     if empty:
         study.note(f"there are none of {', '.join(empty)}: they are in no comparison")
@@ -260,4 +194,4 @@ def draw(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> Figure
     return figure
 
 
-EXPERIMENT = Experiment(groups, GroupsSettings)
+EXPERIMENT = Experiment(groups, SphereSettings)

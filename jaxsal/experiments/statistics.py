@@ -63,6 +63,23 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference | None:
     return Difference(statistic, float(found.pvalue), statistic / (len(first) * len(second)))
 
 
+def area_under_roc(values: np.ndarray) -> float:
+    """Area under the ROC curve: of pairs of one class each, how many are in order.
+
+    Args:
+        values: (L, 2): a score, and 1 for those that it should be higher of, else 0.
+
+    Returns:
+        NaN if there are none of a class.
+    """
+    scores, positive = values[:, 0], values[:, 1] > 0
+    first, other = scores[positive], scores[~positive]
+    if not len(first) or not len(other):
+        return float("nan")
+    found = stats.mannwhitneyu(first, other, method="asymptotic").statistic
+    return float(found) / (len(first) * len(other))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values adjusted for their number, so that the chance of any false alarm is kept.
 

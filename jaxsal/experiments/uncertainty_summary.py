@@ -7,9 +7,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from jaxsal.experiments.statistics import FEWEST_IN_GROUP, Pooled, pooled
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, Pooled, area_under_roc, pooled
 from jaxsal.tables import Row
 
 COMPARED = {
@@ -85,23 +84,6 @@ def separated(rows: Sequence[Row]) -> Iterator[Row]:
             "low": area.low,
             "high": area.high,
         }
-
-
-def area_under_roc(values: np.ndarray) -> float:
-    """Area under the ROC curve: of pairs of one class each, how many are in order.
-
-    Args:
-        values: (L, 2): a score, and 1 for those that it should be higher of, else 0.
-
-    Returns:
-        NaN if there are none of a class.
-    """
-    scores, positive = values[:, 0], values[:, 1] > 0
-    first, other = scores[positive], scores[~positive]
-    if not len(first) or not len(other):
-        return float("nan")
-    found = stats.mannwhitneyu(first, other, method="asymptotic").statistic
-    return float(found) / (len(first) * len(other))
 
 
 def alike(rows: Sequence[Row], channels: Sequence[str]) -> Iterator[Row]:

@@ -25,15 +25,15 @@ from jaxsal.experiments.contributions import ContributionsSettings
 from jaxsal.experiments.contributions_figure import title_of
 from jaxsal.experiments.contributions_tally import Tally
 from jaxsal.experiments.findings import Findings, write_findings
-from jaxsal.experiments.groups import GroupsSettings
 from jaxsal.experiments.regions import sphere
 from jaxsal.experiments.study import Study
+from jaxsal.experiments.true_negatives import SphereSettings
 from jaxsal.grid import Grid
 from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
-GROUPS = GroupsSettings(spheres=3, volume=12.0)
+GROUPS = SphereSettings(spheres=3, volume=12.0)
 BLIND = dataclasses.replace(PREDICTION, threshold=0.999999)  # nothing is a lesion
 CONTRIBUTIONS = ContributionsSettings(least_value=0.02)
 OWN = {"groups": GROUPS, "contributions": CONTRIBUTIONS}

@@ -16,10 +16,11 @@ import jaxsal.experiments.uncertainty as module
 from jaxsal.box import Box
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
+from jaxsal.experiments.statistics import area_under_roc
 from jaxsal.experiments.uncertainty import UncertaintyExperimentSettings
 from jaxsal.experiments.uncertainty_candidates import marks_of
 from jaxsal.experiments.uncertainty_maps import channels_compared
-from jaxsal.experiments.uncertainty_summary import area_under_roc, separated
+from jaxsal.experiments.uncertainty_summary import separated
 from jaxsal.grid import Grid
 from jaxsal.inputs.images import LoadedScan
 from jaxsal.lesions import label_lesions
