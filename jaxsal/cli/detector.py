@@ -59,7 +59,8 @@ def fit(given: Given) -> None:
     print(
         f"{asked.out}: fitted on maps of {detector.method} of {detector.true_lesions} TP and "
         f"{detector.false_lesions} FP of {counted(detector.patients, 'patient')}; lesions with "
-        f"p_true below {detector.threshold:.3g} count as false"
+        f"p_true below {detector.threshold:.3g} count as false. `jaxsal experiment detector` "
+        "measures how well that does in patients that it was not fitted on"
     )
 
 

@@ -13,6 +13,7 @@ from jaxsal import __version__
 from jaxsal.cohort.results import CohortResults
 from jaxsal.detector.detector import read_detector
 from jaxsal.detector.features import LESION_COLUMNS, scan_features
+from jaxsal.errors import InputError
 from jaxsal.store.bids_dataset import name_of
 from jaxsal.store.files import file_checksum, write_json
 from jaxsal.store.output_folder import OutputFolder
@@ -62,9 +63,11 @@ def apply_detector(path: Path, root: Path, out: Path) -> Applied:
     Raises:
         InputError: the detector is none or was fitted on other methods, settings or channels; the
             cohort's folder holds no results, or its maps were not kept; or the folder for the
-            results is in use.
+            results exists.
         OutputError: a file cannot be written.
     """
+    if out.exists():
+        raise InputError(f"{out} exists: give a new folder for the results (--out)")
     detector, results = read_detector(path), CohortResults(root)
     method = detector.method_in(results, path)
     rows: list[Row] = []

@@ -29,6 +29,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "faithfulness": "Whether logits fall when what a map marks is hidden, and rise when it is "
         "shown, beside rankings that know nothing of the network",
         "context": "How much of a lesion's surroundings the network needs to find it (Fig. 15)",
+        "detector": "Whether maps tell false lesions from true ones, and missed ones from none",
         "uncertainty": "Whether the network is uncertain of what it missed, and of false alarms",
     }
 )

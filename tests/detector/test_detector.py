@@ -155,9 +155,12 @@ def test_too_few_lesions_of_a_kind_are_refused(
     assert not out.exists()
 
 
-def test_names_in_use_are_refused(judged: Any, file: Path, pruned: Path) -> None:
+def test_names_in_use_are_refused(
+    judged: Any, file: Path, pruned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["detector", "fit", str(judged.out), "--out", str(file)]) == 2
     assert main(["detector", "apply", str(file), str(judged.out)]) == 2
+    assert capsys.readouterr().err.count(" exists: give ") == 2
 
 
 def test_methods_are_named_where_there_are_others(

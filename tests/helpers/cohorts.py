@@ -6,16 +6,20 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from helpers.tiny import ROI, make_scan
+import numpy as np
+from helpers.tiny import CHANNELS, MISSED, ROI, make_scan, save
 from pyarrow import parquet
 
 from jaxsal.cohort.run import CohortRun, ScanResult, run_cohort
 from jaxsal.inputs.entries import Entry, Scan
+from jaxsal.inputs.images import load_scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+from jaxsal.scan.prediction import find_lesions
 from jaxsal.settings import CohortSettings, PredictSettings
 
 SCANS = 4
@@ -34,6 +38,21 @@ def make_cohort(folder: Path, scans: int = SCANS) -> list[Entry]:
         files = make_scan(place, seed=7 + index)
         entries.append(Entry(f"pät {index}", Scan(files.images), {"subject": f"{index:02}"}))
     return entries
+
+
+def with_references(model: Model, entries: Sequence[Entry], folder: Path) -> list[Entry]:
+    """The tiny cohort with masks that hold every other lesion that is found, and one that is not.
+
+    Of four scans six lesions are TP, seven FP and four FN.
+    """
+    found = []
+    for index, entry in enumerate(entries):
+        labels = find_lesions(model, load_scan(entry.scan, CHANNELS, None), PREDICTION).labels
+        true = (labels > 0) & (labels % 2 == index % 2)
+        true[MISSED] |= labels[MISSED] == 0
+        path = save(folder / f"true{index}.nii.gz", true.astype(np.uint8))
+        found.append(replace(entry, scan=replace(entry.scan, reference=path)))
+    return found
 
 
 def write_manifest(path: Path, entries: Sequence[Entry]) -> Path:

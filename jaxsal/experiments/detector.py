@@ -1,0 +1,145 @@
+"""Whether maps tell false lesions from true ones, in patients that nothing was fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxsal.detector.detector import matrix
+from jaxsal.detector.features import LESION_COLUMNS, SIZE, feature_columns, scan_features
+from jaxsal.detector.fit import FEWEST
+from jaxsal.detector.logistic import held_out, require_library
+from jaxsal.errors import InputError, require
+from jaxsal.experiments.catalogue import Experiment
+from jaxsal.experiments.choice import require_references
+from jaxsal.experiments.detector_figure import draw
+from jaxsal.experiments.detector_summary import MODELS, SUMMARY_COLUMNS, summary_of
+from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.statistics import few_patients
+from jaxsal.experiments.true_negatives import SphereSettings, true_negatives
+from jaxsal.options import option
+
+if TYPE_CHECKING:
+    from jaxsal.cohort.results import CohortResults
+    from jaxsal.experiments.study import Study
+    from jaxsal.tables import Row
+
+_METHOD = "smoothgrad-max"
+_HELD_OUT = {
+    "fold": "in which the lesion was held out, from 0 on; empty: none was fitted for it",
+    "p_true": "probability of being true, by a regression on maps and volume of other patients",
+    "p_true_volume": "the same by the volume alone",
+    "kept": "1: p_true reaches the threshold of the fold's training lesions; 0: not",
+}
+_KIND = {"kind": "TP, FP or FN against the reference; TN: a sphere of what is no lesion"}
+
+
+@dataclass(frozen=True)
+class DetectorSettings(SphereSettings):
+    """Settings of `detector`.
+
+    Attributes:
+        folds: parts of the patients that are held out in turn; no more than patients.
+        lost: share of the true lesions (TP) of the training folds that the threshold may lose.
+    """
+
+    folds: int = option(5, "N")
+    lost: float = option(0.01, "SHARE")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.folds >= 2, "folds", "two or more", self.folds)
+        require(0 <= self.lost < 1, "lost", "from 0 to less than 1", self.lost)
+
+
+def detector(study: Study, settings: DetectorSettings) -> Findings:
+    """ROC of peaks alone, and of a regression on features of the maps, held out by patient.
+
+    Raises:
+        InputError: no scan has a reference, or scikit-learn is not installed.
+    """
+    require_references(study)
+    require_library()
+    results = study.lesions()
+    rows = [row for row in _measured(study, results) if row["kind"] in ("TP", "FP", "FN")]
+    spheres = true_negatives(study, settings, results)
+    if spheres is not None:
+        rows += [{**row, "kind": "TN"} for row in _measured(study, spheres)]
+    maps = results.methods[_METHOD].maps
+    columns = {**LESION_COLUMNS, **_KIND, **_HELD_OUT, **feature_columns(maps)}
+    _note(study, rows)
+    rows = judged(rows, maps, settings)
+    unjudged = sum(row["fold"] is None for row in rows if row["kind"] in ("TP", "FP"))
+    if 0 < unjudged < sum(row["kind"] in ("TP", "FP") for row in rows):
+        study.note(
+            f"{unjudged} lesions are in folds whose other patients have TP only, or FP only: no "
+            "regression is fitted there, and they are left out of its figures"
+        )
+    return Findings(
+        columns,
+        rows,
+        summary_of(rows, maps),
+        draw(rows, maps) if rows else None,
+        tuple(study.notes),
+        SUMMARY_COLUMNS,
+    )
+
+
+def _measured(study: Study, results: CohortResults) -> Iterator[Row]:
+    """The features of all lesions; scans whose maps cannot be read are left out."""
+    for scan in results.scans():
+        try:
+            yield from list(scan_features(scan, results.methods[_METHOD]))
+        except InputError as error:
+            study.leave_out(results.root.name, scan.id, str(error))
+
+
+def judged(rows: Sequence[Row], maps: tuple[str, ...], settings: DetectorSettings) -> list[Row]:
+    """The rows with what regressions on other patients say of TP and FP, where there are enough."""
+    rows = [{**row, **dict.fromkeys(_HELD_OUT)} for row in rows]
+    own = [row for row in rows if row["kind"] in ("TP", "FP")]
+    true = np.array([row["kind"] == "TP" for row in own], bool)
+    patients = [row["subject"] for row in own]
+    if min(true.sum(), (~true).sum()) < FEWEST or len(set(patients)) < 2:
+        return rows
+    for name, features in zip(MODELS, (tuple(feature_columns(maps)), (SIZE,)), strict=True):
+        found = held_out(matrix(own, features), true, patients, settings.folds, settings.lost)
+        for index in np.flatnonzero(found.fold >= 0).tolist():
+            own[index].update(
+                {name: float(found.probability[index]), "fold": int(found.fold[index])}
+            )
+            if name == MODELS[0]:
+                own[index]["kept"] = int(found.kept[index])
+    return rows
+
+
+def _note(study: Study, rows: Sequence[Row]) -> None:
+    sizes = {kind: sum(row["kind"] == kind for row in rows) for kind in ("TP", "FP", "FN", "TN")}
+    for first, second in (("TP", "FP"), ("FN", "TN")):
+        if min(sizes[first], sizes[second]) < FEWEST:
+            study.note(
+                f"{sizes[first]} {first} and {sizes[second]} {second}: a comparison needs {FEWEST} "
+                "of each, and is left out"
+            )
+    patients = len({row["subject"] for row in rows if row["kind"] in ("TP", "FP")})
+    if patients == 1:
+        study.note(
+            "one patient has all TP and FP: a regression, which is judged by patients that it was "
+            "not fitted on, needs two, and is left out"
+        )
+    study.note(few_patients(len({row["subject"] for row in rows})))
+    study.note(
+        "intervals of regressions resample patients, and do not fit the regressions again; a "
+        "regression on what says nothing has an AUC a little below 0.5 in patients held out, as "
+        "folds with many TP are judged by folds with fewer"
+    )
+    study.note(
+        "a TP that is pruned counts as a missed lesion, also where another piece of it stays; "
+        "whether patients were in the network's own training is not known here"
+    )
+
+
+EXPERIMENT = Experiment(detector, DetectorSettings)

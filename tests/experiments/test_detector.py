@@ -1,0 +1,169 @@
+"""Peaks and regressions that tell false lesions: rows whose answer is known, and a tiny cohort."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.cohorts import PREDICTION, make_cohort, with_references
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from jaxsal.detector.features import SIZE, feature_columns
+from jaxsal.devices import computing_on
+from jaxsal.errors import InputError
+from jaxsal.experiments.detector import DetectorSettings, detector, judged
+from jaxsal.experiments.detector_summary import SUMMARY_COLUMNS, area, pruning, summary_of
+from jaxsal.experiments.findings import Findings, write_findings
+from jaxsal.experiments.study import Study
+from jaxsal.model import Model
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+from jaxsal.tables import Row
+
+FEATURES = tuple(feature_columns(("flair",)))
+SETTINGS = DetectorSettings(folds=4, lost=0.05, spheres=3, volume=12.0)
+
+
+def made_up(patients: int = 6, each: int = 16, kinds: str = "TP FP FN TN") -> list[Row]:
+    """Lesions whose largest value is higher if they are true, and whose smallest is lower."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for index in range(patients * each):
+        kind = rng.choice(kinds.split())
+        row = dict(zip(FEATURES, rng.standard_normal(len(FEATURES)).tolist(), strict=True))
+        row["flair_max"] += 1.5 * (kind == "TP")
+        row["flair_min"] -= kind == "FN"
+        about = {"scan": "s", "subject": f"p{index % patients}", "label": index, "kind": kind}
+        rows.append({**about, "volume_mm3": float(np.exp(row[SIZE])), **row})
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("pair", "measure", "sign"),
+    [(("TP", "FP"), "flair_max", 1), (("FN", "TN"), "flair_min", -1), (("TP", "FP"), SIZE, 1)],
+)
+def test_areas_are_scikit_learn_s(pair: tuple[str, str], measure: str, sign: int) -> None:
+    rows = made_up()
+    found = area(rows, pair, measure)
+    own = [row for row in rows if row["kind"] in pair]
+    expected = roc_auc_score(
+        [row["kind"] == pair[0] for row in own], [sign * row[measure] for row in own]
+    )
+    assert found["auc"] == pytest.approx(expected)
+    assert found["low"] < found["auc"] < found["high"]
+    assert (found["n_first"] + found["n_second"], found["patients"]) == (len(own), 6)
+
+
+def test_lesions_are_judged_by_other_patients_as_in_scikit_learn() -> None:
+    rows = judged(made_up(), ("flair",), SETTINGS)
+    own = [row for row in rows if row["kind"] in ("TP", "FP")]
+    true = [row["kind"] == "TP" for row in own]
+    groups = [row["subject"] for row in own]
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+    for column, features in (("p_true", FEATURES), ("p_true_volume", (SIZE,))):
+        expected = cross_val_predict(
+            pipeline,
+            np.array([[row[name] for name in features] for row in own]),
+            true,
+            groups=groups,
+            cv=GroupKFold(4),
+            method="predict_proba",
+        )[:, 1]
+        np.testing.assert_allclose([row[column] for row in own], expected, rtol=1e-9)
+    assert {row["p_true"] for row in rows if row["kind"] in ("FN", "TN")} == {None}
+
+
+def test_pruning_in_numbers_worked_by_hand() -> None:
+    """10 TP of which 1 is pruned, 5 FP of which 3 are, 4 FN; one patient's FN have no model."""
+    rows: list[Row] = []
+    for kind, number, pruned in (("TP", 10, 1), ("FP", 5, 3), ("FN", 4, 0)):
+        for index in range(number):
+            held_out = kind != "FN"
+            rows.append(
+                {
+                    "subject": "a",
+                    "kind": kind,
+                    "fold": 0 if held_out else None,
+                    "kept": int(index >= pruned) if held_out else None,
+                }
+            )
+    rows.append({"subject": "b", "kind": "FN", "fold": None, "kept": None})
+    found = {row["pruned"]: row for row in pruning(rows)}
+    for name, before, after in (
+        ("f1", 20 / 29, 18 / 25),
+        ("ppv", 10 / 15, 9 / 11),
+        ("tpr", 10 / 14, 9 / 14),
+    ):
+        row = found[name]
+        assert (row["before"], row["after"]) == (pytest.approx(before), pytest.approx(after))
+        assert row["change"] == pytest.approx(after - before)
+        assert (row["n_fn"], row["tp_lost"], row["fp_removed"]) == (4, 1, 3)
+        assert (row["patients"], row["low"]) == (1, None)
+
+
+@pytest.mark.parametrize(("patients", "kinds"), [(1, "TP FP"), (6, "TP FN"), (6, "FP TN")])
+def test_without_patients_or_kinds_to_compare_nothing_is_fitted(patients: int, kinds: str) -> None:
+    rows = judged(made_up(patients, 32, kinds), ("flair",), SETTINGS)
+    assert {row["fold"] for row in rows} == {None}
+    summary = summary_of(rows, ("flair",))
+    assert not [row for row in summary if "pruned" in row]
+    assert all(row["low"] is None for row in summary)
+    expected = {"TP"} if patients == 1 else set()
+    assert {row["first"] for row in summary if row["auc"] is not None} == expected
+
+
+@pytest.fixture(scope="module")
+def study(tiny_model: Model, one_device: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("detector")
+    saliency = SmoothGradSettings(samples=1, memory=2**30)
+    with computing_on(None):
+        entries = with_references(tiny_model, make_cohort(folder), folder)
+        yield Study(tiny_model, entries, folder / "out", PREDICTION, saliency)
+
+
+@pytest.fixture(scope="module")
+def found(study: Study) -> Findings:
+    return detector(study, SETTINGS)
+
+
+def test_a_cohort_is_asked(found: Findings, tmp_path: Path) -> None:
+    assert Counter(row["kind"] for row in found.rows) == {"TP": 6, "FP": 7, "FN": 4, "TN": 12}
+    assert {row["fold"] for row in found.rows if row["kind"] in ("TP", "FP")} == {0, 1, 2, 3}
+    for row in found.rows:
+        assert set(row) == set(found.columns)
+    assert set().union(*found.summary) == set(SUMMARY_COLUMNS)
+    areas = {(row["first"], row["measure"]): row for row in found.summary if "first" in row}
+    assert areas["TP", "p_true"]["n_second"] == 7
+    assert areas["FN", "flair_max"]["auc"] is None  # four
+    assert any("4 FN and 12 TN: a comparison needs 5" in note for note in found.notes)
+    assert any("there are 4 patients: intervals" in note for note in found.notes)
+    assert len(write_findings(found, tmp_path, "detector", {}, dpi=20)) == 3
+
+
+def test_a_second_call_computes_nothing(
+    study: Study, found: Findings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jaxsal.cohort.job.maps_of", None)
+    monkeypatch.setattr("jaxsal.cohort.job.find_uncertain_lesions", None)
+    again = detector(dataclasses.replace(study, notes=[]), SETTINGS)
+    assert list(again.rows) == list(found.rows)
+
+
+def test_without_references_or_lesions_it_is_said(study: Study, tmp_path: Path) -> None:
+    blank = [
+        dataclasses.replace(e, scan=dataclasses.replace(e.scan, reference=None))
+        for e in study.entries
+    ]
+    with pytest.raises(InputError, match="no scan has one"):
+        detector(dataclasses.replace(study, entries=blank), SETTINGS)
+    one = dataclasses.replace(study, entries=study.entries[:1], out=tmp_path, notes=[])
+    findings = detector(one, dataclasses.replace(SETTINGS, spheres=0))
+    assert any("one patient has all TP and FP" in note for note in findings.notes)
+    assert all(row["auc"] is None for row in findings.summary)
