@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from jaxsal.box import Box
 from jaxsal.detector.ibsi import FIRST_ORDER, TEXTURE, discretised, first_order, texture
-from jaxsal.scan.lesion_table import SHELLS_MM, map_statistics
+from jaxsal.scan.lesion_table import SHELLS_MM, distances, map_statistics
 
 if TYPE_CHECKING:
     from jaxsal.cohort.columns import MethodOutline
@@ -74,8 +74,8 @@ def map_features(
     start = (a - r for a, r in zip(whole.start, reach, strict=True))
     stop = (b + r for b, r in zip(whole.stop, reach, strict=True))
     box = Box(start, stop).clip(domain.shape)
-    distance = ndimage.distance_transform_edt(~box.cut(domain), sampling=spacing)
     around = box.seen_from(crop.origin).cut(crop.values, beyond=0.0)
+    distance = distances(replace(crop, values=around, origin=box.start), domain, spacing)
     return [
         {
             **{name: statistics[name] for name in _STATISTICS},

@@ -65,3 +65,9 @@ def test_each_feature_has_a_column_that_says_what_it_is() -> None:
     columns = feature_columns(("flair", "t1"))
     assert len(columns) == 1 + 2 * len(MEASURES)
     assert columns["t1_kurtosis"].startswith("t1: fourth standardised moment")
+
+
+def test_rounded_voxel_sizes_move_no_voxel(domain: np.ndarray) -> None:
+    rng = np.random.default_rng(4)
+    crop = crop_of(rng.standard_normal((8, 7, 7, 1)))
+    assert map_features(crop, domain, (1, 1, 1.0000001)) == map_features(crop, domain, (1, 1, 1))
