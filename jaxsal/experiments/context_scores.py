@@ -23,9 +23,8 @@ from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.progress import OnPart
 from jaxsal.saliency.batches import in_batches
 from jaxsal.saliency.domains import wanted_target
+from jaxsal.saliency.hiding import at_voxels, room_for
 from jaxsal.types import LogitFunction, Triple
-
-_FEWEST_VOXELS = 128  # for which the program is compiled, so that small lesions share it
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +88,7 @@ def context_scores(
     done = 0
     sums: dict[int, np.ndarray] = {}
     most = max((len(lesion.voxels) for lesion in lesions), default=1)
-    room = max(_FEWEST_VOXELS, 1 << (most - 1).bit_length())
-    passes = window_passes(lesions, image, labels, steps, room)
+    passes = window_passes(lesions, image, labels, steps, room_for(most))
 
     def compute(part: Sequence[WindowPass]) -> jax.Array:
         return logits_in_context(field.function, field.parameters, *_stacked(part))
@@ -144,5 +142,4 @@ def logits_in_context(
     """Logits (B, V, K) at voxels (B, V, 3) of B windows that are zero beyond their dilations."""
     seen = jnp.stack(distances) <= dilations[:, None, None, None]
     logits = function(parameters, jnp.where(seen[..., None], jnp.stack(images), 0))
-    x, y, z = jnp.moveaxis(voxels, -1, 0)
-    return logits[jnp.arange(len(voxels))[:, None], x, y, z]
+    return at_voxels(logits, voxels)

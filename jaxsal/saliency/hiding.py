@@ -28,7 +28,7 @@ from jaxsal.saliency.memory_plan import power_of_two_within
 from jaxsal.shapes import Shapes
 from jaxsal.types import LogitFunction, Triple
 
-_FEWEST_VOXELS = 128  # for which the reading is compiled, so that small lesions share it
+_FEWEST_VOXELS = 128  # so that small lesions share what is compiled
 _MOST_ON_CPU, _MOST_ELSEWHERE = 1, 16  # windows at once that pay
 
 Read = Callable[[np.ndarray], np.ndarray]
@@ -102,7 +102,7 @@ def answers(
         InputError: there is no memory for a single window.
     """
     asked: dict[int, tuple[Question, WindowPlan]] = {}
-    room = max(_FEWEST_VOXELS, 1 << (most_voxels - 1).bit_length())
+    room = room_for(most_voxels)
 
     def compute(part: Sequence[_Pass]) -> jax.Array:
         logits = infilled_logits(field.function, field.parameters, *_stacked(part))
@@ -211,6 +211,11 @@ def infilled_logits(
     """
     where = hidden[..., None] & channels[:, None, None, None]
     return function(parameters, jnp.where(where, jnp.stack(infills), jnp.stack(images)))
+
+
+def room_for(most_voxels: int) -> int:
+    """For how many voxels reading is compiled, so that lesions of up to so many share it."""
+    return max(_FEWEST_VOXELS, 1 << (most_voxels - 1).bit_length())
 
 
 @jax.jit
