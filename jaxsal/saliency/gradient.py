@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jaxsal.errors import InputError
 from jaxsal.saliency.methods.smoothgrad import Aggregate
 from jaxsal.saliency.smoothgrad import smoothgrad
 
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
     from jaxsal.arrays import Image, Labels
     from jaxsal.field.plan import LogitField
     from jaxsal.saliency.maps import SaliencyMaps
+
+_OF_NOISE = (
+    *("samples", "noise", "noise_scale", "noise_samples", "noise_batch"),
+    *("tolerance", "standard_error"),
+)
 
 
 def gradient(
@@ -37,6 +43,9 @@ def gradient(
         The maps, in logits per unit of each image channel, float32.
 
     Raises:
-        InputError: an argument is out of its range, or shapes do not agree.
+        InputError: an argument is out of its range, or about noise, or shapes do not agree.
     """
+    for name in _OF_NOISE:
+        if name in options:
+            raise InputError(f"{name} is about noise, of which the gradient has none: leave it out")
     return smoothgrad(field, image, labels, aggregate=aggregate, samples=1, noise=0.0, **options)

@@ -19,8 +19,9 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.box import Box
-from jaxsal.errors import require_one_of
+from jaxsal.errors import require, require_one_of
 from jaxsal.inputs.background import find_background
+from jaxsal.resampling import check_sizes
 from jaxsal.settings import INFILLS, Infill
 
 MEAN_MM = 20.0
@@ -41,10 +42,16 @@ class Scene:
     Attributes:
         spacing: voxel size in mm along X, Y, Z.
         lesions: (X, Y, Z) bool, all lesions of the scan, explained or not.
+
+    Raises:
+        InputError: the spacing is none.
     """
 
     spacing: Spacing
     lesions: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_sizes(self.spacing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +61,17 @@ class Infills:
     Attributes:
         image: (X, Y, Z, C) float32, as the network takes it.
         scene: its voxel size and lesions.
+
+    Raises:
+        InputError: the lesions do not lie on the image's grid.
     """
 
     image: np.ndarray
     scene: Scene
+
+    def __post_init__(self) -> None:
+        shape, lesions = self.image.shape[:3], self.scene.lesions.shape
+        require(lesions == shape, "lesions", f"of the image's shape {shape}", lesions)
 
     def of(self, infill: Infill, omega: np.ndarray) -> np.ndarray:
         """What takes the image's place: (X, Y, Z, C) float32, not to be written to.

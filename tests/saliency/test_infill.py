@@ -116,3 +116,14 @@ def test_every_infill_has_the_image_s_shape_and_precision(infill: str) -> None:
 def test_an_unknown_infill_is_refused() -> None:
     with pytest.raises(InputError, match="infill must be one of mean, blurred, zero"):
         _infills().of("noise", OMEGA)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.0, 1.0, 1.0), (np.nan, 1.0, 1.0)])
+def test_what_is_no_voxel_size_is_refused(spacing: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="a voxel size is three numbers"):
+        Scene(spacing, OMEGA)
+
+
+def test_lesions_on_another_grid_are_refused() -> None:
+    with pytest.raises(InputError, match="lesions must be of the image's shape"):
+        _infills(OMEGA[1:])
