@@ -46,6 +46,7 @@ class _Apply:
 
 def fit(given: Given) -> None:
     """Fits a detector, and prints what it was fitted on."""
+    from jaxsal.cli.progress import ProgressBar
     from jaxsal.detector.detector import write_detector
     from jaxsal.detector.fit import fit_detector
 
@@ -54,7 +55,11 @@ def fit(given: Given) -> None:
         raise InputError(f"--out {asked.out} exists: give another name for the detector")
     if not asked.out.absolute().parent.is_dir():
         raise InputError(f"there is no folder for --out {asked.out}: make it first")
-    detector = fit_detector(asked.cohort, given.of(FitSettings))
+    with keeping(lambda: "nothing was written"), ProgressBar() as bar:
+        bar.stage("measuring")
+        detector = fit_detector(
+            asked.cohort, given.of(FitSettings), lambda done, scans: bar.count(done, scans, "scans")
+        )
     write_detector(asked.out, detector)
     print(
         f"{asked.out}: fitted on maps of {detector.method} of {detector.true_lesions} TP and "
@@ -66,12 +71,16 @@ def fit(given: Given) -> None:
 
 def apply(given: Given) -> int:
     """Applies a detector; returns the exit status."""
+    from jaxsal.cli.progress import ProgressBar
     from jaxsal.detector.apply import apply_detector
 
     asked = given.of(_Apply)
     out = asked.out or asked.cohort.absolute().with_name(f"{asked.cohort.absolute().name}-pruned")
-    with keeping(lambda: "nothing was written"):
-        applied = apply_detector(asked.detector, asked.cohort, out)
+    with keeping(lambda: "nothing was written"), ProgressBar() as bar:
+        bar.stage("judging")
+        applied = apply_detector(
+            asked.detector, asked.cohort, out, lambda done, scans: bar.count(done, scans, "scans")
+        )
     for scan, reason in applied.failed.items():
         print(
             f"jaxsal detector apply: warning: {scan} has no results: {one_line(reason)}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,9 @@ import numpy as np
 from jaxsal import __version__
 from jaxsal.cohort.results import CohortResults
 from jaxsal.detector.detector import read_detector
-from jaxsal.detector.features import LESION_COLUMNS, scan_features
+from jaxsal.detector.features import LESION_COLUMNS, all_features
 from jaxsal.errors import InputError
+from jaxsal.progress import OnPart
 from jaxsal.store.bids_dataset import name_of
 from jaxsal.store.files import file_checksum, write_json
 from jaxsal.store.output_folder import OutputFolder
@@ -21,8 +22,6 @@ from jaxsal.tables import Row, write_table
 from jaxsal.volumes import write_volume
 
 if TYPE_CHECKING:
-    from jaxsal.cohort.columns import MethodOutline
-    from jaxsal.cohort.results import ScanResults
     from jaxsal.detector.detector import Detector
 
 COLUMNS = {
@@ -50,7 +49,9 @@ class Applied:
     failed: Mapping[str, str]
 
 
-def apply_detector(path: Path, root: Path, out: Path) -> Applied:
+def apply_detector(
+    path: Path, root: Path, out: Path, on_scan: OnPart = lambda done, scans: None
+) -> Applied:
     """Writes a table of all lesions, and a mask per scan without what the detector holds for false.
 
     What the network segmented but was too small for a lesion is in no mask, nor is what has no map.
@@ -59,6 +60,7 @@ def apply_detector(path: Path, root: Path, out: Path) -> Applied:
         path: of the detector.
         root: the folder of a run over a cohort.
         out: a new folder: lesions.tsv, lesions.json, run.json and sub-*/**/anat/*_mask.nii.gz.
+        on_scan: called as scans are judged.
 
     Raises:
         InputError: the detector is none or was fitted on other methods, settings or channels; the
@@ -73,8 +75,8 @@ def apply_detector(path: Path, root: Path, out: Path) -> Applied:
     rows: list[Row] = []
     scans = 0
     with OutputFolder(out) as folder:
-        for scan in results.scans():
-            own = list(_judged(detector, scan, method))
+        for scan, measured in all_features(results, method, on_scan):
+            own = list(_judged(detector, measured))
             mask = np.isin(scan.labels, [row["label"] for row in own if row["kept"]])
             write_volume(folder.path(name_of(scan.record.stem, MASK)), mask, scan.grid)
             rows += own
@@ -87,9 +89,8 @@ def apply_detector(path: Path, root: Path, out: Path) -> Applied:
     return Applied(rows, scans, results.failed)
 
 
-def _judged(detector: Detector, scan: ScanResults, method: MethodOutline) -> Iterator[Row]:
-    """The table's rows of a scan."""
-    measured = list(scan_features(scan, method))
+def _judged(detector: Detector, measured: Sequence[Row]) -> Iterator[Row]:
+    """The table's rows of a scan's lesions."""
     for row, probability in zip(measured, detector.probability(measured).tolist(), strict=True):
         about = {name: row[name] for name in LESION_COLUMNS}
         if row["kind"] == "FN":

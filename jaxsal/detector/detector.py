@@ -129,10 +129,13 @@ class Detector:
 
 
 def identity_of_maps(results: CohortResults, method: MethodOutline) -> dict[str, Any]:
-    """What a method's maps in a cohort's results depend on, besides the scans."""
+    """What a method's maps in a cohort's results depend on, besides the scans.
+
+    Whatever file the model came from, it is known by its parameters.
+    """
     identity, settings = results.identity, results.identity["settings"]
     return {
-        "model": identity["model"],
+        "model": {name: fact for name, fact in identity["model"].items() if name != "source"},
         "precision": identity["precision"],
         "prediction": identity["prediction"],
         "field": settings["field"],

@@ -16,7 +16,8 @@ from jaxsal.scan.lesion_table import SHELLS_MM, distances, map_statistics
 
 if TYPE_CHECKING:
     from jaxsal.cohort.columns import MethodOutline
-    from jaxsal.cohort.results import ScanResults
+    from jaxsal.cohort.results import CohortResults, ScanResults
+    from jaxsal.progress import OnPart
     from jaxsal.saliency.maps import Crop
     from jaxsal.tables import Row
 
@@ -121,3 +122,17 @@ def scan_features(scan: ScanResults, method: MethodOutline) -> Iterator[Row]:
                 for name, value in values.items()
             },
         }
+
+
+def all_features(
+    results: CohortResults, method: MethodOutline, on_scan: OnPart
+) -> Iterator[tuple[ScanResults, list[Row]]]:
+    """Each finished scan with the rows of `scan_features`.
+
+    Raises:
+        InputError: as `scan_features`.
+    """
+    scans = list(results.scans())
+    for done, scan in enumerate(scans, start=1):
+        yield scan, list(scan_features(scan, method))
+        on_scan(done, len(scans))

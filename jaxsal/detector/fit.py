@@ -11,22 +11,26 @@ from jaxsal import __version__
 from jaxsal.cohort.columns import MethodOutline
 from jaxsal.cohort.results import CohortResults
 from jaxsal.detector.detector import Detector, identity_of_maps, matrix
-from jaxsal.detector.features import AROUND_MM, feature_columns, scan_features
+from jaxsal.detector.features import AROUND_MM, all_features, feature_columns
 from jaxsal.detector.ibsi import BINS
 from jaxsal.detector.logistic import fitted, require_library, threshold_that_loses
 from jaxsal.detector.settings import FitSettings
 from jaxsal.errors import InputError
+from jaxsal.progress import OnPart
 
 FEWEST = 5
 """Lesions of each kind, TP and FP, that a regression needs."""
 
 
-def fit_detector(root: Path, settings: FitSettings) -> Detector:
+def fit_detector(
+    root: Path, settings: FitSettings, on_scan: OnPart = lambda done, scans: None
+) -> Detector:
     """A detector of the found lesions in a cohort's results, true (TP) against false (FP).
 
     Args:
         root: the folder of a run over scans with references.
         settings: how.
+        on_scan: called as scans are read.
 
     Raises:
         InputError: scikit-learn is not installed; the folder holds no results, or none of the
@@ -37,15 +41,15 @@ def fit_detector(root: Path, settings: FitSettings) -> Detector:
     method = chosen(results, settings.method)
     rows = [
         row
-        for scan in results.scans()
-        for row in scan_features(scan, method)
+        for _, measured in all_features(results, method, on_scan)
+        for row in measured
         if row["kind"] in ("TP", "FP")
     ]
     true = np.array([row["kind"] == "TP" for row in rows], bool)
     _require_enough(root, int(true.sum()), int((~true).sum()))
     features = tuple(feature_columns(method.maps))
-    measured = matrix(rows, features)
-    logistic = fitted(measured, true)
+    values = matrix(rows, features)
+    logistic = fitted(values, true)
     return Detector(
         jaxsal=__version__,
         method=method.name,
@@ -55,7 +59,7 @@ def fit_detector(root: Path, settings: FitSettings) -> Detector:
         around_mm=AROUND_MM,
         features=features,
         **asdict(logistic),
-        threshold=threshold_that_loses(logistic.probability(measured), true, settings.lost),
+        threshold=threshold_that_loses(logistic.probability(values), true, settings.lost),
         lost=settings.lost,
         true_lesions=int(true.sum()),
         false_lesions=int((~true).sum()),

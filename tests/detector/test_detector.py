@@ -142,6 +142,32 @@ def test_other_results_are_refused_and_nothing_is_written(
     assert not out.exists()
 
 
+def test_a_model_is_known_by_its_parameters_whatever_file_it_came_from(
+    judged: Any, file: Path, tmp_path: Path
+) -> None:
+    renamed = tmp_path / "renamed"
+    shutil.copytree(judged.out, renamed)
+    record = json.loads((renamed / "run.json").read_text())
+    record["identity"]["model"]["source"] = {"file": "other.pth"}
+    (renamed / "run.json").write_text(json.dumps(record))
+    assert main(["detector", "apply", str(file), str(renamed)]) == 0
+
+
+def test_results_without_maps_are_refused(
+    judged: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "table"
+    shutil.copytree(judged.out, table)
+    for path in (table / ".jaxsal" / "scans").glob("*.json"):
+        record = json.loads(path.read_text())
+        record["files"] = {k: v for k, v in record["files"].items() if "saliency.nii" not in k}
+        path.write_text(json.dumps(record))
+    out = tmp_path / "detector.json"
+    assert main(["detector", "fit", str(table), "--out", str(out)]) == 2
+    assert "maps are kept by --output cropped and full" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_too_few_lesions_of_a_kind_are_refused(
     judged: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
