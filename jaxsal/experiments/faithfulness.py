@@ -161,31 +161,32 @@ def _of_scan(
     prediction: Prediction,
 ) -> list[Row]:
     """A row per curve of each lesion of a scan."""
-    lesions = [
-        RankedLesion(entry, instance, prediction, maps, study.saliency.seed)
-        for instance in _chosen(prediction, settings)
-    ]
-    rows: list[Row] = [{"note": each.unfit} for each in lesions if each.unfit]
-    fit = [each for each in lesions if not each.unfit]
     finding, loaded = replace(study.prediction, field=study.field), prediction.scan
     field = make_field(as_run(study.model, finding), finding)
-    scene = Scene(loaded.grid.spacing, loaded.box.cut(prediction.labels) != 0)
-    infills = Infills(loaded.box.cut(loaded.image), scene)
-    asked = [(lesion, infill) for lesion in fit for infill in settings.infill]
-    found = answers(
-        field,
-        infills.image,
-        (lesion.question(infill, infills) for lesion, infill in asked),
-        lambda logits: logits,
-        most_voxels=max((lesion.instance.voxels for lesion in fit), default=1),
-        batch=settings.batch,
-        on_passes=_Counter(study, entry.id, len(asked)),
-    )
     target = wanted_target(field, study.prediction.target)
-    for (lesion, infill), logits in zip(asked, found, strict=True):
-        channel = output_channel(target, logits.shape[-1])
-        for curve in curves_of(logits, lesion.orders, channel, field.probability):
-            rows.append(lesion.row(curve, infill, study.threshold))
+    scene = Scene(loaded.grid.spacing, loaded.box.cut(prediction.labels) != 0)
+    infills, chosen = Infills(loaded.box.cut(loaded.image), scene), _chosen(prediction, settings)
+    most = max((each.voxels for each in chosen), default=1)
+    count = _Counter(study, entry.id, len(chosen) * len(settings.infill))
+    rows: list[Row] = []
+    for instance in chosen:  # one by one: rankings and masks take memory
+        lesion = RankedLesion(entry, instance, prediction, maps, study.saliency.seed)
+        if lesion.unfit:
+            rows.append({"note": lesion.unfit})
+            continue
+        found = answers(
+            field,
+            infills.image,
+            (lesion.question(infill, infills) for infill in settings.infill),
+            lambda logits: logits,
+            most_voxels=most,
+            batch=settings.batch,
+            on_passes=count,
+        )
+        for infill, logits in zip(settings.infill, found, strict=True):
+            channel = output_channel(target, logits.shape[-1])
+            for curve in curves_of(logits, lesion.orders, channel, field.probability):
+                rows.append(lesion.row(curve, infill, study.threshold))
     return rows
 
 

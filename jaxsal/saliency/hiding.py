@@ -142,7 +142,7 @@ def _passes(
     everywhere = np.ones(image.shape[-1], bool)
     for number, question in enumerate(questions):
         plan = field.plan(_shape(image), question.voxels)
-        asked[number] = question, plan  # until it is answered: masks of a scan take gigabytes
+        asked[number] = question, plan  # until it is answered: masks take memory
         for window, start in enumerate(plan.starts - plan.before):
             place = Box.at(start, plan.size)
             seen = jnp.asarray(place.cut(image, beyond=0))
