@@ -132,7 +132,7 @@ def all_features(
     Raises:
         InputError: as `scan_features`.
     """
-    scans = list(results.scans())
-    for done, scan in enumerate(scans, start=1):
+    scans = sum(1 for _ in results.scans())
+    for done, scan in enumerate(results.scans(), start=1):  # not kept, nor what they have read
         yield scan, list(scan_features(scan, method))
-        on_scan(done, len(scans))
+        on_scan(done, scans)
