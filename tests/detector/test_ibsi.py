@@ -80,3 +80,8 @@ def test_equal_values_have_no_texture() -> None:
     assert [found[name] for name in ("entropy", "skewness", "kurtosis")] == [0, 0, 0]
     assert [found[name] for name in TEXTURE] == [0, 1, 1]
     assert texture(np.ones((1, 1, 1), int)) == {name: found[name] for name in TEXTURE}
+
+
+def test_percentiles_are_values_of_the_region() -> None:
+    found = first_order(np.arange(10.0), np.arange(10))
+    assert (found["p10"], found["p50"], found["p90"]) == (0, 4, 8)  # interpolated: 0.9, 4.5, 8.1
