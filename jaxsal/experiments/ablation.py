@@ -14,6 +14,7 @@ from jaxsal.experiments.ablation_figure import draw
 from jaxsal.experiments.aggregation import exact
 from jaxsal.experiments.catalogue import Experiment, NoSettings
 from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.map_similarity import rank_correlation
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, few_patients, holm, pooled
 from jaxsal.figures.palette import UNITS
 
@@ -110,10 +111,7 @@ def _peak(row: Mapping[str, float], channel: str) -> float:
 
 def correlation(values: np.ndarray) -> float:
     """Spearman's of columns (L, 2), volumes and peaks; NaN if one has equal values only."""
-    if (np.ptp(values, axis=0) == 0).any():
-        return np.nan
-    ranks = stats.rankdata(values, axis=0)
-    return float(np.corrcoef(ranks.T)[0, 1])
+    return rank_correlation(*values.T)
 
 
 def slope(values: np.ndarray) -> float:
