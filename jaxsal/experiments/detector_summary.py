@@ -105,14 +105,16 @@ _RATES: dict[str, Callable[..., np.ndarray]] = {
 def pruning(rows: Sequence[Row]) -> Iterator[Row]:
     """What changes as lesions below the thresholds are taken away; nothing without regressions.
 
-    Of patients all of whose TP and FP were held out, with their FN.
+    Of patients all of whose TP and FP were held out, with their FN. Those who have FN alone are
+    among them: pruning changes nothing there, and without them TPR would be too high.
     """
-    own = [row for row in rows if row["kind"] in ("TP", "FP") and row["fold"] is not None]
-    if not own:
+    predicted = [row for row in rows if row["kind"] in ("TP", "FP")]
+    untested = {row["subject"] for row in predicted if row["fold"] is None}
+    if all(row["subject"] in untested for row in predicted):
         return
-    tested = {row["subject"] for row in own}
-    own += [row for row in rows if row["kind"] == "FN" and row["subject"] in tested]
-    kinds = [[row["kind"] == kind for kind in ("TP", "FP", "FN")] for row in own]
+    used = ("TP", "FP", "FN")
+    own = [r for r in rows if r["kind"] in used and r["subject"] not in untested]
+    kinds = [[row["kind"] == kind for kind in used] for row in own]
     values = np.column_stack([np.array(kinds, float), [row["kept"] != 0 for row in own]])
     subjects = [row["subject"] for row in own]
     tp, fp, fn = values[:, :3].sum(axis=0)
@@ -128,7 +130,7 @@ def pruning(rows: Sequence[Row]) -> Iterator[Row]:
             "n_tp": int(tp),
             "n_fp": int(fp),
             "n_fn": int(fn),
-            "patients": len(tested),
+            "patients": len(set(subjects)),
             "tp_lost": int(lost),
             "fp_removed": int(removed),
             "before": float(rate(tp, fp, fn)),

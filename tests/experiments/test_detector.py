@@ -81,7 +81,7 @@ def test_lesions_are_judged_by_other_patients_as_in_scikit_learn() -> None:
 
 
 def test_pruning_in_numbers_worked_by_hand() -> None:
-    """10 TP of which 1 is pruned, 5 FP of which 3 are, 4 FN; one patient's FN have no model."""
+    """10 TP of which 1 is pruned, 5 FP of which 3 are, 5 FN, one of a patient with FN alone."""
     rows: list[Row] = []
     for kind, number, pruned in (("TP", 10, 1), ("FP", 5, 3), ("FN", 4, 0)):
         for index in range(number):
@@ -94,18 +94,19 @@ def test_pruning_in_numbers_worked_by_hand() -> None:
                     "kept": int(index >= pruned) if held_out else None,
                 }
             )
-    rows.append({"subject": "b", "kind": "FN", "fold": None, "kept": None})
+    for subject, kind in (("b", "FN"), ("c", "TP"), ("c", "FN")):  # no regression judges the last
+        rows.append({"subject": subject, "kind": kind, "fold": None, "kept": None})
     found = {row["pruned"]: row for row in pruning(rows)}
     for name, before, after in (
-        ("f1", 20 / 29, 18 / 25),
+        ("f1", 20 / 30, 18 / 26),
         ("ppv", 10 / 15, 9 / 11),
-        ("tpr", 10 / 14, 9 / 14),
+        ("tpr", 10 / 15, 9 / 15),
     ):
         row = found[name]
         assert (row["before"], row["after"]) == (pytest.approx(before), pytest.approx(after))
         assert row["change"] == pytest.approx(after - before)
-        assert (row["n_fn"], row["tp_lost"], row["fp_removed"]) == (4, 1, 3)
-        assert (row["patients"], row["low"]) == (1, None)
+        assert (row["n_fn"], row["tp_lost"], row["fp_removed"]) == (5, 1, 3)
+        assert (row["patients"], row["low"]) == (2, None)
 
 
 @pytest.mark.parametrize(("patients", "kinds"), [(1, "TP FP"), (6, "TP FN"), (6, "FP TN")])
