@@ -92,8 +92,8 @@ def _check_class(target: object, class_name: str) -> None:
     if str(target).rpartition(".")[2].lower() != class_name.lower():
         raise InputError(
             f"it describes a {shown(target)}, and asked for was MONAI's {class_name}: networks "
-            "that can be converted are `jaxsal convert unet`, `dynunet`, `swin-unetr`, `segresnet` "
-            "and `segresnet-ds`"
+            "that can be converted are `jaxsal convert unet`, `dynunet`, `swin-unetr`, "
+            "`segresnet`, `segresnet-ds` and `mednext`"
         )
 
 

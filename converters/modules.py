@@ -167,12 +167,18 @@ def _downsample(merging: torch.nn.Module) -> str:
     return names.get(name, name)
 
 
+def _mednext_arguments(network: Any) -> dict[str, Any]:
+    """The norm: the converter reads off all else, and refuses the other norm of MONAI's."""
+    return {"norm_type": "group"}
+
+
 _DESCRIBED: dict[str, Callable[[Any], dict[str, Any]]] = {
     "UNet": _unet_arguments,
     "DynUNet": _dynunet_arguments,
     "SwinUNETR": _swin_unetr_arguments,
     "SegResNet": _segresnet_arguments,
     "SegResNetDS": _segresnet_ds_arguments,
+    "MedNeXt": _mednext_arguments,
 }
 
 

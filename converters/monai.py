@@ -293,5 +293,6 @@ MONAI_NETWORKS: Registry[MonaiNetwork] = Registry(
         "swin-unetr": "jaxsal_converters.swin_unetr:SWIN_UNETR",
         "segresnet": "jaxsal_converters.segresnet:SEGRESNET",
         "segresnet-ds": "jaxsal_converters.segresnet_ds:SEGRESNET_DS",
+        "mednext": "jaxsal_converters.mednext:MEDNEXT",
     },
 )

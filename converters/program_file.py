@@ -266,8 +266,8 @@ def _other_kind(archive: Archive) -> str:
     if "data.pkl" in archive:
         return (
             "is a checkpoint and no .pt2: `jaxsal convert` takes MONAI's and nnU-Net's (unet, "
-            "dynunet, swin-unetr, segresnet, segresnet-ds, nnunet); of another network, load it in "
-            "PyTorch and write the network with "
+            "dynunet, swin-unetr, segresnet, segresnet-ds, mednext, nnunet); of another network, "
+            "load it in PyTorch and write the network with "
             "torch.export.save(torch.export.export(network, (image,)), FILE)"
         )
     return "is a zip archive but no .pt2: give a file that torch.export.save wrote"

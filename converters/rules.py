@@ -23,6 +23,8 @@ LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
     "position_bias": "relative_position_bias_table",
+    "response_scale": "global_resp_gamma",
+    "response_bias": "global_resp_beta",
 }
 
 

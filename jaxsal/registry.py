@@ -151,6 +151,7 @@ NETWORKS: Registry[NetworkClass] = Registry(
         "swin-unetr": "jaxsal.nets.swin_unetr:SwinUNETR",
         "segresnet": "jaxsal.nets.segresnet:SegResNet",
         "segresnet-ds": "jaxsal.nets.segresnet:SegResNetDS",
+        "mednext": "jaxsal.nets.mednext:MedNeXt",
         "graph": "jaxsal.graph.network:GraphNetwork",
     },
     lambda network: network.Config.kind,

@@ -25,6 +25,7 @@ _MONAI = {
     "swin-unetr": "SwinUNETR",
     "segresnet": "SegResNet",
     "segresnet-ds": "SegResNetDS",
+    "mednext": "MedNeXt",
 }
 
 

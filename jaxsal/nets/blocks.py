@@ -20,7 +20,10 @@ from flax import nnx
 
 from jaxsal.errors import InputError
 from jaxsal.nets.activations import ACTIVATIONS
-from jaxsal.nets.convolution import convolution, transposed_convolution
+from jaxsal.nets.general_convolution import (
+    general_convolution,
+    transposed_general_convolution,
+)
 from jaxsal.nets.standardise import standardise
 from jaxsal.types import Triple
 
@@ -88,8 +91,9 @@ class Convolution(nnx.Module):
     """A convolution or, with ``transposed``, an up-sampling transposed one.
 
     The padding is that of an odd kernel that keeps the size, unless given. Up-sampling multiplies
-    the size by the stride exactly: the output padding makes up for what is missing. A rate of
-    ``dropout`` is for training, and belongs to the convolution; see `jaxsal.nets.training`.
+    the size by the stride exactly: unless given, the output padding makes up for what is missing.
+    ``groups`` are of channels, each with outputs of its own. A rate of ``dropout`` is for training,
+    and belongs to the convolution; see `jaxsal.nets.training`.
     """
 
     def __init__(
@@ -100,15 +104,19 @@ class Convolution(nnx.Module):
         kernel_size: Triple,
         stride: Triple = (1, 1, 1),
         padding: Triple | None = None,
+        output_padding: Triple | None = None,
         transposed: bool = False,
+        groups: int = 1,
         use_bias: bool = True,
         dropout: float = 0.0,
         rngs: nnx.Rngs,
     ) -> None:
         self.kernel_size, self.stride, self.transposed = kernel_size, stride, transposed
         self.padding = padding or tuple((k - 1) // 2 for k in kernel_size)
-        channels = (outputs, inputs) if transposed else (inputs, outputs)
-        bound = 1 / math.sqrt(math.prod(kernel_size) * inputs)  # as PyTorch initialises
+        self.output_padding, self.groups = output_padding, groups
+        first, last = (outputs, inputs) if transposed else (inputs, outputs)
+        channels = (first // groups, last)
+        bound = 1 / math.sqrt(math.prod(kernel_size) * inputs / groups)  # as PyTorch initialises
         uniform = partial(jax.random.uniform, minval=-bound, maxval=bound)
         self.kernel = nnx.Param(uniform(rngs.params(), (*kernel_size, *channels)))
         self.bias = nnx.Param(uniform(rngs.params(), (outputs,))) if use_bias else None
@@ -116,15 +124,22 @@ class Convolution(nnx.Module):
 
     def __call__(self, x: jax.Array, tap: Tap) -> jax.Array:
         arguments: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
+        arguments["groups"] = self.groups
         if self.transposed:
-            sizes = zip(self.padding, self.stride, self.kernel_size, strict=True)
-            x_extra, y_extra, z_extra = (2 * p + s - k for p, s, k in sizes)
-            extra = (x_extra, y_extra, z_extra)
-            y = transposed_convolution(x, self.kernel[...], output_padding=extra, **arguments)
+            extra = self.output_padding or self._missing()
+            y = transposed_general_convolution(
+                x, self.kernel[...], output_padding=extra, **arguments
+            )
         else:
-            y = convolution(x, self.kernel[...], **arguments)
+            y = general_convolution(x, self.kernel[...], **arguments)
         y = y if self.bias is None else y + self.bias[...]
         return tap("", y if self.dropout is None else self.dropout(y))
+
+    def _missing(self) -> Triple:
+        """The output padding with which a transposed one multiplies the size by the stride."""
+        sizes = zip(self.padding, self.stride, self.kernel_size, strict=True)
+        x, y, z = (2 * p + s - k for p, s, k in sizes)
+        return x, y, z
 
 
 class PReLU(nnx.Module):

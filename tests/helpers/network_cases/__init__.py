@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from helpers.network_cases.case import Case
 from helpers.network_cases.dynunet import DYNUNET
+from helpers.network_cases.mednext import MEDNEXT
 from helpers.network_cases.nnunet import NNUNET
 from helpers.network_cases.segresnet import SEGRESNET, SEGRESNET_DS
 from helpers.network_cases.swin_unetr import SWIN_UNETR
@@ -15,5 +16,6 @@ CASES: dict[str, Case] = {
     **NNUNET,
     **SEGRESNET,
     **SEGRESNET_DS,
+    **MEDNEXT,
     **SWIN_UNETR,
 }
