@@ -12,8 +12,9 @@ Read off a network's jaxpr, operation by operation. Along each axis cell i of a 
 Where values meet whose cells lie apart, joined channels lie where those of the smallest receptive
 field do. These are a decoder's skip: a coarse cell from below is the same for all the cells
 that it is up-sampled to, and the network learns to fill these in to fit the skip, up to its
-logits, which so lie at their voxels. A sum lies in the middle of its terms, and so do joined
-channels whose receptive fields are of one size, the patches that a transformer merges.
+logits, which so lie at their voxels. Likewise a sum lies where those of its terms do that were
+never on a coarser grid than the others; in the middle of these if there are several, and so do
+joined channels whose receptive fields are of one size, the patches that a transformer merges.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _places_of(
 ) -> Places:
     program = traced(function, parameters, (1, *shape), layer)
     ones, zeros = np.ones(3), np.zeros(3)
-    image = _Cells(np.array(shape[:3]), ones, zeros, zeros, zeros > 0)
+    image = _Cells(np.array(shape[:3]), ones, zeros, zeros, ones, zeros > 0)
     unread: list[_Cells | None] = [None] * (len(program.jaxpr.invars) - 1)
     found = _follow(program.jaxpr, [*unread, image])[-1]
     if found is None:  # a layer that does not depend on the image
@@ -86,6 +87,7 @@ class _Cells(NamedTuple):
         step: as in `Places`.
         offset: as in `Places`.
         extent: of a cell's receptive field, without what norms and attention add to it.
+        coarsest: largest step on the way.
         mirrored: whether images were mirrored along the axis on the way.
     """
 
@@ -93,14 +95,17 @@ class _Cells(NamedTuple):
     step: np.ndarray
     offset: np.ndarray
     extent: np.ndarray
+    coarsest: np.ndarray
     mirrored: np.ndarray
+
+    def spaced(self, grid: np.ndarray, step: np.ndarray) -> _Cells:
+        """On a grid of this size with this step; the first cell where it was."""
+        return self._replace(grid=grid, step=step, coarsest=np.maximum(self.coarsest, step))
 
     def divided(self, grid: np.ndarray) -> _Cells:
         """The same space, divided evenly into a grid of another size."""
         ratio = self.grid / grid
-        return self._replace(
-            grid=grid,
-            step=self.step * ratio,
+        return self.spaced(grid, self.step * ratio)._replace(
             offset=self.offset + self.step * (ratio - 1) / 2,
             extent=self.extent + self.step * np.maximum(ratio - 1, 0),
         )
@@ -159,7 +164,9 @@ Rule = Callable[[JaxprEqn, Sequence[_Cells], np.ndarray], _Cells]
 
 def _anything(equation: JaxprEqn, sources: Sequence[_Cells], grid: np.ndarray) -> _Cells:
     alike = [cells for cells in sources if cells.covers(grid)]
-    return _middle(alike) if alike else sources[0].divided(grid)
+    least = min((cells.coarsest.sum() for cells in alike), default=0)
+    fine = [cells for cells in alike if cells.coarsest.sum() == least]
+    return _middle(fine) if fine else sources[0].divided(grid)
 
 
 def _convolution(equation: JaxprEqn, sources: Sequence[_Cells], grid: np.ndarray) -> _Cells:
@@ -172,9 +179,7 @@ def _convolution(equation: JaxprEqn, sources: Sequence[_Cells], grid: np.ndarray
     low = np.array([low for low, _ in of["padding"]])
     step = cells.step / np.array(of["lhs_dilation"])
     reach = (kernel - 1) * np.array(of["rhs_dilation"])
-    return cells._replace(
-        grid=grid,
-        step=step * np.array(of["window_strides"]),
+    return cells.spaced(grid, step * np.array(of["window_strides"]))._replace(
         offset=cells.offset + step * (reach / 2 - low),
         extent=cells.extent + step * reach,
     )
@@ -184,13 +189,12 @@ def _slice(equation: JaxprEqn, sources: Sequence[_Cells], grid: np.ndarray) -> _
     of, cells = equation.params, sources[0]
     moved = cells.moved(of["start_indices"][_SPATIAL])
     strides = (of["strides"] or (1,) * 5)[_SPATIAL]
-    return moved._replace(grid=grid, step=cells.step * np.array(strides))
+    return moved.spaced(grid, cells.step * np.array(strides))
 
 
 def _pad(equation: JaxprEqn, sources: Sequence[_Cells], grid: np.ndarray) -> _Cells:
     low, _, between = np.array(equation.params["padding_config"])[_SPATIAL].T
-    spread = sources[0]._replace(grid=grid, step=sources[0].step / (between + 1))
-    return spread.moved(-low)
+    return sources[0].spaced(grid, sources[0].step / (between + 1)).moved(-low)
 
 
 def _concatenate(equation: JaxprEqn, sources: Sequence[_Cells], grid: np.ndarray) -> _Cells:
@@ -228,6 +232,7 @@ def _middle(sources: Sequence[_Cells]) -> _Cells:
         step=np.mean([cells.step for cells in sources], axis=0),
         offset=np.mean([cells.offset for cells in sources], axis=0),
         extent=np.max([cells.extent for cells in sources], axis=0),
+        coarsest=np.max([cells.coarsest for cells in sources], axis=0),
         mirrored=np.any([cells.mirrored for cells in sources], axis=0),
     )
 

@@ -136,6 +136,13 @@ NNUNET = {
     "norm": ["instance", {}],
     "act": ["leakyrelu", {}],
 }
+MEDNEXT = {
+    "init_filters": 2,
+    "kernel_size": 3,
+    "use_residual_connection": True,
+    "blocks_down": [1, 1],
+    "blocks_up": [1, 1],
+}
 SWIN = {"feature_size": 12, "use_v2": True}
 STRIDED = ((4, 8, 1), (0, 0, 0))
 # network, its arguments, a layer, and where its cells lie: step and offset, worked out by hand
@@ -157,6 +164,17 @@ NETWORKS = [
     ("nnunet", {**NNUNET, "network": RESIDUAL}, "encoder.1", ((2, 2, 2), (0.25, 0.25, 0.25))),
     ("nnunet", {**NNUNET, "network": RESIDUAL}, "encoder.2", ((4, 4, 2), (0.75, 0.75, 0.25))),
     ("nnunet", {**NNUNET, "network": RESIDUAL}, "head", ((1, 1, 1), (0, 0, 0))),
+    # its decoders add: halfway between cells 4 apart, and the skip, which the sum follows
+    ("segresnet", {}, "decoder.1.upsample", ((2, 2, 2), (-1, -1, -1))),
+    ("segresnet", {}, "decoder.1", ((2, 2, 2), (0, 0, 0))),
+    ("segresnet", {}, "head", ((1, 1, 1), (0, 0, 0))),
+    ("mednext", MEDNEXT, "bottleneck.downsample", ((4, 4, 4), (0, 0, 0))),
+    # of 2n - 1 cells the odd ones lie between the n from below; then one is put before them
+    ("mednext", MEDNEXT, "decoder.1.upsample.depthwise", ((2, 2, 2), (0, 0, 0))),
+    ("mednext", MEDNEXT, "decoder.1.upsample", ((2, 2, 2), (-2, -2, -2))),
+    ("mednext", MEDNEXT, "decoder.1.sum", ((2, 2, 2), (0, 0, 0))),
+    ("mednext", MEDNEXT, "decoder.0", ((1, 1, 1), (0, 0, 0))),
+    ("mednext", MEDNEXT, "head", ((1, 1, 1), (0, 0, 0))),
     ("swin-unetr", SWIN, "stages.0.blocks.1.attention", ((2, 2, 2), (0.5, 0.5, 0.5))),
     ("swin-unetr", SWIN, "stages.3", ((32, 32, 32), (15.5, 15.5, 15.5))),
     ("swin-unetr", SWIN, "decoder.0", ((1, 1, 1), (0, 0, 0))),
