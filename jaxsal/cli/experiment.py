@@ -78,7 +78,14 @@ def facts_of(study: Study, own: Any, *, uses_saliency: bool = True) -> dict[str,
     """What the findings depend on."""
     unused = set() if uses_saliency else {"saliency"}
     facts = {name: fact for name, fact in study.facts.items() if name not in unused}
-    return {"settings": asdict(own), **facts}
+    return {"settings": {name: _plain(value) for name, value in asdict(own).items()}, **facts}
+
+
+def _plain(value: Any) -> Any:
+    """A setting, ready for JSON."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def show_findings(findings: Findings) -> None:

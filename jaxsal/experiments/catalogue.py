@@ -30,10 +30,11 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "shown, beside rankings that know nothing of the network",
         "context": "How much of a lesion's surroundings the network needs to find it (Fig. 15)",
         "detector": "Whether maps tell false lesions from true ones, and missed ones from none",
+        "patch-size": "Whether networks trained on larger patches need more of the surroundings",
         "uncertainty": "Whether the network is uncertain of what it missed, and of false alarms",
     }
 )
-"""What each experiment shows, by the name of its module, which has it as ``EXPERIMENT``."""
+"""What each experiment shows, by its name; its module has it as ``EXPERIMENT``."""
 
 
 @dataclass(frozen=True)
@@ -61,5 +62,5 @@ class Experiment:
 
 def experiment(name: str) -> Experiment:
     """The experiment of this name."""
-    found: Experiment = import_module(f"jaxsal.experiments.{name}").EXPERIMENT
+    found: Experiment = import_module(f"jaxsal.experiments.{name.replace('-', '_')}").EXPERIMENT
     return found

@@ -88,10 +88,7 @@ def context(study: Study, settings: ContextSettings) -> Findings:
 
     Source: Spagnolo et al. 2026, "Experiment on contextual information", Fig. 15.
     """
-    compute = partial(_of_scan, study, settings)
-    rows = each_scan(study, "context", {**asdict(settings), "batch": None}, compute)
-    volumes = [row["volume_mm3"] for row in rows if row["step"] is None and "note" not in row]
-    rows = [row for row in rows if row["step"] is not None]
+    rows, volumes = context_rows(study, settings)
     if not rows:
         study.note(none_of_volume(volumes, settings.volume))
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
@@ -103,6 +100,22 @@ def context(study: Study, settings: ContextSettings) -> Findings:
         )
     figure = context_figure(rows, curve, study.threshold)
     return Findings(COLUMNS, rows, summary(curve), figure, tuple(study.notes), SUMMARY_COLUMNS)
+
+
+def context_rows(
+    study: Study, settings: ContextSettings, name: str = "context"
+) -> tuple[list[Row], list[float]]:
+    """A row per lesion and step, and the volumes of all lesions that were found, in mm³.
+
+    Args:
+        study: the scans and the network.
+        settings: of the experiment.
+        name: of the folder that keeps the rows.
+    """
+    compute = partial(_of_scan, study, settings)
+    rows = each_scan(study, name, {**asdict(settings), "batch": None}, compute)
+    volumes = [row["volume_mm3"] for row in rows if row["step"] is None and "note" not in row]
+    return [row for row in rows if row["step"] is not None], volumes
 
 
 def _of_scan(

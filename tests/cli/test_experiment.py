@@ -23,8 +23,10 @@ from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.tables import Row
 
 SALIENCY = ("--samples", "--seed", "--noise", "--voxels-per-lesion", "--memory", "--field")
+USES_NO_MAPS = {"context", "patch-size"}
 USES_NO_MAPS_OF_THE_COHORT = {
-    *("sanity", "synthetic", "context", "stability", "randomisation", "uncertainty")
+    *("sanity", "synthetic", "context", "stability", "randomisation", "uncertainty"),
+    "patch-size",
 }
 
 
@@ -39,7 +41,7 @@ def test_an_experiment_has_the_options_that_it_uses(
     own = [f"--{field.name.replace('_', '-')}" for field in fields(experiment(name).settings)]
     assert set(own) <= set(options)
     assert ("--maps" in options) == (name not in USES_NO_MAPS_OF_THE_COHORT)
-    assert [option in options for option in SALIENCY] == [name != "context"] * len(SALIENCY)
+    assert [option in options for option in SALIENCY] == [name not in USES_NO_MAPS] * len(SALIENCY)
 
 
 def test_what_an_experiment_does_not_use_is_not_told(tiny_model: Model, tmp_path: Path) -> None:

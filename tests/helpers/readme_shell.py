@@ -63,7 +63,7 @@ class Shell:
             command: Words = []
             while tokens:
                 token = tokens.pop(0)
-                if token == "&&":
+                if token in ("&&", ";"):
                     yield command, None
                     command = []
                 elif token == ">":
@@ -86,6 +86,12 @@ class Shell:
         if not command:
             return ""
         name, *words = command
+        if name == "do":
+            return self._one(words, really)
+        if name == "for":  # a loop's lines are checked, for its first value
+            assert not really, "loops are only checked"
+            self._variables[words[0]] = words[2]
+            return ""
         if name == "jaxsal":
             return self._jaxsal(words) if really else self._checked(words)
         return _OTHERS[name](words)
@@ -169,9 +175,11 @@ def _dask(words: Words) -> str:
 _OTHERS: dict[str, Callable[[Words], str]] = {
     "cd": lambda words: "",
     "dask": _dask,
+    "done": lambda words: "",
     "echo": _echo,
     "pip": _pip,
     "pre-commit": _pre_commit,
     "pytest": _pytest,
     "python": _python,
+    "sed": lambda words: "",
 }

@@ -25,6 +25,8 @@ from jaxsal.checkpoints import load_model, save_model
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError, OutputError
 from jaxsal.evaluation.scans import evaluate
+from jaxsal.experiments.patch_size_models import trained_models
+from jaxsal.experiments.study import Study
 from jaxsal.inputs.sources import read_cohort
 from jaxsal.model import Model
 from jaxsal.preprocessing import Outputs
@@ -115,6 +117,16 @@ def test_the_best_model_scores_as_the_table_says(finished: Path, cohort: Path) -
     score = found.scores[model.threshold]
     assert score.dice == pytest.approx(float(best["validation_dice"]), rel=1e-6)
     assert score.normalised_dice == pytest.approx(float(best["validation_ndsc"]), rel=1e-6)
+
+
+def test_a_model_says_which_patches_it_was_trained_on(finished: Path, tmp_path: Path) -> None:
+    model = load_model(finished / "best")
+    training = model.source["training"]
+    assert training["run"]["seed"] == 0
+    assert training["scans"] == {"training": ["s0", "s1"], "validation": ["s2"]}
+    study = Study(model, [], tmp_path, PredictSettings(roi=(16, 16, 16)))
+    with pytest.raises(InputError, match="all 1 were trained on patches of 16 × 16 × 16 voxels"):
+        trained_models(study, [finished / "best"])
 
 
 def test_after_a_kill_all_goes_on_as_if_nothing_had_been(

@@ -1,0 +1,101 @@
+"""Whether the size of the patches of the training moves the context plateau."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxsal.errors import InputError, require
+from jaxsal.experiments.catalogue import Experiment
+from jaxsal.experiments.choice import none_of_volume
+from jaxsal.experiments.context import ContextSettings, context_rows
+from jaxsal.experiments.findings import Findings
+from jaxsal.experiments.patch_size_figure import draw
+from jaxsal.experiments.patch_size_models import reservations, trained_models
+from jaxsal.experiments.patch_size_slopes import (
+    COLUMNS,
+    SUMMARY_COLUMNS,
+    model_row,
+    plateau_rows,
+    slope_rows,
+)
+from jaxsal.experiments.statistics import few_patients
+from jaxsal.options import option
+
+if TYPE_CHECKING:
+    from jaxsal.experiments.study import Study
+    from jaxsal.tables import Row
+
+
+@dataclass(frozen=True)
+class PatchSizeSettings(ContextSettings):
+    """Settings of `patch-size`.
+
+    Attributes:
+        models: model directories of further networks; MODEL_DIR may be among them.
+        patches: edges in voxels of the patches that MODEL_DIR and each of the models was trained
+            on, in this order. None: what `jaxsal train` recorded.
+    """
+
+    models: tuple[Path, ...] = option((), "DIR", repeated=True)
+    patches: tuple[int, ...] | None = option(None, "N", repeated=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.models:
+            raise InputError(
+                "models must be one or more: a slope needs networks of two patch sizes"
+            )
+        if self.patches is not None:
+            require(min(self.patches) > 0, "patches", "1 or more", min(self.patches))
+
+    @property
+    def of_each(self) -> ContextSettings:
+        """Of the experiment that each network undergoes."""
+        return ContextSettings(**{f.name: getattr(self, f.name) for f in fields(ContextSettings)})
+
+
+def patch_size(study: Study, settings: PatchSizeSettings) -> Findings:
+    """The plateau of `context` for networks that were trained on patches of several sizes.
+
+    All are given windows of one size, that of the study, so that the window does not bound what
+    some of them see.
+
+    Raises:
+        InputError: as `trained_models`.
+    """
+    models = trained_models(study, settings.models, settings.patches or ())
+    for sentence in reservations(models):
+        study.note(sentence)
+    subjects = {entry.id: entry.entities["subject"] for entry in study.entries}
+    rows: list[Row] = []
+    brief: list[Row] = []
+    for each in models:
+        found, volumes = context_rows(each.study, settings.of_each, each.kept)
+        own = list(plateau_rows(each, found, subjects))
+        brief.append(model_row(each, found, own))
+        rows += own
+        if not found:
+            study.note(f"{each.place}: {none_of_volume(volumes, settings.volume)}")
+    if not rows:
+        return Findings(COLUMNS, [], [], None, tuple(study.notes))
+    slopes = slope_rows(rows)
+    _note(study, rows, slopes[0])
+    brief.sort(key=lambda row: row["patch"])
+    summary = [*brief, *slopes]
+    figure = draw(rows, slopes[0])
+    return Findings(COLUMNS, rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)
+
+
+def _note(study: Study, rows: list[Row], slope: Row) -> None:
+    study.note(few_patients(slope["patients"]))
+    without = sum(row["plateau_mm"] is None for row in rows)
+    if without:
+        study.note(
+            f"{without} of {len(rows)} plateaus are not reached within --steps and are in no "
+            "slope, which may make it too low: take more steps"
+        )
+
+
+EXPERIMENT = Experiment(patch_size, PatchSizeSettings, uses_saliency=False, uses_maps=False)
