@@ -35,7 +35,7 @@ FARTHEST = 10_000.0
 _LONGEST_HEADER = nib.Nifti2Header.sizeof_hdr
 _DAMAGE = (HeaderDataError, WrapStructError, OSError, OverflowError, ValueError)
 _CHUNK = 1 << 20  # bytes that are read at once behind the image, and may stand there
-_READ = np.dtype(np.float32).itemsize  # bytes that a voxel takes when it is read
+_READ = np.dtype(np.float64).itemsize  # bytes that a voxel takes when it is read, scaled
 
 
 @dataclass(frozen=True, eq=False)

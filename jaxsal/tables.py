@@ -52,6 +52,11 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None
         text.detach()  # which flushes; the file is not closed here
 
 
+def as_meant(cell: str) -> str:
+    """The text of a cell, without the apostrophe that `write_table` may have put in front."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell[1:]) else cell
+
+
 def _shown(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6g}"

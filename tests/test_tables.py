@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jaxsal.tables import write_table
+from jaxsal.tables import as_meant, write_table
 
 
 def _read(path: Path) -> list[list[str]]:
@@ -32,6 +32,13 @@ def test_a_table_without_rows_has_its_header(tmp_path):
 def test_what_a_spreadsheet_would_compute_stays_text(tmp_path, text):
     write_table(tmp_path / "t.tsv", [text], [{text: text}])
     assert _read(tmp_path / "t.tsv") == [[f"'{text}"], [f"'{text}"]]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "'=x", "it's", "'", "", "-"])
+def test_a_cell_is_read_as_it_was_meant(tmp_path, text):
+    write_table(tmp_path / "t.tsv", ["x", "y"], [{"x": text, "y": 1}])
+    meant = "=x" if text == "'=x" else text  # it looks as if it had been written so
+    assert as_meant(_read(tmp_path / "t.tsv")[1][0]) == meant
 
 
 @pytest.mark.parametrize("value", ["-", "a=b", "-1.5", "+3", "-1e-05", "-.5", "n/a", "", "1-2"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import ENTITIES, OTHER_ROLES, Entry, Scan, bids_labels, repeated
 from jaxsal.inputs.problems import refuse
+from jaxsal.tables import as_meant
 
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 _ABSENT = ("", "n/a")
@@ -76,7 +77,7 @@ def _read(path: Path) -> tuple[list[str], list[Line]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter=_delimiter(path, file.readline()), strict=True)
             file.seek(0)
-            numbered = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
+            numbered = [(rows.line_num, [as_meant(c.strip()) for c in row]) for row in rows]
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error}): save it as UTF-8") from error
     except csv.Error as error:

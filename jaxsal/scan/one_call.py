@@ -23,6 +23,7 @@ from jaxsal.scan.prediction import for_model
 from jaxsal.settings import ExplainSettings, PredictSettings, UncertaintySettings
 from jaxsal.toml import check_known
 
+_SEVERAL = {"kinds": '["FN", "FP"]', "labels": "[3, 7]"}
 _WINDOW = (96, 96, 96)  # of a PyTorch network whose window is not given
 _OF_EXPLAIN = ("level", "labels", "kinds", "max_voxels", "field", "full_grid", "pictures")
 _OF_FINDING = ("threshold", "domain", "minimum_volume", "mirror")
@@ -69,6 +70,11 @@ def explain(
         InputError: a file, an array or an option cannot be worked with.
     """
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    for name in ("kinds", "labels"):
+        if isinstance(given.get(name), str | int):
+            raise InputError(
+                f"{name} must be several, such as {_SEVERAL[name]}; got {given[name]!r}"
+            )
     given |= {"roi": _window(given["roi"])} if "roi" in given else {}
     own = {each.name for each in METHODS[method].offered()} | {"memory"}
     check_known("explain", given, (*own, *_OF_EXPLAIN, *_OF_FINDING, *_OF_WINDOWS), "option")

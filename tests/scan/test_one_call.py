@@ -172,6 +172,8 @@ WRONG = {
         r"instances must hold.*32 bits",
     ),
     "a method that needs a layer": ({"method": "layercam", "samples": None}, "needs layer"),
+    "kinds in one word": ({"kinds": "TP"}, "kinds must be several.*'TP'"),
+    "one label": ({"labels": 3}, r"labels must be several, such as \[3, 7\]; got 3"),
     "kinds without a reference": ({"kinds": ["FN"]}, "mask of the true"),
 }
 
