@@ -104,7 +104,7 @@ def record_all(job: CohortJob, entries: Sequence[Entry], folder: CohortFolder) -
     The folder must have been begun by a run.
     """
     numbers = np.random.default_rng(0)
-    keys = [column.key for column in job.columns]
+    keys = [column.key for column in job.columns()]
     for entry in entries:
         work, names = ScanWork(folder, entry.stem), Names(entry.stem)
         inputs = stamps(entry.scan, job.model.channels)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,19 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None
     What a row holds besides the columns is left out; what it lacks stays empty. Text that a
     spreadsheet would take for a formula gets an apostrophe in front.
     """
+    with open_table(path, columns) as write:
+        for row in rows:
+            write(row)
+
+
+@contextmanager
+def open_table(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Row], None]]:
+    """As `write_table`, row by row: yields what writes one."""
     with whole_file(path) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
         table = csv.writer(text, delimiter="\t", lineterminator="\n")
         table.writerow(map(_shown, columns))
-        for row in rows:
-            table.writerow([_shown(row.get(name)) for name in columns])
+        yield lambda row: table.writerow([_shown(row.get(name)) for name in columns])
         text.detach()  # which flushes; the file is not closed here
 
 

@@ -42,6 +42,20 @@ class _Lesions:
 
 
 @dataclass(frozen=True)
+class _Regions:
+    """In which regions maps and lesions lie.
+
+    Attributes:
+        parcellation: label map of regions in the scan's world: writes how much of each map lies in
+            each of them, and the region of each lesion.
+        region_names: their names: a table with the columns index or label, and name.
+    """
+
+    parcellation: Path | None = option(None, "LABELS")
+    region_names: Path | None = option(None, "TSV")
+
+
+@dataclass(frozen=True)
 class _DryRun:
     """Nothing but a forecast."""
 
@@ -114,6 +128,7 @@ def _groups() -> tuple[Group, ...]:
         *(shared.MODEL, shared.SCAN, shared.RESULTS, group(_Lesions)),
         *(group(ExplainSettings, only=("full_grid", "pictures")), group(_DryRun)),
         group(ExplainSettings, "which lesions", only=choice),
+        group(_Regions, "regions"),
         *methods.of_methods(methods.OneMethod),
         *(shared.FINDING, shared.UNCERTAINTY, shared.RESAMPLE),
         *(shared.COMPUTING, shared.REMATERIALISE),

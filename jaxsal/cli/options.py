@@ -82,11 +82,11 @@ class Cohort:
 
     Attributes:
         cohort: a table (.tsv, .csv) with the columns scan, one per channel, and perhaps reference,
-            instances, mask, subject, session and run; a BIDS folder; or a folder of images as
-            nnU-Net names them, such as imagesTs.
-        select: which images of a BIDS folder are a channel's, or the reference, instances or mask
-            (of the brain), by their BIDS entities, such as t1=suffix:T1w,desc:preproc; once per
-            channel.
+            instances, mask, parcellation, region_names, subject, session and run; a BIDS folder;
+            or a folder of images as nnU-Net names them, such as imagesTs.
+        select: which images of a BIDS folder are a channel's, or the reference, instances, mask
+            (of the brain) or parcellation, by their BIDS entities, such as
+            t1=suffix:T1w,desc:preproc; once per channel.
         references: folder of masks of the true lesions for images as nnU-Net names them, such as
             labelsTs; all values but 0 are lesion.
     """
@@ -211,10 +211,10 @@ def uncertainty_settings(given: Given) -> UncertaintySettings | None:
 
 def scan_files(given: Given) -> Scan:
     """The scan given by the options."""
-    from jaxsal.inputs.entries import Scan
+    from jaxsal.inputs.entries import OTHER_ROLES, REGION_ROLES, Scan
     from jaxsal.inputs.nnunet_cases import images_of
 
-    files = {name: given.get(name) for name in ("reference", "instances", "mask")}
+    files = {name: given.get(name) for name in (*OTHER_ROLES, *REGION_ROLES)}
     return Scan(images=images_of(given["image"]), **files)
 
 

@@ -19,8 +19,9 @@ from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.inputs.alignment import unregistered
 from jaxsal.inputs.channel_names import named_after_others
-from jaxsal.inputs.entries import Entry
+from jaxsal.inputs.entries import REGION_ROLES, Entry, Scan
 from jaxsal.inputs.images import Images, as_trained, read_brain, read_images
+from jaxsal.inputs.parcellation import read_parcellation
 from jaxsal.inputs.problems import Problem
 from jaxsal.inputs.sources import mixed_scans
 from jaxsal.preprocessing import Preprocessing
@@ -77,6 +78,8 @@ def _used_twice(entries: Sequence[Entry], channels: Sequence[str]) -> Iterator[P
     first: dict[str, str] = {}
     for entry in entries:
         for role, path in entry.scan.roles(channels).items():
+            if role in REGION_ROLES:  # which scans may share
+                continue
             own = f"{role} of {entry.id}"
             known = first.setdefault(os.path.realpath(path), own)
             if known != own:
@@ -116,13 +119,29 @@ def examine(
             problems += [Problem(entry.id, channel, note, "warning")] if note else []
     problems += [] if headers_only else _unregistered(entry, read)
     for role, path in entry.scan.others.items():
+        if role in REGION_ROLES:
+            continue
         with _collected(problems, entry.id, role):
             own = read_grid(path)
             require_same_grid(str(path), own, *(first or (str(path), own)))
             if not headers_only and not _READERS[role](path, own).any():
                 text = f"{path} has no lesion: give another file if there are any"
                 problems.append(Problem(entry.id, role, text, "warning"))
+    with _collected(problems, entry.id, "parcellation"):
+        _read_regions(entry.scan, list(read.values()))
     return problems
+
+
+def _read_regions(scan: Scan, images: Sequence[Images]) -> None:
+    """Reads a scan's parcellation; its header alone where no image was read."""
+    if scan.parcellation is None:
+        return
+    if not images:
+        read_grid(scan.parcellation)
+        return
+    grid = images[0].grid
+    inside = [each.inside for each in images if each.inside.shape == grid.shape]
+    read_parcellation(scan.parcellation, scan.region_names, grid, np.logical_or.reduce(inside))
 
 
 def _unregistered(entry: Entry, read: Mapping[str, Images]) -> list[Problem]:

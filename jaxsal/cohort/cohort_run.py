@@ -84,6 +84,7 @@ class CohortRun(Iterator[ScanResult]):
         self._job, self._everybody, self._machines = job, list(entries), machines
         self._folder, self._shard = folder, shard
         self._retry_failed, self._overwrite = retry_failed, overwrite
+        self._parcelled = any(entry.scan.parcellation for entry in entries)
         results = self._computed(self.entries) if folder is None else self._in(folder)
         self._results = self._shown(results, display)
 
@@ -116,7 +117,7 @@ class CohortRun(Iterator[ScanResult]):
             "memory": self._job.memory,
             "scans": len(self._everybody),
             **self._job.ran,
-            "outline": asdict(self._job.outline),
+            "outline": asdict(self._job.outline(parcelled=self._parcelled)),
         }
         scans = {entry.stem: entry.id for entry in self._everybody}
         with folder.opened(
@@ -183,7 +184,7 @@ class CohortRun(Iterator[ScanResult]):
     def _write_tables(self, folder: CohortFolder) -> None:
         records = (folder.record(entry.stem) for entry in self._everybody)
         with folder.tables_locked():
-            columns = self._job.columns
+            columns = self._job.columns(parcelled=self._parcelled)
             write_tables(folder.root, columns, (record for record in records if record))
 
 

@@ -24,6 +24,7 @@ from jaxsal.scan.lesion_table import (
     shells,
     statistics_row,
 )
+from jaxsal.scan.region_table import REGIONS
 from jaxsal.tables import Column, Row
 from jaxsal.types import Scale
 
@@ -41,16 +42,19 @@ _SECONDS = Column(
 )
 
 
-def lesion_columns(methods: Sequence[Appearance], *, uncertain: bool = False) -> list[Column]:
+def lesion_columns(
+    methods: Sequence[Appearance], *, uncertain: bool = False, parcelled: bool = False
+) -> list[Column]:
     """The columns, for the maps of these methods.
 
     Args:
         methods: how their maps appear.
         uncertain: whether it is known how uncertain the network is of lesions.
+        parcelled: whether there are parcellations, so that lesions' regions are known.
     """
     return [
         *_SCAN,
-        *instance_columns(uncertain=uncertain),
+        *instance_columns(uncertain=uncertain, parcelled=parcelled),
         *([_SAMPLES] if any(shown.averaged for shown in methods) else []),
         *([APPROXIMATED] if any(shown.approximation for shown in methods) else []),
         _SECONDS,
@@ -112,6 +116,8 @@ def scan_rows(
         if own:
             seconds = sum(row["seconds"] for row in own)
             merged = {key: value for row in own for key, value in row.items()}
+            if prediction.regions is not None:
+                merged[REGIONS] = [each for row in own for each in row[REGIONS]]
             rows.append({**scan, **lesion_row(prediction, instance), **merged, "seconds": seconds})
     return rows
 

@@ -85,19 +85,18 @@ class CohortJob:
         """How each method's maps appear."""
         return tuple(appearance(method, self.model.channels) for method in self.methods)
 
-    @property
-    def columns(self) -> list[Column]:
-        """Of the table over all lesions."""
-        return lesion_columns(self.shown, uncertain=self.settings.uncertainty is not None)
+    def columns(self, *, parcelled: bool = False) -> list[Column]:
+        """Of the table over all lesions; with parcellations, those of regions, too."""
+        uncertain = self.settings.uncertainty is not None
+        return lesion_columns(self.shown, uncertain=uncertain, parcelled=parcelled)
 
-    @cached_property
-    def outline(self) -> Outline:
-        """The columns and methods, for reports."""
+    def outline(self, *, parcelled: bool = False) -> Outline:
+        """The columns and methods, for reports; as `columns`."""
         methods = tuple(
             MethodOutline(method.name, s.maps, s.files, s.units, s.scale, s.subtitle)
             for method, s in zip(self.methods, self.shown, strict=True)
         )
-        return Outline(tuple(self.columns), methods)
+        return Outline(tuple(self.columns(parcelled=parcelled)), methods)
 
     @property
     def memory(self) -> int | None:

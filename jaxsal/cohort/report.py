@@ -12,6 +12,7 @@ from typing import Any
 from jaxsal.approximated import is_approximated
 from jaxsal.cohort.columns import Outline
 from jaxsal.cohort.pictures import Drawn, draw_pictures, missing_pictures
+from jaxsal.cohort.region_summary import SUMMARY_COLUMNS, RegionSummary
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
 from jaxsal.progress import OnPart
@@ -20,7 +21,7 @@ from jaxsal.store.records import ScanRecord
 from jaxsal.tables import Column
 from jaxsal.wording import duration
 
-_FIRST = ("scan", "label", "kind", "volume_mm3")  # columns that are shown at first
+_FIRST = ("scan", "label", "kind", "volume_mm3", "region")  # columns that are shown at first
 _NO_MAPS = "The run kept no maps (output “table”), of which a picture could be made."
 _NOT_DRAWN = "No picture was made of this lesion; the list of scans says why, if it was tried."
 
@@ -90,6 +91,7 @@ def write_report(
         shown=_shown(outline.columns, content.rows),
         pictures={method.name: method.scale for method in outline.methods},
         missing=_NOT_DRAWN if has_maps else _NO_MAPS,
+        regions=(SUMMARY_COLUMNS, content.regions.rows()),
     )
     statuses = Counter(scan["status"] for scan in content.scans)
     count = sum(scan.pictures for scan in drawn)
@@ -98,11 +100,12 @@ def write_report(
 
 @dataclass
 class _Content:
-    """The content of the page: rows of lesions and of scans, and how scans were computed."""
+    """The content of the page: rows of lesions and of scans, how they were computed, regions."""
 
     rows: list[Row] = field(default_factory=list)
     scans: list[Row] = field(default_factory=list)
     ran: list[Row] = field(default_factory=list)
+    regions: RegionSummary = field(default_factory=RegionSummary)
 
 
 def _read(
@@ -126,6 +129,7 @@ def _read(
             reasons = filter(None, [record.reason, problems.get(name)])
             scan |= {"status": "finished", "reason": "; ".join(reasons) or None, **figures}
             content.ran.append({**record.ran, "seconds": record.seconds})
+            content.regions.add(record.rows)
             content.rows += _rows(folder.root, record, outline, has_maps)
         content.scans.append(scan)
     return content

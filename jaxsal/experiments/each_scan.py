@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxsal.inputs.entries import OTHER_ROLES, Entry, Scan
+from jaxsal.inputs.entries import OTHER_ROLES, REGION_ROLES, Entry, Scan
 from jaxsal.inputs.images import LoadedScan, load_scan
 from jaxsal.inputs.read_ahead import one_by_one
 from jaxsal.scan.notes import notes_of
@@ -119,7 +119,8 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
 
 def entry_from_json(content: Mapping[str, Any]) -> Entry:
     """The inverse of `entry_to_json`."""
-    others = {role: Path(content[role]) for role in OTHER_ROLES if content.get(role)}
+    roles = (*OTHER_ROLES, *REGION_ROLES)
+    others = {role: Path(content[role]) for role in roles if content.get(role)}
     scan = Scan(tuple(map(Path, content["images"])), **others)
     return Entry(content["id"], scan, content["entities"])
 

@@ -17,6 +17,7 @@ Entities = Mapping[str, str]
 Images = Mapping[str, Sequence[Image]]  # by role
 Select = Mapping[str, Entities]
 
+_OTHERS = (*OTHER_ROLES, "parcellation")
 _LONG = {short: name for name, short in ENTITIES.items()} | {"ce": "ceagent", "seg": "segmentation"}
 _FURTHER = tuple(name for name in ENTITIES if name not in ("subject", "session"))
 
@@ -62,7 +63,7 @@ def read_bids(folder: Path, channels: Sequence[str], select: Select | None = Non
 
 def _wanted(channels: Sequence[str], select: Select) -> dict[str, dict[str, str]]:
     """The entities that the images of each role have."""
-    roles = {role.lower(): role for role in (*channels, *OTHER_ROLES)}
+    roles = {role.lower(): role for role in (*channels, *_OTHERS)}
     unknown = [role for role in select if role.lower() not in roles]
     if unknown:
         raise InputError(
@@ -118,7 +119,7 @@ def _alike(entries: Sequence[Entry]) -> list[str]:
 
 def _warn_of_lacking(entries: Sequence[Entry], wanted: Select) -> None:
     """Warns of scans that lack the reference, label map or mask that others have."""
-    for role in (role for role in OTHER_ROLES if role in wanted):
+    for role in (role for role in _OTHERS if role in wanted):
         without = [entry.id for entry in entries if getattr(entry.scan, role) is None]
         if without:
             warnings.warn(
@@ -184,7 +185,7 @@ def make_entry(
         files.get(channel) or folder / _missing(stem, wanted[channel]) for channel in channels
     )
     try:
-        scan = Scan(paths, **{role: files[role] for role in OTHER_ROLES if role in files})
+        scan = Scan(paths, **{role: files[role] for role in _OTHERS if role in files})
     except InputError as error:
         raise InputError(f"{stem}: {error}") from error
     return Entry(stem, scan, entities)

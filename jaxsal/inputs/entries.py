@@ -12,7 +12,10 @@ from types import MappingProxyType
 from jaxsal.errors import InputError
 
 OTHER_ROLES = ("reference", "instances", "mask")
-"""The roles of a scan's files beside its images: attributes of `Scan`."""
+"""The roles of a scan's masks and label maps on its own grid: attributes of `Scan`."""
+
+REGION_ROLES = ("parcellation", "region_names")
+"""The roles of the files that say which regions a scan has: attributes of `Scan`, too."""
 
 # BIDS entities by which scans differ, with their short forms, in the order of BIDS names.
 ENTITIES = MappingProxyType(
@@ -41,28 +44,37 @@ class Scan:
         reference: a mask of the true lesions, if there is one.
         instances: a label map; its lesions are explained instead of predicted ones.
         mask: a mask of the brain; all outside of it is background.
+        parcellation: a label map of regions, on any grid in the scan's world.
+        region_names: a table of their names.
 
     Raises:
-        InputError: there are both a reference and instances.
+        InputError: there are both a reference and instances, or names of regions alone.
     """
 
     images: tuple[Path, ...]
     reference: Path | None = None
     instances: Path | None = None
     mask: Path | None = None
+    parcellation: Path | None = None
+    region_names: Path | None = None
 
     def __post_init__(self) -> None:
         if self.reference and self.instances:
             raise InputError("give a reference mask or a label map of instances, not both")
+        if self.region_names and not self.parcellation:
+            raise InputError(
+                f"{self.region_names} names regions, of which there are none: give a parcellation, "
+                "too, or leave out the names"
+            )
 
     def roles(self, channels: Sequence[str]) -> dict[str, Path]:
-        """The files by role: a channel, or one of `OTHER_ROLES`."""
+        """The files by role: a channel, or one of `OTHER_ROLES` and `REGION_ROLES`."""
         return dict(zip(channels, self.images, strict=False)) | self.others
 
     @property
     def others(self) -> dict[str, Path]:
         """The files that are no images, by role."""
-        found = {role: getattr(self, role) for role in OTHER_ROLES}
+        found = {role: getattr(self, role) for role in (*OTHER_ROLES, *REGION_ROLES)}
         return {role: path for role, path in found.items() if path is not None}
 
 

@@ -16,6 +16,7 @@ from jaxsal.grid import Grid
 from jaxsal.inputs.alignment import unregistered
 from jaxsal.inputs.background import Background, find_background, note, note_of_mask
 from jaxsal.inputs.channel_names import named_after_others
+from jaxsal.inputs.parcellation import Parcellation, read_parcellation
 from jaxsal.network_grid import (
     image_on_network,
     nearest_on_network,
@@ -44,6 +45,7 @@ class Images:
         box: the part of the image that the network is given.
         backgrounds: one per channel.
         notes: a warning of each channel's background; "" for none.
+        inside: (X', Y', Z') bool on the scan's grid, where some channel is not background.
     """
 
     image: np.ndarray
@@ -51,6 +53,7 @@ class Images:
     box: Box
     backgrounds: tuple[Background, ...]
     notes: tuple[str, ...]
+    inside: np.ndarray
 
 
 def read_image(
@@ -128,7 +131,8 @@ def read_images(
         note(volume, where, background, scheme) if brain is None else note_of_mask(volume, scheme)
         for volume, (where, background), scheme in zip(volumes, found, schemes, strict=True)
     )
-    return Images(image, grid, box, tuple(background for _, background in found), notes)
+    inside = ~np.logical_and.reduce([where for where, _ in found])
+    return Images(image, grid, box, tuple(background for _, background in found), notes, inside)
 
 
 def on_network_grid(images: Images, preprocessing: Preprocessing | None) -> Images:
@@ -210,6 +214,7 @@ class LoadedScan:
         labels: (X', Y', Z') int32, the user's lesions there, if there is a label map.
         notes: warnings of probable mistakes, in sentences.
         backgrounds: one per channel.
+        parcellation: the regions, if there is a parcellation.
     """
 
     image: np.ndarray
@@ -219,6 +224,7 @@ class LoadedScan:
     labels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     backgrounds: tuple[Background, ...] = ()
+    parcellation: Parcellation | None = None
 
     @property
     def scan_box(self) -> Box:
@@ -248,8 +254,11 @@ def load_scan(
     moved = (note for _, note in unregistered(files, read.image, read.grid))
     taken = on_network_grid(read, preprocessing)
     notes = (*names, *filter(None, read.notes), *moved, *_assumed(taken.grid, preprocessing))
+    regions = None
+    if scan.parcellation is not None:
+        regions = read_parcellation(scan.parcellation, scan.region_names, taken.grid, read.inside)
     own = taken.image, taken.grid, taken.box
-    return LoadedScan(*own, reference, labels, notes, read.backgrounds)
+    return LoadedScan(*own, reference, labels, notes, read.backgrounds, regions)
 
 
 def _assumed(grid: Grid, preprocessing: Preprocessing | None) -> Iterator[str]:

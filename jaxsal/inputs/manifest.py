@@ -9,13 +9,22 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jaxsal.errors import InputError
-from jaxsal.inputs.entries import ENTITIES, OTHER_ROLES, Entry, Scan, bids_labels, repeated
+from jaxsal.inputs.entries import (
+    ENTITIES,
+    OTHER_ROLES,
+    REGION_ROLES,
+    Entry,
+    Scan,
+    bids_labels,
+    repeated,
+)
 from jaxsal.inputs.problems import refuse
 from jaxsal.tables import as_meant
 
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 _ABSENT = ("", "n/a")
-_OPTIONAL = (*OTHER_ROLES, *ENTITIES)
+_FILES = (*OTHER_ROLES, *REGION_ROLES)
+_OPTIONAL = (*_FILES, *ENTITIES)
 
 Line = tuple[int, Mapping[str, str]]  # number in the file, cells by column
 
@@ -24,7 +33,8 @@ def read_manifest(path: Path, channels: Sequence[str], named_by: str = "the mode
     """Reads a cohort from a table with a header: .tsv, or .csv with commas or semicolons.
 
     The columns are "scan", an id; one per channel, with the image's path; and optionally
-    "reference", "instances", "mask" (of the brain) and the keys of `ENTITIES`, with BIDS labels.
+    "reference", "instances", "mask" (of the brain), "parcellation", "region_names" and the keys of
+    `ENTITIES`, with BIDS labels.
     Upper and lower case are the same; other columns are ignored. Empty cells and "n/a" stand for
     nothing. Relative paths are relative to the table's folder.
 
@@ -134,7 +144,7 @@ def _entry(cells: Mapping[str, str], channels: Sequence[str], folder: Path) -> E
     name = given.get("scan", "")
     problems = [] if name else ["there is no id in the column 'scan'"]
     files: dict[str, Path] = {}
-    for role in (*channels, *OTHER_ROLES):
+    for role in (*channels, *_FILES):
         try:
             if role.lower() in given:
                 files[role] = folder / Path(given[role.lower()]).expanduser()
@@ -144,7 +154,7 @@ def _entry(cells: Mapping[str, str], channels: Sequence[str], folder: Path) -> E
             problems.append(f"the home folder in {given[role.lower()]!r} is not known")
     images = tuple(files[channel] for channel in channels if channel in files)
     try:
-        scan = Scan(images, **{role: files[role] for role in OTHER_ROLES if role in files})
+        scan = Scan(images, **{role: files[role] for role in _FILES if role in files})
         if name:
             entities = bids_labels(name, {key: given[key] for key in ENTITIES if key in given})
     except InputError as error:

@@ -156,9 +156,10 @@ def _remove(out: Path, path: Path) -> None:
 
 def _task(entry: Entry, out: Path, settings: PreparationSettings) -> Task:
     roles = entry.scan.roles(settings.channels)
-    images = {channel: roles.pop(channel) for channel in settings.channels}
+    images = {channel: roles[channel] for channel in settings.channels}
+    masks = {role: roles[role] for role in OTHER_ROLES if role in roles}
     names = PreparedNames(entry.stem, suffixes_of(settings.channels))
-    return Task(entry.id, names, images, roles, out, settings)
+    return Task(entry.id, names, images, masks, out, settings)
 
 
 def _write_tables(

@@ -44,6 +44,7 @@ def write_cohort_page(
     pictures: Mapping[str, Scale] = _SIGNED,
     missing: str = "No picture was made of this lesion.",
     level: str = "instance",
+    regions: tuple[Sequence[Column], Rows] = ((), ()),
 ) -> None:
     """Write a self-contained page: a table of all lesions, their pictures on demand, the run.
 
@@ -72,6 +73,8 @@ def write_cohort_page(
             colours mean, as in `lesion_figure`.
         missing: what is said of a lesion without a picture.
         level: "instance", or "class" for maps of all segmented voxels of a scan.
+        regions: columns and rows of a table of what maps are like in regions of the brain, which is
+            there if it has rows.
 
     Raises:
         OutputError: if the file cannot be written.
@@ -107,6 +110,7 @@ def write_cohort_page(
         finished=[scan for scan in scans if scan["status"] == "finished"],
         facts=facts,
         level=level,
+        regions=regions,
         data=_embedded(_data(columns, rows, shown, paths, list(pictures), missing)),
         library=_embedded(json.dumps(_library())),
     )

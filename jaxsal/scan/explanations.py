@@ -108,4 +108,6 @@ def _instance_level(prediction: Prediction, instance: Instance, voxels: int) -> 
 
 def _class_level(prediction: Prediction, domain: np.ndarray, on_network: np.ndarray) -> Explanation:
     row, voxels = class_row(domain, prediction.grid), int(np.count_nonzero(on_network))
+    if prediction.scan.parcellation is not None:
+        row["region"] = None  # it may have lesions in several
     return Explanation("class", "All segmented voxels", row, voxels)

@@ -35,6 +35,11 @@ UNCERTAINTY_COLUMNS = {
 }
 """The columns that tables have besides where there are members."""
 
+REGION_COLUMN = {
+    "region": ("that most of its voxels lie in; empty if more than half lie in none", None)
+}
+"""The column that tables have besides where there is a parcellation."""
+
 APPROXIMATED = Column(
     "approximated",
     "approximated",
@@ -64,18 +69,23 @@ def _row(label: int, kind: str, voxels: int, volume: float, centroid: Sequence[f
 
 
 def lesion_row(prediction: Prediction, instance: Instance) -> Row:
-    """A lesion's row, with how uncertain it is where that is known."""
+    """A lesion's row, with its region and how uncertain it is where that is known."""
     uncertainty = prediction.uncertainty
-    return instance_row(instance) | (uncertainty.rows[instance.label] if uncertainty else {})
+    row = instance_row(instance) | (uncertainty.rows[instance.label] if uncertainty else {})
+    regions = prediction.regions
+    return row if regions is None else {**row, "region": regions[instance.label]}
 
 
-def instance_columns(*, uncertain: bool = False) -> list[Column]:
+def instance_columns(*, uncertain: bool = False, parcelled: bool = False) -> list[Column]:
     """The page's columns for what a row holds beside the map's statistics.
 
     Args:
         uncertain: whether there are members, so that it is known how uncertain lesions are.
+        parcelled: whether there is a parcellation, so that their regions are known.
     """
-    shown = {**INSTANCE_COLUMNS, **(UNCERTAINTY_COLUMNS if uncertain else {})}
+    shown = dict(INSTANCE_COLUMNS)
+    shown |= REGION_COLUMN if parcelled else {}
+    shown |= UNCERTAINTY_COLUMNS if uncertain else {}
     return [
         Column(key, key.replace("_mm3", " (mm³)").replace("_mm", " (mm)"), text, digits)
         for key, (text, digits) in shown.items()

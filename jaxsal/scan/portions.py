@@ -22,6 +22,7 @@ from jaxsal.scan.explanations import Explanations
 from jaxsal.scan.lesion_table import UNCERTAINTY_COLUMNS
 from jaxsal.scan.methods import cost_of, most_together
 from jaxsal.scan.prediction import Prediction, as_run, make_field
+from jaxsal.scan.region_table import REGIONS, are_regions
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.tables import Row
 
@@ -69,7 +70,11 @@ class LesionResults:
         label = self.explained.row["label"]
         if not isinstance(kept, dict) or kept.get("label") != label:
             return None
-        others = set(UNCERTAINTY_COLUMNS)  # a forecast does without them; explained rows have them
+        parcelled = "region" in self.explained.row
+        if parcelled != (REGIONS in kept) or not are_regions(kept.get(REGIONS, [])):
+            return None
+        # A forecast does without members; explained rows have what they say.
+        others = {*UNCERTAINTY_COLUMNS, REGIONS}
         if kept.keys() - others != {*self.shown.table_columns(), *self.row({})} - others:
             return None
         statistics = [kept[column.key] for column in self.shown.page_columns()]

@@ -62,7 +62,7 @@ def predict(
         warn_of(notes_of(model, prediction))
         rows = [lesion_row(prediction, instance) for instance in prediction.instances]
         write_prediction(results, prediction)
-        columns = instance_columns(uncertain=uncertainty is not None)
+        columns = instance_columns(**prediction.extras)
         write_table(results.path("instances.tsv"), [column.key for column in columns], rows)
         asked = {} if uncertainty is None else {"uncertainty": asdict(uncertainty)}
         results.commit(run.finished({"prediction": prediction.facts(settings), **asked}))

@@ -89,6 +89,18 @@ class Prediction:
         found = asdict(settings) | {"box": np.transpose([box.start, box.stop]).tolist()}
         return found | self.resampled
 
+    @cached_property
+    def regions(self) -> dict[int, str | None] | None:
+        """The region of each lesion, None for those in none; None without a parcellation."""
+        parcellation = self.scan.parcellation
+        return None if parcellation is None else parcellation.regions_of(self.labels)
+
+    @property
+    def extras(self) -> dict[str, bool]:
+        """What its table has besides, as `jaxsal.scan.lesion_table.instance_columns` takes it."""
+        parcelled = self.scan.parcellation is not None
+        return {"uncertain": self.uncertainty is not None, "parcelled": parcelled}
+
     @property
     def resampled(self) -> dict[str, Any]:
         """How the scan was resampled, ready for JSON; empty if it was not."""

@@ -22,6 +22,7 @@ from jaxsal.scan.lesion_table import (
     statistics_row,
 )
 from jaxsal.scan.map_files import parts_of, write_maps
+from jaxsal.scan.region_table import REGION_COLUMNS, REGIONS, all_regions, region_rows
 from jaxsal.tables import Row, write_table
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ def write_lesion(
     for ending, part in parts_of(crop):
         paths = [results.path(name) for name in lesion.maps(ending)]
         write_maps(paths, grid, part, full_grid=settings.full_grid)
-    row = lesion.row(statistics_row(lesion.shown, crop, labels == label))
+    statistics = statistics_row(lesion.shown, crop, labels == label)
+    parcellation = portions.prediction.scan.parcellation
+    if parcellation is not None:
+        statistics[REGIONS] = region_rows(settings.name, lesion.shown, crop, parcellation)
+    row = lesion.row(statistics)
     if lesion.picture:
         figure = lesion_picture(portions, label, crop, row)
         save_figure(figure, results.path(lesion.picture))
@@ -52,13 +57,16 @@ def write_lesion(
 
 
 def write_lesions_table(results: OutputFolder, portions: Portions, rows: list[Row]) -> None:
-    """Writes the table of the explained lesions."""
+    """Writes the table of the explained lesions and, with a parcellation, that of regions."""
     write_table(results.path("instances.tsv"), table_columns(portions), rows)
+    if portions.prediction.scan.parcellation is not None:
+        keys = [column.key for column in REGION_COLUMNS]
+        write_table(results.path("regions.tsv"), keys, all_regions(rows))
 
 
 def table_columns(portions: Portions) -> list[str]:
     """The columns of the table of the explained lesions."""
-    own = instance_columns(uncertain=portions.prediction.uncertainty is not None)
+    own = instance_columns(**portions.prediction.extras)
     return [*(column.key for column in own), *portions.shown.table_columns()]
 
 
@@ -97,7 +105,7 @@ def write_lesions_page(
     rows: list[Row],
 ) -> None:
     """Writes the page of the explained lesions."""
-    own = instance_columns(uncertain=portions.prediction.uncertainty is not None)
+    own = instance_columns(**portions.prediction.extras)
     approximated = [APPROXIMATED] if any(map(is_approximated, rows)) else []
     write_page(
         results.path("index.html"),

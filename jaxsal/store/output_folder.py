@@ -23,7 +23,7 @@ from jaxsal.store.staging import EARLIER, FRESH, keep_staging, open_staging, rem
 RECORD = "run.json"
 _OURS = (
     *("prediction.nii.gz", "instances.nii.gz", "instances.tsv", "index.html", RECORD),
-    *("entropy.nii.gz", "variance.nii.gz", "candidates.nii.gz"),
+    *("entropy.nii.gz", "variance.nii.gz", "candidates.nii.gz", "regions.tsv"),
 )
 _OUR_FOLDERS = ("maps", "pictures")
 

@@ -55,7 +55,7 @@ def test_maps_are_those_of_a_single_scan(
 
 def test_the_tables_tell_the_same_in_all_forms(finished: Path, tiny_model: Model) -> None:
     rows = read_table(finished / "lesions.tsv")
-    columns = [c.key for c in CohortJob(tiny_model, PREDICTION, SETTINGS).columns]
+    columns = [c.key for c in CohortJob(tiny_model, PREDICTION, SETTINGS).columns()]
     assert list(rows[0]) == columns
     assert set(json.loads((finished / "lesions.json").read_bytes())) == set(columns)
     table = parquet.read_table(finished / "lesions.parquet").to_pylist()

@@ -223,9 +223,9 @@ def _disk(
 def _cohort_bytes(job: CohortJob) -> int:
     """What the tables over a cohort and the record of the run take without any lesion."""
     with tempfile.TemporaryDirectory() as folder:
-        write_tables(Path(folder), job.columns, ())
+        write_tables(Path(folder), job.columns(), ())
         tables = sum(path.stat().st_size for path in Path(folder).iterdir())
-    return tables + len(json.dumps([job.identity, asdict(job.outline)], indent=1))
+    return tables + len(json.dumps([job.identity, asdict(job.outline())], indent=1))
 
 
 def _notes(job: CohortJob, groups: Sequence[Group], trials: Sequence[Trial]) -> Iterable[str]:

@@ -19,6 +19,7 @@ from jaxsal.inputs.images import LoadedScan
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.map_files import in_file, parts_of, write_maps
 from jaxsal.scan.prediction import Prediction
+from jaxsal.scan.region_table import REGIONS, region_rows
 from jaxsal.store.files import write_json
 from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row, write_table
@@ -98,7 +99,12 @@ class Keeper:
     def _row(self, method: int, label: int, crop: Crop) -> Row:
         """The part of a lesion's row that comes from its map."""
         domain, grid = self._prediction.domains == label, self._prediction.scan.grid
-        return map_row(self._job.shown[method], crop, domain, grid.spacing)
+        shown, parcellation = self._job.shown[method], self._prediction.scan.parcellation
+        row = map_row(shown, crop, domain, grid.spacing)
+        if parcellation is not None:
+            name = self._job.methods[method].name
+            row[REGIONS] = region_rows(name, shown, crop, parcellation)
+        return row
 
     def _success(self, rows: list[Row], seconds: float, files: Files | None = None) -> ScanRecord:
         scan = self._entry, self._inputs, self._prediction
@@ -205,7 +211,9 @@ class FolderKeeper(Keeper):
         """Writes all but the maps; returns the names."""
         names, grid = self._names, self._prediction.grid
         write_volume(self._work.path(names.labels), self._prediction.labels, grid)
-        columns = ["index", "name", *(column.key for column in self._job.columns)]
+        parcelled = self._prediction.scan.parcellation is not None
+        own = self._job.columns(parcelled=parcelled)
+        columns = ["index", "name", *(column.key for column in own)]
         write_table(self._work.path(names.table), columns, map(partial(_bids_row, columns), rows))
         sidecars = {
             names.labels_sidecar: self._about("Lesions, a label each, and what their maps come to")

@@ -11,9 +11,10 @@ import re
 from jaxsal.store.bids_dataset import DatasetKind, camel_case, ending_of, name_of
 
 LESION_COLUMNS_SIDECAR = "seg-lesions_dseg.json"  # by BIDS's inheritance of all scans' tables
+REGION_TABLES = ("regions.tsv", "regions.json", "region_summary.tsv", "region_summary.json")
 TABLES = (
     *("lesions.tsv", "lesions.parquet", "lesions.json", "status.tsv", "status.json"),
-    LESION_COLUMNS_SIDECAR,
+    *(LESION_COLUMNS_SIDECAR, *REGION_TABLES),
 )
 _ENDINGS = re.compile(  # "label-lesion" alone: of earlier versions
     r"label-(L|lesion)_probseg\.(nii\.gz|json)"
@@ -32,6 +33,8 @@ of what in the images the network's answer rests on (Spagnolo et al., Scientific
 
 - `lesions.tsv`, `lesions.parquet`: a row per lesion; `lesions.json` says what the columns are
 - `status.tsv`: a row per scan, finished or failed, and why; `status.json` says what the columns are
+- `regions.tsv`, `region_summary.tsv`: how much of the maps lies in which region of the brain, if
+  scans have parcellations; the `.json` beside them says what the columns are
 - `sub-*/**/anat/*_seg-lesions_dseg.nii.gz`: label map of a scan's lesions; the `.tsv` beside it is
   their table, `seg-lesions_dseg.json` says what its columns are
 - `sub-*/**/anat/*_label-L_probseg.nii.gz`: probability of lesion
@@ -53,7 +56,7 @@ RESULTS = DatasetKind(
     ignored=(
         *("lesions.tsv", "lesions.json", "lesions.parquet", "status.tsv", "status.json"),
         *("run.json", "report.html", "figures", "*_saliency.nii.gz", "*_saliency.json"),
-        *("*_uncertainty.nii.gz", "*_uncertainty.json"),
+        *("*_uncertainty.nii.gz", "*_uncertainty.json", *REGION_TABLES),
     ),
 )
 

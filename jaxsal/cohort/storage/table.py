@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from jaxsal.cohort.storage.names import LESION_COLUMNS_SIDECAR
+from jaxsal.cohort.region_summary import SUMMARY_COLUMNS, RegionSummary
+from jaxsal.cohort.storage.names import LESION_COLUMNS_SIDECAR, REGION_TABLES
+from jaxsal.scan.region_table import REGION_COLUMNS, all_regions
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.store.records import ScanRecord
-from jaxsal.tables import Column, Row, write_table
+from jaxsal.tables import Column, Row, open_table, write_table
 from jaxsal.wording import one_line
 
 _STATUS = {
@@ -25,11 +27,13 @@ _STATUS = {
 }
 _GROUP = 5000  # rows
 _WHOLE = ("label", "voxels", "samples")
-_TEXT = ("approximated", "scan", "subject", "session", "kind")
+_TEXT = ("approximated", "scan", "subject", "session", "kind", "region")
 
 
 def write_tables(folder: Path, columns: Sequence[Column], records: Iterable[ScanRecord]) -> None:
     """Writes `names.TABLES`: of lesions and of scans, and the meanings of all columns.
+
+    With a column of lesions' regions, those of regions are written, too.
 
     Args:
         folder: the cohort's.
@@ -37,18 +41,26 @@ def write_tables(folder: Path, columns: Sequence[Column], records: Iterable[Scan
         records: of the scans, in the tables' order; a few are in memory at a time.
     """
     scans: list[dict[str, Any]] = []
-    with _Parquet(folder / "lesions.parquet", columns) as parquet_rows:
+    parcelled = any(column.key == "region" for column in columns)
+    with (
+        _Parquet(folder / "lesions.parquet", columns) as parquet_rows,
+        _Regions(folder) if parcelled else nullcontext() as regions,
+    ):
 
         def rows() -> Iterator[Row]:
             for record in records:
                 scans.append(scan_row(record))
                 parquet_rows.add(record.rows)
+                if regions is not None:
+                    regions.add(record.rows)
                 yield from record.rows
 
         write_table(folder / "lesions.tsv", [column.key for column in columns], rows())
-    meanings = {column.key: {"Description": column.description} for column in columns}
     for name in ("lesions.json", LESION_COLUMNS_SIDECAR):
-        write_json(folder / name, meanings)
+        write_json(folder / name, _meanings(columns))
+    if not parcelled:  # any more
+        for name in REGION_TABLES:
+            (folder / name).unlink(missing_ok=True)
     write_table(folder / "status.tsv", list(_STATUS), scans)
     write_json(folder / "status.json", {k: {"Description": text} for k, text in _STATUS.items()})
 
@@ -62,6 +74,40 @@ def scan_row(record: ScanRecord) -> dict[str, Any]:
         "seconds": record.seconds,
         "reason": one_line(record.reason),
     }
+
+
+def _meanings(columns: Iterable[Column]) -> dict[str, dict[str, str]]:
+    """What columns mean, as BIDS's sidecars say it."""
+    return {column.key: {"Description": column.description} for column in columns}
+
+
+class _Regions:
+    """The table of regions, written lesion by lesion, and in the end its summary."""
+
+    _COLUMNS = (Column("scan", "scan", "what the scan is called in the cohort"), *REGION_COLUMNS)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._summary = folder, RegionSummary()
+
+    def __enter__(self) -> _Regions:
+        with ExitStack() as stack:
+            keys = [column.key for column in self._COLUMNS]
+            self._write = stack.enter_context(open_table(self._folder / "regions.tsv", keys))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+        if error[0] is None:
+            keys = [column.key for column in SUMMARY_COLUMNS]
+            write_table(self._folder / "region_summary.tsv", keys, self._summary.rows())
+            write_json(self._folder / "regions.json", _meanings(self._COLUMNS))
+            write_json(self._folder / "region_summary.json", _meanings(SUMMARY_COLUMNS))
+
+    def add(self, lesions: Sequence[Row]) -> None:
+        self._summary.add(lesions)
+        for row in all_regions(lesions):
+            self._write(row)
 
 
 class _Parquet:
