@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
@@ -85,3 +86,9 @@ def require_memory(value: int | None) -> None:
     """Raises InputError unless the value is None or a positive number of bytes."""
     if value is not None and value <= 0:
         raise InputError(f"memory must be more than zero, got {value} bytes")
+
+
+def require_voxel_size(sizes: Sequence[float]) -> None:
+    """Raises InputError unless these can be the sizes of voxels in mm along three axes."""
+    if len(sizes) != 3 or not all(0 < size < math.inf for size in sizes):
+        raise InputError(f"a voxel size is three numbers of mm, all more than 0; got {sizes}")

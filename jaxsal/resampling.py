@@ -10,7 +10,6 @@ Letters: X Y Z spatial axes, C channels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -127,12 +126,6 @@ class Resampling:
             x, y, z = shape
             return x, y, z
         return new_shape(shape, spacing, wanted)
-
-
-def check_sizes(sizes: Sequence[float]) -> None:
-    """Raises InputError unless these can be the sizes of voxels in mm along three axes."""
-    if len(sizes) != 3 or not all(0 < size < math.inf for size in sizes):
-        raise InputError(f"a voxel size is three numbers of mm, all more than 0; got {sizes}")
 
 
 def same_spacing(spacing: Spacing, wanted: Spacing, tolerance: float = SAME_SPACING) -> bool:

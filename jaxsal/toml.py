@@ -96,7 +96,7 @@ def check_known(
     names = list(known)
     for name in given:
         if name not in names:
-            similar = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            similar = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
             guess = f"did you mean {similar[0]}? " if similar else ""
             advice = advice or f"It has {', '.join(sorted(names))}"
             raise InputError(f"{place}: unknown {what} {name}; {guess}{advice}")

@@ -12,7 +12,9 @@ import jaxsal
 from jaxsal.saliency.maps import Crop
 
 WITH_ARRAYS = {
-    *("gradcam", "gradcam_plus_plus", "smoothgrad", "smoothgrad_stream", "quantus_explain"),
+    *("gradcam", "gradcam_plus_plus", "hirescam", "layercam", "quantus_explain"),
+    *("gradient", "integrated_gradients", "occlusion", "vargrad"),
+    *("smoothgrad", "smoothgrad_stream"),
     *("read_image", "read_labels", "read_scan", "write_volume"),
 }
 

@@ -65,7 +65,7 @@ def test_what_cannot_be_is_refused(settings: dict[str, object], said: str) -> No
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"method": "lime"}, "gradcam, gradcam\\+\\+; got 'lime'"),
+        ({"method": "lime"}, "gradcam, gradcam\\+\\+, hirescam, layercam; got 'lime'"),
         ({"derivatives": "none"}, "closed-form, exact, stochastic; got 'none'"),
         ({"denominator": "none"}, "paper, monai; got 'none'"),
         ({"alignment": "corners"}, "receptive-field, half-pixel; got 'corners'"),

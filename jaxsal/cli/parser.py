@@ -7,6 +7,7 @@ import difflib
 import math
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -44,7 +45,10 @@ class Several(argparse.Action):
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Switches in one word."""
+    """Switches in one word, and names that have hyphens on one line."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if isinstance(action, Switch):

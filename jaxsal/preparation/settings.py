@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require_voxel_size
 from jaxsal.options import option
-from jaxsal.resampling import check_sizes
 
 TransformKind = Literal["rigid", "affine"]
 
@@ -59,7 +58,7 @@ class PreparationSettings:
         if self.transform not in get_args(TransformKind):
             raise InputError(f"the transform must be rigid or affine, got {self.transform!r}")
         if self.voxel_size is not None:
-            check_sizes(self.voxel_size)
+            require_voxel_size(self.voxel_size)
         elif self.allow_upsampling:
             raise InputError("allow-upsampling goes with a voxel-size, and none is given")
         others = self.voxel_size, self.skull_strip

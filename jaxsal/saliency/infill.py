@@ -19,9 +19,8 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.box import Box
-from jaxsal.errors import require, require_one_of
+from jaxsal.errors import require, require_one_of, require_voxel_size
 from jaxsal.inputs.background import find_background
-from jaxsal.resampling import check_sizes
 from jaxsal.settings import INFILLS, Infill
 
 MEAN_MM = 20.0
@@ -51,7 +50,7 @@ class Scene:
     lesions: np.ndarray
 
     def __post_init__(self) -> None:
-        check_sizes(self.spacing)
+        require_voxel_size(self.spacing)
 
 
 @dataclass(frozen=True, eq=False)

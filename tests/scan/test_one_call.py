@@ -48,12 +48,22 @@ def written(
     return out
 
 
+def _close(found: np.ndarray, expected: np.ndarray) -> bool:
+    """But for rounding: a program compiled in another process, or with other options, differs."""
+    return bool(np.abs(found - expected).max() <= 1e-5 * max(np.abs(expected).max(), 1e-30))
+
+
 def test_what_it_saves_is_what_the_command_writes(result, written, tmp_path):
     assert result.save(tmp_path / "out") == tmp_path / "out"
     ours, theirs = contents(tmp_path / "out"), contents(written)
     assert ours.keys() == theirs.keys()
-    differ = {name for name in ours if ours[name] != theirs[name]}
-    assert differ <= {"run.json", "index.html"}  # which say when, and how long it took
+    assert ours["instances.nii.gz"] == theirs["instances.nii.gz"]
+    volumes = [name for name in ours if name.endswith(".nii.gz")]
+    assert len(volumes) > 2
+    for name in volumes:
+        found, expected = nib.load(tmp_path / "out" / name), nib.load(written / name)
+        np.testing.assert_array_equal(found.affine, expected.affine)
+        assert _close(found.get_fdata(), expected.get_fdata()), name
 
 
 def test_saving_twice_needs_permission(result, tmp_path):
@@ -69,20 +79,19 @@ def test_the_table_is_that_of_the_command(result, written):
     table = result.table
     assert table.num_rows == len(theirs) > 1
     for row in table.to_pylist():
-        shown = {k: f"{v:.6g}" if isinstance(v, float) else str(v) for k, v in row.items()}
-        assert shown == theirs[str(row["label"])]
+        for name, value in row.items():
+            written_value = theirs[str(row["label"])][name]
+            same = str(value) == written_value
+            assert same or float(written_value) == pytest.approx(value, rel=1e-4), name
 
 
 def test_maps_labels_and_probability_are_those_of_the_files(result, written):
     np.testing.assert_array_equal(result.labels, load(written / "instances.nii.gz"))
-    np.testing.assert_array_equal(result.probability, load(written / "prediction.nii.gz"))
+    assert _close(result.probability, load(written / "prediction.nii.gz"))
     for label in result.maps.labels:
         files = [written / "maps" / f"{name.format(label)}.nii.gz" for name in NAMES]
         stored = np.stack([load(path) for path in files], -1)
-        values = [
-            result.grid.to_file(v) for v in np.moveaxis(result.maps.crop(label).values, -1, 0)
-        ]
-        np.testing.assert_array_equal(np.stack(values, -1), stored)
+        assert _close(result.maps.crop(label).values, stored)
 
 
 def test_missed_lesions_come_after_those_found(result):
