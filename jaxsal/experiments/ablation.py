@@ -105,6 +105,9 @@ def rows_of(largest: CohortResults, means: CohortResults) -> Iterator[Row]:
                 }
 
 
+_SAME_VOLUME = 1e-6  # of logarithms: volumes that differ by rounding only
+
+
 def _peak(row: Mapping[str, float], channel: str) -> float:
     return max(abs(row[f"{channel}_max"]), abs(row[f"{channel}_min"]))
 
@@ -120,9 +123,10 @@ def slope(values: np.ndarray) -> float:
     Lesions whose peak is zero have no logarithm and are left out.
     """
     volumes, peaks = np.log(values[values[:, 1] > 0]).T
-    apart = volumes - volumes.mean() if len(volumes) else volumes
-    square = float(apart @ apart)
-    return float(apart @ peaks) / square if square > 0 else np.nan
+    if not len(volumes) or np.ptp(volumes) < _SAME_VOLUME:
+        return np.nan
+    apart = volumes - volumes.mean()
+    return float(apart @ peaks) / float(apart @ apart)
 
 
 def _slope_difference(values: np.ndarray) -> float:

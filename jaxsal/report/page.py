@@ -33,6 +33,7 @@ def write_page(
     *,
     scale: Literal["diverging", "sequential"] = "diverging",
     level: str = "instance",
+    found: int = 0,
 ) -> None:
     """Write a self-contained page: table of lesions, a picture for each, facts about the run.
 
@@ -50,6 +51,7 @@ def write_page(
         scale: what the pictures' colours mean, as in `lesion_figure`.
         level: "instance", or "class" for one map of all segmented voxels, whose label 0 is shown
             as "all".
+        found: how many lesions there are, explained or not, for a page without rows.
 
     Raises:
         OutputError: if the file cannot be written.
@@ -68,6 +70,7 @@ def write_page(
         facts=facts,
         scale=scale,
         level=level,
+        found=found,
     )
     with whole_file(path) as file:
         file.write(html.encode("utf-8"))

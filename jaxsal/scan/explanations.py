@@ -14,6 +14,7 @@ from jaxsal.network_grid import labels_on_network
 from jaxsal.scan.lesion_table import class_row, lesion_row
 from jaxsal.settings import ExplainSettings
 from jaxsal.tables import Row
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.scan.prediction import Prediction
@@ -89,6 +90,9 @@ def to_explain(prediction: Prediction, settings: ExplainSettings) -> Explanation
         if settings.labels is not None:
             raise InputError(f"{reason}; leave out of --labels")
         notes = (f"{reason}; left out",)
+    if prediction.instances and not chosen:
+        count = counted(len(prediction.instances), "lesion")
+        notes = (f"{count} found, none of them chosen: see labels, kinds and max_voxels",)
     domains = prediction.domains
     voxels = np.bincount(domains.ravel(), minlength=max((i.label for i in chosen), default=0) + 1)
     seen = {

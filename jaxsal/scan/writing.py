@@ -121,6 +121,7 @@ def write_lesions_page(
         },
         scale=portions.shown.scale,
         level=portions.settings.level,
+        found=len(portions.prediction.instances),
     )
 
 

@@ -98,6 +98,11 @@ def test_peaks_of_zero_are_in_no_slope() -> None:
     assert np.isnan(slope(np.array([[2.0, 0]])))
 
 
+def test_volumes_that_differ_by_rounding_have_no_slope() -> None:
+    volumes = 64 * (1 + np.finfo(float).eps * np.arange(9))
+    assert np.isnan(slope(np.stack([volumes, np.arange(1.0, 10)], -1)))
+
+
 def test_a_few_patients_get_no_interval_and_a_few_lesions_no_figure() -> None:
     rows = rows_of_powers(patients=2, lesions=6)
     found = dependence(rows, "sum", "flair", "slope")

@@ -174,6 +174,13 @@ def test_no_lesion_is_said_plainly(path: Path) -> None:
     assert not values(reader, "table", "class")
 
 
+def test_lesions_that_were_found_but_not_chosen_are_counted(path: Path) -> None:
+    write_page(path, "A patient", [], COLUMNS, FACTS, found=11)
+    text = " ".join(read(path).text.split())
+    assert "No lesion was chosen of 11 in this image" in text
+    assert "No lesion was found" not in text
+
+
 def test_words_are_explained_as_far_as_the_page_uses_them(path: Path) -> None:
     share = Column("FLAIR_positive_share", "positive share", "", group="FLAIR")
     rows = [{**row, share.key: 0.5} for row in ROWS]

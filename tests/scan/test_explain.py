@@ -311,6 +311,8 @@ def test_lesions_are_chosen_by_kind_and_size(choice: dict[str, Any], labels: lis
     prediction = Prediction(scan, probability, 0.5, probability >= 0.5, *found)
     wanted = to_explain(prediction, changed(**choice))
     assert list(wanted.maps) == labels
+    said = ("3 lesions found, none of them chosen: see labels, kinds and max_voxels",)
+    assert wanted.notes == (() if labels else said)
 
 
 def test_kinds_need_a_reference(tmp_path: Path, scan: TinyScan, tiny_model: Model) -> None:
