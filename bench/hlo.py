@@ -1,6 +1,6 @@
 """What a compiled program costs, read off its optimised HLO text.
 
-Of GPU programs the compiler tells neither operations nor bytes, of TPU programs it counts a loop's
+Of GPU programs the compiler states neither operations nor bytes, of TPU programs it counts a loop's
 body once and the memory on the chip like any other. Here they are counted:
 
 - operations: of products and convolutions, also of those that a library computes. Zeros that a

@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsal.nets.registry import MATMUL_PRECISION, NetworkConfig, Parameters, build, merge
-from jaxsal.types import Triple
+from jaxsal.nets.registry import MATMUL_PRECISION, NetworkConfig, Parameters, Sized, build, merge
 
 
 @dataclass(frozen=True)
-class DropoutFunction:
+class DropoutFunction(Sized):
     """A network with its dropout as a pure function; hashable.
 
     All else is as at inference. Examples of a batch have dropout of their own.
@@ -37,22 +36,6 @@ class DropoutFunction:
             logits, _ = network(batch.astype(dtype))
         found: jax.Array = logits.astype(jnp.float32)
         return found
-
-    @property
-    def divisor(self) -> Triple:
-        """What each spatial size of a batch must be a multiple of."""
-        return self.config.divisor
-
-    @property
-    def channels(self) -> int:
-        """Number of image channels."""
-        return self.config.in_channels
-
-    @property
-    def smallest_size(self) -> Triple:
-        """The smallest spatial size of a batch."""
-        x, y, z = (n or d for n, d in zip(self.config.fixed_size, self.config.divisor, strict=True))
-        return x, y, z
 
 
 def activate_dropout(network: Any, key: jax.Array) -> None:

@@ -113,8 +113,30 @@ def require_rematerialising(kind: str, asked_by: str) -> None:
         raise InputError(f"{asked_by} is for {', '.join(able)} only; this network is {kind}")
 
 
+class Sized:
+    """What a network's architecture says of batches, for functions that have it as ``config``."""
+
+    config: NetworkConfig
+
+    @property
+    def divisor(self) -> Triple:
+        """What each spatial size of a batch must be a multiple of."""
+        return self.config.divisor
+
+    @property
+    def channels(self) -> int:
+        """Number of image channels."""
+        return self.config.in_channels
+
+    @property
+    def smallest_size(self) -> Triple:
+        """The smallest spatial size of a batch."""
+        x, y, z = (n or d for n, d in zip(self.config.fixed_size, self.config.divisor, strict=True))
+        return x, y, z
+
+
 @dataclass(frozen=True)
-class NetworkFunction:
+class NetworkFunction(Sized):
     """A network, or an ensemble of one architecture, as a pure function of its parameters.
 
     An ensemble's logits are the mean of its members', as in nnU-Net; its parameters have the
@@ -203,22 +225,6 @@ class NetworkFunction:
             return self._mirrored(own, batch, perturbations)
 
         return _mean_of_branches(one, dict(parameters), perturbations)
-
-    @property
-    def divisor(self) -> Triple:
-        """What each spatial size of a batch must be a multiple of."""
-        return self.config.divisor
-
-    @property
-    def channels(self) -> int:
-        """Number of image channels."""
-        return self.config.in_channels
-
-    @property
-    def smallest_size(self) -> Triple:
-        """The smallest spatial size of a batch."""
-        x, y, z = (n or d for n, d in zip(self.config.fixed_size, self.config.divisor, strict=True))
-        return x, y, z
 
 
 def _mean_of_branches(
