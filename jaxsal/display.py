@@ -14,12 +14,14 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from jaxsal.progress import OnNote, OnProgress, Progress, Shown
-from jaxsal.wording import counted
+from jaxsal.wording import counted, pace
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import ProgressColumn, Task
 
 VARIABLE = "JAXSAL_PROGRESS"  # "off": nothing is shown unless asked for
+_BAR, _WIDE = 20, 100  # columns of a bar, and of a terminal with room for it
 _PERIOD = 600.0  # seconds over which the time left is estimated
 _DELAY = 2.0  # seconds before a bar appears: what is soon done needs none
 _claim = threading.Lock()  # held by whoever shows something
@@ -128,11 +130,14 @@ class Bar:
     def __init__(self, console: Console) -> None:
         from rich import progress as shown
 
-        stage, elapsed = shown.TextColumn("{task.description}"), shown.TimeElapsedColumn()
-        done = shown.BarColumn(), shown.TextColumn("{task.fields[counts]}")
+        spinner, stage = shown.SpinnerColumn(), shown.TextColumn("{task.description}")
+        elapsed, bar = shown.TimeElapsedColumn(), shown.BarColumn(_BAR)
+        done = shown.TextColumn("{task.fields[counts]}"), _pace_column()
         left = shown.TextColumn("left"), shown.TimeRemainingColumn()
-        self._begun = (shown.SpinnerColumn(), stage, elapsed)
-        self._measured = (shown.SpinnerColumn(), stage, *done, elapsed, *left)
+        self._begun = (spinner, stage, elapsed)
+        self._measured: tuple[ProgressColumn, ...] = (spinner, stage, *done, *left)
+        if console.width >= _WIDE:
+            self._measured = (spinner, stage, bar, *done, elapsed, *left)
         self._stage = "starting"
         self._changing = threading.Lock()  # notes come from whichever thread compiles
         # Of a slow device's batches fewer than two may end within rich's own 30 s.
@@ -167,6 +172,20 @@ class Bar:
             self._progress.update(
                 self._task, description=self._stage, completed=done, total=total, counts=counts
             )
+
+
+def _pace_column() -> ProgressColumn:
+    """How many are done per second, once that is known."""
+    from rich.progress import ProgressColumn
+    from rich.table import Column
+    from rich.text import Text
+
+    class Pace(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(pace(speed) if speed else "")
+
+    return Pace(Column(no_wrap=True))
 
 
 class Notes(logging.Handler):

@@ -47,3 +47,10 @@ def duration(seconds: float) -> str:
         return f"{seconds / 60:.0f} min"
     hours = seconds / 3600
     return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:.1f} days"
+
+
+def pace(per_second: float) -> str:
+    """Write how many of something are done per second, or, if it is slow, per minute."""
+    if per_second < 0.1:
+        return f"{number(60 * per_second)}/min"
+    return f"{per_second:,.0f}/s" if per_second >= 100 else f"{number(per_second)}/s"

@@ -37,3 +37,9 @@ def test_lesions_that_are_done_together_are_counted_by_their_gradients() -> None
     assert [(each.lesions_done, each.lesions) for each in seen] == [
         *((0, 4), (1, 4), (2, 4), (4, 4), (0, 4))
     ]
+
+
+def test_lesions_that_needed_fewer_gradients_than_there_were_at_most_are_done() -> None:
+    seen: list[Progress] = []
+    by_share(4, seen.append)(Progress(3, 3, 60, 100))
+    assert seen[0].lesions_done == 4

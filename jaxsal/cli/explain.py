@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import methods
 from jaxsal.cli import options as shared
+from jaxsal.cli.browser import address, open_page, require_browser
 from jaxsal.cli.command import Command, Given, Group, group
 from jaxsal.cli.interruption import keeping
+from jaxsal.cli.lesions import show_explained
+from jaxsal.errors import InputError
 from jaxsal.options import option
 from jaxsal.settings import ExplainSettings, PredictSettings
 from jaxsal.wording import counted
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from jaxsal.model import Model
 
     _Job = tuple[Model, Scan, Path, PredictSettings, ExplainSettings]
+
+_PAGE = "index.html"
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,13 @@ class _Regions:
 
 
 @dataclass(frozen=True)
+class _Open:
+    """The page, shown."""
+
+    open: bool = option(False, help="open the page in the browser when it is written")
+
+
+@dataclass(frozen=True)
 class _DryRun:
     """Nothing but a forecast."""
 
@@ -66,7 +78,9 @@ class _DryRun:
 
 def run(given: Given) -> None:
     """Runs the command."""
-    settings = _settings(given)
+    settings, shows = _settings(given), given.of(_Open).open
+    if shows:
+        _require_page(settings, dry_run=given.of(_DryRun).dry_run)
     from jaxsal.cli.progress import ProgressBar
 
     results, scan = given.of(shared.Results), shared.scan_files(given)
@@ -75,31 +89,48 @@ def run(given: Given) -> None:
         prediction = shared.prediction_settings(given, model)
         job = (model, scan, results.out, prediction, settings)
         work = _forecast if given.get("dry_run") else _explain
-        lines = work(results.overwrite, bar, *job)
+        show = work(results.overwrite, bar, *job)
     print(shared.channel_files(scan, model.channels))
-    print("\n".join(lines))
+    show()
+    if shows:
+        open_page(results.out / _PAGE)
 
 
-def _forecast(overwrite: bool, bar: ProgressBar, *job: *_Job) -> list[str]:
+def _require_page(settings: ExplainSettings, *, dry_run: bool) -> None:
+    if dry_run or not settings.pictures:
+        without = "--dry-run" if dry_run else "--no-pictures"
+        raise InputError(f"--open shows a page, and {without} writes none; give only one of them")
+    require_browser()
+
+
+def _forecast(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], None]:
     from jaxsal.scan.explain import forecast
 
     shown: Any = {"on_stage": bar.stage, "on_progress": bar.update}
     amount, duration = forecast(*job, overwrite=overwrite, **shown)
-    return [str(amount), f"forecast: {duration}"] if duration else [str(amount)]
+    lines = [str(amount), f"forecast: {duration}"] if duration else [str(amount)]
+    return lambda: print("\n".join(lines))
 
 
-def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> list[str]:
+def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], None]:
     from jaxsal.scan.explain import explain
+    from jaxsal.scan.methods import appearance, in_effect
 
-    *_, out, _, settings = job
+    model, _, out, prediction, settings = job
     shown: Any = {"on_stage": bar.stage, "on_progress": bar.update, "on_note": bar.say}
     with keeping(lesions_of(out)):
         rows = explain(*job, overwrite=overwrite, **shown)
-    explained = f"{counted(len(rows), 'lesion')} explained"
-    if settings.level == "class":
-        explained = "all segmented voxels explained" if rows else "no voxel to explain"
-    place = f"open {out / 'index.html'}" if settings.pictures else f"results in {out}"
-    return [f"{explained}; {place}"]
+
+    def show() -> None:
+        maps = appearance(in_effect(settings, prediction, model), model.channels)
+        show_explained(rows, maps, out)
+        explained = f"{counted(len(rows), 'lesion')} explained"
+        if settings.level == "class":
+            explained = "all segmented voxels explained" if rows else "no voxel to explain"
+        place = f"open {address(out / _PAGE)}" if settings.pictures else f"results in {out}"
+        print(f"{explained}; {place}")
+
+    return show
 
 
 def lesions_of(out: Path) -> Callable[[], str]:
@@ -126,7 +157,7 @@ def _groups() -> tuple[Group, ...]:
     choice = ("level", "labels", "kinds", "max_voxels")
     return (
         *(shared.MODEL, shared.SCAN, shared.RESULTS, group(_Lesions)),
-        *(group(ExplainSettings, only=("full_grid", "pictures")), group(_DryRun)),
+        *(group(ExplainSettings, only=("full_grid", "pictures")), group(_Open), group(_DryRun)),
         group(ExplainSettings, "which lesions", only=choice),
         group(_Regions, "regions"),
         *methods.of_methods(methods.OneMethod),

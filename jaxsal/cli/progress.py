@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jaxsal.display import Bar, Notes, claimed, counts_of
 from jaxsal.progress import Progress as Done
-from jaxsal.wording import duration
+from jaxsal.wording import duration, pace
 
 _LOG_STEP = 10  # per cent between two lines of a log file
 _logger = logging.getLogger("jaxsal")
@@ -50,7 +50,7 @@ class ProgressBar:
         self._shown.stage(name)
 
     def update(self, done: Done) -> None:
-        """Shows how many gradients are done."""
+        """Shows how many lesions and gradients are done, and how fast it goes."""
         self._shown.update(done.gradients_done, done.gradients, counts_of(done))
 
     def count(self, done: int, total: int, things: str) -> None:
@@ -94,15 +94,17 @@ class _Log:
         share = 100 * done // max(total, 1)
         if share >= self._next:
             self._next = share - share % _LOG_STEP + _LOG_STEP
-            self.say(f"{self._stage}: {share} %, {counts}{self._left(done, total)}")
+            self.say(f"{self._stage}: {share} %, {counts}{self._speed(done, total)}")
 
-    def _left(self, done: int, total: int) -> str:
-        """Time left, by the time since the first update, which may have had to compile."""
+    def _speed(self, done: int, total: int) -> str:
+        """Pace and time left, from the first update on, before which may have been compiled."""
         first, begun = self._first or (0, 0.0)
-        if done >= total or done <= first:
+        seconds = time.monotonic() - begun
+        if done <= first or not seconds:
             return ""
-        seconds = (time.monotonic() - begun) * (total - done) / (done - first)
-        return f", about {duration(seconds)} left"
+        per_second = (done - first) / seconds
+        left = f", about {duration((total - done) / per_second)} left" if done < total else ""
+        return f", {pace(per_second)}{left}"
 
     def say(self, message: str) -> None:
         hours, seconds = divmod(int(time.monotonic() - self._started), 3600)

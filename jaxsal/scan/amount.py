@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.compilation import compiling_seconds
-from jaxsal.progress import InParts, OnNote, OnProgress, Progress
+from jaxsal.progress import InParts, OnNote, OnProgress, Progress, by_share
 from jaxsal.scan.methods import cost_of
 from jaxsal.scan.writing import picture_seconds
 from jaxsal.settings import ExplainSettings
@@ -210,4 +210,4 @@ def compute_portions(
     for number, lesions in enumerate(portions.results):
         if number not in kept:
             progress.begin()
-            finish(number, portions.maps(lesions, progress))
+            finish(number, portions.maps(lesions, by_share(len(lesions), progress)))

@@ -282,12 +282,12 @@ def test_a_mask_makes_what_is_outside_of_the_brain_background(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("--labels 3", "1 lesion explained; open "),
-        ("--labels 3,1 --no-pictures", "2 lesions explained; results in "),
-        ("--level class", "all segmented voxels explained; open "),
+        ("--labels 3", "1 lesion explained; open file://{}/index.html"),
+        ("--labels 3,1 --no-pictures", "2 lesions explained; results in {}"),
+        ("--level class", "all segmented voxels explained; open file://{}/index.html"),
     ],
 )
-def test_explain_tells_what_it_explained(
+def test_explain_ends_with_its_lesions_and_where_the_page_is(
     options: str,
     said: str,
     tmp_path: Path,
@@ -297,7 +297,17 @@ def test_explain_tells_what_it_explained(
 ) -> None:
     command = ["explain", str(model_folder), *scan_arguments(scan), "--out", str(tmp_path)]
     assert main([*command, "--samples", "1", *options.split()]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith(said)
+    _, header, *lesions, last = capsys.readouterr().out.splitlines()
+    assert " ".join(header.split()) == "label kind mm³ flair max flair min t1 max t1 min"
+    assert last == said.format(tmp_path)
+    written = {row["label"]: row for row in read_table(tmp_path / "instances.tsv")}
+    assert [line.split()[0] for line in lesions] == sorted(
+        written, key=lambda label: -int(written[label]["voxels"])
+    )
+    for label, _, *numbers in map(str.split, lesions):
+        names = ("volume_mm3", "flair_max", "flair_min", "t1_max", "t1_min")
+        expected = [float(written[label][name]) for name in names]
+        assert [float(each) for each in numbers] == pytest.approx(expected, rel=0.01)
 
 
 def test_a_dry_run_says_what_it_would_take_and_writes_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 
 import pytest
@@ -11,23 +12,42 @@ from jaxsal.cli.progress import ProgressBar
 from jaxsal.progress import Progress
 
 
-def show(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
-    # What rich takes for a terminal; the width keeps the line whole.
-    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
+def show(monkeypatch: pytest.MonkeyPatch, terminal: bool, columns: int = 200) -> None:
+    # What rich takes for a terminal.
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}.items():
         monkeypatch.setenv(name, value) if terminal else monkeypatch.delenv(name, raising=False)
     with ProgressBar() as bar:
         bar.stage("explaining")
-        bar.update(Progress(lesions_done=3, lesions=7, gradients_done=1200, gradients=4800))
+        for done in (400, 800, 1200):
+            bar.update(Progress(lesions_done=3, lesions=7, gradients_done=done, gradients=4800))
 
 
-def test_a_terminal_shows_lesions_voxels_and_time_left(
+def test_a_terminal_shows_lesions_gradients_their_pace_and_the_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show(monkeypatch, terminal=True)
     captured = capsys.readouterr()
-    for part in ("explaining", "3/7 lesions", "1,200/4,800 gradients", "left"):
+    for part in ("explaining", "3/7 lesions", "1,200/4,800 gradients", "/s", "left"):
         assert part in captured.err
     assert captured.out == ""
+
+
+def test_a_log_file_gets_the_pace_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(monkeypatch, terminal=False)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"3/7 lesions, 1,200/4,800 gradients, [\d,.]+/s, about [\d.]+ s left$", line)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_line_fits_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(monkeypatch, terminal=True, columns=columns)
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err).split("\r")[-1]
+    assert "3/7 lesions, 1,200/4,800 gradients" in last
+    assert ("━" in last) == (columns == 120)
 
 
 def test_no_time_is_said_to_be_left_while_the_work_is_unknown(

@@ -1,0 +1,39 @@
+"""A page in the user's browser."""
+
+from __future__ import annotations
+
+import warnings
+import webbrowser
+from pathlib import Path
+
+from jaxsal.errors import InputError
+
+
+def address(page: Path) -> str:
+    """Where a browser finds a page: a file:// URL."""
+    return page.resolve().as_uri()
+
+
+def require_browser() -> None:
+    """Refuses to begin what is to be shown where there is no browser.
+
+    Raises:
+        InputError: this machine has none.
+    """
+    try:
+        webbrowser.get()
+    except webbrowser.Error as error:
+        raise InputError(
+            "--open needs a browser, and none was found on this machine; leave it out and open the "
+            "page that is named at the end, or name a browser in the environment variable BROWSER"
+        ) from error
+
+
+def open_page(page: Path) -> None:
+    """Opens a page in the browser; warns if the browser does not start."""
+    try:
+        opened = webbrowser.open(address(page))
+    except webbrowser.Error:
+        opened = False
+    if not opened:
+        warnings.warn(f"the browser did not start; open {address(page)} yourself", stacklevel=2)
