@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import jax
 import pytest
 from helpers.checked import check_public_functions
+from helpers.optimised import optimise
 from helpers.tiny import TinyScan, make_model, make_scan
 from hypothesis import settings
 
@@ -32,7 +33,7 @@ from jaxsal.model import Model
 from jaxsal.registry import METHODS, NETWORKS
 
 check_public_functions()
-jax.config.update("jax_disable_most_optimizations", True)
+optimise(False)
 settings.register_profile("any machine", deadline=None)  # no test depends on the time it takes
 settings.load_profile("any machine")
 os.environ["JAXSAL_CACHE"] = "off"  # no test writes to the user's folder, nor do its programs

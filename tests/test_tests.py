@@ -1,4 +1,7 @@
-"""Tests hold on to what is public: what is private may change without a test being changed."""
+"""Tests hold on to what is public, and to results that do not depend on which test comes first.
+
+What is private may change without a test being changed.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,12 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
+from helpers.optimised import optimised
+
+from jaxsal.compilation import live_programs
 
 TESTS = Path(__file__).parent
 FILES = sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py"))
@@ -51,3 +59,13 @@ def private_names(tree: ast.AST) -> Iterator[str]:
 def test_nothing_private_is_reached_into(file: str) -> None:
     found = set(filter(is_private, private_names(ast.parse((TESTS / file).read_text("utf-8")))))
     assert found == LEFT.get(file, set())
+
+
+def test_what_one_test_compiled_without_optimising_does_not_serve_another_that_optimises() -> None:
+    double = jax.jit(lambda x: 2 * x)
+    number = jnp.ones(())
+    double(number)
+    before = live_programs()
+    with optimised():
+        double(number)
+    assert live_programs() == before + 1

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
 from helpers.cohorts import make_cohort, results, run
 from helpers.optimised import optimised
@@ -35,7 +34,6 @@ def finished(
 ) -> Path:
     """The folder of a run that nothing disturbed; not to be changed."""
     out = tmp_path_factory.mktemp("out") / "finished"
-    jax.clear_caches()  # of what other rooms' tests compiled without optimising
     with optimised(), computing_on(None):
         assert {result.status for result in run(tiny_model, entries, out)} == {"finished"}
     return out
