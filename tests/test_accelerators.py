@@ -89,6 +89,7 @@ def test_nothing_is_said_where_the_cpu_was_chosen_or_is_all_there_is(tmp_path: P
     assert looked(tmp_path, JAX_PLATFORMS="cpu")[1] == []
 
 
+@pytest.mark.thorough
 def test_commands_warn_and_say_what_computes(tmp_path: Path) -> None:
     plugin(tmp_path, "jax-cuda12-plugin", FAILS)
     path = os.pathsep.join([str(tmp_path), *sys.path])

@@ -98,6 +98,7 @@ def test_a_folder_given_in_python_goes_before_the_variable(tmp_path: Path) -> No
     assert not (tmp_path / "variable").exists()
 
 
+@pytest.mark.thorough
 def test_the_users_own_configuration_of_jax_stands(tmp_path: Path) -> None:
     own = tmp_path / "own"
     variables = {
@@ -110,12 +111,14 @@ def test_the_users_own_configuration_of_jax_stands(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
 
+@pytest.mark.thorough
 def test_a_cache_that_is_disabled_in_jax_stays_so(tmp_path: Path) -> None:
     result = run(str(tmp_path), JAX_ENABLE_COMPILATION_CACHE="false")
     assert result["folder"] is None
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_a_folder_that_cannot_be_written_is_told_once_and_fails_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     result = run(JAXSAL_CACHE=str(tmp_path / "file"))
@@ -134,6 +137,7 @@ def test_a_broken_program_is_compiled_anew(tmp_path: Path) -> None:
     assert len(second["warnings"]) == 1
 
 
+@pytest.mark.thorough
 def test_a_program_whose_writing_was_cut_off_is_replaced(tmp_path: Path) -> None:
     run(JAXSAL_CACHE=str(tmp_path))
     (program,) = kept(tmp_path)

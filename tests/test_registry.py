@@ -194,6 +194,7 @@ def test_its_options_are_offered_and_refused_where_they_have_no_effect(
     assert "it does not go with --method smoothgrad" in refused
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("installed")
 def test_a_cohort_goes_on_with_it_beside_another_method(
     tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]

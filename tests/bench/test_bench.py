@@ -202,6 +202,7 @@ def test_networks_are_measured_beside_pytorch_and_agree(tmp_path, xla_convolutio
         assert row["forward_ratio"] == pytest.approx(ratio)
 
 
+@pytest.mark.thorough
 def test_the_closed_form_differs_where_a_norm_follows_and_nowhere_else(tmp_path, xla_convolutions):
     rows = {row["layer"]: row for row in answer("gradcam", tmp_path)["rows"]}
     assert COLUMNS["gradcam"] <= set(rows["encoder.0"])
@@ -245,6 +246,7 @@ def test_monai_networks_take_the_weights_of_a_model(name, width, xla_convolution
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.thorough
 def test_the_networks_are_those_of_the_paper():
     assert PAPER_NETWORKS["unet"].model().parameter_count == 7_916_170
     assert PAPER_NETWORKS["dynunet"].config().filters == (16, 32, 64)
@@ -253,6 +255,7 @@ def test_the_networks_are_those_of_the_paper():
     assert sum(map(math.prod, shapes)) == sum(value.numel() for value in source.parameters())
 
 
+@pytest.mark.thorough
 def test_a_worker_measures_a_job_in_a_process_of_its_own():
     found = measure(replace(TOY, lesions=(2,), samples=1))
     assert found["gradients"] == 2

@@ -86,6 +86,7 @@ def test_a_precision_that_the_target_lacks_is_refused_first(question, tmp_path, 
         main(words)
 
 
+@pytest.mark.thorough
 def test_a_program_that_takes_too_long_is_given_up(tmp_path):
     (row,) = compiled(tmp_path, "--timeout", "0.01", *ONE)["rows"]
     assert row["failed"] == "not compiled within 0.01 s"
@@ -107,6 +108,7 @@ def test_a_timeout_is_a_number_of_seconds(seconds, capsys):
     assert "takes a positive number of seconds" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_what_was_compiled_is_not_compiled_again(tmp_path, monkeypatch):
     words = ("--kept", str(tmp_path / "kept"), *ONE)
     first = compiled(tmp_path, *words)["rows"]

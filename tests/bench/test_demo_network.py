@@ -59,6 +59,7 @@ def batch(head):
     return draw_batch(np.random.default_rng(0), [head], 2, 16)
 
 
+@pytest.mark.thorough
 def test_a_few_steps_lower_the_loss_and_the_same_seed_repeats_them(batch):
     losses: list[float] = []
 

@@ -12,6 +12,7 @@ from bench.__main__ import main
 pytestmark = pytest.mark.usefixtures("xla_convolutions")
 
 
+@pytest.mark.thorough
 def test_a_family_has_errors_and_ratios(tmp_path: Path) -> None:
     assert main(["families", "--toy", "--out", str(tmp_path)]) == 0
     (path,) = tmp_path.glob("families-*.json")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from helpers.thorough import thorough_except
 
 from bench.ahead import PROGRAMS, cases
 from bench.nets import PAPER_NETWORKS
@@ -15,7 +14,6 @@ from bench.targets import TARGETS
 from jaxsal.current_device import tracing_for
 
 NETWORKS = {network.name: network for network in PAPER_NETWORKS.values()}
-QUICK = ("h100", "U-Net", "bfloat16", "local")
 # A compiler may hold tens of megabytes on a TPU's chip, or not: the plan reckons with memory alone.
 MOST_ON_CHIP = 32  # MiB
 
@@ -37,9 +35,8 @@ def recorded() -> dict[tuple[str, str, str, str], list[dict[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("target", "network", "precision", "kind"), thorough_except(sorted(recorded()), QUICK)
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize(("target", "network", "precision", "kind"), sorted(recorded()))
 def test_the_plan_is_within_a_quarter_of_what_the_compiler_took(target, network, precision, kind):
     with tracing_for(Abstract(TARGETS[target].platform)):
         (found,) = (c for c in cases(NETWORKS[network], precision, 96) if c.kind == kind)

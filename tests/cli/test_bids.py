@@ -77,6 +77,7 @@ def test_participants_come_one_by_one_and_the_group_is_that_of_one_run(
     assert about["SourceDatasets"] == [{"URL": dataset.as_uri()}]
 
 
+@pytest.mark.thorough
 def test_participants_may_be_done_at_the_same_time(
     dataset: Path, model_folder: Path, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def unfinished_names(folder: Path) -> list[str]:
 AMIDST = 100  # changes of files: a scan has finished portions, and is not finished
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("times", thorough_except([2, 10], 2))
 def test_a_run_killed_at_random_points_leaves_no_map_that_looks_finished_and_is_gone_on_with(
     times: int,

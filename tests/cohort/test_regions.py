@@ -24,6 +24,7 @@ from jaxsal.saliency.methods.gradcam import GradCamSettings
 from jaxsal.scan.explain import explain
 from jaxsal.settings import CohortSettings, ExplainSettings
 
+pytestmark = pytest.mark.thorough
 TABLES = {"regions.tsv", "regions.json", "region_summary.tsv", "region_summary.json"}
 
 

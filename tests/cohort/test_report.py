@@ -159,6 +159,7 @@ def test_what_is_drawn_is_not_drawn_again(copied: Path) -> None:
     assert (copied / some[1]).read_bytes() == b"as it was"
 
 
+@pytest.mark.thorough
 def test_processes_draw_the_same(copied: Path, drawn: Path) -> None:
     some = sorted(all_pictures(copied))[:4]  # of two scans
     for name in some:
@@ -272,6 +273,7 @@ def test_beginning_anew_removes_pictures_and_page(
     assert not list(copied.rglob("figures"))
 
 
+@pytest.mark.thorough
 def test_each_method_has_a_picture_of_a_lesion(
     entries: list[Entry], tiny_model: Model, tmp_path: Path
 ) -> None:

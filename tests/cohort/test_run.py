@@ -208,6 +208,7 @@ def test_shards_come_to_the_same_results(
     assert results(tmp_path) == expected
 
 
+@pytest.mark.thorough
 def test_each_accelerator_computes_scans_of_its_own(
     entries: list[Entry],
     tiny_model: Model,
@@ -270,6 +271,7 @@ def given(tmp_path: Path, entries: list[Entry]) -> Callable[[np.ndarray], Entry]
     return make
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [0, 200])
 def test_scans_with_no_lesion_and_with_hundreds(
     count: int, given: Any, tiny_model: Model, tmp_path: Path

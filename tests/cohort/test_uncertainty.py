@@ -23,6 +23,7 @@ MEMBERS = UncertaintySettings("noise", members=2, member_noise=0.2, candidates=0
 UNCERTAIN = replace(SETTINGS, uncertainty=MEMBERS)
 
 
+@pytest.mark.thorough
 def test_a_run_writes_what_predict_writes_and_goes_on_without_finding_out_again(
     entries: list[Entry], tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

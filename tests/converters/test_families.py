@@ -15,13 +15,9 @@ from jaxsal_converters.modules import model_from_module
 
 pytestmark = pytest.mark.usefixtures("xla_convolutions")
 
-QUICK = ("hand-written",)  # and bench/test_families.py has a U-Net of slices
-EVERY = [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.thorough) for name in FAMILIES
-]
 
-
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", FAMILIES)
 def test_logits_and_maps_are_those_of_autograd(name: str) -> None:
     """1e-9 of the peak in float64.
 

@@ -136,6 +136,7 @@ def test_a_checkpoint_of_mic_dkfz_has_other_keys(tmp_path: Path, changes: dict[s
     assert verify_checkpoint(MEDNEXT, model, path) < TOLERANCE
 
 
+@pytest.mark.thorough
 def test_blocks_of_mic_dkfz_that_halve_the_size_have_ratios_of_their_own(tmp_path: Path) -> None:
     """That of the level below, where MONAI's have that of the level above."""
     trained = network({"encoder_expansion_ratio": [1, 2], "bottleneck_expansion_ratio": 3})
@@ -171,6 +172,7 @@ def test_a_network_in_memory_converts_by_its_own_account(changes: dict[str, Any]
     model_from_module(network(changes))  # compares the logits
 
 
+@pytest.mark.thorough
 def test_a_network_in_memory_that_was_changed_is_noticed() -> None:
     changed = network({"use_residual_connection": True})
     changed.bottleneck[0].do_res = False

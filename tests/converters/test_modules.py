@@ -44,6 +44,7 @@ def test_a_network_in_memory_converts_by_its_own_account(name: str) -> None:
     model_from_module(randomised(build(spatial_dims=3, **arguments)))  # compares the logits
 
 
+@pytest.mark.thorough
 def test_swin_unetr_tells_what_its_entries_do_not() -> None:
     arguments = {
         **{"window_size": (3, 5, 7), "normalize": False, "downsample": "mergingv2"},

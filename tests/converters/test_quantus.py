@@ -67,7 +67,7 @@ def evaluate(metric: str, model: LesionScores, scan: np.ndarray, **how: Any) -> 
 
 
 # Quick: one that looks at the map alone, and one that changes the image, too.
-@pytest.mark.parametrize("metric", thorough_except(METRICS, "sparseness", "faithfulness"))
+@pytest.mark.parametrize("metric", thorough_except(METRICS, "faithfulness"))
 def test_metrics_give_the_scores_that_captums_gradients_have(
     metric: str, scan: np.ndarray, labels: np.ndarray
 ) -> None:
@@ -85,6 +85,7 @@ def test_metrics_give_the_scores_that_captums_gradients_have(
         np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_metrics_take_signed_maxima_computed_before(scan: np.ndarray, labels: np.ndarray) -> None:
     model = LesionScores(monai_network("local"), labels)
     maps = explain(model, np.stack([scan] * 2), TARGETS, samples=2)

@@ -98,6 +98,7 @@ def test_a_default_that_does_not_fit_is_not_assumed() -> None:
         segresnet.convert(state)
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_of_auto3dseg_converts(tmp_path: Path) -> None:
     changes = {"norm": "instance", "dsdepth": 2, "blocks_down": [1, 1, 1], "blocks_up": None}
     trained = network(SegResNetDS, {**changes, "resolution": [1.0, 1.0, 5.0]})

@@ -48,7 +48,9 @@ def written(path: Path, content: Any) -> Path:
         {},
         {"use_v2": True, "depths": [1, 2, 3, 1], "window_size": 3, "in_channels": 12},
         {"num_heads": [1, 2, 4, 8], "mlp_ratio": 1.5, "qkv_bias": False, "out_channels": 1},
-        {"patch_norm": True, "norm_name": "batch", "window_size": 7},
+        pytest.param(
+            {"patch_norm": True, "norm_name": "batch", "window_size": 7}, marks=pytest.mark.thorough
+        ),
         {"norm_name": ["batch", {"affine": False}], "feature_size": 24},
     ],
     ids=str,
@@ -125,6 +127,7 @@ def test_data_parallel_and_plain_networks_convert_alike(tmp_path: Path) -> None:
         assert other.resolve_layer(path) == layer
 
 
+@pytest.mark.thorough
 def test_the_configuration_takes_precedence(tmp_path: Path) -> None:
     source = written(tmp_path / "swin.pth", tensors())
     config_file = tmp_path / "config.json"

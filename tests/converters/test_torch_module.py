@@ -143,6 +143,7 @@ def test_both_ways_to_convert_a_unet_agree(image: torch.Tensor) -> None:
     assert exported.parameter_count == native.parameter_count
 
 
+@pytest.mark.thorough
 def test_data_parallel_networks_are_taken_out_of_it(image: torch.Tensor) -> None:
     model = from_torch(nn.DataParallel(Small()), image, verify=False)
     assert "down" in model.layers

@@ -110,6 +110,7 @@ def plateau_steps(path: Path, kernel: int) -> int:
     return int(np.flatnonzero(far)[-1]) + 1
 
 
+@pytest.mark.thorough
 def test_a_wider_reach_moves_the_plateau_and_an_interruption_keeps_what_is_done(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,7 @@ def test_places_are_where_they_should_be(
     np.testing.assert_array_equal(bare, outside)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("experiment", ["synthetic", "sanity"])
 def test_an_interrupted_experiment_goes_on(
     experiment: str,
@@ -189,6 +190,7 @@ def test_what_was_measured_is_not_kept_in_memory(
     assert max(held[:measured]) <= 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["dseg", "flair"])
 def test_what_was_placed_is_placed_again_if_it_is_gone(
     name: str, study: Study, synthetic_settings: SyntheticSettings
@@ -200,6 +202,7 @@ def test_what_was_placed_is_placed_again_if_it_is_gone(
     assert made.exists()
 
 
+@pytest.mark.thorough
 def test_a_mask_of_white_matter_that_has_changed_is_read_again(
     tiny_model: Model, tmp_path: Path, synthetic_settings: SyntheticSettings
 ) -> None:

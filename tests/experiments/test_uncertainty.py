@@ -128,6 +128,7 @@ def arguments(
     return ["uncertainty", str(model_folder), str(table), *MEMBERS, *maps, *curve]
 
 
+@pytest.mark.thorough
 def test_the_experiment_counts_compares_and_goes_on(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,7 +134,7 @@ def some_positions(case):
 
 # Quick: the paper's two levels, and in one level residual units, a kernel and a stride per axis,
 # wide up-sampling, and a smooth activation before the norm.
-@pytest.mark.parametrize("name", thorough_except(NETWORKS, "paper's", "one level of all"))
+@pytest.mark.parametrize("name", thorough_except(NETWORKS, "paper's"))
 def test_boxes_give_the_gradient_of_the_whole_window_everywhere(name):
     case = made(name)
     positions = some_positions(case)
@@ -175,6 +175,7 @@ def test_any_voxel_at_any_phase_of_the_strides(paper, data):
     assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
+@pytest.mark.thorough
 def test_bfloat16_is_pulled_back_in_bfloat16():
     case = Case("one level", "bfloat16")
     positions, weights = jnp.asarray([[9, 9, 7]]), jnp.ones(1)

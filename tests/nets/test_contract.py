@@ -42,6 +42,7 @@ SINGLE = [name for name in CASES if name not in DOUBLE]
 LEFT_OUT = (
     "dynunet, model zoo's",
     "mednext, residual, response norm, ratios per level",
+    "mednext, without residual connections",
     "mednext, kernel as by default, deep supervision, one level",
 )
 QUICK = [name for name in SINGLE if name not in LEFT_OUT]

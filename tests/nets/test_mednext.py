@@ -120,6 +120,7 @@ def labels() -> np.ndarray:
     return found
 
 
+@pytest.mark.thorough
 def test_the_signed_maximum_is_that_of_autograd(pair: tuple[torch.nn.Module, Model]) -> None:
     network, model = pair
     image, noise = normal(1, *SIZE, 2), 0.1 * normal(2, 2, *SIZE, 2)
@@ -132,6 +133,7 @@ def test_the_signed_maximum_is_that_of_autograd(pair: tuple[torch.nn.Module, Mod
     assert_close(found, np.mean(peaks, 0), ROUNDED)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "path",
     [

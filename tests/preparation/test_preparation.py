@@ -141,6 +141,7 @@ def test_the_official_validator_finds_no_error_in_prepared_scans(prepared: Path)
     assert others == ["TOO_FEW_AUTHORS"]  # of fewer than two
 
 
+@pytest.mark.thorough
 def test_label_maps_and_channels_that_bids_does_not_know_are_no_errors(
     heads: list[dict[str, Path]], tmp_path: Path
 ) -> None:
@@ -162,6 +163,7 @@ def test_label_maps_and_channels_that_bids_does_not_know_are_no_errors(
     assert bids_issues(tmp_path / "out") == []
 
 
+@pytest.mark.thorough
 def test_scans_prepared_by_another_version_are_refused_or_replaced(
     heads: list[dict[str, Path]], tmp_path: Path
 ) -> None:
@@ -251,6 +253,7 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(
     assert after == before  # one process or two: the same bytes
 
 
+@pytest.mark.thorough
 def test_other_settings_are_refused_unless_all_is_done_again(
     heads: list[dict[str, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -302,6 +305,7 @@ def test_masks_on_another_grid_name_both(heads: list[dict[str, Path]], tmp_path:
     assert not read_table(tmp_path / "out" / "cohort.tsv")
 
 
+@pytest.mark.thorough
 def test_a_mask_is_resampled_once(
     heads: list[dict[str, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,7 @@ def test_ten_thousand_lesions_are_sorted_filtered_and_looked_at(
     close(visit)
 
 
+@pytest.mark.thorough
 def test_only_a_page_of_ten_thousand_rows_is_in_the_document(browser: Any, tmp_path: Path) -> None:
     visit = opened(browser, write_report(tmp_path, cohort_rows(200, 50), 200))
     visit.page.click("#filters summary")

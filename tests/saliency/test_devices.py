@@ -44,8 +44,6 @@ SHARED = [(2, 3), (3, 3), (4, 3), (4, 1), (4, 2)]
     thorough_except(
         [(name, *shared) for name in ("sliding", "whole") for shared in SHARED],
         ("sliding", 2, 3),
-        ("sliding", 4, 1),
-        ("whole", 3, 3),
     ),
 )
 def test_maps_do_not_depend_on_the_number_of_devices(name, devices, samples):
@@ -63,7 +61,8 @@ def test_maps_do_not_depend_on_the_number_of_devices(name, devices, samples):
             assert np.abs(a.standard_error - b.standard_error).max() <= 1e-5 * peak
 
 
-@pytest.mark.parametrize("aggregate", thorough_except(["max", "mean"], "max"))
+@pytest.mark.thorough
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
 def test_neither_do_those_of_networks_that_are_not_local(aggregate):
     field = sliding_window(converted("global"), roi=ROI)
     settings = {"noise_samples": NOISE, "aggregate": aggregate}

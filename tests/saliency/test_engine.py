@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.thorough import thorough_except
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -128,7 +129,11 @@ several_devices = pytest.mark.skipif(
 
 @several_devices
 @pytest.mark.parametrize(
-    ("lost", "settings"), [(0, {}), (1, {"standard_error": True}), (0, {"tolerance": 1e-9})]
+    ("lost", "settings"),
+    thorough_except(
+        [(0, {}), (1, {"standard_error": True}), (0, {"tolerance": 1e-9})],
+        (1, {"standard_error": True}),
+    ),
 )
 def test_what_a_lost_device_leaves_is_done_by_the_others(monkeypatch, expected, lost, settings):
     events, planned_for = [], []

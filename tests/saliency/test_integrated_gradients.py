@@ -77,8 +77,6 @@ def as_batch(image: np.ndarray) -> torch.Tensor:
     thorough_except(
         product(("short", "global"), FIELDS, BASELINES),
         ("short", "sliding", "mean"),
-        ("short", "whole", "blurred"),
-        ("global", "sliding", "zero"),
         ("global", "whole", "mean"),
     ),
 )

@@ -58,7 +58,6 @@ def assert_equal(found, expected):
     ("devices", "options"),
     thorough_except(
         [(1, {}), (4, {}), (1, {"tolerance": 0.5}), (4, {"tolerance": 0.5})],
-        (1, {}),
         (4, {"tolerance": 0.5}),
     ),
 )
@@ -69,6 +68,7 @@ def test_maps_do_not_depend_on_it(engines, devices, options):
     assert_equal(found, expected)
 
 
+@pytest.mark.thorough
 def test_it_stays_within_the_memory(engines):
     memory = 3 * 2**20
     with pytest.raises(InputError, match="memory"):

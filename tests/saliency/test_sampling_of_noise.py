@@ -94,6 +94,7 @@ def test_samples_are_added_until_the_error_is_below_the_tolerance():
         assert again.crop(1).samples == noisy.samples
 
 
+@pytest.mark.thorough
 def test_samples_end_at_the_given_number_all_the_same():
     maps = smoothgrad(quadratic(0.5), IMAGE, LABELS, samples=6, noise=0.3, tolerance=1e-6)
     assert maps.crop(1).samples == 6

@@ -59,6 +59,7 @@ def scan(shape):
     return image, labels
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "work",
     # predicting is a part of what explaining does

@@ -27,13 +27,11 @@ VOXELS = {label: np.argwhere(label == LABELS) for label in (1, 2)}
 FIELDS, AGGREGATES = ("sliding", "whole"), ("max", "mean")
 # Of the peak: float32 rounding of gradients, for a variance of differences of them; measured 3e-6.
 TOLERANCE = {"gradient": 1e-5, "vargrad": 1e-4}
-# Quick: each method, field and aggregate, twice.
+# Quick: each method, field and aggregate, once.
 CASES = thorough_except(
     product(TOLERANCE, FIELDS, AGGREGATES),
-    ("gradient", "sliding", "max"),
     ("gradient", "whole", "mean"),
-    ("vargrad", "sliding", "mean"),
-    ("vargrad", "whole", "max"),
+    ("vargrad", "sliding", "max"),
 )
 
 

@@ -118,6 +118,7 @@ def test_scans_that_are_read_in_python_come_in_the_networks_axes(
     assert np.count_nonzero(found.data) == np.count_nonzero(values)
 
 
+@pytest.mark.thorough
 def test_maps_in_memory_are_on_the_scans_own_grid(
     explained: dict[str, Path], heads: dict[str, Scan], model: Model
 ) -> None:

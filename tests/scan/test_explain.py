@@ -198,7 +198,9 @@ def test_without_pictures_there_is_no_page(
     ("approximation", "said", "meaning"),
     [
         ({"voxels_per_lesion": 1}, "1 of {voxels} voxels", "its peak is too low"),
-        ({"group_size": 2}, "sums of 2 voxels", "peak is too high"),
+        pytest.param(
+            {"group_size": 2}, "sums of 2 voxels", "peak is too high", marks=pytest.mark.thorough
+        ),
     ],
 )
 def test_approximated_maps_are_marked(
@@ -349,6 +351,7 @@ def test_the_noise_is_the_one_asked_for(
     assert np.abs(expected - other).max() > 1e-3 * np.abs(other).max()
 
 
+@pytest.mark.thorough
 def test_the_whole_volume_can_be_differentiated_where_windows_found_the_lesions(
     tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
 ) -> None:

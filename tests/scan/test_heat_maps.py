@@ -130,6 +130,7 @@ def test_the_class_level_of_given_instances_is_one_map_of_their_union(
     assert_same_map(load(file), maps.dense(1))
 
 
+@pytest.mark.thorough
 def test_the_whole_volume_can_be_differentiated(
     tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
 ) -> None:

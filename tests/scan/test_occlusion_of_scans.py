@@ -60,6 +60,7 @@ def test_channels_together_make_one_map(scan: TinyScan, model_folder: Path, tmp_
     assert {"occlusion_max", "occlusion_min", "flair_loss", "t1_loss"} <= set(row)
 
 
+@pytest.mark.thorough
 def test_a_cohort_goes_on_after_the_lesions_that_are_done(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_what_it_saves_is_what_the_command_writes(result, written, tmp_path):
         assert _close(found.get_fdata(), expected.get_fdata()), name
 
 
+@pytest.mark.thorough
 def test_saving_twice_needs_permission(result, tmp_path):
     result.save(tmp_path)
     with pytest.raises(InputError, match="overwrite"):
@@ -133,6 +134,7 @@ def test_a_class_level_map_has_the_label_0(tiny_model, scan):
     assert found.plot().axes
 
 
+@pytest.mark.thorough
 def test_a_label_map_and_uncertainty_are_taken(tiny_model, scan):
     labels = np.zeros(nib.load(scan.images[0]).shape, np.uint8)
     labels[10:12, 10:12, 10:12] = 7

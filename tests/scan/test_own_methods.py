@@ -47,8 +47,6 @@ def maps_of(method: str, stem: str) -> list[str]:
     ("method", "field"),
     thorough_except(
         product(METHODS, ("sliding", "whole")),
-        ("gradient", "whole"),
-        ("vargrad", "sliding"),
         ("hirescam", "whole"),
         ("layercam", "sliding"),
         ("integrated-gradients", "whole"),
@@ -90,6 +88,7 @@ def test_a_lesion_is_explained(
         assert 0 <= float(row[f"{method}_completeness"]) < 9
 
 
+@pytest.mark.thorough
 def test_a_cohort_takes_them_together(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

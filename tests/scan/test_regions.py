@@ -121,6 +121,7 @@ def test_without_a_parcellation_there_is_neither_table_nor_column(
     assert "region" not in read_table(tmp_path / "instances.tsv")[0]
 
 
+@pytest.mark.thorough
 def test_an_interrupted_explanation_goes_on_with_the_same_parcellation_only(
     arguments: list[str], parcellation: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +152,7 @@ def test_an_interrupted_explanation_goes_on_with_the_same_parcellation_only(
     }
 
 
+@pytest.mark.thorough
 def test_a_class_level_map_has_regions_and_its_lesions_have_none(
     arguments: list[str], parcellation: list[str], tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_an_interruption_of_the_rest_keeps_what_was_kept_before(
     assert results(out) == whole
 
 
+@pytest.mark.thorough
 def test_a_killed_run_is_gone_on_with(
     tmp_path: Path, scan: TinyScan, model_folder: Path, tiny_model: Model, whole: dict[str, bytes]
 ) -> None:

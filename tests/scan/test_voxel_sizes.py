@@ -211,6 +211,7 @@ def test_experiments_take_no_other_voxels(model: Model, tmp_path: Path) -> None:
     assert any("resample the image" in note for note in study.notes)
 
 
+@pytest.mark.thorough
 def test_the_command_resamples_as_it_is_asked_to(
     model: Model, scan: TinyScan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,9 +61,10 @@ def test_every_document_is_parsed_in_one_place():
     parsers = {("json", "load"), ("json", "loads"), ("tomllib", "load"), ("tomllib", "loads")}
     found = []
     for path in sorted([*ROOT.glob("jaxsal/**/*.py"), *ROOT.glob("converters/**/*.py")]):
-        if path == ROOT / "jaxsal" / "store" / "parsing.py":
+        text = path.read_text()
+        if path == ROOT / "jaxsal/store/parsing.py" or not ("json.l" in text or "tomllib" in text):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = getattr(node.func.value, "id", ""), node.func.attr
                 if called in parsers and "json.dumps(" not in ast.unparse(node.args[0]):

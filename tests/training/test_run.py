@@ -129,6 +129,7 @@ def test_a_model_says_which_patches_it_was_trained_on(finished: Path, tmp_path: 
         trained_models(study, [finished / "best"])
 
 
+@pytest.mark.thorough
 def test_after_a_kill_all_goes_on_as_if_nothing_had_been(
     config: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -371,6 +372,7 @@ def test_a_validation_that_fails_costs_no_steps(
     assert (out / "last" / "model.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.thorough
 def test_training_that_comes_apart_keeps_what_there_was(
     config: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,6 +389,7 @@ def test_training_that_comes_apart_keeps_what_there_was(
     assert_same_training(tmp_path / "out", finished)
 
 
+@pytest.mark.thorough
 def test_validation_that_gets_no_better_ends_training(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,11 @@ def test_networks_learn_a_patch(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [("dynunet", {}), ("swin-unetr", {"rematerialise": True})]
+    ("kind", "options"),
+    [
+        ("dynunet", {}),
+        pytest.param("swin-unetr", {"rematerialise": True}, marks=pytest.mark.thorough),
+    ],
 )
 def test_a_step_keeps_the_state_as_it_is_made(kind: str, options: dict[str, Any]) -> None:
     """Traced alone: it takes long to compile, a minute and more for the transformer."""
@@ -159,6 +163,7 @@ def test_bfloat16_is_close_and_keeps_float32_weights() -> None:
     assert found["bfloat16"] != found["float32"]
 
 
+@pytest.mark.thorough
 def test_dropout_is_drawn_from_the_key() -> None:
     architecture = config("dynunet", dropout=0.5, kernel_size=[1, 1, 1])
     parameters = Model.initialise(architecture, CHANNELS).parameters

@@ -71,6 +71,7 @@ def scheduler(cluster: Any) -> str:
     return str(cluster.scheduler_address)
 
 
+@pytest.mark.thorough
 def test_a_killed_worker_costs_neither_the_run_nor_recorded_portions(
     scheduler: str,
     model_folder: Path,
@@ -173,6 +174,7 @@ def test_a_bad_scan_is_recorded_and_the_others_go_on(
     assert [result.is_new for result in again] == [False, False]
 
 
+@pytest.mark.thorough
 def test_workers_with_another_model_are_refused(
     scheduler: str, tiny_model: Model, entries: list[Entry], tmp_path: Path
 ) -> None:
@@ -201,6 +203,7 @@ def test_workers_resample_as_the_run_does(
     assert here[map_] != cubic[map_]
 
 
+@pytest.mark.thorough
 def test_what_is_ordered_is_the_model_as_the_run_applies_it(tmp_path: Path) -> None:
     config = SwinUNETRConfig.from_arguments(
         {"in_channels": 1, "out_channels": 2, "feature_size": 12}

@@ -107,6 +107,7 @@ def test_disk_is_forecast_as_a_run_takes_it(planned, tiny_model, tmp_path, outpu
     assert disk.files.value == pytest.approx(len(written), abs=3)
 
 
+@pytest.mark.thorough
 def test_scans_in_which_nothing_is_found_are_tried_with_synthetic_lesions(tiny_model, tmp_path):
     entry = given_scan(tmp_path / "p0", 7, ())
     settings = CohortSettings((replace(SMOOTHGRAD, samples=1),))
