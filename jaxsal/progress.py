@@ -104,14 +104,15 @@ class InParts:
 def by_share(lesions: int, on_progress: OnProgress) -> OnProgress:
     """Counts lesions that are completed together by the share of their gradients that is done.
 
-    Where fewer gradients were needed than there are at most, all lesions count once all are done.
+    All of them count only once they are complete: after the last gradient, maps are put together.
     """
 
     def advance(part: Progress) -> None:
         share = part.gradients_done / max(part.gradients, 1)
+        done = min(int(share * lesions), max(lesions - 1, 0))
         if 0 < part.lesions <= part.lesions_done:
-            share = 1.0
-        on_progress(replace(part, lesions_done=int(share * lesions), lesions=lesions))
+            done = lesions
+        on_progress(replace(part, lesions_done=done, lesions=lesions))
 
     return advance
 

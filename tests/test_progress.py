@@ -32,14 +32,14 @@ def test_lesions_that_are_done_together_are_counted_by_their_gradients() -> None
     seen: list[Progress] = []
     progress = by_share(4, seen.append)
     for done in (0, 49, 50, 100):
-        progress(Progress(0, 1, done, 100))
-    progress(Progress(0, 0, 0, 0))
-    assert [(each.lesions_done, each.lesions) for each in seen] == [
-        *((0, 4), (1, 4), (2, 4), (4, 4), (0, 4))
-    ]
+        progress(Progress(0, 3, done, 100))
+    assert [each.lesions_done for each in seen] == [0, 1, 2, 3]  # the last one is not complete
+    assert {each.lesions for each in seen} == {4}
 
 
-def test_lesions_that_needed_fewer_gradients_than_there_were_at_most_are_done() -> None:
+def test_all_lesions_are_done_once_they_are_complete() -> None:
     seen: list[Progress] = []
-    by_share(4, seen.append)(Progress(3, 3, 60, 100))
-    assert seen[0].lesions_done == 4
+    progress = by_share(4, seen.append)
+    for gradients in (100, 60):  # or fewer than there were at most
+        progress(Progress(3, 3, gradients, 100))
+    assert [each.lesions_done for each in seen] == [4, 4]
