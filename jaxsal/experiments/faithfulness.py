@@ -6,6 +6,7 @@ says nothing but that what matters is near the lesion.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -21,6 +22,7 @@ from jaxsal.experiments.derived import generator_of
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.faithfulness_curves import (
     ALL,
+    LEAST_PROBABILITY,
     PERCENT,
     Curve,
     Orders,
@@ -65,8 +67,9 @@ COLUMNS = {
     "infill": "what takes the place of hidden voxels; see `jaxsal.saliency.infill`",
     "direction": "deletion: the first ones are hidden; insertion: all but the first ones are",
     "auc": "area under the curve of the mean logit, where the image as it is is 1 and with all "
-    "ranked voxels hidden 0; empty: hiding them does not lower it",
-    "auc_probability": "the same of the mean lesion probability",
+    "ranked voxels hidden 0; empty: hiding them lowers it by less than --least-drop",
+    "auc_probability": "the same of the mean lesion probability; empty: hiding them lowers it by "
+    f"less than {LEAST_PROBABILITY:g}",
     "turning_percent": "part of the voxels from which on the lesion is missed (deletion) or found "
     "(insertion): no voxel, or one, reaches the threshold; empty: it never is",
     **{f"logit_{name}": f"mean logit over the lesion at {name} % of the voxels" for name in _AT},
@@ -86,6 +89,8 @@ class FaithfulnessSettings:
         infill: what takes the place of hidden voxels, one or more of mean, blurred and zero.
         volume: smallest and largest lesion, in mm³, both included. None: all.
         most: lesions of a scan, at most: those of the highest mean probability. None: all.
+        least_drop: lesions whose mean logit falls by less than this when all voxels are hidden are
+            left out of what is compared, and counted: areas are relative to that fall.
         batch: windows that are computed at once; more take more memory.
     """
 
@@ -94,6 +99,7 @@ class FaithfulnessSettings:
     infill: tuple[Infill, ...] = option(INFILLS)
     volume: tuple[float, float] | None = option(None, "MM3:MM3", parse=pair, shown="all")
     most: int | None = option(None, "N", shown="all")
+    least_drop: float = option(0.5, "LOGITS")
     batch: int = option(4, "N")
 
     def __post_init__(self) -> None:
@@ -103,6 +109,8 @@ class FaithfulnessSettings:
         if self.volume is not None:
             check_range("volume", self.volume)
         require(self.most is None or self.most >= 1, "most", "1 or more", self.most)
+        valid = 0 <= self.least_drop < math.inf
+        require(valid, "least_drop", "0 or more, in logits", self.least_drop)
         require(self.batch >= 1, "batch", "1 or more", self.batch)
 
 
@@ -132,7 +140,7 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
         study.note("no lesion was found in any scan, or none of that volume: nothing is compared")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     study.note(few_patients(len({row["subject"] for row in rows})))
-    _note_undefined(study, rows)
+    _note_undefined(study, rows, settings.least_drop)
     methods = (*names, *BLIND)
     return Findings(
         COLUMNS,
@@ -144,12 +152,13 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
     )
 
 
-def _note_undefined(study: Study, rows: Sequence[Row]) -> None:
+def _note_undefined(study: Study, rows: Sequence[Row], least: float) -> None:
     empty = sum(row["auc"] is None for row in rows)
     if empty:
         study.note(
-            f"{empty} of {len(rows)} curves have no area: hiding all voxels does not lower the "
-            "mean logit there"
+            f"{empty} of {len(rows)} curves have no area, and their lesions are left out of what "
+            "is compared there: hiding all voxels does not lower the mean logit, or by less than "
+            f"{least:g} (--least-drop)"
         )
 
 
@@ -186,7 +195,7 @@ def _of_scan(
         for infill, logits in zip(settings.infill, found, strict=True):
             channel = output_channel(target, logits.shape[-1])
             for curve in curves_of(logits, lesion.orders, channel, field.probability):
-                rows.append(lesion.row(curve, infill, study.threshold))
+                rows.append(lesion.row(curve, infill, study.threshold, settings.least_drop))
     return rows
 
 
@@ -263,8 +272,8 @@ class RankedLesion:
         filled = infills.of(infill, self.around.omega)
         return question_of(self.around, self.orders, self._channels, filled)
 
-    def row(self, curve: Curve, infill: Infill, threshold: float) -> Row:
-        """The table's, of one curve."""
+    def row(self, curve: Curve, infill: Infill, threshold: float, least_drop: float) -> Row:
+        """The table's, of one curve; see `FaithfulnessSettings`."""
         names, instance = list(_AT), self.instance
         detected = (curve.highest >= threshold).astype(int).tolist()
         return {
@@ -278,8 +287,8 @@ class RankedLesion:
             "channel": curve.channel,
             "infill": infill,
             "direction": curve.direction,
-            "auc": area(curve.direction, curve.logit),
-            "auc_probability": area(curve.direction, curve.probability),
+            "auc": area(curve.direction, curve.logit, least_drop),
+            "auc_probability": area(curve.direction, curve.probability, LEAST_PROBABILITY),
             "turning_percent": turning_percent(curve.direction, curve.highest, threshold),
             **{f"logit_{n}": v for n, v in zip(names, curve.logit.tolist(), strict=True)},
             **{

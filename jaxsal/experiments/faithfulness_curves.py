@@ -97,21 +97,28 @@ def _orders_of(orders: Orders, channel: str) -> dict[str, np.ndarray]:
     return {method: order for (method, own), order in orders.items() if own == channel}
 
 
-def normalised(direction: str, values: np.ndarray) -> np.ndarray | None:
+LEAST_PROBABILITY = 0.05
+"""By how much infilling all must lower the mean probability for its curve to have an area."""
+
+
+def normalised(direction: str, values: np.ndarray, least: float = 0.0) -> np.ndarray | None:
     """Values (9,) of a curve such that the image as it is is 1, and with all infilled 0.
 
-    None where infilling all does not lower the value: then nothing is to be explained by it.
+    None where infilling all does not lower the value, or by less than `least`: then hardly anything
+    is to be explained by it, and heights are quotients by nearly 0.
     """
     whole, hidden = values[[0, -1]] if direction == "deletion" else values[[-1, 0]]
-    return (values - hidden) / (whole - hidden) if whole > hidden else None
+    drop = whole - hidden
+    return (values - hidden) / drop if drop > 0 and drop >= least else None
 
 
-def area(direction: str, values: np.ndarray) -> float | None:
+def area(direction: str, values: np.ndarray, least: float = 0.0) -> float | None:
     """Area under the normalised curve, over the part of the voxels from 0 to 1 (trapezoids).
 
-    The smaller the better for deletion, the larger the better for insertion.
+    The smaller the better for deletion, the larger the better for insertion. None as of
+    `normalised`.
     """
-    heights = normalised(direction, values)
+    heights = normalised(direction, values, least)
     return None if heights is None else float(np.trapezoid(heights, np.divide(PERCENT, 100)))
 
 

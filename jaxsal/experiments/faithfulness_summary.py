@@ -21,6 +21,8 @@ SUMMARY_COLUMNS = {
     "method": "by whose map voxels are ranked; random and distance know nothing of the network",
     "n": "number of lesions",
     "patients": "whose they are",
+    "left_out": "lesions without an area, which are not among them: hiding all voxels hardly "
+    "lowers their logits",
     "auc": "median over lesions of the area under the normalised curve of the mean logit; empty "
     "for fewer than five lesions",
     "low": _END,
@@ -61,11 +63,13 @@ def summary_of(
 
 def _row(rows: Sequence[Row], infill: str, channel: str, direction: str, method: str) -> Row:
     place = {"infill": infill, "channel": channel, "direction": direction}
-    own, reference = (list(_of(rows, {**place, "method": m})) for m in (method, REFERENCE))
+    asked, others = (list(_of(rows, {**place, "method": m})) for m in (method, REFERENCE))
+    # All methods' curves of a lesion have an area, or none has.
+    own, reference = ([r for r in each if r["auc"] is not None] for each in (asked, others))
     areas = np.array([row["auc"] for row in own], np.float64)
-    others = np.array([row["auc"] for row in reference], np.float64)
+    distances = np.array([row["auc"] for row in reference], np.float64)
     patients = [row["subject"] for row in own]
-    better = others - areas if direction == "deletion" else areas - others
+    better = distances - areas if direction == "deletion" else areas - distances
     area, gain = (pooled(_median, each, patients) for each in (areas, better))
     compared = method != REFERENCE
     return {
@@ -73,6 +77,7 @@ def _row(rows: Sequence[Row], infill: str, channel: str, direction: str, method:
         "method": method,
         "n": area.n,
         "patients": area.patients,
+        "left_out": len(asked) - len(own),
         "auc": area.value,
         "low": area.low,
         "high": area.high,
@@ -88,10 +93,8 @@ def _row(rows: Sequence[Row], infill: str, channel: str, direction: str, method:
 
 
 def _of(rows: Sequence[Row], wanted: Row) -> Iterator[Row]:
-    """The rows of some curves that have an area: all methods' of a lesion have, or none has."""
-    for row in rows:
-        if row["auc"] is not None and all(row[key] == value for key, value in wanted.items()):
-            yield row
+    """The rows of some curves."""
+    return (row for row in rows if all(row[key] == value for key, value in wanted.items()))
 
 
 def _median_of(rows: Sequence[Row], column: str) -> float | None:

@@ -138,13 +138,18 @@ class Study:
             saliency: how maps are computed; None: as the study's.
         """
         saliency = saliency or self.saliency
-        self.note(warning(saliency))
         return self._count(self.run_method(name, entries, saliency), saliency)
 
     def run_method(
         self, name: str, entries: Sequence[Entry], saliency: MethodSettings
     ) -> CohortResults:
-        """As `run`, by any method; its maps are not counted among those that are used."""
+        """As `run`, by any method; its maps are not counted among those that are used.
+
+        Scans that failed in an earlier run are tried again, as those are that an experiment itself
+        could not work with.
+        """
+        if isinstance(saliency, SmoothGradSettings):
+            self.note(warning(saliency))
         root = self.out / "runs" / name
         self.monitor.stage(name)
         begun = _kept(root)
@@ -159,6 +164,7 @@ class Study:
                 output=begun.get("output", "cropped"),
                 portion=begun.get("portion", self.portion),
             ),
+            retry_failed=True,
             on_scan=lambda entry, progress: self.monitor.detail(
                 f"{entry.id}: {progress.lesions_done}/{progress.lesions} maps"
             ),

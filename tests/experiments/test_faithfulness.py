@@ -18,6 +18,7 @@ import jaxsal.experiments.faithfulness as module
 from jaxsal.box import Box
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
+from jaxsal.experiments.faithfulness import FaithfulnessSettings
 from jaxsal.experiments.faithfulness_curves import (
     ALL,
     DIRECTIONS,
@@ -137,6 +138,16 @@ def test_an_area_is_one_if_nothing_is_lost_before_the_end_and_zero_if_all_is_at_
     assert area("deletion", np.array(PERCENT) * -2 + 7) == pytest.approx(0.5)  # a straight line
 
 
+def test_a_curve_has_no_area_where_hiding_all_hardly_lowers_the_logit() -> None:
+    flat = np.r_[5.0, np.full(7, -3.0), 4.6]  # an area relative to 0.4 would be about -19
+    assert area("deletion", flat, least=0.5) is None
+    assert area("insertion", flat[::-1], least=0.5) is None
+    assert area("deletion", flat, least=0.4) == pytest.approx(-18, rel=0.3)
+    assert FaithfulnessSettings().least_drop == 0.5
+    with pytest.raises(InputError, match="least_drop must be 0 or more"):
+        FaithfulnessSettings(least_drop=-1.0)
+
+
 def test_the_turning_point_is_that_after_which_nothing_turns_back() -> None:
     highest = np.array([0.9, 0.1, 0.6, 0.4, 0.3, 0.2, 0.2, 0.1, 0.1])
     assert turning_percent("deletion", highest, 0.5) == 2.0
@@ -157,7 +168,7 @@ def test_a_gain_is_how_much_better_than_the_distance_lesion_by_lesion() -> None:
     rows += [_row(at, "distance", value) for at, value in enumerate(distance)]
     rows += [_row(9, "map", None), _row(9, "distance", None)]  # without an area
     first = summary_of(rows, ("map", "distance"), ("mean",), ())[0]
-    assert (first["n"], first["patients"]) == (8, 8)
+    assert (first["n"], first["patients"], first["left_out"]) == (8, 8, 1)
     assert first["auc"] == pytest.approx(np.median(own))
     assert first["gain"] == pytest.approx(np.median(distance - own))
     assert first["auc_probability"] == first["auc"]
