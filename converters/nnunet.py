@@ -93,7 +93,7 @@ def _converted(
         settings = select_configuration(plans, name)
         axes = spatial_axes(plans)
         config = read_architecture(settings, len(names), len(outputs.names), axes)
-        preprocessing = read_preprocessing(plans, settings, axes, members[0].mirror_axes or ())
+        preprocessing = read_preprocessing(plans, settings, axes, members[0].mirror_axes)
     except KeyError as error:
         raise InputError(f"{folder}: the plans lack {error}, which nnU-Net writes") from error
     except InputError as error:

@@ -128,7 +128,7 @@ def read_preprocessing(
     plans: Mapping[str, Any],
     configuration: Mapping[str, Any],
     axes: Triple,
-    mirror_axes: tuple[int, ...],
+    mirror_axes: tuple[int, ...] | None,
 ) -> Preprocessing:
     """What nnU-Net did to the images.
 
@@ -136,7 +136,7 @@ def read_preprocessing(
         plans: all of them.
         configuration: the one of the network.
         axes: as `spatial_axes` gives them.
-        mirror_axes: of nnU-Net's arrays.
+        mirror_axes: of nnU-Net's arrays; None if the checkpoint does not say.
 
     Raises:
         InputError: a normalisation or reader is not supported.
@@ -151,7 +151,7 @@ def read_preprocessing(
         roi=(x, y, z),
         overlap=_OVERLAP,
         orientation=_READERS[reader],
-        mirror_axes=tuple(sorted(axes.index(a) for a in mirror_axes)),
+        mirror_axes=mirror_axes and tuple(sorted(axes.index(a) for a in mirror_axes)),
         windows="nnunet",
         crop=True,
         resampling=read_resampling(configuration),

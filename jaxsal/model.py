@@ -295,13 +295,14 @@ class Model:
         training mirrored, two to the power of their number, the logits mirrored back.
 
         Raises:
-            InputError: the model's source names no such axes.
+            InputError: training mirrored along no axis, or the model's source does not say.
         """
-        axes = self.preprocessing.mirror_axes if self.preprocessing else ()
+        axes = self.preprocessing.mirror_axes if self.preprocessing else None
         if not axes:
+            known = "was trained without" if axes is not None else "does not say along which axes"
             raise InputError(
-                "mirroring is for networks that were trained with it, and this model names no "
-                "axes along which it was: leave out --mirror"
+                f"mirroring is for networks that were trained with it, and this model {known}: "
+                "leave out --mirror"
             )
         return replace(self, mirror_axes=axes)
 

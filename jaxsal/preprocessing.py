@@ -86,7 +86,7 @@ class Preprocessing:
         overlap: share of a window that the next one covers again, likewise.
         orientation: axis codes such as "RAS" that images are brought to; None: taken as they are.
         mirror_axes: axes, 0 … 2, along which training mirrored, so that inference may average
-            over mirrored images.
+            over mirrored images; () if it mirrored along none, None if the source does not say.
         windows: whose rules place and weight windows; see `jaxsal.sliding_window`.
         crop: whether the network is given only the `box` of an image.
         resampling: how images of other voxel sizes are brought to `spacing`; None if the source
@@ -101,7 +101,7 @@ class Preprocessing:
     roi: Triple | None = None
     overlap: float | None = None
     orientation: str | None = None
-    mirror_axes: tuple[int, ...] = ()
+    mirror_axes: tuple[int, ...] | None = None
     windows: Windows = "monai"
     crop: bool = False
     resampling: Resampling | None = None
@@ -141,7 +141,8 @@ class Preprocessing:
         check_window(self.roi, self.overlap)
         if self.orientation is not None:
             check_axes(self.orientation)
-        if len({*self.mirror_axes} & {0, 1, 2}) != len(self.mirror_axes):
+        axes = self.mirror_axes or ()
+        if len({*axes} & {0, 1, 2}) != len(axes):
             raise InputError(
                 f"mirror_axes must be different ones of 0, 1 and 2, got {self.mirror_axes}"
             )

@@ -204,6 +204,10 @@ def test_activations_of_mirrored_images_lie_side_by_side_and_can_be_perturbed():
     assert np.abs(difference).sum() == pytest.approx(3, abs=1e-2)
 
 
-def test_mirroring_needs_axes():
-    with pytest.raises(InputError, match="no axes"):
-        converted("local").with_mirroring()
+@pytest.mark.parametrize(
+    ("axes", "said"), [(None, "does not say along which axes"), ((), "was trained without")]
+)
+def test_mirroring_needs_axes(axes, said):
+    model = replace(converted("local"), preprocessing=Preprocessing(mirror_axes=axes))
+    with pytest.raises(InputError, match=said):
+        model.with_mirroring()

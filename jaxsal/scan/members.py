@@ -88,8 +88,18 @@ def require_members(
 
 
 def mirrored_axes(model: Model) -> tuple[int, ...]:
-    """The axes that members are mirrored along: those of the training if it is known, else all."""
-    return (model.preprocessing.mirror_axes if model.preprocessing else ()) or (0, 1, 2)
+    """The axes that members are mirrored along: those of the training if it is known, else all.
+
+    Raises:
+        InputError: it is known that training mirrored along none.
+    """
+    axes = model.preprocessing.mirror_axes if model.preprocessing else None
+    if axes == ():
+        raise InputError(
+            "the uncertainty mirror is for networks that were trained with mirrored images, and "
+            "this one was not: choose another --uncertainty"
+        )
+    return (0, 1, 2) if axes is None else axes
 
 
 @dataclass(frozen=True)

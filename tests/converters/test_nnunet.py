@@ -191,6 +191,8 @@ def test_a_state_dict_alone_stands_for_a_checkpoint(results: Path, tmp_path: Pat
         np.testing.assert_array_equal(model.parameters[name], value)
     assert "trainer unknown" in assumptions[0]
     assert "no mirroring: the checkpoint does not say" in assumptions[1]
+    assert model.preprocessing is not None
+    assert model.preprocessing.mirror_axes is None
 
 
 def test_arrays_that_a_trainer_logged_do_not_keep_the_network_from_being_read(

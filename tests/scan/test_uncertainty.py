@@ -136,6 +136,11 @@ def test_mirrored_members_are_pytorchs_on_flipped_windows() -> None:
 def test_mirrored_members_keep_to_the_axes_of_the_training(tiny_model: Model) -> None:
     known = replace(tiny_model, preprocessing=Preprocessing(mirror_axes=(0, 2)))
     assert count_members(known, FINDING, UncertaintySettings("mirror")) == 4
+    unknown = replace(tiny_model, preprocessing=Preprocessing())
+    assert count_members(unknown, FINDING, UncertaintySettings("mirror")) == 8
+    none = replace(tiny_model, preprocessing=Preprocessing(mirror_axes=()))
+    with pytest.raises(InputError, match="choose another --uncertainty"):
+        count_members(none, FINDING, UncertaintySettings("mirror"))
 
 
 def test_noisy_members_are_predictions_of_smoothgrads_noisy_images(
