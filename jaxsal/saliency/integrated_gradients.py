@@ -18,7 +18,6 @@ Source: M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep net
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ import jax
 import numpy as np
 
 from jaxsal.display import Follower
+from jaxsal.errors import warn
 from jaxsal.progress import OnProgress, Shown, Tracker
 from jaxsal.saliency.baselines import Baseline, given_image, without_lesion
 from jaxsal.saliency.domains import (
@@ -185,23 +185,33 @@ def _crop(path: Path, settings: IntegratedGradientsSettings, report: Callable[[i
     """The map of a lesion, with as many steps as it takes."""
     for steps in settings.steps():
         values, box = path.integrated(steps, report)
-        missed = missed_share(float(values.sum(dtype=np.float64)), path.change)
-        if missed < settings.completeness:
+        total = float(values.sum(dtype=np.float64))
+        missed = missed_share(total, path.change)
+        if missed is not None and missed < settings.completeness:
             break
     else:
-        warnings.warn(
+        warn(
             f"the integrated gradients of lesion {path.domain.label} are not complete: with "
-            f"{steps} steps their sum misses {100 * missed:.3g} % of the change of the logits from "
-            "the baseline; allow more steps, or take another baseline",
-            stacklevel=2,
+            f"{steps} steps {_missing(missed, total, path.change)}; allow more steps, or take "
+            "another baseline",
         )
-    complete = float(missed < settings.completeness)
+    complete = float(missed is not None and missed < settings.completeness)
     figures = {COMPLETENESS: missed, STEPS: float(steps), COMPLETE: complete}
     return Crop(values, box.start, 1, figures=figures)
 
 
-def missed_share(total: float, change: float) -> float:
-    """What a map's sum misses of the change of the logits, relative to that; 0 of no change."""
-    if total == change:
+def _missing(missed: float | None, total: float, change: float) -> str:
+    if missed is None:
+        return f"their sum is {total:.3g}, and the logits change by {change:.3g} from the baseline"
+    return f"their sum misses {100 * missed:.3g} % of the change of the logits from the baseline"
+
+
+def missed_share(total: float, change: float) -> float | None:
+    """What a map's sum misses of the change of the logits, relative to that.
+
+    None where that is not defined: the logits do not change, or the gradients overflow.
+    """
+    if total == change and math.isfinite(total):
         return 0.0
-    return abs(total - change) / abs(change) if change else math.inf
+    share = abs(total - change) / abs(change) if change else math.inf
+    return share if math.isfinite(share) else None

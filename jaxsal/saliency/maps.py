@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 from jaxsal.types import Triple
 
 if TYPE_CHECKING:
@@ -29,14 +28,15 @@ class Crop:
         samples: number of noisy images that it is the mean of; 1 for methods without noise.
         standard_error: of the values over the noisy images, in their shape; None if not asked for
             or not known.
-        figures: what else its method found of the lesion, by the names of `jaxsal.Appearance`.
+        figures: what else its method found of the lesion, by the names of `jaxsal.Appearance`;
+            None where that is not defined.
     """
 
     values: SaliencyCrop
     origin: Triple
     samples: int
     standard_error: SaliencyCrop | None = None
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def box(self) -> Box:
@@ -94,8 +94,7 @@ class SaliencyMaps:
 def warn_unless_finite(label: int, *values: np.ndarray) -> None:
     """Warns of a lesion's map that is not finite everywhere, on behalf of the caller's caller."""
     if not all(np.isfinite(part).all() for part in values):
-        warnings.warn(
+        warn(
             f"the map of lesion {label} has infinite values or some that are not numbers: the "
             "network's gradient overflows there",
-            stacklevel=3,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from itertools import product
@@ -147,7 +148,17 @@ def test_a_network_that_does_not_look_at_the_image_is_complete() -> None:
         crop = explain(jnp.zeros_like)
     assert not crop.values.any()
     assert crop.figures[f"{NAME}_complete"] == 1
-    assert missed_share(1.0, 0.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("total", "change", "share"),
+    [(0.0, 0.0, 0.0), (1.5, 1.0, 0.5), (1.0, 0.0, None), (math.inf, 1.0, None)],
+)
+def test_what_is_missed_is_a_number_that_json_has_or_none(
+    total: float, change: float, share: float | None
+) -> None:
+    assert missed_share(total, change) == share
+    assert json.loads(json.dumps(missed_share(total, change), allow_nan=False)) == share
 
 
 def test_the_class_level_is_that_of_all_that_is_segmented() -> None:

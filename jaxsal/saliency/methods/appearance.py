@@ -69,7 +69,8 @@ class Appearance:
         Columns begin as the files do, such as "t1_name_max".
         """
         files = tuple(f"{channel}_{name}" for channel in channels)
-        return cls(**{"maps": files, "files": files, "statistics": SIGNED, "units": units, **more})
+        usual = {"maps": files, "files": files, "statistics": SIGNED, "subtitle": f", {name}"}
+        return cls(**{**usual, "units": units, **more})
 
     @classmethod
     def of_heat(cls, name: str, units: str, subtitle: str = "") -> Appearance:

@@ -38,7 +38,10 @@ class GradientSettings(SmoothGradSettings):
 
 def _appearance(settings: GradientSettings, level: str, channels: Sequence[str]) -> Appearance:
     return Appearance.of_channels(
-        variant_of(settings, level), channels, approximation=settings.approximation
+        variant_of(settings, level),
+        channels,
+        subtitle=", gradient",
+        approximation=settings.approximation,
     )
 
 

@@ -75,12 +75,14 @@ def _appearance(
 ) -> Appearance:
     figures = {
         COMPLETENESS: "what the map's sum misses of the change of the logits from the baseline to "
-        "the image, relative to that; 0: nothing",
+        "the image, relative to that; 0: nothing; empty: they do not change",
         STEPS: "points on the path, of whose gradients the map is the mean",
         COMPLETE: f"1: completeness is below {settings.completeness:g}; 0: it is not, with as many "
         "steps as were allowed",
     }
-    return Appearance.of_channels(NAME, channels, units="logits", figures=figures)
+    return Appearance.of_channels(
+        NAME, channels, "logits", subtitle=", integrated gradients", figures=figures
+    )
 
 
 def _cost(settings: IntegratedGradientsSettings) -> Cost:

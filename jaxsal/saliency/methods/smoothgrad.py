@@ -152,11 +152,17 @@ def variant_of(settings: SmoothGradSettings, level: str) -> str:
     return f"{settings.method}-{settings.aggregate}"
 
 
+def titled(method: str, settings: SmoothGradSettings) -> str:
+    """What a picture's title says of a map from noisy images: the method and their number N."""
+    return f", {method}, N {'=' if settings.tolerance is None else '≤'} {settings.samples}"
+
+
 def _appearance(settings: SmoothGradSettings, level: str, channels: Sequence[str]) -> Appearance:
     return Appearance.of_channels(
         variant_of(settings, level),
         channels,
         maps=tuple(channels),
+        subtitle=titled("SmoothGrad", settings),
         averaged=True,
         approximation=settings.approximation,
         standard_error=settings.standard_error,

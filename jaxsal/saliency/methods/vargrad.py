@@ -17,6 +17,7 @@ from jaxsal.saliency.methods.smoothgrad import (
     cost_of,
     refuse,
     resolved,
+    titled,
     variant_of,
 )
 
@@ -43,6 +44,7 @@ def _appearance(settings: VarGradSettings, level: str, channels: Sequence[str]) 
         units="(logit per standard deviation)²",
         statistics=POSITIVE,
         scale="sequential",
+        subtitle=titled("VarGrad", settings),
         approximation=settings.approximation,
     )
 
