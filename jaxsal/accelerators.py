@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import jax
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 
 ADVICE = {
     "gpu": 'for an NVIDIA GPU install `pip install ".[cuda]"`, and look whether `nvidia-smi` '
@@ -63,11 +62,10 @@ def warn_of_unused() -> None:
     for kind, plugins in _PLUGINS.items():
         if installed := [name for name in plugins if _is_installed(name)]:
             because = "".join(f" ({reason})" for reason in _plugin_failures() if kind == "gpu")
-            warnings.warn(
+            warn(
                 f"{installed[0]} is installed, but JAX finds no {kind.upper()}{because}, so the "
                 f"CPU computes, far slower; {ADVICE[kind]}; or choose the CPU by --device cpu, or "
                 "in Python JAX_PLATFORMS=cpu",
-                stacklevel=2,
             )
 
 

@@ -7,7 +7,6 @@ import logging
 import os
 import platform
 import threading
-import warnings
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from jaxsal.current_device import current_device
+from jaxsal.errors import warn
 
 VARIABLE = "JAXSAL_CACHE"  # a folder, or "off"
 _WORTH_KEEPING = 0.1  # seconds of compilation; to fetch a program takes a hundredth
@@ -75,10 +75,9 @@ def keep_compiled_programs(folder: str | os.PathLike[str] | None = None) -> str 
     try:
         _prepare(chosen)
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
-        warnings.warn(
+        warn(
             f"compiled programs cannot be kept in {chosen} ({error}), so each run compiles anew; "
             f"set the environment variable {VARIABLE} to a folder that can be written to, or off",
-            stacklevel=2,
         )
         return None
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)

@@ -1,11 +1,14 @@
-"""Errors whose message is for the user, without a traceback; and checks that raise them."""
+"""Errors and warnings whose message is for the user, and checks that raise them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
+from typing import Any
 
 
 class JaxsalError(ValueError):
@@ -46,6 +49,25 @@ def at_work(error: BaseException) -> list[str]:
     """What an error was raised at work on, the innermost first."""
     notes = getattr(error, "__notes__", ())
     return [note.removeprefix(_AT_WORK) for note in notes if note.startswith(_AT_WORK)]
+
+
+# What may stand between a user's line and the place in jaxsal that warns.
+_BETWEEN = {"jaxsal", "jaxsal_converters", "jax", "flax", "jaxtyping", *sys.stdlib_module_names}
+
+
+def warn(text: str) -> None:
+    """Issues a warning at the line of the user's that called jaxsal.
+
+    In a thread of jaxsal's own, where there is no such line, it is at the thread's beginning.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _package(frame.f_globals) in _BETWEEN:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
+
+
+def _package(names: Mapping[str, Any]) -> str:
+    return str(names.get("__name__", "")).partition(".")[0]
 
 
 def require(valid: bool, name: str, rule: str, received: object) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -26,7 +25,7 @@ import numpy as np
 
 from jaxsal.compilation import programs_folder
 from jaxsal.current_device import current_device
-from jaxsal.errors import InputError, OutputError
+from jaxsal.errors import InputError, OutputError, warn
 from jaxsal.store.files import whole_file
 from jaxsal.versions import accelerator
 
@@ -79,11 +78,10 @@ def check_products(kind: str, precision: str) -> None:
     first, mended = _FAULTY[precision]
     if cudnn and first <= tuple(map(int, cudnn.split("."))) < mended:
         wanted = ".".join(map(str, mended))
-        warnings.warn(
+        warn(
             f"cuDNN {cudnn} is known to compute some 3D convolutions wrongly in {precision}; those "
             f'that were tried are right. `pip install "{_package(driven)}>={wanted}"`, or choose '
             "the precision float32",
-            stacklevel=2,
         )
 
 

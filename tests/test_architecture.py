@@ -116,6 +116,17 @@ def arrows() -> dict[str, set[str]]:
     return found
 
 
+def test_warnings_point_at_the_line_of_the_user() -> None:
+    """Of whoever called jaxsal, which `jaxsal.errors.warn` looks for."""
+    calls = {
+        name
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn"
+    }
+    assert calls == {"jaxsal.errors"}
+
+
 def test_every_room_has_a_floor() -> None:
     rooms = [each for floor in FLOORS for each in floor]
     assert sorted(rooms) == sorted({room(name) for name in modules()} - {""})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 import webbrowser
 from pathlib import Path
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 
 
 def address(page: Path) -> str:
@@ -36,4 +35,4 @@ def open_page(page: Path) -> None:
     except webbrowser.Error:
         opened = False
     if not opened:
-        warnings.warn(f"the browser did not start; open {address(page)} yourself", stacklevel=2)
+        warn(f"the browser did not start; open {address(page)} yourself")

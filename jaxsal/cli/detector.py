@@ -14,6 +14,7 @@ from jaxsal.options import option
 from jaxsal.wording import counted, one_line
 
 _FAILED_SCANS = 3  # exit status: all is done but some scans
+_KEPT = "nothing was written, the same command begins again"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def fit(given: Given) -> None:
         raise InputError(f"--out {asked.out} exists: give another name for the detector")
     if not asked.out.absolute().parent.is_dir():
         raise InputError(f"there is no folder for --out {asked.out}: make it first")
-    with keeping(lambda: "nothing was written"), ProgressBar() as bar:
+    with keeping(lambda: _KEPT), ProgressBar() as bar:
         bar.stage("measuring")
         detector = fit_detector(
             asked.cohort, given.of(FitSettings), lambda done, scans: bar.count(done, scans, "scans")
@@ -76,7 +77,7 @@ def apply(given: Given) -> int:
 
     asked = given.of(_Apply)
     out = asked.out or asked.cohort.absolute().with_name(f"{asked.cohort.absolute().name}-pruned")
-    with keeping(lambda: "nothing was written"), ProgressBar() as bar:
+    with keeping(lambda: _KEPT), ProgressBar() as bar:
         bar.stage("judging")
         applied = apply_detector(
             asked.detector, asked.cohort, out, lambda done, scans: bar.count(done, scans, "scans")

@@ -38,6 +38,7 @@ COMMAND = Commands(
 )
 _MISTAKE, _FAILURE, _FAULT, _INTERRUPTED, _TERMINATED = 2, 1, 70, 130, 143
 _LONGEST = 300  # characters of an error that nobody foresaw
+_INTERRUPTION = "interrupted; no results were written, the same command begins again"
 _NO_MEMORY = "out of memory; use smaller windows (--roi) or give explain a smaller --memory"
 
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(name, error)
     except KeyboardInterrupt as error:
         status = _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED
-        _say(name, str(error) or "interrupted; no results were written", status)
+        _say(name, str(error) or _INTERRUPTION, status)
         if arguments is None:  # as a program: Python's own exit may crash in JAX's computation
             sys.stdout.flush()
             os._exit(status)

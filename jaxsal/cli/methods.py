@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Given, Group, group
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 from jaxsal.options import Option, option, options_of
 from jaxsal.registry import METHODS
 from jaxsal.settings import CohortSettings, ExplainSettings, MethodSettings
@@ -92,7 +91,7 @@ def _working() -> dict[str, Method[Any]]:
         try:
             found[name] = METHODS[name]
         except InputError as error:
-            warnings.warn(str(error), stacklevel=2)
+            warn(str(error))
     return found
 
 

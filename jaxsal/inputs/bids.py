@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 from jaxsal.inputs.bids_files import PIPELINE, Image, find_images
 from jaxsal.inputs.channel_names import usual_suffix
 from jaxsal.inputs.entries import ENTITIES, OTHER_ROLES, Entry, Scan, repeated
@@ -122,10 +121,9 @@ def _warn_of_lacking(entries: Sequence[Entry], wanted: Select) -> None:
     for role in (role for role in _OTHERS if role in wanted):
         without = [entry.id for entry in entries if getattr(entry.scan, role) is None]
         if without:
-            warnings.warn(
+            warn(
                 f"{len(without)} of {len(entries)} scans have no {described(role, wanted[role])}: "
                 f"{', '.join(without[:10])}{', ...' if len(without) > 10 else ''}",
-                stacklevel=3,
             )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 from jaxsal.grid import Grid
 from jaxsal.inputs.alignment import unregistered
 from jaxsal.inputs.background import Background, find_background, note, note_of_mask
@@ -274,4 +273,4 @@ def _assumed(grid: Grid, preprocessing: Preprocessing | None) -> Iterator[str]:
 def warn_of(notes: Iterable[str]) -> None:
     """Issues each note as a warning, at the line that called the caller."""
     for text in notes:
-        warnings.warn(text, stacklevel=3)
+        warn(text)

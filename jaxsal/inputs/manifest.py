@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import difflib
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 from jaxsal.inputs.entries import (
     ENTITIES,
     OTHER_ROLES,
@@ -133,8 +132,8 @@ def _warn_of_misspelt(columns: Sequence[str], channels: Sequence[str]) -> None:
     for column in sorted(set(columns) - read):
         close = difflib.get_close_matches(column, wanted, n=1, cutoff=0.8)
         if close:
-            warnings.warn(
-                f"the column {column!r} is not read; did you mean {close[0]!r}?", stacklevel=3
+            warn(
+                f"the column {column!r} is not read; did you mean {close[0]!r}?",
             )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 from jaxsal.grid import Grid
 from jaxsal.inputs.bids import Select, read_bids
 from jaxsal.inputs.entries import Entry
@@ -89,10 +88,9 @@ def warn_if_mixed(entries: Sequence[Entry], preprocessing: Preprocessing | None)
     """
     for what, option, kinds in _mixtures(entries, preprocessing):
         listed = "; ".join(f"{kind}: {_listed(ids)}" for kind, ids in kinds.items())
-        warnings.warn(  # always at this line, so that Python shows it once for several runs
+        warn(
             f"scans have different {what} ({listed}), and the model does not say which it takes: "
             f"convert it with `jaxsal convert ... {option}`",
-            stacklevel=1,
         )
 
 

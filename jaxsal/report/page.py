@@ -42,10 +42,10 @@ def write_page(
     Args:
         path: the HTML file; replaced if it exists, and written whole or not at all.
         title: heading of the page.
-        rows: one mapping per lesion: a value for every column's key, and "label", the lesion's
-            number; "picture", if present and not None, is a path relative to the page.
-            None and NaN are shown as a dash. Maps whose "approximated" is not "exact" are said to
-            be approximated, above the table and above their pictures.
+        rows: one mapping per lesion: values by the columns' keys, and "label", the lesion's
+            number; "picture", if present and not None, is a path relative to the page. What is
+            missing, None or NaN is shown as a dash. Maps whose "approximated" is not "exact" are
+            said to be approximated, above the table and above their pictures.
         columns: the table from left to right; the first one links to the lesion's picture.
         facts: sections of names and values, e.g. {"Settings": {"samples": 50}}.
         scale: what the pictures' colours mean, as in `lesion_figure`.
@@ -82,7 +82,7 @@ def heading_groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
 
 
 def _row(row: Mapping[str, Value], columns: Sequence[Column]) -> dict[str, object]:
-    cells = [(column, _cell(row[column.key], column.digits)) for column in columns]
+    cells = [(column, _cell(row.get(column.key), column.digits)) for column in columns]
     return {
         "label": row["label"],
         "picture": row.get("picture"),

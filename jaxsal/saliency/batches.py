@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
@@ -10,7 +9,7 @@ from typing import TypeVar
 import jax
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 
 T = TypeVar("T")
 
@@ -54,9 +53,8 @@ def _smaller(batch: int, error: Exception) -> int:
             "the device has no memory for a single window: give a smaller one (--roi), or another "
             "device (--device)"
         ) from error
-    warnings.warn(
+    warn(
         f"the device has no memory for {batch} windows at a time: going on with {batch // 2}, "
         "which gives the same scores; a smaller --batch, or --memory, avoids this",
-        stacklevel=2,
     )
     return batch // 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsal.devices import default_devices, require_precision
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 from jaxsal.field.plan import image_shape
 from jaxsal.lesions import lesion_probability, output_channel
 from jaxsal.saliency.maps import CLASS_LEVEL
@@ -143,6 +142,6 @@ def _segmented_domain(
         mask = probability >= threshold
     if not mask.any():
         found = (float(probability.max()), threshold, logits.shape[-1], field.probability)
-        warnings.warn(f"{nothing_segmented(*found)}; there is no map", stacklevel=2)
+        warn(f"{nothing_segmented(*found)}; there is no map")
         return []
     return [Domain(CLASS_LEVEL, np.argwhere(mask))]

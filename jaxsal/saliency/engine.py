@@ -9,7 +9,6 @@ devices; what was summed up before is kept.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.devices import computes, ran_out_of_memory
+from jaxsal.errors import warn
 from jaxsal.saliency.accumulation import Added, LesionMap, MapGroup
 from jaxsal.saliency.items import Items
 from jaxsal.saliency.layout import Work, layout_within_memory
@@ -149,20 +149,18 @@ class Engine:
         """Whether the work can go on after an error; if so, how has been decided."""
         left = tuple(device for device in self.devices if computes(device))
         if 0 < len(left) < len(self.devices):
-            warnings.warn(
+            warn(
                 f"{len(self.devices) - len(left)} of {len(self.devices)} devices no longer compute "
                 "and are left out; the maps are the same",
-                stacklevel=2,
             )
             self._lay_out_again(groups, left, self.noise_batch)
             return True
         if not (left and ran_out_of_memory(error) and self._does_less(groups)):
             return False
         if not self._ran_out:
-            warnings.warn(
+            warn(
                 "the device ran out of memory: going on in smaller batches, which give the same "
                 "results; a smaller memory budget avoids this",
-                stacklevel=2,
             )
         self._ran_out = True
         return True

@@ -27,14 +27,13 @@ and the maps on the image's grid in `maps`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 from jaxsal.field.whole import whole_volume
 from jaxsal.progress import OnProgress, Tracker
 from jaxsal.saliency.domains import checked_devices, checked_image, checked_target, domains_of
@@ -122,9 +121,8 @@ def _warn_of_empty(maps: HeatMaps, layer: str) -> None:
         label for label in maps.labels if not any(part.inside.any() for part in maps.parts[label])
     ]
     if empty:
-        warnings.warn(
+        warn(
             f"{len(empty)} of {len(maps.labels)} heat maps at {layer} are zero everywhere, such as "
             f"that of lesion {empty[0]}: no position there speaks for the lesion, or the weights "
             "are negative, as where activations sum to less than zero; try another layer",
-            stacklevel=3,
         )

@@ -15,7 +15,6 @@ up (Eqs. 1, 2), `derivative` computes D, `noise` the ε_n, `aggregate` the signe
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.display import Follower
+from jaxsal.errors import warn
 from jaxsal.field.plan import LogitField
 from jaxsal.progress import OnProgress, Shown, Tracker
 from jaxsal.saliency.accumulation import LesionMap
@@ -227,10 +227,9 @@ def _crop(label: int, lesion_map: LesionMap, box: Box, divisor: int) -> Crop:
     values = lesion_map.mean(box, divisor)
     warn_unless_finite(label, values)
     if not values.any():
-        warnings.warn(
+        warn(
             f"the map of lesion {label} is zero everywhere: the network's logits there do not "
             "change with the image, such as constant, rounded or saturated ones",
-            stacklevel=2,
         )
     error = lesion_map.standard_error(box, divisor)
     return Crop(values, box.start, lesion_map.samples, error)

@@ -7,14 +7,13 @@ it is seen whether a scan's files have changed since. Imports no JAX, as reports
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 from jaxsal.store.file_list import Files, damaged, missing, require_sound
 from jaxsal.store.files import content_of, file_checksum, write_json
 from jaxsal.store.parsing import parsed_json
@@ -178,7 +177,7 @@ class ScanRecord:
             reason = (
                 f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else error
             )
-            warnings.warn(f"{path} is damaged, its scan counts as not done: {reason}", stacklevel=2)
+            warn(f"{path} is damaged, its scan counts as not done: {reason}")
             return None
         return record
 

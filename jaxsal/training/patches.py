@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.errors import InputError, require
+from jaxsal.errors import InputError, require, warn
 from jaxsal.extras import import_extra
 from jaxsal.types import Triple
 
@@ -91,7 +90,7 @@ def patch_batches(
         raise InputError("the scans to train on must all have the same number of channels")
     _warn_of_small(scans, settings.size)
     if settings.lesion_share and not any(scan.lesions for scan in scans):
-        warnings.warn("no scan has a lesion: all patches lie anywhere", stacklevel=2)
+        warn("no scan has a lesion: all patches lie anywhere")
     first = start * settings.batch
     last = first + (sys.maxsize - first) // settings.batch * settings.batch
     dataset = grain.MapDataset.range(first, last).map(partial(_patch, scans, settings, seed))
@@ -111,10 +110,9 @@ def require_grain() -> Any:
 def _warn_of_small(scans: Sequence[TrainingScan], size: Triple) -> None:
     small = [scan for scan in scans if np.any(np.less(scan.shape, size))]
     if small:
-        warnings.warn(
+        warn(
             f"{len(small)} of {len(scans)} scans are smaller than a patch of {_product(size)} and "
             f"are filled up with zeros, such as {small[0].id} of {_product(small[0].shape)} voxels",
-            stacklevel=3,
         )
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, warn
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.sources import has_subjects
 from jaxsal.progress import Monitor
@@ -68,11 +67,10 @@ def say_subjects(
     scans = [*training, *validation]
     alone = len(set(map(_subject, scans))) == len(scans)
     if validation and alone and not has_subjects(cohort):
-        warnings.warn(
+        warn(
             f"{cohort} has no column 'subject', so that a subject with several scans "
             "may be trained and validated on: add the column if there are such, and 'session' or "
             "'run' to tell a subject's scans apart",
-            stacklevel=3,
         )
 
 

@@ -284,7 +284,10 @@ def test_a_mask_makes_what_is_outside_of_the_brain_background(
     [
         ("--labels 3", "1 lesion explained; open file://{}/index.html"),
         ("--labels 3,1 --no-pictures", "2 lesions explained; results in {}"),
-        ("--level class", "all segmented voxels explained; open file://{}/index.html"),
+        (
+            "--level class --uncertainty noise --members 2",
+            "all segmented voxels explained; open file://{}/index.html",
+        ),
     ],
 )
 def test_explain_ends_with_its_lesions_and_where_the_page_is(
@@ -342,7 +345,7 @@ def test_an_interrupted_explanation_says_what_is_kept(
     assert main(command) == 130
     said = capsys.readouterr().err
     assert ("2 lesions are finished and kept, the same command goes on" in said) == bool(kept)
-    assert ("no results were written" in said) == (not kept)
+    assert ("no results were written, the same command begins again" in said) == (not kept)
 
 
 def test_termination_is_an_interruption_and_leaves_nothing(
@@ -648,7 +651,9 @@ def test_the_program_ends_with_the_status_of_an_interruption() -> None:
     )
     result = python("-c", interrupt)
     assert result.returncode == 143
-    assert result.stderr == "jaxsal info: error: interrupted; no results were written\n"
+    assert result.stderr == (
+        "jaxsal info: error: interrupted; no results were written, the same command begins again\n"
+    )
 
 
 def test_convert_names_the_class_whose_arguments_a_file_gives(capsys):

@@ -113,6 +113,12 @@ def test_rows_are_sorted_by_full_numbers(path: Path) -> None:
     assert orders[3::4] == ["1.99731", "-0.012345", ""]
 
 
+def test_a_column_that_a_row_lacks_is_a_dash(path: Path) -> None:
+    lsu = Column("lsu", "lsu", "lesion structural uncertainty")  # of lesions, not at class level
+    write_page(path, "t", [{"label": 0, "voxels": 3}], [COLUMNS[0], lsu], {}, level="class")
+    assert "–" in path.read_text(encoding="utf-8")
+
+
 def test_each_row_leads_to_its_lazily_loaded_picture(path: Path) -> None:
     write_page(path, "A patient", ROWS, COLUMNS, FACTS)
     reader = read(path)

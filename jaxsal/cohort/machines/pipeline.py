@@ -8,7 +8,6 @@ fails leaves its scan to the others.
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import jax
 
 from jaxsal.cohort.parts import Clock, OnScan, ScanOutcome, Stopped
 from jaxsal.devices import computes, computing_with
-from jaxsal.errors import JaxsalError
+from jaxsal.errors import JaxsalError, warn
 from jaxsal.inputs.entries import Entry
 from jaxsal.inputs.read_ahead import ReadAhead
 from jaxsal.progress import Progress
@@ -121,7 +120,7 @@ class Pipeline:
     def _see(self, lost: _DeviceLost | None, lanes: int, reader: ReadAhead[Loaded]) -> None:
         """Warns of a lost device; raises if there is no other for the scans that are left."""
         if lost is not None:
-            warnings.warn(str(lost), stacklevel=2)
+            warn(str(lost))
         if lost is not None and not (lanes or reader.is_exhausted or self._stop.is_set()):
             raise OSError(
                 f"{lost}; no other is left. What is finished stays: the same run, begun anew, goes "
