@@ -83,6 +83,7 @@ def test_a_tpu_library_without_a_tpu_is_a_warning(tmp_path: Path) -> None:
     assert warning.startswith("libtpu is installed, but JAX finds no TPU, so the CPU computes")
 
 
+@pytest.mark.thorough
 def test_nothing_is_said_where_the_cpu_was_chosen_or_is_all_there_is(tmp_path: Path) -> None:
     assert looked(tmp_path)[1] == []
     plugin(tmp_path, "jax-cuda12-plugin", FAILS)

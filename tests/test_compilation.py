@@ -128,6 +128,7 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_fails_nothing(tmp_path
     assert "JAXSAL_CACHE" in warning
 
 
+@pytest.mark.thorough
 def test_a_broken_program_is_compiled_anew(tmp_path: Path) -> None:
     run(JAXSAL_CACHE=str(tmp_path))
     (program,) = kept(tmp_path)

@@ -17,6 +17,7 @@ def one_network(monkeypatch):
     monkeypatch.setattr(agreement, "TOY_NETWORKS", agreement.TOY_NETWORKS[:1])
 
 
+@pytest.mark.thorough
 def test_a_cpu_agrees_with_itself(one_network, tmp_path):
     assert main(["agreement", "--toy", "--out", str(tmp_path)]) == 0
     (path,) = tmp_path.glob("agreement-*.json")

@@ -136,6 +136,7 @@ def test_operations_of_attention_are_those_that_xla_counts():
         assert work.steps < 0.6 * work.flops  # else the tolerance would hide the products
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", NARROW)
 def test_all_operations_are_about_those_that_xla_counts(kind, xla_convolutions):
     """XLA leaves out the taps on the padding, and counts batch norms."""

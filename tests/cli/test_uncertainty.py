@@ -43,6 +43,7 @@ def test_candidates_are_a_label_map_that_can_be_explained(
     assert all(float(row["flair_max"]) > 0 for row in rows)
 
 
+@pytest.mark.thorough
 def test_an_interrupted_explanation_goes_on_to_the_same_uncertainty(
     scan_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

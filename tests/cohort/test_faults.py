@@ -113,6 +113,7 @@ def test_a_run_killed_at_random_points_leaves_no_map_that_looks_finished_and_is_
     assert not list((out / ".jaxsal" / "work").iterdir())
 
 
+@pytest.mark.thorough
 def test_sigterm_ends_a_run_in_good_order(
     command: list[str], environment: dict[str, str], tmp_path: Path, expected: dict[str, Any]
 ) -> None:

@@ -54,7 +54,9 @@ def test_layers_of_a_unet_come_from_the_logits_to_the_input(tiny_model: Model) -
 @pytest.mark.parametrize(
     ("kind", "arguments", "first", "last"),
     [
-        ("swin-unetr", SWIN, "head", "embedding.projection"),
+        pytest.param(
+            "swin-unetr", SWIN, "head", "embedding.projection", marks=pytest.mark.thorough
+        ),
         ("segresnet", {"in_channels": 2, "out_channels": 2}, "head.conv", "stem"),
     ],
 )

@@ -55,6 +55,7 @@ def content(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in files}
 
 
+@pytest.mark.thorough
 def test_only_the_scans_of_the_study_are_told_and_nothing_is_written(
     tiny_model: Model, entries: list[Entry], maps: Path, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_maps_are_compared_where_either_may_be_non_zero() -> None:
     assert set(channels_compared(flat, crops[1])[0].values()) == {None}
 
 
+@pytest.mark.thorough
 def test_false_lesions_are_told_by_uncertainty_and_by_size() -> None:
     rng = np.random.default_rng(3)
     rows = [

@@ -89,6 +89,7 @@ def test_every_image_is_compared_with_the_first() -> None:
     assert "shifted by about (-3, 0, 0) voxels" in note
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("patient", ["patient07", "patient19"])
 def test_real_patients(shared, patient: str) -> None:
     flair, t1 = (

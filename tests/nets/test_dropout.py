@@ -23,6 +23,7 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(1, *ROI, 1)).astype(np.float32)
 
 
+@pytest.mark.thorough
 def test_the_share_that_is_dropped_is_the_rate() -> None:
     """A DynUNet's last dropout is that of its logits, as in MONAI: they become 0."""
     model = Model.initialise(config_from_arguments("dynunet", {**DYNUNET, "dropout": 0.4}), ("a",))

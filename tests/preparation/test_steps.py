@@ -148,6 +148,7 @@ def test_images_that_do_not_meet_are_told() -> None:
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.thorough
 def test_an_affine_transform_may_scale() -> None:
     places = points(T1_SHAPE, T1_AFFINE)
     scaled = np.diag([1.08, 0.94, 1.0, 1.0])

@@ -134,6 +134,7 @@ def test_only_a_page_of_ten_thousand_rows_is_in_the_document(browser: Any, tmp_p
     close(visit)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("width", [400, 1280])
 def test_the_page_itself_never_scrolls_sideways(browser: Any, report: Path, width: int) -> None:
     visit = opened(browser, report, width)

@@ -114,6 +114,7 @@ def test_on_eight_devices_too():
 MEMORY = 12 * 2**20  # enough for two of the four devices
 
 
+@pytest.mark.thorough
 def test_where_memory_is_short_fewer_devices_are_used(monkeypatch):
     field = sliding_window(converted("local"), roi=ROI)
     expected = maps_on(1, field, noise_samples=NOISE)

@@ -70,7 +70,10 @@ def of_experiment(model: Model, entry: Entry, finding: PredictSettings, out: Pat
     return "; ".join(again.notes)
 
 
-@pytest.mark.parametrize("noted", [of_cohort, of_evaluation, of_experiment])
+NOTED = [pytest.param(of_cohort, marks=pytest.mark.thorough), of_evaluation, of_experiment]
+
+
+@pytest.mark.parametrize("noted", NOTED)
 def test_cohorts_note_it(
     noted: Callable[..., str], tiny_model: Model, mixed_up: Entry, tmp_path: Path
 ) -> None:
@@ -80,7 +83,7 @@ def test_cohorts_note_it(
     assert NONE_FOUND not in found
 
 
-@pytest.mark.parametrize("noted", [of_cohort, of_evaluation, of_experiment])
+@pytest.mark.parametrize("noted", NOTED)
 def test_cohorts_note_a_scan_of_which_no_voxel_is_segmented(
     noted: Callable[..., str], tiny_model: Model, mixed_up: Entry, tmp_path: Path
 ) -> None:

@@ -134,6 +134,7 @@ def test_the_record_says_how_the_scan_was_resampled(explained: Path) -> None:
     assert record["model"]["preprocessing"]["resampling"]["images"]["order"] == 3
 
 
+@pytest.mark.thorough
 def test_a_cohort_finds_and_maps_the_same(
     explained: Path, model: Model, scan: TinyScan, tmp_path: Path
 ) -> None:

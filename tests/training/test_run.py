@@ -151,6 +151,7 @@ def test_after_a_kill_all_goes_on_as_if_nothing_had_been(
     assert not list(out.glob(".last*"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("number", "when"), [(signal.SIGINT, "stepping"), (signal.SIGTERM, "validating")]
 )
@@ -352,6 +353,7 @@ def test_what_is_worked_with_is_told_at_the_start(tmp_path: Path) -> None:
         assert more[0].startswith("2 of 3 devices are used, as many as divide the [patches] batch")
 
 
+@pytest.mark.thorough
 def test_a_validation_that_fails_costs_no_steps(
     cohort: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

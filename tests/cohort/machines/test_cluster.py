@@ -187,6 +187,7 @@ def test_workers_with_another_model_are_refused(
         list(begun)
 
 
+@pytest.mark.thorough
 def test_workers_resample_as_the_run_does(
     scheduler: str, tiny_model: Model, entries: list[Entry], tmp_path: Path
 ) -> None:

@@ -7,7 +7,6 @@ from functools import cache
 import numpy as np
 import pytest
 from helpers.small_networks import brute_force, small
-from helpers.thorough import thorough_except
 
 from jaxsal import gradcam_plus_plus
 
@@ -64,9 +63,9 @@ def by_hand(name, denominator):
     return np.maximum((alpha * np.maximum(g, 0) * a).sum(-1), 0)
 
 
+@pytest.mark.thorough  # quick: test_diagonals.py compares the derivatives, or a few of them
 @pytest.mark.parametrize("denominator", ["paper", "monai"])
-# Brute force through the U-Net takes long; quick, a few of its entries are in test_diagonals.py.
-@pytest.mark.parametrize("name", thorough_except(["attention", "global"], "attention"))
+@pytest.mark.parametrize("name", ["attention", "global"])
 def test_exact_maps_equal_brute_force(name, denominator):
     expected = by_hand(name, denominator)
     found = maps(name, derivatives="exact", denominator=denominator).native(1)
