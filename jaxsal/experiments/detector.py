@@ -16,7 +16,7 @@ from jaxsal.errors import InputError, require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import require_references
 from jaxsal.experiments.detector_figure import draw
-from jaxsal.experiments.detector_summary import MODELS, SUMMARY_COLUMNS, summary_of
+from jaxsal.experiments.detector_summary import SUMMARY_COLUMNS, summary_of
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.statistics import few_patients
 from jaxsal.experiments.true_negatives import SphereSettings, true_negatives
@@ -32,9 +32,14 @@ _HELD_OUT = {
     "fold": "in which the lesion was held out, from 0 on; empty: none was fitted for it",
     "p_true": "probability of being true, by a regression on maps and volume of other patients",
     "p_true_volume": "the same by the volume alone",
+    "p_true_region": "as p_true, by a regression on the lesions of its region alone; empty: without "
+    "a parcellation, or with too few lesions there",
     "kept": "1: p_true reaches the threshold of the fold's training lesions; 0: not",
 }
-_KIND = {"kind": "TP, FP or FN against the reference; TN: a sphere of what is no lesion"}
+_ABOUT = {
+    "kind": "TP, FP or FN against the reference; TN: a sphere of what is no lesion",
+    "region": "of a parcellation: the region that most of the lesion lies in",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,9 @@ class DetectorSettings(SphereSettings):
 
 
 def detector(study: Study, settings: DetectorSettings) -> Findings:
-    """ROC of peaks alone, and of a regression on features of the maps, held out by patient.
+    """ROC of peaks alone, and of regressions on features of the maps, held out by patient.
+
+    With parcellations, one regression for all lesions stands beside one for each region.
 
     Raises:
         InputError: no scan has a reference, or scikit-learn is not installed.
@@ -69,7 +76,7 @@ def detector(study: Study, settings: DetectorSettings) -> Findings:
     if spheres is not None:
         rows += [{**row, "kind": "TN"} for row in _measured(study, spheres)]
     maps = results.methods[_METHOD].maps
-    columns = {**LESION_COLUMNS, **_KIND, **_HELD_OUT, **feature_columns(maps)}
+    columns = {**LESION_COLUMNS, **_ABOUT, **_HELD_OUT, **feature_columns(maps)}
     _note(study, rows)
     rows = judged(rows, maps, settings)
     unjudged = sum(row["fold"] is None for row in rows if row["kind"] in ("TP", "FP"))
@@ -91,8 +98,10 @@ def detector(study: Study, settings: DetectorSettings) -> Findings:
 def _measured(study: Study, results: CohortResults) -> Iterator[Row]:
     """The features of all lesions; scans whose maps cannot be read are left out."""
     for scan in results.scans():
+        regions = {row["label"]: row.get("region") for row in scan.rows}
         try:
-            yield from list(scan_features(scan, results.methods[_METHOD]))
+            for row in list(scan_features(scan, results.methods[_METHOD])):
+                yield {**row, "region": regions[row["label"]]}
         except InputError as error:
             study.leave_out(results.root.name, scan.id, str(error))
 
@@ -101,19 +110,34 @@ def judged(rows: Sequence[Row], maps: tuple[str, ...], settings: DetectorSetting
     """The rows with what regressions on other patients say of TP and FP, where there are enough."""
     rows = [{**row, **dict.fromkeys(_HELD_OUT)} for row in rows]
     own = [row for row in rows if row["kind"] in ("TP", "FP")]
-    true = np.array([row["kind"] == "TP" for row in own], bool)
-    patients = [row["subject"] for row in own]
-    if min(true.sum(), (~true).sum()) < FEWEST or len(set(patients)) < 2:
-        return rows
-    for name, features in zip(MODELS, (tuple(feature_columns(maps)), (SIZE,)), strict=True):
-        found = held_out(matrix(own, features), true, patients, settings.folds, settings.lost)
-        for index in np.flatnonzero(found.fold >= 0).tolist():
-            own[index].update(
-                {name: float(found.probability[index]), "fold": int(found.fold[index])}
-            )
-            if name == MODELS[0]:
-                own[index]["kept"] = int(found.kept[index])
+    features = tuple(feature_columns(maps))
+    for row, fold, probability, kept in _by_others(own, features, settings):
+        row.update(fold=fold, p_true=probability, kept=kept)
+    for row, _, probability, _ in _by_others(own, (SIZE,), settings):
+        row["p_true_volume"] = probability
+    for region in sorted({row["region"] for row in own if row["region"]}):
+        there = [row for row in own if row["region"] == region]
+        for row, _, probability, _ in _by_others(there, features, settings):
+            row["p_true_region"] = probability
     return rows
+
+
+def _by_others(
+    rows: Sequence[Row], features: tuple[str, ...], settings: DetectorSettings
+) -> Iterator[tuple[Row, int, float, int]]:
+    """Rows of TP and FP, with fold, probability and whether it is kept, where one was fitted."""
+    true = np.array([row["kind"] == "TP" for row in rows], bool)
+    patients = [row["subject"] for row in rows]
+    if min(true.sum(), (~true).sum()) < FEWEST or len(set(patients)) < 2:
+        return
+    found = held_out(matrix(rows, features), true, patients, settings.folds, settings.lost)
+    for index in np.flatnonzero(found.fold >= 0).tolist():
+        yield (
+            rows[index],
+            int(found.fold[index]),
+            float(found.probability[index]),
+            int(found.kept[index]),
+        )
 
 
 def _note(study: Study, rows: Sequence[Row]) -> None:

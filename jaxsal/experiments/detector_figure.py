@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxsal.experiments.detector_summary import MODELS, PAIRS, area, measures, scores
+from jaxsal.experiments.detector_summary import BY_REGION, MODELS, PAIRS, area, measures, scores
 from jaxsal.extras import import_extra
 from jaxsal.figures.charts import legend, new_figure, style
 from jaxsal.figures.distributions import draw_distribution
@@ -21,6 +21,7 @@ _NAMES = {
     "volume_mm3": "volume",
     "p_true": "regression on maps and volume",
     "p_true_volume": "regression on the volume",
+    BY_REGION: "regressions by region",
 }
 
 
@@ -80,7 +81,7 @@ def _line(measure: str, maps: Sequence[str]) -> dict[str, Any]:
     """How a measure's curve is drawn."""
     if measure in _NAMES:
         strong = measure == MODELS[0]
-        pattern = "-" if strong else ":" if measure == MODELS[1] else "-."
+        pattern = {MODELS[0]: "-", MODELS[1]: ":", BY_REGION: "--"}.get(measure, "-.")
         return {"color": INK, "linewidth": 2 if strong else 1, "linestyle": pattern}
     name, extreme = measure.rsplit("_", 1)
     colour = CHANNELS[list(maps).index(name) % len(CHANNELS)]

@@ -14,13 +14,20 @@ from jaxsal.tables import Row
 MODELS = ("p_true", "p_true_volume")
 """Columns of the table: probabilities by the maps and the volume, and by the volume alone."""
 
+BY_REGION = "p_true_region"
+"""Column of the table: the probability by lesions of the same region."""
+
+IN_REGIONS = "p_true_where_regions"
+"""In the summary: p_true of the lesions that have `BY_REGION`, to set beside it."""
+
 PAIRS = (("TP", "FP"), ("FN", "TN"))
 
 SUMMARY_COLUMNS = {
     "first": "kind that should have more",
     "second": "kind that it is told from",
     "measure": "a peak: max, of the map's largest value, min, of its smallest by its negative; the "
-    "volume; or the probability that a regression on other patients gives",
+    "volume; or the probability that a regression on other patients gives: p_true_region, one per "
+    "region, is to be set beside p_true_where_regions, one for all, of the same lesions",
     "n_first": "number of the first",
     "n_second": "number of the second",
     "patients": "number of patients",
@@ -44,6 +51,9 @@ SUMMARY_COLUMNS = {
 def summary_of(rows: Sequence[Row], maps: Sequence[str]) -> list[Row]:
     """Areas under ROC curves, and what pruning changes."""
     areas = [area(rows, pair, measure) for pair in PAIRS for measure in measures(maps, pair, rows)]
+    there = [row for row in rows if row[BY_REGION] is not None]
+    if there:
+        areas.append({**area(there, PAIRS[0], MODELS[0]), "measure": IN_REGIONS})
     return [*areas, *pruning(rows)]
 
 
@@ -54,6 +64,8 @@ def measures(maps: Sequence[str], pair: tuple[str, str], rows: Sequence[Row]) ->
         yield "volume_mm3"
         if any(row["fold"] is not None for row in rows):
             yield from MODELS
+        if any(row[BY_REGION] is not None for row in rows):
+            yield BY_REGION
 
 
 def score(row: Row, measure: str) -> float:

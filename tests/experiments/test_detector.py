@@ -31,7 +31,9 @@ FEATURES = tuple(feature_columns(("flair",)))
 SETTINGS = DetectorSettings(folds=4, lost=0.05, spheres=3, volume=12.0)
 
 
-def made_up(patients: int = 6, each: int = 16, kinds: str = "TP FP FN TN") -> list[Row]:
+def made_up(
+    patients: int = 6, each: int = 16, kinds: str = "TP FP FN TN", region: str | None = None
+) -> list[Row]:
     """Lesions whose largest value is higher if they are true, and whose smallest is lower."""
     rng = np.random.default_rng(2)
     rows = []
@@ -41,6 +43,7 @@ def made_up(patients: int = 6, each: int = 16, kinds: str = "TP FP FN TN") -> li
         row["flair_max"] += 1.5 * (kind == "TP")
         row["flair_min"] -= kind == "FN"
         about = {"scan": "s", "subject": f"p{index % patients}", "label": index, "kind": kind}
+        about["region"] = region
         rows.append({**about, "volume_mm3": float(np.exp(row[SIZE])), **row})
     return rows
 
@@ -78,6 +81,21 @@ def test_lesions_are_judged_by_other_patients_as_in_scikit_learn() -> None:
         )[:, 1]
         np.testing.assert_allclose([row[column] for row in own], expected, rtol=1e-9)
     assert {row["p_true"] for row in rows if row["kind"] in ("FN", "TN")} == {None}
+
+
+def test_each_region_has_a_regression_of_its_own_lesions() -> None:
+    front, back = made_up(region="front"), made_up(each=20, region="back")
+    few, nowhere = made_up(each=1, region="stem"), made_up(each=2)
+    rows = judged([*front, *back, *few, *nowhere], ("flair",), SETTINGS)
+    found = {(row["region"], row["label"]): row["p_true_region"] for row in rows}
+    for alone in (front, back):
+        for row in judged(alone, ("flair",), SETTINGS):
+            assert found[row["region"], row["label"]] == row["p_true"]
+    assert {row["p_true_region"] for row in rows if row["region"] in ("stem", None)} == {None}
+    summary = {row["measure"]: row for row in summary_of(rows, ("flair",)) if "measure" in row}
+    beside, by_region = summary["p_true_where_regions"], summary["p_true_region"]
+    assert beside["n_first"] == by_region["n_first"] < summary["p_true"]["n_first"]
+    assert by_region["auc"] != beside["auc"]
 
 
 def test_pruning_in_numbers_worked_by_hand() -> None:
