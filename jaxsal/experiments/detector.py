@@ -32,8 +32,8 @@ _HELD_OUT = {
     "fold": "in which the lesion was held out, from 0 on; empty: none was fitted for it",
     "p_true": "probability of being true, by a regression on maps and volume of other patients",
     "p_true_volume": "the same by the volume alone",
-    "p_true_region": "as p_true, by a regression on the lesions of its region alone; empty: without "
-    "a parcellation, or with too few lesions there",
+    "p_true_region": "as p_true, by a regression on the lesions of its region alone; empty: "
+    "without a parcellation, or with too few lesions there",
     "kept": "1: p_true reaches the threshold of the fold's training lesions; 0: not",
 }
 _ABOUT = {
