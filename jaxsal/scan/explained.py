@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,10 +23,17 @@ from jaxsal.saliency.maps import Crop, SaliencyMaps
 from jaxsal.saliency.memory import default_budget
 from jaxsal.scan.amount import Following, amount_of, compute_portions
 from jaxsal.scan.call import Call
-from jaxsal.scan.lesion_table import for_reading, statistics_row
+from jaxsal.scan.lesion_table import for_reading
 from jaxsal.scan.prediction import write_prediction
 from jaxsal.scan.provenance import RunRecord
-from jaxsal.scan.writing import lesion_picture, table_columns, write_lesion, write_run
+from jaxsal.scan.region_table import REGION_COLUMNS, all_regions
+from jaxsal.scan.writing import (
+    lesion_picture,
+    map_row,
+    table_columns,
+    write_lesion,
+    write_run,
+)
 from jaxsal.store.output_folder import OutputFolder
 from jaxsal.tables import Row
 
@@ -83,6 +90,21 @@ class ExplainedScan:
         names = table_columns(self._portions)
         return pa.table({name: [row.get(name) for row in self.rows] for name in names})
 
+    @cached_property
+    def regions(self) -> pa.Table:
+        """How much of each map lies in each region, with the columns of regions.tsv.
+
+        Raises:
+            InputError: no parcellation was given.
+        """
+        import pyarrow as pa
+
+        if self._portions.prediction.scan.parcellation is None:
+            raise InputError("without a parcellation there are no regions: explain with one")
+        rows = list(all_regions(self.rows))
+        names = [column.key for column in REGION_COLUMNS]
+        return pa.table({name: [row[name] for row in rows] for name in names})
+
     def plot(self, label: int | None = None) -> Figure:
         """The picture of a lesion: its map over each channel of the image, in three planes.
 
@@ -93,9 +115,34 @@ class ExplainedScan:
             InputError: it has no map, or there is none at all.
         """
         row = self._row(label)
-        domains = {_label(lesion): at for at, lesion in _lesions(self._portions)}
         own = int(row["label"])
-        return lesion_picture(self._portions, domains[own], self.maps.crop(own), row)
+        return lesion_picture(self._portions, self._domains[own], self.maps.crop(own), row)
+
+    def view(self, label: int | None = None, channel: str | None = None) -> Any:
+        """A lesion in a notebook's viewer: the scan, the lesion's outline, its map.
+
+        Needs ipyniivue, ``pip install "jaxsal[notebook]"``. The image is the network's: normalised
+        and, where the scan was resampled, in the network's voxels.
+
+        Args:
+            label: of the lesion; None: the first of the table.
+            channel: which is shown; None: the first.
+
+        Returns:
+            An ``ipyniivue.NiiVue``, which a notebook shows.
+
+        Raises:
+            InputError: the lesion has no map, or there is none at all; there is no such channel;
+                ipyniivue is not installed.
+        """
+        from jaxsal.scan.widget import lesion_widget
+
+        own, portions = int(self._row(label)["label"]), self._portions
+        scan, shown = portions.prediction.scan, portions.shown
+        omega = portions.wanted.labels == self._domains[own]
+        channels = portions.model.channels
+        crop = self.maps.crop(own)
+        return lesion_widget(scan.image, omega, crop, scan.grid, channels, channel, shown.scale)
 
     def save(self, out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Writes what ``jaxsal explain --out`` does: volumes, table, maps, pictures, page, record.
@@ -121,9 +168,14 @@ class ExplainedScan:
             write_run(results, self._portions, self._settings, self.scan, self._run, rows)
         return folder
 
+    @property
+    def _domains(self) -> dict[int, int]:
+        """The number of each label's domain."""
+        return {_label(lesion): at for at, lesion in _lesions(self._portions)}
+
     def _row(self, label: int | None) -> Row:
         if not self.rows:
-            raise InputError("no lesion was explained, so there is nothing to plot")
+            raise InputError("no lesion was explained, so there is nothing to show")
         if label is None:
             return self.rows[0]
         by_label: Mapping[int, Row] = {int(row["label"]): row for row in self.rows}
@@ -184,10 +236,7 @@ def explain_in_memory(
     following = Following(on_progress, lambda note: None)
     amount = amount_of(portions, {})
     compute_portions(portions, {}, amount, following, lambda _, maps: crops.update(maps))
-    rows = [
-        lesion.row(statistics_row(lesion.shown, crops[at], portions.wanted.labels == at))
-        for at, lesion in _lesions(portions)
-    ]
+    rows = [map_row(portions, lesion, at, crops[at]) for at, lesion in _lesions(portions)]
     by_label = {_label(lesion): crops[at] for at, lesion in _lesions(portions)}
     maps = SaliencyMaps(by_label, portions.prediction.scan.grid.shape)
     return ExplainedScan(scan, tuple(for_reading(rows)), maps, portions, call.settings, run, files)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from jaxsal.checkpoints import load_model
@@ -37,6 +38,8 @@ def explain(
     reference: File | None = None,
     instances: File | None = None,
     mask: File | None = None,
+    parcellation: File | None = None,
+    region_names: str | os.PathLike[str] | None = None,
     method: str = "smoothgrad",
     uncertainty: UncertaintySettings | None = None,
     progress: Shown = "auto",
@@ -56,6 +59,9 @@ def explain(
         reference: likewise, a mask of the true lesions; missed ones are explained, too.
         instances: likewise, a label map; its lesions are explained instead of those found.
         mask: likewise, a mask of the brain; all outside of it is background.
+        parcellation: likewise, a label map of regions in the scan's world, on any grid; ``regions``
+            and ``table`` of the result then say in which of them maps and lesions lie.
+        region_names: table of their names: TSV with the columns index or label, and name.
         method: of the maps; one of those that ``jaxsal explain --help`` lists.
         uncertainty: how uncertain the network is of the lesions; None: that is not asked.
         progress: called with a `jaxsal.Progress`; "auto": a bar on a terminal and in notebooks.
@@ -85,13 +91,21 @@ def explain(
     explaining = ExplainSettings(_of_method(method, given, own), **how)
     files = Files()
     others = {"reference": reference, "instances": instances, "mask": mask}
+    others["parcellation"] = parcellation
     scan = Scan(
         tuple(files.path(f"image{n}", image) for n, image in enumerate(images)),
         **{name: files.path(name, f) for name, f in others.items() if f is not None},
+        region_names=None if region_names is None else _table(region_names),
     )
     call = Call(network, scan, finding, explaining)
     with Follower(progress, "explaining") as following:
         return explain_in_memory(call, scan, following, files)
+
+
+def _table(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"region_names must be the path of a table; got {type(path).__name__}")
+    return Path(path)
 
 
 def _of_method(name: str, given: Mapping[str, Any], own: Iterable[str]) -> Any:

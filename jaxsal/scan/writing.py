@@ -40,20 +40,25 @@ def write_lesion(
     results: OutputFolder, portions: Portions, lesion: LesionResults, label: int, crop: Crop
 ) -> Row:
     """Writes one map and its picture; returns its row of the table."""
-    settings = portions.settings
-    grid, labels = portions.prediction.scan.grid, portions.wanted.labels
+    settings, grid = portions.settings, portions.prediction.scan.grid
     for ending, part in parts_of(crop):
         paths = [results.path(name) for name in lesion.maps(ending)]
         write_maps(paths, grid, part, full_grid=settings.full_grid)
-    statistics = statistics_row(lesion.shown, crop, labels == label)
-    parcellation = portions.prediction.scan.parcellation
-    if parcellation is not None:
-        statistics[REGIONS] = region_rows(settings.name, lesion.shown, crop, parcellation)
-    row = lesion.row(statistics)
+    row = map_row(portions, lesion, label, crop)
     if lesion.picture:
         figure = lesion_picture(portions, label, crop, row)
         save_figure(figure, results.path(lesion.picture))
     return row
+
+
+def map_row(portions: Portions, lesion: LesionResults, label: int, crop: Crop) -> Row:
+    """A map's row of the table; with a parcellation, it holds the rows of regions, too."""
+    statistics = statistics_row(lesion.shown, crop, portions.wanted.labels == label)
+    parcellation = portions.prediction.scan.parcellation
+    if parcellation is not None:
+        name = portions.settings.name
+        statistics[REGIONS] = region_rows(name, lesion.shown, crop, parcellation)
+    return lesion.row(statistics)
 
 
 def write_lesions_table(results: OutputFolder, portions: Portions, rows: list[Row]) -> None:

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from helpers.tiny import CHANNELS, MISSED, ROI, SHAPE, TinyScan, contents, load, save
+from helpers.tiny import CHANNELS, MISSED, ROI, SHAPE, TinyScan, contents, load, read_table, save
 from matplotlib.figure import Figure
 
 import jaxsal
@@ -32,17 +32,37 @@ def reference(scan: TinyScan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(tiny_model: Model, scan: TinyScan, reference: Path) -> jaxsal.ExplainedScan:
-    return jaxsal.explain(tiny_model, scan.images, reference=reference, **OPTIONS)
+def regions(scan: TinyScan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A parcellation into two halves, of which one has a name."""
+    folder = tmp_path_factory.mktemp("regions")
+    halves = np.ones(SHAPE, np.uint8)
+    halves[SHAPE[0] // 2 :] = 2
+    names = folder / "names.tsv"
+    names.write_text("index\tname\n1\tright\n2\tleft\n", encoding="utf-8")
+    path = save(folder / "halves.nii.gz", halves, scan.affine)
+    return {"parcellation": path, "region_names": names}
+
+
+@pytest.fixture(scope="module")
+def result(
+    tiny_model: Model, scan: TinyScan, reference: Path, regions: dict[str, Path]
+) -> jaxsal.ExplainedScan:
+    return jaxsal.explain(tiny_model, scan.images, reference=reference, **regions, **OPTIONS)
 
 
 @pytest.fixture(scope="module")
 def written(
-    model_folder: Path, scan: TinyScan, reference: Path, tmp_path_factory: pytest.TempPathFactory
+    model_folder: Path,
+    scan: TinyScan,
+    reference: Path,
+    regions: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """What the command writes."""
     out = tmp_path_factory.mktemp("command") / "out"
     images = ["--image", *map(str, scan.images), "--reference", str(reference)]
+    images += ["--parcellation", str(regions["parcellation"])]
+    images += ["--region-names", str(regions["region_names"])]
     size = ["--roi", *map(str, ROI), "--samples", "2", "--seed", "5"]
     assert main(["explain", str(model_folder), *images, "--out", str(out), *size]) == 0
     return out
@@ -84,6 +104,36 @@ def test_the_table_is_that_of_the_command(result, written):
             written_value = theirs[str(row["label"])][name]
             same = str(value) == written_value
             assert same or float(written_value) == pytest.approx(value, rel=1e-4), name
+
+
+def test_regions_are_those_of_the_command(result, written):
+    theirs = read_table(written / "regions.tsv")
+    assert {row["region"] for row in theirs} == {"right", "left"}
+    assert result.regions.column_names == list(theirs[0])
+    theirs.sort(key=lambda row: [int(row["label"]), row["channel"], int(row["index"])])
+    ours = result.regions.sort_by([(name, "ascending") for name in ("label", "channel", "index")])
+    for mine, other in zip(ours.to_pylist(), theirs, strict=True):
+        for name in ("label", "kind", "method", "channel", "index", "region"):
+            assert str(mine[name]) == other[name]
+        assert float(other["mass_share"]) == pytest.approx(mine["mass_share"], rel=1e-4)
+
+
+def test_a_parcellation_may_be_an_array(tiny_model, scan, regions):
+    image = nib.load(regions["parcellation"])
+    given = np.asarray(image.dataobj), image.affine
+    found = jaxsal.explain(
+        tiny_model, scan.images, parcellation=given, labels=[1], method="gradient", roi=ROI
+    )
+    assert set(found.regions["region"].to_pylist()) <= {"1", "2"}
+    assert found.table["region"][0].as_py() in ("1", "2")
+
+
+def test_a_notebook_views_a_lesion(result):
+    pytest.importorskip("ipyniivue")
+    label = result.maps.labels[-1]
+    image, map_, _ = result.view(label, "t1").volumes
+    assert image.name == "t1.nii.gz"
+    assert map_.cal_max == pytest.approx(np.abs(result.maps.crop(label).values[..., 1]).max())
 
 
 def test_maps_labels_and_probability_are_those_of_the_files(result, written):
@@ -151,8 +201,10 @@ def test_without_lesions_there_is_nothing_to_show(tiny_model, scan):
     found = jaxsal.explain(tiny_model, scan.images, minimum_volume=1e6, **OPTIONS)
     assert found.table.num_rows == 0
     assert "No lesion" in found.to_html()
-    with pytest.raises(InputError, match="nothing to plot"):
+    with pytest.raises(InputError, match="nothing to show"):
         found.plot()
+    with pytest.raises(InputError, match="without a parcellation"):
+        found.regions  # noqa: B018
 
 
 def test_a_pytorch_network_is_converted(scan):
@@ -183,6 +235,11 @@ WRONG = {
         r"instances must hold.*32 bits",
     ),
     "a method that needs a layer": ({"method": "layercam", "samples": None}, "needs layer"),
+    "names of regions that are no path": (
+        {"parcellation": (np.ones(SHAPE), np.eye(4)), "region_names": {1: "left"}},
+        "region_names must be the path of a table; got dict",
+    ),
+    "names of regions alone": ({"region_names": "names.tsv"}, "names regions"),
     "kinds in one word": ({"kinds": "TP"}, "kinds must be several.*'TP'"),
     "one label": ({"labels": 3}, r"labels must be several, such as \[3, 7\]; got 3"),
     "kinds without a reference": ({"kinds": ["FN"]}, "mask of the true"),
