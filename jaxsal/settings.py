@@ -240,6 +240,7 @@ class ExplainSettings:
             published scripts.
         full_grid: write maps on the image's grid, not cropped to where they can be non-zero.
         pictures: draw a picture of every lesion, and a page over them.
+        view: have the page hold the scan and the maps, to be looked at slice by slice.
         portion: lesions are computed, and kept, together until they take this many gradients per
             noisy image: what an interrupted run has to do again at most, but for larger lesions
             and for heat maps, of which all are computed together. `CohortSettings` counts voxels.
@@ -254,6 +255,9 @@ class ExplainSettings:
     field: str = option("sliding", choices=FIELDS)
     full_grid: bool = option(False)
     pictures: bool = option(True, help="write no pictures and no page")
+    view: bool = option(
+        True, help="write the page without its interactive view, which holds the scan and the maps"
+    )
     portion: int = 30
     uncertainty: UncertaintySettings | None = None
 

@@ -113,6 +113,7 @@ def _forecast(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], No
 
 
 def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], None]:
+    from jaxsal.report.niivue import MISSING, is_installed
     from jaxsal.scan.explain import explain
     from jaxsal.scan.methods import appearance, in_effect
 
@@ -129,6 +130,8 @@ def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], Non
             explained = "all segmented voxels explained" if rows else "no voxel to explain"
         place = f"open {address(out / _PAGE)}" if settings.pictures else f"results in {out}"
         print(f"{explained}; {place}")
+        if settings.pictures and settings.view and rows and not is_installed():
+            print(MISSING)
 
     return show
 
@@ -157,7 +160,11 @@ def _groups() -> tuple[Group, ...]:
     choice = ("level", "labels", "kinds", "max_voxels")
     return (
         *(shared.MODEL, shared.SCAN, shared.RESULTS, group(_Lesions)),
-        *(group(ExplainSettings, only=("full_grid", "pictures")), group(_Open), group(_DryRun)),
+        *(
+            group(ExplainSettings, only=("full_grid", "pictures", "view")),
+            group(_Open),
+            group(_DryRun),
+        ),
         group(ExplainSettings, "which lesions", only=choice),
         group(_Regions, "regions"),
         *methods.of_methods(methods.OneMethod),

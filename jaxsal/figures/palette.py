@@ -19,6 +19,8 @@ BEHIND = "#5a5f68"  # of a colour bar whose weak colours are transparent
 COLD = ("#2f6fd0", "#3f9be8", "#86cdf6", "#dff3ff")  # from weak to strong
 HOT = ("#c8322b", "#ee6a38", "#fbb152", "#fff1c2")
 
+CHOSEN, OTHERS = "#1aff8c", "#0f9d58"  # outlines in the view, whose scan may be white itself
+
 # On white paper
 INK, LINE = "#16191d", "#dfe3e8"  # the pages' as well, which replace them by their variables
 WARNING = "#d98e04"

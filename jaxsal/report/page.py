@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from jaxsal.approximated import banner, caption
+from jaxsal.report.niivue import MISSING
 from jaxsal.report.template import fill, glossary
+from jaxsal.report.view import ScanView, embed
 from jaxsal.store.files import whole_file
 from jaxsal.tables import Column, Value
 from jaxsal.wording import number
@@ -34,6 +36,7 @@ def write_page(
     scale: Literal["diverging", "sequential"] = "diverging",
     level: str = "instance",
     found: int = 0,
+    view: ScanView | None = None,
 ) -> None:
     """Write a self-contained page: table of lesions, a picture for each, facts about the run.
 
@@ -52,10 +55,14 @@ def write_page(
         level: "instance", or "class" for one map of all segmented voxels, whose label 0 is shown
             as "all".
         found: how many lesions there are, explained or not, for a page without rows.
+        view: the files of the interactive view, which the page then holds; None: it has none. If
+            NiiVue is not installed, the page says so instead.
 
     Raises:
+        InputError: a file of the view cannot be read.
         OutputError: if the file cannot be written.
     """
+    shown = embed(view, rows, title) if view and rows else None
     if level == "class":
         rows = [{**row, "label": "all"} for row in rows]
     html = fill(
@@ -71,6 +78,8 @@ def write_page(
         scale=scale,
         level=level,
         found=found,
+        view=shown,
+        without=MISSING if view and rows and shown is None else "",
     )
     with whole_file(path) as file:
         file.write(html.encode("utf-8"))

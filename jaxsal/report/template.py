@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Collection
+from hashlib import sha256
 from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
 
 from jaxsal.wording import fact, number
 
@@ -37,7 +40,29 @@ def fill(name: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"fact": fact, "number": number}
+    environment.globals |= {"script": _script, "policy": _policy()}
     return environment.get_template(name).render(**values)
+
+
+def _script(name: str) -> Markup:
+    """A script of this package, as it stands between its tags; `_policy` lets no other run."""
+    return Markup(_source(name))
+
+
+def _policy() -> str:
+    """What a page may do: run the scripts of this package, and load pictures from beside it.
+
+    A script that came in by a text would not run. Libraries are modules from the page's own memory
+    (blob:); NiiVue's letters are pictures in its code (data:).
+    """
+    own = [each for each in files("jaxsal.report").iterdir() if each.name.endswith(".js")]
+    hashes = [base64.b64encode(sha256(each.read_bytes()).digest()).decode() for each in own]
+    scripts = " ".join(sorted(f"'sha256-{each}'" for each in hashes))
+    return (
+        f"default-src 'none'; script-src blob: {scripts}; style-src 'unsafe-inline'; "
+        "img-src 'self' file: data: blob:; connect-src 'self' data: blob:; base-uri 'none'; "
+        "form-action 'none'"
+    )
 
 
 def _source(name: str) -> str:

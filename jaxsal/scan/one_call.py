@@ -26,7 +26,7 @@ from jaxsal.toml import check_known
 
 _SEVERAL = {"kinds": '["FN", "FP"]', "labels": "[3, 7]"}
 _WINDOW = (96, 96, 96)  # of a PyTorch network whose window is not given
-_OF_EXPLAIN = ("level", "labels", "kinds", "max_voxels", "field", "full_grid", "pictures")
+_OF_EXPLAIN = ("level", "labels", "kinds", "max_voxels", "field", "full_grid", "pictures", "view")
 _OF_FINDING = ("threshold", "domain", "minimum_volume", "mirror")
 _OF_WINDOWS = ("roi", "overlap", "target", "windows")
 
@@ -67,8 +67,8 @@ def explain(
         progress: called with a `jaxsal.Progress`; "auto": a bar on a terminal and in notebooks.
         options: those of ``jaxsal explain``, with their defaults: of the method, such as
             ``samples``, ``noise`` and ``aggregate`` of SmoothGrad; ``level``, ``labels``,
-            ``kinds``, ``max_voxels``, ``field``, ``full_grid`` and ``pictures`` (which `save`
-            writes); and of how lesions are found: ``roi``, ``overlap``, ``threshold``,
+            ``kinds``, ``max_voxels``, ``field``, ``full_grid``, ``pictures`` and ``view`` (which
+            `save` writes); and of how lesions are found: ``roi``, ``overlap``, ``threshold``,
             ``domain``, ``target``, ``minimum_volume``, ``windows``. ``mirror=True`` averages over
             mirrored windows.
 

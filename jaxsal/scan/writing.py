@@ -14,6 +14,7 @@ from jaxsal.approximated import caption, is_approximated
 from jaxsal.figures.canvas import save_figure, write_figure
 from jaxsal.figures.lesion import lesion_figure
 from jaxsal.report.page import write_page
+from jaxsal.report.view import Layer, ScanView
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.lesion_table import (
     APPROXIMATED,
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     from jaxsal.scan.provenance import RunRecord
     from jaxsal.settings import ExplainSettings, PredictSettings
     from jaxsal.store.output_folder import OutputFolder
+
+# Volumes of the whole scan that the view can show: what they are, and their units.
+_VOLUMES = {
+    "prediction": ("lesion probability", "0 to 1"),
+    "entropy": ("entropy", "nats"),
+    "variance": ("variance over the members", "squared probability"),
+}
 
 
 def write_lesion(
@@ -127,7 +135,29 @@ def write_lesions_page(
         scale=portions.shown.scale,
         level=portions.settings.level,
         found=len(portions.prediction.instances),
+        view=scan_view(results, portions, scan) if portions.settings.view else None,
     )
+
+
+def scan_view(results: OutputFolder, portions: Portions, scan: Scan) -> ScanView:
+    """The files of the page's interactive view, all of which have been written."""
+    shown, lesions = portions.shown, [each for part in portions.results for each in part.values()]
+    kinds = {"": (portions.settings.name, shown.scale)}
+    kinds |= {"_se": ("standard error", "sequential")} if shown.standard_error else {}
+    layers = []
+    for ending, (name, scale) in kinds.items():
+        files: dict[int | None, list[Path]] = {
+            int(lesion.explained.row["label"]): [results.path(n) for n in lesion.maps(ending)]
+            for lesion in lesions
+        }
+        layers.append(Layer(name, shown.units, scale, files))
+    for name, (title, units) in _VOLUMES.items():
+        path = results.path(f"{name}.nii.gz")
+        if path.exists():
+            layers.append(Layer(title, units, "sequential", {None: [path]}))
+    whole = portions.settings.level == "class"
+    images = dict(zip(portions.model.channels, scan.images, strict=True))
+    return ScanView(images, results.path("instances.nii.gz"), layers, whole)
 
 
 def _place(path: Path) -> str:

@@ -429,6 +429,7 @@ OPTIONS = {
     "--mirror": {"mirror": True},
     "--no-mirror": {},
     "--no-pictures": {"pictures": False},
+    "--no-view": {"view": False},
     "--overwrite": {"overwrite": True},
     "--precision bfloat16": {"precision": "bfloat16"},
     "--reference a.nii": {"reference": Path("a.nii")},
@@ -449,6 +450,7 @@ GRADCAM_OPTIONS = {
     "--field whole": {"field": "whole"},
     "--full-grid": {"full_grid": True},
     "--no-pictures": {"pictures": False},
+    "--no-view": {"view": False},
 }
 METHODS = {
     "": (SmoothGradSettings(), OPTIONS),
@@ -503,6 +505,7 @@ def test_every_option_of_explain_is_handed_on_and_changes_nothing_else(
         "field": "sliding",
         "full_grid": False,
         "pictures": True,
+        "view": True,
         "portion": 30,
         "uncertainty": None,
         "finding_field": "sliding",

@@ -17,15 +17,18 @@ ARGUMENTS = [
 ]
 
 
+SOFTWARE_WEBGL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
 @contextmanager
-def installed_browser() -> Iterator[Any]:
-    """The Chromium of this machine, started; skips the test where there is none."""
+def installed_browser(*more: str) -> Iterator[Any]:
+    """The Chromium of this machine, started with more arguments; skips the test without one."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip("needs Chromium")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = driver.chromium.launch(executable_path=path, args=[*ARGUMENTS, *more])
         yield browser
         browser.close()
 
@@ -39,8 +42,10 @@ class Visit:
         complaints: errors, warnings and dialogs.
     """
 
-    def __init__(self, browser: Any, path: Path, width: int = 1280) -> None:
-        self.page = browser.new_page(viewport={"width": width, "height": 900})
+    def __init__(self, browser: Any, path: Path, width: int = 1280, **context: Any) -> None:
+        # A page's policy also forbids what Playwright's own functions are made of.
+        context = {"bypass_csp": True, **context}
+        self.page = browser.new_page(viewport={"width": width, "height": 900}, **context)
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
