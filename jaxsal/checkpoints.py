@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -243,7 +244,7 @@ def _write_parameters(folder: Path, parameters: Mapping[str, jax.Array]) -> None
     import orbax.checkpoint as ocp
 
     host = {name: np.asarray(value) for name, value in parameters.items()}
-    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+    with writing_by_orbax(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, host)
     (folder / "commit_success.txt").unlink(missing_ok=True)  # it holds the path on this machine
 
@@ -288,6 +289,23 @@ def _read_parameters(folder: Path, shapes: NamedShapes) -> dict[str, jax.Array]:
             for name, shape in shapes.items()
         }
         return dict(checkpointer.restore(folder, target))
+
+
+@contextmanager
+def writing_by_orbax() -> Iterator[None]:
+    """Has Orbax write quietly, and say what fails as Python does.
+
+    Raises:
+        OSError: something cannot be written, for which TensorStore raises a ValueError.
+    """
+    try:
+        with quiet_orbax():
+            yield
+    except ValueError as error:
+        code = re.search(r"\[os_error_code='(\d+)'\]", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 @contextmanager

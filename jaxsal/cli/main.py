@@ -81,12 +81,12 @@ def _failed(name: str, error: Exception) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of our output, `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):  # how JAX says it
-        return _say(name, _NO_MEMORY, _FAILURE)
     if isinstance(error, InputError):
         return _say(name, str(error), _MISTAKE)
     if isinstance(error, (OutputError, OSError)):
         return _say(name, str(error), _FAILURE)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):  # how JAX says it
+        return _say(name, _NO_MEMORY, _FAILURE)
     return _say(name, _fault(error), _FAULT)
 
 

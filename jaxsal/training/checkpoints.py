@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxsal.checkpoints import quiet_orbax
+from jaxsal.checkpoints import quiet_orbax, writing_by_orbax
 from jaxsal.errors import InputError, OutputError
 from jaxsal.store.files import content_of, write_json
 from jaxsal.store.parsing import parsed_json
@@ -83,9 +83,9 @@ class Checkpoints:
             progress=ocp.args.JsonSave(asdict(progress)),
         )
         try:
-            with quiet_orbax():
+            with writing_by_orbax():
                 self._manager.save(progress.step, args=content, force=True)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise OutputError(
                 f"cannot write a checkpoint to {self._folder}: {error}. Check rights and space; "
                 "the same command then goes on from the last one"
