@@ -6,6 +6,7 @@ of the prepared cohort; see `jaxsal.inputs.manifest`.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ from jaxsal.preparation.brain import OWN, require_no_masks, with_masks
 from jaxsal.preparation.dataset import FAILED, described, prepared
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of
-from jaxsal.preparation.scan import Task, prepare_scan, record_path
+from jaxsal.preparation.scan import Task, prepare_scan, record_path, staging_path
 from jaxsal.preparation.settings import PreparationSettings
 from jaxsal.preparation.tool import is_command, require_tool
 from jaxsal.processes import available_cores, in_processes
@@ -141,6 +142,7 @@ def _finished(entry: Entry, out: Path, settings: PreparationSettings) -> ScanRec
         return None
     same = record.id == entry.id and are_same(record.inputs, entry.scan, settings.channels)
     if same and not record.missing(out):
+        shutil.rmtree(staging_path(out, entry.stem), ignore_errors=True)  # if it is still there
         return record
     _remove(out, path)
     return None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.figures.canvas import save_figure
 from jaxsal.preparation import sidecars
 from jaxsal.preparation.bias import bias_field
@@ -34,7 +35,7 @@ from jaxsal.preparation.tool import find_brain
 from jaxsal.preparation.voxel_size import prepared_grid
 from jaxsal.same_grid import require_same_grid
 from jaxsal.store.file_list import Files, list_files
-from jaxsal.store.files import whole_file, write_json
+from jaxsal.store.files import sync_folders, whole_file, write_json
 from jaxsal.store.inside import require_inside
 from jaxsal.store.records import Inputs, ScanRecord, Stamp
 from jaxsal.volumes import Volume, read_volume, write_volume
@@ -77,6 +78,11 @@ def record_path(out: Path, stem: str) -> Path:
     return out / ".jaxsal" / "scans" / f"{stem}.json"
 
 
+def staging_path(out: Path, stem: str) -> Path:
+    """Where a scan's results are until all are written."""
+    return out / ".jaxsal" / "unfinished" / stem
+
+
 def prepare_scan(task: Task) -> ScanRecord:
     """Prepares a scan.
 
@@ -87,7 +93,7 @@ def prepare_scan(task: Task) -> ScanRecord:
         OutputError: nothing can be written.
     """
     started = perf_counter()
-    staging = task.out / ".jaxsal" / "unfinished" / task.names.stem
+    staging = staging_path(task.out, task.names.stem)
     shutil.rmtree(staging, ignore_errors=True)
     try:
         inputs = _inputs(task)
@@ -229,7 +235,8 @@ class _Work:
 
     def _path(self, name: str) -> Path:
         path = self._staging / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with _written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def _sidecar(self, channel: str) -> dict[str, Any]:
@@ -314,11 +321,25 @@ def _deliver(staging: Path, out: Path) -> Files:
 
     Raises:
         InputError: that is outside of the folder, through a link.
+        OutputError: they cannot be moved.
     """
     paths = sorted(path for path in staging.rglob("*") if path.is_file())
-    files = list_files(staging, [path.relative_to(staging).as_posix() for path in paths])
-    require_inside(out, files)
-    for name in files:
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(staging / name, out / name)
+    with _written(out):
+        files = list_files(staging, [path.relative_to(staging).as_posix() for path in paths])
+        require_inside(out, files)
+        for name in files:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / name, out / name)
+        sync_folders(out, files)  # before a record says that they are there
     return files
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Has what cannot be written end the run: it is not the scan that is bad."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}. Check folder, rights and space."
+        ) from error
