@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import sys
 import warnings
@@ -28,6 +29,26 @@ class OutputError(JaxsalError):
 
     The disk is full, for instance, or memory runs out. The command line exits with status 1.
     """
+
+
+# A folder was given that cannot be written; any other error is the machine's, such as a full disk.
+_MISTAKES = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
+}
+
+
+def unwritable(folder: object, error: OSError) -> JaxsalError:
+    """What to raise when results cannot be written into a folder.
+
+    Returns:
+        An InputError if the folder is the wrong one, an OutputError if it is right and the disk
+        fails or is full.
+    """
+    reason = f"cannot write into {folder}: {error.strerror or error}"
+    if error.errno in _MISTAKES:
+        return InputError(f"{reason}; choose another folder, or see to its rights")
+    return OutputError(f"{reason}; see to the disk and its space, and give the same command again")
 
 
 _AT_WORK = "at work on "

@@ -168,6 +168,7 @@ class CohortRun(Iterator[ScanResult]):
                 f"{entry.id}: {missing[0]} is gone or has changed since; it is done again"
             )
         elif record.status == "finished" or not self._retry_failed:
+            ScanWork(folder, entry.stem).discard()  # which a run may have failed to do
             return record
         folder.forget(record)
         return None

@@ -9,14 +9,15 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from secrets import token_hex
 from typing import IO, Any
 
 from jaxsal.errors import InputError, OutputError
 from jaxsal.store.parsing import parsed_json
+from jaxsal.store.process import host, lives
 
 # How files begin that stand for content which git-annex, or git-lfs, has not fetched yet.
 _POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs.": "git-lfs"}
@@ -26,6 +27,11 @@ _FETCH = {
 }
 _PARTIAL = re.compile(r"\..+\.\d+-[0-9a-f]+\.part")  # see `whole_file`
 _PREVIOUS = ".previous"
+# What systems say that cannot write a folder's names to the disk.
+_CANNOT = {
+    *(errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF),
+    *(errno.EACCES, errno.EPERM, errno.EISDIR),
+}
 
 
 def require_content(path: str | os.PathLike[str]) -> None:
@@ -136,13 +142,45 @@ def content_of(path: Path) -> bytes:
 
 
 def sync_folder(folder: Path) -> None:
-    """Has the names in a folder written to the disk; not every system can."""
-    with suppress(OSError):
+    """Has the names in a folder written to the disk; not every system can.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those that it lies in, which stay whatever happens; see `sync_folder`.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def sync_folders(root: Path, names: Iterable[str]) -> None:
+    """Has files that were moved to these names stay there, whatever happens.
+
+    Their folders are written to the disk, and those that these lie in, up to the root.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    folders = {root / folder for name in names for folder in PurePosixPath(name).parents}
+    for folder in sorted(folders):
+        sync_folder(folder)
 
 
 def file_checksum(path: str | os.PathLike[str]) -> str:
@@ -164,11 +202,14 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; an earlier one is then unchanged.
     """
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    mend_folder(folder, of_killed=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}@{host()}.{uuid.uuid4().hex}")
     try:
-        partial.mkdir(parents=True)
+        make_folder(partial)
         yield partial
+        _sync_all(partial)
         _move_into_place(partial, folder)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -188,12 +229,38 @@ def _move_into_place(partial: Path, folder: Path) -> None:
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def mend_folder(folder: Path) -> None:
-    """Puts back a folder that a kill caught between two names; removes half-written ones."""
-    hidden = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{32}}({re.escape(_PREVIOUS)})?")
-    found = [path for path in folder.parent.iterdir() if hidden.fullmatch(path.name)]
-    for path in found:
+def _sync_all(folder: Path) -> None:
+    """Has all that is in a folder written to the disk."""
+    for path in folder.rglob("*"):
+        sync_folder(path)  # or file
+    sync_folder(folder)
+
+
+def mend_folder(folder: Path, *, of_killed: bool = False) -> None:
+    """Puts back a folder that a kill caught between two names; removes half-written ones.
+
+    Args:
+        folder: what was being written.
+        of_killed: leave alone what processes write that live, or are another host's. Without it
+            nobody else may be writing the folder.
+    """
+    hidden = re.compile(
+        rf"\.{re.escape(folder.name)}\.((?P<process>\d+)@(?P<host>.+)\.)?"
+        rf"[0-9a-f]{{32}}({re.escape(_PREVIOUS)})?"
+    )
+    if not folder.parent.is_dir():
+        return
+    found = [(path, hidden.fullmatch(path.name)) for path in folder.parent.iterdir()]
+    for path, name in found:
+        if name is None or (of_killed and not _is_of_killed(name)):
+            continue
         if path.name.endswith(_PREVIOUS) and not folder.exists():
             path.rename(folder)
         else:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_of_killed(name: re.Match[str]) -> bool:
+    if name["host"] != host():
+        return False
+    return not lives(int(name["process"]))

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from jaxsal.errors import InputError
-from jaxsal.store.files import read_json, write_json
+from jaxsal.store.files import make_folder, read_json, remove_partial, write_json
 from jaxsal.store.inside import require_no_links
 
 _GATE = "gate.lock"
@@ -78,7 +78,7 @@ def locked(folder: Path, shard: Shard, begin: Callable[[bool], None]) -> Iterato
             through which files elsewhere could be changed.
     """
     require_no_links(folder.parent)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = FileLock(folder / f"{shard._name}.lock", timeout=0)
     note = folder / f"{shard._name}.json"
     with ExitStack() as held:
@@ -90,6 +90,7 @@ def locked(folder: Path, shard: Shard, begin: Callable[[bool], None]) -> Iterato
                 except Timeout as error:
                     raise _in_use(folder, _owner(note)) from error
                 killed = _owner(note)
+                remove_partial(folder)  # whoever signs has the gate
                 _sign(note)
                 held.callback(note.unlink, missing_ok=True)
                 begin(others)

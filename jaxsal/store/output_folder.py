@@ -9,16 +9,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from jaxsal.errors import InputError, JaxsalError
-from jaxsal.store.files import file_checksum, read_json, whole_file
+from jaxsal.errors import InputError, JaxsalError, OutputError, unwritable
+from jaxsal.store.files import (
+    file_checksum,
+    read_json,
+    sync_folder,
+    sync_folders,
+    whole_file,
+)
 from jaxsal.store.inside import is_inside
-from jaxsal.store.staging import EARLIER, FRESH, keep_staging, open_staging, remove_staging
+from jaxsal.store.staging import (
+    EARLIER,
+    FRESH,
+    keep_staging,
+    killed_stagings,
+    open_staging,
+    remove_staging,
+)
 
 RECORD = "run.json"
 _OURS = (
@@ -38,6 +52,7 @@ class OutputFolder:
     Raises:
         InputError: the folder is in use, is a file, or cannot be written; or another run is
             writing into it.
+        OutputError: the disk fails, or is full.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -47,18 +62,17 @@ class OutputFolder:
         self._made: list[Path] = []
 
     def __enter__(self) -> OutputFolder:
-        self.check()
         try:
+            self._undo_killed()
+            self.check()
             self._make_folder()
             self._staging = open_staging(self.folder)
-        except InputError:
+        except JaxsalError:
             self._remove_made()
             raise
         except OSError as error:
             self._remove_made()
-            raise InputError(
-                f"cannot write into {self.folder}: {error.strerror}; choose another folder"
-            ) from error
+            raise unwritable(self.folder, error) from error
         return self
 
     def __exit__(
@@ -81,22 +95,22 @@ class OutputFolder:
         """Moves everything into the folder; the record, with a list of the files, comes last.
 
         Raises:
-            InputError: the folder cannot be written, or has come into use; it is left unchanged,
+            InputError: the folder cannot be written, or has come into use.
+            OutputError: the disk fails, or is full. In either case the folder is left unchanged,
                 and the results are kept beside its files, where the message says.
         """
         try:
             retired = self._publish(record)
         except (OSError, JaxsalError) as error:
-            reason = str(error)
-            if isinstance(error, OSError):
-                reason = f"cannot write {self.folder}: {error.strerror}"
+            said = unwritable(self.folder, error) if isinstance(error, OSError) else error
             kept, self._staging = keep_staging(self._staging_folder), None
-            raise InputError(f"{reason}. The complete results are kept in {kept}") from error
-        for path in retired:
-            path.unlink(missing_ok=True)
-        for folder in _OUR_FOLDERS:
-            with suppress(OSError):  # not empty, or not there
-                (self.folder / folder).rmdir()
+            kind = InputError if isinstance(said, InputError) else OutputError
+            told = f"{str(said).rstrip('.')}. The complete results are kept in {kept}"
+            raise kind(told) from error
+        with suppress(OSError):  # then a later run removes them
+            for path in retired:
+                path.unlink(missing_ok=True)
+        _remove_empty(self.folder)
 
     def _publish(self, record: dict[str, Any]) -> list[Path]:
         """Moves the results up; returns where the files that they replace now are."""
@@ -109,9 +123,29 @@ class OutputFolder:
         earlier = self._earlier()
         self._require_free(set(names) - set(earlier))
         retired = [(self.folder / name, self._staging_folder / EARLIER / name) for name in earlier]
-        arrived = [(self._fresh / name, self.folder / name) for name in [*names, RECORD]]
-        _move([*retired, *arrived])
+        arrived = [(self._fresh / name, self.folder / name) for name in names]
+        sync_folder(self._staging_folder)
+        sync_folder(self.folder)
+        with _moving(self.folder) as move:
+            for source, target in [*retired, *arrived]:
+                move(source, target)
+            sync_folders(self.folder, names)  # before the record says that they are there
+            move(self._fresh / RECORD, self.folder / RECORD)
+            sync_folder(self.folder)
         return [target for _, target in retired]
+
+    def _undo_killed(self) -> None:
+        """Takes back what runs began to move into the folder that were killed meanwhile."""
+        for staging in killed_stagings(self.folder):
+            fresh, earlier = staging / FRESH, staging / EARLIER
+            if (fresh / RECORD).exists():
+                names = _undo(staging, self.folder)
+                done = bool(names) and not any(path.is_file() for path in earlier.rglob("*"))
+            else:  # all came, the record last, if anything did
+                done = bool(_recorded(self.folder)) and not any(fresh.rglob("*.*"))
+            if done:
+                shutil.rmtree(staging, ignore_errors=True)
+                _remove_empty(self.folder)
 
     def _require_free(self, names: Collection[str]) -> None:
         """Refuses to put a result in the place of anything that is there."""
@@ -138,6 +172,7 @@ class OutputFolder:
         for path in reversed(missing):
             path.mkdir(exist_ok=True)
             self._made.append(path)
+            sync_folder(path.parent)
 
     def _remove_made(self) -> None:
         """Removes the folders that this run made, as far as nothing is in them."""
@@ -214,16 +249,50 @@ def _recorded(folder: Path) -> dict[str, Any]:
     return {name: checksum for name, checksum in files.items() if is_inside(folder, name)}
 
 
-def _move(moves: Sequence[tuple[Path, Path]]) -> None:
-    """Moves files one after the other; if one cannot be moved, all go back to their places."""
+def _undo(staging: Path, folder: Path) -> list[str]:
+    """Moves files back, of a run that was killed after it had moved some; returns their names.
+
+    Only what is as that run wrote it is moved, and nothing is overwritten.
+    """
+    fresh, earlier = staging / FRESH, staging / EARLIER
+    checksums = _recorded(fresh)
+    for name, checksum in checksums.items():
+        path = folder / name
+        if not is_inside(folder, name) or os.path.lexists(fresh / name) or not path.is_file():
+            continue
+        if file_checksum(path) == checksum:
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, fresh / name)
+    if checksums:
+        for path in [path for path in earlier.rglob("*") if path.is_file()]:
+            name = path.relative_to(earlier).as_posix()
+            if is_inside(folder, name) and not os.path.lexists(folder / name):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, folder / name)
+    return list(checksums)
+
+
+def _remove_empty(folder: Path) -> None:
+    for name in _OUR_FOLDERS:
+        with suppress(OSError):  # not empty, or not there
+            (folder / name).rmdir()
+
+
+@contextmanager
+def _moving(folder: Path) -> Iterator[Callable[[Path, Path], None]]:
+    """Yields what moves a file; if the block raises, all go back to their places."""
     done: list[tuple[Path, Path]] = []
+
+    def move(source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
+        done.append((source, target))
+
     try:
-        for source, target in moves:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(source, target)
-            done.append((source, target))
+        yield move
     except BaseException:
         for source, target in reversed(done):
             with suppress(OSError):
                 os.replace(target, source)
+        _remove_empty(folder)
         raise

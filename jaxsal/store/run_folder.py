@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jaxsal.errors import InputError
-from jaxsal.store.files import read_json, write_json
+from jaxsal.errors import InputError, unwritable
+from jaxsal.store.files import read_json, remove_partial, write_json
 from jaxsal.store.identity import ADVICE, require_same
 from jaxsal.store.lock import WHOLE, Owner, Shard, locked
 
@@ -103,18 +103,23 @@ class RunFolder:
         Raises:
             InputError: the folder is a file, holds files of others, cannot be written, or another
                 run is at work in it.
+            OutputError: the disk fails, or is full.
         """
         self._require_own()
+
+        def begun(others: bool) -> None:
+            if not others:
+                for folder in (self.root, self.state, *self.state.glob("*/")):
+                    remove_partial(folder)
+            begin(others)
+
         try:
-            with locked(self.state / "locks", shard, begin) as killed:
+            with locked(self.state / "locks", shard, begun) as killed:
                 yield killed
         except OSError as error:
             if error.filename is None or not str(error.filename).startswith(str(self.root)):
                 raise
-            raise InputError(
-                f"cannot write into {self.root}: {error.strerror}; choose another folder, or see "
-                "to its rights and space"
-            ) from error
+            raise unwritable(self.root, error) from error
 
     @contextmanager
     def opened(

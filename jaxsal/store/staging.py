@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 
 from jaxsal.errors import InputError
+from jaxsal.store.process import host, lives
 
 FRESH, EARLIER = "new", "earlier"  # its folders: results, and what they replace
 _NAME = re.compile(r"\.jaxsal-(?P<process>\d+)-\w+@(?P<host>.+)")
@@ -23,7 +23,7 @@ def open_staging(folder: Path) -> Path:
         InputError: another run is writing into the folder.
     """
     name = f".jaxsal-{os.getpid()}-"
-    staging = Path(tempfile.mkdtemp(prefix=name, suffix=f"@{_host()}", dir=folder)).absolute()
+    staging = Path(tempfile.mkdtemp(prefix=name, suffix=f"@{host()}", dir=folder)).absolute()
     _open.add(staging)
     try:
         for other in sorted(folder.absolute().glob(".jaxsal-*")):
@@ -33,6 +33,18 @@ def open_staging(folder: Path) -> Path:
         remove_staging(staging)
         raise
     return staging
+
+
+def killed_stagings(folder: Path) -> list[Path]:
+    """The staging folders of runs on this host that were killed."""
+    found = [(path, _NAME.fullmatch(path.name)) for path in folder.glob(".jaxsal-*")]
+    return sorted(
+        path
+        for path, match in found
+        if match is not None
+        and match["host"] == host()
+        and not _lives(int(match["process"]), path.absolute())
+    )
 
 
 def remove_staging(staging: Path) -> None:
@@ -56,7 +68,7 @@ def keep_staging(staging: Path) -> Path:
 def _settle(other: Path) -> None:
     """Removes what a killed run on this host left; refuses to work beside a run that lives."""
     match = _NAME.fullmatch(other.name)
-    if match is None or match["host"] != _host():  # of other hosts' processes nothing is known
+    if match is None or match["host"] != host():  # of other hosts' processes nothing is known
         return
     if _lives(int(match["process"]), other):
         raise InputError(
@@ -71,18 +83,8 @@ def _settle(other: Path) -> None:
 def _lives(process: int, staging: Path) -> bool:
     if process == os.getpid():
         return staging in _open
-    try:
-        os.kill(process, 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
+    return lives(process)
 
 
 def _holds_files(folder: Path) -> bool:
     return any(path.is_file() for path in folder.rglob("*"))
-
-
-def _host() -> str:
-    return re.sub(r"[^\w.-]", "_", socket.gethostname())

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from helpers.tiny import contents
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, OutputError
 from jaxsal.store.files import file_checksum
 from jaxsal.store.output_folder import OutputFolder
 
@@ -217,7 +217,7 @@ def test_an_error_while_results_are_moved_puts_all_back(
 
     before = contents(used)
     monkeypatch.setattr(os, "replace", fail_once)
-    with pytest.raises(InputError if isinstance(kind, OSError) else KeyboardInterrupt) as raised:
+    with pytest.raises(OutputError if isinstance(kind, OSError) else KeyboardInterrupt) as raised:
         write(used, SECOND, overwrite=True)
     assert seen_in(used) == before
     if isinstance(kind, OSError):
@@ -251,7 +251,7 @@ def test_a_full_disk_is_reported_before_anything_changes(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="No space left") as raised:
+    with pytest.raises(OutputError, match="No space left") as raised:
         write(used, SECOND, overwrite=True)
     assert seen_in(used) == before
     assert contents(kept_results(str(raised.value))) == SECOND

@@ -19,7 +19,7 @@ from jaxsal.errors import InputError
 from jaxsal.store.bids_dataset import DESCRIPTION, IGNORED, LAYOUT, README
 from jaxsal.store.claims import withdraw_all
 from jaxsal.store.file_list import portion_records
-from jaxsal.store.files import read_json, remove_partial, write_json
+from jaxsal.store.files import read_json, write_json
 from jaxsal.store.inside import remove_inside, require_inside
 from jaxsal.store.lock import Owner, Shard, exclusively, owners
 from jaxsal.store.records import ScanRecord
@@ -194,9 +194,6 @@ class CohortFolder:
                 f"another shard is at work in {self.root} on another list of scans; give all "
                 "shards the same, or wait for it"
             )
-        if not others:
-            for folder in (self.root, self._state, *parts):
-                remove_partial(folder)
         self.list_scans(scans)
 
     def _remove_results(self, run: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from jaxsal.scan.lesion_table import UNCERTAINTY_COLUMNS
 from jaxsal.scan.prediction import Prediction
 from jaxsal.scan.uncertainty import Uncertainty
 from jaxsal.store.file_list import FILES, Files, keep_portion, kept_portion, list_files
-from jaxsal.store.files import read_json, write_json
+from jaxsal.store.files import read_json, sync_folders, write_json
 from jaxsal.store.inside import require_inside
 from jaxsal.store.records import Inputs, ScanRecord
 from jaxsal.tables import Row
@@ -163,6 +163,10 @@ class ScanWork:
                 if staged.exists():
                     raise
                 # Another process, such as a worker of the killed run, completes the same just now.
+        if record.missing(self._folder.root):  # lost in a power cut, while they were moved
+            self.discard()
+            return
+        sync_folders(self._folder.root, record.files)  # before the record says that they are there
         record.write(self._folder.record_path(self._stem))
         self.discard()
 
