@@ -71,7 +71,7 @@ print(f"lesion {label}: its FLAIR map peaks at {np.round(place, 1).tolist()} mm"
 
 # %% [markdown]
 # `result.plot(label)` is a picture, `result.view(label)` a viewer to move through
-# (`pip install "jaxsal[notebook]"`), and `save` writes what `jaxsal explain` writes: maps as
+# (`pip install "jaxsal[view]"`), and `save` writes what `jaxsal explain` writes: maps as
 # NIfTI, tables, pictures, and `index.html` over them.
 
 # %%

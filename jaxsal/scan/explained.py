@@ -121,7 +121,7 @@ class ExplainedScan:
     def view(self, label: int | None = None, channel: str | None = None) -> Any:
         """A lesion in a notebook's viewer: the scan, the lesion's outline, its map.
 
-        Needs ipyniivue, ``pip install "jaxsal[notebook]"``. The image is the network's: normalised
+        Needs ipyniivue, ``pip install "jaxsal[view]"``. The image is the network's: normalised
         and, where the scan was resampled, in the network's voxels.
 
         Args:

@@ -57,7 +57,7 @@ def lesion_widget(
     if channel is not None and channel not in channels:
         raise InputError(f"channel must be one of {', '.join(channels)}; got {channel!r}")
     name = channels[0] if channel is None else channel
-    niivue = import_extra("ipyniivue", "notebook", "the view in a notebook")
+    niivue = import_extra("ipyniivue", "view", "the view in a notebook")
     at = channels.index(name)
     values = crop.values[..., min(at, crop.values.shape[-1] - 1)]
     peak = float(np.abs(values).max()) or 1.0

@@ -47,6 +47,10 @@ def make_workspace(folder: Path) -> Path:
     labels[8:10, 10, 9], labels[15, 17:19, 11] = 3, 7
     save(folder / "labels.nii.gz", labels)
     save(folder / "brain.nii.gz", np.ones(SHAPE, np.uint8))
+    halves = np.ones(SHAPE, np.uint8)
+    halves[SHAPE[0] // 2 :] = 2
+    save(folder / "regions.nii.gz", halves)
+    (folder / "names.tsv").write_text("index\tname\n1\tleft\n2\tright\n", encoding="utf-8")
     torch.save(_state(model), folder / "checkpoint.pth")
     checkpoint = folder / "checkpoint.pth"
     converted, _ = convert_unet(checkpoint, threshold=THRESHOLD, channels=CHANNELS)

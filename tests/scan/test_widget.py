@@ -96,5 +96,5 @@ def test_another_channel_is_refused() -> None:
 
 def test_without_ipyniivue_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ipyniivue", None)
-    with pytest.raises(InputError, match=r"needs ipyniivue.*jaxsal\[notebook\]"):
+    with pytest.raises(InputError, match=r"needs ipyniivue.*jaxsal\[view\]"):
         show()
