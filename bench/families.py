@@ -32,6 +32,8 @@ NOISE = 0.1  # standard deviation
 _TOLERANCE = {"float32": 1e-5, "float64": 1e-9}  # of the peak, where no unit lies at a kink
 _LESION = 3  # voxels
 _QUICK = ("UNet, 2D",)
+_NATIVE = ("UNet", "DynUNet", "SwinUNETR")  # jaxsal has a network of its own for each
+_IN_FLOAT64 = tuple(f"float64_{what}" for what in ("logits", "gradient", "maximum", "grad-cam++"))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--timed",
         nargs="*",
         choices=FAMILIES,
-        default=["SegResNet", "MedNeXt", "UNETR", "hand-written"],
-        help="families whose speed is measured; default: %(default)s",
+        default=[*FAMILIES],
+        help="families whose speed is measured; default: all",
     )
     parser.add_argument("--rounds", type=int, default=3)
 
@@ -55,18 +57,22 @@ def run(options: argparse.Namespace) -> Result:
     timed_names, rounds = (names, 1) if options.toy else (options.timed, options.rounds)
     rows = []
     for name in names:
+        peers = make_peers(name)
         with compiled_soon():
-            row = agreement(name)
+            row = {"network": name, **agreement(peers)}
         if name in timed_names:
             with one_thread():
-                row |= _speed(name, rounds)
+                row |= _speed(peers, rounds)
+        if name in timed_names and name in _NATIVE:
+            with one_thread():
+                row |= _beside_native(peers, rounds)
         rows.append(row)
         jax.clear_caches()  # programs of all families together exhaust a process's mappings
         print({key: shown(value) for key, value in row.items()}, flush=True)
     faults = [
         f"{row['network']}: {column.replace('_', ' ')} is {row[column]:.2g}"
         for row in rows
-        for column in ("float64_logits", "float64_gradient")
+        for column in _IN_FLOAT64
         if not row[column] <= _TOLERANCE["float64"]
     ]
     notes = [
@@ -78,6 +84,8 @@ def run(options: argparse.Namespace) -> Result:
         "ratios: of PyTorch's time to jaxsal's, one thread each; forward: a pass without a graph; "
         "gradient: a voxel's in a batch of 8, from a graph that is kept. Random weights, small "
         "windows: of networks of useful width they say little.",
+        "per native: the time of the network as a graph to that of jaxsal's own network of the "
+        "same weights.",
     ]
     return Result("families", {"noise": NOISE, "rounds": rounds}, rows, notes, faults)
 
@@ -110,11 +118,14 @@ class Peers(NamedTuple):
 
     def as_torch(self, image: np.ndarray, dtype: Any) -> Any:
         """(1, C, X, Y, Z), or (1, C, X, Y) of a slice, that derivatives are taken of."""
+        return self.to_torch(image)[None].to(dtype).requires_grad_(True)
+
+    def to_torch(self, array: np.ndarray) -> Any:
+        """(X, Y, Z, C) as (C, X, Y, Z), or (C, X, Y) of a slice."""
         import torch
 
-        array = np.moveaxis(image, -1, 0)[None]
-        array = array[..., 0] if self._is_flat else array
-        return torch.from_numpy(array.copy()).to(dtype).requires_grad_(True)
+        array = np.moveaxis(array, -1, 0)
+        return torch.from_numpy((array[..., 0] if self._is_flat else array).copy())
 
     def from_torch(self, tensor: Any) -> np.ndarray:
         """(1, C, …) as (X, Y, Z, C)."""
@@ -147,15 +158,14 @@ def make_peers(name: str) -> Peers:
     return blank._replace(model=model)
 
 
-def agreement(name: str) -> Row:
+def agreement(peers: Peers) -> Row:
     """How far jaxsal and PyTorch's float32 are from PyTorch's float64."""
     import torch
 
-    peers = make_peers(name)
     exact = _by_torch(peers, torch.float64)
     rounded = _by_torch(peers, torch.float32)
     ours = _by_jaxsal(peers)
-    row: Row = {"network": name, "size": " × ".join(map(str, peers.image.shape[:3]))}
+    row: Row = {"size": " × ".join(map(str, peers.image.shape[:3]))}
     for what, expected in exact.items():
         row[what] = _difference(ours[what], expected)
         row[f"torch_{what}"] = _difference(rounded[what], expected)
@@ -196,16 +206,46 @@ def _by_jaxsal(peers: Peers) -> dict[str, np.ndarray]:
 
 
 def _in_float64(peers: Peers) -> dict[str, np.ndarray]:
-    """Logits and a voxel's gradient, of the network itself."""
+    """The same of the network itself, without the engine, whose maps are float32."""
     parameters = {
         k: jnp.asarray(np.asarray(v, np.float64)) for k, v in peers.model.parameters.items()
     }
     network = merge(peers.model.config, parameters)
-    logits, pull_back = jax.vjp(
-        jax.jit(lambda batch: network(batch, {})[0]), jnp.asarray(peers.image[None], jnp.float64)
-    )
-    one = jnp.zeros_like(logits).at[(0, *peers.voxels[0], TARGET)].set(1)
-    return {"logits": np.asarray(logits[0]), "gradient": np.asarray(pull_back(one)[0][0])}
+    layer = peers.model.resolve_layer(peers.layer)
+    _, shapes = jax.eval_shape(network, jnp.asarray(peers.image[None], jnp.float64), {})
+    nothing = jnp.zeros(shapes[layer].shape)
+
+    @jax.jit
+    def at(image: jax.Array, weights: jax.Array) -> tuple[jax.Array, ...]:
+        """Logits, activations, and the gradients of weighted logits by image and layer."""
+
+        def asked(image: jax.Array, change: jax.Array) -> tuple[jax.Array, jax.Array]:
+            logits, activations = network(image, {layer: change})
+            return logits[..., TARGET], activations[layer]
+
+        found, pull_back = jax.vjp(asked, image, nothing)
+        return network(image, {})[0], found[1], *pull_back((weights, jnp.zeros_like(nothing)))
+
+    def of(image: np.ndarray, voxels: np.ndarray) -> list[np.ndarray]:
+        weights = jnp.zeros((1, *image.shape[:-1])).at[(0, *voxels.T)].set(1)
+        return [np.asarray(one[0]) for one in at(jnp.asarray(image[None], jnp.float64), weights)]
+
+    singles = [peers.voxels[i : i + 1] for i in range(len(peers.voxels))]
+    logits, _, gradient, _ = of(peers.image, singles[0])
+    noisy = [[of(peers.image + noise, voxel)[2] for voxel in singles] for noise in peers.noise]
+    _, activations, _, by_layer = of(peers.image, peers.voxels)
+    return {
+        "logits": logits,
+        "gradient": gradient,
+        "maximum": np.mean([_signed_maximum(np.stack(rows)) for rows in noisy], 0),
+        "grad-cam++": _weighted(peers, *(peers.to_torch(a) for a in (activations, by_layer))),
+    }
+
+
+def _signed_maximum(rows: np.ndarray) -> np.ndarray:
+    """(V, …) -> (…): what is largest in magnitude."""
+    largest: np.ndarray = np.take_along_axis(rows, np.abs(rows).argmax(0)[None], 0)[0]
+    return largest
 
 
 def _by_torch(peers: Peers, dtype: Any) -> dict[str, np.ndarray]:
@@ -215,7 +255,7 @@ def _by_torch(peers: Peers, dtype: Any) -> dict[str, np.ndarray]:
     maps = []
     for noise in peers.noise:
         rows = _gradients(peers, network, peers.image + noise, peers.voxels, dtype)
-        maps.append(np.take_along_axis(rows, np.abs(rows).argmax(0)[None], 0)[0])
+        maps.append(_signed_maximum(rows))
     logits = _logits(network, peers.as_torch(peers.image, dtype))
     return {
         "logits": peers.from_torch(logits),
@@ -248,7 +288,7 @@ def _gradients(
 
 
 def _heat_map(peers: Peers, network: Any, dtype: Any) -> np.ndarray:
-    """Grad-CAM++ of the lesion, Eqs. 7-10 written out, on the image's grid by interpolation."""
+    """Grad-CAM++ of the lesion."""
     import torch
 
     kept: list[Any] = []
@@ -261,7 +301,13 @@ def _heat_map(peers: Peers, network: Any, dtype: Any) -> np.ndarray:
     handle.remove()
     score = sum(logits[tuple(voxel[: logits.ndim])] for voxel in peers.voxels.tolist())
     (gradient,) = torch.autograd.grad(score, kept[-1])
-    a, g = kept[-1].detach()[0], gradient[0]
+    return _weighted(peers, kept[-1].detach()[0], gradient[0])
+
+
+def _weighted(peers: Peers, a: Any, g: Any) -> np.ndarray:
+    """Eqs. 7-10 of activations and gradients (C, …), on the image's grid by interpolation."""
+    import torch
+
     first, second = 2 * g**2, a.sum(tuple(range(1, a.ndim)), keepdim=True) * g**3
     sound = (first + second).abs() > 1e-3 * (first + second.abs())
     alpha = torch.where(sound, g**2 / torch.where(sound, first + second, 1), 0)
@@ -305,17 +351,11 @@ def _pin(tasks: Path, cores: set[int]) -> None:
         os.sched_setaffinity(int(task.name), cores)
 
 
-def _speed(name: str, rounds: int, voxels: int = 8) -> Row:
+def _speed(peers: Peers, rounds: int, voxels: int = 8) -> Row:
     """Ratios of PyTorch's times to jaxsal's, one after the other in each round."""
     import torch
 
-    peers = make_peers(name)
-    model, network = peers.model, peers.network
-    batch = jnp.asarray(peers.image[None])
-    _, pull_back = jax.vjp(lambda x: model.function(model.parameters, x), batch)
-    pull_backs = jax.jit(jax.vmap(pull_back))
-    shape = (voxels, 1, *peers.image.shape[:3], model.config.out_channels)
-    cotangents = jnp.zeros(shape).at[:, 0, *peers.voxels[0], TARGET].set(1.0)
+    network = peers.network
     x = peers.as_torch(peers.image, torch.float32)
     logit = _logits(network, x)[0, TARGET][tuple(peers.voxels[0][: x.ndim - 2].tolist())]
 
@@ -327,10 +367,32 @@ def _speed(name: str, rounds: int, voxels: int = 8) -> Row:
         for _ in range(voxels):
             torch.autograd.grad(logit, x, retain_graph=True)
 
-    ours = jax.jit(model.function)
-    forward = _ratio(their_forward, lambda: ours(model.parameters, batch), rounds)
-    gradient = _ratio(their_gradients, lambda: pull_backs(cotangents), rounds)
-    return {"forward_ratio": forward, "gradient_ratio": gradient}
+    forward, gradients = _asked_of(peers, peers.model, voxels)
+    return {
+        "forward_ratio": _ratio(their_forward, forward, rounds),
+        "gradient_ratio": _ratio(their_gradients, gradients, rounds),
+    }
+
+
+def _beside_native(peers: Peers, rounds: int, voxels: int = 8) -> Row:
+    """Ratios of the graph's times to those of jaxsal's own network."""
+    from jaxsal_converters.modules import model_from_module
+
+    native = _asked_of(peers, model_from_module(peers.network, verify=False), voxels)
+    pairs = zip(_asked_of(peers, peers.model, voxels), native, strict=True)
+    forward, gradients = (_ratio(graph, own, rounds) for graph, own in pairs)
+    return {"forward_per_native": forward, "gradient_per_native": gradients}
+
+
+def _asked_of(peers: Peers, model: Model, voxels: int) -> tuple[Callable[[], Any], ...]:
+    """A forward pass, and the gradients of a voxel's logit, that many times in one batch."""
+    batch = jnp.asarray(peers.image[None])
+    _, pull_back = jax.vjp(lambda x: model.function(model.parameters, x), batch)
+    pull_backs = jax.jit(jax.vmap(pull_back))
+    shape = (voxels, 1, *peers.image.shape[:3], model.config.out_channels)
+    cotangents = jnp.zeros(shape).at[:, 0, *peers.voxels[0], TARGET].set(1.0)
+    forward = jax.jit(model.function)
+    return lambda: forward(model.parameters, batch), lambda: pull_backs(cotangents)
 
 
 def _ratio(theirs: Callable[[], Any], ours: Callable[[], Any], rounds: int) -> float:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from bench.pytorch.primus import Primus
 
 
 class Family(NamedTuple):
@@ -134,6 +137,7 @@ _DYNUNET: dict[str, Any] = {
     **{"kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2]},
     **{"filters": [4, 6, 8], "res_block": True},
 }
+_PRIMUS: dict[str, Any] = {"patch": 4, "width": 24, "depth": 2, "heads": 2, "registers": 2}
 _MEDNEXT: dict[str, Any] = {
     **{"spatial_dims": 3, "init_filters": 4, "in_channels": CHANNELS, "out_channels": CHANNELS},
     **{"encoder_expansion_ratio": 2, "decoder_expansion_ratio": 2, "kernel_size": 3},
@@ -207,6 +211,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "HighResNet": Family(_monai("HighResNet", 3, **_IO), _CUBE, "blocks.4"),
     "ResidualEncoderUNet": Family(_residual_encoder, _CUBE, "decoder.stages.0"),
+    "Primus": Family(
+        partial(Primus, CHANNELS, CHANNELS, _CUBE, **_PRIMUS), _CUBE, "up_projection.decode.0"
+    ),
     "UNet, 2D": Family(
         _monai("UNet", spatial_dims=2, norm="batch", **_IO, **_UNET),
         (16, 16),
