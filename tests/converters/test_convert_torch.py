@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.programs import save_program
+from helpers.tiny import CHANNELS, ROI, SHAPE, TinyScan, load, save
+from monai.networks.nets import SegResNet
 from torch import nn
 
 from jaxsal.checkpoints import load_model
@@ -78,6 +81,27 @@ def test_torch_is_not_needed(program: Path, tmp_path: Path) -> None:
     record = json.loads((out / "model.json").read_text())
     assert record["network"]["kind"] == "graph"
     assert record["source"]["output"] == "same"
+
+
+@pytest.mark.thorough
+def test_maps_of_a_converted_network_need_no_torch(scan: TinyScan, tmp_path: Path) -> None:
+    """From an exported SegResNet to a lesion's maps, where torch cannot be imported."""
+    torch.manual_seed(0)
+    levels = {"blocks_down": (1, 1), "blocks_up": (1,)}
+    network = SegResNet(3, 8, 2, 2, **levels)
+    program = save_program(network, tmp_path / "network.pt2", torch.randn(1, 2, *ROI))
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[10:12, 12, 8] = 1
+    lesions = save(tmp_path / "lesions.nii.gz", labels)
+    model, maps = tmp_path / "model", tmp_path / "maps"
+    for command in (
+        ("convert", "torch", program, "--out", model, "--channels", *CHANNELS),
+        ("explain", model, "--image", *scan.images, "--instances", lesions, "--out", maps),
+    ):
+        words = [*map(str, command), *(["--samples", "1"] if "explain" in command else [])]
+        subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *words], check=True)
+    for channel in CHANNELS:
+        assert np.any(load(maps / f"maps/lesion-0001_{channel}_smoothgrad-max.nii.gz"))
 
 
 def test_a_program_is_known_wherever_another_file_is_expected(
