@@ -26,6 +26,7 @@ COMMAND = Commands(
         "cohort": "work on many scans: check, plan, run, look how far a run is",
         "bids": "work on a BIDS dataset as BIDS-Apps do: participant level, then group level",
         "report": "make a page of a cohort's results, to read in a browser",
+        "view": "look at results in a browser, slice by slice",
         "evaluate": "measure how good a network is, and choose its threshold",
         "experiment": "ask the paper's questions of a network and scans: a table and a figure each",
         "detector": "tell false lesions by their maps: fit on one cohort, apply to another",

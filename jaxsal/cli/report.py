@@ -27,9 +27,11 @@ class Drawing:
     Attributes:
         pictures: draw a picture of every lesion whose maps were kept ("all"), or no further ones
             ("none").
+        view: write copies of the scans' images, cut and rounded, for `jaxsal view`.
     """
 
     pictures: str = option("all", choices=("all", "none"))
+    view: bool = option(True, help="write no copies of the scans' images for `jaxsal view`")
     processes: int | None = shared.processes_option("drawn")
 
 
@@ -49,6 +51,7 @@ def make_report(out: Path, options: Drawing) -> None:
         report = write_report(
             out,
             pictures=options.pictures == "all",
+            view=options.view,
             processes=options.processes,
             on_scan=lambda done, scans: bar.count(done, scans, "scans"),
         )

@@ -15,6 +15,7 @@ from jaxsal.cohort.pictures import Drawn, draw_pictures, missing_pictures
 from jaxsal.cohort.region_summary import SUMMARY_COLUMNS, RegionSummary
 from jaxsal.cohort.storage.folder import CohortFolder
 from jaxsal.cohort.storage.names import Names
+from jaxsal.cohort.view import addresses, missing_images, write_images
 from jaxsal.progress import OnPart
 from jaxsal.report.cohort_page import SHOWN, write_cohort_page
 from jaxsal.store.records import ScanRecord
@@ -51,6 +52,7 @@ def write_report(
     out: Path,
     *,
     pictures: bool = True,
+    view: bool = True,
     processes: int | None = None,
     on_scan: OnPart = lambda done, scans: None,
 ) -> Report:
@@ -59,6 +61,7 @@ def write_report(
     Args:
         out: the folder; runs may be at work in it.
         pictures: draw the pictures; else those are shown that are there.
+        view: write the scans' images for `jaxsal view`, where they are not there yet.
         processes: how many draw at once, each a scan; None: one per CPU core.
         on_scan: called with the number of scans drawn, and of all.
 
@@ -77,6 +80,11 @@ def write_report(
         wanted = [missing_pictures(out, r, outline.methods, channels) for r in records if r]
         drawn = draw_pictures(out, [scan for scan in wanted if scan], processes, on_scan)
     problems = {scan.id: scan.problem for scan in drawn if scan.problem}
+    channels = run["identity"]["model"]["channels"]
+    if view and has_maps:
+        lacking = [missing_images(out, r, channels) for r in folder.records()]
+        unseen = write_images(out, [scan for scan in lacking if scan], processes)
+        problems = unseen | problems  # of one scan the pictures' reason is the same
     content = _read(folder, ids, outline, problems, has_maps)
     peaks = {key: method.units for method in outline.methods for key in method.peaks}
     write_cohort_page(
@@ -92,6 +100,7 @@ def write_report(
         pictures={method.name: method.scale for method in outline.methods},
         missing=_NOT_DRAWN if has_maps else _NO_MAPS,
         regions=(SUMMARY_COLUMNS, content.regions.rows()),
+        views=addresses(folder, channels) if has_maps else {},
     )
     statuses = Counter(scan["status"] for scan in content.scans)
     count = sum(scan.pictures for scan in drawn)

@@ -7,7 +7,7 @@ const { default: DataTable } = await import(source);
 URL.revokeObjectURL(source);
 DataTable.ext.errMode = "throw";
 
-const { columns, pictures, captions, missing } = read("rows");
+const { columns, pictures, captions, missing, views, place } = read("rows");
 for (const column of columns) {
   if (column.names) column.values = column.values.map((code) => (code === null ? null : column.names[code]));
 }
@@ -184,7 +184,22 @@ function show(row) {
     const caption = length > 1 ? `${title}, ${captions[place]}` : title;
     return make("figure", null, make("figcaption", null, make("strong", caption)), picture(path, caption));
   });
-  element("chosen").replaceChildren(...figures, values);
+  element("chosen").replaceChildren(...figures, ...interactive(row), values);
+}
+
+/* The interactive view of the scan, a page of its own that `jaxsal view` serves */
+
+function interactive(row) {
+  const page = views[value("scan", row)];
+  if (page === undefined) return [];
+  if (!location.protocol.startsWith("http")) {
+    const command = make("code", `jaxsal view ${/^[\w./-]+$/.test(place) ? place : `'${place.replaceAll("'", "'\\''")}'`}`);
+    return [Object.assign(make("p", "To go through the maps slice by slice: ", command), { className: "soft" })];
+  }
+  const address = `${page.split("/").map(encodeURIComponent).join("/")}#lesion-${value("label", row)}`;
+  const frame = Object.assign(document.createElement("iframe"), { className: "interactive", src: address });
+  frame.title = `interactive view of ${value("scan", row)}`;
+  return [frame];
 }
 
 const rowOf = (target) => table.row(target.closest("tbody tr")).index();

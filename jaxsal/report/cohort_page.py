@@ -19,6 +19,7 @@ from jaxsal.figures.distributions import distribution_svg
 from jaxsal.figures.palette import kinds_in_order
 from jaxsal.report.page import heading_groups
 from jaxsal.report.template import fill, glossary
+from jaxsal.report.view import embedded
 from jaxsal.store.files import whole_file
 from jaxsal.tables import Column, Value
 from jaxsal.types import Scale
@@ -45,6 +46,7 @@ def write_cohort_page(
     missing: str = "No picture was made of this lesion.",
     level: str = "instance",
     regions: tuple[Sequence[Column], Rows] = ((), ()),
+    views: Mapping[str, str] = _NONE,
 ) -> None:
     """Write a self-contained page: a table of all lesions, their pictures on demand, the run.
 
@@ -75,6 +77,8 @@ def write_cohort_page(
         level: "instance", or "class" for maps of all segmented voxels of a scan.
         regions: columns and rows of a table of what maps are like in regions of the brain, which is
             there if it has rows.
+        views: where, relative to the page, the pages of scans' interactive views are when
+            `jaxsal view` serves it, by scan.
 
     Raises:
         OutputError: if the file cannot be written.
@@ -111,8 +115,19 @@ def write_cohort_page(
         facts=facts,
         level=level,
         regions=regions,
-        data=_embedded(_data(columns, rows, shown, paths, list(pictures), missing)),
-        library=_embedded(json.dumps(_library())),
+        data=embedded(
+            _data(
+                columns,
+                rows,
+                shown,
+                pictures=paths,
+                captions=list(pictures),
+                missing=missing,
+                views=dict(views),
+                place=str(Path(path).resolve().parent),
+            )
+        ),
+        library=embedded(json.dumps(_library())),
     )
     with whole_file(path) as file:
         file.write(html.encode("utf-8"))
@@ -136,18 +151,11 @@ def _library() -> str:
     return bundle.read_text(encoding="utf-8")
 
 
-def _embedded(text: str) -> Markup:
-    """JSON inside a script element, which no text in it can end, nor open a comment."""
-    return Markup(text.replace("<", "\\u003c"))
-
-
 def _data(
     columns: Sequence[Column],
     rows: Rows,
     shown: Collection[str],
-    paths: Sequence[Any],
-    captions: Sequence[str],
-    missing: str,
+    **others: Any,
 ) -> str:
     """The rows as JSON, column by column: a third of what rows with keys would take."""
     described = ",".join(
@@ -159,8 +167,7 @@ def _data(
         + "}"
         for column in columns
     )
-    others = json.dumps({"pictures": paths, "captions": captions, "missing": missing})
-    return f'{{"columns":[{described}],{others[1:]}'
+    return f'{{"columns":[{described}],{json.dumps(others)[1:]}'
 
 
 def _values(values: Sequence[Value]) -> str:

@@ -60,8 +60,8 @@ def _policy() -> str:
     scripts = " ".join(sorted(f"'sha256-{each}'" for each in hashes))
     return (
         f"default-src 'none'; script-src blob: {scripts}; style-src 'unsafe-inline'; "
-        "img-src 'self' file: data: blob:; connect-src 'self' data: blob:; base-uri 'none'; "
-        "form-action 'none'"
+        "img-src 'self' file: data: blob:; frame-src 'self'; connect-src 'self' data: blob:; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 

@@ -28,17 +28,26 @@ async function library() {
 }
 
 async function content(name) {
-  const packed = Uint8Array.from(atob(element(name).textContent), (letter) => letter.charCodeAt(0));
+  const held = element(name);
+  const packed = held ? Uint8Array.from(atob(held.textContent), (letter) => letter.charCodeAt(0)) : await fetched(name);
   return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
+async function fetched(name) {
+  const answer = await fetch(name).catch(() => null);
+  if (answer?.ok) return answer.arrayBuffer();
+  throw new Error(`${name.replace(/^(\.\.\/)+/, "")} cannot be loaded; it was in ${data.place}`);
+}
+
 if (!document.createElement("canvas").getContext("webgl2")) {
-  say("This browser cannot draw the interactive view: it has no WebGL 2, or it is turned off. The pictures below show the same maps.");
+  say("This browser cannot draw the interactive view: it has no WebGL 2, or it is turned off. The pictures show the same maps.");
 } else {
-  start().catch((error) => {
-    element("view-body").hidden = true;
-    say(`The interactive view could not be drawn (${error.message}). The pictures below show the same maps.`);
-  });
+  start().catch(failed);
+}
+
+function failed(error) {
+  element("view-body").hidden = true;
+  say(`The interactive view could not be drawn: ${error.message}. The pictures show the same maps.`);
 }
 
 async function start() {
@@ -55,12 +64,10 @@ async function start() {
 
   /* Pictures, one per channel, with one crosshair */
 
-  const labels = await load(data.labels);
-  const around = await load(data.outlines);
   const canvases = [...document.querySelectorAll(".panel canvas")];
   const panels = await Promise.all(canvases.map(async (canvas, channel) => {
     const niivue = new Niivue({
-      logLevel: "warn", backColor: colours.paper, crosshairColor: colours.crosshair, crosshairWidth: 0.6,
+      logLevel: "error", backColor: colours.paper, crosshairColor: colours.crosshair, crosshairWidth: 0.4, crosshairWidthUnit: "mm",
       crosshairGap: 4, show3Dcrosshair: true, isRadiologicalConvention: true, dragAndDropEnabled: false,
       clipPlaneHotKey: "", cycleClipPlaneHotKey: "", viewModeHotKey: "", isNearestInterpolation: true,
       sliceType: SLICE_TYPE.MULTIPLANAR, multiplanarShowRender: SHOW_RENDER.ALWAYS, multiplanarLayout: 2,
@@ -75,6 +82,8 @@ async function start() {
     if (outlines) outlines.colormap = "outlines";
     return { niivue, canvas, scan, outlines, map: null };
   }));
+  const labels = await load(data.labels);
+  const around = await load(data.outlines);
   const shown = panels.filter(({ scan }) => scan);
   if (!shown.length) throw new Error("the scan is 0 everywhere");
   shown.forEach(({ niivue }) => {
@@ -177,7 +186,9 @@ async function start() {
 
   /* Choosing a lesion */
 
-  async function choose(place, { move = true } = {}) {
+  const choose = (...what) => show(...what).catch(failed);
+
+  async function show(place, { move = true } = {}) {
     chosen = Math.min(Math.max(place, 0), lesions.length - 1);
     turn += 1;
     const own = turn;
@@ -245,5 +256,7 @@ async function start() {
     canvas.addEventListener("pointerleave", () => values(crosshair(), "At the crosshair"));
   }
 
-  await choose(0);
+  const asked = () => lesions.findIndex(({ label }) => location.hash === `#lesion-${label}`);
+  window.addEventListener("hashchange", () => { if (asked() >= 0) choose(asked()); });
+  await show(Math.max(0, asked()));
 }

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,23 @@ from matplotlib.colors import to_rgb
 
 from jaxsal.approximated import caption
 from jaxsal.figures.palette import CHOSEN, COLD, FRAME, HOT, OTHERS, PAPER
-from jaxsal.report.niivue import niivue
+from jaxsal.report.niivue import MISSING, niivue
 from jaxsal.report.packing import Packed, pack_labels, pack_map, pack_scan
+from jaxsal.report.template import fill
 
 if TYPE_CHECKING:
     from jaxsal.tables import Value
     from jaxsal.types import Scale
+
+WHOLE_SCAN = {
+    "prediction": ("lesion probability", "0 to 1", 1.0),
+    "entropy": ("entropy", "nats", math.log(2)),
+    "variance": ("variance over the members", "squared probability", 0.25),
+}
+"""Volumes of the whole scan that a view can show: what they are, their units, their limit."""
+
+Address = Callable[[Path], str]
+"""From a file to where the page finds it."""
 
 FADED = 0.15
 """Part of the colour range up to which colours are transparent to some degree, as in pictures."""
@@ -37,12 +48,14 @@ class Layer:
         scale: of its colours.
         files: NIfTI, by the lesion's label: one per channel, or one for all of them. None instead
             of a label: that of every lesion.
+        peaks: likewise, their largest magnitudes, for files that are not read.
     """
 
     name: str
     units: str
     scale: Scale
     files: Mapping[int | None, Sequence[Path]]
+    peaks: Mapping[int | None, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,9 +96,17 @@ class Embedded:
 
 @dataclass
 class _Volumes:
-    """Volumes by the names that they are given here."""
+    """Volumes by the names that they are given here.
 
+    Attributes:
+        address: where the page finds files; None: in itself.
+        packed: those that it holds, in base64.
+        notes: what cannot be shown of them, in sentences.
+    """
+
+    address: Address | None = None
     packed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, volume: Packed) -> str | None:
         """The name of a volume; None for one with nothing to draw."""
@@ -95,16 +116,43 @@ class _Volumes:
         self.packed[name] = base64.b64encode(volume.content).decode()
         return name
 
+    def images(self, paths: Sequence[Path]) -> list[str | None]:
+        """The names of a scan's images."""
+        if self.address is not None:
+            return [self.address(path) for path in paths]
+        return [self.add(packed) for packed in pack_scan(paths)]
+
+    def map(self, path: Path, peak: float) -> dict[str, Any]:
+        """The name of a map, its largest magnitude, and how many voxels are no numbers."""
+        if self.address is not None:
+            return {"volume": self.address(path), "peak": peak}
+        packed = pack_map(path)
+        if packed.missing:
+            self.notes.append(
+                f"{path.name} holds {packed.missing:,} voxels that are no numbers (NaN or "
+                "infinite); they are left transparent."
+            )
+        return {"volume": self.add(packed), "peak": packed.peak}
+
 
 def embed(
-    view: ScanView, rows: Sequence[Mapping[str, Value]], identity: str = ""
+    view: ScanView,
+    rows: Sequence[Mapping[str, Value]],
+    identity: str = "",
+    *,
+    scan: str = "",
+    place: str = "",
+    address: Address | None = None,
 ) -> Embedded | None:
-    """A view with all its volumes; None if NiiVue is not installed.
+    """A view as a page holds it; None if NiiVue is not installed.
 
     Args:
         view: its files.
         rows: of the lesions, in the order in which they are gone through.
-        identity: of the results, besides their lesions: ratings are kept by it.
+        identity: of the results: ratings are kept by it.
+        scan: what the scan is called among others.
+        place: the folder of the files, for the reader.
+        address: where the page finds images and maps; None: it holds them.
 
     Raises:
         InputError: a file cannot be read.
@@ -112,29 +160,48 @@ def embed(
     module = niivue()
     if module is None:
         return None
-    volumes = _Volumes()
-    images = [
-        {"name": name, "volume": volumes.add(packed)}
-        for name, packed in zip(view.images, pack_scan(list(view.images.values())), strict=True)
-    ]
+    volumes = _Volumes(address)
+    names = volumes.images(list(view.images.values()))
     labels, around = pack_labels(view.labels)
-    notes: list[str] = []
     data = {
-        "channels": images,
+        "channels": [
+            {"name": channel, "volume": name}
+            for channel, name in zip(view.images, names, strict=True)
+        ],
         "labels": volumes.add(labels),
         "outlines": volumes.add(around),
         "whole": view.whole,
-        "layers": [_layer(layer, volumes, notes) for layer in view.layers],
+        "layers": [_layer(layer, volumes) for layer in view.layers],
         "lesions": [lesion(row) for row in rows],
         "colours": colours(),
-        "id": hashlib.sha256((identity + str(volumes.packed)).encode()).hexdigest()[:16],
+        "scan": scan,
+        "place": place,
+        "id": hashlib.sha256(identity.encode()).hexdigest()[:16],
     }
     return Embedded(
         embedded(json.dumps(data, allow_nan=False)),
         volumes.packed,
         embedded(json.dumps(module)),
         list(view.images),
-        notes,
+        volumes.notes,
+    )
+
+
+def view_page(view: ScanView, scan: str, rows: Sequence[Mapping[str, Value]], **how: Any) -> str:
+    """HTML of a page with nothing but a scan's view.
+
+    Args:
+        view: its files.
+        scan: what the scan is called.
+        rows: of its lesions.
+        how: as for `embed`.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    shown = embed(view, rows, scan=scan, **how)
+    return fill(
+        "scan_view.html.jinja", title=scan, view=shown, without=MISSING, banner="", facts={}
     )
 
 
@@ -150,26 +217,17 @@ def lesion(row: Mapping[str, Value]) -> dict[str, Any]:
     }
 
 
-def _layer(layer: Layer, volumes: _Volumes, notes: list[str]) -> dict[str, Any]:
-    maps: dict[str, list[dict[str, Any]]] = {}
+def _layer(layer: Layer, volumes: _Volumes) -> dict[str, Any]:
+    maps = {}
     for label, paths in layer.files.items():
-        key = "" if label is None else str(label)
-        maps[key] = []
-        for path in paths:
-            packed = pack_map(path)
-            name = volumes.add(packed)
-            maps[key].append({"volume": name, "peak": packed.peak, "missing": packed.missing})
-            if packed.missing:
-                notes.append(
-                    f"{path.name} holds {packed.missing:,} voxels that are no numbers (NaN or "
-                    "infinite); they are left transparent."
-                )
-    peak = max((each["peak"] for found in maps.values() for each in found), default=0.0)
+        peaks = layer.peaks.get(label, [0.0] * len(paths))
+        found = [volumes.map(path, peak) for path, peak in zip(paths, peaks, strict=True)]
+        maps["" if label is None else str(label)] = found
     return {
         "name": layer.name,
         "units": layer.units,
         "scale": layer.scale,
-        "limit": peak,
+        "limit": max((each["peak"] for found in maps.values() for each in found), default=0.0),
         "maps": maps,
     }
 

@@ -14,7 +14,7 @@ from jaxsal.approximated import caption, is_approximated
 from jaxsal.figures.canvas import save_figure, write_figure
 from jaxsal.figures.lesion import lesion_figure
 from jaxsal.report.page import write_page
-from jaxsal.report.view import Layer, ScanView
+from jaxsal.report.view import WHOLE_SCAN, Layer, ScanView
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.lesion_table import (
     APPROXIMATED,
@@ -35,13 +35,6 @@ if TYPE_CHECKING:
     from jaxsal.scan.provenance import RunRecord
     from jaxsal.settings import ExplainSettings, PredictSettings
     from jaxsal.store.output_folder import OutputFolder
-
-# Volumes of the whole scan that the view can show: what they are, and their units.
-_VOLUMES = {
-    "prediction": ("lesion probability", "0 to 1"),
-    "entropy": ("entropy", "nats"),
-    "variance": ("variance over the members", "squared probability"),
-}
 
 
 def write_lesion(
@@ -151,7 +144,7 @@ def scan_view(results: OutputFolder, portions: Portions, scan: Scan) -> ScanView
             for lesion in lesions
         }
         layers.append(Layer(name, shown.units, scale, files))
-    for name, (title, units) in _VOLUMES.items():
+    for name, (title, units, _) in WHOLE_SCAN.items():
         path = results.path(f"{name}.nii.gz")
         if path.exists():
             layers.append(Layer(title, units, "sequential", {None: [path]}))

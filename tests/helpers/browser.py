@@ -34,7 +34,7 @@ def installed_browser(*more: str) -> Iterator[Any]:
 
 
 class Visit:
-    """A file opened in a browser.
+    """A file, or an address, opened in a browser.
 
     Attributes:
         page: Playwright's.
@@ -42,7 +42,7 @@ class Visit:
         complaints: errors, warnings and dialogs.
     """
 
-    def __init__(self, browser: Any, path: Path, width: int = 1280, **context: Any) -> None:
+    def __init__(self, browser: Any, path: Path | str, width: int = 1280, **context: Any) -> None:
         # A page's policy also forbids what Playwright's own functions are made of.
         context = {"bypass_csp": True, **context}
         self.page = browser.new_page(viewport={"width": width, "height": 900}, **context)
@@ -52,7 +52,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", self._dismiss)
         self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.goto(path.as_uri())
+        self.page.goto(path if isinstance(path, str) else path.as_uri())
 
     def _dismiss(self, dialog: Any) -> None:
         self.complaints.append(dialog.message)

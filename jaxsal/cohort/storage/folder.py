@@ -96,8 +96,9 @@ class CohortFolder:
         return self._state / "leaving" / f"{stem}.json"
 
     def _remove_files(self, record: ScanRecord) -> None:
-        pictures = self.root.glob(Names(record.stem).pictures)
-        remove_inside(self.root, [self._name(path) for path in pictures])
+        names = Names(record.stem)
+        for pattern in (names.pictures, names.views):
+            remove_inside(self.root, [self._name(path) for path in self.root.glob(pattern)])
         remove_inside(self.root, record.files)
         self._leaving_path(record.stem).unlink(missing_ok=True)
 

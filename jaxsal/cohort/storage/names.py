@@ -42,6 +42,7 @@ of what in the images the network's answer rests on (Spagnolo et al., Scientific
   them says how they were computed
 - `sub-*/**/anat/*_uncertainty.nii.gz`: how uncertain the network is, if the run asked for that
 - `report.html`, `sub-*/figures/`: the same to look at, once `jaxsal report` was run
+- `sub-*/figures/*_view.nii.gz`: the scans' images, cut and rounded, for `jaxsal view`
 - `run.json`: the model and all settings that the results depend on
 
 BIDS has no names for maps and for tables over all scans; `.bidsignore` lists these. Before you
@@ -74,6 +75,7 @@ class Names:
         labels_sidecar: the sidecar of the label map and the table.
         table: table of the lesions, by label.
         pictures: a pattern that the names of all its pictures match, and of no other scan's.
+        views: likewise, of its images for the interactive view.
     """
 
     def __init__(self, stem: str) -> None:
@@ -84,6 +86,7 @@ class Names:
         self.labels_sidecar = self._name("seg-lesions_dseg.json")
         self.table = self._name("seg-lesions_dseg.tsv")
         self.pictures = self._picture("lesion*", "*")
+        self.views = self._view("*")
 
     def map(self, label: int, file: str) -> str:
         """A lesion's map; `file` is a channel and method, such as "t1_smoothgrad-max"."""
@@ -104,6 +107,13 @@ class Names:
     def picture(self, label: int, method: str) -> str:
         """A lesion's picture."""
         return self._picture(f"lesion{label:04d}", camel_case(method))
+
+    def view(self, channel: str) -> str:
+        """The image of a channel for the interactive view."""
+        return self._view(camel_case(channel))
+
+    def _view(self, channel: str) -> str:
+        return name_of(self._stem, f"desc-{channel}_view.nii.gz", "figures")
 
     def _picture(self, lesion: str, method: str) -> str:
         return name_of(self._stem, f"label-{lesion}_desc-{method}_saliency.png", "figures")
