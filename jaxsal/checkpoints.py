@@ -244,8 +244,10 @@ def _write_parameters(folder: Path, parameters: Mapping[str, jax.Array]) -> None
     import orbax.checkpoint as ocp
 
     host = {name: np.asarray(value) for name, value in parameters.items()}
-    with writing_by_orbax(), ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder, host)
+    # Not the one that writes in threads: where they fail they would keep the program from ending.
+    handler = ocp.StandardCheckpointHandler()
+    with writing_by_orbax(), ocp.Checkpointer(handler) as checkpointer:
+        checkpointer.save(folder, args=ocp.args.StandardSave(host))
     (folder / "commit_success.txt").unlink(missing_ok=True)  # it holds the path on this machine
 
 

@@ -121,7 +121,7 @@ def test_a_failed_write_leaves_nothing(
         folder.mkdir()
         raise OSError("disk full")
 
-    monkeypatch.setattr("orbax.checkpoint.StandardCheckpointer.save", fail)
+    monkeypatch.setattr("orbax.checkpoint.Checkpointer.save", fail)
     with pytest.raises(OutputError, match="disk full"):
         save_model(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -133,7 +133,7 @@ def test_a_failed_write_keeps_the_model_that_was_to_be_overwritten(
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("orbax.checkpoint.StandardCheckpointer.save", fail)
+    monkeypatch.setattr("orbax.checkpoint.Checkpointer.save", fail)
     with pytest.raises(OutputError, match="disk full"):
         save_model(model, copy, overwrite=True)
     assert load_model(copy).threshold == model.threshold
