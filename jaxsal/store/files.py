@@ -158,6 +158,17 @@ def sync_folder(folder: Path) -> None:
             raise
 
 
+def sync_all(folder: Path) -> None:
+    """Has a folder with all that is in it written to the disk; see `sync_folder`.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    for path in folder.rglob("*"):
+        sync_folder(path)  # or file
+    sync_folder(folder)
+
+
 def make_folder(folder: Path) -> None:
     """Makes a folder and those that it lies in, which stay whatever happens; see `sync_folder`.
 
@@ -207,9 +218,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         make_folder(partial)
         yield partial
-        _sync_all(partial)
+        sync_all(partial)
         _move_into_place(partial, folder)
-        sync_folder(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -226,14 +236,8 @@ def _move_into_place(partial: Path, folder: Path) -> None:
         if existed:
             previous.rename(folder)
         raise
+    sync_folder(folder.parent)  # before what may come back is removed
     shutil.rmtree(previous, ignore_errors=True)
-
-
-def _sync_all(folder: Path) -> None:
-    """Has all that is in a folder written to the disk."""
-    for path in folder.rglob("*"):
-        sync_folder(path)  # or file
-    sync_folder(folder)
 
 
 def mend_folder(folder: Path, *, of_killed: bool = False) -> None:

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from jaxsal.checkpoints import quiet_orbax, writing_by_orbax
-from jaxsal.errors import InputError, OutputError
-from jaxsal.store.files import content_of, write_json
+from jaxsal.errors import InputError, OutputError, warn
+from jaxsal.store.files import content_of, sync_all, sync_folder, write_json
 from jaxsal.store.parsing import parsed_json
 from jaxsal.training.step import TrainingState
 
@@ -57,11 +57,10 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int) -> None:
         import orbax.checkpoint as ocp
 
-        # The state is used up by the next step: nothing is written behind our back.
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=True, enable_async_checkpointing=False
-        )
-        self._folder = folder.resolve()
+        # The state is used up by the next step: nothing is written behind our back. Nor removed:
+        # the last one stays until the next is on the disk.
+        options = ocp.CheckpointManagerOptions(create=True, enable_async_checkpointing=False)
+        self._folder, self._keep = folder.resolve(), keep
         with quiet_orbax():
             self._manager = ocp.CheckpointManager(self._folder, options=options)
 
@@ -85,6 +84,10 @@ class Checkpoints:
         try:
             with writing_by_orbax():
                 self._manager.save(progress.step, args=content, force=True)
+            sync_all(self._folder / str(progress.step))
+            sync_folder(self._folder)
+            write_json(self._later(progress.step), asdict(progress))
+            self._remove_older()
         except OSError as error:
             raise OutputError(
                 f"cannot write a checkpoint to {self._folder}: {error}. Check rights and space; "
@@ -103,6 +106,8 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
+        self._remove_torn()
+        self._remove_older()
         step = self._manager.latest_step()
         if step is None:
             return None
@@ -114,6 +119,13 @@ class Checkpoints:
             with quiet_orbax():
                 found = self._manager.restore(step, args=content)
         except (OSError, ValueError, KeyError) as error:
+            if not self._later(step).exists():  # a power cut kept it from the disk: the first one
+                warn(
+                    f"the checkpoint {self._folder / str(step)} is not whole, as after a power "
+                    "cut, and there is none before it: training begins anew"
+                )
+                self._remove(step)
+                return None
             raise InputError(
                 f"the checkpoint {self._folder / str(step)} is damaged: remove it to go on from "
                 f"the one before it, or begin anew ({str(error).splitlines()[0]})"
@@ -129,8 +141,24 @@ class Checkpoints:
         values = [found["state"][name] for name in names]
         return jax.tree.unflatten(jax.tree.structure(state), values), progress
 
+    def _remove_torn(self) -> None:
+        """Removes checkpoints that a power cut kept from the disk, if an earlier one is whole."""
+        steps = sorted(self._manager.all_steps())
+        whole = [step for step in steps if self._later(step).exists()]
+        for step in steps:
+            if whole and step > whole[-1]:
+                self._remove(step)
+
+    def _remove_older(self) -> None:
+        for step in sorted(self._manager.all_steps())[: -self._keep]:
+            self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        with quiet_orbax():
+            self._manager.delete(step)
+
     def _later(self, step: int) -> Path:
-        """Where the progress is that was made since a checkpoint was written."""
+        """Where the progress is that was made since; there as soon as all is on the disk."""
         return self._folder / str(step) / _LATER
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from jaxsal.inputs.images import load_scan, warn_of
 from jaxsal.lesions import components
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.progress import OnCount
-from jaxsal.store.files import content_of, whole_file, write_json
+from jaxsal.store.files import content_of, remove_partial, whole_file, write_json
 from jaxsal.store.identity import digest
 from jaxsal.store.parsing import parsed_json
 from jaxsal.store.records import from_json, stamps, to_json
@@ -142,6 +142,7 @@ def _copy(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "scan.json").unlink(missing_ok=True)
+        remove_partial(folder)
     except OSError as error:
         raise OutputError(
             f"cannot write the copies of scans to {folder}: {error.strerror or error}. Check the "
