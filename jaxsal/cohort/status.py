@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from jaxsal.cohort.storage.folder import CohortFolder
@@ -107,6 +106,6 @@ def _pace(finished: Sequence[float], runs: Sequence[Owner]) -> float | None:
     """Scans per second since the last of these runs began; None without runs."""
     if not runs:
         return None
-    began = max(datetime.fromisoformat(run.since).timestamp() for run in runs)
+    began = max(run.noted for run in runs)  # by the same clock as the times of files
     since = [time for time in finished if time > began]
     return len(since) / (max(since) - began) if since else None

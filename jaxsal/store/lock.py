@@ -6,11 +6,12 @@ lies a note of who took it: whom to name to a second run, and whether the last o
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from jaxsal.store.inside import require_no_links
 
 _GATE = "gate.lock"
 _PATIENCE = 120.0  # seconds that others may take to begin
+# What file systems say that know no locks, such as NFS mounted without them.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,20 @@ WHOLE = Shard()
 
 @dataclass(frozen=True)
 class Owner:
-    """Who runs, or ran: a process on a host, since when by that host's clock."""
+    """Who runs, or ran: a process on a host.
+
+    Attributes:
+        host: its name.
+        process: its number there.
+        since: when it began, by that host's clock, as ISO 8601.
+        noted: when it began, by the clock of the file system, in seconds; 0 if unknown. Only this
+            can be compared with the times of files.
+    """
 
     host: str
     process: int
     since: str
+    noted: float = 0.0
 
     def __str__(self) -> str:
         return f"process {self.process} on {self.host}, since {self.since}"
@@ -74,19 +86,19 @@ def locked(folder: Path, shard: Shard, begin: Callable[[bool], None]) -> Iterato
         Who held it last, if that run was killed.
 
     Raises:
-        InputError: another run holds it; or there are links in the hidden folder of the locks,
-            through which files elsewhere could be changed.
+        InputError: another run holds it; or the file system knows no locks; or there are links in
+            the hidden folder of the locks, through which files elsewhere could be changed.
     """
     require_no_links(folder.parent)
     make_folder(folder)
-    lock = FileLock(folder / f"{shard._name}.lock", timeout=0)
+    lock = folder / f"{shard._name}.lock"
     note = folder / f"{shard._name}.json"
     with ExitStack() as held:
         try:
-            with FileLock(folder / _GATE, timeout=_PATIENCE):
+            with _holding(folder / _GATE, _PATIENCE):
                 others = _others_at_work(folder, shard)
                 try:
-                    held.enter_context(lock)
+                    held.enter_context(_holding(lock, 0))
                 except Timeout as error:
                     raise _in_use(folder, _owner(note)) from error
                 killed = _owner(note)
@@ -102,7 +114,7 @@ def locked(folder: Path, shard: Shard, begin: Callable[[bool], None]) -> Iterato
 @contextmanager
 def exclusively(folder: Path, what: str) -> Iterator[None]:
     """Waits until no other run does the same thing."""
-    with FileLock(folder / f"{what}.lock"):
+    with _holding(folder / f"{what}.lock"):
         yield
 
 
@@ -118,7 +130,7 @@ def owners(folder: Path) -> dict[str, Owner]:
     paths = sorted(folder.glob("*-of-*.lock"))
     noted = {path: owner for path in paths if (owner := _owner(path.with_suffix(".json")))}
     if noted and os.access(folder, os.W_OK):
-        with FileLock(folder / _GATE, timeout=_PATIENCE):
+        with _holding(folder / _GATE, _PATIENCE):
             noted = {path: owner for path, owner in noted.items() if _is_held(path)}
     return {path.stem.replace("-of-", "/"): owner for path, owner in noted.items()}
 
@@ -135,10 +147,37 @@ def _others_at_work(folder: Path, shard: Shard) -> bool:
 
 def _is_held(path: Path) -> bool:
     try:
-        with FileLock(path, timeout=0):
+        with _holding(path, 0):
             return False
     except Timeout:
         return True
+
+
+@contextmanager
+def _holding(path: Path, patience: float = -1) -> Iterator[None]:
+    """Holds a lock; waits for so many seconds at most, or for ever if they are negative.
+
+    Raises:
+        Timeout: another process holds it.
+        InputError: the file system knows no locks.
+    """
+    lock = FileLock(path, timeout=patience)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        raise InputError(
+            f"the file system of {path.parent} lets no file be locked ({error}), so that two runs "
+            "could write there at once: choose a folder on another one, or have this one mounted "
+            "with locks"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _in_use(folder: Path, owner: Owner | None) -> InputError:
@@ -155,6 +194,6 @@ def _sign(note: Path) -> None:
 
 def _owner(note: Path) -> Owner | None:
     try:
-        return Owner(**read_json(note))
-    except TypeError:  # there is no note, or a damaged one
+        return replace(Owner(**read_json(note)), noted=note.stat().st_mtime)
+    except (TypeError, OSError):  # there is no note, or a damaged one
         return None

@@ -48,7 +48,7 @@ def test_the_time_left_goes_by_how_many_scans_the_runs_of_now_have_finished(
     """Two devices finished four scans in 20 s, so that four others take 20 s and not 40 s."""
     assert cohort_status(folder.root).seconds_left is None  # nobody is at work
     since = datetime.fromtimestamp(BEGAN, UTC).isoformat()
-    monkeypatch.setattr(CohortFolder, "runs", lambda _: {"1/1": Owner("here", 1, since)})
+    monkeypatch.setattr(CohortFolder, "runs", lambda _: {"1/1": Owner("here", 1, since, BEGAN)})
     assert cohort_status(folder.root).seconds_left == pytest.approx(20)
 
 
