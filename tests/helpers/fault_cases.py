@@ -20,6 +20,7 @@ from helpers.training_runs import write_config
 
 import jaxsal.checkpoints
 import jaxsal.cohort.job
+import jaxsal.training.setup
 from jaxsal.cohort.status import cohort_status
 from jaxsal.errors import InputError
 
@@ -147,6 +148,18 @@ def _train(folder: Path) -> Sequence[str]:
     return ["train", str(write_config(folder, short))]
 
 
+def _compiled_once() -> Iterator[Any]:
+    """The step is compiled once for all runs, which have one configuration."""
+    real, made = jaxsal.training.setup.make_update, []
+
+    def make_update(*arguments: Any) -> Any:
+        if not made:
+            made.append(real(*arguments))
+        return made[0]
+
+    yield mock.patch.object(jaxsal.training.setup, "make_update", make_update)
+
+
 def _trained(out: Path) -> dict[str, Any]:
     """Both models, and the table but for what tells of time."""
     rows = read_table(out / "log.tsv") if (out / "log.tsv").exists() else []
@@ -163,6 +176,6 @@ CASES = {
         Case("preprocess", _preprocess, _tables_and_files),
         Case("experiment", _experiment, _tables_and_files, warm=_once),
         Case("convert", _convert, _model, once=True),
-        Case("train", _train, _trained),
+        Case("train", _train, _trained, warm=_compiled_once),
     )
 }

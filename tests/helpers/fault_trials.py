@@ -33,7 +33,7 @@ from helpers.power_cuts import LOSSES, Folder, Operation, plain, write
 from jaxsal.cli.main import main
 
 FAULTS = ("EIO", "ENOSPC", "short write", "killed", "power cut")
-GOES_ON, HARMLESS = "goes on", "harmless"
+GOES_ON, HARMLESS, NOT_MET = "goes on", "harmless", "not met"
 
 
 class Trial(NamedTuple):
@@ -80,11 +80,13 @@ class Trials:
         root: a folder for all of it.
 
     Attributes:
+        name: of the command.
         all: the trials.
         states: how many different folders were gone on with after kills and power cuts.
     """
 
     def __init__(self, case: Case, root: Path) -> None:
+        self.name = case.name
         self._case, self._given, self._disk = case, root / "given", root / "disk"
         self._out = self._disk / "out"
         self._tried: dict[str, str] = {}
@@ -137,12 +139,12 @@ class Trials:
         """One fault at each of a share of the operations, by chance."""
         chance = random.Random(seed)
         operations = sorted({trial.operation for trial in self.all})
-        chosen = chance.sample(operations, max(1, round(share * len(operations))))
+        chosen = chance.sample(operations, max(2, round(share * len(operations))))
         faults = {each: [t for t in self.all if t.operation == each] for each in chosen}
         return [chance.choice(faults[operation]) for operation in chosen]
 
     def outcomes(self, trials: Iterable[Trial]) -> Iterator[tuple[Trial, str]]:
-        """What came of trials: `GOES_ON`, `HARMLESS`, or what is wrong."""
+        """What came of trials: `GOES_ON`, `HARMLESS`, `NOT_MET`, or what is wrong."""
         wanted = set(trials)
         cut = {trial for trial in wanted if trial.fault in ("killed", "power cut")}
         for trial in wanted - cut:
@@ -158,8 +160,9 @@ class Trials:
         self._empty()
         with Watch(self._disk, Fault(trial.fault, trial.operation)) as watch:
             ended = self._run()
-        if not watch.struck:
-            return "WRONG: the operation was not met again"
+        if not watch.struck:  # how many files TensorStore writes differs from run to run
+            by_chance = "/d/hex" in trial.operation.name
+            return NOT_MET if by_chance else "WRONG: the operation was not met again"
         if ended.status not in (0, 1):
             return f"WRONG: exit status {ended.status}: {ended.said}"
         if "Traceback" in ended.said or (ended.status and "error: " not in ended.said):
