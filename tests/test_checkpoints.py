@@ -117,7 +117,7 @@ def test_an_empty_folder_is_used(model: Model, tmp_path: Path) -> None:
 def test_a_failed_write_leaves_nothing(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Any, folder: Path, parameters: Any) -> None:
+    def fail(_: Any, folder: Path, **parameters: Any) -> None:
         folder.mkdir()
         raise OSError("disk full")
 
@@ -130,7 +130,7 @@ def test_a_failed_write_leaves_nothing(
 def test_a_failed_write_keeps_the_model_that_was_to_be_overwritten(
     model: Model, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr("orbax.checkpoint.Checkpointer.save", fail)
