@@ -1,14 +1,17 @@
-"""``jaxsal report``: a page over a cohort's results, with a picture of every lesion."""
+"""``jaxsal report``: a page over a cohort's results, and one of readers' ratings."""
 
 from __future__ import annotations
 
+import csv
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsal.cli import options as shared
 from jaxsal.cli.command import Command, Given, group
 from jaxsal.cli.interruption import keeping
+from jaxsal.errors import InputError
 from jaxsal.options import option
 from jaxsal.wording import counted
 
@@ -18,6 +21,19 @@ class _Folder:
     """Where the results are."""
 
     out: Path = option(metavar="DIR", positional=True, help="the folder of `jaxsal cohort run`")
+
+
+@dataclass(frozen=True)
+class _Rated:
+    """What readers said.
+
+    Attributes:
+        ratings: tables of one or two readers, as the interactive view gives them: writes
+            ratings.html with the ratings and, of two, how they agree (Cohen's κ). DIR may be a
+            folder of `jaxsal explain` then.
+    """
+
+    ratings: tuple[Path, ...] = option((), "TSV")
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,49 @@ class Drawing:
 
 def run(given: Given) -> None:
     """Runs the command."""
-    make_report(given["out"], given.of(Drawing))
+    out, ratings = given["out"], given.of(_Rated).ratings
+    if not ratings:
+        return make_report(out, given.of(Drawing))
+    said = _ratings_page(out, ratings)
+    if not _is_of_one_scan(out):
+        make_report(out, given.of(Drawing))
+    print(f"{said}\nopen {out / 'ratings.html'}")
+
+
+def _is_of_one_scan(out: Path) -> bool:
+    from jaxsal.cohort.storage.folder import CohortFolder
+    from jaxsal.store.output_folder import holds_results
+
+    return not CohortFolder(out).scans() and holds_results(out)
+
+
+def _ratings_page(out: Path, files: Sequence[Path]) -> str:
+    """Writes the page; returns what it says first."""
+    from jaxsal.report.ratings import read_ratings, write_ratings_page
+
+    if len(files) > 2:
+        raise InputError(f"--ratings takes the tables of one or two readers, got {len(files)}")
+    known = set(_lesions(out))
+    names = [path.stem for path in files]
+    names = names if len(set(names)) == len(names) else [str(path) for path in files]
+    readers = [(n, read_ratings(path, known)) for n, path in zip(names, files, strict=True)]
+    return write_ratings_page(out / "ratings.html", out.resolve().name, readers)
+
+
+def _lesions(out: Path) -> Iterator[tuple[str, int]]:
+    """The scan and label of each explained lesion; a single scan has no name."""
+    from jaxsal.cohort.storage.folder import CohortFolder
+
+    if _is_of_one_scan(out):
+        with (out / "instances.tsv").open(encoding="utf-8") as table:
+            for row in csv.DictReader(table, delimiter="\t"):
+                yield "", int(row["label"])
+        return
+    folder = CohortFolder(out)
+    folder.recorded()
+    for record in folder.records():
+        for row in record.rows:
+            yield record.id, int(row["label"])
 
 
 def make_report(out: Path, options: Drawing) -> None:
@@ -67,7 +125,7 @@ COMMAND = Command(
     "Writes report.html into the folder of a cohort's run, which need not have ended: a table of "
     "all lesions, a picture of each, distributions, and how it all came about. Needs no network "
     "and no accelerator. Pictures that are there are not drawn again.",
-    (group(_Folder), group(Drawing)),
+    (group(_Folder), group(Drawing), group(_Rated, "ratings")),
     run,
     configurable=False,
 )

@@ -62,7 +62,7 @@ def write_page(
         InputError: a file of the view cannot be read.
         OutputError: if the file cannot be written.
     """
-    shown = embed(view, rows, title) if view and rows else None
+    shown = embed(view, rows, f"{title} {rows}") if view and rows else None
     if level == "class":
         rows = [{**row, "label": "all"} for row in rows]
     html = fill(

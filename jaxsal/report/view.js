@@ -7,6 +7,7 @@ const say = (text) => { element("view-state").textContent = text; };
 const data = read("view-data");
 const { lesions, layers, colours } = data;
 const steps = { n: 1, p: -1 };
+const grades = { 1: "good", 2: "doubtful", 3: "wrong", 0: "" };
 const moves = {
   ArrowLeft: [1, 0, 0], ArrowRight: [-1, 0, 0], ArrowUp: [0, 1, 0], ArrowDown: [0, -1, 0],
   PageUp: [0, 0, 1], PageDown: [0, 0, -1],
@@ -184,6 +185,66 @@ async function start() {
     }
   }
 
+  /* Ratings: kept by the browser for these results, and given out as a table */
+
+  const shelf = `jaxsal-ratings-${data.id}`;
+  const keyOf = ({ label }) => JSON.stringify([data.scan, label]);
+  let ratings = {};
+  let keeps = true;
+
+  function recall() {
+    try {
+      ratings = JSON.parse(localStorage.getItem(shelf)) ?? ratings;
+    } catch {
+      keeps = false;
+    }
+  }
+
+  function rate(grade) {
+    const lesion = lesions[chosen];
+    const comment = form.comment.value.trim();
+    recall();  // what other scans' views have kept meanwhile
+    ratings[keyOf(lesion)] = {
+      scan: data.scan, label: lesion.label, kind: lesion.kind, rating: grade, comment, time: new Date().toISOString(),
+    };
+    if (!grade && !comment) delete ratings[keyOf(lesion)];
+    try {
+      localStorage.setItem(shelf, JSON.stringify(ratings));
+    } catch {
+      keeps = false;
+    }
+    showRating();
+  }
+
+  function showRating() {
+    const own = ratings[keyOf(lesions[chosen])];
+    form.rating.value = own?.rating ?? "";
+    form.comment.value = own?.comment ?? "";
+    const count = Object.values(ratings).filter(({ rating }) => rating).length;
+    form.rated.value = `${count} rated${keeps ? "" : "; this browser keeps none: download them before you leave"}`;
+  }
+
+  function table() {
+    const names = ["scan", "label", "kind", "rating", "comment", "time"];
+    const formula = /^[=+@-](?!\.?\d+(\.\d*)?([eE][+-]?\d+)?$)./;  // what spreadsheets would compute
+    const cell = (value) => {
+      const text = String(value ?? "").replace(/[\t\r\n"]+/g, " ");
+      return formula.test(text) ? `'${text}` : text;
+    };
+    const order = Object.values(ratings).sort((a, b) => a.scan.localeCompare(b.scan) || a.label - b.label);
+    return [names, ...order.map((rating) => names.map((name) => cell(rating[name])))]
+      .map((cells) => `${cells.join("\t")}\n`).join("");
+  }
+
+  form.rating.forEach((button) => button.addEventListener("change", () => rate(button.value)));
+  form.comment.addEventListener("change", () => rate(form.rating.value));
+  form.ratings.addEventListener("click", () => {
+    const address = URL.createObjectURL(new Blob([table()], { type: "text/tab-separated-values" }));
+    Object.assign(document.createElement("a"), { href: address, download: "ratings.tsv" }).click();
+    setTimeout(() => URL.revokeObjectURL(address));
+  });
+  recall();
+
   /* Choosing a lesion */
 
   const choose = (...what) => show(...what).catch(failed);
@@ -194,6 +255,7 @@ async function start() {
     const own = turn;
     const lesion = lesions[chosen];
     form.lesion.value = chosen;
+    showRating();
     document.querySelectorAll("tr[data-label]").forEach((row) => {
       row.setAttribute("aria-selected", data.whole || row.dataset.label === String(lesion.label));
     });
@@ -233,7 +295,9 @@ async function start() {
   window.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typed(event.target)) return;
     const panel = shown.find(({ canvas }) => canvas === event.target);
-    if (event.key in steps) {
+    if (event.key in grades) {
+      rate(grades[event.key]);
+    } else if (event.key in steps) {
       choose(chosen + steps[event.key]);
     } else if (panel && event.key in moves) {
       panel.niivue.moveCrosshairInVox(...moves[event.key]);

@@ -46,6 +46,7 @@ class Visit:
         # A page's policy also forbids what Playwright's own functions are made of.
         context = {"bypass_csp": True, **context}
         self.page = browser.new_page(viewport={"width": width, "height": 900}, **context)
+        self.page.set_default_timeout(120_000)  # on a machine that is at work on other things
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))

@@ -16,6 +16,7 @@ from helpers.browser import SOFTWARE_WEBGL, Visit, installed_browser
 from jaxsal.report import page as pages
 from jaxsal.report.niivue import niivue
 from jaxsal.report.page import write_page
+from jaxsal.report.ratings import read_ratings
 from jaxsal.report.view import Layer, ScanView
 from jaxsal.tables import Column
 
@@ -243,6 +244,29 @@ def test_maps_of_the_whole_scan_and_ranges_are_chosen(visit: Visit, page: Path) 
     entropy = nib.load(page.parent / "entropy.nii.gz").get_fdata()
     found = [number(value) for _, _, value in values(visit)]
     assert found == pytest.approx([entropy[10, 11, 12]] * 2, abs=1e-3)
+
+
+@pytest.mark.thorough
+def test_ratings_come_out_as_a_table_and_are_kept(visit: Visit, page: Path, tmp_path: Path) -> None:
+    visit.page.keyboard.press("1")
+    visit.page.keyboard.press("n")
+    says(visit, "Lesion 2 (TP)")
+    visit.page.check("[name=rating][value=wrong]")
+    visit.page.fill("[name=comment]", '=HYPERLINK("x")\tnot 1 but\n2')
+    visit.page.locator("[name=comment]").blur()
+    visit.page.reload()
+    says(visit, "Lesion 1 (TP)")
+    assert visit.page.locator("[name=rated]").inner_text() == "2 rated"
+    assert visit.page.is_checked("[name=rating][value=good]")
+    with visit.page.expect_download() as download:
+        visit.page.click("[name=ratings]")
+    path = tmp_path / "ratings.tsv"
+    download.value.save_as(path)
+    found = read_ratings(path, {("", 1), ("", 2)})
+    assert [found["", label].grade for label in (1, 2)] == ["good", "wrong"]
+    assert found["", 2].comment.startswith("=HYPERLINK(")
+    assert path.read_text().count("\n") == 3
+    assert "\t'=HYPERLINK" in path.read_text()
 
 
 @pytest.mark.thorough

@@ -213,6 +213,6 @@ class CohortFolder:
                 require_inside(self.root, [self._name(folder)])
                 folder.rmdir()
         earlier = () if "layout" in run else _EARLIER
-        for name in (*TABLES, *earlier, "report.html", DESCRIPTION, IGNORED):
+        for name in (*TABLES, *earlier, "report.html", "ratings.html", DESCRIPTION, IGNORED):
             (self.root / name).unlink(missing_ok=True)
         self._folder.record.unlink()

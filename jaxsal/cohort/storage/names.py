@@ -56,7 +56,14 @@ RESULTS = DatasetKind(
     readme=_README,
     ignored=(
         *("lesions.tsv", "lesions.json", "lesions.parquet", "status.tsv", "status.json"),
-        *("run.json", "report.html", "figures", "*_saliency.nii.gz", "*_saliency.json"),
+        *(
+            "run.json",
+            "report.html",
+            "ratings.html",
+            "figures",
+            "*_saliency.nii.gz",
+            "*_saliency.json",
+        ),
         *("*_uncertainty.nii.gz", "*_uncertainty.json", *REGION_TABLES),
     ),
 )

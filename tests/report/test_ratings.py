@@ -1,0 +1,100 @@
+"""Ratings of two readers: read, compared, and shown as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jaxsal.cli.main import main
+from jaxsal.errors import InputError
+from jaxsal.report.ratings import Rating, agreement, read_ratings, write_ratings_page
+
+HEAD = "scan\tlabel\tkind\trating\tcomment\ttime\n"
+KNOWN = {("", label) for label in range(1, 9)}
+EVIL = "<script>alert(1)</script>"
+
+
+def table(path: Path, *grades: str, comment: str = "") -> Path:
+    lines = [
+        f"\t{label}\tTP\t{grade}\t{comment}\t2026-01-01T00:00:00Z\n"
+        for label, grade in enumerate(grades, 1)
+    ]
+    path.write_text(HEAD + "".join(lines), encoding="utf-8")
+    return path
+
+
+def rated(*grades: str) -> dict[tuple[str, int], Rating]:
+    return {("", label): Rating(grade) for label, grade in enumerate(grades, 1)}
+
+
+def test_ratings_are_read_as_they_were_meant(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.tsv", "good", "", comment="'=1+1")
+    found = read_ratings(path, KNOWN)
+    assert found["", 1] == Rating("good", "TP", "=1+1", "2026-01-01T00:00:00Z")
+    assert found["", 2].grade == ""
+
+
+def test_kappa_is_that_of_its_definition() -> None:
+    both = agreement(
+        rated("good", "good", "wrong", "doubtful", "wrong", "good"),
+        rated("good", "wrong", "wrong", "good", "wrong"),
+    )
+    # 3 of 5 alike; by chance (2·2 + 1·0 + 2·3) / 25
+    assert (both.lesions, both.equal) == (5, 3)
+    assert both.kappa == pytest.approx((3 / 5 - 10 / 25) / (1 - 10 / 25))
+    assert both.counts == ((1, 0, 1), (1, 0, 0), (0, 0, 2))
+
+
+def test_kappa_is_not_defined_for_one_grade_alone() -> None:
+    assert agreement(rated("good", "good"), rated("good", "good")).kappa is None
+    assert agreement(rated("good"), rated()).lesions == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("label\tcomment\n1\tx\n", "lacks the column rating"),
+        ("", "lacks the column label"),
+        (
+            f"{HEAD}\t1\tTP\tperfect\t\t\n",
+            "line 2: a rating must be good, doubtful, wrong or empty",
+        ),
+        (f"{HEAD}\t9\tTP\tgood\t\t\n", "line 2: these results have no lesion '9'"),
+        (f"{HEAD}x\t1\tTP\tgood\t\t\n", "no lesion '1' of the scan x"),
+        (b"\xff\xfe\x00", "cannot be read as a table of ratings"),
+    ],
+)
+def test_what_is_no_table_of_ratings_is_refused(
+    tmp_path: Path, content: str | bytes, said: str
+) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=said):
+        read_ratings(path, KNOWN)
+
+
+def test_the_page_shows_both_readers_and_keeps_text_as_text(tmp_path: Path) -> None:
+    comments = {("", 1): Rating("good", EVIL, EVIL, EVIL)}
+    path = tmp_path / "ratings.html"
+    said = write_ratings_page(path, EVIL, [("ann", comments), (EVIL, rated("wrong", "good"))])
+    html = path.read_text(encoding="utf-8")
+    assert "ann: 1 rated (1 good, 0 doubtful, 0 wrong)" in said
+    assert "rated by both: 1, 0 of them alike; Cohen’s κ 0.00" in said
+    assert EVIL not in html
+    assert html.count("&lt;script&gt;") >= 6
+
+
+def test_ratings_of_a_scan_get_a_page_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "instances.tsv").write_text("label\tkind\n1\tTP\n2\tFP\n")
+    (out / "run.json").write_text('{"jaxsal": "0", "command": "explain", "files": {"x.tsv": "0"}}')
+    files = [str(table(tmp_path / f"{name}.tsv", "good", "wrong")) for name in ("ann", "bob")]
+    assert main(["report", str(out), "--ratings", *files]) == 0
+    assert "rated by both: 2, 2 of them alike; Cohen’s κ 1.00" in capsys.readouterr().out
+    assert "ann" in (out / "ratings.html").read_text(encoding="utf-8")
+    assert main(["report", str(out), "--ratings", *files, files[0]]) == 2
+    assert "one or two readers, got 3" in capsys.readouterr().err
