@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from jaxsal.types import Scale
 
 _HEIGHT = 480  # pixels
+_LAYOUT = {  # as NiiVue calls it
+    **{"is_colorbar": True, "is_radiological_convention": True},
+    **{"crosshair_width": 0.5, "crosshair_gap": 12.0},
+}
+_ZOOM = 3.0  # at first, with the lesion in the middle
 _FAINT = 0.25  # of the peak: weaker values fade
 _OPACITY = 0.8  # of the map
 
@@ -40,7 +45,7 @@ def lesion_widget(
     zero: warm ones for positive values, cold ones for negative ones.
 
     Args:
-        image: (X, Y, Z, C).
+        image: (X, Y, Z, C); exact zeros, the background, are shown as its smallest value.
         omega: (X, Y, Z) bool, the lesion; not empty.
         crop: its map, one channel or C.
         grid: of the image.
@@ -61,7 +66,8 @@ def lesion_widget(
     at = channels.index(name)
     values = crop.values[..., min(at, crop.values.shape[-1] - 1)]
     peak = float(np.abs(values).max()) or 1.0
-    background = _canonical(image[..., at], grid)
+    seen = image[..., at]
+    background = _canonical(np.where(seen == 0, seen.min(), seen), grid)
     rim, origin = _rim(omega)
     volumes = [
         {"data": _packed(background), "name": f"{name}.nii.gz", "colormap": "gray"},
@@ -75,9 +81,9 @@ def lesion_widget(
         },
     ]
     volumes[0]["colorbar_visible"] = volumes[2]["colorbar_visible"] = False
-    widget = niivue.NiiVue(height=_HEIGHT, is_colorbar=True, is_radiological_convention=True)
+    widget = niivue.NiiVue(height=_HEIGHT, **_LAYOUT)
     widget.load_volumes(volumes)
-    widget.scene.crosshair_pos = _place(omega, grid, background)
+    widget.scene.crosshair_pos, widget.scene.pan2d_xyzmm = _place(omega, grid, background)
     return widget
 
 
@@ -117,15 +123,25 @@ def _packed(image: nib.Nifti1Image) -> bytes:
     return gzip.compress(image.to_bytes(), 1)
 
 
-def _place(omega: np.ndarray, grid: Grid, image: nib.Nifti1Image) -> list[float]:
-    """Where the viewer begins: a voxel of the lesion near its centre, from 0 to 1 along each axis.
+def _place(
+    omega: np.ndarray, grid: Grid, image: nib.Nifti1Image
+) -> tuple[list[float], list[float]]:
+    """Where the viewer begins: at a voxel of the lesion near its centre.
 
     Args:
         omega: (X, Y, Z) bool, the lesion.
         grid: its grid.
         image: the image in the viewer's axes.
+
+    Returns:
+        The place of its crosshair, from 0 to 1 along each axis; and by how many mm along each axis
+        the slices are moved, and how much they are magnified.
     """
     voxels = np.argwhere(omega)
     middle = voxels[np.argmin(((voxels - voxels.mean(0)) ** 2).sum(1))]
     there = apply_affine(np.linalg.inv(image.affine), apply_affine(grid.affine_mm, middle))
-    return [float(each) for each in (there + 0.5) / image.shape]
+    # NiiVue moves slices, then magnifies them about the origin of the world, by the image's axes.
+    origin, sizes = np.linalg.inv(image.affine)[:3, 3], np.array(image.header.get_zooms())
+    centre = ((np.array(image.shape) - 1) / 2 - origin) * sizes
+    moved = centre - _ZOOM * (there - origin) * sizes
+    return ((there + 0.5) / image.shape).tolist(), [*moved.tolist(), _ZOOM]

@@ -89,6 +89,25 @@ def test_it_begins_in_the_lesion() -> None:
     assert OMEGA[tuple(there.round().astype(int))]
 
 
+def test_the_lesion_is_in_the_middle_of_the_slices() -> None:
+    """Of which the part that is seen is (its own extent - moved) / zoom, in NiiVue."""
+    widget = show()
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(widget.volumes[0].data))
+    *moved, zoom = widget.scene.pan2d_xyzmm
+    sizes, origin = image.header.get_zooms(), np.linalg.inv(image.affine)[:3, 3]
+    seen = [(edge * np.array(image.shape) - 0.5 - origin) * sizes for edge in (0, 1)]
+    middle = (np.mean(seen, axis=0) - moved) / zoom
+    voxel = np.array(widget.scene.crosshair_pos) * image.shape - 0.5
+    np.testing.assert_allclose(middle, (voxel - origin) * sizes, atol=1e-4)
+
+
+def test_the_background_is_black() -> None:
+    image = IMAGE.copy()
+    image[0] = 0
+    scan = lesion_widget(image, OMEGA, CROP, GRID, CHANNELS, None, "diverging").volumes[0]
+    assert (dense(scan)[0] == image[..., 0].min()).all()
+
+
 def test_another_channel_is_refused() -> None:
     with pytest.raises(InputError, match="channel must be one of flair, t1; got 'T2'"):
         show(channel="T2")
