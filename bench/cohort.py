@@ -124,7 +124,7 @@ def record_all(job: CohortJob, entries: Sequence[Entry], folder: CohortFolder) -
         files = work.files([*written, *maps])
         work.publish(
             ScanRecord(
-                entry.id, entry.stem, "finished", inputs, rows=rows, files=files, ran=job.ran
+                entry.id, entry.stem, "finished", inputs, rows=rows, files=files, ran=dict(job.ran)
             )
         )
 

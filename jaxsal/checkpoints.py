@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import warnings
@@ -34,6 +35,9 @@ _FORMAT = "jaxsal-model"
 _FORMAT_VERSION = 1
 _RECORD = "model.json"
 _PARAMETERS = "parameters"
+_DAMAGE = (  # what a record that was changed leads to
+    *(LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError),
+)
 _PYTORCH_SUFFIXES = {".pth", ".pt", ".ckpt", ".bin", ".safetensors"}
 
 
@@ -150,7 +154,7 @@ def _reading(folder: Path) -> Iterator[dict[str, Any]]:
         yield record
     except InputError as error:
         raise InputError(f"{folder}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except _DAMAGE as error:
         raise InputError(
             f"{folder / _RECORD} is incomplete or was changed ({error!r}): convert the "
             "checkpoint again"
@@ -279,18 +283,37 @@ def _read_parameters(folder: Path, shapes: NamedShapes) -> dict[str, jax.Array]:
     import orbax.checkpoint as ocp
 
     folder = folder.resolve()
-    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(folder).item_metadata.tree
-        stored = {name: tuple(entry.shape) for name, entry in tree.items()}
-        mismatch = describe_mismatch(shapes, stored)
-        if mismatch:
-            raise InputError(f"the parameters are of another network: {mismatch}")
-        sharding = jnp.zeros(()).sharding  # of the default device, wherever the model was saved
-        target = {
-            name: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
-            for name, shape in shapes.items()
-        }
-        return dict(checkpointer.restore(folder, target))
+    sharding = jnp.zeros(()).sharding  # of the default device, wherever the model was saved
+    target = {
+        name: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
+        for name, shape in shapes.items()
+    }
+    try:
+        with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+            tree = checkpointer.metadata(folder).item_metadata.tree
+            _require_stored(tree, shapes)
+            return dict(checkpointer.restore(folder, target))
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # Orbax raises any kind for files that were changed
+        said = next(iter(str(error).splitlines()), repr(error))
+        raise InputError(
+            f"the files in {folder.name}/ are damaged ({said}): convert the checkpoint again"
+        ) from error
+
+
+def _require_stored(tree: Mapping[str, Any], shapes: NamedShapes) -> None:
+    """Refuses arrays of other shapes, or in larger parts, for which memory would be taken."""
+    stored = {name: tuple(entry.shape) for name, entry in tree.items()}
+    mismatch = describe_mismatch(shapes, stored)
+    if mismatch:
+        raise InputError(f"the parameters are of another network: {mismatch}")
+    for name, entry in tree.items():
+        parts = entry.storage.chunk_shape if entry.storage else None
+        if parts and math.prod(parts) > math.prod(shapes[name]):
+            raise InputError(
+                f"{name} is stored in parts {parts}, larger than it is: {shapes[name]}"
+            )
 
 
 @contextmanager

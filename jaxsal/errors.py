@@ -11,9 +11,27 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
+_LONGEST = 2000  # characters of a line
+
+
+def printable(text: str) -> str:
+    """A text as a terminal and a table can bear it, whatever file it quotes.
+
+    Control characters, and halves of characters, are written as Python writes them; what is left of
+    a line of more than 2,000 characters is cut off.
+    """
+    lines = (line[:_LONGEST] + "…" * (len(line) > _LONGEST) for line in text.split("\n"))
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode()
+        for c in "\n".join(lines)
+    )
+
 
 class JaxsalError(ValueError):
     """An error that says by itself what is wrong and what to do."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InputError(JaxsalError):

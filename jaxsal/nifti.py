@@ -7,6 +7,7 @@ how much there will be, and that this is a scan.
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ FARTHEST = 10_000.0
 _LONGEST_HEADER = nib.Nifti2Header.sizeof_hdr
 _DAMAGE = (HeaderDataError, WrapStructError, OSError, OverflowError, ValueError)
 _CHUNK = 1 << 20  # bytes that are read at once behind the image, and may stand there
+_PART = 1 << 24  # bytes that are read at once of the image
 _READ = np.dtype(np.float64).itemsize  # bytes that a voxel takes when it is read, scaled
 
 
@@ -85,7 +87,7 @@ def _read(begin: _Begin) -> tuple[np.ndarray, Grid]:
         if not isinstance(file, gzip.GzipFile):
             _require_whole(begin, path.stat().st_size)
         _require_memory(begin)
-        content = file.read(begin.promised)
+        content = _read_promised(file, begin.promised)
         _require_whole(begin, len(content))
         if len(file.read(_CHUNK + 1)) > _CHUNK:
             raise InputError(
@@ -97,6 +99,14 @@ def _read(begin: _Begin) -> tuple[np.ndarray, Grid]:
     except _DAMAGE as error:
         raise _damaged_header(path, error) from error
     return np.asanyarray(image.dataobj).reshape(begin.grid.shape), begin.grid
+
+
+def _read_promised(file: IO[bytes] | gzip.GzipFile, promised: int) -> bytes:
+    """As many bytes as there are, up to those promised; memory is taken for no more."""
+    content = io.BytesIO()
+    while part := file.read(min(_PART, promised - content.tell())):
+        content.write(part)
+    return content.getvalue()  # which copies nothing
 
 
 def _begin(path: Path) -> _Begin:

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal, Union, is_typeddict
 
 _SECTION = re.compile(r"^Attributes:\n((?: +.*\n|\n)+)", re.MULTILINE)
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.MULTILINE)
@@ -149,7 +149,11 @@ def described(hint: Any) -> str:
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) in (Union, types.UnionType):
         return " or ".join(described(a) for a in arguments if a is not type(None))
-    if typing.get_origin(hint) is dict:
+    if typing.get_origin(hint) is Literal:
+        return f"one of {', '.join(arguments)}"
+    if typing.get_origin(hint) is list or (arguments and dataclasses.is_dataclass(arguments[0])):
+        return "a list"
+    if typing.get_origin(hint) is dict or dataclasses.is_dataclass(hint) or is_typeddict(hint):
         return "a table"
     if typing.get_origin(hint) is not tuple:
         return _WORDS[hint]

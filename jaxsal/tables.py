@@ -53,7 +53,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None
 def open_table(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Row], None]]:
     """As `write_table`, row by row: yields what writes one."""
     with whole_file(path) as file:
-        text = io.TextIOWrapper(file, "utf-8", newline="")
+        text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
         table = csv.writer(text, delimiter="\t", lineterminator="\n")
         table.writerow(map(_shown, columns))
         yield lambda row: table.writerow([_shown(row.get(name)) for name in columns])

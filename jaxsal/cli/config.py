@@ -42,7 +42,8 @@ def with_file(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:
     path = _file(words[:end])
     if path is None:
         return list(words)
-    from jaxsal.toml import check_known, read_toml
+    from jaxsal.store.schema import check_known
+    from jaxsal.toml import read_toml
 
     content = {flag.replace("_", "-"): value for flag, value in read_toml(path).items()}
     advice = "`--help` describes the options; what has no -- there is given on the command line"

@@ -12,7 +12,7 @@ from jaxsal.cli.building import Completion, build
 from jaxsal.cli.command import Commands, in_package
 from jaxsal.cli.interruption import Terminated, terminable
 from jaxsal.cli.parser import Parser
-from jaxsal.errors import InputError, OutputError, at_work
+from jaxsal.errors import InputError, OutputError, at_work, printable
 
 COMMAND = Commands(
     "Instance-level, quantitative saliency for 3D lesion segmentation.",
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     name = "jaxsal"
     warnings.showwarning = lambda message, *_, **__: print(
-        f"{name}: warning: {message}", file=sys.stderr
+        f"{name}: warning: {printable(str(message))}", file=sys.stderr
     )
     try:
         options = _parser(words).parse_args(words)
@@ -103,7 +103,7 @@ def _fault(error: Exception) -> str:
 
 
 def _say(name: str, message: str, status: int) -> int:
-    print(f"{name}: error: {message}", file=sys.stderr)
+    print(f"{name}: error: {printable(message)}", file=sys.stderr)
     return status
 
 

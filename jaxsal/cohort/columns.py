@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.saliency.maps import Crop
@@ -25,6 +25,7 @@ from jaxsal.scan.lesion_table import (
     statistics_row,
 )
 from jaxsal.scan.region_table import REGIONS
+from jaxsal.store.schema import as_type
 from jaxsal.tables import Column, Row
 from jaxsal.types import Scale
 
@@ -169,14 +170,14 @@ class Outline:
             InputError: there is none.
         """
         try:
-            outline = run["outline"]
-            methods = [
-                MethodOutline(**{**m, "maps": tuple(m["maps"]), "files": tuple(m["files"])})
-                for m in outline["methods"]
-            ]
-            return cls(tuple(Column(**column) for column in outline["columns"]), tuple(methods))
-        except (KeyError, TypeError) as error:
+            found: Outline = as_type(cls, run.get("outline"), "outline")
+            known = [column.key for column in found.columns]
+            missing = [column.key for column in _SCAN if column.key not in known]
+            require(not missing and len({*known}) == len(known), "columns", "the lesions'", known)
+            require(len(found.methods) > 0, "methods", "one or more", found.methods)
+        except InputError as error:
             raise InputError(
-                "run.json does not say what the table's columns are: it was written by another "
-                "version of jaxsal, or changed; run the cohort into a new folder"
+                f"run.json does not say what the table's columns are ({error}): it was written by "
+                "another version of jaxsal, or changed; run the cohort into a new folder"
             ) from error
+        return found

@@ -24,7 +24,7 @@ def gather_tables(out: Path) -> None:
         OutputError: they cannot be written.
     """
     folder = CohortFolder(out)
-    columns = Outline.read(folder.recorded()).columns
+    columns = Outline.read(folder.run()).columns
     with folder.tables_locked():
         records = (folder.record(stem) for stem in folder.scans())
         write_tables(out, columns, (record for record in records if record is not None))

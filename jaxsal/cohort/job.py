@@ -29,6 +29,7 @@ from jaxsal.scan.provenance import identity_of, without_memory
 from jaxsal.scan.uncertain_lesions import find_uncertain_lesions
 from jaxsal.settings import CohortSettings, ExplainSettings, PredictSettings
 from jaxsal.store.bids_dataset import camel_case
+from jaxsal.store.file_list import Files
 from jaxsal.store.records import Inputs, ScanRecord, stamps
 from jaxsal.tables import Column, Row
 from jaxsal.versions import software
@@ -177,7 +178,7 @@ class CohortJob:
         prediction: Prediction,
         rows: list[Row],
         seconds: float,
-        files: Mapping[str, dict[str, Any]] | None = None,
+        files: Files | None = None,
     ) -> ScanRecord:
         """The record of a finished scan, with its warnings."""
         others = to_explain(prediction, self.methods[0]).notes
@@ -190,7 +191,7 @@ class CohortJob:
             rows=rows,
             files=dict(files or {}),
             seconds=seconds,
-            ran=self.ran,
+            ran=dict(self.ran),
         )
 
     def failure(self, entry: Entry, inputs: Inputs, error: BaseException) -> ScanRecord:
@@ -202,7 +203,7 @@ class CohortJob:
         if isinstance(error, OSError | OutputError):
             raise error
         if isinstance(error, InputError):
-            reason, ran = str(error), self.ran
+            reason, ran = str(error), dict(self.ran)
         else:
             reason = f"{type(error).__name__}: {error}"
             ran = {**self.ran, "traceback": "".join(traceback.format_exception(error))}

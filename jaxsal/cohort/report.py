@@ -70,7 +70,7 @@ def write_report(
         OutputError: it cannot be written.
     """
     folder = CohortFolder(out)
-    run, ids = folder.recorded(), folder.scans()
+    run, ids = folder.run(), folder.scans()
     outline = Outline.read(run)
     has_maps = run["identity"]["settings"]["output"] != "table"
     drawn: list[Drawn] = []

@@ -122,7 +122,7 @@ class CohortResults:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._folder = CohortFolder(root)
-        run = self._folder.recorded()
+        run = self._folder.run()
         self.identity = run["identity"]
         self.methods = {method.name: method for method in Outline.read(run).methods}
         self.channels = tuple(self.identity["model"]["channels"])

@@ -82,7 +82,7 @@ def cohort_status(out: Path, *, verify: bool = False) -> CohortStatus:
             seconds += record.seconds
             finished.append(_time(path))
     return CohortStatus(
-        int(run["scans"]),
+        _count(run.get("scans"), ids),
         len(finished),
         failed,
         others,
@@ -93,6 +93,11 @@ def cohort_status(out: Path, *, verify: bool = False) -> CohortStatus:
         runs,
         damaged if verify else None,
     )
+
+
+def _count(recorded: object, ids: Mapping[str, str]) -> int:
+    """The number of scans; where the record of it is damaged, those that are listed."""
+    return recorded if isinstance(recorded, int) and recorded >= 0 else len(ids)
 
 
 def _time(path: Path) -> float:

@@ -106,7 +106,7 @@ def page_of(folder: CohortFolder, name: str) -> str | None:
     record = folder.record(stem) if name == f"view/{stem}.html" and "/" not in stem else None
     if record is None or not record.rows:
         return None
-    run = folder.recorded()
+    run = folder.run()
     names, root = Names(stem), folder.root
     channels = run["identity"]["model"]["channels"]
     layers = [_layer(root, record, method) for method in Outline.read(run).methods]

@@ -16,7 +16,7 @@ from jaxsal.detector.logistic import Logistic
 from jaxsal.errors import InputError, require
 from jaxsal.store.files import read_object, write_json
 from jaxsal.store.identity import require_same
-from jaxsal.toml import settings_from
+from jaxsal.store.schema import settings_from
 
 if TYPE_CHECKING:
     from jaxsal.cohort.columns import MethodOutline

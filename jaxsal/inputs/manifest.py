@@ -145,7 +145,9 @@ def _entry(cells: Mapping[str, str], channels: Sequence[str], folder: Path) -> E
     files: dict[str, Path] = {}
     for role in (*channels, *_FILES):
         try:
-            if role.lower() in given:
+            if "\0" in given.get(role.lower(), ""):
+                problems.append(f"the path in the column {role!r} holds NUL, as no file's does")
+            elif role.lower() in given:
                 files[role] = folder / Path(given[role.lower()]).expanduser()
             elif role in channels:
                 problems.append(f"there is no image for the channel {role}")

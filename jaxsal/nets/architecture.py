@@ -22,6 +22,7 @@ from jaxsal.nets.settings import (
 from jaxsal.types import Triple
 
 _REQUIRED = object()
+_MOST_BLOCKS = 1000  # of a network, by what its arguments repeat: a file may ask for any number
 
 
 def as_json(value: Any) -> Any:
@@ -72,6 +73,7 @@ class Architecture:
     kind: ClassVar[str]
     source: ClassVar[str]  # whose constructor takes the arguments
     further: ClassVar[Mapping[str, Any]] = {}  # arguments that are no fields, with their defaults
+    repeated: ClassVar[tuple[str, ...]] = ()  # arguments that say how often a block is repeated
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
@@ -94,6 +96,12 @@ class Architecture:
         full = cls.stated(full)
         checked = {name: argument.check(name, full[name]) for name, argument in known.items()}
         make: Callable[..., Self] = cls
+        blocks = sum(_total(checked[name]) for name in cls.repeated)
+        if blocks > _MOST_BLOCKS:
+            raise InputError(
+                f"{', '.join(cls.repeated)} must be at most {_MOST_BLOCKS} blocks together, got "
+                f"{blocks}"
+            )
         config = make(**checked)
         config.check(full)
         return config
@@ -125,6 +133,10 @@ def check_first_stride(strides: tuple[Triple, ...]) -> None:
             "strides must begin with 1, else the logits are on a coarser grid than the image; got "
             f"{list(strides[0])}"
         )
+
+
+def _total(counts: int | tuple[int, ...] | None) -> int:
+    return counts if isinstance(counts, int) else sum(counts or ())
 
 
 def _arguments_of(config: type[Architecture]) -> dict[str, Argument]:

@@ -51,6 +51,7 @@ class MedNeXtConfig(Architecture):
     kind: ClassVar[str] = "mednext"
     source: ClassVar[str] = "monai.networks.nets.MedNeXt"
     further: ClassVar[Mapping[str, Any]] = {"spatial_dims": 3, "deep_supervision": False}
+    repeated: ClassVar[tuple[str, ...]] = ("blocks_down", "blocks_bottleneck", "blocks_up")
 
     init_filters: Annotated[int, Argument(as_count, 32)]
     in_channels: Annotated[int, Argument(as_count, 1)]

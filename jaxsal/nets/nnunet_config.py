@@ -69,6 +69,7 @@ class NNUNetConfig(Architecture):
 
     kind: ClassVar[str] = "nnunet"
     source: ClassVar[str] = "nnU-Net's networks"
+    repeated: ClassVar[tuple[str, ...]] = ("encoder_units", "decoder_units")
 
     network: Annotated[str, Argument(_as_network)]
     in_channels: Count

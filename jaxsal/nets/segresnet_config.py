@@ -84,6 +84,7 @@ class ResidualLevels(Architecture):
     """
 
     shares_activation: ClassVar[bool]
+    repeated: ClassVar[tuple[str, ...]] = ("blocks_down", "blocks_up")
 
     in_channels: Annotated[int, Argument(as_count, 1)]
     out_channels: Annotated[int, Argument(as_count, 2)]

@@ -15,6 +15,9 @@ from jaxsal.errors import InputError
 from jaxsal.nets.activations import ACTIVATIONS
 from jaxsal.types import Triple
 
+_LONGEST = 200  # entries of a list: levels of a network, or blocks of a level
+_MOST = 2**20  # of what is counted: channels, voxels along an axis
+
 # A layer's name with its keyword arguments, in a form that can be hashed and written as JSON.
 Setting = tuple[str, tuple[tuple[str, Any], ...]]
 
@@ -28,16 +31,20 @@ _NORM_ARGUMENTS = {
 
 
 def as_sequence(name: str, value: Any) -> tuple[Any, ...]:
-    """A list or tuple."""
+    """A list or tuple, not longer than any network is deep."""
     if not isinstance(value, list | tuple):
         raise InputError(f"{name} must be a list, got {value!r}")
+    if len(value) > _LONGEST:
+        raise InputError(f"{name} must have at most {_LONGEST} entries, got {len(value)}")
     return tuple(value)
 
 
-def as_count(name: str, value: Any, least: int = 1) -> int:
-    """A whole number of at least ``least``."""
+def as_count(name: str, value: Any, least: int = 1, most: int = _MOST) -> int:
+    """A whole number from ``least`` to ``most``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    if value > most:
+        raise InputError(f"{name} must be at most {most:,}, got {value!r}")
     return value
 
 

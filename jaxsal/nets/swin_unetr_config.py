@@ -75,6 +75,7 @@ class SwinUNETRConfig(Architecture):
 
     kind: ClassVar[str] = "swin-unetr"
     source: ClassVar[str] = "monai.networks.nets.SwinUNETR"
+    repeated: ClassVar[tuple[str, ...]] = ("depths",)
     further: ClassVar[Mapping[str, Any]] = {
         "spatial_dims": 3,
         "patch_size": 2,

@@ -52,6 +52,7 @@ class UNetConfig(Architecture):
     kind: ClassVar[str] = "unet"
     source: ClassVar[str] = "monai.networks.nets.UNet"
     further: ClassVar[Mapping[str, Any]] = {"spatial_dims": 3}
+    repeated: ClassVar[tuple[str, ...]] = ("num_res_units",)
 
     in_channels: Count
     out_channels: Count
@@ -59,7 +60,7 @@ class UNetConfig(Architecture):
     strides: Annotated[tuple[Triple, ...], Argument(as_triples, write=_each_per_axis)]
     kernel_size: Annotated[Triple, Argument(as_odd_triple, 3, _per_axis)]
     up_kernel_size: Annotated[Triple, Argument(as_odd_triple, 3, _per_axis)]
-    num_res_units: Annotated[int, Argument(partial(as_count, least=0), 0)]
+    num_res_units: Annotated[int, Argument(partial(as_count, least=0, most=20), 0)]
     act: Annotated[Setting | None, Argument(as_activation, "prelu", setting_as_json)]
     norm: Annotated[Setting | None, Argument(as_norm, "instance", setting_as_json)]
     dropout: Annotated[float, Argument(as_dropout, 0.0)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from jaxsal.errors import InputError
 from jaxsal.inputs.channel_names import usual_suffix
 from jaxsal.inputs.entries import ENTITIES
 from jaxsal.preparation.names import suffixes_of
@@ -74,7 +76,14 @@ def described(columns: Iterable[str], settings: PreparationSettings) -> dict[str
         for figure, text in _OF_A_CHANNEL.items():
             meaning = text.format(channel=channel, fixed=settings.fixed)
             meanings[f"{channel}_{figure}"] = meaning
-    return {column: {"Description": meanings[column]} for column in columns}
+    return {column: {"Description": meanings[column]} for column in columns if column in meanings}
+
+
+def check_row(row: Mapping[str, Any]) -> None:
+    """Raises InputError unless a row, read from a record, holds texts and numbers only."""
+    for name, value in row.items():
+        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+            raise InputError(f"{name} of a row is {value!r}")
 
 
 def prepared(channels: tuple[str, ...]) -> DatasetKind:

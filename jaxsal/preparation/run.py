@@ -16,7 +16,7 @@ from typing import Any
 from jaxsal.errors import InputError
 from jaxsal.inputs.entries import ENTITIES, OTHER_ROLES, Entry
 from jaxsal.preparation.brain import OWN, require_no_masks, with_masks
-from jaxsal.preparation.dataset import FAILED, described, prepared
+from jaxsal.preparation.dataset import FAILED, check_row, described, prepared
 from jaxsal.preparation.libraries import import_elastix, import_simpleitk, versions
 from jaxsal.preparation.names import PreparedNames, is_prepared_of, suffixes_of
 from jaxsal.preparation.scan import Task, prepare_scan, record_path, staging_path
@@ -137,7 +137,7 @@ def _remove_all(out: Path, record: Mapping[str, Any]) -> None:
 def _finished(entry: Entry, out: Path, settings: PreparationSettings) -> ScanRecord | None:
     """The record of a scan that need not be done again; else its old results are removed."""
     path = record_path(out, entry.stem)
-    record = ScanRecord.read(path, out, entry.stem, is_prepared_of)
+    record = ScanRecord.read(path, out, entry.stem, is_prepared_of, check_row)
     if record is None:
         return None
     same = record.id == entry.id and are_same(record.inputs, entry.scan, settings.channels)
@@ -150,7 +150,7 @@ def _finished(entry: Entry, out: Path, settings: PreparationSettings) -> ScanRec
 
 def _remove(out: Path, path: Path) -> None:
     """Removes a scan's results, and its record last."""
-    record = ScanRecord.read(path, out, path.stem, is_prepared_of)
+    record = ScanRecord.read(path, out, path.stem, is_prepared_of, check_row)
     if record is not None:
         remove_inside(out, record.files)
     path.unlink(missing_ok=True)
@@ -175,7 +175,7 @@ def _write_tables(
     rows = [
         {"scan": r.id, **entities[r.stem], **r.rows[0], "seconds": r.seconds, "note": r.reason}
         for r in records
-        if r.status == "finished"
+        if r.status == "finished" and r.rows
     ]
     first = ["scan", *ENTITIES, *settings.channels, *OTHER_ROLES]
     used = {name for row in rows for name in row} | {"scan", *settings.channels}

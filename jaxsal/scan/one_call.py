@@ -22,7 +22,7 @@ from jaxsal.scan.explained import ExplainedScan, explain_in_memory
 from jaxsal.scan.given_files import File, Files
 from jaxsal.scan.prediction import for_model
 from jaxsal.settings import ExplainSettings, PredictSettings, UncertaintySettings
-from jaxsal.toml import check_known
+from jaxsal.store.schema import check_known
 
 _SEVERAL = {"kinds": '["FN", "FP"]', "labels": "[3, 7]"}
 _WINDOW = (96, 96, 96)  # of a PyTorch network whose window is not given

@@ -79,5 +79,7 @@ def are_regions(kept: Any) -> bool:
         isinstance(each, dict)
         and all(isinstance(each.get(key), str) for key in texts)
         and all(isinstance(each.get(key), int | float) for key in numbers)
+        and {*each} == {*texts, *numbers}
+        and isinstance(each["index"], int)
         for each in kept
     )

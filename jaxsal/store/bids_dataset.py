@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from jaxsal import __version__
-from jaxsal.store.files import read_json, whole_file, write_json
+from jaxsal.store.files import content_of, read_json, whole_file, write_json
 
 BIDS_VERSION = "1.10.0"
 LAYOUT = 2  # what files are called; another number, or none: by another version of jaxsal
@@ -120,14 +120,15 @@ def _link(root: Path, description: Mapping[str, Any]) -> dict[str, str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+        return content_of(path).decode("utf-8", "surrogateescape").splitlines()
+    except OSError:  # it is not there, or no regular file
         return []
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     with whole_file(path) as file:
-        file.write("".join(f"{line}\n" for line in lines).encode())
+        text = "".join(f"{line}\n" for line in lines)
+        file.write(text.encode("utf-8", "surrogateescape"))  # as `_lines` read it
 
 
 def _sources(images: Iterable[Path]) -> list[Path]:

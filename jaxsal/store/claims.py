@@ -24,7 +24,7 @@ from time import monotonic, sleep
 from filelock import FileLock, Timeout
 
 from jaxsal.errors import InputError
-from jaxsal.store.files import whole_file
+from jaxsal.store.files import content_of, whole_file
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,6 @@ def _write(note: Path, text: str) -> None:
 
 def _read(note: Path) -> str | None:
     try:
-        return note.read_text()
+        return content_of(note).decode(errors="replace")
     except OSError:
         return None

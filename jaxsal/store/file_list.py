@@ -8,15 +8,26 @@ of one portion and the list of its files; the record is written last.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from jaxsal.errors import InputError
 from jaxsal.store.files import file_checksum, read_json, write_json
 from jaxsal.store.inside import require_inside
+from jaxsal.store.schema import settings_from
 
-Files = dict[str, dict[str, Any]]  # by name: "bytes" and "sha256"
 FILES = "files"
+
+
+class Facts(TypedDict):
+    """What a list says of a file."""
+
+    bytes: int
+    sha256: str
+
+
+Files = dict[str, Facts]  # by name
 
 
 def list_files(folder: Path, names: Iterable[str]) -> Files:
@@ -36,19 +47,16 @@ def require_sound(folder: Path, files: Files, is_own: Callable[[str], bool]) -> 
 
     Args:
         folder: that the names are relative to.
-        files: the list, as it was read.
+        files: the list.
         is_own: which names results can have.
 
     Raises:
-        InputError: one has another name or is not inside the folder, or its size or checksum is
-            not there.
+        InputError: one has another name or is not inside the folder.
     """
     require_inside(folder, files)
-    for name, facts in files.items():
+    for name in files:
         if not is_own(name):
             raise InputError(f"{name!r} is no name of this scan's results")
-        if not (isinstance(facts.get("bytes"), int) and isinstance(facts.get("sha256"), str)):
-            raise InputError(f"{name!r} is without its size or checksum")
 
 
 def missing(folder: Path, files: Files) -> list[str]:
@@ -73,6 +81,14 @@ def _size(path: Path) -> int | None:
         return None
 
 
+@dataclass(frozen=True)
+class _Portion:
+    """What is recorded of a portion."""
+
+    rows: Any
+    files: Files
+
+
 def keep_portion(folder: Path, number: int, rows: Any, files: Files) -> None:
     """Records a portion, whose files are there.
 
@@ -95,13 +111,12 @@ def kept_portion(
         number: of the portion.
         is_own: which names its files can have.
     """
-    record = read_json(_path(folder, number))
     try:
-        rows, files = record["rows"], record["files"]
-        require_sound(folder / FILES, files, is_own)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        found = settings_from(_Portion, read_json(_path(folder, number)), "the portion")
+        require_sound(folder / FILES, found.files, is_own)
+    except InputError:
         return None
-    return None if missing(folder / FILES, files) else (rows, files)
+    return None if missing(folder / FILES, found.files) else (found.rows, found.files)
 
 
 def portion_records(folder: Path) -> list[Path]:

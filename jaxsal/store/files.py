@@ -136,9 +136,13 @@ def content_of(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read, or is a device or a pipe, which might never end.
     """
+    _require_regular(path)
+    return path.read_bytes()
+
+
+def _require_regular(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "no regular file", str(path))
-    return path.read_bytes()
 
 
 def sync_folder(folder: Path) -> None:
@@ -195,7 +199,12 @@ def sync_folders(root: Path, names: Iterable[str]) -> None:
 
 
 def file_checksum(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """SHA-256 of a file's content, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read, or is a device or a pipe, which might never end.
+    """
+    _require_regular(Path(path))
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

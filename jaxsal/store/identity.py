@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, printable
 
 ADVICE = "Choose another folder, go on with what it was begun with, or begin anew with --overwrite"
 _MODEL = "model.parameters_sha256"
@@ -28,7 +28,7 @@ class OtherResultsError(InputError):
         self.difference, self.advice = difference, advice
 
     def __str__(self) -> str:
-        return f"{self.difference}. {self.advice}"
+        return printable(f"{self.difference}. {self.advice}")
 
 
 def require_same(

@@ -64,23 +64,30 @@ def remove_inside(folder: Path, names: Iterable[str]) -> None:
 
 
 def require_no_links(folder: Path) -> None:
-    """Refuses a folder of jaxsal's own that is a symbolic link or holds one: jaxsal makes none.
+    """Refuses a folder of jaxsal's own that is or holds what jaxsal does not make.
 
     Args:
         folder: looked through to its ends; it need not be there.
 
     Raises:
-        InputError: there is a link, through which other files would be written or removed.
+        InputError: there is a symbolic link, through which other files would be written or removed;
+            or a pipe or device, for which a run would wait.
     """
-    links = [folder] if folder.is_symlink() else list(_links(folder))
-    if links:
+    odd = [folder] if folder.is_symlink() else list(_odd(folder))
+    if odd and odd[0].is_symlink():
         raise InputError(
-            f"{links[0]} is a symbolic link, which jaxsal does not make; files elsewhere could be "
+            f"{odd[0]} is a symbolic link, which jaxsal does not make; files elsewhere could be "
             "changed through it: remove the link, or use another folder for results"
+        )
+    if odd:
+        raise InputError(
+            f"{odd[0]} is a pipe or a device, which jaxsal does not make: remove it, or use "
+            "another folder for results"
         )
 
 
-def _links(folder: str | Path) -> Iterable[Path]:
+def _odd(folder: str | Path) -> Iterable[Path]:
+    """What is neither a file nor a folder."""
     try:
         with os.scandir(folder) as found:
             entries = list(found)
@@ -90,7 +97,9 @@ def _links(folder: str | Path) -> Iterable[Path]:
         if entry.is_symlink():
             yield Path(entry.path)
         elif entry.is_dir():
-            yield from _links(entry.path)
+            yield from _odd(entry.path)
+        elif not entry.is_file() and os.path.lexists(entry.path):  # it may just have been removed
+            yield Path(entry.path)
 
 
 def _plain(name: str) -> PurePosixPath:

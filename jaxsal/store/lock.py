@@ -17,10 +17,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require
 from jaxsal.store.files import make_folder, read_json, remove_partial, write_json
 from jaxsal.store.inside import require_no_links
+from jaxsal.store.schema import settings_from
 
+_SINCE = "since", "a time with its zone, as ISO 8601 has it"
 _GATE = "gate.lock"
 _PATIENCE = 120.0  # seconds that others may take to begin
 # What file systems say that know no locks, such as NFS mounted without them.
@@ -67,6 +69,12 @@ class Owner:
     process: int
     since: str
     noted: float = 0.0
+
+    def __post_init__(self) -> None:
+        try:
+            require(datetime.fromisoformat(self.since).tzinfo is not None, *_SINCE, self.since)
+        except ValueError as error:
+            raise InputError(f"{_SINCE[0]} must be {_SINCE[1]}; got {self.since!r}") from error
 
     def __str__(self) -> str:
         return f"process {self.process} on {self.host}, since {self.since}"
@@ -194,6 +202,7 @@ def _sign(note: Path) -> None:
 
 def _owner(note: Path) -> Owner | None:
     try:
-        return replace(Owner(**read_json(note)), noted=note.stat().st_mtime)
-    except (TypeError, OSError):  # there is no note, or a damaged one
+        owner = settings_from(Owner, read_json(note), "the note")
+        return replace(owner, noted=note.stat().st_mtime)
+    except (InputError, OSError):  # there is no note, or a damaged one
         return None

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+_MOST_DIGITS = 20  # with a sign
 _TOO_DEEP = "it nests too deeply"
 
 
@@ -18,9 +20,20 @@ def parsed_json(content: bytes | str) -> Any:
     """The values in a JSON document.
 
     Raises:
-        ValueError: it is none, or nests more deeply than Python can read.
+        ValueError: it is none, nests more deeply than Python can read, or has half a character or a
+            whole number of more than 64 bits, which could be neither written nor computed with.
     """
-    return _shallow(json.loads, content)
+    found = _shallow(partial(json.loads, parse_int=_whole), content)
+    text = content if isinstance(content, str) else content.decode("latin-1")
+    if "\\ud" in text.lower():  # those of file names that are no UTF-8 pass
+        json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS or not -(2**63) <= int(digits) < 2**64:
+        raise ValueError(f"it has a whole number of {len(digits)} digits, too large to be one")
+    return int(digits)
 
 
 def parsed_toml(content: str) -> dict[str, Any]:

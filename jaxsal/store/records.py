@@ -6,33 +6,27 @@ it is seen whether a scan's files have changed since. Imports no JAX, as reports
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-from jaxsal.errors import InputError, warn
+from jaxsal.errors import InputError, require, warn
 from jaxsal.store.file_list import Files, damaged, missing, require_sound
 from jaxsal.store.files import content_of, file_checksum, write_json
 from jaxsal.store.parsing import parsed_json
+from jaxsal.store.schema import as_type, settings_from
 
 if TYPE_CHECKING:
     from jaxsal.inputs.entries import Scan
-    from jaxsal.tables import Row
 
-_KINDS = {
-    "id": str,
-    "reason": str,
-    "rows": list,
-    "files": dict,
-    "seconds": int | float,
-    "ran": dict,
-}
 _STEM = re.compile(r"[A-Za-z0-9+_-]+")
 _Status = Literal["finished", "failed"]
 IsOwn = Callable[[str, str], bool]  # whether results of this stem are given this name
+CheckRow = Callable[[Mapping[str, Any]], None]  # refuses a row of the table
 
 
 @dataclass(frozen=True)
@@ -46,6 +40,9 @@ class Stamp:
     size: int
     mtime_ns: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        require("\0" not in self.file, "file", "a name that a file can have", self.file)
 
     @property
     def uri(self) -> str:
@@ -91,7 +88,7 @@ def stamps_of(files: Mapping[str, Path]) -> Inputs:
 def _stamp(path: Path) -> Stamp | None:
     try:
         return Stamp.of(path)
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return None
 
 
@@ -112,15 +109,20 @@ def to_json(inputs: Inputs) -> dict[str, Any]:
 
 
 def from_json(content: Mapping[str, Any]) -> Inputs:
-    """The inverse of `to_json`."""
-    return {role: stamp and Stamp(**stamp) for role, stamp in content.items()}
+    """The inverse of `to_json`.
+
+    Raises:
+        InputError: it is no such content.
+    """
+    inputs: Inputs = as_type(Inputs, content, "inputs")
+    return inputs
 
 
 def _is_same(stamp: Stamp | None, path: Path) -> bool:
     try:
         path.stat()
         return stamp is not None and stamp.is_same(path)
-    except OSError:  # gone, or not to be reached at the moment
+    except (OSError, ValueError):  # gone, or not to be reached at the moment
         return True
 
 
@@ -145,17 +147,22 @@ class ScanRecord:
     status: _Status
     inputs: Inputs
     reason: str = ""
-    rows: list[Row] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
     files: Files = field(default_factory=dict)
     seconds: float = 0.0
-    ran: Mapping[str, Any] = field(default_factory=dict)
+    ran: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seconds < math.inf, "seconds", "a number from 0 on", self.seconds)
 
     def write(self, path: Path) -> None:
         """Writes it, whole or not at all."""
         write_json(path, asdict(self))
 
     @classmethod
-    def read(cls, path: Path, root: Path, stem: str, is_own: IsOwn) -> ScanRecord | None:
+    def read(
+        cls, path: Path, root: Path, stem: str, is_own: IsOwn, check: CheckRow
+    ) -> ScanRecord | None:
         """The record of this file; None if there is none, or a damaged one, of which it warns.
 
         Damaged is also one of another scan, or which names anything but results of its own inside
@@ -166,30 +173,26 @@ class ScanRecord:
             root: the folder of results.
             stem: of the scan whose record it must be.
             is_own: which names the scan's results can have.
+            check: raises InputError for a row that no run makes.
         """
         try:
-            found = parsed_json(content_of(path))
-            record = cls(**{**found, "inputs": from_json(found["inputs"])})
+            found = as_type(dict[str, Any], parsed_json(content_of(path)), "a record")
+            record = settings_from(cls, found, "the record")
             record._require_sound(root, stem, is_own)
+            for row in record.rows:
+                check(row)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = (
-                f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else error
-            )
+        except (OSError, ValueError) as error:
+            reason = str(error) if isinstance(error, InputError) else repr(error)
             warn(f"{path} is damaged, its scan counts as not done: {reason}")
             return None
         return record
 
     def _require_sound(self, root: Path, stem: str, is_own: IsOwn) -> None:
         """Refuses what no run writes."""
-        wrong = [name for name, kind in _KINDS.items() if not isinstance(getattr(self, name), kind)]
-        if wrong or not all(isinstance(row, dict) for row in self.rows):
-            raise InputError(f"{', '.join(wrong) or 'a row'} is of another type")
         if self.stem != stem or not _STEM.fullmatch(stem):  # which patterns are made of, too
             raise InputError(f"it is of a scan {self.stem!r}")
-        if self.status not in get_args(_Status):
-            raise InputError(f"the status is {self.status!r}")
         require_sound(root, self.files, partial(is_own, stem))
 
     def missing(self, folder: Path) -> list[str]:

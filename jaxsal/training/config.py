@@ -11,7 +11,8 @@ from jaxsal.errors import InputError
 from jaxsal.losses import DICE_AND_BLOB, DICE_AND_FOCAL, WeightedLoss
 from jaxsal.nets.registry import NetworkConfig, config_from_arguments
 from jaxsal.registry import NETWORKS
-from jaxsal.toml import as_type, check_known, placed, read_tables, settings_from
+from jaxsal.store.schema import as_type, check_known, placed, settings_from
+from jaxsal.toml import read_tables
 from jaxsal.training.augmentation import AugmentationSettings
 from jaxsal.training.patches import PatchSettings
 from jaxsal.training.settings import DataSettings, OptimiserSettings, RunSettings

@@ -10,8 +10,9 @@ from typing import Any
 
 from jaxsal.errors import OutputError
 from jaxsal.extras import import_extra
-from jaxsal.store.files import whole_file
+from jaxsal.store.files import require_content, whole_file
 
+_STEP = re.compile(r"\d{1,18}\t", re.ASCII)  # how rows begin
 _AFTER = (
     *("rate", "gradient_norm", "patches_per_second", "waited_share"),
     *("validation_dice", "validation_ndsc", "validation_tpr", "validation_fdr", "threshold"),
@@ -75,8 +76,10 @@ class TrainingLog:
         """The whole rows that there are."""
         if not self._path.exists():
             return []
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
-        return [line for line in lines if line.endswith("\n") and line.split("\t")[0].isdigit()]
+        require_content(self._path)
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines(keepends=True)[1:]
+        return [line for line in lines if _STEP.match(line) and line.endswith("\n")]
 
 
 def require_tensorboard() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,10 @@ from jaxsal.types import Triple
 
 _FORM = 2  # of the copies: another one is not used
 _ARRAYS = ("image", "voxels", "starts")
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +110,44 @@ def _opened(
     }
     made = json.loads(json.dumps(made))  # tuples and lists are alike then
     folder = cache / f"{entry.stem}-{digest(made)[:12]}"
-    if not _is_current(folder, made, entry, channels):
+    current = _is_current(folder, made, entry, channels)
+    arrays = _copied(folder, len(channels)) if current else None
+    if arrays is None:
         _copy(folder, made, entry, channels, preprocessing)
-    image = np.load(folder / "image.npy", mmap_mode="r")
-    voxels, starts = (np.load(folder / f"{name}.npy") for name in _ARRAYS[1:])
+        arrays = _copied(folder, len(channels))
+        assert arrays is not None  # as they were just written
     record = parsed_json(content_of(folder / "scan.json"))
-    return TrainingScan(entry.id, image, voxels, starts, contents(from_json(record["inputs"])))
+    return TrainingScan(entry.id, *arrays, contents(from_json(record["inputs"])))
+
+
+def _copied(folder: Path, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Image, voxels and starts of a copy; None if they are no such arrays, or do not fit."""
+    try:
+        for name in _ARRAYS:
+            _require_array(folder / f"{name}.npy")
+        image = np.load(folder / "image.npy", mmap_mode="r")
+        voxels, starts = (np.load(folder / f"{name}.npy") for name in _ARRAYS[1:])
+    except (OSError, ValueError, KeyError):  # KeyError: another version of the format
+        return None
+    x, y, z, c = image.shape if image.ndim == 4 else (0, 0, 0, 0)
+    if (c, image.dtype) != (channels, np.float32) or starts.ndim != 1 or starts.size == 0:
+        return None
+    if voxels.shape != (starts[-1], 3) or (voxels.dtype, starts.dtype) != (np.int32, np.int64):
+        return None
+    ordered = starts[0] == 0 and (np.diff(starts) > 0).all()
+    inside = ((voxels >= 0) & (voxels < (x, y, z))).all()
+    return (image, voxels, starts) if ordered and inside else None
+
+
+def _require_array(path: Path) -> None:
+    """Raises ValueError unless a file holds just the numbers that its header declares."""
+    with path.open("rb") as file:
+        read = _HEADERS[np.lib.format.read_magic(file)]
+        shape, _, dtype = read(file)
+        if min(shape, default=0) < 0 or dtype.hasobject:
+            raise ValueError("no array of numbers")
+        if file.tell() + dtype.itemsize * math.prod(shape) != path.stat().st_size:
+            raise ValueError("an array of another size")
 
 
 def _is_current(

@@ -21,7 +21,7 @@ from jaxsal.nets.training import TrainingFunction
 from jaxsal.progress import Monitor
 from jaxsal.scan.provenance import model_facts
 from jaxsal.store.identity import digest
-from jaxsal.toml import placed
+from jaxsal.store.schema import placed
 from jaxsal.training.augmentation import augment
 from jaxsal.training.checkpoints import Checkpoints, Progress
 from jaxsal.training.config import TrainingConfig, check_size

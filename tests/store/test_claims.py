@@ -72,13 +72,13 @@ def test_a_right_that_is_lost_while_an_attempt_signs_stays_lost(
 ) -> None:
     grant(lock, "monday")
 
-    def told(note: Path) -> str:
+    def told(note: Path) -> bytes:
         monkeypatch.undo()
-        text = note.read_text()
+        text = note.read_bytes()
         change(lock)  # between the attempt's look and its signature
         return text
 
-    monkeypatch.setattr(Path, "read_text", told)
+    monkeypatch.setattr(Path, "read_bytes", told)
     claim = Claim(lock, "monday")
     with pytest.raises(Withdrawn):
         claim.check(at_once=True)

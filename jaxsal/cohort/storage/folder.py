@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxsal.cohort.storage.names import TABLES, Names, is_result_of
+from jaxsal.cohort.storage.rows import check_row
+from jaxsal.cohort.storage.run_record import checked
 from jaxsal.errors import InputError
 from jaxsal.store.bids_dataset import DESCRIPTION, IGNORED, LAYOUT, README
 from jaxsal.store.claims import withdraw_all
@@ -24,6 +26,7 @@ from jaxsal.store.inside import remove_inside, require_inside
 from jaxsal.store.lock import Owner, Shard, exclusively, owners
 from jaxsal.store.records import ScanRecord
 from jaxsal.store.run_folder import RunFolder
+from jaxsal.store.schema import as_type
 
 _EARLIER = ("scans.tsv",)  # of the versions that noted no layout; else it is the user's
 
@@ -64,7 +67,7 @@ class CohortFolder:
 
     def read_record(self, path: Path, stem: str) -> ScanRecord | None:
         """A scan's record from this path; None as for `record`."""
-        return ScanRecord.read(path, self.root, stem, is_result_of)
+        return ScanRecord.read(path, self.root, stem, is_result_of, check_row)
 
     def records(self) -> Iterator[ScanRecord]:
         """The records of the scans that are done."""
@@ -113,11 +116,19 @@ class CohortFolder:
 
     def list_scans(self, scans: Mapping[str, str]) -> None:
         """Keeps the ids of the scans of the whole cohort, by their stems."""
-        write_json(self._state / "cohort.json", dict(scans))
+        write_json(self._ids, dict(scans))
 
     def scans(self) -> dict[str, str]:
-        """The ids that `list_scans` kept; empty if none."""
-        return read_json(self._state / "cohort.json")
+        """The ids that `list_scans` kept; empty if none, or they are damaged."""
+        try:
+            kept: dict[str, str] = as_type(dict[str, str], read_json(self._ids), "the ids")
+        except InputError:
+            return {}
+        return kept
+
+    @property
+    def _ids(self) -> Path:
+        return self._state / "cohort.json"
 
     def unfinished(self) -> dict[str, int]:
         """The number of recorded portions of each scan that was begun, by stem."""
@@ -132,13 +143,21 @@ class CohortFolder:
         return owners(self._state / "locks")
 
     def recorded(self) -> dict[str, Any]:
-        """What ``run.json`` says.
+        """What ``run.json`` says, of which nothing but command and layout is certain.
 
         Raises:
             InputError: no cohort's run wrote such a file, or one of a version that gave files other
                 names.
         """
         return self._folder.recorded()
+
+    def run(self) -> dict[str, Any]:
+        """What ``run.json`` says, with all that readers of results need.
+
+        Raises:
+            InputError: as for `recorded`, or the file is damaged.
+        """
+        return checked(self.recorded(), self._folder.record)
 
     def memory(self) -> int | None:
         """The memory budget of the run that began the folder, in bytes, if there was one."""

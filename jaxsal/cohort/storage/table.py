@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from jaxsal.cohort.region_summary import SUMMARY_COLUMNS, RegionSummary
 from jaxsal.cohort.storage.names import LESION_COLUMNS_SIDECAR, REGION_TABLES
+from jaxsal.cohort.storage.rows import TEXT, WHOLE
 from jaxsal.scan.region_table import REGION_COLUMNS, all_regions
 from jaxsal.store.files import whole_file, write_json
 from jaxsal.store.records import ScanRecord
@@ -26,8 +27,6 @@ _STATUS = {
     "reason": "why the scan failed, or what else is to be known of it",
 }
 _GROUP = 5000  # rows
-_WHOLE = ("label", "voxels", "samples")
-_TEXT = ("approximated", "scan", "subject", "session", "kind", "region")
 
 
 def write_tables(folder: Path, columns: Sequence[Column], records: Iterable[ScanRecord]) -> None:
@@ -143,6 +142,6 @@ class _Parquet:
 
 
 def _type(name: str) -> pa.DataType:
-    if name in _TEXT:
+    if name in TEXT:
         return pa.string()
-    return pa.int64() if name in _WHOLE else pa.float64()
+    return pa.int64() if name in WHOLE else pa.float64()
