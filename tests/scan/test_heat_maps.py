@@ -172,7 +172,7 @@ def test_progress_counts_lesions_and_windows(
     maps = jaxsal.gradcam(tiny_model, scan.image, labels, layer=LAYER, field=field)
     total = sum(len(maps.windows(label)) for label in maps.labels)
     assert seen[-1] == Progress(3, 3, total, total)
-    assert {each.lesions_done for each in seen} > {3}  # the count moves before all are complete
+    assert {each.lesions_done for each in seen} > {0, 3}  # the count moves before all are complete
 
 
 def test_a_lesion_out_of_its_maps_crop_counts_as_zeros() -> None:
