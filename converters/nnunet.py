@@ -98,6 +98,10 @@ def _converted(
         raise InputError(f"{folder}: the plans lack {error}, which nnU-Net writes") from error
     except InputError as error:
         raise InputError(f"{folder}: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise InputError(
+            f"{folder}: plans.json or dataset.json is not as nnU-Net writes it: {error}"
+        ) from error
     assumptions = _about_files(chosen, checkpoint)
     config, norm = trained_network(config, members[0].entries)
     assumptions += [norm] if norm else []

@@ -28,6 +28,10 @@ SAVE_AGAIN = (
     "load it with torch.export.load in torch 2.9 or newer and write it again with torch.export.save"
 )
 
+_CHANGED = (  # what descriptions that were changed lead to
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError),
+    AssertionError,
+)
 _MOST_JSON = 2**28  # bytes of a description; a large transformer's has some 2**24
 _SHOWN_BYTES = 64  # of the short entries, which name a format
 
@@ -103,7 +107,7 @@ def read_program(source: str | Path | IO[bytes]) -> Program:
     """
     file = source if not isinstance(source, str | Path) else _existing(Path(source))
     name = str(file) if isinstance(file, Path) else "the program"
-    with _well_formed(name):
+    with well_formed(name):
         if not zipfile.is_zipfile(file):
             raise InputError(
                 f"{name} is no .pt2 but another kind of file: write one with "
@@ -124,12 +128,22 @@ def _existing(path: Path) -> Path:
 
 
 @contextmanager
-def _well_formed(name: str) -> Iterator[None]:
+def well_formed(name: str) -> Iterator[None]:
+    """Has what goes wrong in the block be the fault of a file.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
+        InputError: anything went wrong.
+    """
     try:
         yield
+    except InputError:
+        raise
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise InputError(f"{name} is truncated or damaged: {error}") from error
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except _CHANGED as error:
         raise InputError(f"{name} is not as torch.export.save writes it: {error!r}") from error
 
 

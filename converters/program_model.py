@@ -20,7 +20,7 @@ from jaxsal.model import Model
 from jaxsal.store.files import file_checksum
 from jaxsal.types import Triple
 from jaxsal_converters.outputs import name_outputs
-from jaxsal_converters.program_file import Program, read_program
+from jaxsal_converters.program_file import Program, read_program, well_formed
 from jaxsal_converters.program_graph import Translation, translated
 from jaxsal_converters.program_sizes import with_batch, with_divisor
 
@@ -66,7 +66,8 @@ def convert_program(path: str | Path, wanted: Wanted = Wanted()) -> tuple[Model,
     """
     program = read_program(path)
     source = {"file": Path(path).name, "sha256": file_checksum(path)}
-    return model_of(program, wanted, source)
+    with well_formed(program.name):
+        return model_of(program, wanted, source)
 
 
 def model_of(program: Program, wanted: Wanted, source: dict[str, Any]) -> tuple[Model, list[str]]:

@@ -19,6 +19,7 @@ from jaxsal.errors import InputError
 from jaxsal.grid import Grid
 from jaxsal.nifti import read_voxels
 from jaxsal.same_grid import difference
+from jaxsal.store.files import require_content
 from jaxsal.voxels import require_none, whole_numbers
 
 LEAST_COVERED = 0.95
@@ -131,6 +132,7 @@ def read_region_names(path: Path) -> dict[int, str]:
         InputError: it cannot be read, lacks a column, or has a label or a name twice, a label that
             is no whole number, or one without a name.
     """
+    require_content(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter="\t", strict=True)

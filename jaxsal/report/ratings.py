@@ -11,11 +11,12 @@ from pathlib import Path
 from jaxsal.errors import InputError, at_work_on
 from jaxsal.extras import import_extra
 from jaxsal.report.template import fill
-from jaxsal.store.files import whole_file
+from jaxsal.store.files import require_content, whole_file
 from jaxsal.tables import as_meant
 
 GRADES = ("good", "doubtful", "wrong")
 COLUMNS = ("scan", "label", "kind", "rating", "comment", "time")
+_MOST_DIGITS = 20  # of a label
 _NEEDED = ("label", "rating")
 
 Place = tuple[str, int]
@@ -73,11 +74,12 @@ def read_ratings(path: Path, known: Collection[Place]) -> dict[Place, Rating]:
         InputError: it cannot be read, lacks a column, or holds another grade or lesion.
     """
     with at_work_on(path):
+        require_content(path)
         try:
             text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path} cannot be read as a table of ratings: {error}") from error
-        rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
         there = set(rows[0]) if rows else set(text.splitlines()[0].split("\t")) if text else set()
         lacking = [name for name in _NEEDED if name not in there]
         if lacking:
@@ -94,7 +96,8 @@ def read_ratings(path: Path, known: Collection[Place]) -> dict[Place, Rating]:
 
 def _place(path: Path, number: int, cells: Mapping[str, str], known: Collection[Place]) -> Place:
     label = cells["label"]
-    place = (cells["scan"], int(label) if label.isdecimal() and label.isascii() else -1)
+    whole = label.isdecimal() and label.isascii() and len(label) < _MOST_DIGITS
+    place = (cells["scan"], int(label) if whole else -1)
     if place not in known:
         whose = f" of the scan {place[0]}" if place[0] else ""
         raise InputError(
