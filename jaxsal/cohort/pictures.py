@@ -134,6 +134,7 @@ def draw(folder: Path, scan: ScanPictures) -> Drawn:
     """Draws a scan's pictures into the cohort's folder."""
     try:
         image, grid = unchanged_image(scan.images, scan.mask)
+        require_inside(folder, [scan.labels])
         labels = read_labels(folder / scan.labels, grid)
     except Exception as error:  # of whatever kind, the other scans' are drawn
         return Drawn(scan.id, 0, f"no pictures: {_reason(error)}")

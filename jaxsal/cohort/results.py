@@ -22,6 +22,7 @@ from jaxsal.grid import Grid
 from jaxsal.inputs.images import read_image
 from jaxsal.network_grid import map_on_grid
 from jaxsal.saliency.maps import Crop
+from jaxsal.store.inside import require_inside
 from jaxsal.store.records import ScanRecord, Stamp
 from jaxsal.volumes import read_grid, read_labels, read_volume
 
@@ -58,12 +59,12 @@ class ScanResults:
     @cached_property
     def grid(self) -> Grid:
         """Of the image."""
-        return read_grid(self.folder / self._names.labels)
+        return read_grid(self._labels_file)
 
     @cached_property
     def labels(self) -> np.ndarray:
         """(X, Y, Z) int32, the lesions."""
-        return read_labels(self.folder / self._names.labels, self.grid)
+        return read_labels(self._labels_file, self.grid)
 
     @cached_property
     def probability(self) -> np.ndarray:
@@ -99,6 +100,11 @@ class ScanResults:
     @property
     def _names(self) -> Names:
         return Names(self.record.stem)
+
+    @property
+    def _labels_file(self) -> Path:
+        require_inside(self.folder, [self._names.labels])
+        return self.folder / self._names.labels
 
     def _kept(self, name: str) -> Path:
         if name not in self.record.files:

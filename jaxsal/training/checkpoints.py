@@ -12,8 +12,10 @@ from jaxsal.checkpoints import quiet_orbax, writing_by_orbax
 from jaxsal.errors import InputError, OutputError, warn
 from jaxsal.store.files import content_of, sync_all, sync_folder, write_json
 from jaxsal.store.parsing import parsed_json
+from jaxsal.store.schema import settings_from
 from jaxsal.training.step import TrainingState
 
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _LATER = "progress.json"
 
 
@@ -118,7 +120,7 @@ class Checkpoints:
         try:
             with quiet_orbax():
                 found = self._manager.restore(step, args=content)
-        except (OSError, ValueError, KeyError) as error:
+        except _DAMAGE as error:
             if not self._later(step).exists():  # a power cut kept it from the disk: the first one
                 warn(
                     f"the checkpoint {self._folder / str(step)} is not whole, as after a power "
@@ -126,12 +128,13 @@ class Checkpoints:
                 )
                 self._remove(step)
                 return None
-            raise InputError(
-                f"the checkpoint {self._folder / str(step)} is damaged: remove it to go on from "
-                f"the one before it, or begin anew ({str(error).splitlines()[0]})"
-            ) from error
+            raise self._damaged(step, error) from error
         later = self._later(step)
-        content = parsed_json(content_of(later)) if later.exists() else found["progress"]
+        try:
+            content = parsed_json(content_of(later)) if later.exists() else found["progress"]
+            settings_from(Progress, content, "the progress")  # which refuses what no run writes
+        except _DAMAGE as error:
+            raise self._damaged(step, error) from error
         progress = Progress(**content)
         if progress.training != training:
             raise InputError(
@@ -140,6 +143,13 @@ class Checkpoints:
             )
         values = [found["state"][name] for name in names]
         return jax.tree.unflatten(jax.tree.structure(state), values), progress
+
+    def _damaged(self, step: int, error: Exception) -> InputError:
+        said = next(iter(str(error).splitlines()), repr(error))
+        return InputError(
+            f"the checkpoint {self._folder / str(step)} is damaged: remove it to go on from the "
+            f"one before it, or begin anew ({said})"
+        )
 
     def _remove_torn(self) -> None:
         """Removes checkpoints that a power cut kept from the disk, if an earlier one is whole."""
