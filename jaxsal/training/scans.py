@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,7 @@ from jaxsal.types import Triple
 
 _FORM = 2  # of the copies: another one is not used
 _ARRAYS = ("image", "voxels", "starts")
+_NO_ARRAY = (OSError, ValueError, KeyError, SyntaxError, tokenize.TokenError)  # as NumPy raises
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -127,7 +129,7 @@ def _copied(folder: Path, channels: int) -> tuple[np.ndarray, np.ndarray, np.nda
             _require_array(folder / f"{name}.npy")
         image = np.load(folder / "image.npy", mmap_mode="r")
         voxels, starts = (np.load(folder / f"{name}.npy") for name in _ARRAYS[1:])
-    except (OSError, ValueError, KeyError):  # KeyError: another version of the format
+    except _NO_ARRAY:
         return None
     x, y, z, c = image.shape if image.ndim == 4 else (0, 0, 0, 0)
     if (c, image.dtype) != (channels, np.float32) or starts.ndim != 1 or starts.size == 0:

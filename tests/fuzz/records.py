@@ -367,5 +367,6 @@ TRAINED = Kind(
         lambda _: {"log.tsv": "step\tloss\n²\t1\n".encode()},
         lambda _: {"log.tsv": b"step\tloss\n\xff\t1\n"},
         lambda _: {"voxels.npy": _npy((10**9, 3), "<i4", b"")},
+        lambda _: {"starts.npy": _npy((2,), "<i8", bytes(16)).replace(b"}", b" ")},
     ),
 )
