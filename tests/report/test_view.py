@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,22 @@ def test_maps_of_the_whole_scan_and_ranges_are_chosen(visit: Visit, page: Path) 
     entropy = nib.load(page.parent / "entropy.nii.gz").get_fdata()
     found = [number(value) for _, _, value in values(visit)]
     assert found == pytest.approx([entropy[10, 11, 12]] * 2, abs=1e-3)
+
+
+@pytest.mark.thorough
+def test_at_class_level_there_is_one_map_of_all(browser: Any, tmp_path: Path) -> None:
+    view = scan_view(tmp_path)
+    layer = replace(view.layers[0], files={0: view.layers[0].files[1]})
+    row = {**rows()[0], "label": 0, "kind": "class"}
+    path = tmp_path / "index.html"
+    whole = replace(view, layers=[layer], whole=True)
+    write_page(path, "A scan", [row], COLUMNS, {}, view=whole, level="class")
+    visit = opened(browser, path)
+    says(visit, "All segmented voxels, 1 of 1.")
+    assert visit.page.locator("tr[aria-selected=true]").get_attribute("data-label") == "all"
+    drawn = nib.load(tmp_path / "map-1-0.nii.gz").get_fdata()
+    assert number(values(visit)[0][2]) == pytest.approx(drawn[4, 4, 4], abs=1e-2)
+    visit.page.close()
 
 
 @pytest.mark.thorough
