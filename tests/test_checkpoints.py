@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,20 @@ def test_a_failed_write_keeps_the_model_that_was_to_be_overwritten(
     with pytest.raises(OutputError, match="disk full"):
         save_model(model, copy, overwrite=True)
     assert load_model(copy).threshold == model.threshold
+
+
+def test_what_the_disk_refuses_orbax_is_told_as_the_disks_refusal(
+    model: Model, tmp_path: Path
+) -> None:
+    """TensorStore has words of its own for it, one of which JAX uses for want of memory."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))  # bytes of a file
+    try:
+        with pytest.raises(OutputError, match="File too large"):
+            save_model(model, tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_directory_is_overwritten_only_when_asked_to(model: Model, copy: Path) -> None:
