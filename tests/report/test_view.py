@@ -15,13 +15,13 @@ import pytest
 from helpers.browser import SOFTWARE_WEBGL, Visit, installed_browser
 
 from jaxsal.report import page as pages
-from jaxsal.report.niivue import niivue
+from jaxsal.report.niivue import is_installed, niivue
 from jaxsal.report.page import write_page
 from jaxsal.report.ratings import read_ratings
 from jaxsal.report.view import Layer, ScanView
 from jaxsal.tables import Column
 
-pytest.importorskip("ipyniivue")
+pytestmark = pytest.mark.skipif(not is_installed(), reason="needs NiiVue: jaxsal[view]")
 SHAPE = (24, 28, 20)
 AFFINE = np.array([[-1.5, 0, 0, 20], [0, 1.5, 0, -15], [0, 0, 1.5, -10], [0, 0, 0, 1]])
 PLACES = {1: (8, 9, 10), 2: (16, 18, 10)}  # first voxels of the lesions
