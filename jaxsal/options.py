@@ -153,7 +153,11 @@ def described(hint: Any) -> str:
         return f"one of {', '.join(arguments)}"
     if typing.get_origin(hint) is list or (arguments and dataclasses.is_dataclass(arguments[0])):
         return "a list"
-    if typing.get_origin(hint) is dict or dataclasses.is_dataclass(hint) or is_typeddict(hint):
+    if (
+        dict in (hint, typing.get_origin(hint))
+        or dataclasses.is_dataclass(hint)
+        or is_typeddict(hint)
+    ):
         return "a table"
     if typing.get_origin(hint) is not tuple:
         return _WORDS[hint]

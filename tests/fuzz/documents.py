@@ -137,4 +137,5 @@ DETECTOR = Kind(
     lambda: {"detector.json": as_json(_DETECTOR)},
     lambda sound: json_files("detector.json", _DETECTOR),
     _detect,
+    (lambda _: {"detector.json": as_json({**_DETECTOR, "identity": "a text"})},),
 )
