@@ -17,7 +17,7 @@ from helpers.thorough import thorough_except
 from jaxsal.devices import computing_on
 
 OTHERS = [name for name in CASES if name != "cohort"]
-QUICK = [name for name in OTHERS if name != "train"]  # which compiles for long
+QUICK = [name for name in OTHERS if name not in ("explain", "train")]  # which compile for long
 SHARE = {"train": 0.1}  # of the operations, where a run takes seconds
 
 

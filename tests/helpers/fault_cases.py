@@ -152,9 +152,9 @@ def _compiled_once() -> Iterator[Any]:
     """The step is compiled once for all runs, which have one configuration."""
     real, made = jaxsal.training.setup.make_update, []
 
-    def make_update(*arguments: Any) -> Any:
+    def make_update(*arguments: Any, **options: Any) -> Any:
         if not made:
-            made.append(real(*arguments))
+            made.append(real(*arguments, **options))
         return made[0]
 
     yield mock.patch.object(jaxsal.training.setup, "make_update", make_update)
