@@ -3,8 +3,9 @@
 XLA's convolution is the right one on GPU and TPU. On CPU it computes those with groups hundreds of
 times more slowly than others, so there they are made of what is fast. Where each group has one
 channel, they are sums of shifts (`jaxsal.nets.depthwise`); other groups are convolved one after the
-other. A *dilated* kernel meets every d-th position only: the input is split into the d³ grids of
-such positions, which are convolved as examples of a batch.
+other, several at once where they have few channels. A *dilated* kernel meets every d-th position
+only: the input is split into the d³ grids of such positions, which are convolved as examples of a
+batch.
 
 Letters: B batch, X Y Z spatial axes, C input channels, K output channels, G groups.
 """
@@ -24,6 +25,9 @@ from jaxsal.nets.tracing import is_traced
 from jaxsal.types import Triple
 
 _ONE: Triple = (1, 1, 1)
+# One core, 24³ positions of 64 channels in 16 groups, forward and back: each group by itself 29 and
+# 23 ms, four (of 16 channels) together 12 and 12, eight 13 and 13, all 17 and 17; PyTorch 5 and 5.
+_ENOUGH = 16
 _DIMENSIONS = ("NHWDC", "HWDIO", "NHWDC")
 
 
@@ -127,6 +131,10 @@ def _group_by_group(
     x: jax.Array, kernel: jax.Array, stride: Triple, padding: Triple, groups: int
 ) -> jax.Array:
     """Each group of channels by its own part (kx, ky, kz, C / G, K / G) of the kernel."""
+    together = _how_many_together(groups, kernel.shape[3])
+    kernel, groups = _joined(kernel, groups, together), groups // together
+    if groups == 1:
+        return convolution(x, kernel, stride=stride, padding=padding)
     parts = jnp.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 0)
     kernels = jnp.moveaxis(kernel.reshape(*kernel.shape[:-1], groups, -1), -2, 0)
 
@@ -135,6 +143,20 @@ def _group_by_group(
 
     y = jnp.moveaxis(lax.map(one, (parts, kernels)), 0, -2)
     return y.reshape(*y.shape[:-2], -1)
+
+
+def _how_many_together(groups: int, channels: int) -> int:
+    """The least number of neighbouring groups that have enough channels, or all groups."""
+    divisors = [n for n in range(1, groups + 1) if groups % n == 0]
+    return next((n for n in divisors if n * channels >= _ENOUGH), groups)
+
+
+def _joined(kernel: jax.Array, groups: int, together: int) -> jax.Array:
+    """The kernel (kx, ky, kz, n C / G, K) of n groups as one, with zeros from group to group."""
+    *size, channels, outputs = kernel.shape
+    each = kernel.reshape(*size, 1, channels, groups // together, together, outputs // groups)
+    own = jnp.eye(together, dtype=kernel.dtype)[:, None, None, :, None]
+    return (each * own).reshape(*size, together * channels, outputs)
 
 
 def _dilated(

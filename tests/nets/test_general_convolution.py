@@ -150,6 +150,19 @@ def test_other_devices_forms_are_equal(groups: str, transposed: bool) -> None:
     np.testing.assert_allclose(on_cpu, elsewhere, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [16, 8, 4])
+def test_groups_of_few_channels_that_go_together_are_those_of_xla(channels: int) -> None:
+    """Each by itself, two at once, and all four."""
+    shapes = (1, 2, 3, 2, 4 * channels), (1, 3, 1, channels, 8)
+    x, kernel = (normal(seed, shape).astype(np.float32) for seed, shape in enumerate(shapes))
+    y = general_convolution(x, kernel, padding=(0, 1, 0), groups=4)
+    edges, axes = [(0, 0), (1, 1), (0, 0)], ("NHWDC", "HWDIO", "NHWDC")
+    expected = jax.lax.conv_general_dilated(
+        x, kernel, (1, 1, 1), edges, dimension_numbers=axes, feature_group_count=4
+    )
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_results_have_the_type_of_the_image_and_float32s_sums() -> None:
     x = jnp.ones((1, 7, 7, 7, 2), jnp.bfloat16)
     kernel = jnp.ones((7, 7, 7, 1, 2), jnp.bfloat16)
