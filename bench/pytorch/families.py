@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from torch import nn
@@ -53,6 +54,48 @@ def _monai(name: str, *given: Any, **named: Any) -> Callable[[], nn.Module]:
         return network
 
     return make
+
+
+def _vnet(width: int = 4) -> nn.Module:
+    """V-Net at a quarter of the width that MONAI's class has, of MONAI's blocks."""
+    from monai.networks.nets import vnet
+
+    elu = ("elu", {"inplace": True})
+    network = vnet.VNet(3, **_IO)
+    network.in_tr = vnet.InputTransition(3, CHANNELS, width, elu)
+    for level, convolutions in enumerate((1, 2, 3, 2)):
+        down = vnet.DownTransition(3, width * 2**level, convolutions, elu)
+        setattr(network, f"down_tr{32 * 2**level}", down)
+    for level, convolutions in enumerate((1, 1, 2, 2)):
+        wide = width * 2 ** (level + 1)
+        up = vnet.UpTransition(3, min(2 * wide, 16 * width), wide, convolutions, elu)
+        setattr(network, f"up_tr{32 * 2**level}", up)
+    network.out_tr = vnet.OutputTransition(3, 2 * width, CHANNELS, elu)
+    found: nn.Module = network
+    return found
+
+
+def _flexible_unet(part: float = 0.25) -> nn.Module:
+    """FlexibleUNet with a part of EfficientNet-B0's width and depth."""
+    from monai.networks.nets import efficientnet, flexible_unet
+
+    kind = efficientnet.EfficientNetBNFeatures
+    settings = {"model_name": "part", "spatial_dims": 3, "in_channels": 3, "pretrained": False}
+    backbone = {"type": kind, "feature_number": 5, "feature_channel": (8, 8, 16, 32, 80)}
+    known = flexible_unet.FLEXUNET_BACKBONE.register_dict
+    with (
+        mock.patch.dict(efficientnet.efficientnet_params, part=(part, part, 32, 0.0, 0.0)),
+        mock.patch.dict(known, part={**backbone, "parameter": settings}),
+    ):
+        network: nn.Module = flexible_unet.FlexibleUNet(
+            CHANNELS,
+            CHANNELS,
+            "part",
+            decoder_channels=(16, 8, 8, 4, 4),
+            spatial_dims=3,
+            act="leakyrelu",  # of so few channels ReLU would let none through
+        )
+    return network
 
 
 def _residual_encoder() -> nn.Module:
@@ -137,6 +180,14 @@ _DYNUNET: dict[str, Any] = {
     **{"kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2]},
     **{"filters": [4, 6, 8], "res_block": True},
 }
+_HIGH_RESOLUTION = (
+    {"name": "conv_0", "n_features": 4, "kernel_size": 3},
+    {"name": "res_1", "n_features": 4, "kernels": (3, 3), "repeat": 1},
+    {"name": "res_2", "n_features": 6, "kernels": (3, 3), "repeat": 1},
+    {"name": "res_3", "n_features": 8, "kernels": (3, 3), "repeat": 1},
+    {"name": "conv_1", "n_features": 8, "kernel_size": 1},
+    {"name": "conv_2", "kernel_size": 1},
+)
 _PRIMUS: dict[str, Any] = {"patch": 4, "width": 24, "depth": 2, "heads": 2, "registers": 2}
 _MEDNEXT: dict[str, Any] = {
     **{"spatial_dims": 3, "init_filters": 4, "in_channels": CHANNELS, "out_channels": CHANNELS},
@@ -179,11 +230,11 @@ FAMILIES: dict[str, Family] = {
         _monai("BasicUNet", 3, **_IO, features=(4, 4, 8, 8, 8, 4)), (32, 32, 32), "upcat_2"
     ),
     "BasicUNetPlusPlus": Family(
-        _monai("BasicUNetPlusPlus", 3, **_IO, features=(4, 4, 8, 8, 8, 4)),
-        (32, 32, 32),
+        _monai("BasicUNetPlusPlus", 3, **_IO, features=(4, 4, 8, 8, 8, 4), norm="batch"),
+        _CUBE,
         "upcat_1_3",
     ),
-    "VNet": Family(_monai("VNet", 3, **_IO), _CUBE, "up_tr32"),
+    "VNet": Family(_vnet, _CUBE, "up_tr32"),
     "UNETR": Family(
         _monai(
             "UNETR",
@@ -198,18 +249,10 @@ FAMILIES: dict[str, Family] = {
         "decoder3",
     ),
     "MedNeXt": Family(_monai("MedNeXt", **_MEDNEXT), _CUBE, "dec_stages.0"),
-    "FlexibleUNet": Family(
-        _monai(
-            "FlexibleUNet",
-            **_IO,
-            backbone="efficientnet-b0",
-            spatial_dims=3,
-            decoder_channels=(16, 8, 8, 4, 4),
-        ),
-        (32, 32, 32),
-        "decoder.blocks.3",
+    "FlexibleUNet": Family(_flexible_unet, (32, 32, 32), "decoder.blocks.3"),
+    "HighResNet": Family(
+        _monai("HighResNet", 3, **_IO, layer_params=_HIGH_RESOLUTION), _CUBE, "blocks.2"
     ),
-    "HighResNet": Family(_monai("HighResNet", 3, **_IO), _CUBE, "blocks.4"),
     "ResidualEncoderUNet": Family(_residual_encoder, _CUBE, "decoder.stages.0"),
     "Primus": Family(
         partial(Primus, CHANNELS, CHANNELS, _CUBE, **_PRIMUS), _CUBE, "up_projection.decode.0"
