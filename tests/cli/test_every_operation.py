@@ -17,7 +17,6 @@ from helpers.thorough import thorough_except
 from jaxsal.devices import computing_on
 
 OTHERS = [name for name in CASES if name != "cohort"]
-QUICK = [name for name in OTHERS if name not in ("explain", "train")]  # which compile for long
 SHARE = {"train": 0.1}  # of the operations, where a run takes seconds
 
 
@@ -31,7 +30,7 @@ def trials(
         yield trials
 
 
-@pytest.mark.parametrize("trials", thorough_except(OTHERS, *QUICK), indirect=True)
+@pytest.mark.parametrize("trials", thorough_except(OTHERS, "convert"), indirect=True)
 def test_faults_at_two_operations_are_survived(trials: Trials) -> None:
     seed = random.SystemRandom().randrange(10**6)
     told = f"seed {seed}\n{table(trials.outcomes(trials.some(0, seed)))}"
