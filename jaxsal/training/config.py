@@ -207,7 +207,7 @@ def _loss(table: Mapping[str, Any], place: str) -> WeightedLoss:
     check_known(place, values, known, "key")
     weights = [name for name in DICE_AND_BLOB.weights if name in values]
     preset = values.pop("preset", None)
-    if preset is not None and preset not in PRESETS:
+    if preset is not None and not (isinstance(preset, str) and preset in PRESETS):
         raise InputError(f"{place} preset must be one of {', '.join(PRESETS)}; got {preset!r}")
     if preset is not None and weights:
         raise InputError(f"{place} takes a preset or weights, not both; got {weights[0]} as well")

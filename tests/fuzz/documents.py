@@ -95,6 +95,7 @@ CONFIG = Kind(
     lambda folder: read_config(folder / "training.toml"),
     (
         lambda _: {"training.toml": TRAINING.replace("[2]", "[1e30]").encode()},
+        lambda _: {"training.toml": TRAINING.replace('"dice-and-blob"', "[[1]]").encode()},
         lambda _: {"training.toml": TRAINING.replace("[0.1, 0.5, 0.05]", "[0, 1, 1e-9]").encode()},
     ),
 )
