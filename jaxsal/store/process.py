@@ -16,7 +16,7 @@ def lives(process: int) -> bool:
     """Whether there is such a process on this host."""
     try:
         os.kill(process, 0)  # sends nothing
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter: no process has such a number
         return False
     except OSError:  # another user's
         return True

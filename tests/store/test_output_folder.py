@@ -297,8 +297,10 @@ def ended_process() -> int:
     return process.pid
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
-    staging = staging_of(ended_process(), tmp_path, {"new/maps/lesion-0001.nii.gz": b"half"})
+@pytest.mark.parametrize("number", [None, 10**20])
+def test_what_a_killed_run_left_is_removed(tmp_path: Path, number: int | None) -> None:
+    process = number or ended_process()  # or a number that no process has
+    staging = staging_of(process, tmp_path, {"new/maps/lesion-0001.nii.gz": b"half"})
     write(tmp_path, FIRST)
     assert not staging.exists()
     assert results_in(tmp_path) == FIRST
