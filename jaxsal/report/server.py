@@ -7,13 +7,15 @@ import hmac
 import http.client
 import os
 import secrets
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, JaxsalError
 from jaxsal.store.inside import is_inside
 
 HOST = "127.0.0.1"
@@ -74,6 +76,24 @@ class PageServer(ThreadingHTTPServer):
         file = Path(os.path.realpath(self.folder / name))
         return file if file.is_relative_to(self.folder) and file.is_file() else None
 
+    def content(self, name: str) -> tuple[bytes, str] | None:
+        """The content of a page or file, and of which type it is; None if there is none.
+
+        Raises:
+            JaxsalError: a page cannot be made.
+            OSError: a file cannot be read.
+        """
+        page = self.made(name)
+        if page is not None:
+            return page.encode(), _TYPES[".html"]
+        file = self.find(name)
+        return None if file is None else (file.read_bytes(), _TYPES[PurePosixPath(name).suffix])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a browser that goes before it has all; of other errors, as usual."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
@@ -83,22 +103,23 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answers with a page or a file."""
         hosts = {f"{name}:{self.server.server_address[1]}" for name in (HOST, "localhost")}
-        token, _, name = unquote(urlsplit(self.path).path).lstrip("/").partition("/")
+        try:
+            path = unquote(urlsplit(self.path).path)
+        except ValueError:  # it is no address
+            return self._refuse()
+        token, _, name = path.lstrip("/").partition("/")
         own = hmac.compare_digest(token.encode(), self.server.token.encode())
         if token == "favicon.ico":  # which browsers ask for on their own
             return self._send(b"", "image/x-icon", HTTPStatus.NO_CONTENT)
         if not own or self.headers.get("Host") not in hosts:  # the latter: by another site's name
             return self._refuse()
         try:
-            page = self.server.made(name)
-        except InputError as error:
+            found = self.server.content(name)
+        except JaxsalError as error:
             return self._send(str(error).encode(), "text/plain; charset=utf-8", HTTPStatus.CONFLICT)
-        if page is not None:
-            return self._send(page.encode(), _TYPES[".html"])
-        file = self.server.find(name)
-        if file is None:
-            return self._refuse()
-        return self._send(file.read_bytes(), _TYPES[file.suffix])
+        except OSError:  # it may not be read, or is gone by now
+            found = None
+        return self._refuse() if found is None else self._send(*found)
 
     do_HEAD = do_GET  # noqa: N815
 

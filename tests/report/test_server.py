@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "link.html").symlink_to(tmp_path / "secret.html")
     (folder / "elsewhere").symlink_to(tmp_path)
     (folder / "inner.html").symlink_to(folder / "report.html")
+    (folder / "kept").write_bytes(b"kept elsewhere")  # as git-annex does
+    (folder / "annexed.nii.gz").symlink_to("kept")
     return folder
 
 
@@ -62,6 +65,12 @@ def test_pages_and_volumes_are_served_and_not_kept(server: PageServer) -> None:
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert answer(server, "sub/map.nii.gz?x#y")[:2] == (200, b"content")
     assert answer(server, "inner.html")[0] == 200
+    status, content, headers = answer(server, "annexed.nii.gz")
+    assert (status, content, headers["Content-Type"]) == (
+        200,
+        b"kept elsewhere",
+        "application/gzip",
+    )
     assert answer(server, "view/one.html")[:2] == (200, b"<p>made")
     assert answer(server, "report.html", "HEAD")[:2] == (200, b"")
 
@@ -79,6 +88,7 @@ def test_pages_and_volumes_are_served_and_not_kept(server: PageServer) -> None:
             "/etc/passwd",
             "//etc/x.html",
             "report.html%00",
+            f"{'x' * 300}.html",
             "\\x",
         ),
     ],
@@ -96,6 +106,25 @@ def test_without_the_token_or_under_another_name_there_is_nothing(server: PageSe
         assert connection.getresponse().status == 404
         connection.close()
     assert answer(server, "report.html", Host="attacker.example")[0] == 404
+
+
+def test_what_is_no_address_is_refused(server: PageServer) -> None:
+    with socket.create_connection((HOST, server.server_address[1]), timeout=10) as connection:
+        connection.sendall(b"GET http://[ HTTP/1.1\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize(("error", "said"), [(BrokenPipeError, ""), (KeyError, "Traceback")])
+def test_nothing_is_said_of_browsers_that_go(
+    error: type[Exception], said: str, server: PageServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        raise error
+    except error:
+        server.handle_error(None, ("", 0))
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert bool(shown) == bool(said)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
