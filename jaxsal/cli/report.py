@@ -87,15 +87,26 @@ def _lesions(out: Path) -> Iterator[tuple[str, int]]:
     from jaxsal.cohort.storage.folder import CohortFolder
 
     if _is_of_one_scan(out):
-        with (out / "instances.tsv").open(encoding="utf-8") as table:
-            for row in csv.DictReader(table, delimiter="\t"):
-                yield "", int(row["label"])
+        for label in _labels(out / "instances.tsv"):
+            yield "", label
         return
     folder = CohortFolder(out)
     folder.recorded()
     for record in folder.records():
         for row in record.rows:
             yield record.id, int(row["label"])
+
+
+def _labels(path: Path) -> list[int]:
+    """The labels in the table of a scan's lesions."""
+    from jaxsal.store.files import require_content
+
+    require_content(path)
+    try:
+        with path.open(encoding="utf-8") as table:
+            return [int(row["label"]) for row in csv.DictReader(table, delimiter="\t")]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a table of lesions: {error!r}") from error
 
 
 def make_report(out: Path, options: Drawing) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,18 +78,18 @@ def read_ratings(path: Path, known: Collection[Place]) -> dict[Place, Rating]:
         require_content(path)
         try:
             text = path.read_text(encoding="utf-8-sig")
-            rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+            table = csv.DictReader(io.StringIO(text), delimiter="\t")
+            rows = [(table.line_num, row) for row in table]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path} cannot be read as a table of ratings: {error}") from error
-        there = set(rows[0]) if rows else set(text.splitlines()[0].split("\t")) if text else set()
-        lacking = [name for name in _NEEDED if name not in there]
+        lacking = [name for name in _NEEDED if name not in (table.fieldnames or ())]
         if lacking:
             raise InputError(
                 f"{path} lacks the column {lacking[0]}: give a table that the interactive view "
                 f"wrote, with the columns {', '.join(COLUMNS)}"
             )
         found: dict[Place, Rating] = {}
-        for number, row in enumerate(rows, 2):
+        for number, row in rows:
             cells = {name: as_meant(row.get(name) or "").strip() for name in COLUMNS}
             found[_place(path, number, cells, known)] = _rating(path, number, cells)
     return found

@@ -35,6 +35,14 @@ def test_ratings_are_read_as_they_were_meant(tmp_path: Path) -> None:
     assert found["", 2].grade == ""
 
 
+def test_a_row_ends_where_its_line_does_and_not_at_what_unicode_calls_a_line(
+    tmp_path: Path,
+) -> None:
+    path = table(tmp_path / "a.tsv", "good", "wrong", comment="left\u2028or\x85right")
+    assert read_ratings(path, KNOWN)["", 1].comment == "left\u2028or\x85right"
+    assert len(read_ratings(path, KNOWN)) == 2
+
+
 def test_kappa_is_that_of_its_definition() -> None:
     both = agreement(
         rated("good", "good", "wrong", "doubtful", "wrong", "good"),
@@ -61,6 +69,7 @@ def test_kappa_is_not_defined_for_one_grade_alone() -> None:
             "line 2: a rating must be good, doubtful, wrong or empty",
         ),
         (f"{HEAD}\t9\tTP\tgood\t\t\n", "line 2: these results have no lesion '9'"),
+        (f"{HEAD}\n\n\t9\tTP\tgood\t\t\n", "line 4: these results have no lesion '9'"),
         (f"{HEAD}x\t1\tTP\tgood\t\t\n", "no lesion '1' of the scan x"),
         (b"\xff\xfe\x00", "cannot be read as a table of ratings"),
     ],
@@ -98,3 +107,6 @@ def test_ratings_of_a_scan_get_a_page_of_their_own(
     assert "ann" in (out / "ratings.html").read_text(encoding="utf-8")
     assert main(["report", str(out), "--ratings", *files, files[0]]) == 2
     assert "one or two readers, got 3" in capsys.readouterr().err
+    (out / "instances.tsv").write_text("kind\nTP\n")
+    assert main(["report", str(out), "--ratings", *files]) == 2
+    assert "instances.tsv cannot be read as a table of lesions" in capsys.readouterr().err
