@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal import __version__
+from jaxsal.devices import ran_out_of_memory
 from jaxsal.errors import InputError, OutputError
 from jaxsal.model import Model, NamedShapes, check_threshold, describe_mismatch
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
@@ -296,6 +297,8 @@ def _read_parameters(folder: Path, shapes: NamedShapes) -> dict[str, jax.Array]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # Orbax raises any kind for files that were changed
+        if ran_out_of_memory(error):
+            raise
         said = next(iter(str(error).splitlines()), repr(error))
         raise InputError(
             f"the files in {folder.name}/ are damaged ({said}): convert the checkpoint again"

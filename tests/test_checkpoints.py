@@ -270,6 +270,15 @@ def test_damaged_parameters_are_refused(copy: Path, damage: str) -> None:
         load_model(copy)
 
 
+def test_a_device_without_memory_is_no_damage(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def restore(*_: Any) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr("orbax.checkpoint.StandardCheckpointer.restore", restore)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        load_model(saved)
+
+
 def test_parameters_of_another_network_are_refused(copy: Path) -> None:
     path = copy / "model.json"
     record = json.loads(path.read_text())
