@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from jaxsal.cohort.columns import MethodOutline, Outline
@@ -138,8 +140,11 @@ def _layer(root: Path, record: ScanRecord, method: MethodOutline) -> Layer:
         own = [names.map(row["label"], file) for file in method.files]
         if set(own) <= set(record.files):
             files[row["label"]] = [root / name for name in own]
-            peaks[row["label"]] = [
-                max(abs(row.get(f"{name}_{extreme}") or 0.0) for extreme in ("max", "min"))
-                for name in method.maps
-            ]
+            peaks[row["label"]] = [_peak(row, name) for name in method.maps]
     return Layer(method.name, method.units, method.scale, files, peaks)
+
+
+def _peak(row: Mapping[str, Any], name: str) -> float:
+    """The largest magnitude of a map; 0 where it is not known, or no number."""
+    extremes = [row.get(f"{name}_{extreme}") for extreme in ("max", "min")]
+    return max((abs(e) for e in extremes if e is not None and math.isfinite(e)), default=0.0)
