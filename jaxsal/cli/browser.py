@@ -24,15 +24,15 @@ def require_browser() -> None:
     except webbrowser.Error as error:
         raise InputError(
             "--open needs a browser, and none was found on this machine; leave it out and open the "
-            "page that is named at the end, or name a browser in the environment variable BROWSER"
+            "page that is named, or name a browser in the environment variable BROWSER"
         ) from error
 
 
-def open_page(page: Path) -> None:
+def open_page(address: str) -> None:
     """Opens a page in the browser; warns if the browser does not start."""
     try:
-        opened = webbrowser.open(address(page))
+        opened = webbrowser.open(address)
     except webbrowser.Error:
         opened = False
     if not opened:
-        warn(f"the browser did not start; open {address(page)} yourself")
+        warn(f"the browser did not start; open {address} yourself")

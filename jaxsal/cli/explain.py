@@ -93,7 +93,7 @@ def run(given: Given) -> None:
     print(shared.channel_files(scan, model.channels))
     show()
     if shows:
-        open_page(results.out / _PAGE)
+        open_page(address(results.out / _PAGE))
 
 
 def _require_page(settings: ExplainSettings, *, dry_run: bool) -> None:
@@ -113,7 +113,7 @@ def _forecast(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], No
 
 
 def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], None]:
-    from jaxsal.report.niivue import MISSING, is_installed
+    from jaxsal.report.niivue import MISSING, niivue
     from jaxsal.scan.explain import explain
     from jaxsal.scan.methods import appearance, in_effect
 
@@ -130,7 +130,7 @@ def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], Non
             explained = "all segmented voxels explained" if rows else "no voxel to explain"
         place = f"open {address(out / _PAGE)}" if settings.pictures else f"results in {out}"
         print(f"{explained}; {place}")
-        if settings.pictures and settings.view and rows and not is_installed():
+        if settings.pictures and settings.view and rows and niivue() is None:
             print(MISSING)
 
     return show

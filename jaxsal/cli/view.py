@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
-from jaxsal.cli.browser import require_browser
+from jaxsal.cli.browser import open_page, require_browser
 from jaxsal.cli.command import Command, Given, group
 from jaxsal.errors import InputError
 from jaxsal.options import option
@@ -45,7 +45,8 @@ def run(given: Given) -> None:
         address = server.address(page)
         print(f"{address}\nCtrl-C ends it; only this machine sees it.", flush=True)
         if options.open:
-            webbrowser.open(address)
+            # A browser in the terminal keeps whoever starts it, and needs the server meanwhile.
+            Thread(target=open_page, args=(address,), daemon=True).start()
         try:
             server.serve_forever()
         except KeyboardInterrupt:

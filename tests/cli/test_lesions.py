@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxsal.cli.browser import open_page
+from jaxsal.cli.browser import address, open_page
 from jaxsal.cli.lesions import show_explained
 from jaxsal.cli.main import main
 from jaxsal.saliency.methods.appearance import Appearance
@@ -78,7 +78,7 @@ def test_the_page_is_opened_by_its_address(
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or starts)
-    open_page(tmp_path / "my page.html")
+    open_page(address(tmp_path / "my page.html"))
     assert opened == [f"file://{tmp_path}/my%20page.html"]
     assert [str(each.message).startswith("the browser did not start") for each in recwarn] == (
         [] if starts else [True]

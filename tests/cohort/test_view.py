@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import re
 import shutil
 import threading
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import nibabel as nib
 import numpy as np
@@ -71,6 +74,16 @@ def test_a_scans_page_finds_its_maps_where_they_are(viewed: Path) -> None:
     assert page_of(folder, "report.html") is None
 
 
+def test_a_map_without_numbers_has_a_page_too(viewed: Path, tmp_path: Path) -> None:
+    folder = CohortFolder(Path(shutil.copytree(viewed, tmp_path / "copy")))
+    record = next(folder.records())
+    label = record.rows[0]["label"]
+    record.rows[0] |= {"flair_max": float("nan"), "flair_min": float("-inf")}
+    record.write(folder.record_path(record.stem))
+    data = told(page_of(folder, f"view/{record.stem}.html") or "", "view-data")
+    assert data["layers"][0]["maps"][str(label)][0]["peak"] == 0
+
+
 def test_an_image_that_has_changed_is_said_and_not_written(viewed: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(viewed, tmp_path / "copy"))
     folder = CohortFolder(out)
@@ -111,6 +124,27 @@ def test_what_cannot_be_viewed_is_said(
     words = [each.format(folder=tmp_path, viewed=viewed, finished=finished) for each in given]
     assert main(["view", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_page_is_served_while_the_browser_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.json").write_text('{"jaxsal": "0", "command": "explain", "files": {"x": "0"}}')
+    (tmp_path / "index.html").write_text("the page")
+    read: list[bytes] = []
+
+    def open_in_the_terminal(address: str) -> bool:
+        try:
+            with urlopen(address, timeout=10) as answer:
+                read.append(answer.read())
+        finally:
+            _thread.interrupt_main()  # as Ctrl-C does
+        return True
+
+    monkeypatch.setattr(webbrowser, "get", lambda: None)
+    monkeypatch.setattr(webbrowser, "open", open_in_the_terminal)
+    assert main(["view", str(tmp_path), "--open"]) == 0
+    assert read == [b"the page"]
 
 
 @pytest.fixture(scope="module")
