@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 MISSING = (
-    "The interactive view needs NiiVue, which is not installed: `pip install 'jaxsal[view]'`, then "
-    "run this again."
+    "The interactive view needs NiiVue, which is not installed, or in another version: `pip "
+    "install 'jaxsal[view]'`, then run this again."
 )
 
 
@@ -19,19 +19,14 @@ def is_installed() -> bool:
 
 
 def niivue() -> str | None:
-    """NiiVue as an ES module that needs no other file; None if ipyniivue is not installed.
+    """NiiVue as an ES module that needs no other file; None if no ipyniivue that holds it is there.
 
     ipyniivue holds it as one text in its widget, from which it writes pages of its own
     (`NiiVue.save_html`). It is found without importing the package, which would import Jupyter's.
-
-    Raises:
-        RuntimeError: there is no such text in the version that is installed.
     """
     if not is_installed():
         return None
     widget = distribution("ipyniivue").locate_file("ipyniivue/static/widget.js")
     found = re.search(r'"([^"\s]{1000000,})"', Path(str(widget)).read_text(encoding="utf-8"))
     module = unquote(found[1]) if found else ""
-    if not re.search(r"export\s*\{[^}]*\bNiivue\b[^}]*\};?\s*$", module):
-        raise RuntimeError("ipyniivue holds no module of NiiVue: install the version jaxsal[view]")
-    return module
+    return module if re.search(r"export\s*\{[^}]*\bNiivue\b[^}]*\};?\s*$", module) else None

@@ -123,7 +123,7 @@ class _Volumes:
         return [self.add(packed) for packed in pack_scan(paths)]
 
     def map(self, path: Path, peak: float) -> dict[str, Any]:
-        """The name of a map, its largest magnitude, and how many voxels are no numbers."""
+        """The name of a map, and its largest magnitude; notes voxels that are no numbers."""
         if self.address is not None:
             return {"volume": self.address(path), "peak": peak}
         packed = pack_map(path)

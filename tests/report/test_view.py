@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -332,6 +333,15 @@ def test_without_niivue_the_page_says_how_to_get_it(
     html = written(tmp_path, scan_view(tmp_path)).read_text(encoding="utf-8")
     assert "pip install &#39;jaxsal[view]&#39;" in html
     assert "view-body" not in html
+
+
+def test_an_ipyniivue_that_holds_another_niivue_is_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "widget.js").write_text(f'const held = "{"x" * 1_000_001}";')
+    there = SimpleNamespace(locate_file=lambda name: tmp_path / Path(name).name)
+    monkeypatch.setattr("jaxsal.report.niivue.distribution", lambda name: there)
+    assert niivue() is None
 
 
 def test_niivue_is_one_module_that_loads_nothing_else() -> None:
