@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, JaxsalError
 from jaxsal.store.files import require_content
 from jaxsal.store.parsing import parsed_json
 from jaxsal_converters.checkpoint_file import some_of
@@ -139,7 +139,7 @@ def well_formed(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
+    except JaxsalError:
         raise
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise InputError(f"{name} is truncated or damaged: {error}") from error
