@@ -22,7 +22,7 @@ class _Viewing:
 
     Attributes:
         out: the folder of `jaxsal cohort run`, after `jaxsal report`, or of `jaxsal explain`.
-        port: of this machine, at which the results are shown.
+        port: of this machine, at which the results are shown. The browser keeps ratings by it.
         open: open the page in the browser, too.
     """
 

@@ -125,7 +125,7 @@ def page_of(folder: CohortFolder, name: str) -> str | None:
         view,
         record.id,
         record.rows,
-        identity=str(run["identity"]),
+        identity=f"{root.resolve()} {run['identity']}",  # which does not say whose scans these are
         place=str(root.resolve()),
         address=lambda path: "../" + quote(path.relative_to(root).as_posix()),
     )

@@ -74,6 +74,19 @@ def test_a_scans_page_finds_its_maps_where_they_are(viewed: Path) -> None:
     assert page_of(folder, "report.html") is None
 
 
+def test_ratings_of_another_folder_are_others_and_of_a_folder_together(
+    viewed: Path, tmp_path: Path
+) -> None:
+    copy = CohortFolder(Path(shutil.copytree(viewed, tmp_path / "copy")))
+    here, there = (
+        {told(page_of(folder, f"view/{r.stem}.html") or "", "view-data")["id"] for r in records}
+        for folder in (CohortFolder(viewed), copy)
+        for records in ([r for r in folder.records() if r.rows],)
+    )
+    assert len(here) == len(there) == 1
+    assert here != there
+
+
 def test_a_map_without_numbers_has_a_page_too(viewed: Path, tmp_path: Path) -> None:
     folder = CohortFolder(Path(shutil.copytree(viewed, tmp_path / "copy")))
     record = next(folder.records())
