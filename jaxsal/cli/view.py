@@ -22,7 +22,8 @@ class _Viewing:
 
     Attributes:
         out: the folder of `jaxsal cohort run`, after `jaxsal report`, or of `jaxsal explain`.
-        port: of this machine, at which the results are shown. The browser keeps ratings by it.
+        port: of this machine, at which the results are shown, and by which the browser keeps
+            ratings.
         open: open the page in the browser, too.
     """
 
@@ -75,8 +76,7 @@ def _page(out: Path) -> tuple[str, Made]:
 
 COMMAND = Command(
     "Shows the page of a folder at an address of this machine, which it prints. Serves that "
-    "folder's pages, pictures and volumes, reads only, and answers none without the address's "
-    "token.",
+    "folder's pages, pictures and volumes to who has the address, with its token; changes nothing.",
     (group(_Viewing),),
     run,
     configurable=False,
