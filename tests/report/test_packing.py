@@ -1,4 +1,4 @@
-"""Volumes as pages hold them: small, in their place, and off by less than 0.1 % of their peak."""
+"""Volumes as pages hold them: small, in their place, and off by up to 0.025 % of their peak."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_map_is_cut_to_what_is_in_it_and_stays_in_place(tmp_path: Path) -> Non
     np.testing.assert_allclose(image.affine[:3, :3], AFFINE[:3, :3], atol=1e-6)
     peak = np.abs(data).max()
     assert packed.peak == pytest.approx(peak)
-    assert np.abs(image.get_fdata() - data[2:5, 3:6, 1:4]).max() < 1e-3 * peak
+    assert np.abs(image.get_fdata() - data[2:5, 3:6, 1:4]).max() <= 2.51e-4 * peak
 
 
 def test_a_map_with_nan_stays_float_and_is_counted(tmp_path: Path) -> None:
