@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import nibabel as nib
 import numpy as np
@@ -148,7 +148,7 @@ def test_the_page_is_served_while_the_browser_starts(
 
     def open_in_the_terminal(address: str) -> bool:
         try:
-            with urlopen(address, timeout=10) as answer:
+            with build_opener(ProxyHandler({})).open(address, timeout=10) as answer:
                 read.append(answer.read())
         finally:
             _thread.interrupt_main()  # as Ctrl-C does
