@@ -231,6 +231,8 @@ NORMS = [
     ),
     case("group_norm", input=X3, num_groups=2, weight=t(4), bias=t(4), eps=1e-5),
     case("group_norm", input=X2, num_groups=4),
+    case("group_norm", input=t(3, 4), num_groups=2),
+    case("group_norm", input=t(3, 4), num_groups=1, weight=t(4), bias=t(4)),
     case(
         "native_group_norm", input=X3, weight=t(4), bias=t(4), N=2, C=4, HxW=210, group=2, eps=1e-5
     ),

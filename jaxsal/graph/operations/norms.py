@@ -187,7 +187,8 @@ def _standardised(value: Value, axes: Axes, epsilon: float) -> Value:
 
 
 def _standardised_by_group(value: Value, groups: int, epsilon: float) -> Value:
-    if value.axes[-1] == 1:  # means of single channels first are quicker than those of both axes
+    # Means of single channels first are quicker than those of both axes, where there are positions.
+    if value.rank > 2 and value.axes[-1] == 1:
         axes = value.all_held(range(2, value.rank))
         return value.like(standardise(jnp.asarray(value.array), axes, epsilon, groups))
     grouped, axes = _grouped(value, groups)
