@@ -203,7 +203,7 @@ async function start() {
   function rate(grade) {
     const lesion = lesions[chosen];
     const comment = form.comment.value.trim();
-    recall();  // what other scans' views have kept meanwhile
+    if (keeps) recall();  // what other scans' views have kept meanwhile
     ratings[keyOf(lesion)] = {
       scan: data.scan, label: lesion.label, kind: lesion.kind, rating: grade, comment, time: new Date().toISOString(),
     };
