@@ -161,6 +161,7 @@ def test_normalised_dice_loss_of_a_worked_example():
     np.testing.assert_allclose(LOSSES["blob"](logits, labels), found, rtol=1e-6)
 
 
+@pytest.mark.thorough
 @few
 @given(arrays(bool, SHAPE), label_arrays)
 def test_of_certain_predictions_it_is_the_metric(predicted, labels):

@@ -94,10 +94,8 @@ def answer(question: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-# Quick: one that differentiates, one that counts, and one that runs a cohort.
-@pytest.mark.parametrize(
-    "question", thorough_except(IN_PROCESS, "roofline", "paper_scan", "cohort_resume")
-)
+# Quick: one that differentiates and counts, and one that runs a cohort.
+@pytest.mark.parametrize("question", thorough_except(IN_PROCESS, "roofline", "cohort_resume"))
 def test_a_benchmark_writes_machine_versions_settings_and_its_table(question, tmp_path):
     if question == "cohort_page" and not any(map(shutil.which, BROWSERS)):
         pytest.skip("needs Chromium")
@@ -135,6 +133,7 @@ def test_training_steps_are_those_of_pytorch_and_monai(tmp_path):
     assert row["difference"] < 1e-5
 
 
+@pytest.mark.thorough
 def test_the_peers_question_gives_every_peer_a_row_that_agrees(tmp_path):
     rows = answer("peers", tmp_path)["rows"]
     assert COLUMNS["peers"] <= set(rows[0])

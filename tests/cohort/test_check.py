@@ -218,8 +218,8 @@ def test_scans_of_other_axes_or_voxels_than_most_are_listed(scan, tmp_path, head
     assert "(LAS: 0, 1, 3; RAS: 2)" in str(warned[0].message)
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("default")
-        warn_if_mixed(entries[:3], None)
-        warn_if_mixed(entries[:3], None)  # of another line, as several commands' runs are
+        for _ in range(2):  # as in several runs of one command
+            warn_if_mixed(entries[:3], None)
     assert [str(each.message).split(" (")[0] for each in shown] == ["scans have different axes"]
     assert [p.id for p in found(Preprocessing(orientation="RAS"))] == ["3"]
     told = Preprocessing(orientation="RAS", spacing=(1.0, 0.9, 1.2))

@@ -199,6 +199,7 @@ def test_what_is_done_is_not_done_again(
     assert results(finished) == expected
 
 
+@pytest.mark.thorough
 def test_shards_come_to_the_same_results(
     entries: list[Entry], tiny_model: Model, tmp_path: Path, expected: dict[str, Any]
 ) -> None:

@@ -525,6 +525,7 @@ def test_published_plans_of_the_older_schema_are_read(shared: Path) -> None:
     assert config.conv_bias
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("aggregate", "mirror"), [("mean", False), ("max", True)])
 def test_maps_of_an_ensemble_are_pytorchs_through_nnunets_sliding_window(
     results: Path, aggregate: str, mirror: bool

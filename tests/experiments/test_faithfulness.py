@@ -216,6 +216,7 @@ def test_grad_cam_is_compared_where_there_is_a_layer() -> None:
     assert checked_methods((), "decoder.1") == ("smoothgrad", "gradcam++")
 
 
+@pytest.mark.thorough
 def test_a_cohort_is_asked_once_and_its_curves_are_those_of_masked_images(
     scan: TinyScan,
     tiny_model: Model,

@@ -157,6 +157,7 @@ def test_an_interrupted_experiment_goes_on(
     assert ask() == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("experiment", "reads", "measured"),
     [("synthetic", "read_labels", 4), ("sanity", "read_map", 6)],

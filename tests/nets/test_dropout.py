@@ -38,6 +38,7 @@ def test_the_share_that_is_dropped_is_the_rate() -> None:
     assert not (np.asarray(model(image())) == 0).any()
 
 
+@pytest.mark.thorough
 def test_all_but_dropout_is_as_at_inference() -> None:
     rates = {rate: config_from_arguments("unet", {**UNET, "dropout": rate}) for rate in (0.0, 0.3)}
     model = Model.initialise(rates[0.0], ("a",))

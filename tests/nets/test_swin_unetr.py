@@ -212,6 +212,7 @@ def kept_bytes(pull_back: Any) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(pull_back))
 
 
+@pytest.mark.thorough
 def test_rematerialisation_reaches_every_block_of_the_network() -> None:
     config = configured(depths=[2, 1, 1, 1])
     shapes = parameter_shapes(config)

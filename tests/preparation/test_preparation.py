@@ -269,6 +269,7 @@ def test_other_settings_are_refused_unless_all_is_done_again(
     assert main(["preprocess", table, "--out", str(tmp_path), *BIAS_ONLY]) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_record_that_names_a_file_elsewhere_is_damaged_and_the_file_stays(
     overwrite: bool, heads: list[dict[str, Path]], tmp_path: Path

@@ -135,6 +135,7 @@ def test_a_registration_that_makes_it_worse_is_not_taken(monkeypatch: pytest.Mon
     assert "t1.nii is left where its header places it" in found.note
 
 
+@pytest.mark.thorough
 def test_images_that_do_not_meet_are_told() -> None:
     data = t1_of(tissue(points(T1_SHAPE, T1_AFFINE), 1))
     far = T1_AFFINE.copy()

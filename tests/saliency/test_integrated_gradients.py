@@ -194,6 +194,7 @@ def test_other_lesions_and_steps_compile_nothing_anew() -> None:
     assert compiled == []
 
 
+@pytest.mark.thorough
 def test_results_do_not_depend_on_the_number_of_devices() -> None:
     field, options = make_field("sliding"), {"spacing": SPACING, **ANY}
     one, two = (

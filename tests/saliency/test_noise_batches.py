@@ -54,6 +54,7 @@ def assert_equal(found, expected):
         assert np.abs(a.values - b.values).max() <= 1e-6 * np.abs(b.values).max()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("devices", "options"),
     thorough_except(

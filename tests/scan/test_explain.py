@@ -324,6 +324,7 @@ def test_kinds_need_a_reference(tmp_path: Path, scan: TinyScan, tiny_model: Mode
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_the_mean_is_another_map_under_another_name(
     tmp_path: Path, explained: Path, scan: TinyScan, tiny_model: Model
 ) -> None:

@@ -118,6 +118,7 @@ def test_regions_are_those_of_the_command(result, written):
         assert float(other["mass_share"]) == pytest.approx(mine["mass_share"], rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_a_parcellation_may_be_an_array(tiny_model, scan, regions):
     image = nib.load(regions["parcellation"])
     given = np.asarray(image.dataobj), image.affine
@@ -178,6 +179,7 @@ def test_images_need_not_be_files(tiny_model, scan, result, form):
     assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()  # batches of fewer lesions
 
 
+@pytest.mark.thorough
 def test_a_class_level_map_has_the_label_0(tiny_model, scan):
     found = jaxsal.explain(tiny_model, scan.images, level="class", **OPTIONS)
     assert found.maps.labels == (0,)

@@ -66,6 +66,7 @@ def test_the_outline_is_around_the_lesion_and_leaves_it_free() -> None:
     assert outline.sum() == 2 * (2 * 3 + 3 * 2 + 2 * 2)  # the faces of a box
 
 
+@pytest.mark.thorough
 def test_colours_are_centred_at_zero() -> None:
     map_ = show().volumes[1]
     peak = np.abs(CROP.values[..., 0]).max()

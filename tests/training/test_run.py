@@ -221,6 +221,7 @@ def test_mistakes_of_the_command(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_a_folder_is_of_one_training(
     config: Path, finished: Path, cohort: Path, tmp_path: Path
 ) -> None:

@@ -137,6 +137,7 @@ def test_a_scan_that_workers_do_not_survive_is_recorded_and_can_be_tried_again(
     assert results(out) == expected
 
 
+@pytest.mark.thorough
 def test_a_run_that_is_closed_leaves_no_worker_at_work_and_can_be_gone_on_with(
     scheduler: str,
     model_folder: Path,

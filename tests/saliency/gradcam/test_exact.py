@@ -74,6 +74,7 @@ def test_exact_maps_equal_brute_force(name, denominator):
     assert np.abs(closed - expected).max() > 10 * TOLERANCE * expected.max()
 
 
+@pytest.mark.thorough
 def test_estimated_derivatives_come_with_their_standard_errors():
     kept = maps("attention", derivatives="stochastic", probes=64, keep_derivatives=True)
     h, t, h_error, t_error = kept.windows(1)[0].derivatives.diagonals
