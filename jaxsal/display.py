@@ -201,7 +201,5 @@ class Notes(logging.Handler):
 
 def counts_of(done: Progress) -> str:
     """How far it is, in lesions and gradients, or what is counted instead."""
-    # Lesions go through together, by noise sample or window, and are done together.
-    finished = f"{done.lesions_done}/" if done.lesions_done else ""
     gradients = f"{done.gradients_done:,}/{done.gradients:,}"
-    return f"{finished}{counted(done.lesions, 'lesion')}, {gradients} {done.unit}s"
+    return f"{done.lesions_done}/{counted(done.lesions, 'lesion')}, {gradients} {done.unit}s"

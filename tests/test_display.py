@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jaxsal.display import VARIABLE, Display, Follower
+from jaxsal.display import VARIABLE, Display, Follower, counts_of
 from jaxsal.progress import Progress
 
 HALF = Progress(lesions_done=1, lesions=2, gradients_done=50, gradients=100)
@@ -93,3 +93,7 @@ def test_what_is_soon_done_shows_nothing(screen: Terminal) -> None:
     with looked_at(screen):
         follow(delay=100.0)
     assert "saliency maps" not in screen.getvalue()
+
+
+def test_of_lesions_it_is_said_how_many_of_all_are_done_from_the_first() -> None:
+    assert counts_of(Progress(0, 2, 50, 100)).startswith("0/2 lesions, ")
