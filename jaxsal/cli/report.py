@@ -75,36 +75,37 @@ def _ratings_page(out: Path, files: Sequence[Path]) -> str:
 
     if len(files) > 2:
         raise InputError(f"--ratings takes the tables of one or two readers, got {len(files)}")
-    known = set(_lesions(out))
+    known = dict(_lesions(out))
     names = [path.stem for path in files]
     names = names if len(set(names)) == len(names) else [str(path) for path in files]
     readers = [(n, read_ratings(path, known)) for n, path in zip(names, files, strict=True)]
     return write_ratings_page(out / "ratings.html", out.resolve().name, readers)
 
 
-def _lesions(out: Path) -> Iterator[tuple[str, int]]:
-    """The scan and label of each explained lesion; a single scan has no name."""
+def _lesions(out: Path) -> Iterator[tuple[tuple[str, int], str]]:
+    """The scan, label and kind of each explained lesion; a single scan has no name."""
     from jaxsal.cohort.storage.folder import CohortFolder
 
     if _is_of_one_scan(out):
-        for label in _labels(out / "instances.tsv"):
-            yield "", label
+        for label, kind in _labels(out / "instances.tsv"):
+            yield ("", label), kind
         return
     folder = CohortFolder(out)
     folder.recorded()
     for record in folder.records():
         for row in record.rows:
-            yield record.id, int(row["label"])
+            yield (record.id, int(row["label"])), row.get("kind") or ""
 
 
-def _labels(path: Path) -> list[int]:
-    """The labels in the table of a scan's lesions."""
+def _labels(path: Path) -> list[tuple[int, str]]:
+    """The labels and kinds in the table of a scan's lesions."""
     from jaxsal.store.files import require_content
 
     require_content(path)
     try:
         with path.open(encoding="utf-8") as table:
-            return [int(row["label"]) for row in csv.DictReader(table, delimiter="\t")]
+            rows = csv.DictReader(table, delimiter="\t")
+            return [(int(row["label"]), row.get("kind") or "") for row in rows]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table of lesions: {error!r}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,15 +64,16 @@ class Agreement:
     counts: tuple[tuple[int, ...], ...]
 
 
-def read_ratings(path: Path, known: Collection[Place]) -> dict[Place, Rating]:
+def read_ratings(path: Path, known: Mapping[Place, str]) -> dict[Place, Rating]:
     """A table of ratings (TSV), by lesion; the last of several rows of a lesion counts.
 
     Args:
         path: with the columns label and rating, and perhaps scan, kind, comment and time.
-        known: the lesions that there are.
+        known: the kinds of the lesions that there are.
 
     Raises:
-        InputError: it cannot be read, lacks a column, or holds another grade or lesion.
+        InputError: it cannot be read, lacks a column, or holds another grade or lesion,
+            or one of another kind.
     """
     with at_work_on(path):
         require_content(path)
@@ -95,7 +96,7 @@ def read_ratings(path: Path, known: Collection[Place]) -> dict[Place, Rating]:
     return found
 
 
-def _place(path: Path, number: int, cells: Mapping[str, str], known: Collection[Place]) -> Place:
+def _place(path: Path, number: int, cells: Mapping[str, str], known: Mapping[Place, str]) -> Place:
     label = cells["label"]
     whole = label.isdecimal() and label.isascii() and len(label) < _MOST_DIGITS
     place = (cells["scan"], int(label) if whole else -1)
@@ -104,6 +105,11 @@ def _place(path: Path, number: int, cells: Mapping[str, str], known: Collection[
         raise InputError(
             f"{path}, line {number}: these results have no lesion {label!r}{whose}; give ratings "
             "of these results"
+        )
+    if cells["kind"] not in ("", known[place]):
+        raise InputError(
+            f"{path}, line {number}: lesion {label} is rated as {cells['kind']!r}, but is "
+            f"{known[place]!r} here; give ratings of these results"
         )
     return place
 

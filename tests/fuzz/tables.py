@@ -120,7 +120,7 @@ RATINGS = Kind(
     "ratings",
     lambda: {"ratings.tsv": _RATINGS.encode()},
     _ratings,
-    lambda folder: read_ratings(folder / "ratings.tsv", [("a", 1), ("", 1)]),
+    lambda folder: read_ratings(folder / "ratings.tsv", {("a", 1): "TP", ("", 1): "TP"}),
     (
         lambda _: {"ratings.tsv": Pipe()},
         lambda _: {"ratings.tsv": b"label\trating\n" + b"9" * 5000 + b"\tgood\n"},

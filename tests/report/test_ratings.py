@@ -11,7 +11,7 @@ from jaxsal.errors import InputError
 from jaxsal.report.ratings import Rating, agreement, read_ratings, write_ratings_page
 
 HEAD = "scan\tlabel\tkind\trating\tcomment\ttime\n"
-KNOWN = {("", label) for label in range(1, 9)}
+KNOWN = {("", label): "TP" for label in range(1, 9)}
 EVIL = "<script>alert(1)</script>"
 
 
@@ -70,6 +70,7 @@ def test_kappa_is_not_defined_for_one_grade_alone() -> None:
         ),
         (f"{HEAD}\t9\tTP\tgood\t\t\n", "line 2: these results have no lesion '9'"),
         (f"{HEAD}\n\n\t9\tTP\tgood\t\t\n", "line 4: these results have no lesion '9'"),
+        (f"{HEAD}\t1\tFN\tgood\t\t\n", "line 2: lesion 1 is rated as 'FN', but is 'TP' here"),
         (f"{HEAD}x\t1\tTP\tgood\t\t\n", "no lesion '1' of the scan x"),
         (b"\xff\xfe\x00", "cannot be read as a table of ratings"),
     ],
@@ -99,7 +100,7 @@ def test_ratings_of_a_scan_get_a_page_of_their_own(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "instances.tsv").write_text("label\tkind\n1\tTP\n2\tFP\n")
+    (out / "instances.tsv").write_text("label\tkind\n1\tTP\n2\tTP\n")
     (out / "run.json").write_text('{"jaxsal": "0", "command": "explain", "files": {"x.tsv": "0"}}')
     files = [str(table(tmp_path / f"{name}.tsv", "good", "wrong")) for name in ("ann", "bob")]
     assert main(["report", str(out), "--ratings", *files]) == 0
