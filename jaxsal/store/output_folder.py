@@ -252,17 +252,25 @@ def _recorded(folder: Path) -> dict[str, Any]:
 def _undo(staging: Path, folder: Path) -> list[str]:
     """Moves files back, of a run that was killed after it had moved some; returns their names.
 
-    Only what is as that run wrote it is moved, and nothing is overwritten.
+    Only what is as that run wrote it is moved, and nothing is overwritten. A power cut may leave a
+    file at both places: then the moved one goes, unless it is an earlier run's of equal content.
     """
     fresh, earlier = staging / FRESH, staging / EARLIER
     checksums = _recorded(fresh)
+    before = {
+        name
+        for name in {**_recorded(folder), **_recorded(earlier)}
+        if not os.path.lexists(earlier / name)
+    }
     for name, checksum in checksums.items():
         path = folder / name
-        if not is_inside(folder, name) or os.path.lexists(fresh / name) or not path.is_file():
+        if not is_inside(folder, name) or not path.is_file() or file_checksum(path) != checksum:
             continue
-        if file_checksum(path) == checksum:
+        if not os.path.lexists(fresh / name):
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, fresh / name)
+        elif name not in before:
+            path.unlink()
     if checksums:
         for path in [path for path in earlier.rglob("*") if path.is_file()]:
             name = path.relative_to(earlier).as_posix()
