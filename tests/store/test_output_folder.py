@@ -322,6 +322,27 @@ def test_what_may_be_the_only_copy_is_not_removed(tmp_path: Path, name: str) -> 
     assert contents(staging) == {name: b"only copy"}
 
 
+def moved_when_the_power_went(used: Path) -> None:
+    """All is at its place, and, but for links, still where it came from; the record is not."""
+    files = {f"new/{name}": content for name, content in contents(used).items()}
+    staging_of(ended_process(), used, files)
+    (used / "run.json").unlink()
+
+
+def test_what_a_power_cut_left_at_both_ends_of_its_move_is_taken_back(used: Path) -> None:
+    moved_when_the_power_went(used)
+    write(used, SECOND)
+    assert results_in(used) == SECOND
+
+
+def test_an_earlier_result_of_equal_content_stays_when_a_move_is_taken_back(used: Path) -> None:
+    earlier = contents(used)
+    staging_of(ended_process(), used, {f"new/{name}": file for name, file in earlier.items()})
+    with pytest.raises(InputError, match="in use"):
+        write(used, SECOND)
+    assert seen_in(used) == earlier
+
+
 def test_nothing_is_concluded_about_processes_of_another_host(tmp_path: Path) -> None:
     files = {"new/instances.tsv": b"theirs"}
     staging = staging_of(ended_process(), tmp_path, files, host="another-host")
