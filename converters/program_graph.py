@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.graph.program import Argument, Constant, Graph, Node, Parameter, Reference
+from jaxsal_converters.program_attention import with_attention
 from jaxsal_converters.program_file import Program
 from jaxsal_converters.program_nodes import changed_by, references_of, results_of, translate
 from jaxsal_converters.program_outputs import chosen_output, image_sizes, outputs_of
@@ -87,7 +88,7 @@ def translated(
     held = _held(program)
     every, names = translate(nodes, [image, *held], outputs.values())
     logits, last_step = _before_probabilities(every, names[outputs[taken]])
-    live = _live(every, logits)
+    live = _live(with_attention(_live(every, logits)), logits)
     parameters, constants, arrays = _stored(program, held, live)
     graph = Graph(
         nodes=tuple(live),

@@ -17,6 +17,8 @@ from jaxsal.types import Triple
 _LARGEST_FACTOR = 256  # by which a divisor is tried
 _MULTIPLES = (1, 2, 3)  # of the divisor, sizes that must be possible
 _TOLERANCE = 1e-4  # of the peak; sums in another order differ by less, mixing by far more
+# What runs three times is not worth optimising.
+_COMPILED_SOON = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def with_divisor(graph: Graph, parameters: Parameters) -> Graph:
@@ -92,7 +94,7 @@ def _separates_examples(graph: Graph, parameters: Parameters) -> bool:
     for examples in (1, 2):
         if _shape(graph, parameters, size, examples) != (examples, *size, graph.channels_out):
             return False
-    function = jax.jit(NetworkFunction(GraphConfig(graph)))
+    function = jax.jit(NetworkFunction(GraphConfig(graph)), compiler_options=_COMPILED_SOON)
     shape = (3, *size, graph.channels_in)
     a, b, c = np.random.default_rng(0).standard_normal(shape, np.float32)
     first, second, third = (

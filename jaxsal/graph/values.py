@@ -106,9 +106,7 @@ class Value:
         Raises:
             ValueError: the shape is of another size.
         """
-        new = _resolved(shape, math.prod(self.shape))
-        if math.prod(new) != math.prod(self.shape):
-            raise ValueError(f"{list(self.shape)} cannot be seen as {list(shape)}")
+        new = view_of(self.shape, shape)
         if 0 in new:
             return Value.of(self.plain.reshape(new))
         groups = _groups(self.shape, new)
@@ -138,10 +136,17 @@ class Value:
         return order if held == expected else None
 
 
-def _resolved(shape: Sequence[int], size: int) -> tuple[int, ...]:
-    """The shape with the entry -1 worked out."""
-    known = math.prod(n for n in shape if n != -1)
-    return tuple(size // max(known, 1) if n == -1 else n for n in shape)
+def view_of(old: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape with the entry -1 worked out.
+
+    Raises:
+        ValueError: it is of another size than the old one.
+    """
+    size, known = math.prod(old), math.prod(n for n in shape if n != -1)
+    new = tuple(size // max(known, 1) if n == -1 else n for n in shape)
+    if math.prod(new) != size:
+        raise ValueError(f"{list(old)} cannot be seen as {list(shape)}")
+    return new
 
 
 def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:

@@ -19,6 +19,7 @@ Letters: B batch, W windows, P positions in a window, H heads, C channels of a h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -55,13 +56,14 @@ def dot_product_attention(
         regions: (W, P) int: 100 is taken off the scores between positions of different regions.
         form: how to compute it; by default the faster one on the current device.
     """
-    form = form or _fastest_form()
+    form = form or fastest_form()
     if form == "by head":
         return _by_head(query, key, value, bias, regions)
     return _at_once(query, key, value, bias, regions)
 
 
-def _fastest_form() -> Form:
+def fastest_form() -> Form:
+    """The faster one on the current device; of a network that is traced, the one without loops."""
     return "at once" if is_traced() or current_device().platform != "cpu" else "by head"
 
 
@@ -84,9 +86,12 @@ def _mask(regions: np.ndarray) -> jax.Array:
 
     The barrier keeps the compiler from working out this large array beforehand and storing it.
     """
-    numbers = lax.optimization_barrier(jnp.asarray(regions))
-    apart = numbers[:, :, None] != numbers[:, None, :]
-    return jnp.where(apart, _MASKED, 0.0)
+    return _apart(lax.optimization_barrier(jnp.asarray(regions)))
+
+
+def _apart(regions: jax.Array) -> jax.Array:
+    """(…, P, P) of (…, P)."""
+    return jnp.where(regions[..., :, None] != regions[..., None, :], _MASKED, 0.0)
 
 
 def _by_head(
@@ -99,26 +104,38 @@ def _by_head(
     batch, windows = query.shape[:2]
     bias = bias.swapaxes(1, 2)  # keys first
 
-    def attend(window: tuple[jax.Array, ...]) -> jax.Array:
+    def attend_in(window: tuple[jax.Array, ...]) -> jax.Array:
         *parts, numbers = window
         heads = [part.transpose(1, 2, 0) for part in parts]  # (H, C, P)
-        attended = lax.map(lambda head: _attend(numbers, *head), (*heads, bias))
-        return attended.transpose(2, 0, 1)
+
+        def attend_with(head: tuple[jax.Array, ...]) -> jax.Array:
+            query, key, value, bias = head
+            masks = [] if numbers is None else [_apart(numbers)]
+            return attend(query, key, value, [bias, *masks])
+
+        return lax.map(attend_with, (*heads, bias)).transpose(2, 0, 1)
 
     parts = [part.reshape(-1, *part.shape[2:]) for part in (query, key, value)]
     numbers = None if regions is None else jnp.tile(jnp.asarray(regions), (batch, 1))
-    attended = lax.map(attend, (*parts, numbers))
+    attended = lax.map(attend_in, (*parts, numbers))
     return attended.reshape(batch, windows, *attended.shape[1:])
 
 
-def _attend(
-    numbers: jax.Array | None, query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array
+def attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, added: Sequence[jax.Array]
 ) -> jax.Array:
-    """(C, P) of one head in one window, from its regions (P,), (C, P) and bias (keys, queries)."""
+    """Attended values (C, P) of one head.
+
+    Args:
+        query: (K, P), scaled.
+        key: (K, Q).
+        value: (C, Q).
+        added: to the scores, one after the other, (Q, P): keys first.
+    """
     exact = jnp.promote_types(query.dtype, jnp.float32)
-    scores = jnp.einsum("cp,cq->qp", query, key, preferred_element_type=exact) + bias
-    if numbers is not None:
-        scores = scores + jnp.where(numbers[:, None] != numbers, _MASKED, 0.0)
+    scores = jnp.einsum("cp,cq->qp", query, key, preferred_element_type=exact)
+    for each in added:
+        scores = scores + each
     weights = jnp.exp(scores - lax.stop_gradient(scores.max(0)))  # any shift cancels
     with_ones = jnp.concatenate([value, jnp.ones_like(value[:1])])
     sums = jnp.einsum(

@@ -13,7 +13,11 @@ from helpers.programs import changed_program, save_program
 from torch import nn
 
 from jaxsal.errors import InputError
+from jaxsal.graph.evaluation import evaluate
 from jaxsal.graph.operations import OPERATIONS
+from jaxsal.graph.operations.attention import WRITTEN_OUT
+from jaxsal.graph.values import Value
+from jaxsal.nets.tracing import as_traced
 from jaxsal_converters.program_file import read_program
 from jaxsal_converters.program_graph import Translation, translated
 
@@ -88,6 +92,55 @@ def test_what_no_logit_depends_on_is_left_out(tmp_path: Path) -> None:
     assert (found.output, found.others) == ("logits", ("features",))
     assert len(found.graph.nodes) == 1
     assert found.arrays == {}
+
+
+def attended(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """Windows of all positions of a slice, whose heads are two; scores are viewed as Swin's are."""
+    tokens = x.permute(0, 4, 2, 3, 1).reshape(-1, 1, 64, 2)
+    scores = (tokens * self.scale) @ tokens.transpose(-2, -1) / 2
+    scores = scores + self.bias.unsqueeze(0)
+    scores = scores.view(x.shape[0], -1, 1, 64, 64) + self.mask.unsqueeze(1)
+    weights = self.drop(scores.view(-1, 1, 64, 64).softmax(-1))
+    return (weights @ tokens).reshape(x.shape[0], 4, 8, 8, 2).permute(0, 4, 2, 3, 1)
+
+
+def test_attention_that_is_written_out_becomes_one_operation(tmp_path: Path) -> None:
+    held = {
+        "bias": nn.Parameter(torch.randn(1, 64, 64)),
+        "mask": nn.Parameter(torch.randn(4, 64, 64)),
+    }
+    module = Calls(attended, **held, scale=0.3, drop=nn.Dropout(0.1))
+    image = torch.randn(1, 2, 8, 8, 4)
+    found = graph_of(save_program(module, tmp_path / "network.pt2", image))
+    operations = [node.operation for node in found.graph.nodes]
+    assert operations.count(WRITTEN_OUT) == 1
+    assert not {"aten.softmax.int", "aten.matmul.default"} & set(operations)
+
+    def logits(x: Any) -> Any:
+        return evaluate(found.graph, found.arrays, Value.of(x)).plain
+
+    expected = module.eval()(image).detach().numpy()
+    for computed in (logits(image.numpy()), traced(logits)(image.numpy())):
+        np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-6)
+
+
+def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """In the form without loops, which a GPU has."""
+
+    def call(*arguments: Any) -> Any:
+        with as_traced():
+            return function(*arguments)
+
+    return call
+
+
+def test_scores_that_are_used_again_are_no_attention_of_one_operation(tmp_path: Path) -> None:
+    def function(self: Any, x: torch.Tensor) -> torch.Tensor:
+        weights = (x @ x.transpose(-2, -1)).softmax(-1)
+        return weights @ x + weights.mean()
+
+    found = graph_of(saved(tmp_path, function))
+    assert WRITTEN_OUT not in [node.operation for node in found.graph.nodes]
 
 
 def test_of_several_outputs_of_the_images_size_one_is_named(tmp_path: Path) -> None:

@@ -443,6 +443,13 @@ PRODUCTS = [
         value=t(2, 2, 6, 5),
         enable_gqa=True,
     ),
+    case(  # so many scores that they are computed head by head
+        "scaled_dot_product_attention",
+        query=t(2, 3, 66, 4),
+        key=t(2, 1, 63, 4),
+        value=t(1, 3, 63, 5),
+        attn_mask=t(3, 1, 63),
+    ),
 ]
 SHAPES = [
     *(case(name, self=X3, size=[2, 4, 5, 42]) for name in ("view", "_unsafe_view")),

@@ -8,6 +8,7 @@ say where a tensor lies are left out.
 from jaxsal.graph.operations import (
     activations,
     arithmetic,
+    attention,
     convolutions,
     creation,
     indexing,
@@ -26,6 +27,7 @@ __all__ = [
     "OPERATIONS",
     "activations",
     "arithmetic",
+    "attention",
     "convolutions",
     "creation",
     "indexing",

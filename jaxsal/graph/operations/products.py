@@ -1,16 +1,12 @@
-"""Matrix products, linear layers and attention, whichever way the tensors are held."""
+"""Matrix products and linear layers, whichever way the tensors are held."""
 
 from __future__ import annotations
 
-import math
 import string
 from collections.abc import Sequence
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from jaxsal.errors import InputError
 from jaxsal.graph.operations.table import operation
 from jaxsal.graph.values import Value, elementwise
 
@@ -82,12 +78,17 @@ def _without_dots(terms: Sequence[str], tensors: Sequence[Value]) -> list[tuple[
 @operation("matmul")
 def matmul(self: Value, other: Value) -> Value:
     """The matrix product of the last two axes; the others broadcast."""
+    return product_of_matrices(self, other)
+
+
+def product_of_matrices(self: Value, other: Value, exact: bool = False) -> Value:
+    """As `matmul`, but in float32 at least where it is to be exact."""
     outer = max(self.rank, other.rank, 2) - 2
     batch = string.ascii_lowercase[:outer]
     left = "K" if self.rank == 1 else batch[outer - (self.rank - 2) :] + "MK"
     right = "K" if other.rank == 1 else batch[outer - (other.rank - 2) :] + "KN"
     result = batch + ("M" if self.rank > 1 else "") + ("N" if other.rank > 1 else "")
-    return contracted([left, right], [self, other], result)
+    return contracted([left, right], [self, other], result, exact)
 
 
 @operation("mm")
@@ -147,59 +148,3 @@ def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
     outputs = "N" if weight.rank == 2 else ""
     y = contracted([f"{outer}K", f"{outputs}K"], [input, weight], outer + outputs)
     return y if bias is None else elementwise(lambda x, b: x + b, y, bias)
-
-
-@operation("scaled_dot_product_attention")
-def attention(
-    query: Value,
-    key: Value,
-    value: Value,
-    attn_mask: Value | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Value:
-    """``softmax(scale query key^T + mask) value``, the scores in float32 at least.
-
-    Raises:
-        InputError: its dropout is active.
-    """
-    if dropout_p:
-        raise InputError(
-            f"the attention's dropout is active (rate {dropout_p}): put the network into "
-            "evaluation mode, `module.eval()`, before it is exported"
-        )
-    batch = string.ascii_lowercase[: query.rank - 2]
-    if enable_gqa:
-        key, value = (_repeated_heads(x, query.shape[-3]) for x in (key, value))
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = contracted(
-        [f"{batch}MK", f"{batch}NK"],
-        [elementwise(lambda x: factor * x, query), key],
-        f"{batch}MN",
-        exact=True,
-    )
-    scores = _masked(scores, attn_mask, is_causal)
-    weights = scores.like(jax.nn.softmax(scores.array, scores.held(-1)).astype(query.dtype))
-    return contracted([f"{batch}MN", f"{batch}NK"], [weights, value], f"{batch}MK")
-
-
-def _repeated_heads(value: Value, heads: int) -> Value:
-    axis = value.held(-3)
-    return value.like(jnp.repeat(jnp.asarray(value.array), heads // value.shape[-3], axis))
-
-
-def _masked(scores: Value, mask: Value | None, is_causal: bool) -> Value:
-    if is_causal:
-        kept = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-        scores = elementwise(_kept, scores, Value.of(kept))
-    if mask is None:
-        return scores
-    if mask.dtype == bool:
-        return elementwise(_kept, scores, mask)
-    return elementwise(lambda s, m: s + m, scores, mask)
-
-
-def _kept(scores: jax.Array, mask: Any) -> jax.Array:
-    return jnp.where(mask.astype(bool), scores, -jnp.inf)
