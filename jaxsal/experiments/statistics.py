@@ -72,12 +72,13 @@ def area_under_roc(values: np.ndarray) -> float:
     Returns:
         NaN if there are none of a class.
     """
-    scores, positive = values[:, 0], values[:, 1] > 0
-    first, other = scores[positive], scores[~positive]
-    if not len(first) or not len(other):
+    positive = values[:, 1] > 0
+    first = int(positive.sum())
+    other = len(positive) - first
+    if not first or not other:
         return float("nan")
-    found = stats.mannwhitneyu(first, other, method="asymptotic").statistic
-    return float(found) / (len(first) * len(other))
+    ranks = stats.rankdata(values[:, 0])  # resampled ten thousand times: tests are slower by far
+    return float(ranks[positive].sum() - first * (first + 1) / 2) / (first * other)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
