@@ -71,7 +71,7 @@ class _Graph(NamedTuple):
         if softmax is None or softmax.operation not in _SOFTMAX:
             return None
         own = dict(softmax.arguments)
-        if own["dim"] != -1 or own.get("dtype") is not None:
+        if own["dim"] != -1 or own.get("dtype") is not None or own.get("half_to_float"):
             return None
         scores = self._scores(own["self"], ())
         if scores is None:

@@ -84,13 +84,14 @@ def written_out(
         scale: of the scores.
     """
     query = query if scale == 1 else elementwise(lambda x: scale * x, query)
-    seen = _shapes_of_scores(query, key, shapes)
-    if _is_faster_by_head(query, key, value, added, seen):
+    seen = _shapes_by_head(query, key, value, added, shapes)
+    if seen is not None:
         return _by_head(query, key, value, list(zip(added, seen[:-1], strict=True)), seen[-1])
     scores = product_of_matrices(query, key, exact=True)
-    for each, shape in zip(added, seen[:-1], strict=True):
-        scores = elementwise(_masked if each.dtype == bool else jnp.add, scores.viewed(shape), each)
-    scores = scores.viewed(seen[-1])
+    for each, shape in zip(added, shapes[:-1], strict=True):
+        scores = scores.viewed(shape) if shape else scores
+        scores = elementwise(_masked if each.dtype == bool else jnp.add, scores, each)
+    scores = scores.viewed(shapes[-1]) if shapes[-1] else scores
     weights = scores.like(jax.nn.softmax(scores.array, scores.held(-1)).astype(query.dtype))
     return product_of_matrices(weights, value)
 
@@ -102,30 +103,29 @@ def _masked(scores: jax.Array, mask: Any) -> jax.Array:
     return jnp.where(mask, scores, -jnp.inf)
 
 
-def _shapes_of_scores(query: Value, key: Value, shapes: Sequence[Sequence[int]]) -> list[Shape]:
-    """Those that are asked for, in full."""
-    outer = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
-    shape: Shape = (*outer, query.shape[-2], key.shape[-1])
-    seen = []
-    for asked in shapes:
-        shape = view_of(shape, asked) if asked else shape
-        seen.append(shape)
-    return seen
-
-
-def _is_faster_by_head(
-    query: Value, key: Value, value: Value, added: Sequence[Value], seen: Sequence[Shape]
-) -> bool:
-    """Whether it can go head by head, and should."""
-    heads = seen[-1][:-2]
+def _shapes_by_head(
+    query: Value,
+    key: Value,
+    value: Value,
+    added: Sequence[Value],
+    shapes: Sequence[Sequence[int]],
+) -> list[Shape] | None:
+    """The shapes in full; None if it cannot go head by head, or should not."""
+    if fastest_form() != "by head" or min(query.rank, key.rank, value.rank) < 2:
+        return None
     size = (query.shape[-2], key.shape[-1])
-    return (
-        fastest_form() == "by head"
-        and math.prod(size) >= _FEWEST_SCORES
-        and all(map(is_floating, added))
-        and all(shape[-2:] == size for shape in seen)
-        and np.broadcast_shapes(heads, value.shape[:-2]) == heads
-    )
+    if math.prod(size) < _FEWEST_SCORES or not all(map(is_floating, added)):
+        return None
+    shape: Shape = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *size)
+    seen = []
+    for asked, each in zip(shapes, [*added, None], strict=True):
+        shape = view_of(shape, asked) if asked else shape
+        grown = each is not None and np.broadcast_shapes(each.shape, shape) != shape
+        if shape[-2:] != size or grown:
+            return None
+        seen.append(shape)
+    heads = shape[:-2]
+    return seen if np.broadcast_shapes(heads, value.shape[:-2]) == heads else None
 
 
 def _by_head(
