@@ -42,6 +42,16 @@ def by_rows(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Triple) ->
     return _slab_by_slab(x, weights, kernel.shape[:3], padding, planes)
 
 
+def by_blocks(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Triple) -> jax.Array:
+    """One product over the blocks that a kernel of the stride's size meets."""
+    size = output_size(x.shape, kernel.shape[:3], stride, padding)
+    met = [n * s for n, s in zip(size, stride, strict=True)]
+    x = placed(x, [-p for p in padding], met)
+    split = [m for pair in zip(size, stride, strict=True) for m in pair]
+    blocks = x.reshape(x.shape[0], *split, x.shape[-1]).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+    return blocks.reshape(x.shape[0], *size, -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
 def _planes_per_slab(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> int:
     """X-planes of the output to compute at once: no fewer than two neighbouring slabs share."""
     plane_bytes = 4 * math.prod(x_shape[2:4]) * math.prod(kernel_shape[2:4])

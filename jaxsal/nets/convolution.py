@@ -15,6 +15,9 @@ shifted copies of its input (`jaxsal.nets.by_products`), or as a sum of 2D convo
 - ``"rows"`` does so along the last axis only, and multiplies and adds up over the taps of the
   other two: needs memory for a few copies. A large input goes through it a few planes at a time,
   in a loop, so that these copies stay in the cache and memory is not fetched anew for each;
+- ``"blocks"`` lays each block of a stride's size in a row and multiplies once. For kernels of
+  the size of their stride, whose blocks do not overlap, such as those that cut an image into
+  patches for a transformer: a kernel of 16³ has 4,096 taps, too many to be shifted one by one;
 - ``"planes"`` lets the positions of a plane within a stride become channels, after which the taps
   along the first axis are unstrided 2D convolutions, which XLA does as fast as products; it adds
   them up. For kernels that are larger than their stride, in float32. A kernel of three with a
@@ -47,18 +50,24 @@ from jax import lax
 
 from jaxsal.current_device import current_device
 from jaxsal.nets.by_planes import ByPlanes, planes, winograd
-from jaxsal.nets.by_products import by_columns, by_rows, by_separable_columns
+from jaxsal.nets.by_products import by_blocks, by_columns, by_rows, by_separable_columns
 from jaxsal.nets.tracing import is_traced
 from jaxsal.types import Triple
 
-Form = Literal["columns", "separable", "rows", "planes", "winograd", "xla"]
+Form = Literal["columns", "separable", "rows", "blocks", "planes", "winograd", "xla"]
 
 _Array = jax.Array | jax.ShapeDtypeStruct
 
-_BY_PRODUCTS = {"columns": by_columns, "separable": by_separable_columns, "rows": by_rows}
+_BY_PRODUCTS = {
+    "columns": by_columns,
+    "separable": by_separable_columns,
+    "rows": by_rows,
+    "blocks": by_blocks,
+}
 _BY_PLANES = {"planes": planes, "winograd": winograd}
 _DIMENSIONS = ("NHWDC", "HWDIO", "NHWDC")
 _FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memory traffic
+_MANY_TAPS = 27  # more than this, each an operation of its own, compile and run slowly
 _COLUMN_BYTES = 16 * 2**20  # larger column buffers per example fall out of every cache
 
 
@@ -83,9 +92,14 @@ def convolution(
         (B, X', Y', Z', K) with ``X' = (X + 2 padding - kx) // stride + 1``, in the dtype of x.
 
     Raises:
-        ValueError: if ``form`` is "winograd" and the kernel is strided or not of three along X.
+        ValueError: if ``form`` is "winograd" and the kernel is strided or not of three along X, or
+            "blocks" and the kernel is not of the size of its stride.
     """
     form = form or _fastest_form(x, kernel, stride)
+    if form == "blocks" and kernel.shape[:3] != stride:
+        raise ValueError(
+            f"blocks needs a kernel of the stride's size, {stride}; got {kernel.shape[:3]}"
+        )
     if form == "winograd" and (kernel.shape[0] != 3 or stride != (1, 1, 1)):
         raise ValueError(
             "winograd needs an unstrided kernel of 3 along the first axis, not one of "
@@ -151,8 +165,13 @@ def _fastest_form(x: _Array, kernel: _Array, stride: Triple, *, transposed: bool
     if is_traced() or current_device().platform != "cpu":
         return "xla"
     channels = kernel.shape[3]
+    taps, step = math.prod(kernel.shape[:3]), math.prod(stride)
+    if kernel.shape[:3] == stride:
+        # one core, ms forward and back: 64^3 16 to 32 channels, kernel of 2, "columns" 9.9, 2.3,
+        # "blocks" 6.9, 17, "rows" 6.1, 2.2; 96^3 2 to 768, kernel of 16, "blocks" 33, 28.
+        return "blocks" if taps > _MANY_TAPS else "rows"
     positions = math.prod(n // s for n, s in zip(x.shape[1:4], stride, strict=True))
-    fits = 4 * positions * channels * math.prod(kernel.shape[:3]) <= _COLUMN_BYTES
+    fits = 4 * positions * channels * taps <= _COLUMN_BYTES
     few = channels <= _FEW_CHANNELS
     if not fits and x.dtype == jnp.float32:
         # one core, GFLOP/s forward and back: 64^3 2 to 16 channels "columns" 2, 6, "winograd" 11,
@@ -163,9 +182,11 @@ def _fastest_form(x: _Array, kernel: _Array, stride: Triple, *, transposed: bool
         # likewise, stride of 2: 64^3 16 to 32 "rows" 24, 18, "planes" 72, 92; 48^3 32 to 64 "rows"
         # 40, 36, "planes" 96, 109. Not where the transpose itself is asked for, several boxes at a
         # time: with "planes" local pull-backs of the paper's U-Net take 1.45 times as long.
-        if math.prod(kernel.shape[:3]) > math.prod(stride) > 1 and not transposed:
+        if taps > step > 1 and not transposed:
             return "planes"
-    # likewise, kernel and stride of 2: 64^3 16 to 32 "columns" 47, 30, "rows" 70, 117.
-    if kernel.shape[:3] == stride:
-        return "rows"
+    if taps > _MANY_TAPS:
+        # likewise in ms, kernel of 5: 32^3 16 to 16 channels "columns" 605, 337, "rows" 129, 229,
+        # "planes" 34, 35; 8^3 64 to 64 8, 4; 5, 5; 2, 2. Kernel of 7, stride of 2: 64^3 2 to 16
+        # "rows" 118, 112, "planes" 19, 33.
+        return "planes" if taps > step and x.dtype == jnp.float32 else "rows"
     return "columns" if few or fits else "rows"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import jax
@@ -23,6 +24,11 @@ CASES = [
     ((5, 6, 4), (1, 1, 1), (1, 1, 1), (0, 0, 0)),
 ]
 FORMS = ["columns", "separable", "rows", "planes", "xla"]
+BLOCKS = [  # size, kernel and stride, padding
+    ((8, 6, 4), (2, 2, 2), (0, 0, 0)),
+    ((7, 9, 5), (3, 4, 1), (0, 0, 0)),
+    ((7, 9, 5), (3, 4, 2), (1, 2, 0)),
+]
 TOLERANCE = 2e-5  # float32 sums of at most 45 * 3 products of standard normal numbers
 
 
@@ -109,6 +115,54 @@ def test_winograd_equals_xla_with_second_derivatives(size, kernel, padding):
 )
 def test_planes_equal_xla_with_second_derivatives(size, kernel, stride, padding):
     check_second_derivatives("planes", size, kernel, padding, stride)
+
+
+@pytest.mark.parametrize(("size", "kernel", "padding"), BLOCKS)
+def test_blocks_equal_xla_with_second_derivatives(size, kernel, padding):
+    check_second_derivatives("blocks", size, kernel, padding, kernel)
+
+
+@pytest.mark.parametrize(("size", "kernel", "padding"), BLOCKS)
+def test_transposed_blocks_equal_xla_with_their_derivatives(size, kernel, padding):
+    y, w = normal(0, (2, *size, 4)), normal(1, (*kernel, 3, 4))
+    found, expected = (
+        jax.jit(
+            jax.value_and_grad(
+                lambda y, w, form=form: jnp.sum(
+                    jnp.sin(transposed_convolution(y, w, stride=kernel, padding=padding, form=form))
+                ),
+                (0, 1),
+            )
+        )(y, w)
+        for form in ("blocks", "xla")
+    )
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_refuse_kernels_of_another_size_than_their_stride():
+    with pytest.raises(ValueError, match=r"stride's size, \(2, 2, 2\); got \(3, 3, 3\)"):
+        convolution(
+            jnp.ones((1, 6, 6, 6, 2)), jnp.ones((3, 3, 3, 2, 2)), stride=(2, 2, 2), form="blocks"
+        )
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "form"),
+    [
+        ((32, 32, 32), (16, 16, 16), (16, 16, 16), "blocks"),
+        ((8, 8, 8), (5, 5, 5), (1, 1, 1), "planes"),
+        ((16, 16, 16), (7, 7, 7), (2, 2, 2), "planes"),
+    ],
+)
+def test_kernels_of_many_taps_make_few_operations(size, kernel, stride, form):
+    x, w = jnp.ones((1, *size, 4)), jnp.ones((*kernel, 4, 4))
+
+    def equations(form):
+        convolve = partial(convolution, stride=stride, form=form)
+        return len(jax.make_jaxpr(convolve)(x, w).jaxpr.eqns)
+
+    assert equations(None) == equations(form) < math.prod(kernel) / 3
 
 
 @pytest.mark.parametrize(
