@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ class ByPlanes:
     """A convolution as a sum of 2D convolutions, differentiable any number of times in either mode.
 
     Attributes:
-        sums: which convolutions to add up: `planes` or `winograd`.
+        sums: which convolutions to add up: `planes`, `stacked` or `winograd`.
         stride: step per spatial axis.
         padding: zeros added on both sides of each spatial axis.
         swapped: whether it will be transposed rather than computed.
@@ -118,38 +119,74 @@ def _transposed_jvp(
 
 
 def planes(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The sum over the taps along X of 2D convolutions of planes.
-
-    Those are unstrided: the positions of a plane within a stride become channels of one position,
-    and where a kernel does not meet all of them it is filled up with zeros.
-    """
-    stride, padding = form.stride, form.padding
-    size = output_size(x.shape, kernel.shape[:3], stride, padding)
-    _, rows, columns = (
-        (-p % s, -(-p % s + k) % s)
-        for k, s, p in zip(kernel.shape[:3], stride, padding, strict=True)
-    )
-    kernel = jnp.pad(kernel, [(0, 0), rows, columns, (0, 0), (0, 0)])
-    kernel = _positions_to_channels(kernel, stride)
-    fill = [(0, -n % s) for n, s in zip(x.shape[1:4], stride, strict=True)]
-    x = jnp.pad(x, [(0, 0), *fill, (0, 0)])
-    x = x.reshape(x.shape[0], -1, stride[0], *x.shape[2:])
-    apart = x.transpose(2, 0, 1, 3, 4, 5).reshape(-1, *x.shape[3:])
-    blocks = _positions_to_channels(apart, stride)
-    phases = lax.split(blocks, [len(blocks) // stride[0]] * stride[0])
-    first = [-p // s for p, s in zip(padding[1:], stride[1:], strict=True)]
-    edges = [
-        (-start, start + m - 1 + k - n)
-        for start, m, k, n in zip(
-            first, size[1:], kernel.shape[1:3], blocks.shape[1:3], strict=True
-        )
+    """The sum over the taps along X of 2D convolutions of planes."""
+    by_tap = _ByTap.of(form, x, kernel)
+    products = [
+        placed(form.of_plane(values, weights, by_tap.edges), start, by_tap.size)
+        for values, weights, start in zip(by_tap.values, by_tap.kernel, by_tap.starts, strict=True)
     ]
-    products = []
-    for tap, weights in enumerate(kernel):
-        start, phase = divmod(tap - padding[0], stride[0])
-        values = phases[phase].reshape(*x.shape[:2], *blocks.shape[1:])
-        products.append(placed(form.of_plane(values, weights, edges), [start, 0, 0], size))
     return reduce(jnp.add, products)
+
+
+def stacked(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """One 2D convolution of planes whose channels are those of all that the kernel meets along X."""
+    by_tap = _ByTap.of(form, x, kernel)
+    met = [
+        placed(values, start, [by_tap.size[0], *values.shape[2:4]])
+        for values, start in zip(by_tap.values, by_tap.starts, strict=True)
+    ]
+    weights = jnp.moveaxis(by_tap.kernel, 0, 2)
+    weights = weights.reshape(*weights.shape[:2], -1, weights.shape[-1])
+    return form.of_plane(jnp.concatenate(met, axis=-1), weights, by_tap.edges)
+
+
+class _ByTap(NamedTuple):
+    """An unstrided convolution of planes for each tap of the kernel along X.
+
+    The positions of a plane within a stride are channels of one position, and where a kernel does
+    not meet all of them it is filled up with zeros.
+
+    Attributes:
+        values: for each tap the planes (B, N, Y / sy, Z / sz, sy sz C) that it meets.
+        kernel: (kx, ky', kz', sy sz C, K).
+        starts: for each tap which of its planes is the first of the output's, along X, Y, Z.
+        edges: zeros to add before and after the planes' two axes.
+        size: of the output, along X, Y, Z.
+    """
+
+    values: list[jax.Array]
+    kernel: jax.Array
+    starts: list[list[int]]
+    edges: list[tuple[int, int]]
+    size: list[int]
+
+    @classmethod
+    def of(cls, form: ByPlanes, x: jax.Array, kernel: jax.Array) -> _ByTap:
+        stride, padding = form.stride, form.padding
+        size = output_size(x.shape, kernel.shape[:3], stride, padding)
+        _, rows, columns = (
+            (-p % s, -(-p % s + k) % s)
+            for k, s, p in zip(kernel.shape[:3], stride, padding, strict=True)
+        )
+        kernel = jnp.pad(kernel, [(0, 0), rows, columns, (0, 0), (0, 0)])
+        kernel = _positions_to_channels(kernel, stride)
+        fill = [(0, -n % s) for n, s in zip(x.shape[1:4], stride, strict=True)]
+        x = jnp.pad(x, [(0, 0), *fill, (0, 0)])
+        x = x.reshape(x.shape[0], -1, stride[0], *x.shape[2:])
+        apart = x.transpose(2, 0, 1, 3, 4, 5).reshape(-1, *x.shape[3:])
+        blocks = _positions_to_channels(apart, stride)
+        parts = lax.split(blocks, [len(blocks) // stride[0]] * stride[0])
+        phases = [part.reshape(*x.shape[:2], *blocks.shape[1:]) for part in parts]
+        first = [-p // s for p, s in zip(padding[1:], stride[1:], strict=True)]
+        edges = [
+            (-start, start + m - 1 + k - n)
+            for start, m, k, n in zip(
+                first, size[1:], kernel.shape[1:3], blocks.shape[1:3], strict=True
+            )
+        ]
+        places = [divmod(tap - padding[0], stride[0]) for tap in range(len(kernel))]
+        values = [phases[phase] for _, phase in places]
+        return cls(values, kernel, [[start, 0, 0] for start, _ in places], edges, size)
 
 
 def _positions_to_channels(planes: jax.Array, stride: Triple) -> jax.Array:

@@ -49,12 +49,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsal.current_device import current_device
-from jaxsal.nets.by_planes import ByPlanes, planes, winograd
+from jaxsal.nets.by_planes import ByPlanes, planes, stacked, winograd
 from jaxsal.nets.by_products import by_blocks, by_columns, by_rows, by_separable_columns
 from jaxsal.nets.tracing import is_traced
 from jaxsal.types import Triple
 
-Form = Literal["columns", "separable", "rows", "blocks", "planes", "winograd", "xla"]
+Form = Literal["columns", "separable", "rows", "blocks", "planes", "stacked", "winograd", "xla"]
 
 _Array = jax.Array | jax.ShapeDtypeStruct
 
@@ -64,7 +64,7 @@ _BY_PRODUCTS = {
     "rows": by_rows,
     "blocks": by_blocks,
 }
-_BY_PLANES = {"planes": planes, "winograd": winograd}
+_BY_PLANES = {"planes": planes, "stacked": stacked, "winograd": winograd}
 _DIMENSIONS = ("NHWDC", "HWDIO", "NHWDC")
 _FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memory traffic
 _MANY_TAPS = 27  # more than this, each an operation of its own, compile and run slowly

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 Batch = dict[str, np.ndarray]
 """`image` (B, X, Y, Z, C) float32 and `labels` (B, X, Y, Z) int32."""
 
+_PATCHES = 2**62  # of a run, at most; grain's own arithmetic overflows from 2**63 on
 _READY = 2  # batches that each thread may be ahead
 
 
@@ -92,7 +92,7 @@ def patch_batches(
     if settings.lesion_share and not any(scan.lesions for scan in scans):
         warn("no scan has a lesion: all patches lie anywhere")
     first = start * settings.batch
-    last = first + (sys.maxsize - first) // settings.batch * settings.batch
+    last = first + (_PATCHES - first) // settings.batch * settings.batch
     dataset = grain.MapDataset.range(first, last).map(partial(_patch, scans, settings, seed))
     reading = grain.ReadOptions(settings.workers, _READY * settings.workers)
     return iter(dataset.batch(settings.batch).to_iter_dataset(reading))

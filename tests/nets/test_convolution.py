@@ -22,7 +22,7 @@ CASES = [
     ((6, 4, 8), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
     ((5, 6, 4), (1, 1, 1), (1, 1, 1), (0, 0, 0)),
 ]
-FORMS = ["columns", "separable", "rows", "planes", "xla"]
+FORMS = ["columns", "separable", "rows", "planes", "stacked", "xla"]
 BLOCKS = [  # size, kernel and stride, padding
     ((8, 6, 4), (2, 2, 2), (0, 0, 0)),
     ((7, 9, 5), (3, 4, 1), (0, 0, 0)),

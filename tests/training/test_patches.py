@@ -56,6 +56,15 @@ def test_batches_are_stacked_patches_of_the_right_types() -> None:
     }
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("batch", [1, 4, 5, 64])
+@pytest.mark.parametrize("start", [0, 7])
+def test_batches_are_of_any_number_of_patches(batch: int, workers: int, start: int) -> None:
+    settings = PatchSettings(SIZE, batch=batch, workers=workers)
+    (found,) = draw([make_scan()], settings, start=start, count=1)
+    assert len(found["image"]) == len(found["labels"]) == batch
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 def test_threads_do_not_change_the_batches(workers: int) -> None:
     threaded = PatchSettings(SIZE, batch=3, workers=workers)
