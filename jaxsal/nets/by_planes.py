@@ -129,7 +129,7 @@ def planes(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def stacked(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """One 2D convolution of planes whose channels are those of all that the kernel meets along X."""
+    """One 2D convolution, of planes with the channels of all that the kernel meets along X."""
     by_tap = _ByTap.of(form, x, kernel)
     met = [
         placed(values, start, [by_tap.size[0], *values.shape[2:4]])

@@ -23,6 +23,8 @@ shifted copies of its input (`jaxsal.nets.by_products`), or as a sum of 2D convo
   them up. For kernels that are larger than their stride, in float32. A kernel of three with a
   stride of two has 16 taps for 9 in each plane. Its sums are direct, with the errors of the other
   forms (root mean square 3e-7 of the result's, for 576 channels);
+- ``"stacked"`` makes channels of all planes that the kernel meets along the first axis, for a
+  single 2D convolution: for few channels, as an image has;
 - ``"winograd"`` takes the six planes along the first axis of which four of the output follow to six
   sums of them, and each of these through one 2D convolution, which XLA does as fast as products:
   F(4, 3) of Lavin and Gray (2016), with half of the multiplications. For unstrided kernels of
@@ -67,6 +69,9 @@ _BY_PRODUCTS = {
 _BY_PLANES = {"planes": planes, "stacked": stacked, "winograd": winograd}
 _DIMENSIONS = ("NHWDC", "HWDIO", "NHWDC")
 _FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memory traffic
+_FEW_STACKED = 24  # channels of a plane and those beside it, that are fastest convolved at once
+_FEW_STACKED_OF_MANY_TAPS = 80
+_MANY_POSITIONS = 512
 _MANY_TAPS = 27  # more than this, each an operation of its own, compile and run slowly
 _COLUMN_BYTES = 16 * 2**20  # larger column buffers per example fall out of every cache
 
@@ -172,17 +177,31 @@ def _fastest_form(x: _Array, kernel: _Array, stride: Triple, *, transposed: bool
         return "blocks" if taps > _MANY_TAPS else "rows"
     positions = math.prod(n // s for n, s in zip(x.shape[1:4], stride, strict=True))
     fits = 4 * positions * channels * taps <= _COLUMN_BYTES
-    few = channels <= _FEW_CHANNELS
-    if not fits and x.dtype == jnp.float32:
-        # one core, GFLOP/s forward and back: 64^3 2 to 16 channels "columns" 2, 6, "winograd" 11,
-        # 12; 16^3 64 to 64 "rows" 54, 15, "winograd" 130, 95. On small boxes its many operations
-        # cost more.
-        if kernel.shape[0] == 3 and stride == (1, 1, 1):
+    # On small boxes many operations, and sums of large kernels, cost more than they save: 3^3 eight
+    # at a time, 256 to 512 channels, "rows" 12 ms, in a loop 14, "winograd" 16 and 34.
+    if x.dtype == jnp.float32 and positions >= _MANY_POSITIONS and taps > step:
+        # one core, ms forward and back: 64^3 2 to 16 channels "columns" 286, 70, "winograd" 38, 42,
+        # "stacked" 25, 25; 8 to 16 "winograd" 32, 42, "stacked" 19, 25; 12 to 12 57, 57; 103, 55;
+        # eight of 16^3 8 to 8 "columns" 25, 18, "winograd" 2, 2, "stacked" 0.8, 0.9. With a stride
+        # of 2: 96^3 2 to 32 "columns" 65, 17, "planes" 55, 19, "stacked" 9, 10. Kernel of 5: 32^3
+        # 16 to 16 "planes" 35, 38, "stacked" 24, 19; 32 to 32 98 and 144 forward.
+        stacked = channels * kernel.shape[0] * math.prod(stride[1:])
+        few = _FEW_STACKED if taps <= _MANY_TAPS else _FEW_STACKED_OF_MANY_TAPS
+        if stacked <= few and not (transposed and step > 1):
+            return "stacked"
+        # likewise 64^3 16 to 16 channels "rows" 206, 284, "winograd" 82, 45; eight of 8^3 64 to 64
+        # "columns" 31, 9, "rows" 8, 7, "winograd" 2, 2.
+        if kernel.shape[0] == 3 and step == 1:
             return "winograd"
-        # likewise, stride of 2: 64^3 16 to 32 "rows" 24, 18, "planes" 72, 92; 48^3 32 to 64 "rows"
-        # 40, 36, "planes" 96, 109. Not where the transpose itself is asked for, several boxes at a
-        # time: with "planes" local pull-backs of the paper's U-Net take 1.45 times as long.
-        if taps > step > 1 and not transposed:
+        # likewise GFLOP/s, stride of 2: 64^3 16 to 32 "rows" 24, 18, "planes" 72, 92; 48^3 32 to 64
+        # "rows" 40, 36, "planes" 96, 109. Not where the transpose itself is asked for, several
+        # boxes at a time: with "planes" local pull-backs of the paper's U-Net take 1.45 times as
+        # long.
+        if step > 1 and not fits and not transposed:
+            return "planes"
+        # likewise in ms, a kernel of 1 x 3 x 3: 64^3 16 to 16 "columns" 328, 179, "rows" 245, 215,
+        # "planes" 25, 24; with a stride of 2, 16 to 32: 84, 44; 55, 41; 16, 10.
+        if kernel.shape[0] == 1 and not (transposed and step > 1):
             return "planes"
     if taps > _MANY_TAPS:
         # likewise in ms, kernel of 5: 32^3 16 to 16 channels "columns" 605, 337, "rows" 129, 229,
@@ -193,4 +212,4 @@ def _fastest_form(x: _Array, kernel: _Array, stride: Triple, *, transposed: bool
         covered = all(n >= k for n, k in zip(x.shape[1:4], kernel.shape[:3], strict=True))
         suits = taps > step and covered and x.dtype == jnp.float32
         return "planes" if suits else "rows"
-    return "columns" if few or fits else "rows"
+    return "columns" if channels <= _FEW_CHANNELS or fits else "rows"

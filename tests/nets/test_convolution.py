@@ -147,16 +147,24 @@ def test_blocks_refuse_kernels_of_another_size_than_their_stride():
 
 
 @pytest.mark.parametrize(
-    ("size", "kernel", "stride", "form"),
+    ("size", "channels", "kernel", "stride", "form"),
     [
-        ((32, 32, 32), (16, 16, 16), (16, 16, 16), "blocks"),
-        ((8, 8, 8), (5, 5, 5), (1, 1, 1), "planes"),
-        ((16, 16, 16), (7, 7, 7), (2, 2, 2), "planes"),
-        ((4, 4, 4), (5, 5, 5), (1, 1, 1), "rows"),
+        (32, 2, (16, 16, 16), (16, 16, 16), "blocks"),
+        (16, 2, (2, 2, 2), (2, 2, 2), "rows"),
+        (8, 20, (5, 5, 5), (1, 1, 1), "planes"),
+        (8, 4, (5, 5, 5), (1, 1, 1), "stacked"),
+        (16, 20, (7, 7, 7), (2, 2, 2), "planes"),
+        (4, 20, (5, 5, 5), (1, 1, 1), "rows"),
+        (8, 8, (3, 3, 3), (1, 1, 1), "stacked"),
+        (8, 20, (3, 3, 3), (1, 1, 1), "winograd"),
+        (4, 20, (3, 3, 3), (1, 1, 1), "columns"),
+        (16, 2, (3, 3, 3), (2, 2, 2), "stacked"),
+        (16, 20, (3, 3, 3), (2, 2, 2), "columns"),
+        (8, 30, (1, 3, 3), (1, 1, 1), "planes"),
     ],
 )
-def test_kernels_of_many_taps_take_the_form_that_suits(size, kernel, stride, form):
-    x, w = jnp.ones((1, *size, 4)), jnp.ones((*kernel, 4, 4))
+def test_the_form_suits_the_sizes(size, channels, kernel, stride, form):
+    x, w = jnp.ones((1, *(size,) * 3, channels)), jnp.ones((*kernel, channels, 4))
 
     def equations(form):
         return str(jax.make_jaxpr(partial(convolution, stride=stride, form=form))(x, w))
