@@ -187,7 +187,7 @@ def _fastest_form(x: _Array, kernel: _Array, stride: Triple, *, transposed: bool
         # 16 to 16 "planes" 35, 38, "stacked" 24, 19; 32 to 32 98 and 144 forward.
         stacked = channels * kernel.shape[0] * math.prod(stride[1:])
         few = _FEW_STACKED if taps <= _MANY_TAPS else _FEW_STACKED_OF_MANY_TAPS
-        if stacked <= few and not (transposed and step > 1):
+        if stacked <= few:
             return "stacked"
         # likewise 64^3 16 to 16 channels "rows" 206, 284, "winograd" 82, 45; eight of 8^3 64 to 64
         # "columns" 31, 9, "rows" 8, 7, "winograd" 2, 2.
