@@ -8,8 +8,8 @@ shifted copies of its input (`jaxsal.nets.by_products`), or as a sum of 2D convo
 
 - for products, the input is split into phases, one per offset within a stride (space to depth),
   after which every kernel tap is an unstrided shift of one phase;
-- ``"columns"`` lays the shifted phases side by side and multiplies once: fastest, needs memory
-  for a copy of the input per tap;
+- ``"columns"`` lays the shifted phases side by side and multiplies once: for small boxes, as it
+  needs memory for a copy of the input per tap;
 - ``"separable"`` makes the same columns one axis after the other, in a third of the operations:
   quicker to compile and to compute, but not to transpose, so for what is not differentiated;
 - ``"rows"`` does so along the last axis only, and multiplies and adds up over the taps of the
