@@ -40,7 +40,7 @@ class Trained:
     @property
     def edge(self) -> float:
         """The edge of a cube of the patch's size, in voxels."""
-        return float(np.prod(self.patch) ** (1 / 3))
+        return float(np.cbrt(np.prod(self.patch)))
 
     @property
     def kept(self) -> str:

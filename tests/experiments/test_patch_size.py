@@ -18,7 +18,7 @@ from jaxsal.cli.main import main
 from jaxsal.errors import InputError
 from jaxsal.experiments.patch_size import PatchSizeSettings
 from jaxsal.experiments.patch_size_figure import draw
-from jaxsal.experiments.patch_size_models import trained_models
+from jaxsal.experiments.patch_size_models import Trained, trained_models
 from jaxsal.experiments.patch_size_slopes import slope_rows
 from jaxsal.experiments.study import Study
 from jaxsal.model import Model
@@ -165,6 +165,12 @@ def row(subject: str, patch: float, plateau: float | None, seed: int | None = 0)
     model = f"{patch:g}-{seed}"
     known = {"subject": subject, "model": model, "seed": seed}
     return known | {"patch_mm": patch, "plateau_mm": plateau}
+
+
+@pytest.mark.parametrize("edge", [32, 48, 64, 96])
+def test_the_edge_of_a_cube_is_a_whole_number(edge: int) -> None:
+    model = Trained("one", Study.__new__(Study), (edge, edge, edge), 0, "")
+    assert model.edge == edge
 
 
 def test_the_slope_is_that_within_patients() -> None:
