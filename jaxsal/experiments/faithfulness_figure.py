@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ from jaxsal.tables import Row
 from jaxsal.wording import counted
 
 _BLIND = {"random": ("#8a94a3", ":"), "distance": (INK, "--")}
+_LINES_TO_OVERLOOK = 5  # more names would cover the curves
 _BETTER = {"deletion": "lower is better", "insertion": "higher is better"}
 
 
@@ -46,18 +48,28 @@ def draw(rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str]) ->
                 f"part of the voxels within 20 mm {done}, %",
                 "mean logit, normalised; median of lesions",
             )
-    legend(panels[0][-1], loc="best")
+    if len(methods) > _LINES_TO_OVERLOOK:  # beside them
+        legend(panels[0][-1], loc="upper left", bbox_to_anchor=(1, 1))
+    else:
+        legend(panels[0][-1], loc="best")
     return figure
 
 
 def _draw(axes: Axes, rows: Sequence[Row], methods: Sequence[str]) -> None:
-    colours = iter(2 * CHANNELS)
+    looks = cycle((colour, line) for line in ("-", "-.", (0, (1, 1))) for colour in CHANNELS)
     for method in methods:
-        colour, line = _BLIND[method] if method in BLIND else (next(colours), "-")
+        colour, line = _BLIND[method] if method in BLIND else next(looks)
         own = [heights_of(row) for row in rows if row["method"] == method]
         if own:
             median = np.median(own, axis=0)
-            axes.plot(range(len(PERCENT)), median, line, color=colour, label=method, linewidth=1.8)
+            axes.plot(
+                range(len(PERCENT)),
+                median,
+                color=colour,
+                label=method,
+                linestyle=line,
+                linewidth=1.8,
+            )
     axes.set_xticks(range(len(PERCENT)), [f"{percent:g}" for percent in PERCENT])
     axes.axhline(0, color=LINE, linewidth=0.9)
     axes.axhline(1, color=LINE, linewidth=0.9)

@@ -28,6 +28,7 @@ from jaxsal.experiments.faithfulness_curves import (
     question_of,
     turning_percent,
 )
+from jaxsal.experiments.faithfulness_figure import draw
 from jaxsal.experiments.faithfulness_maps import checked_methods
 from jaxsal.experiments.faithfulness_ranking import Surroundings
 from jaxsal.experiments.faithfulness_summary import summary_of
@@ -258,3 +259,21 @@ def test_a_cohort_is_asked_once_and_its_curves_are_those_of_masked_images(
     record.write_bytes(record.read_bytes() + b"\n")
     with pytest.raises(TypeError):
         main([*command, "--debug"])
+
+
+def test_the_curves_of_ten_methods_look_different() -> None:
+    methods = [*(f"method {i}" for i in range(8)), "random", "distance"]
+    logits = {
+        "deletion": {f"logit_{percent:g}": 1 - percent / 100 for percent in PERCENT},
+        "insertion": {f"logit_{percent:g}": percent / 100 for percent in PERCENT},
+    }
+    rows = [
+        {"scan": "a", "label": 1, "channel": ALL, "auc": 0.5, "infill": "mean"}
+        | {"method": method, "direction": direction, **logits[direction]}
+        for method in methods
+        for direction in DIRECTIONS
+    ]
+    figure = draw(rows, methods, ["mean"])
+    for axes in figure.axes:
+        lines = [line for line in axes.lines if line.get_label() in methods]
+        assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == 10
