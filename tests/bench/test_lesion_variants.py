@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+import bench.lesion_variants
 from bench.lesion_variants import CHANNELS, Kinds, make_variant, run, shapes_of
 from jaxsal.grid import Grid
 from jaxsal.inputs.manifest import read_manifest
+from jaxsal.training.config import read_config
 
 SIZE = (40, 44, 40)
 GRID = Grid(SIZE, np.eye(4))
@@ -109,3 +111,9 @@ def test_a_table_lists_the_patients_and_their_variants_with_masks_of_others(tmp_
             assert nib.load(path).shape == SIZE
     made = np.asarray(nib.load(entries[1].scan.reference).dataobj)
     assert ndimage.label(made)[1] == 4
+
+
+def test_the_configuration_is_one_that_training_takes() -> None:
+    config = read_config(Path(bench.lesion_variants.__file__).with_suffix(".toml"))
+    assert config.start is not None
+    assert config.run.steps == 400
