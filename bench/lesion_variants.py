@@ -10,13 +10,12 @@ root; used for nothing but the network of jaxsal/experiments/README.md. Each var
 - *one-channel* decoys in white matter, bright on FLAIR or dark on T1 alone, not labelled;
 - *cut-outs*: all is zero around an added lesion, which is then not labelled.
 
-The networks there were trained on ``lesions``, ``decoys`` and ``channels`` and asked by::
+The networks there were trained on ``lesions`` or ``decoys`` and asked by::
 
     variants="python -m bench.lesion_variants patients.tsv --masks masks"
     $variants --out lesions
     $variants --out decoys --decoys 20 --cut-outs 6
-    $variants --out channels --decoys 20 --cut-outs 6 --one-channel 40
-    jaxsal train bench/lesion_variants.toml --out retrained  # whose `cohort` is one of the three
+    jaxsal train bench/lesion_variants.toml --out retrained  # whose `cohort` is either
     maps="--field whole --samples 2 --voxels-per-lesion 8"
     asked="retrained/best patients.tsv --out moved"
     jaxsal experiment groups $asked $maps
