@@ -72,6 +72,7 @@ _FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memo
 _FEW_STACKED = 24  # channels of a plane and those beside it, that are fastest convolved at once
 _FEW_STACKED_OF_MANY_TAPS = 80
 _MANY_POSITIONS = 512
+_POSITIONS_OF_A_BOX = 8000  # local pull-backs' boxes have fewer
 _MANY_TAPS = 27  # more than this, each an operation of its own, compile and run slowly
 _COLUMN_BYTES = 16 * 2**20  # larger column buffers per example fall out of every cache
 
@@ -194,10 +195,10 @@ def _fastest_form(x: _Array, kernel: _Array, stride: Triple, *, transposed: bool
         if kernel.shape[0] == 3 and step == 1:
             return "winograd"
         # likewise GFLOP/s, stride of 2: 64^3 16 to 32 "rows" 24, 18, "planes" 72, 92; 48^3 32 to 64
-        # "rows" 40, 36, "planes" 96, 109. Not where the transpose itself is asked for, several
-        # boxes at a time: with "planes" local pull-backs of the paper's U-Net take 1.45 times as
-        # long.
-        if step > 1 and not fits and not transposed:
+        # "rows" 40, 36, "planes" 96, 109. Not where the transpose itself is asked for, of several
+        # small boxes at a time: with "planes" local pull-backs of the paper's U-Net take 1.45 times
+        # as long; its forward pass over 96^3 takes 91 ms, with "rows" 128.
+        if step > 1 and not fits and not (transposed and positions < _POSITIONS_OF_A_BOX):
             return "planes"
         # likewise in ms, a kernel of 1 x 3 x 3: 64^3 16 to 16 "columns" 328, 179, "rows" 245, 215,
         # "planes" 25, 24; with a stride of 2, 16 to 32: 84, 44; 55, 41; 16, 10.
