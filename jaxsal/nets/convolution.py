@@ -178,9 +178,13 @@ def _fastest_form(x: _Array, kernel: _Array, stride: Triple, *, transposed: bool
         return "blocks" if taps > _MANY_TAPS else "rows"
     positions = math.prod(n // s for n, s in zip(x.shape[1:4], stride, strict=True))
     fits = 4 * positions * channels * taps <= _COLUMN_BYTES
+    # Over less than a kernel, XLA's 2D convolution is slow: one core, ms forward and back, kernel
+    # of 5: 4^3 64 to 64 channels "rows" 0.4, 0.5, "planes" 5, 9; 5^3 0.7, 0.9; 0.6, 0.6.
+    covered = all(n >= k for n, k in zip(x.shape[1:4], kernel.shape[:3], strict=True))
+    suits_2d = covered and taps > step and x.dtype == jnp.float32
     # On small boxes many operations, and sums of large kernels, cost more than they save: 3^3 eight
     # at a time, 256 to 512 channels, "rows" 12 ms, in a loop 14, "winograd" 16 and 34.
-    if x.dtype == jnp.float32 and positions >= _MANY_POSITIONS and taps > step:
+    if suits_2d and positions >= _MANY_POSITIONS:
         # one core, ms forward and back: 64^3 2 to 16 channels "columns" 286, 70, "winograd" 38, 42,
         # "stacked" 25, 25; 8 to 16 "winograd" 32, 42, "stacked" 19, 25; 12 to 12 57, 57; 103, 55;
         # eight of 16^3 8 to 8 "columns" 25, 18, "winograd" 2, 2, "stacked" 0.8, 0.9. With a stride
@@ -208,9 +212,5 @@ def _fastest_form(x: _Array, kernel: _Array, stride: Triple, *, transposed: bool
         # likewise in ms, kernel of 5: 32^3 16 to 16 channels "columns" 605, 337, "rows" 129, 229,
         # "planes" 34, 35; 8^3 64 to 64 8, 4; 5, 5; 2, 2. Kernel of 7, stride of 2: 64^3 2 to 16
         # "rows" 118, 112, "planes" 19, 33.
-        # Over less than a kernel, XLA's 2D convolution is slow: 4^3 64 to 64 "rows" 0.4, 0.5,
-        # "planes" 5, 9; 5^3 0.7, 0.9; 0.6, 0.6.
-        covered = all(n >= k for n, k in zip(x.shape[1:4], kernel.shape[:3], strict=True))
-        suits = taps > step and covered and x.dtype == jnp.float32
-        return "planes" if suits else "rows"
+        return "planes" if suits_2d else "rows"
     return "columns" if channels <= _FEW_CHANNELS or fits else "rows"
