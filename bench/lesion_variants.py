@@ -120,11 +120,19 @@ class Canvas:
                 self.taken[shape.box.slices] |= ndimage.binary_dilation(shape.voxels, iterations=3)
                 most -= 1
 
-    def paint(self, shape: Shape, flair: float, t1: float) -> None:
-        """Adds contrasts, in standard deviations of the head, to a lesion with soft borders."""
+    def paint(self, shape: Shape, flair: float, t1: float, within: Array | None = None) -> None:
+        """Adds contrasts, in standard deviations of the head, to a lesion with soft borders.
+
+        Args:
+            shape: of the lesion.
+            flair: contrast on FLAIR.
+            t1: contrast on T1.
+            within: which voxels of the shape's box may change; by default those of the head.
+        """
+        within = self.head[shape.box.slices] if within is None else within
         soft = ndimage.gaussian_filter(shape.voxels.astype(np.float32), self._between(0.4, 0.9))
         noise = ndimage.gaussian_filter(self._rng.standard_normal(soft.shape, np.float32), 1)
-        weights = np.minimum(1.15 * soft, 1) * (1 + 0.6 * noise) * self.head[shape.box.slices]
+        weights = np.minimum(1.15 * soft, 1) * (1 + 0.6 * noise) * within
         change = np.array([flair, t1], np.float32) * self._deviation
         self.images[shape.box.slices] += weights[..., None] * change
 
@@ -145,12 +153,8 @@ class Canvas:
         part = ndimage.binary_dilation(shape.voxels, iterations=width) if width else shape.voxels
         around = self._mean + np.array([0.1, 0.6]) * self._deviation
         self.images[shape.box.slices][part] = around
-        head, self.head = self.head, np.ones_like(self.head)
         contrast = self._between(*CONTRAST)
-        before = self.images[shape.box.slices].copy()
-        self.paint(shape, contrast, -contrast * self._between(*DARKER))
-        self.images[shape.box.slices][~part] = before[~part]
-        self.head = head
+        self.paint(shape, contrast, -contrast * self._between(*DARKER), within=part)
 
     def add_on_rim(self, shape: Shape) -> None:
         """Bright on FLAIR, and no darker on T1."""
@@ -236,6 +240,10 @@ def make_variant(
 def run(patients: Path, masks: Path, out: Path, variants: int, seed: int, kinds: Kinds) -> None:
     """Writes the variants of all patients, and a table of them and of the patients themselves."""
     entries = read_manifest(patients, CHANNELS)
+    if not any(masks.glob("*.nii.gz")):
+        raise SystemExit(f"{masks} must hold masks (.nii.gz) of other patients, and has none")
+    if out.exists():
+        raise SystemExit(f"{out} exists already: name a new folder")
     out.mkdir(parents=True)
     lines = ["\t".join(("scan", "subject", *CHANNELS, "reference"))]
     for number, entry in enumerate(entries):

@@ -113,6 +113,14 @@ def test_a_table_lists_the_patients_and_their_variants_with_masks_of_others(tmp_
     assert ndimage.label(made)[1] == 4
 
 
+def test_a_folder_without_masks_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    table = tmp_path / "scans.tsv"
+    table.write_text("scan\tflair\tt1\treference\np\ta.nii.gz\tb.nii.gz\tc.nii.gz\n")
+    with pytest.raises(SystemExit, match="must hold masks"):
+        run(table, tmp_path, tmp_path / "out", variants=1, seed=0, kinds=Kinds())
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_configuration_is_one_that_training_takes() -> None:
     config = read_config(Path(bench.lesion_variants.__file__).with_suffix(".toml"))
     assert config.start is not None
