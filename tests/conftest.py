@@ -28,6 +28,7 @@ from helpers.tiny import TinyScan, make_model, make_scan
 from hypothesis import settings
 
 import jaxsal.nets.convolution
+import jaxsal.nets.fastest_form
 from jaxsal.checkpoints import save_model
 from jaxsal.model import Model
 from jaxsal.registry import METHODS, NETWORKS
@@ -81,7 +82,8 @@ def xla_convolutions() -> Iterator[None]:
         return "columns" if jax.config.jax_enable_x64 else "xla"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jaxsal.nets.convolution, "_fastest_form", form)
+        for module in (jaxsal.nets.convolution, jaxsal.nets.fastest_form):
+            patch.setattr(module, "fastest_form", form)
         yield
 
 

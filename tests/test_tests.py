@@ -22,7 +22,6 @@ NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}  # public, in spite o
 # Left to be mended, by a parameter in place of a constant or by what can be seen from outside.
 LEFT = {
     "cli/test_progress.py": {"_shown", "_progress"},
-    "conftest.py": {"_fastest_form"},
     "converters/test_inert_pickle.py": {"_utils", "_rebuild_tensor_v2"},  # a function of PyTorch's
     "converters/test_state_dict.py": {"_metadata"},  # as PyTorch's state dicts have it
     "graph/test_operations.py": {"_schema"},  # of a PyTorch operation

@@ -29,7 +29,8 @@ from jaxsal.locality.structure import Kernel, Node, Source, Structure, bind
 from jaxsal.locality.tables import Tables, look_up, sliced
 from jaxsal.locality.voxelwise import Handed, arranged_kernel, arranged_slopes
 from jaxsal.locality.voxelwise import pull_back as voxelwise_pull_back
-from jaxsal.nets.convolution import convolution, forward_form, transposed_convolution
+from jaxsal.nets.convolution import convolution, transposed_convolution
+from jaxsal.nets.fastest_form import forward_form
 from jaxsal.types import Triple
 
 if TYPE_CHECKING:

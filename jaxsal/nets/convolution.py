@@ -32,7 +32,7 @@ shifted copies of its input (`jaxsal.nets.by_products`), or as a sum of 2D convo
   square 6e-7 of the result's, for 576 channels);
 - ``"xla"`` is ``lax.conv_general_dilated``.
 
-With groups or dilation: `jaxsal.nets.general_convolution`.
+`jaxsal.nets.fastest_form` chooses one. With groups or dilation: `jaxsal.nets.general_convolution`.
 
 All forms consist of ``lax``: they can be differentiated any number of times in either mode,
 batched with ``vmap``, and their transposes are as fast as they are themselves. A transposed
@@ -43,22 +43,13 @@ Letters: B batch, X Y Z spatial axes, C input channels, K output channels.
 
 from __future__ import annotations
 
-import math
-from typing import Literal
-
 import jax
-import jax.numpy as jnp
 from jax import lax
 
-from jaxsal.current_device import current_device
 from jaxsal.nets.by_planes import ByPlanes, planes, stacked, winograd
 from jaxsal.nets.by_products import by_blocks, by_columns, by_rows, by_separable_columns
-from jaxsal.nets.tracing import is_traced
+from jaxsal.nets.fastest_form import Form, fastest_form
 from jaxsal.types import Triple
-
-Form = Literal["columns", "separable", "rows", "blocks", "planes", "stacked", "winograd", "xla"]
-
-_Array = jax.Array | jax.ShapeDtypeStruct
 
 _BY_PRODUCTS = {
     "columns": by_columns,
@@ -68,13 +59,6 @@ _BY_PRODUCTS = {
 }
 _BY_PLANES = {"planes": planes, "stacked": stacked, "winograd": winograd}
 _DIMENSIONS = ("NHWDC", "HWDIO", "NHWDC")
-_FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memory traffic
-_FEW_STACKED = 24  # channels of a plane and those beside it, that are fastest convolved at once
-_FEW_STACKED_OF_MANY_TAPS = 80
-_MANY_POSITIONS = 512
-_POSITIONS_OF_A_BOX = 8000  # local pull-backs' boxes have fewer
-_MANY_TAPS = 27  # more than this, each an operation of its own, compile and run slowly
-_COLUMN_BYTES = 16 * 2**20  # larger column buffers per example fall out of every cache
 
 
 def convolution(
@@ -101,7 +85,7 @@ def convolution(
         ValueError: if ``form`` is "winograd" and the kernel is strided or not of three along X, or
             "blocks" and the kernel is not of the size of its stride.
     """
-    form = form or _fastest_form(x, kernel, stride)
+    form = form or fastest_form(x, kernel, stride)
     if form == "blocks" and kernel.shape[:3] != stride:
         raise ValueError(
             f"blocks needs a kernel of the stride's size, {stride}; got {kernel.shape[:3]}"
@@ -149,7 +133,7 @@ def transposed_convolution(
         )
     )
     primal = jax.ShapeDtypeStruct((y.shape[0], *spatial, kernel.shape[3]), y.dtype)
-    form = form or _fastest_form(primal, kernel, stride, transposed=True)
+    form = form or fastest_form(primal, kernel, stride, transposed=True)
     if form in _BY_PLANES:
         return ByPlanes(_BY_PLANES[form], stride, padding).transposed(y, kernel, primal)
 
@@ -158,59 +142,3 @@ def transposed_convolution(
 
     (x,) = jax.linear_transpose(forward, primal)(y)
     return x
-
-
-def forward_form(x: jax.Array, kernel: jax.Array, stride: Triple) -> Form:
-    """The fastest form of a convolution that will not be differentiated."""
-    form = _fastest_form(x, kernel, stride)
-    return "separable" if form == "columns" else form
-
-
-def _fastest_form(x: _Array, kernel: _Array, stride: Triple, *, transposed: bool = False) -> Form:
-    """Chosen by measurement; see the module's docstring for what each form costs."""
-    if is_traced() or current_device().platform != "cpu":
-        return "xla"
-    channels = kernel.shape[3]
-    taps, step = math.prod(kernel.shape[:3]), math.prod(stride)
-    if kernel.shape[:3] == stride:
-        # one core, ms forward and back: 64^3 16 to 32 channels, kernel of 2, "columns" 9.9, 2.3,
-        # "blocks" 6.9, 17, "rows" 6.1, 2.2; 96^3 2 to 768, kernel of 16, "blocks" 33, 28.
-        return "blocks" if taps > _MANY_TAPS else "rows"
-    positions = math.prod(n // s for n, s in zip(x.shape[1:4], stride, strict=True))
-    fits = 4 * positions * channels * taps <= _COLUMN_BYTES
-    # Over less than a kernel, XLA's 2D convolution is slow: one core, ms forward and back, kernel
-    # of 5: 4^3 64 to 64 channels "rows" 0.4, 0.5, "planes" 5, 9; 5^3 0.7, 0.9; 0.6, 0.6.
-    covered = all(n >= k for n, k in zip(x.shape[1:4], kernel.shape[:3], strict=True))
-    suits_2d = covered and taps > step and x.dtype == jnp.float32
-    # On small boxes many operations, and sums of large kernels, cost more than they save: 3^3 eight
-    # at a time, 256 to 512 channels, "rows" 12 ms, in a loop 14, "winograd" 16 and 34.
-    if suits_2d and positions >= _MANY_POSITIONS:
-        # one core, ms forward and back: 64^3 2 to 16 channels "columns" 286, 70, "winograd" 38, 42,
-        # "stacked" 25, 25; 8 to 16 "winograd" 32, 42, "stacked" 19, 25; 12 to 12 57, 57; 103, 55;
-        # eight of 16^3 8 to 8 "columns" 25, 18, "winograd" 2, 2, "stacked" 0.8, 0.9. With a stride
-        # of 2: 96^3 2 to 32 "columns" 65, 17, "planes" 55, 19, "stacked" 9, 10. Kernel of 5: 32^3
-        # 16 to 16 "planes" 35, 38, "stacked" 24, 19; 32 to 32 98 and 144 forward.
-        stacked = channels * kernel.shape[0] * math.prod(stride[1:])
-        few = _FEW_STACKED if taps <= _MANY_TAPS else _FEW_STACKED_OF_MANY_TAPS
-        if stacked <= few:
-            return "stacked"
-        # likewise 64^3 16 to 16 channels "rows" 206, 284, "winograd" 82, 45; eight of 8^3 64 to 64
-        # "columns" 31, 9, "rows" 8, 7, "winograd" 2, 2.
-        if kernel.shape[0] == 3 and step == 1:
-            return "winograd"
-        # likewise GFLOP/s, stride of 2: 64^3 16 to 32 "rows" 24, 18, "planes" 72, 92; 48^3 32 to 64
-        # "rows" 40, 36, "planes" 96, 109. Not where the transpose itself is asked for, of several
-        # small boxes at a time: with "planes" local pull-backs of the paper's U-Net take 1.45 times
-        # as long; its forward pass over 96^3 takes 91 ms, with "rows" 128.
-        if step > 1 and not fits and not (transposed and positions < _POSITIONS_OF_A_BOX):
-            return "planes"
-        # likewise in ms, a kernel of 1 x 3 x 3: 64^3 16 to 16 "columns" 328, 179, "rows" 245, 215,
-        # "planes" 25, 24; with a stride of 2, 16 to 32: 84, 44; 55, 41; 16, 10.
-        if kernel.shape[0] == 1 and not (transposed and step > 1):
-            return "planes"
-    if taps > _MANY_TAPS:
-        # likewise in ms, kernel of 5: 32^3 16 to 16 channels "columns" 605, 337, "rows" 129, 229,
-        # "planes" 34, 35; 8^3 64 to 64 8, 4; 5, 5; 2, 2. Kernel of 7, stride of 2: 64^3 2 to 16
-        # "rows" 118, 112, "planes" 19, 33.
-        return "planes" if suits_2d else "rows"
-    return "columns" if channels <= _FEW_CHANNELS or fits else "rows"
