@@ -14,6 +14,7 @@ from jaxsal.progress import Progress as Done
 from jaxsal.wording import duration, pace
 
 _LOG_STEP = 10  # per cent between two lines of a log file
+_SILENCE = 60.0  # seconds after which one gets a line although nothing else is to be said
 _logger = logging.getLogger("jaxsal")
 
 
@@ -58,9 +59,11 @@ class ProgressBar:
         self._shown.update(done, total, f"{done:,}/{total:,} {things}")
 
     def detail(self, text: str) -> None:
-        """Shows what changes all the time, on a terminal."""
+        """Shows what changes all the time; a log file gets it after a minute without a line."""
         if isinstance(self._shown, Bar):
             self._shown.note(text)
+        else:
+            self._shown.sign_of_life(text)
 
     def say(self, line: str) -> None:
         """Adds a line that stays."""
@@ -71,7 +74,8 @@ class _Log:
     """A line per stage and per step, so that the log of a long job shows that it lives."""
 
     def start(self) -> None:
-        self._started, self._stage, self._next = time.monotonic(), "starting", _LOG_STEP
+        self._started = self._said = time.monotonic()
+        self._stage, self._next = "starting", _LOG_STEP
         self._noted = ""
         self._first: tuple[int, float] | None = None  # what was done at the first update, and when
 
@@ -87,6 +91,10 @@ class _Log:
         if message != self._noted:  # a stage may compile several programs
             self._noted = message
             self.say(f"{self._stage}: {message}")
+
+    def sign_of_life(self, text: str) -> None:
+        if time.monotonic() - self._said >= _SILENCE:
+            self.say(f"{self._stage}: {text}")
 
     def update(self, done: int, total: int, counts: str) -> None:
         if self._first is None:
@@ -107,6 +115,7 @@ class _Log:
         return f", {pace(per_second)}{left}"
 
     def say(self, message: str) -> None:
-        hours, seconds = divmod(int(time.monotonic() - self._started), 3600)
+        self._said = time.monotonic()
+        hours, seconds = divmod(int(self._said - self._started), 3600)
         elapsed = f"{hours}:{seconds // 60:02}:{seconds % 60:02}"
         print(f"[{elapsed}] {message}", file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from jaxsal import __version__
@@ -203,15 +204,31 @@ class Study:
 def opened(root: Path) -> Iterator[None]:
     """The folder of a study in use by one experiment at a time; made if it is not there.
 
+    An experiment that refuses its input leaves no folder behind that it made.
+
     Raises:
         InputError: another one is at work in it, it cannot be made, or others wrote into it.
         OutputError: its record cannot be written.
     """
     folder = RunFolder(root, "experiment", record=".jaxsal/study.json", harmless=_OWN)
-    with folder.in_use(lambda others: None):
-        if not folder.record.exists():
-            write_json(folder.record, {"command": "experiment", "jaxsal": __version__})
-        yield
+    made = [path for path in (root, *root.parents) if not path.exists()]
+    try:
+        with folder.in_use(lambda others: None):
+            if not folder.record.exists():
+                write_json(folder.record, {"command": "experiment", "jaxsal": __version__})
+            yield
+    except InputError:
+        if made and _holds_nothing(folder):
+            rmtree(folder.state)
+            for path in made:
+                path.rmdir()
+        raise
+
+
+def _holds_nothing(folder: RunFolder) -> bool:
+    """Whether there is no more than the locks and the record."""
+    own = {folder.state / "locks", folder.record}
+    return set(folder.root.iterdir()) == {folder.state} and own.issuperset(folder.state.iterdir())
 
 
 @contextmanager

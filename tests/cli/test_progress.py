@@ -78,6 +78,23 @@ def test_a_log_file_gets_a_line_per_stage_and_per_tenth(
     assert captured.out == ""
 
 
+def test_a_log_file_gets_what_changes_all_the_time_after_a_minute_without_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with ProgressBar() as bar:
+        bar.stage("faithfulness")
+        for now in (1.0, 59.0, 61.0, 100.0, 120.0, 122.0):
+            bar.detail(f"scan after {now:.0f} s")
+    assert capsys.readouterr().err.splitlines() == [
+        "[0:00:00] faithfulness",
+        "[0:01:01] faithfulness: scan after 61 s",
+        "[0:02:02] faithfulness: scan after 122 s",
+    ]
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_note_is_shown_with_its_stage_until_there_is_progress(
     terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

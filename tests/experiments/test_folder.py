@@ -40,3 +40,29 @@ def test_a_study_is_known_whatever_else_is_there(tmp_path: Path) -> None:
     (tmp_path / "new" / "out" / "notes.txt").touch()
     with opened(tmp_path / "new" / "out"):
         pass
+
+
+def test_refused_input_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such layer"), opened(tmp_path / "new" / "out"):
+        raise InputError("no such layer")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("there", ["out/groups.tsv", "out/.jaxsal/groups", "out"])
+def test_refused_input_leaves_what_was_there(there: str, tmp_path: Path) -> None:
+    (tmp_path / there).mkdir(parents=True)
+    with pytest.raises(InputError, match="no such layer"), opened(tmp_path / "out"):
+        raise InputError("no such layer")
+    assert (tmp_path / there).is_dir()
+
+
+@pytest.mark.parametrize("written", ["groups.tsv", "runs", ".jaxsal/groups"])
+def test_what_was_found_before_input_is_refused_stays(written: str, tmp_path: Path) -> None:
+    def find_then_refuse() -> None:
+        with opened(tmp_path / "out"):
+            (tmp_path / "out" / written).mkdir()
+            raise InputError("no such layer")
+
+    with pytest.raises(InputError, match="no such layer"):
+        find_then_refuse()
+    assert (tmp_path / "out" / written).is_dir()
