@@ -15,7 +15,7 @@ from jaxsal.experiments.aggregation import exact
 from jaxsal.experiments.catalogue import Experiment, NoSettings
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.map_similarity import rank_correlation
-from jaxsal.experiments.statistics import FEWEST_IN_GROUP, few_patients, holm, pooled
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, few_patients, pooled, with_holm
 from jaxsal.figures.palette import UNITS
 
 if TYPE_CHECKING:
@@ -138,10 +138,7 @@ def summary_of(rows: Sequence[Row], channels: Sequence[str]) -> list[Row]:
     """Dependences on volume, and comparisons of aggregates."""
     found = [dependence(rows, *each) for each in product(AGGREGATES, channels, FIGURES, SIZES)]
     compared = [comparison(rows, *each) for each in product(AGGREGATES[1:], channels)]
-    tested = [row for row in compared if row["p"] is not None]
-    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = adjusted
-    return [*found, *compared]
+    return [*found, *with_holm(compared)]
 
 
 FIGURES: Mapping[str, Callable[[np.ndarray], float]] = {"rho": correlation, "slope": slope}

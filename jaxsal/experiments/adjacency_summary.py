@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsal.experiments.statistics import holm, median_over_patients, paired_p
+from jaxsal.experiments.statistics import median_over_patients, paired_p, with_holm
 
 if TYPE_CHECKING:
     from jaxsal.tables import Row
@@ -61,10 +61,7 @@ def summary_of(rows: Sequence[Row]) -> list[Row]:
         if figure == "bleed":
             answers.append({**about, **answer_of(classes)})
     compared = [each for source in ("real", "synthetic") for each in _comparisons(source, groups)]
-    tested = [row for row in compared if row["p"] is not None]
-    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = adjusted
-    return [*found, *answers, *compared]
+    return [*found, *answers, *with_holm(compared)]
 
 
 def _classes(rows: Sequence[Row], figure: str) -> Iterator[Row]:

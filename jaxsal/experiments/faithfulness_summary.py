@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from jaxsal.experiments.faithfulness_curves import ALL, DIRECTIONS
-from jaxsal.experiments.statistics import FEWEST_IN_GROUP, holm, paired_p, pooled
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, paired_p, pooled, with_holm
 from jaxsal.tables import Row
 
 REFERENCE = "distance"
@@ -55,10 +55,7 @@ def summary_of(
         _row(rows, infill, channel, direction, method)
         for (infill, channel), direction, method in product(places, DIRECTIONS, methods)
     ]
-    tested = [row for row in found if row["p"] is not None]
-    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = adjusted
-    return found
+    return with_holm(found)
 
 
 def _row(rows: Sequence[Row], infill: str, channel: str, direction: str, method: str) -> Row:

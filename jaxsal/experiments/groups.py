@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import require_references
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.statistics import FEWEST_IN_GROUP, difference, holm, median_interval
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, difference, median_interval, with_holm
 from jaxsal.experiments.true_negatives import SphereSettings, true_negatives
 from jaxsal.figures.charts import new_figure, style
 from jaxsal.figures.distributions import draw_distribution
@@ -174,9 +174,7 @@ def _tests(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> list
                 "first_larger": found.superiority,
             }
         )
-    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = adjusted
-    return tested
+    return with_holm(tested)
 
 
 def draw(groups: Mapping[str, Sequence[Row]], channels: Sequence[str]) -> Figure:

@@ -26,7 +26,7 @@ from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.map_similarity import correlation, relative_distance
 from jaxsal.experiments.stability_figure import draw
-from jaxsal.experiments.statistics import few_patients, holm, median_over_patients, paired_p
+from jaxsal.experiments.statistics import few_patients, median_over_patients, paired_p, with_holm
 from jaxsal.options import option
 from jaxsal.scan.uncertainty import Moments
 
@@ -255,10 +255,7 @@ def summary_of(rows: Sequence[Row]) -> list[Row]:
             about["images"] = images if figure in FIGURES else None
             found.append({**about, **median_over_patients(own, figure)})
     compared_ = [_comparison(rows, channel) for channel in dict.fromkeys(c for _, c in groups)]
-    tested = [row for row in compared_ if row["p"] is not None]
-    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = adjusted
-    return [*found, *compared_]
+    return [*found, *with_holm(compared_)]
 
 
 def _of(rows: Sequence[Row], aggregate: str, channel: str, images: int) -> list[Row]:

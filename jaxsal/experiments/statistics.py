@@ -11,6 +11,7 @@ from scipy import stats
 
 from jaxsal.evaluation.intervals import statistic_over_patients
 from jaxsal.experiments.contributions_magnitudes import FEWEST_SUBJECTS
+from jaxsal.tables import Row
 
 FEWEST_IN_GROUP = 5
 """Values that a group needs for a test or a correlation; of fewer there is none."""
@@ -94,6 +95,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     found: list[float] = adjusted.tolist()
     return found
+
+
+def with_holm(rows: Sequence[Row]) -> list[Row]:
+    """Rows of comparisons with `p_holm`: their `p` adjusted by `holm` for all that have one."""
+    tested = [row["p"] for row in rows if row["p"] is not None]
+    adjusted = iter(holm(tested))
+    return [{**row, "p_holm": None if row["p"] is None else next(adjusted)} for row in rows]
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:

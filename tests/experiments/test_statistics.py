@@ -14,6 +14,7 @@ from jaxsal.experiments.statistics import (
     holm,
     median_interval,
     rank_correlation,
+    with_holm,
 )
 
 RNG = np.random.default_rng(3)
@@ -42,6 +43,14 @@ def test_holm_s_worked_example() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1, 1]
     assert holm([]) == []
+
+
+def test_comparisons_are_adjusted_for_those_that_are_tested() -> None:
+    rows = [{"p": 0.01, "p_holm": None, "n": 9}, {"p": None, "n": 2}, {"p": 0.04, "n": 9}]
+    adjusted = with_holm(rows)
+    assert [row["p_holm"] for row in adjusted] == [0.02, None, 0.04]
+    assert list(adjusted[0]) == ["p", "p_holm", "n"]  # columns stay in their order
+    assert with_holm([]) == []
 
 
 def test_intervals_of_medians_need_six_values() -> None:
