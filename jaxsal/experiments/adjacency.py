@@ -246,7 +246,7 @@ def _of_scan(
     original = Original(entry, prediction, study.model.channels)
     compute = partial(_of_lesion, study, settings, methods, original)
     kept = {"gaps": settings.gaps, "layer": settings.layer}
-    rows = each_lesion(study, "adjacency", kept, entry, chosen, compute)
+    rows = each_lesion(study, "adjacency", kept, entry, prediction, chosen, compute)
     return [*rows, *({"found": True, "volume_mm3": each.volume_mm3} for each in instances)]
 
 

@@ -12,6 +12,7 @@ from jaxsal.experiments.derived import generator_of
 from jaxsal.options import option
 
 if TYPE_CHECKING:
+    from jaxsal.box import Box
     from jaxsal.experiments.study import Study
     from jaxsal.inputs.entries import Entry
     from jaxsal.lesions import Instance
@@ -70,6 +71,21 @@ def check_range(name: str, bounds: tuple[float, float]) -> None:
 def of_volume(instances: Iterable[Instance], volume: tuple[float, float]) -> list[Instance]:
     """Lesions that the network found whose volume in mm³ lies in a range, ends included."""
     return [e for e in instances if e.kind in FOUND and _is_within(e.volume_mm3, volume)]
+
+
+def unfit(box: Box, prediction: Prediction) -> str:
+    """Why a domain in a box of a scan cannot be asked about; empty if it can.
+
+    Some networks are given a part of the image only, such as the box of what is not zero.
+    """
+    if box & prediction.scan.box == box:
+        return ""
+    return "it reaches beyond the part of the image that the network is given"
+
+
+def left_out(entry: Entry, lesion: Instance, reason: str) -> str:
+    """A note that a lesion is, and why."""
+    return f"{entry.id}: lesion {lesion.label} is left out: {reason}"
 
 
 def clearest(instances: Iterable[Instance], prediction: Prediction) -> list[Instance]:

@@ -14,8 +14,10 @@ from jaxsal.experiments.choice import (
     FOUND,
     another_range,
     check_range,
+    left_out,
     none_of_volume,
     of_volume,
+    unfit,
     volume_option,
 )
 from jaxsal.experiments.context_curve import PLATEAU, Curve, context_figure, curve_of
@@ -129,8 +131,8 @@ def _of_scan(
     for each in of_volume(found, settings.volume):
         reason = _unfit(study, settings, each, prediction)
         if reason:
-            note = f"{entry.id}: lesion {each.label} is left out: {reason}"
-            rows.append(_lesion_row(entry, each) | {"step": None, "note": note})
+            note = {"note": left_out(entry, each, reason)}
+            rows.append(_lesion_row(entry, each) | {"step": None} | note)
         else:
             chosen.append(each)
     scores = context_scores(
@@ -154,11 +156,9 @@ def _unfit(
     study: Study, settings: ContextSettings, instance: Instance, prediction: Prediction
 ) -> str:
     """Why a lesion cannot be asked about; empty if it can."""
-    if instance.box & prediction.scan.box != instance.box:
-        return "it reaches beyond the part of the image that the network is given"
     if settings.view == "centred" and np.any(np.array(instance.box.shape) > study.prediction.roi):
         return "it is larger than a window; --view field takes it"
-    return ""
+    return unfit(instance.box, prediction)
 
 
 def _lesion_row(entry: Entry, instance: Instance) -> Row:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsal.approximated import EXACT, warning
+from jaxsal.errors import InputError
+from jaxsal.experiments.choice import left_out, unfit
 from jaxsal.experiments.each_scan import KeptRows, Made
 from jaxsal.lesions import instances_of
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
@@ -46,11 +48,17 @@ def map_of(
         saliency: which map.
         model: None: the study's.
         image: (X, Y, Z, C), normalised; None: the scan's.
+
+    Raises:
+        InputError: the network is not given all of the domain.
     """
     model = model or study.model
     scan = prediction.scan if image is None else replace(prediction.scan, image=image)
     labels = omega.astype(np.int32)
     instances = instances_of(labels, prediction.grid)
+    for each in instances:
+        if reason := unfit(each.box, prediction):
+            raise InputError(f"there is no map of a domain: {reason}")
     own = replace(prediction, scan=scan, labels=labels, instances=instances)
     given = ExplainSettings(saliency, field=study.field, pictures=False)
     settings = in_effect(given, study.prediction, model)
@@ -64,10 +72,13 @@ def each_lesion(
     name: str,
     settings: Mapping[str, Any],
     entry: Entry,
+    prediction: Prediction,
     lesions: Sequence[Instance],
     compute: Callable[[Instance], list[Row]],
 ) -> list[Row]:
     """Rows of lesions of a scan, kept one after the other, so that an interrupted run goes on.
+
+    A lesion of which the network is not given all has a row with a "note" instead.
 
     Args:
         study: the scans.
@@ -75,6 +86,7 @@ def each_lesion(
         settings: what the rows of a lesion depend on besides model, prediction and scan, so not
             which lesions are chosen; for JSON. How maps are computed need not be among it.
         entry: the scan.
+        prediction: the scan with its lesions.
         lesions: which lesions.
         compute: makes the rows of a lesion, ready for JSON.
     """
@@ -82,6 +94,9 @@ def each_lesion(
     identity = identity_of(study.model, completed(study.prediction, study.model), settings)
     rows: list[Row] = []
     for number, lesion in enumerate(lesions, start=1):
+        if reason := unfit(lesion.box, prediction):
+            rows.append({"note": left_out(entry, lesion, reason)})
+            continue
         folder = study.out / ".jaxsal" / name / f"lesion-{lesion.label:04d}"
         kept = KeptRows(folder, study.model.channels, identity)
         made = kept.made(entry)

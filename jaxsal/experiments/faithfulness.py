@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
-from jaxsal.experiments.choice import check_range, clearest, pair
+from jaxsal.experiments.choice import check_range, clearest, left_out, pair, unfit
 from jaxsal.experiments.derived import generator_of
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.faithfulness_curves import (
@@ -240,14 +240,11 @@ class RankedLesion:
     @cached_property
     def unfit(self) -> str:
         """Why nothing can be asked about it; empty if it can."""
-        reason = ""
-        if self.instance.box & self.prediction.scan.box != self.instance.box:
-            reason = "it reaches beyond the part of the image that the network is given"
-        elif any(self._map(each) is None for each in self.maps):
+        reason = unfit(self.instance.box, self.prediction)
+        if not reason and any(self._map(each) is None for each in self.maps):
             lacking = [each.method for each in self.maps if self._map(each) is None]
             reason = f"there is no map of {' and '.join(lacking)}"
-        label = self.instance.label
-        return reason and f"{self.entry.id}: lesion {label} is left out: {reason}"
+        return reason and left_out(self.entry, self.instance, reason)
 
     @cached_property
     def around(self) -> Surroundings:

@@ -94,9 +94,10 @@ def randomisation(study: Study, settings: RandomisationSettings) -> Findings:
     """How alike maps stay while layers are randomised, from the logits towards the input."""
     identity = {**asdict(settings), **saliency_identity(study)}
     compute = partial(_of_scan, study, settings)
-    rows = each_scan(study, "randomisation", identity, compute)
+    kept = each_scan(study, "randomisation", identity, compute)
+    rows = [row for row in kept if "note" not in row]
     if not rows:
-        study.note("no lesion was found in any scan: there is no map to compare")
+        study.note("no lesion can be asked about in any scan: there is no map to compare")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     note_approximated(study, rows)
     study.note(few_patients(len({row["subject"] for row in rows})))
@@ -122,7 +123,7 @@ def _of_scan(
     lesions = sampled(entry, prediction, settings.lesions, study.saliency.seed)
     compute = partial(_of_lesion, study, settings, entry, prediction)
     kept = {"stages": settings.stages}
-    return each_lesion(study, "randomisation", kept, entry, lesions, compute)
+    return each_lesion(study, "randomisation", kept, entry, prediction, lesions, compute)
 
 
 def _of_lesion(

@@ -104,9 +104,10 @@ def stability(study: Study, settings: StabilitySettings) -> Findings:
     """
     require(study.saliency.samples >= 2, "samples", "2 or more", study.saliency.samples)
     identity = {**asdict(settings), **saliency_identity(study)}
-    rows = each_scan(study, "stability", identity, partial(_of_scan, study, settings.lesions))
+    kept = each_scan(study, "stability", identity, partial(_of_scan, study, settings.lesions))
+    rows = [row for row in kept if "note" not in row]
     if not rows:
-        study.note("no lesion was found in any scan: there is no map to repeat")
+        study.note("no lesion can be asked about in any scan: there is no map to repeat")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     most = max(row["images"] for row in rows)
     note_approximated(study, rows)
@@ -123,7 +124,7 @@ def stability(study: Study, settings: StabilitySettings) -> Findings:
 def _of_scan(study: Study, most: int, entry: Entry, prediction: Prediction) -> list[Row]:
     lesions = sampled(entry, prediction, most, study.saliency.seed)
     compute = partial(_of_lesion, study, entry, prediction)
-    return each_lesion(study, "stability", {}, entry, lesions, compute)
+    return each_lesion(study, "stability", {}, entry, prediction, lesions, compute)
 
 
 def _of_lesion(study: Study, entry: Entry, prediction: Prediction, lesion: Instance) -> list[Row]:
