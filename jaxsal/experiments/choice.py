@@ -70,7 +70,7 @@ def check_range(name: str, bounds: tuple[float, float]) -> None:
 
 def of_volume(instances: Iterable[Instance], volume: tuple[float, float]) -> list[Instance]:
     """Lesions that the network found whose volume in mm³ lies in a range, ends included."""
-    return [e for e in instances if e.kind in FOUND and _is_within(e.volume_mm3, volume)]
+    return [e for e in instances if e.kind in FOUND and is_within(e.volume_mm3, volume)]
 
 
 def unfit(box: Box, prediction: Prediction) -> str:
@@ -112,7 +112,7 @@ def none_of_volume(volumes: Sequence[float], wanted: tuple[float, float]) -> str
         volumes: of the lesions that were found, in mm³.
         wanted: smallest and largest.
     """
-    if any(_is_within(volume, wanted) for volume in volumes):
+    if any(is_within(volume, wanted) for volume in volumes):
         return ""
     advice = another_range(volumes, wanted)
     none = f"no lesion that was found has {wanted[0]:g} to {wanted[1]:g} mm³"
@@ -128,7 +128,7 @@ def another_range(volumes: Sequence[float], wanted: tuple[float, float]) -> str:
     """
     if not len(volumes):
         return "none was found at all"
-    if all(_is_within(volume, wanted) for volume in volumes):
+    if all(is_within(volume, wanted) for volume in volumes):
         return ""
     return (
         f"{len(volumes)} found, of {min(volumes):.4g} to {max(volumes):.4g} mm³: "
@@ -136,6 +136,7 @@ def another_range(volumes: Sequence[float], wanted: tuple[float, float]) -> str:
     )
 
 
-def _is_within(volume_mm3: float, bounds: tuple[float, float]) -> bool:
+def is_within(volume_mm3: float, bounds: tuple[float, float]) -> bool:
+    """Whether a volume lies in a range, ends included, as exactly as affines are known."""
     low, high = bounds[0] * (1 - _ROUNDING), bounds[1] * (1 + _ROUNDING)
     return low <= volume_mm3 <= high

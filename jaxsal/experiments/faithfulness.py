@@ -17,7 +17,15 @@ import numpy as np
 
 from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
-from jaxsal.experiments.choice import check_range, clearest, left_out, pair, unfit
+from jaxsal.experiments.choice import (
+    check_range,
+    clearest,
+    is_within,
+    left_out,
+    none_of_volume,
+    pair,
+    unfit,
+)
 from jaxsal.experiments.derived import generator_of
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.faithfulness_curves import (
@@ -53,6 +61,7 @@ if TYPE_CHECKING:
     from jaxsal.experiments.study import Study
     from jaxsal.saliency.maps import Crop
 
+_ANY_VOLUME = (0.0, math.inf)
 _AT = {f"{percent:g}": percent for percent in PERCENT}
 COLUMNS = {
     "scan": "what the scan is called",
@@ -134,10 +143,12 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
         return {each.method: each.results.record_path(entry.stem) for each in maps}
 
     compute = partial(_of_scan, study, settings, maps)
-    rows = each_scan(study, "faithfulness", depends, compute, records)
-    rows = [row for row in rows if "note" not in row]
+    kept = each_scan(study, "faithfulness", depends, compute, records)
+    rows = [row for row in kept if "method" in row]
     if not rows:
-        study.note("no lesion was found in any scan, or none of that volume: nothing is compared")
+        volumes = [row["volume_mm3"] for row in kept if "volume_mm3" in row]
+        of_volume = none_of_volume(volumes, settings.volume or _ANY_VOLUME)
+        study.note(of_volume if volumes else "no lesion was found in any scan")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     study.note(few_patients(len({row["subject"] for row in rows})))
     _note_undefined(study, rows, settings.least_drop)
@@ -169,7 +180,7 @@ def _of_scan(
     entry: Entry,
     prediction: Prediction,
 ) -> list[Row]:
-    """A row per curve of each lesion of a scan."""
+    """A row per curve of each lesion that is chosen, and one with the volume of every lesion."""
     finding, loaded = replace(study.prediction, field=study.field), prediction.scan
     field = make_field(as_run(study.model, finding), finding)
     target = wanted_target(field, study.prediction.target)
@@ -177,7 +188,7 @@ def _of_scan(
     infills, chosen = Infills(loaded.box.cut(loaded.image), scene), _chosen(prediction, settings)
     most = max((each.voxels for each in chosen), default=1)
     count = _Counter(study, entry.id, len(chosen) * len(settings.infill))
-    rows: list[Row] = []
+    rows: list[Row] = [{"volume_mm3": each.volume_mm3} for each in prediction.instances]
     for instance in chosen:  # one by one: rankings and masks take memory
         lesion = RankedLesion(entry, instance, prediction, maps, study.saliency.seed)
         if lesion.unfit:
@@ -200,8 +211,8 @@ def _of_scan(
 
 
 def _chosen(prediction: Prediction, settings: FaithfulnessSettings) -> list[Instance]:
-    low, high = settings.volume or (0, np.inf)
-    found = [each for each in prediction.instances if low <= each.volume_mm3 <= high]
+    volume = settings.volume or _ANY_VOLUME
+    found = [each for each in prediction.instances if is_within(each.volume_mm3, volume)]
     if settings.most is not None:
         found = clearest(found, prediction)[: settings.most]
     return sorted(found, key=lambda each: each.label)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from helpers.cohorts import make_cohort, write_manifest
+from helpers.cohorts import PREDICTION, make_cohort, write_manifest
 from helpers.tiny import CHANNELS, ROI, TinyScan, load, read_table
 from scipy import special, stats
 
@@ -18,7 +18,7 @@ import jaxsal.experiments.faithfulness as module
 from jaxsal.box import Box
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
-from jaxsal.experiments.faithfulness import FaithfulnessSettings
+from jaxsal.experiments.faithfulness import FaithfulnessSettings, RankedLesion, faithfulness
 from jaxsal.experiments.faithfulness_curves import (
     ALL,
     DIRECTIONS,
@@ -34,12 +34,15 @@ from jaxsal.experiments.faithfulness_ranking import Surroundings
 from jaxsal.experiments.faithfulness_summary import summary_of
 from jaxsal.experiments.maps_by_method import settings_of
 from jaxsal.experiments.study import Study
+from jaxsal.inputs.images import load_scan
+from jaxsal.lesions import Instance
 from jaxsal.model import Model
 from jaxsal.registry import METHODS
 from jaxsal.saliency.hiding import answers
 from jaxsal.saliency.infill import Infills, Scene, within
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+from jaxsal.scan.prediction import find_lesions
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -215,6 +218,38 @@ def test_every_method_of_jaxsal_can_be_compared_with_the_settings_it_shares(
 def test_grad_cam_is_compared_where_there_is_a_layer() -> None:
     assert checked_methods((), None) == ("smoothgrad",)
     assert checked_methods((), "decoder.1") == ("smoothgrad", "gradcam++")
+
+
+def test_without_lesions_of_a_volume_others_are_proposed(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "maps_of_methods", lambda *_: [])
+    study = Study(tiny_model, make_cohort(tmp_path, 1), tmp_path / "out", PREDICTION)
+    assert not faithfulness(study, FaithfulnessSettings(volume=(5000.0, 6000.0))).rows
+    assert any("5000 to 6000" in note and "--volume" in note for note in study.notes)
+
+
+def test_a_volume_of_a_rounded_affine_lies_in_its_range(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "maps_of_methods", lambda *_: [])
+    asked: list[int] = []
+
+    def unfit(lesion: RankedLesion) -> str:
+        asked.append(lesion.instance.label)
+        return "a reason"
+
+    monkeypatch.setattr(RankedLesion, "unfit", property(unfit))
+    study = Study(tiny_model, make_cohort(tmp_path, 1), tmp_path / "out", PREDICTION)
+    volumes = [each.volume_mm3 for each in lesions_of(study)]
+    low, high = min(volumes) * (1 + 1e-6), max(volumes) * (1 - 1e-6)
+    faithfulness(study, FaithfulnessSettings(volume=(low, high)))
+    assert len(set(asked)) == len(volumes) > 1
+
+
+def lesions_of(study: Study) -> list[Instance]:
+    loaded = load_scan(study.entries[0].scan, CHANNELS, None)
+    return find_lesions(study.model, loaded, study.prediction).instances
 
 
 @pytest.mark.thorough
