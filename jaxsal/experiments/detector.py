@@ -16,7 +16,7 @@ from jaxsal.errors import InputError, require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import require_references
 from jaxsal.experiments.detector_figure import draw
-from jaxsal.experiments.detector_summary import SUMMARY_COLUMNS, summary_of
+from jaxsal.experiments.detector_summary import PAIRS, SUMMARY_COLUMNS, VOLUME, summary_of
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.statistics import few_patients
 from jaxsal.experiments.true_negatives import SphereSettings, true_negatives
@@ -35,6 +35,7 @@ _HELD_OUT = {
     "p_true_region": "as p_true, by a regression on the lesions of its region alone; empty: "
     "without a parcellation, or with too few lesions there",
     "kept": "1: p_true reaches the threshold of the fold's training lesions; 0: not",
+    "kept_volume": "the same of p_true_volume",
 }
 _ABOUT = {
     "kind": "TP, FP or FN against the reference; TN: a sphere of what is no lesion",
@@ -113,8 +114,8 @@ def judged(rows: Sequence[Row], maps: tuple[str, ...], settings: DetectorSetting
     features = tuple(feature_columns(maps))
     for row, fold, probability, kept in _by_others(own, features, settings):
         row.update(fold=fold, p_true=probability, kept=kept)
-    for row, _, probability, _ in _by_others(own, (SIZE,), settings):
-        row["p_true_volume"] = probability
+    for row, _, probability, kept in _by_others(own, (SIZE,), settings):
+        row.update(p_true_volume=probability, kept_volume=kept)
     for region in sorted({row["region"] for row in own if row["region"]}):
         there = [row for row in own if row["region"] == region]
         for row, _, probability, _ in _by_others(there, features, settings):
@@ -148,6 +149,7 @@ def _note(study: Study, rows: Sequence[Row]) -> None:
                 f"{sizes[first]} {first} and {sizes[second]} {second}: a comparison needs {FEWEST} "
                 "of each, and is left out"
             )
+    study.note(_size_of_spheres(rows))
     patients = len({row["subject"] for row in rows if row["kind"] in ("TP", "FP")})
     if patients == 1:
         study.note(
@@ -163,6 +165,18 @@ def _note(study: Study, rows: Sequence[Row]) -> None:
     study.note(
         "a TP that is pruned counts as a missed lesion, also where another piece of it stays; "
         "whether patients were in the network's own training is not known here"
+    )
+
+
+def _size_of_spheres(rows: Sequence[Row]) -> str:
+    """Says why the volume is not set beside what tells FN from TN; "" without either."""
+    missed, spheres = ([r[VOLUME] for r in rows if r["kind"] == kind] for kind in PAIRS[1])
+    if not missed or not spheres:
+        return ""
+    return (
+        f"TN are spheres of about {np.median(spheres):.0f} mm³, FN have {np.median(missed):.0f} in "
+        "the median: the volume tells FN from TN by construction, and is left out there; part of "
+        "what peaks tell of them may be the size"
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxsal.experiments.detector_summary import BY_REGION, MODELS, PAIRS, area, measures, scores
+from jaxsal.experiments.detector_pruning import MODELS
+from jaxsal.experiments.detector_summary import BY_REGION, PAIRS, area, measures, scores
 from jaxsal.extras import import_extra
 from jaxsal.figures.charts import legend, new_figure, style
 from jaxsal.figures.distributions import draw_distribution

@@ -82,6 +82,18 @@ def area_under_roc(values: np.ndarray) -> float:
     return float(ranks[positive].sum() - first * (first + 1) / 2) / (first * other)
 
 
+def area_difference(values: np.ndarray) -> float:
+    """By how much the area under the ROC curve of one score exceeds another's, of the same lesions.
+
+    Args:
+        values: (L, 3): the score, the other one, and 1 for those that they should be higher of.
+
+    Returns:
+        NaN if there are none of a class.
+    """
+    return area_under_roc(values[:, [0, 2]]) - area_under_roc(values[:, [1, 2]])
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values adjusted for their number, so that the chance of any false alarm is kept.
 

@@ -20,7 +20,14 @@ from jaxsal.detector.features import SIZE, feature_columns
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.detector import DetectorSettings, detector, judged
-from jaxsal.experiments.detector_summary import SUMMARY_COLUMNS, area, pruning, summary_of
+from jaxsal.experiments.detector_pruning import pruning
+from jaxsal.experiments.detector_summary import (
+    SUMMARY_COLUMNS,
+    area,
+    difference,
+    differences,
+    summary_of,
+)
 from jaxsal.experiments.findings import Findings, write_findings
 from jaxsal.experiments.study import Study
 from jaxsal.model import Model
@@ -64,6 +71,35 @@ def test_areas_are_scikit_learn_s(pair: tuple[str, str], measure: str, sign: int
     assert (found["n_first"] + found["n_second"], found["patients"]) == (len(own), 6)
 
 
+def test_a_difference_of_areas_is_of_the_same_lesions_and_the_same_resamples() -> None:
+    rows = made_up(each=24)
+    for row in rows:
+        row["t1_max"] = row["volume_mm3"] ** 2  # tells what the volume tells
+    pair = ("TP", "FP")
+    same = difference(rows, pair, "t1_max", "volume_mm3")
+    assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
+    found = difference(rows, pair, "flair_max", "volume_mm3")
+    one, other = (area(rows, pair, name)["auc"] for name in ("flair_max", "volume_mm3"))
+    assert found["difference"] == pytest.approx(one - other)
+    assert found["low"] < found["difference"] < found["high"]
+    some = [{**row, "flair_max": None} if row["label"] % 3 else row for row in rows]
+    found = difference(some, pair, "flair_max", "volume_mm3")
+    there = [row for row in rows if not row["label"] % 3]
+    one, other = (area(there, pair, name)["auc"] for name in ("flair_max", "volume_mm3"))
+    assert found["difference"] == pytest.approx(one - other)
+    assert found["n_first"] == area(there, pair, "flair_max")["n_first"]
+
+
+def test_maps_are_compared_with_the_volume_and_regions_with_all() -> None:
+    rows = judged(made_up(region="front"), ("flair",), SETTINGS)
+    found = [(row["measure"], row["than"]) for row in differences(rows, ("flair",))]
+    peaks = [("flair_max", "volume_mm3"), ("flair_min", "volume_mm3")]
+    models = [("p_true", "p_true_volume"), ("p_true_region", "p_true")]
+    assert found == peaks + models
+    without = judged(made_up(1), ("flair",), SETTINGS)  # one patient
+    assert [(row["measure"], row["than"]) for row in differences(without, ("flair",))] == peaks
+
+
 def test_lesions_are_judged_by_other_patients_as_in_scikit_learn() -> None:
     rows = judged(made_up(), ("flair",), SETTINGS)
     own = [row for row in rows if row["kind"] in ("TP", "FP")]
@@ -92,7 +128,7 @@ def test_each_region_has_a_regression_of_its_own_lesions() -> None:
         for row in judged(alone, ("flair",), SETTINGS):
             assert found[row["region"], row["label"]] == row["p_true"]
     assert {row["p_true_region"] for row in rows if row["region"] in ("stem", None)} == {None}
-    summary = {row["measure"]: row for row in summary_of(rows, ("flair",)) if "measure" in row}
+    summary = {row["measure"]: row for row in summary_of(rows, ("flair",)) if "auc" in row}
     beside, by_region = summary["p_true_where_regions"], summary["p_true_region"]
     assert beside["n_first"] == by_region["n_first"] < summary["p_true"]["n_first"]
     assert by_region["auc"] != beside["auc"]
@@ -110,21 +146,39 @@ def test_pruning_in_numbers_worked_by_hand() -> None:
                     "kind": kind,
                     "fold": 0 if held_out else None,
                     "kept": int(index >= pruned) if held_out else None,
+                    "kept_volume": int(index != 0) if held_out else None,  # one TP, one FP
                 }
             )
     for subject, kind in (("b", "FN"), ("c", "TP"), ("c", "FN")):  # no regression judges the last
-        rows.append({"subject": subject, "kind": kind, "fold": None, "kept": None})
-    found = {row["pruned"]: row for row in pruning(rows)}
-    for name, before, after in (
-        ("f1", 20 / 30, 18 / 26),
-        ("ppv", 10 / 15, 9 / 11),
-        ("tpr", 10 / 15, 9 / 15),
+        nothing = dict.fromkeys(("fold", "kept", "kept_volume"))
+        rows.append({"subject": subject, "kind": kind, **nothing})
+    found = {(row["pruned"], row["by"], row.get("than")): row for row in pruning(rows)}
+    for name, before, after, by_volume in (
+        ("f1", 20 / 30, 18 / 26, 18 / 28),
+        ("ppv", 10 / 15, 9 / 11, 9 / 13),
+        ("tpr", 10 / 15, 9 / 15, 9 / 15),
     ):
-        row = found[name]
+        row = found[name, "p_true_volume", None]
+        assert (row["before"], row["after"]) == (pytest.approx(before), pytest.approx(by_volume))
+        assert (row["tp_lost"], row["fp_removed"]) == (1, 1)
+        row = found[name, "p_true", "p_true_volume"]
+        assert row["difference"] == pytest.approx(after - by_volume)
+        assert (row["n_tp"], row["n_fp"], row["n_fn"], row["low"]) == (10, 5, 5, None)
+        row = found[name, "p_true", None]
         assert (row["before"], row["after"]) == (pytest.approx(before), pytest.approx(after))
         assert row["change"] == pytest.approx(after - before)
         assert (row["n_fn"], row["tp_lost"], row["fp_removed"]) == (5, 1, 3)
         assert (row["patients"], row["low"]) == (2, None)
+
+
+def test_two_prunings_are_compared_in_the_same_resamples() -> None:
+    rows = judged(made_up(each=24), ("flair",), SETTINGS)
+    found = [row for row in pruning(rows) if "than" in row]
+    assert [row["pruned"] for row in found] == ["f1", "ppv", "tpr"]
+    assert all(row["low"] <= row["difference"] <= row["high"] for row in found)
+    alike = [{**row, "kept_volume": row["kept"]} for row in rows]
+    found = [row for row in pruning(alike) if "than" in row]
+    assert {(row["difference"], row["low"], row["high"]) for row in found} == {(0, 0, 0)}
 
 
 @pytest.mark.parametrize(("patients", "kinds"), [(1, "TP FP"), (6, "TP FN"), (6, "FP TN")])
@@ -135,7 +189,7 @@ def test_without_patients_or_kinds_to_compare_nothing_is_fitted(patients: int, k
     assert not [row for row in summary if "pruned" in row]
     assert all(row["low"] is None for row in summary)
     expected = {"TP"} if patients == 1 else set()
-    assert {row["first"] for row in summary if row["auc"] is not None} == expected
+    assert {row["first"] for row in summary if row.get("auc") is not None} == expected
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +212,12 @@ def test_a_cohort_is_asked(found: Findings, tmp_path: Path) -> None:
     for row in found.rows:
         assert set(row) == set(found.columns)
     assert set().union(*found.summary) == set(SUMMARY_COLUMNS)
-    areas = {(row["first"], row["measure"]): row for row in found.summary if "first" in row}
+    areas = {(row["first"], row["measure"]): row for row in found.summary if "auc" in row}
     assert areas["TP", "p_true"]["n_second"] == 7
     assert areas["FN", "flair_max"]["auc"] is None  # four
     assert any("4 FN and 12 TN: a comparison needs 5" in note for note in found.notes)
     assert any("there are 4 patients: intervals" in note for note in found.notes)
+    assert any("the volume tells FN from TN by construction" in note for note in found.notes)
     assert len(write_findings(found, tmp_path, "detector", {}, dpi=20)) == 3
 
 
@@ -182,7 +237,10 @@ def test_without_references_or_lesions_it_is_said(study: Study, tmp_path: Path) 
     ]
     with pytest.raises(InputError, match="no scan has one"):
         detector(dataclasses.replace(study, entries=blank), SETTINGS)
-    one = dataclasses.replace(study, entries=study.entries[:1], out=tmp_path, notes=[])
+    some = dataclasses.replace(study.saliency, voxels_per_lesion=2)
+    own = {"entries": study.entries[:1], "out": tmp_path, "saliency": some, "notes": []}
+    one = dataclasses.replace(study, **own)
     findings = detector(one, dataclasses.replace(SETTINGS, spheres=0))
     assert any("one patient has all TP and FP" in note for note in findings.notes)
-    assert all(row["auc"] is None for row in findings.summary)
+    assert any("of 2 voxels of each" in n and "depend on size" in n for n in findings.notes)
+    assert all(row.get("auc", row.get("difference")) is None for row in findings.summary)
