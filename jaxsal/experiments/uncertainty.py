@@ -19,7 +19,14 @@ from jaxsal.experiments.statistics import few_patients
 from jaxsal.experiments.uncertainty_candidates import marks_of, missed_in, only
 from jaxsal.experiments.uncertainty_figure import draw
 from jaxsal.experiments.uncertainty_maps import compared
-from jaxsal.experiments.uncertainty_summary import COMPARED, SUMMARY_COLUMNS, alike, at, separated
+from jaxsal.experiments.uncertainty_summary import (
+    COMPARED,
+    SUMMARY_COLUMNS,
+    alike,
+    at,
+    beyond_volume,
+    separated,
+)
 from jaxsal.options import option
 from jaxsal.scan.candidates import candidates_of
 from jaxsal.scan.members import require_members
@@ -119,7 +126,7 @@ def uncertainty(study: Study, settings: UncertaintyExperimentSettings) -> Findin
     return Findings(
         {**_COLUMNS, **columns},
         rows,
-        [*curve, *separated(rows), *alike(rows, channels)],
+        [*curve, *separated(rows), *beyond_volume(rows), *alike(rows, channels)],
         draw(rows, curve, channels, settings.uncertainty) if rows else None,
         tuple(study.notes),
         SUMMARY_COLUMNS,

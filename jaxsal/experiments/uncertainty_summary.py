@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxsal.experiments.statistics import FEWEST_IN_GROUP, Pooled, area_under_roc, pooled
+from jaxsal.experiments.statistics import (
+    FEWEST_IN_GROUP,
+    Pooled,
+    area_difference,
+    area_under_roc,
+    pooled,
+)
 from jaxsal.tables import Row
 
 COMPARED = {
@@ -34,13 +40,16 @@ SUMMARY_COLUMNS = {
     "median_tp": "median of TP",
     "median_fp": "median of FP",
     "auc": "probability that an FP is more uncertain, or smaller, than a TP; ties counted half",
+    "than": "measure that it is compared with, of the same lesions",
+    "difference": "by how much its auc is larger; each resample of patients is the same for both",
     "channel": "with respect to which the maps are",
     "figure": "what is compared of a candidate's map and the mark's",
     "n": "number of FN with a candidate",
     "median": "over these",
 }
 
-_MEASURES = {"lsu": 1, "entropy": 1, "volume_mm3": -1}  # and whether FP are to have more or less
+_SIZE = "volume_mm3"
+_MEASURES = {"lsu": 1, "entropy": 1, _SIZE: -1}  # and whether FP are to have more or less
 
 
 def at(threshold: float, rows: Sequence[Row]) -> Row:
@@ -65,25 +74,56 @@ def at(threshold: float, rows: Sequence[Row]) -> Row:
 
 def separated(rows: Sequence[Row]) -> Iterator[Row]:
     """How far the uncertainty of false lesions exceeds that of true ones."""
-    found = [row for row in rows if row["kind"] in ("TP", "FP")]
     for measure, sign in _MEASURES.items():
-        values = np.array([(sign * row[measure], row["kind"] == "FP") for row in found], float)
-        values = values.reshape(-1, 2)
-        subjects = [row["subject"] for row in found]
+        values, subjects = _scores(rows, measure)
         true, false = (values[values[:, 1] == kind, 0] for kind in (0, 1))
-        enough = min(len(true), len(false)) >= FEWEST_IN_GROUP
-        area = pooled(area_under_roc, values, subjects) if enough else Pooled(0, 0)
+        area = pooled(area_under_roc, values, subjects) if _enough(values) else Pooled(0, 0)
         yield {
             "measure": measure,
-            "n_tp": len(true),
-            "n_fp": len(false),
-            "patients": len(set(subjects)),
+            **_sizes(values, subjects),
             "median_tp": sign * float(np.median(true)) if len(true) else None,
             "median_fp": sign * float(np.median(false)) if len(false) else None,
             "auc": area.value,
             "low": area.low,
             "high": area.high,
         }
+
+
+def beyond_volume(rows: Sequence[Row]) -> Iterator[Row]:
+    """How much more of false lesions the uncertainty tells than the size does."""
+    for measure in _MEASURES:
+        if measure == _SIZE:
+            continue
+        values, subjects = _scores(rows, measure, _SIZE)
+        found = pooled(area_difference, values, subjects) if _enough(values) else Pooled(0, 0)
+        yield {
+            "measure": measure,
+            "than": _SIZE,
+            **_sizes(values, subjects),
+            "difference": found.value,
+            "low": found.low,
+            "high": found.high,
+        }
+
+
+def _scores(rows: Sequence[Row], *measures: str) -> tuple[np.ndarray, list[str]]:
+    """What FP should have more of, and 1 for FP (L, M + 1); and whose each lesion is."""
+    found = [row for row in rows if row["kind"] in ("TP", "FP")]
+    signs = [(each, _MEASURES[each]) for each in measures]
+    values = [(*(sign * row[each] for each, sign in signs), row["kind"] == "FP") for row in found]
+    subjects = [row["subject"] for row in found]
+    return np.array(values, np.float64).reshape(-1, len(measures) + 1), subjects
+
+
+def _sizes(values: np.ndarray, subjects: Sequence[str]) -> Row:
+    false = int(values[:, -1].sum())
+    return {"n_tp": len(values) - false, "n_fp": false, "patients": len(set(subjects))}
+
+
+def _enough(values: np.ndarray) -> bool:
+    """Whether there are enough of both kinds."""
+    false = int(values[:, -1].sum())
+    return min(false, len(values) - false) >= FEWEST_IN_GROUP
 
 
 def alike(rows: Sequence[Row], channels: Sequence[str]) -> Iterator[Row]:

@@ -20,7 +20,7 @@ from jaxsal.experiments.statistics import area_under_roc
 from jaxsal.experiments.uncertainty import UncertaintyExperimentSettings
 from jaxsal.experiments.uncertainty_candidates import marks_of
 from jaxsal.experiments.uncertainty_maps import channels_compared
-from jaxsal.experiments.uncertainty_summary import separated
+from jaxsal.experiments.uncertainty_summary import beyond_volume, separated
 from jaxsal.grid import Grid
 from jaxsal.inputs.images import LoadedScan
 from jaxsal.lesions import label_lesions
@@ -90,6 +90,16 @@ def test_false_lesions_are_told_by_uncertainty_and_by_size() -> None:
     assert found["volume_mm3"]["median_fp"] == np.median(np.compress(false, volume))
     few = [row for row in rows if row["kind"] == "TP"] + rows[1:8:2]
     assert {row["auc"] for row in separated(few)} == {None}
+    assert {row["difference"] for row in beyond_volume(few)} == {None}
+    gains = {row["measure"]: row for row in beyond_volume(rows)}
+    assert set(gains) == {"lsu", "entropy"}
+    for measure, row in gains.items():
+        expected = found[measure]["auc"] - found["volume_mm3"]["auc"]
+        assert row["difference"] == pytest.approx(expected)
+        assert row["low"] < row["difference"] < row["high"]
+    as_size = [{**row, "lsu": 1 / row["volume_mm3"]} for row in rows]
+    same = next(beyond_volume(as_size))  # resamples are the same for both
+    assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
 
 
 def test_the_area_under_the_curve_is_scikit_learns() -> None:
@@ -148,7 +158,7 @@ def test_the_experiment_counts_compares_and_goes_on(
         assert -1 <= float(row["flair_correlation"]) <= 1
         assert float(row["flair_peak_ratio"]) > 0
     assert all(row["flair_correlation"] == "" for row in rows if row not in hit)
-    separated = {row["measure"]: row for row in content["summary"] if "measure" in row}
+    separated = {row["measure"]: row for row in content["summary"] if "auc" in row}
     assert separated["lsu"]["n_fp"] == kinds.count("FP") > 0
     named = set().union(*content["summary"])
     assert named <= set(content["summary_columns"])
