@@ -86,7 +86,8 @@ def levels(study: Study, settings: NoSettings) -> Findings:
             sizes = (len(voxels[label]), len(voxels[other.label]))
             pairs.append(_Neighbours(scan.record.stem, (label, other.label), other.gap, sizes))
     if not rows:
-        study.note("no lesion was found in any scan: there is no map to compare")
+        where = "other scan" if study.left_out else "scan"
+        study.note(f"no lesion was found in any {where}: there is no map to compare")
     figure = None
     if pairs:
         closest = min(pairs, key=_Neighbours.rank)
@@ -107,7 +108,7 @@ def _class_level(study: Study, instances: CohortResults) -> CohortResults | None
         try:
             domain = scan.labels if entry.scan.instances else scan.probability >= study.threshold
         except InputError as error:
-            study.note(f"{scan.id}: no class-level map: {error}")
+            study.leave_out("class-level", scan.id, str(error))
             continue
         labels = np.where(domain > 0, CLASS, 0)
         derived += derive(study, "class-level", entry, scan.grid, [Derived("", labels)])

@@ -53,7 +53,7 @@ def true_negatives(
             try:
                 derived += _with_spheres(study, settings, entries[scan.record.stem], scan)
             except InputError as error:
-                study.note(f"{scan.id}: no spheres are placed: {error}")
+                study.leave_out("true-negatives", scan.id, str(error))
     if not derived:
         return None
     return study.run("true-negatives", derived, replace(study.saliency, aggregate="max"))

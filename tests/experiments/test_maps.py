@@ -17,6 +17,7 @@ from scipy import ndimage, stats
 
 from jaxsal.cli.experiment import show_findings
 from jaxsal.cli.main import main
+from jaxsal.cohort.results import ScanResults
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.aggregation import dependence
@@ -328,6 +329,30 @@ def test_class_level_is_the_gradient_of_the_sum_of_segmented_logits(
     for scan in study.lesions().scans():
         path = next((study.out / "scans/class-level").glob(f"{scan.record.stem}_dseg*"))
         np.testing.assert_array_equal(load(path), scan.probability >= study.threshold)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("groups", "true-negatives"), ("levels", "class-level")]
+)
+def test_scans_without_spheres_or_class_level_map_are_left_out(
+    name: str,
+    place: str,
+    study: Study,
+    found: dict[str, Findings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(scan: ScanResults) -> np.ndarray:
+        raise InputError(f"{scan.id} has no probabilities any more")
+
+    monkeypatch.setattr(ScanResults, "probability", property(gone))
+    monkeypatch.setattr(f"jaxsal.experiments.{name}.draw", lambda *_: None)  # slow
+    again = dataclasses.replace(study, notes=[], left_out=set())
+    ask(name, again)
+    assert again.left_out == {entry.id for entry in study.entries}
+    for scan in again.left_out:
+        told = f"{place}: {scan} is left out: {scan} has no probabilities any more"
+        assert told in again.notes
+    assert not any("no lesion was found in any scan" in note for note in again.notes)
 
 
 def test_a_second_call_computes_nothing(
