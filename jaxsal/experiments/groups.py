@@ -110,7 +110,7 @@ def _note(study: Study, settings: SphereSettings, groups: Mapping[str, Sequence[
         kind: np.median([r["volume_mm3"] for r in rows]) for kind, rows in groups.items() if rows
     }
     medians = ", ".join(f"{kind} {size:.0f}" for kind, size in sizes.items())
-    spheres = _sphere_volumes([row["volume_mm3"] for row in groups["TN"]], settings.volume)
+    spheres = _sphere_volumes([row["volume_mm3"] for row in groups["TN"]], settings.sphere_volume)
     study.note(
         f"{spheres}median volumes in mm³: {medians}. Larger domains have more gradients to take "
         "the maximum of, so part of a difference, or of its absence, may be one of size"

@@ -8,11 +8,14 @@ import numpy as np
 from scipy import ndimage
 
 from jaxsal.box import Box
-from jaxsal.errors import InputError
+from jaxsal.errors import InputError, require
 from jaxsal.experiments.head_outline import otsu
 from jaxsal.grid import Grid
 from jaxsal.inputs.channel_names import is_named_after
 from jaxsal.lesions import TOUCHING
+
+LARGEST_SPHERE = 100_000.0
+"""mm³, a tenth of a litre: more than any lesion has."""
 
 LESION_MARGIN = 5.0  # mm of white matter around lesions that is not taken for healthy
 EDGE = 2.0  # mm of white matter beside other tissue that is left out
@@ -141,6 +144,16 @@ def depth_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
     return distance_mm(outside, grid)[1:-1, 1:-1, 1:-1]
 
 
+def require_sphere_volume(volume_mm3: float) -> None:
+    """Refuses what no ball in a head can have.
+
+    Raises:
+        InputError: the volume is not positive, or above `LARGEST_SPHERE`.
+    """
+    rule = f"more than 0 and at most {LARGEST_SPHERE:,.0f} mm³"
+    require(0 < volume_mm3 <= LARGEST_SPHERE, "sphere volume", rule, volume_mm3)
+
+
 def sphere(centre: Sequence[int] | np.ndarray, volume_mm3: float, grid: Grid) -> np.ndarray:
     """The voxels of a ball: those nearest to its centre, as many as come closest to its volume.
 
@@ -153,10 +166,9 @@ def sphere(centre: Sequence[int] | np.ndarray, volume_mm3: float, grid: Grid) ->
         Voxels (V, 3) int, nearest first, some perhaps beyond the grid.
 
     Raises:
-        InputError: the volume is not positive.
+        InputError: as `require_sphere_volume` raises it.
     """
-    if not 0 < volume_mm3 < np.inf:
-        raise InputError(f"the volume of a sphere must be more than 0 mm³, got {volume_mm3}")
+    require_sphere_volume(volume_mm3)
     count = max(1, round(volume_mm3 / grid.voxel_volume))
     radius = (3 * volume_mm3 / (4 * np.pi)) ** (1 / 3)
     spacing = np.array(grid.spacing)

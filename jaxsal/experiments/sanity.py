@@ -18,7 +18,7 @@ from jaxsal.experiments.derived import Derived, derive, generator_of
 from jaxsal.experiments.each_scan import entry_to_json
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.placed import Opened, Original, begin, explained, plans_of
-from jaxsal.experiments.regions import place_spheres
+from jaxsal.experiments.regions import place_spheres, require_sphere_volume
 from jaxsal.experiments.sanity_figure import sanity_figure
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.grid import Grid
@@ -87,7 +87,7 @@ class SanitySettings:
         check_range("volume", self.volume)
         require(self.lesions >= 1, "lesions", "1 or more", self.lesions)
         require(self.spheres >= 1, "spheres", "1 or more", self.spheres)
-        require(self.sphere_volume > 0, "sphere volume", "more than zero", self.sphere_volume)
+        require_sphere_volume(self.sphere_volume)
 
 
 def sanity(study: Study, settings: SanitySettings) -> Findings:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jaxsal.errors import InputError, require
 from jaxsal.experiments.derived import Derived, derive, generator_of
 from jaxsal.experiments.head_outline import head
-from jaxsal.experiments.regions import place_spheres
+from jaxsal.experiments.regions import place_spheres, require_sphere_volume
 from jaxsal.inputs.entries import Entry
 from jaxsal.options import option
 from jaxsal.volumes import read_mask
@@ -25,15 +24,15 @@ class SphereSettings:
 
     Attributes:
         spheres: spheres per scan of tissue that is no lesion (TN).
-        volume: volume of a sphere, in mm³.
+        sphere_volume: volume of a sphere, in mm³.
     """
 
     spheres: int = option(10, "N")
-    volume: float = option(93.0, "MM3")
+    sphere_volume: float = option(93.0, "MM3")
 
     def __post_init__(self) -> None:
         require(self.spheres >= 0, "spheres", "zero or more", self.spheres)
-        require(0 < self.volume < math.inf, "volume", "more than zero", self.volume)
+        require_sphere_volume(self.sphere_volume)
 
 
 def true_negatives(
@@ -70,7 +69,7 @@ def _with_spheres(
     labels = place_spheres(
         head(scan.image),
         forbidden,
-        settings.volume,
+        settings.sphere_volume,
         settings.spheres,
         scan.grid,
         generator_of(entry, study.saliency.seed),
@@ -79,6 +78,6 @@ def _with_spheres(
     if placed < settings.spheres:
         study.note(
             f"{entry.id}: there is room for {placed} of {settings.spheres} spheres of "
-            f"{settings.volume:g} mm³ inside the head and off lesions"
+            f"{settings.sphere_volume:g} mm³ inside the head and off lesions"
         )
     return derive(study, "true-negatives", entry, scan.grid, [Derived("", labels)])

@@ -34,7 +34,7 @@ from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
-GROUPS = SphereSettings(spheres=3, volume=12.0)
+GROUPS = SphereSettings(spheres=3, sphere_volume=12.0)
 BLIND = dataclasses.replace(PREDICTION, threshold=0.999999)  # nothing is a lesion
 CONTRIBUTIONS = ContributionsSettings(least_value=0.02)
 OWN = {"groups": GROUPS, "contributions": CONTRIBUTIONS}
@@ -204,7 +204,7 @@ def test_true_negatives_lie_inside_the_head_and_off_lesions(
     touching = ndimage.generate_binary_structure(3, 2)
     for scan, entry in zip(study.lesions().scans(), entries, strict=True):
         labels = spheres[f"{entry.stem}_dseg.nii.gz"]
-        size = len(sphere((0, 0, 0), GROUPS.volume, Grid(SHAPE, oblique_affine())))
+        size = len(sphere((0, 0, 0), GROUPS.sphere_volume, Grid(SHAPE, oblique_affine())))
         np.testing.assert_array_equal(np.bincount(labels.ravel())[1:], size)
         around = ndimage.binary_dilation(labels > 0, touching)
         assert entry.scan.reference is not None

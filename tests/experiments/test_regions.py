@@ -9,6 +9,7 @@ from scipy import ndimage
 from jaxsal.demo.anatomy import WHITE
 from jaxsal.demo.phantom import Phantom, make_phantom
 from jaxsal.errors import InputError
+from jaxsal.experiments.detector import DetectorSettings
 from jaxsal.experiments.head_outline import head
 from jaxsal.experiments.regions import (
     flair_and_t1,
@@ -16,6 +17,8 @@ from jaxsal.experiments.regions import (
     sphere,
     white_matter,
 )
+from jaxsal.experiments.sanity import SanitySettings
+from jaxsal.experiments.true_negatives import SphereSettings
 from jaxsal.grid import Grid
 
 SHAPE, SPACING = (84, 102, 84), 2.0
@@ -180,7 +183,11 @@ def test_without_room_there_are_fewer() -> None:
     assert nothing.max() == 0
 
 
-@pytest.mark.parametrize("volume", [0.0, -3.0, np.inf])
-def test_balls_have_a_volume(volume: float) -> None:
-    with pytest.raises(InputError, match="more than 0"):
+@pytest.mark.parametrize("volume", [0.0, -3.0, 100_001.0, np.inf, np.nan])
+@pytest.mark.parametrize("settings", [SphereSettings, DetectorSettings, SanitySettings])
+def test_balls_have_a_volume_that_a_head_holds(volume: float, settings: type) -> None:
+    told = f"sphere volume must be more than 0 and at most 100,000 mm³; got {volume}"
+    with pytest.raises(InputError, match=told):
         sphere((0, 0, 0), volume, grid_of((9, 9, 9), 1, 1, 1))
+    with pytest.raises(InputError, match=told):
+        settings(sphere_volume=volume)
