@@ -75,9 +75,7 @@ def _model_else(default: object) -> str:
 
 def seed_option() -> Any:
     """What random numbers are drawn from."""
-    return option(
-        0, "N", help="seed of the random numbers: of noise, of the choice of voxels, of probes"
-    )
+    return option(0, "N", help="seed of the random numbers: of noise, of probes")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jaxsal.saliency.maps import SaliencyMaps
 
 _OF_NOISE = (
-    *("samples", "noise", "noise_scale", "noise_samples", "noise_batch"),
+    *("samples", "noise", "noise_scale", "noise_samples", "noise_batch", "seed"),
     *("tolerance", "standard_error"),
 )
 
@@ -37,7 +37,7 @@ def gradient(
         labels: (X, Y, Z) whole numbers, one lesion domain per positive label; None: class level.
         aggregate: how a lesion's single-voxel gradients become one map, as in `jaxsal.smoothgrad`.
         options: others of `jaxsal.smoothgrad`: ``target``, ``domain``, ``devices``,
-            ``on_progress``, ``voxels_per_lesion``, ``group_size``, ``seed``, ``memory``, ….
+            ``on_progress``, ``voxels_per_lesion``, ``group_size``, ``memory``, ….
 
     Returns:
         The maps, in logits per unit of each image channel, float32.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jaxsal.saliency.domains import Domain
     from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
+_SEED = 0  # of the choice of voxels
+
 
 def voxel_groups(domain: Domain, settings: SmoothGradSettings) -> list[np.ndarray]:
     """The items of a lesion, each as indices into its voxels."""
@@ -32,7 +34,7 @@ def voxel_groups(domain: Domain, settings: SmoothGradSettings) -> list[np.ndarra
     if settings.group_size > 1:
         return consecutive(domain.voxels, settings.group_size)
     if settings.voxels_per_lesion is not None:
-        every = stratified(domain.voxels, settings.voxels_per_lesion, settings.seed)
+        every = stratified(domain.voxels, settings.voxels_per_lesion)
     return list(every[:, None])
 
 
@@ -138,17 +140,17 @@ class ItemWindows:
         return np.clip(points, 0, np.array(self.plan.size) - 1), weights.astype(np.float32)
 
 
-def stratified(voxels: np.ndarray, count: int, seed: int) -> np.ndarray:
+def stratified(voxels: np.ndarray, count: int) -> np.ndarray:
     """A sample of a lesion's voxels that is spread over the lesion.
 
     The lesion is bisected, and its parts again, each across its longest axis, into as many strata
     of equal numbers of voxels (but for one) as voxels are wanted; one is drawn from each. The same
-    voxels are drawn in whatever order they are given.
+    voxels are drawn in whatever order they are given, and every time: the draw has a seed of its
+    own, so that maps of other noise are of the same voxels.
 
     Args:
         voxels: (V, 3) positions, all different.
         count: voxels wanted, at least 1.
-        seed: equal seeds draw equal voxels.
 
     Returns:
         (min(count, V),) increasing indices into ``voxels``.
@@ -157,7 +159,7 @@ def stratified(voxels: np.ndarray, count: int, seed: int) -> np.ndarray:
         return np.arange(len(voxels))
     parts = list(strata(voxels, count))
     sizes = np.array([len(part) for part in parts])
-    drawn = np.random.default_rng(seed).integers(sizes)
+    drawn = np.random.default_rng(_SEED).integers(sizes)
     return np.sort([part[i] for part, i in zip(parts, drawn, strict=True)])
 
 

@@ -109,7 +109,7 @@ def test_each_method_gets_the_options_that_it_has(
         ({"noise": 0.1, "layer": "x"}, ["gradcam", "walk"], "--noise is for smoothgrad and var"),
         ({}, ["walk", "gradcam"], "--method gradcam needs --layer NAME: "),
         ({"layer": "x", "seed": 1}, ["gradcam++", "gradcam"], "these heat maps have neither"),
-        ({"seed": 1}, ["gradient"], "these gradients have neither"),
+        ({"seed": 1}, ["gradient"], "--seed is for smoothgrad"),
         ({"samples": 1}, ["vargrad"], "a variance needs 2 samples or more, got 1"),
     ],
 )

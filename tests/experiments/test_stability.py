@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,6 +160,19 @@ def test_maps_are_means_over_images_of_their_own_seeds(
     spread = abs(np.abs(one).max() - np.abs(other).max()) / math.sqrt(2)
     mean = (np.abs(one).max() + np.abs(other).max()) / 2
     assert row["peak_spread"] == pytest.approx(spread / mean, rel=1e-2)
+
+
+def test_an_approximated_maximum_varies_by_its_noise_alone(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All images take the same voxels of the lesion."""
+    monkeypatch.setattr("jaxsal.experiments.stability.draw", lambda *_: None)
+    saliency = dataclasses.replace(study.saliency, voxels_per_lesion=3, noise=0.0)
+    own = dataclasses.replace(study, out=tmp_path, saliency=saliency, notes=[], counted=Counter())
+    for row in stability(own, StabilitySettings(lesions=1)).rows:
+        assert row["voxels"] > 3
+        assert (row["relative_l2"], row["correlation"]) == (0, pytest.approx(1))
+    assert own.footnote == "approximated: 1 of 1 maps, 3 voxels of each differentiated"
 
 
 def test_files_and_notes(found: Findings, tmp_path: Path) -> None:

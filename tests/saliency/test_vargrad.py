@@ -92,7 +92,7 @@ def test_what_has_no_meaning_for_them_is_refused():
     for name in ("tolerance", "standard_error"):
         with pytest.raises(InputError, match="for means over noisy images"):
             vargrad(make_field("whole"), IMAGE, LABELS, **{name: 0.1})
-    for name, value in (("samples", 3), ("noise", 0.1), ("noise_samples", NOISE)):
+    for name, value in (("samples", 3), ("noise", 0.1), ("noise_samples", NOISE), ("seed", 1)):
         with pytest.raises(InputError, match=f"{name} is about noise"):
             gradient(make_field("whole"), IMAGE, LABELS, **{name: value})
     with pytest.raises(InputError, match="a variance needs 2 samples or more, got 1"):

@@ -6,11 +6,10 @@ et al. 2026 with N = 1 and ε = 0).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from jaxsal.errors import InputError
 from jaxsal.saliency.methods.appearance import Appearance
 from jaxsal.saliency.methods.method import Cost, Method
 from jaxsal.saliency.methods.smoothgrad import (
@@ -30,6 +29,7 @@ class GradientSettings(SmoothGradSettings):
     method: ClassVar[str] = "gradient"
 
     samples: int = field(default=1, init=False)
+    seed: int = field(default=0, init=False)
     noise: float | tuple[float, ...] = field(default=0.0, init=False)
     noise_scale: NoiseScale = field(default="absolute", init=False)
     tolerance: float | None = field(default=None, init=False)
@@ -45,14 +45,6 @@ def _appearance(settings: GradientSettings, level: str, channels: Sequence[str])
     )
 
 
-def _refuse(settings: GradientSettings, level: str, given: Collection[str]) -> None:
-    refuse(settings, level, given)
-    if "seed" in given and settings.voxels_per_lesion is None:
-        raise InputError(
-            "--seed is for noise and the choice of voxels, and these gradients have neither"
-        )
-
-
 def _cost(settings: GradientSettings) -> Cost:
     return replace(cost_of(settings), of="image")
 
@@ -65,7 +57,7 @@ METHOD = Method(
     appearance=_appearance,
     variant=variant_of,
     resolved=resolved,
-    refuse=_refuse,
+    refuse=refuse,
     cost=_cost,
     count="jaxsal.saliency.smoothgrad:gradients_of",
 )

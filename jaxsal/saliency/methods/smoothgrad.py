@@ -37,11 +37,10 @@ class SmoothGradSettings:
         noise: level of the Gaussian noise, or a tuple of levels, one per channel.
         noise_scale: what the level is relative to. "range": a fraction of channel 0's range;
             "absolute": it is the standard deviation, in units of the z-scored image.
-        seed: of the noise, and of the choice of voxels; equal seeds give equal noise in any batch,
-            window or device.
+        seed: of the noise; equal seeds give equal noise in any batch, window or device.
         voxels_per_lesion: approximate "max", for lesions of thousands of voxels: differentiate only
-            this many voxels of each lesion, a stratified sample, the same for all noisy images.
-            None: all voxels, exact.
+            this many voxels of each lesion, a stratified sample, the same for all noisy images and
+            seeds. None: all voxels, exact.
         group_size: approximate "max" as the published scripts can: the maximum is taken over
             gradients of the summed logits of this many consecutive voxels, which is exact
             for one.
