@@ -114,8 +114,21 @@ def saliency_identity(study: Study) -> dict[str, Any]:
 
 
 def maximum(study: Study) -> SmoothGradSettings:
-    """The study's maps by the signed maximum."""
-    return replace(study.saliency, aggregate="max", tolerance=None, standard_error=False)
+    """The study's maps by the signed maximum, with its tolerance, if it has one."""
+    return replace(study.saliency, aggregate="max", standard_error=False)
+
+
+def refuse_tolerance(study: Study) -> None:
+    """Refuses a tolerance, where maps of so many noisy images each are compared.
+
+    Raises:
+        InputError: there is one.
+    """
+    if study.saliency.tolerance is not None:
+        raise InputError(
+            f"--tolerance {study.saliency.tolerance:g} does not go with this experiment: it "
+            "compares maps of equal numbers of noisy images; leave it out"
+        )
 
 
 def note_approximated(study: Study, rows: Sequence[Row]) -> None:

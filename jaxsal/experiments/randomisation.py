@@ -20,6 +20,7 @@ from jaxsal.experiments.direct import (
     map_of,
     maximum,
     note_approximated,
+    refuse_tolerance,
     saliency_identity,
 )
 from jaxsal.experiments.each_scan import each_scan
@@ -91,7 +92,12 @@ class RandomisationSettings:
 
 
 def randomisation(study: Study, settings: RandomisationSettings) -> Findings:
-    """How alike maps stay while layers are randomised, from the logits towards the input."""
+    """How alike maps stay while layers are randomised, from the logits towards the input.
+
+    Raises:
+        InputError: there is a tolerance.
+    """
+    refuse_tolerance(study)
     identity = {**asdict(settings), **saliency_identity(study)}
     compute = partial(_of_scan, study, settings)
     kept = each_scan(study, "randomisation", identity, compute)

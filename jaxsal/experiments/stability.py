@@ -20,6 +20,7 @@ from jaxsal.experiments.direct import (
     map_of,
     maximum,
     note_approximated,
+    refuse_tolerance,
     saliency_identity,
 )
 from jaxsal.experiments.each_scan import each_scan
@@ -100,8 +101,9 @@ def stability(study: Study, settings: StabilitySettings) -> Findings:
     two, make maps of 1, 2, 4, ... images each, no two of which share one.
 
     Raises:
-        InputError: there are fewer than two samples.
+        InputError: there are fewer than two samples, or a tolerance.
     """
+    refuse_tolerance(study)
     require(study.saliency.samples >= 2, "samples", "2 or more", study.saliency.samples)
     identity = {**asdict(settings), **saliency_identity(study)}
     kept = each_scan(study, "stability", identity, partial(_of_scan, study, settings.lesions))

@@ -16,7 +16,7 @@ from jaxsal.cli.experiment import show_findings
 from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
-from jaxsal.experiments.adjacency import COLUMNS, AdjacencySettings, adjacency, bleeding
+from jaxsal.experiments.adjacency import COLUMNS, AdjacencySettings, adjacency, bleeding, methods_of
 from jaxsal.experiments.adjacency_gaps import copies_beside, pairs_within
 from jaxsal.experiments.adjacency_summary import SUMMARY_COLUMNS, answer_of, summary_of
 from jaxsal.experiments.faithfulness_maps import maps_of_methods
@@ -167,6 +167,15 @@ def test_methods_are_compared_pair_by_pair() -> None:
     differences = np.subtract(*np.transpose(near))
     assert found["difference"] == pytest.approx(np.median(differences))
     assert found["p"] == found["p_holm"] == pytest.approx(stats.wilcoxon(differences).pvalue)
+
+
+def test_a_tolerance_is_that_of_all_maps_that_are_compared(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    saliency = SmoothGradSettings(samples=50, tolerance=0.1)
+    study = Study(tiny_model, [], tmp_path, saliency=saliency)
+    methods = methods_of(study, AdjacencySettings())
+    assert {name: each.tolerance for name, each in methods.items()} == {"max": 0.1, "mean": 0.1}
 
 
 @pytest.mark.parametrize("wrong", [{"gaps": ()}, {"gaps": (0.0,)}, {"reach": -1}, {"lesions": -1}])

@@ -180,6 +180,12 @@ def test_no_stage_compiles_anything(study: Study, found: Findings, tmp_path: Pat
     assert len(again.rows) == len(CHANNELS) * (1 + 5 + 1)
 
 
+def test_a_tolerance_is_refused(study: Study) -> None:
+    saliency = dataclasses.replace(study.saliency, samples=50, tolerance=0.1)
+    with pytest.raises(InputError, match=r"--tolerance 0\.1 does not go with this experiment"):
+        randomisation(dataclasses.replace(study, saliency=saliency), RandomisationSettings())
+
+
 def test_a_second_call_computes_nothing(
     study: Study, found: Findings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

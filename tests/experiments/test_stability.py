@@ -183,12 +183,19 @@ def test_files_and_notes(found: Findings, tmp_path: Path) -> None:
     assert any("is one patient" in note for note in found.notes)
 
 
-def test_one_sample_is_refused_and_a_second_call_computes_nothing(
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"samples": 1}, "samples"), ({"samples": 50, "tolerance": 0.1}, "--tolerance 0.1 does not")],
+)
+def test_what_has_no_effect_is_refused(wrong: dict[str, float], said: str, study: Study) -> None:
+    saliency = dataclasses.replace(study.saliency, **wrong)
+    with pytest.raises(InputError, match=said):
+        stability(dataclasses.replace(study, saliency=saliency), StabilitySettings())
+
+
+def test_a_second_call_computes_nothing(
     study: Study, found: Findings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    single = dataclasses.replace(study.saliency, samples=1)
-    with pytest.raises(InputError, match="samples"):
-        stability(dataclasses.replace(study, saliency=single), StabilitySettings())
     monkeypatch.setattr("jaxsal.experiments.direct.maps_of", None)
     monkeypatch.setattr("jaxsal.experiments.each_scan.find_lesions", None)
     monkeypatch.setattr("jaxsal.experiments.stability.draw", lambda *_: None)
