@@ -30,10 +30,11 @@ SUMMARY_COLUMNS = {
     "value": "the median",
     "low": "95 % confidence interval, resampling patients",
     "high": "its upper end",
-    "reliable_from_mm": f"gap from which on the upper end of bleed stays below {SMALL:g}, mm; "
-    "empty: none, or no intervals",
-    "median_from_mm": f"gap from which on the median of bleed stays below {SMALL:g}, mm",
-    "tested_to_mm": "largest gap of classes with enough pairs: answers hold up to it",
+    "reliable_from_mm": f"gap from which on the upper end of bleed stays below {SMALL:g}, mm: the "
+    "largest one of the first class of gaps of which that holds; empty: none, or no intervals",
+    "median_from_mm": "the same of the median of bleed",
+    "tested_to_mm": "largest gap of classes that have an interval or, if none has, enough pairs: "
+    "answers hold up to it",
     "first": "method that is compared",
     "second": "method that it is compared with, pair by pair",
     "difference": f"median of the difference in bleed, of pairs up to {NEAR:g} mm apart",
@@ -80,9 +81,12 @@ def _classes(rows: Sequence[Row], figure: str) -> Iterator[Row]:
 def answer_of(classes: Sequence[Row]) -> Row:
     """The gap from which on bleed stays small, by classes from the smallest gap on.
 
-    Classes with too few pairs say nothing, neither for nor against.
+    Classes with too few pairs or patients say nothing, neither for nor against: those without an
+    interval where any class has one, else those without a median. What holds of a class is shown
+    for its largest gap, as bleed falls with the gap.
     """
-    known = [row for row in classes if row["value"] is not None]
+    medians = [row for row in classes if row["value"] is not None]
+    known = [row for row in medians if row["high"] is not None] or medians
     return {
         "n": sum(row["n"] for row in known),
         "reliable_from_mm": _from(known, "high"),
@@ -92,12 +96,12 @@ def answer_of(classes: Sequence[Row]) -> Row:
 
 
 def _from(classes: Sequence[Row], figure: str) -> float | None:
-    smallest = None
+    found = None
     for row in reversed(classes):
         if row[figure] is None or row[figure] >= SMALL:
             break
-        smallest = row["gap_from"]
-    return smallest
+        found = row["gap_to"]
+    return found
 
 
 def _comparisons(source: str, groups: dict[tuple[str, str, str], list[Row]]) -> list[Row]:

@@ -155,6 +155,28 @@ def test_an_answer_needs_all_larger_gaps_and_intervals() -> None:
     assert told() == (None, None)
 
 
+def _class(gap: float, value: float | None, high: float | None) -> Row:
+    return {"value": value, "high": high, "gap_from": gap - 1, "gap_to": gap, "n": 9}
+
+
+def test_a_class_without_an_interval_says_nothing_where_others_have_one() -> None:
+    """Such as a far one with five pairs, but of fewer patients than an interval needs."""
+    near, far = _class(3, 0.06, 0.09), _class(20, 0.9, None)
+    classes = [near, _class(6, 0.01, 0.04), _class(8, 0.2, None), _class(12, 0.01, 0.02), far]
+    answer = answer_of(classes)
+    assert (answer["reliable_from_mm"], answer["median_from_mm"]) == (6, 6)
+    assert (answer["tested_to_mm"], answer["n"]) == (12, 27)
+    without = answer_of([{**row, "high": None} for row in classes])
+    assert (without["reliable_from_mm"], without["median_from_mm"]) == (None, None)
+    assert (without["tested_to_mm"], without["n"]) == (20, 45)
+
+
+def test_what_holds_of_a_class_is_said_of_its_largest_gap() -> None:
+    rows = [{**row, "gap_mm": row["gap_mm"] + 0.1 * int(row["scan"])} for row in decaying(8)]
+    (answer,) = (row for row in summary_of(rows) if "reliable_from_mm" in row)
+    assert (answer["reliable_from_mm"], answer["tested_to_mm"]) == (7.7, 20.7)
+
+
 def test_methods_are_compared_pair_by_pair() -> None:
     rows = [*decaying(3), *decaying(3, "mean", length=4)]
     (found,) = (row for row in summary_of(rows) if "first" in row)
