@@ -18,6 +18,7 @@ from bench.record import (
     short_commit,
     shown,
 )
+from jaxsal.wording import counted
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results: written by `python -m bench plot` -->", "<!-- end of results -->"
@@ -62,7 +63,8 @@ def _device(found: dict[str, Found]) -> str:
 
 
 def _machine(machine: Found) -> str:
-    host = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
+    cores = counted(machine["cores"], "core")
+    host = f"{machine['cpu']}, {cores}, {machine['memory_gib']} GiB"
     if machine["platform"] == "cpu":
         return host
     count = machine.get("devices", 1)

@@ -23,6 +23,7 @@ from bench.origin import commit_of
 from jaxsal.current_device import current_device
 from jaxsal.devices import available_cores
 from jaxsal.versions import accelerator
+from jaxsal.wording import counted
 
 RESULTS = Path(__file__).parent / "results"
 NOT_RECORDED = "not recorded"
@@ -155,7 +156,7 @@ def short_commit(found: dict[str, Any]) -> str:
 def device_slug(machine: dict[str, Any]) -> str:
     """The device's name, fit for a file's."""
     if machine["platform"] == "cpu":
-        name = f"{machine['cpu']} {machine['cores']} cores"
+        name = f"{machine['cpu']} {counted(machine['cores'], 'core')}"
     else:
         name = machine["device"]
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")

@@ -86,6 +86,16 @@ def test_the_table_shows_commit_versions_and_machine(tmp_path, monkeypatch):
     assert describe_machine()["cpu"] in line
 
 
+def test_one_core_is_no_plural(tmp_path):
+    machine = describe_machine() | {"platform": "cpu", "cpu": "Some CPU", "cores": 1}
+    path = page_result(machine=machine).write(tmp_path)
+    assert path.name == "cohort_page-some-cpu-1-core.json"
+    page = tmp_path / "README.md"
+    page.write_text(f"{readme.BEGIN}\n{readme.END}\n")
+    readme.redraw(tmp_path, page)
+    assert "### Some CPU, 1 core, " in page.read_text()
+
+
 def test_results_of_before_the_commit_was_recorded_are_shown(tmp_path):
     path = page_result().write(tmp_path)
     found = json.loads(path.read_text())
