@@ -1,4 +1,7 @@
-"""Functions called in a process of their own, which is ended where one takes too long."""
+"""Functions called in a process of their own, which is ended where one takes too long.
+
+It also ends with the process that started it, however that ends.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import multiprocessing
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+
+from jaxsal.processes import live_with_the_parent
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -73,6 +78,7 @@ class Patient(Generic[A, T]):
 
 
 def _serve(function: Callable[[Any], Any], pipe: Any) -> None:
+    live_with_the_parent()
     pipe.send(None)
     while True:
         try:

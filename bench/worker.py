@@ -1,6 +1,7 @@
 """One measurement in a process of its own, for what must not be shared: memory, devices, caches.
 
-``python -m bench.worker JSON`` prints its findings as JSON on the last line.
+``python -m bench.worker JSON`` prints its findings as JSON on the last line. It ends with the
+process that started it, however that ends.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import resource
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 from bench.case import TARGET, Job
 
 _ROOT = Path(__file__).resolve().parents[1]
+_LOOKS = 0.5  # seconds between two looks for the process that asked
 
 
 def measure(
@@ -39,7 +43,8 @@ def measure(
         ``gradients``, ``first_seconds``, ``seconds`` of the second call, ``peak_bytes``, and
         ``peak``, the largest magnitude of each map.
     """
-    request = json.dumps({"job": asdict(job), "devices": devices, "memory": memory})
+    asked = {"job": asdict(job), "devices": devices, "memory": memory, "parent": os.getpid()}
+    request = json.dumps(asked)
     process = subprocess.run(
         [sys.executable, "-m", "bench.worker", request],
         cwd=_ROOT,
@@ -104,6 +109,17 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _live_with(parent: int) -> None:
+    """Has this process end once its parent has."""
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def _peak_memory() -> int:
     """Bytes of this process at its largest."""
     unit = 1 if sys.platform == "darwin" else 1024
@@ -111,4 +127,6 @@ def _peak_memory() -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_answer(json.loads(sys.argv[1]))))
+    _request = json.loads(sys.argv[1])
+    _live_with(_request["parent"])
+    print(json.dumps(_answer(_request)))

@@ -53,7 +53,7 @@ def _results(
 ) -> Generator[_Result]:
     # Spawned: a fork of a process with JAX's threads may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_live_with_the_parent) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=live_with_the_parent) as pool:
         try:
             yield from pool.map(work, jobs)
         except BrokenProcessPool as error:
@@ -66,8 +66,8 @@ def _results(
             raise
 
 
-def _live_with_the_parent() -> None:
-    """Has a worker leave interrupts to its parent, and end if that is killed."""
+def live_with_the_parent() -> None:
+    """Has a process of `multiprocessing` leave interrupts to its parent, and end if that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
