@@ -87,10 +87,10 @@ class Display:
             self._bar.stop()
         self._held.close()
 
-    def update(self, done: int, total: int, counts: str) -> None:
-        """Shows how much is done."""
+    def update(self, done: int, total: int, counts: str, *, finishing: bool = False) -> None:
+        """Shows how much is done; or, when finishing, that nothing is left but to write it."""
         if self._bar is not None:
-            self._bar.update(done, total, counts)
+            self._bar.update(done, total, counts, finishing=finishing)
 
     def note(self, text: str) -> None:
         """Shows what changes all the time."""
@@ -121,11 +121,12 @@ class Follower:
     def __call__(self, progress: Progress) -> None:
         if self._given is not None:
             self._given(progress)
-        self._display.update(progress.gradients_done, progress.gradients, counts_of(progress))
+        counted = progress.gradients_done, progress.gradients, counts_of(progress)
+        self._display.update(*counted, finishing=progress.is_finishing)
 
 
 class Bar:
-    """One line that changes; a time left only once it is known how much there is to do."""
+    """One line that changes; a time left only while it is known how much there is to do."""
 
     def __init__(self, console: Console) -> None:
         from rich import progress as shown
@@ -166,11 +167,12 @@ class Bar:
     def say(self, line: str) -> None:
         self._progress.console.print(line, markup=False, highlight=False)
 
-    def update(self, done: int, total: int, counts: str) -> None:
+    def update(self, done: int, total: int, counts: str, *, finishing: bool = False) -> None:
+        stage = f"{self._stage}: finishing" if finishing else self._stage
         with self._changing:
-            self._progress.columns = self._measured
+            self._progress.columns = self._begun if finishing else self._measured
             self._progress.update(
-                self._task, description=self._stage, completed=done, total=total, counts=counts
+                self._task, description=stage, completed=done, total=total, counts=counts
             )
 
 

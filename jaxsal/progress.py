@@ -29,6 +29,11 @@ class Progress:
     gradients: int
     unit: str = "gradient"
 
+    @property
+    def is_finishing(self) -> bool:
+        """Whether all gradients are there, but not all maps, which are put together and written."""
+        return 0 < self.gradients <= self.gradients_done and self.lesions_done < self.lesions
+
 
 OnProgress = Callable[[Progress], None]
 OnCount = Callable[[int], None]  # called with how many are done

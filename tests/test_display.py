@@ -50,6 +50,13 @@ def test_a_terminal_shows_what_is_done_and_how_much(screen: Terminal) -> None:
     assert "50/100 gradients" in screen.getvalue()
 
 
+def test_after_the_last_gradient_it_is_finishing(screen: Terminal) -> None:
+    with looked_at(screen), Follower("auto", "saliency maps", 0.0) as follower:
+        follower(Progress(lesions_done=1, lesions=2, gradients_done=100, gradients=100))
+    assert "saliency maps: finishing" in screen.getvalue()
+    assert "1/2 lesions" not in screen.getvalue()
+
+
 def test_a_callable_takes_the_bars_place(screen: Terminal) -> None:
     seen: list[Progress] = []
     with looked_at(screen):

@@ -37,6 +37,13 @@ def test_lesions_that_are_done_together_are_counted_by_their_gradients() -> None
     assert {each.lesions for each in seen} == {4}
 
 
+def test_it_finishes_between_the_last_gradient_and_the_last_map() -> None:
+    assert Progress(3, 4, 100, 100).is_finishing
+    assert not Progress(3, 4, 99, 100).is_finishing
+    assert not Progress(4, 4, 100, 100).is_finishing
+    assert not Progress(0, 4, 0, 0).is_finishing  # it is not known yet how many there are
+
+
 def test_all_lesions_are_done_once_they_are_complete() -> None:
     seen: list[Progress] = []
     progress = by_share(4, seen.append)

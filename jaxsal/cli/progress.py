@@ -52,7 +52,8 @@ class ProgressBar:
 
     def update(self, done: Done) -> None:
         """Shows how many lesions and gradients are done, and how fast it goes."""
-        self._shown.update(done.gradients_done, done.gradients, counts_of(done))
+        counted = done.gradients_done, done.gradients, counts_of(done)
+        self._shown.update(*counted, finishing=done.is_finishing)
 
     def count(self, done: int, total: int, things: str) -> None:
         """Shows how many things are done."""
@@ -96,7 +97,9 @@ class _Log:
         if time.monotonic() - self._said >= _SILENCE:
             self.say(f"{self._stage}: {text}")
 
-    def update(self, done: int, total: int, counts: str) -> None:
+    def update(self, done: int, total: int, counts: str, *, finishing: bool = False) -> None:
+        if finishing:  # the line of 100 % comes when all is complete, and says so
+            return
         if self._first is None:
             self._first = done, time.monotonic()
         share = 100 * done // max(total, 1)

@@ -70,7 +70,7 @@ def test_a_log_file_gets_a_line_per_stage_and_per_tenth(
         bar.stage("finding lesions")
         bar.stage("explaining")
         for done in (0, 50, 99, 100, 101, 350, 399, 400, 1000, 1000):
-            bar.update(Progress(0, 7, gradients_done=done, gradients=1000))
+            bar.update(Progress(7 * done // 1000, 7, gradients_done=done, gradients=1000))
     captured = capsys.readouterr()
     lines = [line.split("] ")[1].split(",")[0] for line in captured.err.splitlines()]
     shares = [f"explaining: {share} %" for share in (10, 35, 40, 100)]
@@ -93,6 +93,24 @@ def test_a_log_file_gets_what_changes_all_the_time_after_a_minute_without_a_line
         "[0:01:01] faithfulness: scan after 61 s",
         "[0:02:02] faithfulness: scan after 122 s",
     ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_all_gradients_are_not_shown_beside_lesions_that_are_left(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
+        monkeypatch.setenv(name, value) if terminal else monkeypatch.delenv(name, raising=False)
+    with ProgressBar() as bar:
+        bar.stage("explaining")
+        bar.update(Progress(10, 12, gradients_done=900, gradients=1000))
+        bar.update(Progress(11, 12, gradients_done=1000, gradients=1000))
+        bar._shown._progress.refresh() if terminal else None
+        meanwhile = capsys.readouterr().err
+        bar.update(Progress(12, 12, gradients_done=1000, gradients=1000))
+    assert ("explaining: finishing" in meanwhile) == terminal
+    assert "1,000/1,000" not in meanwhile
+    assert "12/12 lesions, 1,000/1,000 gradients" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("terminal", [True, False])
