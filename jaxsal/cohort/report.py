@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,8 +141,17 @@ def _read(
             content.ran.append({**record.ran, "seconds": record.seconds})
             content.regions.add(record.rows)
             content.rows += _rows(folder.root, record, outline, has_maps)
+        if scan.get("reason") is not None:
+            scan["reason"] = _relative(folder.root, scan["reason"])
         content.scans.append(scan)
     return content
+
+
+def _relative(root: Path, text: str) -> str:
+    """A text with the folder's files by their names in it: the page is passed on."""
+    for place in {root.absolute(), root.resolve()}:
+        text = text.replace(f"{place}{os.sep}", "")
+    return text
 
 
 def _rows(root: Path, record: ScanRecord, outline: Outline, has_maps: bool) -> Iterator[Row]:

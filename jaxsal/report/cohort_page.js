@@ -7,7 +7,7 @@ const { default: DataTable } = await import(source);
 URL.revokeObjectURL(source);
 DataTable.ext.errMode = "throw";
 
-const { columns, pictures, captions, missing, views, place } = read("rows");
+const { columns, pictures, captions, missing, views } = read("rows");
 for (const column of columns) {
   if (column.names) column.values = column.values.map((code) => (code === null ? null : column.names[code]));
 }
@@ -193,6 +193,7 @@ function interactive(row) {
   const page = views[value("scan", row)];
   if (page === undefined) return [];
   if (!location.protocol.startsWith("http")) {
+    const place = folder();
     const command = make("code", `jaxsal view ${/^[\w./-]+$/.test(place) ? place : `'${place.replaceAll("'", "'\\''")}'`}`);
     return [Object.assign(make("p", "To go through the maps slice by slice: ", command), { className: "soft" })];
   }
@@ -200,6 +201,13 @@ function interactive(row) {
   const frame = Object.assign(document.createElement("iframe"), { className: "interactive", src: address });
   frame.title = `interactive view of ${value("scan", row)}`;
   return [frame];
+}
+
+// The folder that the page lies in now. The page holds none: it is passed on.
+function folder() {
+  if (location.protocol !== "file:") return "DIR";
+  const path = new URL(".", location).pathname;
+  return decodeURIComponent(path).replace(/^\/(?=[A-Za-z]:)/, "").replace(/(?<=[^/:])\/$/, "");
 }
 
 const rowOf = (target) => table.row(target.closest("tbody tr")).index();

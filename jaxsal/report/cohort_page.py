@@ -124,7 +124,6 @@ def write_cohort_page(
                 captions=list(pictures),
                 missing=missing,
                 views=dict(views),
-                place=str(Path(path).resolve().parent),
             )
         ),
         library=embedded(json.dumps(_library())),

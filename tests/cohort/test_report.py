@@ -229,6 +229,18 @@ def test_a_damaged_map_costs_its_picture_only(copied: Path) -> None:
     assert report.problems["pät 0"].startswith("no picture of lesion 1: ")
 
 
+def test_the_page_does_not_say_where_its_folder_is(copied: Path) -> None:
+    names = Names("sub-00")
+    (copied / names.picture(1, "smoothgrad-max")).unlink()
+    damaged = copied / names.map(1, "t1_smoothgrad-max")
+    damaged.write_bytes(b"")
+    report = write_report(copied, processes=1)
+    assert str(damaged) in report.problems["pät 0"]
+    text = report.path.read_text(encoding="utf-8")
+    assert damaged.relative_to(copied).as_posix() in text
+    assert str(copied) not in text
+
+
 def test_failed_and_unfinished_scans_are_told_of(copied: Path) -> None:
     folder = CohortFolder(copied)
     records = list(folder.records())
