@@ -15,6 +15,8 @@ from jaxsal.errors import InputError
 from jaxsal.options import option
 from jaxsal.wording import counted
 
+_RATINGS = "ratings.html"
+
 
 @dataclass(frozen=True)
 class _Folder:
@@ -59,7 +61,7 @@ def run(given: Given) -> None:
     said = _ratings_page(out, ratings)
     if not _is_of_one_scan(out):
         make_report(out, given.of(Drawing))
-    print(f"{said}\nopen {out / 'ratings.html'}")
+    print(f"{said}\nopen {out / _RATINGS}")
 
 
 def _is_of_one_scan(out: Path) -> bool:
@@ -71,15 +73,24 @@ def _is_of_one_scan(out: Path) -> bool:
 
 def _ratings_page(out: Path, files: Sequence[Path]) -> str:
     """Writes the page; returns what it says first."""
-    from jaxsal.report.ratings import read_ratings, write_ratings_page
+    from jaxsal.report.ratings import ratings_page, read_ratings
+    from jaxsal.store.files import whole_file
+    from jaxsal.store.output_folder import write_later
 
     if len(files) > 2:
         raise InputError(f"--ratings takes the tables of one or two readers, got {len(files)}")
+    page = out / _RATINGS
     known = dict(_lesions(out))
     names = [path.stem for path in files]
     names = names if len(set(names)) == len(names) else [str(path) for path in files]
     readers = [(n, read_ratings(path, known)) for n, path in zip(names, files, strict=True)]
-    return write_ratings_page(out / "ratings.html", out.resolve().name, readers)
+    html, said = ratings_page(out.resolve().name, readers)
+    if _is_of_one_scan(out):
+        write_later(out, _RATINGS, html.encode("utf-8"))
+    else:
+        with whole_file(page) as file:
+            file.write(html.encode("utf-8"))
+    return said
 
 
 def _lesions(out: Path) -> Iterator[tuple[tuple[str, int], str]]:

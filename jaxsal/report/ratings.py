@@ -12,7 +12,7 @@ from pathlib import Path
 from jaxsal.errors import InputError, at_work_on
 from jaxsal.extras import import_extra
 from jaxsal.report.template import fill
-from jaxsal.store.files import require_content, whole_file
+from jaxsal.store.files import require_content
 from jaxsal.tables import as_meant
 
 GRADES = ("good", "doubtful", "wrong")
@@ -148,20 +148,18 @@ def agreement(first: Ratings, second: Ratings) -> Agreement:
     return Agreement(len(both), equal, plain, weighted, counts)
 
 
-def write_ratings_page(path: Path, title: str, readers: Sequence[tuple[str, Ratings]]) -> str:
-    """Writes a page of one reader's ratings, or of two readers' side by side.
+def ratings_page(title: str, readers: Sequence[tuple[str, Ratings]]) -> tuple[str, str]:
+    """A page of one reader's ratings, or of two readers' side by side.
 
     Args:
-        path: the HTML file; replaced if it exists, and written whole or not at all.
         title: what was rated.
         readers: what each is called, and the ratings.
 
     Returns:
-        The counts, and the agreement of two, in sentences.
+        HTML; and the counts, and the agreement of two, in sentences.
 
     Raises:
         InputError: of two readers, scikit-learn is not installed.
-        OutputError: the file cannot be written.
     """
     both = agreement(readers[0][1], readers[1][1]) if len(readers) == 2 else None
     summary = [_counted(name, ratings) for name, ratings in readers]
@@ -188,9 +186,7 @@ def write_ratings_page(path: Path, title: str, readers: Sequence[tuple[str, Rati
         banner="",
         facts={},
     )
-    with whole_file(path) as file:
-        file.write(html.encode("utf-8"))
-    return "\n".join(summary)
+    return html, "\n".join(summary)
 
 
 def _counted(name: str, ratings: Ratings) -> str:

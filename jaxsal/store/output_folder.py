@@ -2,11 +2,12 @@
 
 Results are written into a hidden folder inside the final one and moved up when all are complete.
 ``run.json`` comes last and lists them with their checksums; ``overwrite`` removes what such a list
-names and nobody has changed since, and nothing else.
+names and nobody has changed since, and nothing else. A page that is made of them later joins it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -38,6 +39,7 @@ RECORD = "run.json"
 _OURS = (
     *("prediction.nii.gz", "instances.nii.gz", "instances.tsv", "index.html", RECORD),
     *("entropy.nii.gz", "variance.nii.gz", "candidates.nii.gz", "regions.tsv"),
+    "ratings.html",  # see `write_later`
 )
 _OUR_FOLDERS = ("maps", "pictures")
 
@@ -117,8 +119,7 @@ class OutputFolder:
         files = sorted(p for p in self._fresh.rglob("*") if p.is_file())
         names = [path.relative_to(self._fresh).as_posix() for path in files]
         checksums = dict(zip(names, map(file_checksum, files), strict=True))
-        with whole_file(self.path(RECORD)) as file:
-            file.write((json.dumps({**record, "files": checksums}, indent=2) + "\n").encode())
+        _write_record(self.path(RECORD), {**record, "files": checksums})
         self.check()  # another run may have ended meanwhile
         earlier = self._earlier()
         self._require_free(set(names) - set(earlier))
@@ -226,8 +227,7 @@ class OutputFolder:
         unchanged = [
             name
             for name in sorted(self._present() & set(checksums))
-            if (self.folder / name).is_file()
-            and file_checksum(self.folder / name) == checksums[name]
+            if _is_unchanged(self.folder / name, checksums[name])
         ]
         return [RECORD, *unchanged] if checksums else []
 
@@ -235,6 +235,45 @@ class OutputFolder:
 def holds_results(folder: Path) -> bool:
     """Whether a run of jaxsal has written into a folder."""
     return bool(_recorded(folder))
+
+
+def write_later(folder: Path, name: str, content: bytes) -> None:
+    """Writes a file that is made of a folder's results, as one of which it is recorded then.
+
+    It replaces the one that was written before in this way, and nothing else.
+
+    Args:
+        folder: with the results.
+        name: of the file.
+        content: of the file.
+
+    Raises:
+        InputError: there are no results, or there is another file of that name, or a changed one.
+        OutputError: it cannot be written.
+    """
+    path, checksums = folder / name, _recorded(folder)
+    if not checksums:
+        raise InputError(f"{folder} holds no results of jaxsal; give the folder of a run")
+    if os.path.lexists(path) and not _is_unchanged(path, checksums.get(name)):
+        raise InputError(
+            f"{path} was not written by jaxsal, or was changed since; it is not overwritten: move "
+            "it elsewhere"
+        )
+    record = read_json(folder / RECORD)
+    record["files"][name] = hashlib.sha256(content).hexdigest()
+    with whole_file(path) as file:
+        file.write(content)
+        path.unlink(missing_ok=True)  # else a kill would leave one that the record does not know
+        _write_record(folder / RECORD, record)
+
+
+def _write_record(path: Path, record: dict[str, Any]) -> None:
+    with whole_file(path) as file:
+        file.write((json.dumps(record, indent=2) + "\n").encode())
+
+
+def _is_unchanged(path: Path, checksum: str | None) -> bool:
+    return path.is_file() and file_checksum(path) == checksum
 
 
 def _recorded(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
-from jaxsal.report.ratings import Rating, agreement, read_ratings, write_ratings_page
+from jaxsal.report.ratings import Rating, agreement, ratings_page, read_ratings
+from jaxsal.store.output_folder import OutputFolder
 
 HEAD = "scan\tlabel\tkind\trating\tcomment\ttime\n"
 KNOWN = {("", label): "TP" for label in range(1, 9)}
@@ -84,24 +85,27 @@ def test_what_is_no_table_of_ratings_is_refused(
         read_ratings(path, KNOWN)
 
 
-def test_the_page_shows_both_readers_and_keeps_text_as_text(tmp_path: Path) -> None:
+def test_the_page_shows_both_readers_and_keeps_text_as_text() -> None:
     comments = {("", 1): Rating("good", EVIL, EVIL, EVIL)}
-    path = tmp_path / "ratings.html"
-    said = write_ratings_page(path, EVIL, [("ann", comments), (EVIL, rated("wrong", "good"))])
-    html = path.read_text(encoding="utf-8")
+    html, said = ratings_page(EVIL, [("ann", comments), (EVIL, rated("wrong", "good"))])
     assert "ann: 1 rated (1 good, 0 doubtful, 0 wrong)" in said
     assert "rated by both: 1, 0 of them alike; Cohen’s κ 0.00" in said
     assert EVIL not in html
     assert html.count("&lt;script&gt;") >= 6
 
 
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """The folder of `jaxsal explain`."""
+    with OutputFolder(tmp_path / "out") as results:
+        results.path("instances.tsv").write_text("label\tkind\n1\tTP\n2\tTP\n")
+        results.commit({"jaxsal": "0", "command": "explain"})
+    return tmp_path / "out"
+
+
 def test_ratings_of_a_scan_get_a_page_of_their_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "instances.tsv").write_text("label\tkind\n1\tTP\n2\tTP\n")
-    (out / "run.json").write_text('{"jaxsal": "0", "command": "explain", "files": {"x.tsv": "0"}}')
     files = [str(table(tmp_path / f"{name}.tsv", "good", "wrong")) for name in ("ann", "bob")]
     assert main(["report", str(out), "--ratings", *files]) == 0
     assert "rated by both: 2, 2 of them alike; Cohen’s κ 1.00" in capsys.readouterr().out
@@ -111,3 +115,13 @@ def test_ratings_of_a_scan_get_a_page_of_their_own(
     (out / "instances.tsv").write_text("kind\nTP\n")
     assert main(["report", str(out), "--ratings", *files]) == 2
     assert "instances.tsv cannot be read as a table of lesions" in capsys.readouterr().err
+
+
+def test_the_page_goes_with_the_results_and_the_tables_stay(out: Path) -> None:
+    path = table(out / "ann.tsv", "good")
+    assert main(["report", str(out), "--ratings", str(path)]) == 0
+    with OutputFolder(out, overwrite=True) as results:
+        results.path("instances.tsv").write_text("label\tkind\n1\tFP\n")
+        results.commit({"jaxsal": "0", "command": "explain"})
+    assert not (out / "ratings.html").exists()
+    assert read_ratings(path, KNOWN)["", 1].grade == "good"

@@ -16,7 +16,7 @@ from helpers.tiny import contents
 
 from jaxsal.errors import InputError, OutputError
 from jaxsal.store.files import file_checksum
-from jaxsal.store.output_folder import OutputFolder
+from jaxsal.store.output_folder import OutputFolder, write_later
 
 RECORD = {"command": "predict", "jaxsal": "1.2.3"}
 FIRST = {"instances.tsv": b"first", "maps/lesion-0001.nii.gz": b"map", "index.html": b"page"}
@@ -71,6 +71,54 @@ def test_without_commit_nothing_appears(tmp_path: Path) -> None:
     with OutputFolder(tmp_path / "new" / "out") as results:
         results.path("instances.tsv").write_bytes(b"first")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_that_is_made_of_results_is_replaced_and_goes_with_them(used: Path) -> None:
+    for content in (b"of one reader", b"of two"):
+        write_later(used, "ratings.html", content)
+        assert results_in(used) == {**FIRST, "ratings.html": content}
+    write(used, SECOND, overwrite=True)
+    assert results_in(used) == SECOND
+
+
+@pytest.mark.parametrize("before", [b"", b"of one reader"])
+def test_a_page_of_the_users_is_neither_replaced_nor_removed(used: Path, before: bytes) -> None:
+    if before:
+        write_later(used, "ratings.html", before)
+    (used / "ratings.html").write_bytes(before + b"mine")
+    told = contents(used)
+    with pytest.raises(InputError, match=r"ratings.html was not written by jaxsal, or was changed"):
+        write_later(used, "ratings.html", b"of two")
+    with pytest.raises(InputError, match=r"holds files that no run .* such as ratings.html"):
+        write(used, SECOND, overwrite=True)
+    assert contents(used) == told
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_page_can_be_made_again_after_a_kill(
+    used: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_later(used, "ratings.html", b"of one reader")
+    moves, replace = iter(range(1, 3)), os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if next(moves) == number:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_later(used, "ratings.html", b"of two")
+    write_later(used, "ratings.html", b"of two")
+    write(used, SECOND, overwrite=True)
+    assert results_in(used) == SECOND
+
+
+def test_where_no_results_are_no_page_is_made_of_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no results of jaxsal"):
+        write_later(tmp_path, "ratings.html", b"of one reader")
+    assert not contents(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "instances.tsv", "maps/mine.nii.gz"])
