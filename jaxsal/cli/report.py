@@ -31,8 +31,8 @@ class _Rated:
 
     Attributes:
         ratings: tables of one or two readers, as the interactive view gives them: writes
-            ratings.html with the ratings and, of two, how they agree (Cohen's κ). DIR may be a
-            folder of `jaxsal explain` then.
+            ratings.html with the ratings and, of two, how they agree (Cohen's κ), in place of an
+            earlier one; the tables stay as they are. DIR may be a folder of `jaxsal explain` then.
     """
 
     ratings: tuple[Path, ...] = option((), "TSV")
@@ -80,6 +80,8 @@ def _ratings_page(out: Path, files: Sequence[Path]) -> str:
     if len(files) > 2:
         raise InputError(f"--ratings takes the tables of one or two readers, got {len(files)}")
     page = out / _RATINGS
+    if page.resolve() in [path.resolve() for path in files]:
+        raise InputError(f"{page} would be replaced by the page of its ratings: rename the table")
     known = dict(_lesions(out))
     names = [path.stem for path in files]
     names = names if len(set(names)) == len(names) else [str(path) for path in files]

@@ -125,3 +125,15 @@ def test_the_page_goes_with_the_results_and_the_tables_stay(out: Path) -> None:
         results.commit({"jaxsal": "0", "command": "explain"})
     assert not (out / "ratings.html").exists()
     assert read_ratings(path, KNOWN)["", 1].grade == "good"
+
+
+def test_a_table_is_not_replaced_by_the_page_of_its_ratings(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = table(out / "ratings.html", "good")
+    before = path.read_bytes()
+    assert main(["report", str(out), "--ratings", str(path)]) == 2
+    assert "would be replaced by the page of its ratings: rename the table" in (
+        capsys.readouterr().err
+    )
+    assert path.read_bytes() == before
