@@ -83,9 +83,8 @@ def _ratings_page(out: Path, files: Sequence[Path]) -> str:
     if page.resolve() in [path.resolve() for path in files]:
         raise InputError(f"{page} would be replaced by the page of its ratings: rename the table")
     known = dict(_lesions(out))
-    names = [path.stem for path in files]
-    names = names if len(set(names)) == len(names) else [str(path) for path in files]
-    readers = [(n, read_ratings(path, known)) for n, path in zip(names, files, strict=True)]
+    ratings = [read_ratings(path, known) for path in files]
+    readers = list(zip(_names(files), ratings, strict=True))
     html, said = ratings_page(out.resolve().name, readers)
     if _is_of_one_scan(out):
         write_later(out, _RATINGS, html.encode("utf-8"))
@@ -93,6 +92,14 @@ def _ratings_page(out: Path, files: Sequence[Path]) -> str:
         with whole_file(page) as file:
             file.write(html.encode("utf-8"))
     return said
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """What readers are called: by their tables, and no path of this machine, as pages travel."""
+    numbers = [f"reader {number}" for number in range(1, len(files) + 1)]
+    stems = [path.stem for path in files]
+    folders = [f"{path.resolve().parent.name}/{path.stem}" for path in files]
+    return next((n for n in (stems, folders) if len(set(n)) == len(files)), numbers)
 
 
 def _lesions(out: Path) -> Iterator[tuple[tuple[str, int], str]]:

@@ -137,3 +137,18 @@ def test_a_table_is_not_replaced_by_the_page_of_its_ratings(
         capsys.readouterr().err
     )
     assert path.read_bytes() == before
+
+
+def test_readers_whose_tables_have_one_name_are_called_by_their_folders(
+    out: Path, tmp_path: Path
+) -> None:
+    files = []
+    for reader in ("ann", "bob"):
+        (tmp_path / reader).mkdir()
+        files.append(str(table(tmp_path / reader / "ratings.tsv", "good", "wrong")))
+    assert main(["report", str(out), "--ratings", *files]) == 0
+    html = (out / "ratings.html").read_text(encoding="utf-8")
+    assert "ann/ratings: 2 rated" in html
+    assert str(tmp_path) not in html
+    assert main(["report", str(out), "--ratings", files[0], files[0]]) == 0
+    assert "reader 2: 2 rated" in (out / "ratings.html").read_text(encoding="utf-8")
