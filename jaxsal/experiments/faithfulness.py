@@ -40,7 +40,12 @@ from jaxsal.experiments.faithfulness_curves import (
     turning_percent,
 )
 from jaxsal.experiments.faithfulness_figure import draw
-from jaxsal.experiments.faithfulness_maps import MethodMaps, checked_methods, maps_of_methods
+from jaxsal.experiments.faithfulness_maps import (
+    MethodMaps,
+    checked_methods,
+    favoured,
+    maps_of_methods,
+)
 from jaxsal.experiments.faithfulness_ranking import BLIND, Surroundings
 from jaxsal.experiments.faithfulness_summary import SUMMARY_COLUMNS, summary_of
 from jaxsal.experiments.findings import Findings
@@ -152,6 +157,8 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     study.note(few_patients(len({row["subject"] for row in rows})))
     _note_undefined(study, rows, settings.least_drop)
+    for sentence in favoured(maps, settings.infill):
+        study.note(sentence)
     methods = (*names, *BLIND)
     return Findings(
         COLUMNS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,3 +82,16 @@ def maps_of_methods(study: Study, names: Sequence[str], layer: str | None) -> li
         scans = {scan.record.stem: scan for scan in results.scans()}
         found.append(MethodMaps(name, settings, scans, results))
     return found
+
+
+def favoured(maps: Sequence[MethodMaps], infills: Sequence[str]) -> Iterator[str]:
+    """Sentences on maps that compare with the image infilled as it is where they are judged."""
+    for each in maps:
+        for role in ("baseline", "infill"):
+            own = getattr(each.settings, role, None)
+            if own in infills:
+                yield (
+                    f"maps of {each.method} are of what the image adds to one infilled by {own} "
+                    f"(its own {role}), so that they are favoured where voxels are infilled by "
+                    f"{own}, too"
+                )

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
 
 from jaxsal.experiments.faithfulness_curves import ALL, DIRECTIONS
-from jaxsal.experiments.statistics import FEWEST_IN_GROUP, paired_p, pooled, with_holm
+from jaxsal.experiments.statistics import median, paired_p, pooled, with_holm
 from jaxsal.tables import Row
 
 REFERENCE = "distance"
-_END = "95 % confidence interval, resampling patients; empty: there are too few"
+FIGURES = {"logit": "auc", "probability": "auc_probability"}
+"""What areas are of, and their columns in the table."""
+
+_END = "95 % confidence interval of the figure before it, resampling patients; empty: too few"
 
 SUMMARY_COLUMNS = {
     "infill": "what takes the place of hidden voxels",
     "channel": "in which voxels are hidden, or all",
     "direction": "deletion: the smaller the area the better; insertion: the larger the better",
+    "figure": "what the curve is of: the mean logit of the lesion, or its mean probability",
     "method": "by whose map voxels are ranked; random and distance know nothing of the network",
     "n": "number of lesions",
     "patients": "whose they are",
     "left_out": "lesions without an area, which are not among them: hiding all voxels hardly "
-    "lowers their logits",
-    "auc": "median over lesions of the area under the normalised curve of the mean logit; empty "
-    "for fewer than five lesions",
+    "lowers the figure",
+    "auc": "median over lesions of the area under the normalised curve; empty for fewer than five "
+    "lesions",
     "low": _END,
     "high": "its upper end",
     "gain": "median over lesions of how much better the area is than that of the ranking by "
@@ -32,17 +36,25 @@ SUMMARY_COLUMNS = {
     "gain_low": _END,
     "gain_high": "its upper end",
     "p": "of no gain, by Wilcoxon's signed-rank test of lesions, as if they were independent",
-    "p_holm": "adjusted after Holm for all rows that are tested",
-    "auc_probability": "as auc, of the mean lesion probability, where that has an area",
-    "turned": "lesions that are missed in the end (deletion), or found (insertion)",
+    "p_holm": "adjusted after Holm for all rows of the same figure that are tested",
+    "turned": "share of lesions that are missed in the end (deletion), or found (insertion); of "
+    "those whose logit has an area",
+    "turned_low": _END,
+    "turned_high": "its upper end",
+    "n_turned": "number of these",
     "turning_percent": "median of the part of the voxels from which on they are",
+    "turning_low": _END,
+    "turning_high": "its upper end",
 }
+
+Curves = Mapping[tuple[str, ...], Sequence[Row]]
+"""Rows of the table by infill, channel, direction and method: a lesion each, in one order."""
 
 
 def summary_of(
     rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str], channels: Sequence[str]
 ) -> list[Row]:
-    """All channels together with each infill; each channel with the first.
+    """Areas of logits, of probabilities, and detection, with each infill, of all and each channel.
 
     Args:
         rows: of the table.
@@ -50,27 +62,35 @@ def summary_of(
         infills: in their order.
         channels: names.
     """
-    places = [(infill, ALL) for infill in infills] + [(infills[0], name) for name in channels]
-    found = [
-        _row(rows, infill, channel, direction, method)
-        for (infill, channel), direction, method in product(places, DIRECTIONS, methods)
-    ]
-    return with_holm(found)
+    curves: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        key = row["infill"], row["channel"], row["direction"], row["method"]
+        curves.setdefault(key, []).append(row)
+    asked = list(product(infills, (ALL, *channels), DIRECTIONS, methods))
+    found: list[Row] = []
+    for figure in FIGURES:
+        found += with_holm([_area(curves, figure, *each) for each in asked])
+    return found + [_detection(curves, *each) for each in asked]
 
 
-def _row(rows: Sequence[Row], infill: str, channel: str, direction: str, method: str) -> Row:
-    place = {"infill": infill, "channel": channel, "direction": direction}
-    asked, others = (list(_of(rows, {**place, "method": m})) for m in (method, REFERENCE))
+def _area(
+    curves: Curves, figure: str, infill: str, channel: str, direction: str, method: str
+) -> Row:
+    """The areas of a method, and how much better they are than those by distance."""
+    place, column = (infill, channel, direction), FIGURES[figure]
+    asked = curves.get((*place, method), ())
     # All methods' curves of a lesion have an area, or none has.
-    own, reference = ([r for r in each if r["auc"] is not None] for each in (asked, others))
-    areas = np.array([row["auc"] for row in own], np.float64)
-    distances = np.array([row["auc"] for row in reference], np.float64)
+    own, others = (_with(curves.get((*place, name), ()), column) for name in (method, REFERENCE))
+    areas, distances = (np.array([r[column] for r in each], float) for each in (own, others))
     patients = [row["subject"] for row in own]
     better = distances - areas if direction == "deletion" else areas - distances
-    area, gain = (pooled(_median, each, patients) for each in (areas, better))
+    area, gain = (pooled(median, each, patients) for each in (areas, better))
     compared = method != REFERENCE
     return {
-        **place,
+        "infill": infill,
+        "channel": channel,
+        "direction": direction,
+        "figure": figure,
         "method": method,
         "n": area.n,
         "patients": area.patients,
@@ -82,23 +102,34 @@ def _row(rows: Sequence[Row], infill: str, channel: str, direction: str, method:
         "gain_low": gain.low if compared else None,
         "gain_high": gain.high if compared else None,
         "p": paired_p(better, np.zeros_like(better)) if compared else None,
-        "p_holm": None,
-        "auc_probability": _median_of(own, "auc_probability"),
-        "turned": sum(row["turning_percent"] is not None for row in own),
-        "turning_percent": _median_of(own, "turning_percent"),
     }
 
 
-def _of(rows: Sequence[Row], wanted: Row) -> Iterator[Row]:
-    """The rows of some curves."""
-    return (row for row in rows if all(row[key] == value for key, value in wanted.items()))
+def _detection(curves: Curves, infill: str, channel: str, direction: str, method: str) -> Row:
+    """How many lesions are missed, or found, in the end, and from which part on."""
+    own = _with(curves.get((infill, channel, direction, method), ()), FIGURES["logit"])
+    turned = _with(own, "turning_percent")
+    share = pooled(
+        np.mean, [r["turning_percent"] is not None for r in own], [r["subject"] for r in own]
+    )
+    part = pooled(median, [r["turning_percent"] for r in turned], [r["subject"] for r in turned])
+    return {
+        "infill": infill,
+        "channel": channel,
+        "direction": direction,
+        "method": method,
+        "n": share.n,
+        "patients": share.patients,
+        "turned": share.value,
+        "turned_low": share.low,
+        "turned_high": share.high,
+        "n_turned": part.n,
+        "turning_percent": part.value,
+        "turning_low": part.low,
+        "turning_high": part.high,
+    }
 
 
-def _median_of(rows: Sequence[Row], column: str) -> float | None:
-    """Of what a column holds, where it is not empty; None of too few."""
-    known = [row[column] for row in rows if row[column] is not None]
-    return _median(np.array(known)) if len(known) >= FEWEST_IN_GROUP else None
-
-
-def _median(values: np.ndarray) -> float:
-    return float(np.median(values))
+def _with(rows: Sequence[Row], column: str) -> list[Row]:
+    """Rows in which a column is not empty."""
+    return [row for row in rows if row[column] is not None]

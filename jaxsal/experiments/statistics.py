@@ -167,11 +167,17 @@ def pooled(
     return Pooled(*sizes, None if np.isnan(found.value) else found.value, low, high)
 
 
+def median(values: np.ndarray) -> float:
+    """Of values without NaN; numpy's own takes ten times as long, which resampling feels."""
+    ordered, count = np.sort(values), len(values)
+    return float(ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+
+
 def median_over_patients(rows: Sequence[Mapping[str, Any]], figure: str) -> dict[str, Any]:
     """The median of a column of lesions' rows, as the fields of `Pooled`."""
     values = [row[figure] for row in rows]
     patients = [row["subject"] for row in rows]
-    return asdict(pooled(lambda each: float(np.median(each)), values, patients))
+    return asdict(pooled(median, values, patients))
 
 
 def few_patients(patients: int) -> str:

@@ -17,6 +17,7 @@ import jaxsal
 import jaxsal.experiments.faithfulness as module
 from jaxsal.box import Box
 from jaxsal.cli.main import main
+from jaxsal.cohort.results import CohortResults
 from jaxsal.errors import InputError
 from jaxsal.experiments.faithfulness import FaithfulnessSettings, RankedLesion, faithfulness
 from jaxsal.experiments.faithfulness_curves import (
@@ -29,9 +30,9 @@ from jaxsal.experiments.faithfulness_curves import (
     turning_percent,
 )
 from jaxsal.experiments.faithfulness_figure import draw
-from jaxsal.experiments.faithfulness_maps import checked_methods
+from jaxsal.experiments.faithfulness_maps import MethodMaps, checked_methods, favoured
 from jaxsal.experiments.faithfulness_ranking import Surroundings
-from jaxsal.experiments.faithfulness_summary import summary_of
+from jaxsal.experiments.faithfulness_summary import SUMMARY_COLUMNS, summary_of
 from jaxsal.experiments.maps_by_method import settings_of
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.images import load_scan
@@ -161,28 +162,89 @@ def test_the_turning_point_is_that_after_which_nothing_turns_back() -> None:
 
 def _row(scan: int, method: str, auc: float | None, direction: str = "deletion") -> dict[str, Any]:
     place = {"scan": f"{scan}", "subject": f"{scan}", "label": 1, "channel": ALL}
-    found = {"method": method, "auc": auc, "auc_probability": auc, "turning_percent": 10.0 * scan}
-    return {**place, "infill": "mean", "direction": direction, **found}
+    probability = None if auc is None or scan == 7 else auc / 2
+    found = {"method": method, "auc": auc, "auc_probability": probability}
+    turning = {"turning_percent": None if scan == 6 else 10.0 * scan}
+    return {**place, "infill": "mean", "direction": direction, **found, **turning}
 
 
-def test_a_gain_is_how_much_better_than_the_distance_lesion_by_lesion() -> None:
+def _two_rankings() -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    """Areas by a map and by the distance, of 8 lesions, and the rows, with one without an area."""
     rng = np.random.default_rng(4)
     own, distance = rng.uniform(0.0, 0.2, 8), rng.uniform(0.1, 0.4, 8)
     rows = [_row(at, "map", value) for at, value in enumerate(own)]
     rows += [_row(at, "distance", value) for at, value in enumerate(distance)]
-    rows += [_row(9, "map", None), _row(9, "distance", None)]  # without an area
-    first = summary_of(rows, ("map", "distance"), ("mean",), ())[0]
-    assert (first["n"], first["patients"], first["left_out"]) == (8, 8, 1)
+    return own, distance, [*rows, _row(9, "map", None), _row(9, "distance", None)]
+
+
+@pytest.mark.parametrize(("figure", "n", "share"), [("logit", 8, 1.0), ("probability", 7, 0.5)])
+def test_a_gain_is_how_much_better_than_the_distance_lesion_by_lesion(
+    figure: str, n: int, share: float
+) -> None:
+    own, distance, rows = _two_rankings()
+    own, distance = share * own[:n], share * distance[:n]
+    found = summary_of(rows, ("map", "distance"), ("mean",), ())
+    first = next(row for row in found if row.get("figure") == figure)
+    assert (first["n"], first["patients"], first["left_out"]) == (n, n, 9 - n)
     assert first["auc"] == pytest.approx(np.median(own))
+    assert first["low"] < first["auc"] < first["high"]
     assert first["gain"] == pytest.approx(np.median(distance - own))
-    assert first["auc_probability"] == first["auc"]
-    assert (first["turned"], first["turning_percent"]) == (8, 35.0)
     assert first["gain_low"] < first["gain"] < first["gain_high"]
     assert first["p"] == pytest.approx(stats.wilcoxon(own, distance).pvalue)
     insertion = [{**row, "direction": "insertion"} for row in rows]
     found = summary_of(insertion, ("map", "distance"), ("mean",), ())
-    assert found[2]["gain"] == pytest.approx(np.median(own - distance))
-    assert found[3]["gain"] is None  # of the distance itself
+    own_figure = [row for row in found if row.get("figure") == figure]
+    assert own_figure[2]["gain"] == pytest.approx(np.median(own - distance))
+    assert own_figure[3]["gain"] is None  # of the distance itself
+
+
+def test_detection_is_a_share_of_lesions_and_a_median_part_with_intervals() -> None:
+    _, _, rows = _two_rankings()
+    found = summary_of(rows, ("map", "distance"), ("mean",), ())
+    first = next(row for row in found if "turned" in row)
+    assert (first["n"], first["n_turned"], first["turned"]) == (8, 7, 7 / 8)
+    assert first["turned_low"] < 7 / 8 < first["turned_high"]
+    assert first["turning_percent"] == 30.0  # of 0, 10, 20, 30, 40, 50, 70
+    assert first["turning_low"] < 30 < first["turning_high"]
+
+
+def test_channels_are_summed_up_with_every_infill_and_figures_adjusted_apart() -> None:
+    _, _, rows = _two_rankings()
+    every = [
+        {**row, "channel": channel, "infill": infill}
+        for row in rows
+        for channel in (ALL, "flair")
+        for infill in ("mean", "zero")
+    ]
+    found = summary_of(every, ("map", "distance"), ("mean", "zero"), ("flair",))
+    for figure in ("logit", "probability"):
+        own = [row for row in found if row.get("figure") == figure]
+        assert len(own) == 2 * 2 * 2 * 2  # infills, channels, directions, methods
+        tested = [row for row in own if row["p"] is not None]
+        assert {(row["infill"], row["channel"]) for row in tested} == {
+            (infill, channel) for infill in ("mean", "zero") for channel in (ALL, "flair")
+        }
+        assert {row["p_holm"] for row in tested} == {min(1, 4 * row["p"]) for row in tested}
+    assert set().union(*found) == set(SUMMARY_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("name", "infills", "said"),
+    [
+        ("integrated-gradients", ("blurred", "mean"), "its own baseline"),
+        ("occlusion", ("mean",), "its own infill"),
+        ("integrated-gradients", ("blurred", "zero"), ""),
+        ("smoothgrad", ("mean",), ""),
+    ],
+)
+def test_maps_that_compare_with_the_same_infill_are_named(
+    name: str, infills: tuple[str, ...], said: str, tiny_model: Model, tmp_path: Path
+) -> None:
+    settings = settings_of(Study(tiny_model, [], tmp_path), name, None)
+    maps = MethodMaps(name, settings, {}, CohortResults.__new__(CohortResults))
+    found = list(favoured([maps], infills))
+    assert len(found) == bool(said)
+    assert all(name in each and said in each and "infilled by mean" in each for each in found)
 
 
 @pytest.mark.parametrize(

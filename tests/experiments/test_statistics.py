@@ -12,6 +12,7 @@ from jaxsal.experiments.statistics import (
 from jaxsal.experiments.statistics import (
     difference,
     holm,
+    median,
     median_interval,
     rank_correlation,
     with_holm,
@@ -64,3 +65,9 @@ def test_intervals_of_medians_need_six_values() -> None:
 def test_correlation_of_ranks() -> None:
     assert rank_correlation(np.arange(6.0), np.arange(6.0) ** 3) == pytest.approx(1)
     assert rank_correlation(np.arange(5.0), np.array([1.0, 0, 2, 3, 4])) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_the_median_is_numpy_s(count: int) -> None:
+    values = RNG.normal(size=count)
+    assert median(values) == np.median(values)
