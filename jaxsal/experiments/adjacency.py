@@ -25,6 +25,7 @@ from jaxsal.experiments.choice import (
 )
 from jaxsal.experiments.derived import generator_of
 from jaxsal.experiments.direct import (
+    about_lesion,
     each_lesion,
     map_of,
     maximum,
@@ -273,12 +274,8 @@ def _of_lesion(
         image = grafted(prediction.scan.image, graft, corner)
         for method, saliency in methods.items():
             about = {
+                **about_lesion(entry, lesion),
                 "source": "synthetic",
-                "scan": entry.id,
-                "subject": entry.entities["subject"],
-                "label": lesion.label,
-                "voxels": lesion.voxels,
-                "volume_mm3": lesion.volume_mm3,
                 "neighbour": None,
                 "gap_mm": gap,
                 "method": method,

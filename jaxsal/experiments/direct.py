@@ -108,6 +108,17 @@ def each_lesion(
     return rows
 
 
+def about_lesion(entry: Entry, lesion: Instance) -> Row:
+    """The columns of a row that say of which lesion it is."""
+    return {
+        "scan": entry.id,
+        "subject": entry.entities["subject"],
+        "label": lesion.label,
+        "voxels": lesion.voxels,
+        "volume_mm3": lesion.volume_mm3,
+    }
+
+
 def saliency_identity(study: Study) -> dict[str, Any]:
     """What maps of a study depend on besides model, prediction and scan, ready for JSON."""
     return {"saliency": without_memory(study.saliency), "field": study.field}

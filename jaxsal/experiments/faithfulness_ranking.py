@@ -59,16 +59,12 @@ class Surroundings:
             crop: the map, in the grid of Ω; it may reach out of it.
             channel: whose magnitude, of maps with one channel the only one's; None: the sum of all.
         """
-        values = np.abs(crop.values)
+        values = np.abs(crop.on(self.region))
         if channel is None or values.shape[-1] == 1:
             values = values.sum(axis=-1)
         else:
             values = values[..., channel]
-        part = crop.box & self.region
-        whole = part.seen_from(self.region.start).place(
-            part.seen_from(crop.box.start).cut(values), self.region.shape
-        )
-        return self._descending(whole[self.near])
+        return self._descending(values[self.near])
 
     def first(self, order: np.ndarray, percent: float) -> np.ndarray:
         """The first so many percent of an order, one voxel at least: (x, y, z) bool."""

@@ -16,6 +16,7 @@ from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import sampled
 from jaxsal.experiments.derived import generator_of
 from jaxsal.experiments.direct import (
+    about_lesion,
     each_lesion,
     map_of,
     maximum,
@@ -143,17 +144,11 @@ def _of_lesion(
     margin = np.ceil(AROUND / np.array(prediction.grid.spacing)).astype(int)
     start, stop = (np.array(end) for end in (lesion.box.start, lesion.box.stop))
     around = Box(start - margin, stop + margin).clip(omega.shape)
-    original = _on(around, map_of(study, prediction, omega, maximum(study)), omega.shape)
-    about = {
-        "scan": entry.id,
-        "subject": entry.entities["subject"],
-        "label": lesion.label,
-        "voxels": lesion.voxels,
-        "volume_mm3": lesion.volume_mm3,
-    }
+    original = map_of(study, prediction, omega, maximum(study)).on(around)
+    about = about_lesion(entry, lesion)
     rows: list[Row] = []
     for stage, layer, crop in _maps(study, settings, entry, prediction, lesion):
-        other = _on(around, crop, omega.shape)
+        other = crop.on(around)
         for c, channel in enumerate(study.model.channels):
             own = likeness(original[..., c], other[..., c])
             rows.append({**about, "stage": stage, "layer": layer, "channel": channel, **own})
@@ -182,17 +177,6 @@ def _maps(
         if number in wanted:
             crop = map_of(study, prediction, omega, saliency, model=model)
             yield number, stage.layer, crop
-
-
-def _on(around: Box, crop: Crop, shape: tuple[int, ...]) -> np.ndarray:
-    """A map (x, y, z, C) on a box of the image; 0 beyond its crop."""
-    values = np.zeros((*around.shape, crop.values.shape[-1]), np.float32)
-    common = around & crop.box
-    if not common.is_empty:
-        values[common.seen_from(around.start).slices] = common.seen_from(crop.origin).cut(
-            crop.values
-        )
-    return values
 
 
 def likeness(original: np.ndarray, other: np.ndarray) -> Row:

@@ -16,6 +16,7 @@ from jaxsal.experiments.aggregation import exact
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import sampled
 from jaxsal.experiments.direct import (
+    about_lesion,
     each_lesion,
     map_of,
     maximum,
@@ -131,13 +132,7 @@ def _of_scan(study: Study, most: int, entry: Entry, prediction: Prediction) -> l
 
 def _of_lesion(study: Study, entry: Entry, prediction: Prediction, lesion: Instance) -> list[Row]:
     omega = prediction.labels == lesion.label
-    about = {
-        "scan": entry.id,
-        "subject": entry.entities["subject"],
-        "label": lesion.label,
-        "voxels": lesion.voxels,
-        "volume_mm3": lesion.volume_mm3,
-    }
+    about = about_lesion(entry, lesion)
     rows: list[Row] = []
     for aggregate in AGGREGATES:
         one = maximum(study) if aggregate == "max" else exact(maximum(study), "mean")

@@ -45,11 +45,7 @@ def channels_compared(mark: Crop, candidate: Crop) -> list[dict[str, float | Non
     constant. The ratio, candidate's over mark's, is None unless the mark's peak is above 0.
     """
     whole = mark.box | candidate.box
-
-    def dense(crop: Crop) -> np.ndarray:
-        return crop.box.seen_from(whole.start).place(crop.values, whole.shape)
-
-    one, other = dense(mark), dense(candidate)
+    one, other = mark.on(whole), candidate.on(whole)
     channels = range(one.shape[-1])
     return [_compared(one[..., c].ravel(), other[..., c].ravel()) for c in channels]
 

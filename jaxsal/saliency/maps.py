@@ -43,6 +43,11 @@ class Crop:
         """The part of the image that it covers."""
         return Box.at(self.origin, self.values.shape)
 
+    def on(self, box: Box) -> SaliencyCrop:
+        """The values (x, y, z, C) on a box of the image, which may reach beyond the crop's."""
+        values: SaliencyCrop = box.seen_from(self.origin).cut(self.values, beyond=0)
+        return values
+
     @property
     def variance(self) -> SaliencyCrop | None:
         """Of what the values are the mean of, over the samples (the population's), in their shape.
