@@ -261,7 +261,9 @@ def _of_lesion(
     entry, prediction = original.entry, original.prediction
     omega = prediction.labels == lesion.label
     graft = Graft.of(omega, 0, original.grid)
-    allowed = original.head & ~(original.suspicious & ~omega)
+    seen = prediction.scan.box  # what the network is given
+    allowed = seen.cut(original.head & ~(original.suspicious & ~omega))
+    allowed = seen.place(allowed, omega.shape)
     rng = generator_of(entry, study.saliency.seed, lesion.label)
     copies = copies_beside(graft, allowed, settings.gaps, original.grid, rng)
     rows: list[Row] = []

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.tiny import CHANNELS, ROI, SHAPE, TinyScan, save
+from helpers.tiny import CHANNELS, ROI, SHAPE, TinyScan, oblique_affine, save
 
 from jaxsal.errors import InputError
+from jaxsal.experiments.adjacency import AdjacencySettings, adjacency
 from jaxsal.experiments.context import ContextSettings, context
 from jaxsal.experiments.direct import each_lesion, map_of
 from jaxsal.experiments.faithfulness import RankedLesion
@@ -82,6 +85,21 @@ def test_context_and_faithfulness_leave_out_the_same_for_the_same_reason(
     found = context(study, ContextSettings((0, 100), steps=1))
     assert {row["label"] for row in found.rows} == {WITHIN}
     assert {_left_out(HALF), _left_out(BEYOND)} <= set(found.notes)
+
+
+def test_no_copy_lies_where_the_network_is_given_nothing(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the mask allows: only there would be room for one at 12.5 mm."""
+    nothing = SimpleNamespace(scans=list, methods={"any": ""})
+    monkeypatch.setattr(Study, "lesions", lambda _: nothing)
+    monkeypatch.setattr(Study, "run", lambda *_: nothing)
+    (entry,) = study.entries
+    mask = save(tmp_path / "mask.nii.gz", np.ones(SHAPE, np.uint8), oblique_affine())
+    masked = replace(entry, scan=replace(entry.scan, mask=mask))
+    own = replace(study, entries=[masked], out=tmp_path, notes=[])
+    adjacency(own, AdjacencySettings((0, 100), lesions=1, gaps=(12.5,)))
+    assert any("lie at 0 of 1 gaps" in note for note in own.notes)
 
 
 def _left_out(label: int) -> str:
