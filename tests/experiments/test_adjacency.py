@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -322,6 +325,38 @@ def test_lesions_that_are_done_are_not_computed_again(
     monkeypatch.setattr("jaxsal.experiments.adjacency.draw", lambda *_: None)
     again = adjacency(dataclasses.replace(study, notes=[]), SETTINGS)
     assert list(again.rows) == list(found.rows)
+
+
+@pytest.mark.parametrize(
+    ("changed", "seed", "maps"),
+    [({}, 0, 0), ({"layer": "decoder.1"}, 0, 6), ({"gaps": (3.0,)}, 0, 3), ({}, 1, 6)],
+)
+def test_lesions_of_other_settings_are_computed_again(
+    changed: dict[str, Any],
+    seed: int,
+    maps: int,
+    study: Study,
+    found: Findings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of copies; of real lesions there are none."""
+    computed = []
+
+    def maps_of(*_: object) -> Iterator[tuple[int, Crop]]:
+        computed.append(1)
+        yield 1, Crop(np.ones((2, 2, 2, len(CHANNELS)), np.float32), (9, 9, 9), 1)
+
+    nothing = SimpleNamespace(scans=list, methods={"any": ""})
+    for name in ("lesions", "run", "run_method"):
+        monkeypatch.setattr(Study, name, lambda *_: nothing)
+    monkeypatch.setattr("jaxsal.experiments.direct.maps_of", maps_of)
+    monkeypatch.setattr("jaxsal.experiments.adjacency.draw", lambda *_: None)
+    saliency = dataclasses.replace(study.saliency, seed=seed)
+    own = dataclasses.replace(study, out=tmp_path / "out", saliency=saliency, notes=[])
+    shutil.copytree(study.out, own.out)
+    adjacency(own, dataclasses.replace(SETTINGS, **changed))
+    assert len(computed) == maps  # by three methods at each gap
 
 
 @pytest.mark.parametrize(

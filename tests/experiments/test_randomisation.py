@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from jaxsal.experiments.study import Study
 from jaxsal.field.sliding import sliding_window
 from jaxsal.model import Model
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
+from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad
 
@@ -178,6 +180,40 @@ def test_no_stage_compiles_anything(study: Study, found: Findings, tmp_path: Pat
         again = randomisation(own, RandomisationSettings(lesions=1))
     assert compiled == []
     assert len(again.rows) == len(CHANNELS) * (1 + 5 + 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "maps"),
+    [
+        ({}, 0),
+        ({"saliency": {"seed": 1}}, 4),
+        ({"saliency": {"noise": 0.2}}, 4),
+        ({"experiment": {"stages": 3}}, 5),
+    ],
+    ids=str,
+)
+def test_lesions_of_other_settings_are_computed_again(
+    changed: dict[str, dict[str, int]],
+    maps: int,
+    study: Study,
+    found: Findings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed = []
+
+    def maps_of(*_: object) -> Iterator[tuple[int, Crop]]:
+        computed.append(1)
+        yield 1, Crop(np.ones((2, 2, 2, len(CHANNELS)), np.float32), (9, 9, 9), 1)
+
+    monkeypatch.setattr("jaxsal.experiments.direct.maps_of", maps_of)
+    monkeypatch.setattr("jaxsal.experiments.randomisation.draw", lambda *_: None)
+    saliency = dataclasses.replace(study.saliency, **changed.get("saliency", {}))
+    own = dataclasses.replace(study, out=tmp_path / "out", saliency=saliency, notes=[])
+    shutil.copytree(study.out, own.out)
+    settings = RandomisationSettings(lesions=1, stages=2)
+    randomisation(own, dataclasses.replace(settings, **changed.get("experiment", {})))
+    assert len(computed) == maps  # the original, with other noise, and one per stage
 
 
 def test_a_tolerance_is_refused(study: Study) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from jaxsal.experiments.stability import (
 from jaxsal.experiments.study import Study
 from jaxsal.field.sliding import sliding_window
 from jaxsal.model import Model
+from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad
 
@@ -181,6 +183,35 @@ def test_files_and_notes(found: Findings, tmp_path: Path) -> None:
     assert len(write_findings(found, tmp_path, "stability", {}, dpi=20)) == 3
     assert any("from 4 noisy images" in note for note in found.notes)
     assert any("is one patient" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("changed", [{}, {"seed": 4}, {"noise": 0.2}], ids=str)
+def test_lesions_of_other_settings_are_computed_again(
+    changed: dict[str, float],
+    study: Study,
+    found: Findings,
+    tmp_path: Path,
+    computed: list[int],
+) -> None:
+    saliency = dataclasses.replace(study.saliency, **changed)
+    own = dataclasses.replace(study, out=tmp_path / "out", saliency=saliency, notes=[])
+    shutil.copytree(study.out, own.out)
+    stability(own, StabilitySettings(lesions=1))
+    assert len(computed) == (8 if changed else 0)  # four images by each aggregate
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by each map, of nothing, that is computed."""
+    asked: list[int] = []
+
+    def maps_of(*_: object) -> Iterator[tuple[int, Crop]]:
+        asked.append(1)
+        yield 1, Crop(np.ones((2, 2, 2, len(CHANNELS)), np.float32), (9, 9, 9), 1)
+
+    monkeypatch.setattr("jaxsal.experiments.direct.maps_of", maps_of)
+    monkeypatch.setattr("jaxsal.experiments.stability.draw", lambda *_: None)
+    return asked
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from jaxsal.experiments.statistics import area_under_roc
 from jaxsal.experiments.uncertainty import UncertaintyExperimentSettings
 from jaxsal.experiments.uncertainty_candidates import marks_of
 from jaxsal.experiments.uncertainty_maps import channels_compared
-from jaxsal.experiments.uncertainty_summary import beyond_volume, separated
+from jaxsal.experiments.uncertainty_summary import alike, at, beyond_volume, separated
 from jaxsal.grid import Grid
 from jaxsal.inputs.images import LoadedScan
 from jaxsal.lesions import label_lesions
@@ -100,6 +100,42 @@ def test_false_lesions_are_told_by_uncertainty_and_by_size() -> None:
     as_size = [{**row, "lsu": 1 / row["volume_mm3"]} for row in rows]
     same = next(beyond_volume(as_size))  # resamples are the same for both
     assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
+
+
+def _point(patient: int, found: bool, threshold: float = 0.3) -> dict[str, Any]:
+    """A scan of two missed lesions: with a candidate on both and two on nothing, or without any."""
+    missed = {label: int(found) for label in (1, 2)}
+    counts = {"candidates": 4 * found, "false": 2 * found}
+    return {"subject": f"{patient}", "threshold": threshold, "missed": missed, **counts}
+
+
+def test_ends_of_the_froc_curve_resample_patients_with_all_their_lesions() -> None:
+    rows = [_point(patient, patient % 2 == 0) for patient in range(8)]
+    found = at(0.3, [*rows, _point(0, True, 0.1)])
+    assert (found["missed"], found["hit"], found["candidates"]) == (16, 8, 16)
+    # of eight patients, one half with all: a binomial distribution of eight draws, not of sixteen
+    low, high = stats.binom.ppf([0.025, 0.975], 8, 0.5) / 8
+    assert (found["share"], found["low"], found["high"]) == (0.5, low, high)
+    ends = found["false_low"], found["false_high"]
+    assert (found["false_per_scan"], *ends) == (1, 2 * low, 2 * high)
+    few = at(0.3, rows[:5])
+    assert (few["share"], few["low"], few["false_high"]) == (0.6, None, None)
+
+
+def test_ends_of_the_likeness_of_maps_resample_patients() -> None:
+    rows = [
+        {"subject": f"{n}", "t1_correlation": n / 10, "t1_peak_ratio": ratio}
+        for n in range(7)
+        for ratio in (1.5, None)
+    ]
+    alikes = {row["figure"]: row for row in alike(rows, ["t1"])}
+    found = alikes["correlation"]
+    assert (found["n"], found["patients"], found["median"]) == (14, 7, 0.3)
+    # the median of seven draws is below the second of seven values with a chance of 1 %, and is
+    # not above it with one of 13 %
+    assert (found["low"], found["high"]) == (0.1, 0.5)
+    ratio = alikes["peak_ratio"]
+    assert (ratio["n"], ratio["median"], ratio["low"], ratio["high"]) == (7, 1.5, 1.5, 1.5)
 
 
 def test_the_area_under_the_curve_is_scikit_learns() -> None:
