@@ -39,6 +39,9 @@ class Made:
 class KeptRows:
     """Rows and notes of scans in a folder, a file per scan.
 
+    Rows that hold a derived scan (`entry_to_json`, under "entry") depend on its files: these may
+    have been written over by the same experiment with other settings.
+
     Args:
         folder: for the files; made if it is not there.
         channels: of the model.
@@ -63,11 +66,13 @@ class KeptRows:
         try:
             content = parsed_json(content_of(self._path(entry)))
             inputs, others = (from_json(content[kind]) for kind in ("inputs", "others"))
+            derived = _derived(content["rows"])
             if (
                 content["identity"] == self._identity
                 and are_same(inputs, entry.scan, self._channels)
                 and _unchanged(others, self._files(entry))
-                and all(_is_there(row["entry"]) for row in content["rows"] if "entry" in row)
+                and _unchanged(from_json(content.get("derived", {})), derived)
+                and all(path.exists() for path in derived.values())
             ):
                 return Made(list(content["rows"]), tuple(map(str, content["notes"])))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -84,6 +89,7 @@ class KeptRows:
             "identity": self._identity,
             "inputs": to_json(stamps(entry.scan, self._channels)),
             "others": to_json(stamps_of(self._files(entry))),
+            "derived": to_json(stamps_of(_derived(made.rows))),
             **asdict(made),
         }
         write_json(self._path(entry), content)
@@ -100,10 +106,11 @@ def _unchanged(stamps: Mapping[str, Stamp | None], files: Mapping[str, Path]) ->
     return all(stamp.is_same(path) if stamp else not path.exists() for stamp, path in pairs)
 
 
-def _is_there(entry: Mapping[str, Any]) -> bool:
-    """Whether the files of a scan that is kept in a row are all there."""
-    scan = entry_from_json(entry).scan
-    return all(path.exists() for path in (*scan.images, *scan.others.values()))
+def _derived(rows: Sequence[Row]) -> dict[str, Path]:
+    """The files of the scans that are kept in rows, by their names."""
+    scans = [entry_from_json(row["entry"]).scan for row in rows if "entry" in row]
+    paths = [path for scan in scans for path in (*scan.images, *scan.others.values())]
+    return {str(path): path for path in paths}
 
 
 def entry_to_json(entry: Entry) -> dict[str, Any]:

@@ -157,6 +157,24 @@ def test_an_interrupted_experiment_goes_on(
     assert ask() == before
 
 
+def test_rows_are_made_again_after_an_interrupted_change_of_settings(
+    study: Study, sanity_settings: SanitySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = list(sanity(replace(study, notes=[]), sanity_settings).rows)
+    made = study.out / "scans" / "sanity" / "sub-01_acq-domains_dseg.nii.gz"
+    labels = load(made)
+    with monkeypatch.context() as patched:
+        patched.setattr(module.KeptRows, "keep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sanity(replace(study, notes=[]), replace(sanity_settings, spheres=1))
+    assert (load(made) != labels).any()
+    assert list(sanity(replace(study, notes=[]), sanity_settings).rows) == before
+    np.testing.assert_array_equal(load(made), labels)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("experiment", "reads", "measured"),
