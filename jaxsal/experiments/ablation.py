@@ -8,14 +8,19 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from jaxsal.experiments.ablation_figure import draw
-from jaxsal.experiments.aggregation import exact
 from jaxsal.experiments.catalogue import Experiment, NoSettings
+from jaxsal.experiments.direct import exact
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.map_similarity import rank_correlation
-from jaxsal.experiments.statistics import FEWEST_IN_GROUP, few_patients, pooled, with_holm
+from jaxsal.experiments.statistics import (
+    FEWEST_IN_GROUP,
+    few_patients,
+    pooled,
+    rank_correlation,
+    spearman_test,
+    with_holm,
+)
 from jaxsal.figures.palette import UNITS
 
 if TYPE_CHECKING:
@@ -112,11 +117,6 @@ def _peak(row: Mapping[str, float], channel: str) -> float:
     return max(abs(row[f"{channel}_max"]), abs(row[f"{channel}_min"]))
 
 
-def correlation(values: np.ndarray) -> float:
-    """Spearman's of columns (L, 2), volumes and peaks; NaN if one has equal values only."""
-    return rank_correlation(*values.T)
-
-
 def slope(values: np.ndarray) -> float:
     """Of log peak on log volume by least squares, of columns (L, 2); NaN for equal volumes.
 
@@ -141,7 +141,7 @@ def summary_of(rows: Sequence[Row], channels: Sequence[str]) -> list[Row]:
     return [*found, *with_holm(compared)]
 
 
-FIGURES: Mapping[str, Callable[[np.ndarray], float]] = {"rho": correlation, "slope": slope}
+FIGURES: Mapping[str, Callable[[np.ndarray], float]] = {"rho": rank_correlation, "slope": slope}
 
 
 def dependence(
@@ -168,8 +168,8 @@ def comparison(rows: Sequence[Row], aggregate: str, channel: str) -> Row:
         for row, other in zip(own, largest, strict=True)
     ]
     found = pooled(_slope_difference, pairs, [row["subject"] for row in own])
-    ratios = np.array([(volume, one / two) for volume, one, two in pairs if one > 0 and two > 0])
-    varied = len(ratios) >= FEWEST_IN_GROUP and (np.ptp(ratios, axis=0) > 0).all()
+    ratios = [(volume, one / two) for volume, one, two in pairs if one > 0 and two > 0]
+    _, p = spearman_test(*np.array(ratios).reshape(-1, 2).T) or (None, None)
     return {
         "first": aggregate,
         "second": "max",
@@ -179,7 +179,7 @@ def comparison(rows: Sequence[Row], aggregate: str, channel: str) -> Row:
         "slope_difference": found.value,
         "low": found.low,
         "high": found.high,
-        "p": float(stats.spearmanr(*ratios.T).pvalue) if varied else None,
+        "p": p,
         "p_holm": None,
     }
 

@@ -13,7 +13,6 @@ from jaxsal.errors import require
 from jaxsal.experiments.adjacency_figure import draw
 from jaxsal.experiments.adjacency_gaps import copies_beside, pairs_within
 from jaxsal.experiments.adjacency_summary import SUMMARY_COLUMNS, summary_of
-from jaxsal.experiments.aggregation import exact
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import (
     FOUND,
@@ -27,6 +26,7 @@ from jaxsal.experiments.derived import generator_of
 from jaxsal.experiments.direct import (
     about_lesion,
     each_lesion,
+    exact,
     map_of,
     maximum,
     note_approximated,

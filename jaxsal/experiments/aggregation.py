@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from jaxsal.cohort.results import CohortResults
 from jaxsal.experiments.aggregation_figure import Example, draw
 from jaxsal.experiments.catalogue import Experiment, NoSettings
+from jaxsal.experiments.direct import exact
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.statistics import FEWEST_IN_GROUP, median_interval, rank_correlation
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, median_interval, spearman_test
 from jaxsal.figures.palette import UNITS
-from jaxsal.saliency.methods.smoothgrad import Aggregate, SmoothGradSettings
 from jaxsal.tables import Row
 
 if TYPE_CHECKING:
@@ -78,11 +76,6 @@ def _means(study: Study) -> CohortResults:
     return study.run("lesions-mean", study.entries, exact(study.saliency, "mean"))
 
 
-def exact(saliency: SmoothGradSettings, aggregate: Aggregate) -> SmoothGradSettings:
-    """The settings with an aggregate that is not the maximum, which needs no approximation."""
-    return replace(saliency, aggregate=aggregate, voxels_per_lesion=None, group_size=1)
-
-
 def _rows(results: CohortResults, aggregate: str) -> Iterator[Row]:
     for scan in results.scans():
         for row, channel in product(scan.rows, results.channels):
@@ -128,8 +121,7 @@ def dependence(rows: Sequence[Row], aggregate: str, channel: str, extreme: str) 
     own = [row for row in rows if (row["aggregate"], row["channel"]) == (aggregate, channel)]
     volumes = np.array([row["volume_mm3"] for row in own])
     peaks = np.array([row[extreme] for row in own])
-    correlation = rank_correlation(volumes, np.abs(peaks))
-    p = None if correlation is None else float(stats.spearmanr(volumes, np.abs(peaks)).pvalue)
+    correlation, p = spearman_test(volumes, np.abs(peaks)) or (None, None)
     order = np.argsort(volumes, kind="stable")
     third = len(order) // 3
     small, large = peaks[order[:third]], peaks[order[len(order) - third :]]

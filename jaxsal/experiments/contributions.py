@@ -12,14 +12,10 @@ import numpy as np
 from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.contributions_figure import draw
-from jaxsal.experiments.contributions_magnitudes import (
-    FEWEST_SUBJECTS,
-    PRECISION,
-    interval_over_subjects,
-)
+from jaxsal.experiments.contributions_magnitudes import PRECISION, interval_over_subjects
 from jaxsal.experiments.contributions_tally import SHELLS, SIGNS, Signed, Tally
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.statistics import median_interval
+from jaxsal.experiments.statistics import FEWEST_SUBJECTS, median_interval
 from jaxsal.figures.palette import kinds_in_order
 from jaxsal.options import option
 from jaxsal.tables import Row

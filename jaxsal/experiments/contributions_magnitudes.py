@@ -7,6 +7,8 @@ from collections.abc import Collection
 import numpy as np
 from scipy import stats
 
+from jaxsal.experiments.statistics import FEWEST_SUBJECTS
+
 # Classes are what float32 numbers have in common in their first bits: sign, exponent and the
 # beginning of the mantissa. So they are narrow at any magnitude.
 _FINE, _COARSE = 13, 17  # bits that are left out: classes of at most 0.1 % and 1.6 %
@@ -18,9 +20,6 @@ _SEED = 0  # the same values give the same interval
 
 PRECISION = 2.0 ** (_FINE - 24)
 """Largest relative error of a magnitude: half the width of its class."""
-
-FEWEST_SUBJECTS = 6
-"""For an interval: even from the smallest to the largest of n values, it covers 1 - 2^(1-n)."""
 
 Interval = tuple[float, float]
 Coarse = tuple[np.ndarray, np.ndarray]

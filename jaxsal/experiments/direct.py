@@ -13,7 +13,7 @@ from jaxsal.errors import InputError
 from jaxsal.experiments.choice import left_out, unfit
 from jaxsal.experiments.each_scan import KeptRows, Made
 from jaxsal.lesions import instances_of
-from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
+from jaxsal.saliency.methods.smoothgrad import Aggregate, SmoothGradSettings
 from jaxsal.scan.explanations import to_explain
 from jaxsal.scan.methods import in_effect
 from jaxsal.scan.portions import maps_of
@@ -140,6 +140,11 @@ def refuse_tolerance(study: Study) -> None:
             f"--tolerance {study.saliency.tolerance:g} does not go with this experiment: it "
             "compares maps of equal numbers of noisy images; leave it out"
         )
+
+
+def exact(saliency: SmoothGradSettings, aggregate: Aggregate) -> SmoothGradSettings:
+    """The settings with an aggregate that is not the maximum, which needs no approximation."""
+    return replace(saliency, aggregate=aggregate, voxels_per_lesion=None, group_size=1)
 
 
 def note_approximated(study: Study, rows: Sequence[Row]) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from jaxsal.cohort.results import CohortResults, ScanResults
 from jaxsal.errors import InputError
-from jaxsal.experiments.aggregation import exact
 from jaxsal.experiments.catalogue import Experiment, NoSettings
 from jaxsal.experiments.derived import Derived, derive
+from jaxsal.experiments.direct import exact
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.levels_figure import LEVELS, Pair, draw
 from jaxsal.experiments.levels_neighbours import Neighbour, nearest, values_at, voxels_of

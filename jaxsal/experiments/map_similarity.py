@@ -27,7 +27,7 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(first @ second / scale) if scale else np.nan
 
 
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+def correlation_of_ranks(one: np.ndarray, other: np.ndarray) -> float:
     """Spearman's; NaN if one map is constant."""
     return correlation(stats.rankdata(one), stats.rankdata(other))
 

@@ -26,7 +26,7 @@ from jaxsal.experiments.direct import (
 )
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.map_similarity import rank_correlation, structural_similarity
+from jaxsal.experiments.map_similarity import correlation_of_ranks, structural_similarity
 from jaxsal.experiments.randomisation_figure import draw
 from jaxsal.experiments.randomised_layers import cascade, stages_of
 from jaxsal.experiments.regions import distance_mm
@@ -154,7 +154,7 @@ def _of_lesion(
             rows.append({**about, "stage": stage, "layer": layer, "channel": channel, **own})
     near = -distance_mm(omega, prediction.grid)[around.slices]
     for c, channel in enumerate(study.model.channels):
-        alike = rank_correlation(np.abs(original[..., c]), near)
+        alike = correlation_of_ranks(np.abs(original[..., c]), near)
         own = {"spearman_magnitude": None if np.isnan(alike) else alike}
         rows.append({**about, "stage": None, "layer": DISTANCE, "channel": channel, **own})
     return rows
@@ -182,8 +182,8 @@ def _maps(
 def likeness(original: np.ndarray, other: np.ndarray) -> Row:
     """How alike two maps (x, y, z) are; None where a map is constant."""
     found = {
-        "spearman": rank_correlation(original, other),
-        "spearman_magnitude": rank_correlation(np.abs(original), np.abs(other)),
+        "spearman": correlation_of_ranks(original, other),
+        "spearman_magnitude": correlation_of_ranks(np.abs(original), np.abs(other)),
         "ssim": structural_similarity(original, other),
     }
     return {name: None if np.isnan(value) else value for name, value in found.items()}

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsal.errors import require
-from jaxsal.experiments.aggregation import exact
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import sampled
 from jaxsal.experiments.direct import (
     about_lesion,
     each_lesion,
+    exact,
     map_of,
     maximum,
     note_approximated,

@@ -10,11 +10,13 @@ import numpy as np
 from scipy import stats
 
 from jaxsal.evaluation.intervals import statistic_over_patients
-from jaxsal.experiments.contributions_magnitudes import FEWEST_SUBJECTS
 from jaxsal.tables import Row
 
 FEWEST_IN_GROUP = 5
 """Values that a group needs for a test or a correlation; of fewer there is none."""
+
+FEWEST_SUBJECTS = 6
+"""For an interval: even from the smallest to the largest of n values, it covers 1 - 2^(1-n)."""
 
 Interval = tuple[float, float]
 
@@ -116,11 +118,24 @@ def with_holm(rows: Sequence[Row]) -> list[Row]:
     return [{**row, "p_holm": None if row["p"] is None else next(adjusted)} for row in rows]
 
 
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's; None for fewer than `FEWEST_IN_GROUP` pairs, or if one has equal values only."""
+def rank_correlation(values: np.ndarray) -> float:
+    """Spearman's of two columns (L, 2), for `pooled`; NaN if one has equal values only."""
+    ranks = stats.rankdata(values, axis=0)
+    apart = ranks - ranks.mean(0)
+    scale = float(np.linalg.norm(apart, axis=0).prod())
+    return float(apart[:, 0] @ apart[:, 1]) / scale if scale else float("nan")
+
+
+def spearman_test(first: np.ndarray, second: np.ndarray) -> tuple[float, float] | None:
+    """Spearman's correlation, and the two-sided p of none.
+
+    Returns:
+        None for fewer than `FEWEST_IN_GROUP` pairs, or if one has equal values only.
+    """
     if len(first) < FEWEST_IN_GROUP or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(stats.spearmanr(first, second).statistic)
+    found = stats.spearmanr(first, second)
+    return float(found.statistic), float(found.pvalue)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity as skimage_ssim
 
 from jaxsal.experiments.map_similarity import (
     correlation,
-    rank_correlation,
+    correlation_of_ranks,
     relative_distance,
     structural_similarity,
 )
@@ -34,8 +34,8 @@ def test_correlations_are_scipy_s() -> None:
     expected = stats.pearsonr(one.ravel(), other.ravel()).statistic
     assert correlation(one, other) == pytest.approx(expected)
     expected = stats.spearmanr(one.ravel(), other.ravel()).statistic
-    assert rank_correlation(one, other) == pytest.approx(expected)
-    assert math.isnan(rank_correlation(one, np.ones_like(one)))
+    assert correlation_of_ranks(one, other) == pytest.approx(expected)
+    assert math.isnan(correlation_of_ranks(one, np.ones_like(one)))
 
 
 @pytest.mark.parametrize(("shape", "window"), [((11, 9, 13), 7), ((20, 6, 8), 5), ((9, 9, 1), 1)])

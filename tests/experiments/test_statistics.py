@@ -15,6 +15,7 @@ from jaxsal.experiments.statistics import (
     median,
     median_interval,
     rank_correlation,
+    spearman_test,
     with_holm,
 )
 
@@ -35,8 +36,8 @@ def test_too_few_values_are_not_tested() -> None:
     assert difference(np.arange(FEWEST - 1.0), np.arange(20.0)) is None
     assert difference(np.arange(20.0), np.array([])) is None
     assert difference(np.arange(float(FEWEST)), np.arange(float(FEWEST)) + 10) is not None
-    assert rank_correlation(np.arange(FEWEST - 1.0), np.arange(FEWEST - 1.0)) is None
-    assert rank_correlation(np.ones(20), np.arange(20.0)) is None
+    assert spearman_test(np.arange(FEWEST - 1.0), np.arange(FEWEST - 1.0)) is None
+    assert spearman_test(np.ones(20), np.arange(20.0)) is None
 
 
 def test_holm_s_worked_example() -> None:
@@ -63,8 +64,15 @@ def test_intervals_of_medians_need_six_values() -> None:
 
 
 def test_correlation_of_ranks() -> None:
-    assert rank_correlation(np.arange(6.0), np.arange(6.0) ** 3) == pytest.approx(1)
-    assert rank_correlation(np.arange(5.0), np.array([1.0, 0, 2, 3, 4])) == pytest.approx(0.9)
+    grows = np.stack([np.arange(6.0), np.arange(6.0) ** 3], -1)
+    assert rank_correlation(grows) == pytest.approx(1)
+    turned = np.stack([np.arange(5.0), [1.0, 0, 2, 3, 4]], -1)
+    assert rank_correlation(turned) == pytest.approx(0.9)
+    assert np.isnan(rank_correlation(np.stack([np.ones(20), np.arange(20.0)], -1)))
+    tied = RNG.integers(0, 4, (30, 2)).astype(float)
+    found = stats.spearmanr(*tied.T)
+    assert rank_correlation(tied) == pytest.approx(found.statistic)
+    assert spearman_test(*tied.T) == pytest.approx((found.statistic, found.pvalue))
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8])
