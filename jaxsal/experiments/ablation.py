@@ -45,6 +45,7 @@ COLUMNS = {
     "peak": f"largest magnitude of the map, {UNITS}",
 }
 SUMMARY_COLUMNS = {
+    "kinds": "of lesions: all together; TP: those alone, with thirds of their own",
     "aggregate": COLUMNS["aggregate"],
     "channel": COLUMNS["channel"],
     "lesions": "all, or a third of them by volume",
@@ -71,7 +72,7 @@ def ablation(study: Study, settings: NoSettings) -> Findings:
     """
     means = exact(study.saliency, "mean")
     results = study.lesions(), study.run("lesions-mean", study.entries, means)
-    rows = list(rows_of(*results))
+    rows = in_thirds(list(rows_of(*results)))
     if not rows:
         study.note("no lesion was found in any scan: there is nothing to compare")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
@@ -95,19 +96,26 @@ def rows_of(largest: CohortResults, means: CohortResults) -> Iterator[Row]:
     ]
     both = [(row, by_lesion[1][key]) for key, row in by_lesion[0].items() if key in by_lesion[1]]
     both.sort(key=lambda pair: pair[0]["volume_mm3"])
-    for third, part in zip(SIZES[1:], np.array_split(np.arange(len(both)), 3), strict=True):
-        for (one, other), channel in product([both[i] for i in part], largest.channels):
-            mean = _peak(other, channel)
-            peaks = {"max": _peak(one, channel), "mean": mean, "sum": mean * one["voxels"]}
-            for aggregate, peak in peaks.items():
-                about = {key: one[key] for key in _LESION}
-                yield {
-                    **about,
-                    "third": third,
-                    "channel": channel,
-                    "aggregate": aggregate,
-                    "peak": peak,
-                }
+    for (one, other), channel in product(both, largest.channels):
+        mean = _peak(other, channel)
+        peaks = {"max": _peak(one, channel), "mean": mean, "sum": mean * one["voxels"]}
+        for aggregate, peak in peaks.items():
+            about = {key: one[key] for key in _LESION}
+            yield {**about, "channel": channel, "aggregate": aggregate, "peak": peak}
+
+
+def in_thirds(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the third that their lesion is in, by volume among the lesions of these."""
+    volumes = {_lesion(row): row["volume_mm3"] for row in rows}
+    by_volume = sorted(volumes, key=lambda lesion: volumes[lesion])
+    parts = np.array_split(np.arange(len(by_volume)), 3)
+    pairs = zip(SIZES[1:], parts, strict=True)
+    thirds = {by_volume[index]: third for third, part in pairs for index in part}
+    return [{**row, "third": thirds[_lesion(row)]} for row in rows]
+
+
+def _lesion(row: Row) -> tuple[str, int]:
+    return row["scan"], row["label"]
 
 
 _SAME_VOLUME = 1e-6  # of logarithms: volumes that differ by rounding only
@@ -135,9 +143,18 @@ def _slope_difference(values: np.ndarray) -> float:
 
 
 def summary_of(rows: Sequence[Row], channels: Sequence[str]) -> list[Row]:
-    """Dependences on volume, and comparisons of aggregates."""
-    found = [dependence(rows, *each) for each in product(AGGREGATES, channels, FIGURES, SIZES)]
-    compared = [comparison(rows, *each) for each in product(AGGREGATES[1:], channels)]
+    """Dependences on volume, and comparisons of aggregates; also of TP alone, beside others."""
+    kinds = {"all": rows}
+    true = [row for row in rows if row["kind"] == "TP"]
+    if 0 < len(true) < len(rows):
+        kinds["TP"] = in_thirds(true)
+    found: list[Row] = []
+    compared: list[Row] = []
+    for name, own in kinds.items():
+        asked = product(AGGREGATES, channels, FIGURES, SIZES)
+        found += [{"kinds": name, **dependence(own, *each)} for each in asked]
+        pairs = product(AGGREGATES[1:], channels)
+        compared += [{"kinds": name, **comparison(own, *each)} for each in pairs]
     return [*found, *with_holm(compared)]
 
 
@@ -190,7 +207,7 @@ def _of(rows: Sequence[Row], aggregate: str, channel: str) -> list[Row]:
 
 def _note(study: Study, rows: Sequence[Row]) -> None:
     study.note(few_patients(len({row["subject"] for row in rows})))
-    lesions = len({(row["scan"], row["label"]) for row in rows})
+    lesions = len({_lesion(row) for row in rows})
     if lesions < 3 * FEWEST_IN_GROUP:
         study.note(
             f"{lesions} lesions are too few for thirds of {FEWEST_IN_GROUP}: what is empty is not "

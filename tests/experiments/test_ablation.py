@@ -18,6 +18,7 @@ from jaxsal.experiments.ablation import (
     ablation,
     comparison,
     dependence,
+    in_thirds,
     slope,
     summary_of,
 )
@@ -43,6 +44,7 @@ def rows_of_powers(patients: int = 6, lesions: int = 8, noise: float = 0.0) -> l
             "scan": str(owner),
             "subject": str(owner),
             "label": label,
+            "kind": "predicted",
             "volume_mm3": volume,
             "third": str(third),
             "channel": "flair",
@@ -90,6 +92,40 @@ def test_aggregates_are_compared_by_lesion() -> None:
     assert found["p"] < 1e-6
     adjusted = [row["p_holm"] for row in summary_of(rows, ["flair"]) if "first" in row]
     assert adjusted == [pytest.approx(2 * found["p"], abs=1e-30)] * 2
+
+
+def test_true_lesions_are_summed_up_alone_beside_false_ones() -> None:
+    """False lesions are small here and have high peaks, which makes a slope that TP do not have."""
+    true = [{**row, "kind": "TP"} for row in rows_of_powers()]
+    false = [
+        {
+            **row,
+            "kind": "FP",
+            "label": 1000 + row["label"],
+            "volume_mm3": row["volume_mm3"] / 1000,
+            "peak": 10 * row["peak"],
+        }
+        for row in true
+    ]
+    summary = summary_of(in_thirds([*true, *false]), ["flair"])
+    slopes = {
+        (row["kinds"], row["lesions"]): row
+        for row in summary
+        if (row.get("figure"), row.get("aggregate")) == ("slope", "max")
+    }
+    assert slopes["all", "all"]["value"] < -0.2
+    assert slopes["TP", "all"]["value"] == pytest.approx(0)
+    assert {slopes["TP", third]["n"] for third in ("small", "middle", "large")} == {16}
+    assert slopes["all", "small"]["n"] == 32
+    compared = [row for row in summary if "first" in row]
+    assert [row["kinds"] for row in compared] == ["all", "all", "TP", "TP"]
+    assert max(row["p_holm"] for row in compared) <= 1
+
+
+@pytest.mark.parametrize("kind", ["TP", "predicted"])
+def test_lesions_of_one_kind_are_summed_up_once(kind: str) -> None:
+    rows = [{**row, "kind": kind} for row in rows_of_powers()]
+    assert {row["kinds"] for row in summary_of(rows, ["flair"])} == {"all"}
 
 
 def test_peaks_of_zero_are_in_no_slope() -> None:
