@@ -48,6 +48,8 @@ def draw(rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str]) ->
                 f"part of the voxels within 20 mm {done}, %",
                 "mean logit, normalised; median of lesions",
             )
+    if not wanted:
+        return figure  # without curves there is nothing to name
     if len(methods) > _LINES_TO_OVERLOOK:  # beside them
         legend(panels[0][-1], loc="upper left", bbox_to_anchor=(1, 1))
     else:
