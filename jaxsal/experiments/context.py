@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from jaxsal.experiments.choice import (
 )
 from jaxsal.experiments.context_curve import PLATEAU, Curve, context_figure, curve_of
 from jaxsal.experiments.context_scores import ContextScores, context_scores
+from jaxsal.experiments.each_lesion import KeptLesions
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP
@@ -114,17 +116,21 @@ def context_rows(
         settings: of the experiment.
         name: of the folder that keeps the rows.
     """
-    compute = partial(_of_scan, study, settings)
+    own = {**asdict(settings), "batch": None, "volume": None}
+    compute = partial(_of_scan, study, settings, partial(KeptLesions, study, name, own))
     rows = each_scan(study, name, {**asdict(settings), "batch": None}, compute)
     volumes = [row["volume_mm3"] for row in rows if row["step"] is None and "note" not in row]
     return [row for row in rows if row["step"] is not None], volumes
 
 
 def _of_scan(
-    study: Study, settings: ContextSettings, entry: Entry, prediction: Prediction
+    study: Study,
+    settings: ContextSettings,
+    kept_of: Callable[[Entry], KeptLesions],
+    entry: Entry,
+    prediction: Prediction,
 ) -> list[Row]:
     """A row per lesion and step, and one without a step for every lesion that was found."""
-    loaded = prediction.scan
     found = [each for each in prediction.instances if each.kind in FOUND]
     rows: list[Row] = [_lesion_row(entry, each) | {"step": None} for each in found]
     chosen = []
@@ -135,21 +141,38 @@ def _of_scan(
             rows.append(_lesion_row(entry, each) | {"step": None} | note)
         else:
             chosen.append(each)
-    scores = context_scores(
+    kept = kept_of(entry)
+    done = {each.label: kept.rows(each) for each in chosen}
+    todo = [each for each in chosen if done[each.label] is None]
+    if todo:
+        size = prediction.grid.voxel_volume ** (1 / 3)
+        scores = _scores(study, settings, entry, prediction, todo)
+        for instance, scored in zip(todo, scores, strict=True):
+            own = _step_rows(entry, instance, scored, prediction, study.threshold, size)
+            done[instance.label] = kept.keep(instance, own)
+    return rows + [row for own in done.values() for row in own or ()]
+
+
+def _scores(
+    study: Study,
+    settings: ContextSettings,
+    entry: Entry,
+    prediction: Prediction,
+    lesions: Sequence[Instance],
+) -> Iterator[ContextScores]:
+    """Scores of lesions, one after the other."""
+    loaded = prediction.scan
+    return context_scores(
         make_field(as_run(study.model, study.prediction), study.prediction),
         loaded.box.cut(loaded.image),
         loaded.box.cut(prediction.labels),
-        [each.label for each in chosen],
+        [each.label for each in lesions],
         steps=range(settings.steps + 1),
         window=None if settings.view == "field" else study.prediction.roi,
         batch=settings.batch,
         target=study.prediction.target,
         on_pass=lambda done, total: study.monitor.detail(f"{entry.id}: {done}/{total} windows"),
     )
-    size = loaded.grid.voxel_volume ** (1 / 3)
-    for instance, scored in zip(chosen, scores, strict=True):
-        rows += _step_rows(entry, instance, scored, prediction, study.threshold, size)
-    return rows
 
 
 def _unfit(

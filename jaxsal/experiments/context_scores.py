@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,7 +53,7 @@ def context_scores(
     batch: int = 4,
     target: int | None = None,
     on_pass: OnPart = lambda done, total: None,
-) -> list[ContextScores]:
+) -> Iterator[ContextScores]:
     """Scores lesions in images that are zero but for a lesion dilated so many times.
 
     Windows of all lesions and steps are computed in batches of one size, by one program per
@@ -75,37 +75,54 @@ def context_scores(
         on_pass: called with how many windows are done, of how many.
 
     Returns:
-        Scores in the order of `chosen`.
+        Scores in the order of `chosen`, each as soon as its windows are done.
 
     Raises:
         InputError: a label is not in the image, a lesion is larger than the window, a number is
-            out of range, or there is no memory for one window.
+            out of range, or, as scores are asked for, there is no memory for one window.
     """
     _check(steps, batch)
     target = wanted_target(field, target)
     lesions = [LesionWindows.of(field, labels, label, window) for label in chosen]
-    total = sum(len(steps) * len(lesion.starts) for lesion in lesions)
-    done = 0
-    sums: dict[int, np.ndarray] = {}
     most = max((len(lesion.voxels) for lesion in lesions), default=1)
     passes = window_passes(lesions, image, labels, steps, room_for(most))
+    sums = _summed(lesions, len(steps), in_batches(passes, batch, _run(field)), on_pass)
+    return (
+        _scores(lesion.label, logits, target, field.probability)
+        for lesion, logits in zip(lesions, sums, strict=True)
+    )
+
+
+def _run(field: LogitField) -> Callable[[Sequence[WindowPass]], jax.Array]:
+    """What runs the network on so many windows."""
 
     def compute(part: Sequence[WindowPass]) -> jax.Array:
         return logits_in_context(field.function, field.parameters, *_stacked(part))
 
-    for part, found in in_batches(passes, batch, compute):
+    return compute
+
+
+def _summed(
+    lesions: Sequence[LesionWindows],
+    steps: int,
+    batches: Iterable[tuple[list[WindowPass], np.ndarray]],
+    on_pass: OnPart,
+) -> Iterator[np.ndarray]:
+    """Blended logits (D, V, K) of one lesion after the other, of their windows in this order."""
+    left = [steps * len(lesion.starts) for lesion in lesions]
+    total, done = sum(left), 0
+    sums: dict[int, np.ndarray] = {}
+    for part, found in batches:
         for each, logits in zip(part, found, strict=True):
             lesion = lesions[each.lesion]
             used = logits[: len(lesion.voxels)].astype(np.float64)
             weights = lesion.weights[:, each.window, None]
-            into = sums.setdefault(each.lesion, np.zeros((len(steps), *used.shape)))
+            into = sums.setdefault(each.lesion, np.zeros((steps, *used.shape)))
             into[each.step] += np.where(weights > 0, weights * used, 0)
+            left[each.lesion] -= 1
         done += len(part)
         on_pass(done, total)
-    return [
-        _scores(lesion.label, sums[i], target, field.probability)
-        for i, lesion in enumerate(lesions)
-    ]
+        yield from (sums.pop(at) for at in sorted(sums) if not left[at])
 
 
 def _check(steps: Sequence[int], batch: int) -> None:

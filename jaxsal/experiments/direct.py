@@ -11,14 +11,14 @@ import numpy as np
 from jaxsal.approximated import EXACT, warning
 from jaxsal.errors import InputError
 from jaxsal.experiments.choice import left_out, unfit
-from jaxsal.experiments.each_scan import KeptRows, Made
+from jaxsal.experiments.each_lesion import KeptLesions
 from jaxsal.lesions import instances_of
 from jaxsal.saliency.methods.smoothgrad import Aggregate, SmoothGradSettings
 from jaxsal.scan.explanations import to_explain
 from jaxsal.scan.methods import in_effect
 from jaxsal.scan.portions import maps_of
-from jaxsal.scan.prediction import Prediction, completed
-from jaxsal.scan.provenance import identity_of, without_memory
+from jaxsal.scan.prediction import Prediction
+from jaxsal.scan.provenance import without_memory
 from jaxsal.settings import ExplainSettings, MethodSettings
 
 if TYPE_CHECKING:
@@ -91,19 +91,14 @@ def each_lesion(
         compute: makes the rows of a lesion, ready for JSON.
     """
     settings = {**settings, **saliency_identity(study)}
-    identity = identity_of(study.model, completed(study.prediction, study.model), settings)
+    kept = KeptLesions(study, name, settings, entry)
     rows: list[Row] = []
     for number, lesion in enumerate(lesions, start=1):
         if reason := unfit(lesion.box, prediction):
             rows.append({"note": left_out(entry, lesion, reason)})
             continue
-        folder = study.out / ".jaxsal" / name / f"lesion-{lesion.label:04d}"
-        kept = KeptRows(folder, study.model.channels, identity)
-        made = kept.made(entry)
-        if made is None:
-            made = Made(compute(lesion))
-            kept.keep(entry, made)
-        rows += made.rows
+        found = kept.rows(lesion)
+        rows += kept.keep(lesion, compute(lesion)) if found is None else found
         study.monitor.detail(f"{entry.id}: {number}/{len(lesions)} lesions")
     return rows
 

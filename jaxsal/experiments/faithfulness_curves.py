@@ -122,10 +122,18 @@ def area(direction: str, values: np.ndarray, least: float = 0.0) -> float | None
     return None if heights is None else float(np.trapezoid(heights, np.divide(PERCENT, 100)))
 
 
+def with_area(row: Row, least: float) -> Row:
+    """A row of the table with `auc`, the `area` of its logits."""
+    return {**row, "auc": area(row["direction"], _logits(row), least)}
+
+
+def _logits(row: Row) -> np.ndarray:
+    return np.array([row[f"logit_{percent:g}"] for percent in PERCENT], np.float64)
+
+
 def heights_of(row: Row) -> np.ndarray:
     """The normalised curve (9,) of a row of the table that has an area."""
-    values = np.array([row[f"logit_{percent:g}"] for percent in PERCENT], np.float64)
-    heights = normalised(row["direction"], values)
+    heights = normalised(row["direction"], _logits(row))
     assert heights is not None
     return heights
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import jaxsal.experiments.context as module
 from jaxsal.errors import InputError
 from jaxsal.experiments.context import COLUMNS, SUMMARY_COLUMNS, ContextSettings, context, summary
 from jaxsal.experiments.context_curve import context_figure, curve_of
+from jaxsal.experiments.context_scores import ContextScores
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.model import Model
@@ -56,6 +59,36 @@ def test_an_interrupted_experiment_goes_on(
     monkeypatch.delattr(module, "context_scores")  # nothing is computed again
     again = context(make_study(), ContextSettings(volume=ALL, steps=24, batch=3))
     assert list(again.rows) == list(before.rows)
+
+
+def test_a_run_that_ends_within_a_scan_goes_on_at_the_lesion(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = replace(make_study(), out=tmp_path)
+    whole, asked = context(make_study(), ContextSettings(volume=ALL, steps=24)), []
+    compute = module.context_scores
+
+    def until_the_first(*arguments: Any, **options: Any) -> Iterator[ContextScores]:
+        asked.append(arguments[3])
+        scores = compute(*arguments, **options)
+        yield next(scores)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        yield from scores
+
+    monkeypatch.setattr(module, "context_scores", until_the_first)
+    with pytest.raises(KeyboardInterrupt):
+        context(study, ContextSettings(volume=ALL, steps=24))
+    found = context(study, ContextSettings(volume=ALL, steps=24))
+    first, *others = asked[0]
+    assert asked[1:] == [others]
+    for row, expected in zip(found.rows, whole.rows, strict=True):
+        assert row == pytest.approx(expected, abs=1e-6)
+    size = next(row["volume_mm3"] for row in found.rows if row["label"] == first)
+    some = context(study, ContextSettings(volume=(size, size), steps=24))
+    labels = {row["label"] for row in some.rows}
+    assert list(some.rows) == [row for row in found.rows if row["label"] in labels]
+    assert len(asked) == 2  # nothing is computed again
 
 
 def test_without_such_lesions_others_are_proposed(make_study: MakeStudy) -> None:

@@ -92,7 +92,8 @@ def test_scores_are_those_of_the_field_on_masked_images(
     field: SlidingWindow, labels: np.ndarray, scan: TinyScan
 ) -> None:
     chosen = [int(labels.max()), 1]
-    found = context_scores(field, scan.image, labels, chosen, steps=STEPS, window=None, batch=4)
+    asked = context_scores(field, scan.image, labels, chosen, steps=STEPS, window=None, batch=4)
+    found = list(asked)
     assert [each.label for each in found] == chosen
     for each in found:
         omega = labels == each.label
@@ -106,7 +107,7 @@ def test_scores_are_those_of_the_field_on_masked_images(
 def test_one_window_lies_around_the_lesion_and_within_the_image(
     labels: np.ndarray, scan: TinyScan, tiny_model: Model, field: SlidingWindow
 ) -> None:
-    found = context_scores(field, scan.image, labels, [1], steps=STEPS, window=ROI, batch=4)
+    (found,) = context_scores(field, scan.image, labels, [1], steps=STEPS, window=ROI, batch=4)
     omega = labels == 1
     (box,) = ndimage.find_objects(omega.astype(int))
     starts = [
@@ -117,7 +118,7 @@ def test_one_window_lies_around_the_lesion_and_within_the_image(
     for place, step in enumerate(STEPS):
         logits = np.asarray(tiny_model(masked(scan.image, omega, step)[window][None]))[0]
         expected = special.softmax(logits.astype(np.float64), axis=-1)[..., 1][omega[window]]
-        assert found[0].mean[place] == pytest.approx(expected.mean(), abs=2e-6)
+        assert found.mean[place] == pytest.approx(expected.mean(), abs=2e-6)
 
 
 def test_a_window_larger_than_the_image_is_filled_with_zeros(
@@ -149,9 +150,9 @@ def test_a_window_larger_than_the_image_is_filled_with_zeros(
 def test_batches_do_not_change_scores(
     field: SlidingWindow, labels: np.ndarray, scan: TinyScan
 ) -> None:
-    chosen = range(1, int(labels.max()) + 1)
+    chosen, how = range(1, int(labels.max()) + 1), {"window": ROI}
     one, four = (
-        context_scores(field, scan.image, labels, chosen, steps=(0, 2, 6), window=ROI, batch=batch)
+        list(context_scores(field, scan.image, labels, chosen, steps=(0, 2, 6), **how, batch=batch))
         for batch in (1, 4)
     )
     assert 3 * len(one) % 4  # so that one batch is not full
@@ -204,7 +205,7 @@ def test_without_memory_for_one_window_a_smaller_one_is_proposed(
 ) -> None:
     asked = room(0)
     with pytest.raises(InputError, match="--roi"):
-        context_scores(field, scan.image, labels, [1], steps=(1,), window=ROI, batch=1)
+        list(context_scores(field, scan.image, labels, [1], steps=(1,), window=ROI, batch=1))
     assert asked == [1]
 
 
@@ -221,7 +222,7 @@ def test_a_network_is_traced_once_for_all_lesions_and_scans(
     chosen = list(range(1, int(labels.max()) + 1))
     passes: list[tuple[int, int]] = []
     for image, of in ((scan.image, labels), (scan.image[:, 1:], labels[:, 1:])):
-        context_scores(
+        asked = context_scores(
             field,
             *(image, of, chosen),
             steps=range(5),
@@ -229,6 +230,9 @@ def test_a_network_is_traced_once_for_all_lesions_and_scans(
             batch=4,
             on_pass=lambda done, total: passes.append((done, total)),
         )
+        next(asked)
+        assert passes[-1] == (8, 5 * len(chosen))  # the first lesion's, and what shares its batch
+        assert len(list(asked)) == len(chosen) - 1
     assert traces == [(4, *ROI, 2)]
     assert len(chosen) > 1
     windows = 5 * len(chosen)

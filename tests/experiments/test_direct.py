@@ -14,7 +14,7 @@ from jaxsal.errors import InputError
 from jaxsal.experiments.adjacency import AdjacencySettings, adjacency
 from jaxsal.experiments.context import ContextSettings, context
 from jaxsal.experiments.direct import each_lesion, map_of
-from jaxsal.experiments.faithfulness import RankedLesion
+from jaxsal.experiments.faithfulness_lesion import RankedLesion
 from jaxsal.experiments.study import Study
 from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.inputs.images import load_scan

@@ -15,11 +15,12 @@ from scipy import special, stats
 
 import jaxsal
 import jaxsal.experiments.faithfulness as module
+import jaxsal.experiments.faithfulness_lesion as lesion_module
 from jaxsal.box import Box
 from jaxsal.cli.main import main
 from jaxsal.cohort.results import CohortResults
 from jaxsal.errors import InputError
-from jaxsal.experiments.faithfulness import FaithfulnessSettings, RankedLesion, faithfulness
+from jaxsal.experiments.faithfulness import FaithfulnessSettings, faithfulness
 from jaxsal.experiments.faithfulness_curves import (
     ALL,
     DIRECTIONS,
@@ -30,6 +31,7 @@ from jaxsal.experiments.faithfulness_curves import (
     turning_percent,
 )
 from jaxsal.experiments.faithfulness_figure import draw
+from jaxsal.experiments.faithfulness_lesion import RankedLesion
 from jaxsal.experiments.faithfulness_maps import MethodMaps, checked_methods, favoured
 from jaxsal.experiments.faithfulness_ranking import Surroundings
 from jaxsal.experiments.faithfulness_summary import SUMMARY_COLUMNS, summary_of
@@ -309,6 +311,41 @@ def test_a_volume_of_a_rounded_affine_lies_in_its_range(
     assert len(set(asked)) == len(volumes) > 1
 
 
+def test_an_interrupted_run_goes_on_at_the_lesion_and_other_choices_reuse_it(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saliency = SmoothGradSettings(samples=1, memory=2**30)
+    entries, out = make_cohort(tmp_path, 1), tmp_path / "out"
+    study = Study(tiny_model, entries, out, PREDICTION, saliency)
+    asked: list[int] = []
+    compute, fail_at = lesion_module.answers, [2]
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        asked.append(1)
+        if len(asked) in fail_at:
+            raise KeyboardInterrupt
+        return compute(*arguments, **options)
+
+    monkeypatch.setattr(lesion_module, "answers", counted)
+    zero: Any = {"infill": ("zero",)}
+    with pytest.raises(KeyboardInterrupt):
+        faithfulness(study, FaithfulnessSettings(**zero))
+    found = faithfulness(study, FaithfulnessSettings(**zero))
+    volumes = {row["label"]: row["volume_mm3"] for row in found.rows}
+    assert len(asked) == 1 + len(volumes) > 2  # the second was asked twice
+
+    clearest = faithfulness(study, FaithfulnessSettings(**zero, most=1))
+    largest = max(volumes, key=lambda label: volumes[label])
+    range_of_it = (volumes[largest], volumes[largest])
+    some = faithfulness(study, FaithfulnessSettings(**zero, volume=range_of_it))
+    for fewer in (clearest, some):
+        labels = {row["label"] for row in fewer.rows}
+        assert list(fewer.rows) == [row for row in found.rows if row["label"] in labels]
+    strict = faithfulness(study, FaithfulnessSettings(**zero, least_drop=1e6))
+    assert {row["auc"] for row in strict.rows} == {None} != {row["auc"] for row in found.rows}
+    assert len(asked) == 1 + len(volumes)  # nothing is computed again
+
+
 def lesions_of(study: Study) -> list[Instance]:
     loaded = load_scan(study.entries[0].scan, CHANNELS, None)
     return find_lesions(study.model, loaded, study.prediction).instances
@@ -347,7 +384,7 @@ def test_a_cohort_is_asked_once_and_its_curves_are_those_of_masked_images(
     found = [float(row["logit_0"]), float(row["logit_100"])]
     np.testing.assert_allclose(found, expected, atol=1e-4)  # six digits of the table
 
-    monkeypatch.setattr(module, "answers", None)  # nothing is computed again
+    monkeypatch.setattr(lesion_module, "answers", None)  # nothing is computed again
     assert main(command) == 0
     assert read_table(out / "faithfulness.tsv") == rows
 
