@@ -35,7 +35,7 @@ from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.tables import Row
 
 FEATURES = tuple(feature_columns(("flair",)))
-SETTINGS = DetectorSettings(folds=4, lost=0.05, spheres=3, volume=12.0)
+SETTINGS = DetectorSettings(folds=4, lost=0.05, spheres=3, sphere_volume=12.0)
 
 
 def made_up(
