@@ -18,10 +18,12 @@ from jaxsal.experiments.patch_size_slopes import (
     SUMMARY_COLUMNS,
     model_row,
     plateau_rows,
+    slope_over_networks,
     slope_rows,
 )
-from jaxsal.experiments.statistics import few_patients
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, few_patients
 from jaxsal.options import option
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.experiments.study import Study
@@ -80,12 +82,28 @@ def patch_size(study: Study, settings: PatchSizeSettings) -> Findings:
             study.note(f"{each.place}: {none_of_volume(volumes, settings.volume)}")
     if not rows:
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
-    slopes = slope_rows(rows)
+    slopes, over = slope_rows(rows), slope_over_networks(brief)
     _note(study, rows, slopes[0])
+    study.note(_of_trainings(over))
     brief.sort(key=lambda row: row["patch"])
-    summary = [*brief, *slopes]
+    summary = [*brief, *slopes, over]
     figure = draw(rows, slopes[0])
     return Findings(COLUMNS, rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)
+
+
+def _of_trainings(over: Row) -> str:
+    """Says which interval is about what."""
+    if over["slope"] is None:
+        return (
+            f"{counted(over['models'], 'network')} with a plateau: a slope over networks, whose "
+            f"interval is about other trainings, needs {FEWEST_IN_GROUP}, of two patch sizes, and "
+            "is left out; that within patients is about these networks alone"
+        )
+    return (
+        "the interval of the slope within patients is about these networks in other patients, that "
+        "of the slope over networks about other trainings, in these patients: whether patches move "
+        "the plateau is to be judged by the latter"
+    )
 
 
 def _note(study: Study, rows: list[Row], slope: Row) -> None:

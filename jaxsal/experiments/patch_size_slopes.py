@@ -9,10 +9,11 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from jaxsal.experiments.context_curve import Curve, curve_of
 from jaxsal.experiments.patch_size_models import Trained
-from jaxsal.experiments.statistics import pooled
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP, pooled
 from jaxsal.tables import Row
 
 COLUMNS = {
@@ -30,6 +31,7 @@ COLUMNS = {
 }
 SUMMARY_COLUMNS = {
     "patch": COLUMNS["patch"],
+    "patch_mm": "the same in mm, median of the patients' scans",
     "seed": COLUMNS["seed"],
     "model": COLUMNS["model"],
     "lesions": "number of lesions",
@@ -46,6 +48,12 @@ SUMMARY_COLUMNS = {
     "low": "95 % confidence interval, resampling patients, each with the plateaus of all networks: "
     "of these networks in other patients, not of other trainings",
     "high": "its upper end",
+    "slope over": "networks, of one plateau each, that of all its lesions",
+    "slope": "mm by which it moves per mm of the patches' edge, by ordinary least squares; empty: "
+    f"fewer than {FEWEST_IN_GROUP} networks, or one size of patches",
+    "slope_low": "95 % confidence interval, by Student's t: networks differ by their trainings",
+    "slope_high": "its upper end",
+    "p": "of a slope of 0",
 }
 
 
@@ -91,8 +99,10 @@ def model_row(model: Trained, rows: Sequence[Row], patients: Sequence[Row]) -> R
     """
     curve = curve_of(rows) if rows else None
     plateaus = [row["plateau_mm"] for row in patients if row["plateau_mm"] is not None]
+    sizes = [row["patch_mm"] for row in patients]
     return {
         "patch": model.edge,
+        "patch_mm": float(np.median(sizes)) if sizes else None,
         "seed": model.seed,
         "model": model.place,
         "lesions": curve.lesions if curve else 0,
@@ -144,3 +154,20 @@ def _slope_row(name: str, rows: Sequence[Row]) -> dict[str, Any]:
     models = len({row["model"] for row in rows})
     kept = {key: found[key] for key in ("n", "patients", "value", "low", "high")}
     return {"slope of": name, "models": models, **kept}
+
+
+def slope_over_networks(models: Sequence[Row]) -> Row:
+    """The slope of networks' own plateaus, with an interval that trainings make wide.
+
+    Args:
+        models: rows of `model_row`; networks without a plateau are in no slope.
+    """
+    known = [row for row in models if row["plateau_mm"] is not None]
+    patches, plateaus = ([row[name] for row in known] for name in ("patch_mm", "plateau_mm"))
+    row: Row = {"slope over": "networks", "models": len(known)}
+    if len(known) < FEWEST_IN_GROUP or np.ptp(patches) == 0:
+        return row | dict.fromkeys(("slope", "slope_low", "slope_high", "p"))
+    found = stats.linregress(patches, plateaus)
+    reach = float(stats.t.ppf(0.975, len(known) - 2) * found.stderr)
+    ends = {"slope_low": found.slope - reach, "slope_high": found.slope + reach}
+    return {**row, "slope": float(found.slope), **ends, "p": float(found.pvalue)}

@@ -19,7 +19,7 @@ from jaxsal.errors import InputError
 from jaxsal.experiments.patch_size import PatchSizeSettings
 from jaxsal.experiments.patch_size_figure import draw
 from jaxsal.experiments.patch_size_models import Trained, trained_models
-from jaxsal.experiments.patch_size_slopes import slope_rows
+from jaxsal.experiments.patch_size_slopes import slope_over_networks, slope_rows
 from jaxsal.experiments.study import Study
 from jaxsal.model import Model
 from jaxsal.nets.unet_config import UNetConfig
@@ -138,7 +138,7 @@ def test_a_wider_reach_moves_the_plateau_and_an_interruption_keeps_what_is_done(
         assert float(row["patch_mm"]) == pytest.approx(VOXEL * patch)
         assert (row["seed"], row["lesions"]) == ("3", "1")
     found = json.loads((tmp_path / "patch-size.json").read_bytes())
-    small, large, slope = found["summary"]
+    small, large, slope, over = found["summary"]
     # Two means over cubes of 3 voxels reach the corner 2, 2, 2, three dilations away. Of two over
     # 5 voxels less than 0.89 of the weights lie within three dilations of a lesion of 2 voxels.
     assert small["plateau_mm"] <= 3 * VOXEL < large["plateau_mm"]
@@ -151,6 +151,7 @@ def test_a_wider_reach_moves_the_plateau_and_an_interruption_keeps_what_is_done(
     assert slope["low"] <= slope["value"] <= slope["high"]
     assert (slope["n"], slope["patients"], slope["models"]) == (12, 6, 2)
     assert {key for row in found["summary"] for key in row} == set(found["summary_columns"])
+    assert (over["models"], over["slope"], over["p"]) == (2, None, None)  # fewer than five
     assert any("more than patch size and seed" in note for note in found["notes"])  # the kernels
     assert any("same names: s1" in note for note in found["notes"])
     assert (tmp_path / "patch-size.png").exists()
@@ -200,6 +201,41 @@ def test_the_interval_is_by_patients_with_all_their_networks() -> None:
     # Of two bootstraps of 10,000 and 20,000 draws: each end has a Monte Carlo error near 0.003.
     expected = np.quantile(drawn, [0.025, 0.975])
     np.testing.assert_allclose([found["low"], found["high"]], expected, atol=0.01)
+
+
+TWELVE = {
+    32: (19.5, 13.5, 19.5),
+    48: (21.0, 19.5, 16.5),
+    64: (22.5, 21.0, 21.0),
+    96: (21.0, 22.5, 21.0),
+}
+
+
+def test_the_slope_over_networks_takes_one_plateau_of_each() -> None:
+    rows = [
+        {"patch_mm": 1.5 * edge, "plateau_mm": plateau}
+        for edge, plateaus in TWELVE.items()
+        for plateau in plateaus
+    ]
+    none = {"patch_mm": 48.0, "plateau_mm": None}
+    found = slope_over_networks([*rows, none])
+    # Edges less their mean of 90 mm: -42, -18, 6, 54; squares 15,120. Sums of plateaus: 52.5, 57,
+    # 64.5, 64.5, and 639 = (-42) 52.5 + (-18) 57 + 6 · 64.5 + 54 · 64.5.
+    assert found["slope"] == pytest.approx(639 / 15120)
+    # The plateaus' squares about their mean of 19.875 are 72.5625, of which the line takes
+    # 639² / 15,120 = 27.0054; ten degrees of freedom, whose t is 2.2281 at 97.5 %.
+    reach = 2.2281 * np.sqrt((72.5625 - 27.0054) / 10 / 15120)
+    assert found["slope_low"] == pytest.approx(639 / 15120 - reach, abs=1e-6)
+    assert found["slope_high"] == pytest.approx(639 / 15120 + reach, abs=1e-6)
+    assert found["p"] == pytest.approx(0.035, abs=5e-4)
+    assert found["models"] == 12
+
+
+@pytest.mark.parametrize("edges", [(32, 48, 64, 96), (64, 64, 64, 64, 64)])
+def test_few_networks_or_one_size_have_no_slope_over_networks(edges: tuple[int, ...]) -> None:
+    found = slope_over_networks([{"patch_mm": e, "plateau_mm": e / 4} for e in edges])
+    assert (found["slope"], found["slope_low"], found["p"]) == (None, None, None)
+    assert found["models"] == len(edges)
 
 
 @pytest.mark.parametrize("seeds", [(None,), (0, 1, 2)])
