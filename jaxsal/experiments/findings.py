@@ -26,6 +26,7 @@ class Findings:
         figure: drawn from the rows; None if there is nothing to draw.
         notes: what is missing and why, and what the figures must not be taken for, in sentences.
         summary_columns: names and meanings of the summary's figures.
+        facts: what they depend on besides what all of a study's findings do, ready for JSON.
     """
 
     columns: Mapping[str, str]
@@ -34,6 +35,7 @@ class Findings:
     figure: Figure | None
     notes: tuple[str, ...] = ()
     summary_columns: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_findings(
@@ -50,7 +52,7 @@ def write_findings(
         findings: what was found.
         out: the folder.
         name: of the experiment.
-        facts: what the findings depend on, ready for JSON.
+        facts: what all findings of the study depend on, ready for JSON.
         footnote: written into the figure; empty: nothing is.
         dpi: pixels per inch of the figure.
 
@@ -71,6 +73,7 @@ def write_findings(
             "notes": list(findings.notes),
             "columns": dict(findings.columns),
             **facts,
+            **findings.facts,
         },
     )
     if findings.figure is None:

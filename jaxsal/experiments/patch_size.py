@@ -23,6 +23,7 @@ from jaxsal.experiments.patch_size_slopes import (
 )
 from jaxsal.experiments.statistics import FEWEST_IN_GROUP, few_patients
 from jaxsal.options import option
+from jaxsal.scan.provenance import model_facts
 from jaxsal.wording import counted
 
 if TYPE_CHECKING:
@@ -80,15 +81,17 @@ def patch_size(study: Study, settings: PatchSizeSettings) -> Findings:
         rows += own
         if not found:
             study.note(f"{each.place}: {none_of_volume(volumes, settings.volume)}")
+    facts = {"networks": [{"model": m.place, **model_facts(m.study.model)} for m in models]}
     if not rows:
-        return Findings(COLUMNS, [], [], None, tuple(study.notes))
+        return Findings(COLUMNS, [], [], None, tuple(study.notes), facts=facts)
     slopes, over = slope_rows(rows), slope_over_networks(brief)
     _note(study, rows, slopes[0])
     study.note(_of_trainings(over))
     brief.sort(key=lambda row: row["patch"])
     summary = [*brief, *slopes, over]
     figure = draw(rows, slopes[0])
-    return Findings(COLUMNS, rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)
+    notes = tuple(study.notes)
+    return Findings(COLUMNS, rows, summary, figure, notes, SUMMARY_COLUMNS, facts)
 
 
 def _of_trainings(over: Row) -> str:

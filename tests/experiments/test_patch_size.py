@@ -152,6 +152,10 @@ def test_a_wider_reach_moves_the_plateau_and_an_interruption_keeps_what_is_done(
     assert (slope["n"], slope["patients"], slope["models"]) == (12, 6, 2)
     assert {key for row in found["summary"] for key in row} == set(found["summary_columns"])
     assert (over["models"], over["slope"], over["p"]) == (2, None, None)  # fewer than five
+    checksums = [each["parameters_sha256"] for each in found["networks"]]
+    assert len(set(checksums)) == 2
+    assert found["model"]["parameters_sha256"] == checksums[0]
+    assert [each["model"] for each in found["networks"]] == [large["model"], small["model"]]
     assert any("more than patch size and seed" in note for note in found["notes"])  # the kernels
     assert any("same names: s1" in note for note in found["notes"])
     assert (tmp_path / "patch-size.png").exists()
