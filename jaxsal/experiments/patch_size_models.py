@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsal.checkpoints import load_model
 from jaxsal.errors import InputError
+from jaxsal.experiments.other_models import load_other
 from jaxsal.scan.provenance import model_facts
 from jaxsal.types import Triple
 
@@ -73,8 +73,7 @@ def trained_models(
     first = _trained("MODEL_DIR", study, edges[0])
     found = {first.checksum: first}
     for place, edge in zip(others, edges[1:], strict=True):
-        model = load_model(place.expanduser(), study.model.precision)
-        _check_alike(str(place), model, study.model)
+        model = load_other(place, study.model)
         each = _trained(str(place), replace(study, model=model), edge)
         same = found.setdefault(each.checksum, each)
         if same.patch != each.patch:
@@ -108,22 +107,6 @@ def _section(model: Model, name: str) -> Mapping[str, Any]:
     training = model.source.get("training")
     section = training.get(name) if isinstance(training, Mapping) else None
     return section if isinstance(section, Mapping) else {}
-
-
-def _check_alike(place: str, model: Model, first: Model) -> None:
-    """Refuses a network that takes other images, or whose lesions would be another output's."""
-    if model.channels != first.channels:
-        raise InputError(
-            f"all networks are asked of the same images: {place} takes the channels "
-            f"{', '.join(model.channels)}, the first model {', '.join(first.channels)}; leave it "
-            "out, or train it on the same channels"
-        )
-    own, others = model.config.out_channels, first.config.out_channels
-    if (own, model.outputs) != (others, first.outputs):
-        raise InputError(
-            f"{place} has other outputs than the first model ({own} and {others}, or of other "
-            "meaning): leave it out, or train it with the same"
-        )
 
 
 def _check_sizes(models: Sequence[Trained], window: Triple) -> None:

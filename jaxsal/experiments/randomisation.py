@@ -1,17 +1,21 @@
-"""Whether maps depend on what the network has learnt: its layers are randomised one by one."""
+"""Whether maps depend on what the network has learnt: its layers are randomised one by one.
+
+Other networks may be set beside them, such as one that was trained on permuted labels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxsal.box import Box
-from jaxsal.errors import require
+from jaxsal.errors import InputError, require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import sampled
 from jaxsal.experiments.derived import generator_of
@@ -27,16 +31,19 @@ from jaxsal.experiments.direct import (
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.map_similarity import correlation_of_ranks, structural_similarity
+from jaxsal.experiments.other_models import load_other
 from jaxsal.experiments.randomisation_figure import draw
 from jaxsal.experiments.randomised_layers import cascade, stages_of
 from jaxsal.experiments.regions import distance_mm
 from jaxsal.experiments.statistics import few_patients, median_over_patients
 from jaxsal.options import option
+from jaxsal.scan.provenance import model_facts
 
 if TYPE_CHECKING:
     from jaxsal.experiments.study import Study
     from jaxsal.inputs.entries import Entry
     from jaxsal.lesions import Instance
+    from jaxsal.model import Model
     from jaxsal.saliency.maps import Crop
     from jaxsal.scan.prediction import Prediction
     from jaxsal.tables import Row
@@ -53,7 +60,8 @@ COLUMNS = {
     "volume_mm3": "volume in mm³",
     "stage": "how many layers are randomised, from the logits on; 0: none",
     "layer": f"the last of them; {NOISE}: the network as it is, with noise of another seed; "
-    f"{DISTANCE}: no map, but the distance from the lesion, the nearest voxels first",
+    f"{DISTANCE}: no map, but the distance from the lesion, the nearest voxels first; or the model "
+    "directory of another network",
     "channel": "with respect to which the map is",
     "spearman": f"rank correlation with the original map, within {AROUND:g} mm of the lesion's box",
     "spearman_magnitude": "the same of magnitudes",
@@ -81,10 +89,13 @@ class RandomisationSettings:
         lesions: lesions per scan at most, drawn at random from those that are found.
         stages: stages at which maps are compared at most, evenly spread from the first to the last.
             None: after every layer.
+        models: model directories of other networks, whose maps of the same lesions are compared
+            with the original ones, such as one that was trained on permuted labels.
     """
 
     lesions: int = option(5, "N")
     stages: int | None = option(None, "N")
+    models: tuple[Path, ...] = option((), "DIR", repeated=True)
 
     def __post_init__(self) -> None:
         require(self.lesions >= 1, "lesions", "1 or more", self.lesions)
@@ -96,11 +107,15 @@ def randomisation(study: Study, settings: RandomisationSettings) -> Findings:
     """How alike maps stay while layers are randomised, from the logits towards the input.
 
     Raises:
-        InputError: there is a tolerance.
+        InputError: there is a tolerance, or another network takes other images or other values of
+            them.
     """
     refuse_tolerance(study)
-    identity = {**asdict(settings), **saliency_identity(study)}
-    compute = partial(_of_scan, study, settings)
+    others = {str(place): _other(study, place) for place in settings.models}
+    checksums = {place: model_facts(model)["parameters_sha256"] for place, model in others.items()}
+    depends = {"stages": settings.stages, "models": checksums}
+    identity = {"lesions": settings.lesions, **depends, **saliency_identity(study)}
+    compute = partial(_of_scan, study, settings, others, depends)
     kept = each_scan(study, "randomisation", identity, compute)
     rows = [row for row in kept if "note" not in row]
     if not rows:
@@ -110,7 +125,7 @@ def randomisation(study: Study, settings: RandomisationSettings) -> Findings:
     study.note(few_patients(len({row["subject"] for row in rows})))
     study.note("each lesion has random layers of its own; every array is permuted within itself")
     summary = summary_of(rows)
-    figure = draw(rows, study.model.channels, FIGURES, (NOISE, DISTANCE))
+    figure = draw(rows, study.model.channels, FIGURES, (NOISE, DISTANCE, *others))
     return Findings(COLUMNS, rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)
 
 
@@ -121,21 +136,37 @@ def measured(count: int, most: int | None) -> set[int]:
     return set(np.linspace(1, count, most).round().astype(int).tolist())
 
 
+def _other(study: Study, place: Path) -> Model:
+    model = load_other(place, study.model)
+    if model.preprocessing is None or study.model.preprocessing is None:
+        same = model.preprocessing is study.model.preprocessing
+    else:  # the study's takes scans of the network's own grid alone, see `Study`
+        same = replace(model.preprocessing, permit="none") == study.model.preprocessing
+    if not same:
+        raise InputError(
+            f"{place} prepares images otherwise than the first model, and would be given what it "
+            "never saw: leave it out, or train it with the same preprocessing"
+        )
+    return model
+
+
 def _of_scan(
     study: Study,
     settings: RandomisationSettings,
+    others: Mapping[str, Model],
+    depends: Mapping[str, Any],
     entry: Entry,
     prediction: Prediction,
 ) -> list[Row]:
     lesions = sampled(entry, prediction, settings.lesions, study.saliency.seed)
-    compute = partial(_of_lesion, study, settings, entry, prediction)
-    kept = {"stages": settings.stages}
-    return each_lesion(study, "randomisation", kept, entry, prediction, lesions, compute)
+    compute = partial(_of_lesion, study, settings, others, entry, prediction)
+    return each_lesion(study, "randomisation", depends, entry, prediction, lesions, compute)
 
 
 def _of_lesion(
     study: Study,
     settings: RandomisationSettings,
+    others: Mapping[str, Model],
     entry: Entry,
     prediction: Prediction,
     lesion: Instance,
@@ -147,7 +178,7 @@ def _of_lesion(
     original = map_of(study, prediction, omega, maximum(study)).on(around)
     about = about_lesion(entry, lesion)
     rows: list[Row] = []
-    for stage, layer, crop in _maps(study, settings, entry, prediction, lesion):
+    for stage, layer, crop in _maps(study, settings, others, entry, prediction, lesion):
         other = crop.on(around)
         for c, channel in enumerate(study.model.channels):
             own = likeness(original[..., c], other[..., c])
@@ -163,10 +194,11 @@ def _of_lesion(
 def _maps(
     study: Study,
     settings: RandomisationSettings,
+    others: Mapping[str, Model],
     entry: Entry,
     prediction: Prediction,
     lesion: Instance,
-) -> Iterator[tuple[int, str, Crop]]:
+) -> Iterator[tuple[int | None, str, Crop]]:
     """A lesion's map with other noise, then those of the networks that are measured."""
     omega, saliency = prediction.labels == lesion.label, maximum(study)
     again = replace(saliency, seed=saliency.seed + 1)
@@ -177,6 +209,8 @@ def _maps(
         if number in wanted:
             crop = map_of(study, prediction, omega, saliency, model=model)
             yield number, stage.layer, crop
+    for place, model in others.items():
+        yield None, place, map_of(study, prediction, omega, saliency, model=model)
 
 
 def likeness(original: np.ndarray, other: np.ndarray) -> Row:

@@ -13,6 +13,7 @@ from jaxsal.figures.palette import CHANNELS, INK
 from jaxsal.tables import Row
 from jaxsal.wording import counted
 
+_LOOKS = ("--", ":", "-.")
 _TITLES = {
     "spearman": "Spearman, signed values",
     "spearman_magnitude": "Spearman, magnitudes",
@@ -29,7 +30,7 @@ def draw(
         rows: of the table.
         channels: names of the channels.
         figures: columns of the table.
-        references: layers that are none, shown as lines: other noise, and distance.
+        references: layers that are none, shown as lines: other noise, distance, other networks.
     """
     lesions = counted(len({(row["scan"], row["label"]) for row in rows}), "lesion")
     title = f"Likeness with the original map as layers are randomised, {lesions}"
@@ -40,7 +41,8 @@ def draw(
         for axes, name in zip(panels[line], figures, strict=True):
             own = [r for r in rows if r["channel"] == channel and r.get(name) is not None]
             _curves(axes, [row for row in own if row["layer"] not in references], name)
-            for reference, look in zip(references, ("--", ":"), strict=True):
+            for number, reference in enumerate(references):
+                look = _LOOKS[min(number, len(_LOOKS) - 1)]
                 values = [row[name] for row in own if row["layer"] == reference]
                 if values:
                     middle = float(np.median(values))

@@ -15,6 +15,7 @@ from helpers.tiny import CHANNELS, ROI
 from scipy import ndimage, stats
 from skimage.metrics import structural_similarity
 
+from jaxsal.checkpoints import save_model
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.derived import generator_of
@@ -32,6 +33,7 @@ from jaxsal.experiments.study import Study
 from jaxsal.field.sliding import sliding_window
 from jaxsal.model import Model
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
+from jaxsal.preprocessing import Preprocessing
 from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad
@@ -171,6 +173,38 @@ def test_likeness_is_that_of_maps_of_randomised_networks(
     assert set().union(*found.rows) == set(COLUMNS)
     assert set().union(*found.summary) == set(SUMMARY_COLUMNS)
     assert len(write_findings(found, tmp_path, "randomisation", {}, dpi=20)) == 3
+
+
+def test_another_network_is_set_beside_the_stages(
+    study: Study, found: Findings, tmp_path: Path
+) -> None:
+    """The other one is that of the last stage, so its rows are those of that stage."""
+    label = found.rows[0]["label"]
+    *_, (_, last) = cascade(study.model, generator_of(study.entries[0], 0, label))
+    save_model(last, tmp_path / "other")
+    own = dataclasses.replace(study, out=tmp_path / "out", notes=[])
+    settings = RandomisationSettings(lesions=1, stages=2, models=(tmp_path / "other",))
+    rows = randomisation(own, settings).rows
+    beside = [row for row in rows if row["layer"] == str(tmp_path / "other")]
+    assert len(beside) == len(CHANNELS)
+    for row, same in zip(beside, (row for row in rows if row["stage"] == 5), strict=True):
+        assert {**row, "stage": 5, "layer": same["layer"]} == same
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"channels": ("flair", "t2")}, "takes the channels flair, t2, the first model flair, t1"),
+        ({"preprocessing": Preprocessing(spacing=(2.0, 2.0, 2.0))}, "prepares images otherwise"),
+    ],
+    ids=["channels", "preprocessing"],
+)
+def test_a_network_for_other_images_is_refused(
+    changed: dict[str, object], message: str, study: Study, tmp_path: Path
+) -> None:
+    save_model(dataclasses.replace(study.model, **changed), tmp_path / "other")
+    with pytest.raises(InputError, match=message):
+        randomisation(study, RandomisationSettings(models=(tmp_path / "other",)))
 
 
 def test_no_stage_compiles_anything(study: Study, found: Findings, tmp_path: Path) -> None:
