@@ -60,10 +60,30 @@ def map_of(
         if reason := unfit(each.box, prediction):
             raise InputError(f"there is no map of a domain: {reason}")
     own = replace(prediction, scan=scan, labels=labels, instances=instances)
-    given = ExplainSettings(saliency, field=study.field, pictures=False)
+    return _map(study, own, ExplainSettings(saliency, field=study.field, pictures=False), model)
+
+
+def lesion_map(study: Study, prediction: Prediction, label: int, saliency: MethodSettings) -> Crop:
+    """The map of a lesion among the others of its scan.
+
+    Args:
+        study: whose network, field and rules of predicting.
+        prediction: the scan.
+        label: of the lesion.
+        saliency: which map.
+
+    Raises:
+        InputError: there is no such lesion, or the network is not given anything of it.
+    """
+    chosen = ExplainSettings(saliency, labels=(label,), field=study.field, pictures=False)
+    return _map(study, prediction, chosen, study.model)
+
+
+def _map(study: Study, prediction: Prediction, given: ExplainSettings, model: Model) -> Crop:
+    """The only map that is asked for."""
     settings = in_effect(given, study.prediction, model)
-    wanted = to_explain(own, settings)
-    ((_, crop),) = maps_of(model, own, wanted, study.prediction, settings, None)
+    wanted = to_explain(prediction, settings)
+    ((_, crop),) = maps_of(model, prediction, wanted, study.prediction, settings, None)
     return crop
 
 

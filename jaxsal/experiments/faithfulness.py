@@ -112,17 +112,18 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
         InputError: methods and layer do not go together.
     """
     names = checked_methods(settings.methods, settings.layer)
-    maps = maps_of_methods(study, names, settings.layer)
+    few = (settings.most, settings.volume) != (None, None)
+    maps = maps_of_methods(study, names, settings.layer, few=few)
     curves = {
         "infill": settings.infill,
-        "methods": {each.method: without_memory(each.settings) for each in maps},
+        "methods": {each.settings.method: without_memory(each.settings) for each in maps},
         "seed": study.saliency.seed,
         "field": study.field,
     }
     chosen = {"volume": settings.volume, "most": settings.most}
 
     def records(entry: Entry) -> dict[str, Path]:
-        return {each.method: each.results.record_path(entry.stem) for each in maps}
+        return {name: path(entry) for each in maps for name, path in each.records.items()}
 
     def kept_of(entry: Entry) -> KeptLesions:
         return KeptLesions(study, _NAME, curves, entry, records(entry))
@@ -177,7 +178,7 @@ def _of_scan(
         own = kept.rows(instance)
         if own is None:
             count = _Counter(study, f"{entry.id}: lesion {number} of {len(chosen)}")
-            lesion = RankedLesion(entry, instance, prediction, maps, study.saliency.seed)
+            lesion = RankedLesion(study, entry, instance, prediction, maps)
             if lesion.unfit:
                 own = [{"note": lesion.unfit}]
             else:

@@ -44,25 +44,25 @@ class RankedLesion:
     """A lesion of a scan, and the rankings of the voxels around it.
 
     Attributes:
+        study: of the scan; its seed is that of the ranking by chance, too.
         entry: the scan.
         instance: the lesion.
         prediction: the scan with its lesions.
         maps: whose maps rank.
-        seed: of the ranking by chance.
     """
 
+    study: Study
     entry: Entry
     instance: Instance
     prediction: Prediction
     maps: Sequence[MethodMaps]
-    seed: int
 
     @cached_property
     def unfit(self) -> str:
         """Why nothing can be asked about it; empty if it can."""
         reason = unfit(self.instance.box, self.prediction)
-        if not reason and any(self._map(each) is None for each in self.maps):
-            lacking = [each.method for each in self.maps if self._map(each) is None]
+        lacking = [] if reason else [name for name, crop in self._crops.items() if crop is None]
+        if lacking:
             reason = f"there is no map of {' and '.join(lacking)}"
         return reason and left_out(self.entry, self.instance, reason)
 
@@ -71,13 +71,14 @@ class RankedLesion:
         """Its surroundings, in the part of the image that the network is given."""
         scan, label = self.prediction.scan, self.instance.label
         omega = scan.box.cut(self.prediction.labels) == label
-        rng = generator_of(self.entry, self.seed, label)
+        rng = generator_of(self.entry, self.study.saliency.seed, label)
         return Surroundings.of(omega, scan.grid.spacing, rng)
 
     @cached_property
     def orders(self) -> Orders:
         """The rankings by method and channel."""
-        channels = {ALL: None} | {name: at for at, name in enumerate(self._channels)}
+        names = self.study.model.channels
+        channels = {ALL: None} | {name: at for at, name in enumerate(names)}
         return {
             (method, channel): order
             for channel, at in channels.items()
@@ -87,7 +88,7 @@ class RankedLesion:
     def question(self, infill: Infill, infills: Infills) -> Question:
         """What is hidden for all its curves."""
         filled = infills.of(infill, self.around.omega)
-        return question_of(self.around, self.orders, self._channels, filled)
+        return question_of(self.around, self.orders, self.study.model.channels, filled)
 
     def row(self, curve: Curve, infill: Infill, threshold: float) -> Row:
         """The table's, of one curve, without `auc`, which settings decide on."""
@@ -114,22 +115,20 @@ class RankedLesion:
             **{f"detected_{n}": v for n, v in zip(names, detected, strict=True)},
         }
 
-    @property
-    def _channels(self) -> tuple[str, ...]:
-        return self.maps[0].results.channels
-
     def _orders(self, channel: int | None) -> Iterator[tuple[str, np.ndarray]]:
         start = self.prediction.scan.box.start
-        for each in self.maps:
-            crop = self._map(each)
+        for method, crop in self._crops.items():
             assert crop is not None  # it would be unfit
             moved = replace(crop, origin=crop.box.seen_from(start).start)
-            yield each.method, self.around.by_map(moved, channel)
+            yield method, self.around.by_map(moved, channel)
         for name in BLIND:
             yield name, self.around.blind(name)
 
-    def _map(self, maps: MethodMaps) -> Crop | None:
-        return maps.map(self.entry.stem, self.instance.label)
+    @cached_property
+    def _crops(self) -> dict[str, Crop | None]:
+        """Its map by each method; None where there is none."""
+        at = self.entry, self.prediction, self.instance.label
+        return {each.settings.method: each.map(*at) for each in self.maps}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,46 +1,102 @@
-"""The maps that `faithfulness` compares: of any methods of the registry, recorded and resumed."""
+"""The maps that `faithfulness` compares, of any methods of the registry.
+
+Those of all lesions are recorded, as other experiments may use them. Where few lesions are asked
+about, only SmoothGrad's are, and those of other methods are computed for these lesions alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 from jaxsal.errors import InputError
+from jaxsal.experiments.direct import lesion_map
 from jaxsal.experiments.faithfulness_ranking import BLIND
-from jaxsal.experiments.maps_by_method import maps_by, settings_of
+from jaxsal.experiments.maps_by_method import is_own, maps_by, settings_of
 from jaxsal.registry import METHODS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jaxsal.cohort.results import CohortResults, ScanResults
     from jaxsal.experiments.study import Study
+    from jaxsal.inputs.entries import Entry
     from jaxsal.saliency.maps import Crop
+    from jaxsal.scan.prediction import Prediction
     from jaxsal.settings import MethodSettings
 
 
+class MethodMaps(Protocol):
+    """The maps of one method."""
+
+    @property
+    def settings(self) -> MethodSettings:
+        """How they are computed."""
+        ...
+
+    @property
+    def records(self) -> dict[str, Callable[[Entry], Path]]:
+        """Where it is recorded of a scan that they are done, by the method; empty if nowhere."""
+        ...
+
+    def map(self, entry: Entry, prediction: Prediction, label: int) -> Crop | None:
+        """A lesion's map; None if there is none."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
-class MethodMaps:
-    """The maps of one method.
+class RecordedMaps:
+    """Maps of all lesions of a cohort.
 
     Attributes:
-        method: its name.
         settings: how they were computed.
-        scans: the scans' results, by stem.
-        results: those of all scans.
+        results: the maps.
     """
 
-    method: str
     settings: MethodSettings
-    scans: dict[str, ScanResults]
     results: CohortResults
 
-    def map(self, stem: str, label: int) -> Crop | None:
-        """A lesion's map; None if there is none."""
-        scan = self.scans.get(stem)
+    @cached_property
+    def _scans(self) -> dict[str, ScanResults]:
+        return {scan.record.stem: scan for scan in self.results.scans()}
+
+    @property
+    def records(self) -> dict[str, Callable[[Entry], Path]]:
+        """As of `MethodMaps`."""
+        return {self.settings.method: lambda entry: self.results.record_path(entry.stem)}
+
+    def map(self, entry: Entry, prediction: Prediction, label: int) -> Crop | None:
+        """As of `MethodMaps`."""
+        scan = self._scans.get(entry.stem)
         if scan is None or not any(row["label"] == label for row in scan.rows):
             return None
-        variant = METHODS[self.method].variant(self.settings, "instance")
+        variant = METHODS[self.settings.method].variant(self.settings, "instance")
         return scan.map(label, self.results.methods[variant])
+
+
+@dataclass(frozen=True, eq=False)
+class ComputedMaps:
+    """Maps that are computed when they are asked for, and not kept.
+
+    Attributes:
+        settings: how.
+        study: of the scans.
+    """
+
+    settings: MethodSettings
+    study: Study
+
+    @property
+    def records(self) -> dict[str, Callable[[Entry], Path]]:
+        """As of `MethodMaps`."""
+        return {}
+
+    def map(self, entry: Entry, prediction: Prediction, label: int) -> Crop | None:
+        """As of `MethodMaps`."""
+        self.study.monitor.detail(f"{entry.id}: lesion {label}, {self.settings.method}")
+        return lesion_map(self.study, prediction, label, self.settings)
 
 
 def checked_methods(names: Sequence[str], layer: str | None) -> tuple[str, ...]:
@@ -73,14 +129,24 @@ def _takes_layer(name: str) -> bool:
     return any(option.name == "layer" for option in METHODS[name].offered())
 
 
-def maps_of_methods(study: Study, names: Sequence[str], layer: str | None) -> list[MethodMaps]:
-    """The maps of all lesions by each method; SmoothGrad's are those of the other experiments."""
-    found = []
+def maps_of_methods(
+    study: Study, names: Sequence[str], layer: str | None, *, few: bool
+) -> list[MethodMaps]:
+    """The maps of each method.
+
+    Args:
+        study: the scans.
+        names: the methods.
+        layer: of heat maps.
+        few: whether not all lesions are asked about.
+    """
+    found: list[MethodMaps] = []
     for name in names:
         settings = settings_of(study, name, layer)
-        results = maps_by(study, settings)
-        scans = {scan.record.stem: scan for scan in results.scans()}
-        found.append(MethodMaps(name, settings, scans, results))
+        if few and not is_own(settings):
+            found.append(ComputedMaps(settings, study))
+        else:
+            found.append(RecordedMaps(settings, maps_by(study, settings)))
     return found
 
 
@@ -90,8 +156,9 @@ def favoured(maps: Sequence[MethodMaps], infills: Sequence[str]) -> Iterator[str
         for role in ("baseline", "infill"):
             own = getattr(each.settings, role, None)
             if own in infills:
+                name = each.settings.method
                 yield (
-                    f"maps of {each.method} are of what the image adds to one infilled by {own} "
+                    f"maps of {name} are of what the image adds to one infilled by {own} "
                     f"(its own {role}), so that they are favoured where voxels are infilled by "
                     f"{own}, too"
                 )

@@ -47,6 +47,11 @@ def maps_by(study: Study, settings: MethodSettings) -> CohortResults:
     Raises:
         InputError: the study's folder has maps by this method with other settings.
     """
-    if settings.method == _OWN:
+    if is_own(settings):
         return study.lesions()
     return study.run_method(f"lesions-{settings.method}", study.entries, settings)
+
+
+def is_own(settings: MethodSettings) -> bool:
+    """Whether a method is SmoothGrad, whose maps all experiments of a study share."""
+    return settings.method == _OWN

@@ -311,8 +311,9 @@ def test_maps_are_shared_with_other_experiments(
     study: Study, found: Findings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jaxsal.cohort.job.maps_of", None)
-    for maps in maps_of_methods(study, ("smoothgrad", "gradcam++"), "decoder.0"):
-        assert set(maps.scans) == {scan.record.stem for scan in study.lesions().scans()}
+    for maps in maps_of_methods(study, ("smoothgrad", "gradcam++"), "decoder.0", few=False):
+        ((_, record),) = maps.records.items()
+        assert all(record(entry).exists() for entry in study.entries)
 
 
 def test_lesions_that_are_done_are_not_computed_again(

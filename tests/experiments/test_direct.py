@@ -80,7 +80,7 @@ def test_context_and_faithfulness_leave_out_the_same_for_the_same_reason(
     study: Study, prediction: Prediction
 ) -> None:
     (entry,) = study.entries
-    asked = [RankedLesion(entry, each, prediction, (), 0) for each in prediction.instances]
+    asked = [RankedLesion(study, entry, each, prediction, ()) for each in prediction.instances]
     assert [each.unfit for each in asked] == ["", _left_out(HALF), _left_out(BEYOND)]
     found = context(study, ContextSettings((0, 100), steps=1))
     assert {row["label"] for row in found.rows} == {WITHIN}

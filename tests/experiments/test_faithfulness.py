@@ -32,7 +32,12 @@ from jaxsal.experiments.faithfulness_curves import (
 )
 from jaxsal.experiments.faithfulness_figure import draw
 from jaxsal.experiments.faithfulness_lesion import RankedLesion
-from jaxsal.experiments.faithfulness_maps import MethodMaps, checked_methods, favoured
+from jaxsal.experiments.faithfulness_maps import (
+    RecordedMaps,
+    checked_methods,
+    favoured,
+    maps_of_methods,
+)
 from jaxsal.experiments.faithfulness_ranking import Surroundings
 from jaxsal.experiments.faithfulness_summary import SUMMARY_COLUMNS, summary_of
 from jaxsal.experiments.maps_by_method import settings_of
@@ -243,10 +248,28 @@ def test_maps_that_compare_with_the_same_infill_are_named(
     name: str, infills: tuple[str, ...], said: str, tiny_model: Model, tmp_path: Path
 ) -> None:
     settings = settings_of(Study(tiny_model, [], tmp_path), name, None)
-    maps = MethodMaps(name, settings, {}, CohortResults.__new__(CohortResults))
+    maps = RecordedMaps(settings, CohortResults.__new__(CohortResults))
     found = list(favoured([maps], infills))
     assert len(found) == bool(said)
     assert all(name in each and said in each and "infilled by mean" in each for each in found)
+
+
+def test_maps_of_few_lesions_are_those_of_the_runs_over_all(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    names = ("smoothgrad", "integrated-gradients", "occlusion", "gradcam++")
+    saliency = SmoothGradSettings(samples=1, memory=2**30)
+    entries = make_cohort(tmp_path, 1)
+    study = Study(tiny_model, entries, tmp_path / "out", PREDICTION, saliency)
+    scan = load_scan(entries[0].scan, CHANNELS, None)
+    prediction = find_lesions(tiny_model, scan, PREDICTION)
+    label = prediction.instances[-1].label
+    found = [maps_of_methods(study, names, "decoder.0", few=few) for few in (False, True)]
+    assert [len(each.records) for each in found[1]] == [1, 0, 0, 0]  # SmoothGrad's are shared
+    for recorded, computed in zip(*found, strict=True):
+        maps = [each.map(entries[0], prediction, label) for each in (recorded, computed)]
+        whole = [crop.on(Box((0, 0, 0), scan.image.shape[:3])) for crop in maps]
+        np.testing.assert_allclose(whole[1], whole[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +310,7 @@ def test_grad_cam_is_compared_where_there_is_a_layer() -> None:
 def test_without_lesions_of_a_volume_others_are_proposed(
     tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "maps_of_methods", lambda *_: [])
+    monkeypatch.setattr(module, "maps_of_methods", lambda *_, **__: [])
     study = Study(tiny_model, make_cohort(tmp_path, 1), tmp_path / "out", PREDICTION)
     assert not faithfulness(study, FaithfulnessSettings(volume=(5000.0, 6000.0))).rows
     assert any("5000 to 6000" in note and "--volume" in note for note in study.notes)
@@ -296,7 +319,7 @@ def test_without_lesions_of_a_volume_others_are_proposed(
 def test_a_volume_of_a_rounded_affine_lies_in_its_range(
     tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "maps_of_methods", lambda *_: [])
+    monkeypatch.setattr(module, "maps_of_methods", lambda *_, **__: [])
     asked: list[int] = []
 
     def unfit(lesion: RankedLesion) -> str:
