@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -218,11 +218,21 @@ def opened(root: Path) -> Iterator[None]:
                 write_json(folder.record, {"command": "experiment", "jaxsal": __version__})
             yield
     except InputError:
+        _remove(folder, made)
+        raise
+
+
+def _remove(folder: RunFolder, made: Sequence[Path]) -> None:
+    """Removes folders that were made, the inmost first, unless anything was found in them.
+
+    What cannot be removed stays, so that it is told why they were of no use.
+    """
+    with suppress(OSError):  # the folder itself may not have been made
         if made and _holds_nothing(folder):
             rmtree(folder.state)
-            for path in made:
-                path.rmdir()
-        raise
+    for path in made:
+        with suppress(OSError):
+            path.rmdir()
 
 
 def _holds_nothing(folder: RunFolder) -> bool:

@@ -117,7 +117,10 @@ class RunFolder:
             with locked(self.state / "locks", shard, begun) as killed:
                 yield killed
         except OSError as error:
-            if error.filename is None or not str(error.filename).startswith(str(self.root)):
+            if error.filename is None:
+                raise
+            path = Path(str(error.filename))  # within the folder, or on the way to it
+            if not (path.is_relative_to(self.root) or self.root.is_relative_to(path)):
                 raise
             raise unwritable(self.root, error) from error
 

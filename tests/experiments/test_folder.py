@@ -48,6 +48,34 @@ def test_refused_input_leaves_no_folder_behind(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("out", ["file/out", "file/new/out"])
+def test_a_folder_that_cannot_be_made_is_what_is_told(out: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write into"), opened(tmp_path / out):
+        pass
+    assert names(tmp_path) == ["file"]
+
+
+def test_folders_that_were_made_on_the_way_to_one_that_cannot_be_are_removed(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "new" / ("x" * 300)  # longer than any name may be
+    with pytest.raises(InputError, match="cannot write into"), opened(out):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_removed_does_not_hide_the_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "rmdir", fail)
+    with pytest.raises(InputError, match="no such layer"), opened(tmp_path / "out"):
+        raise InputError("no such layer")
+
+
 @pytest.mark.parametrize("there", ["out/groups.tsv", "out/.jaxsal/groups", "out"])
 def test_refused_input_leaves_what_was_there(there: str, tmp_path: Path) -> None:
     (tmp_path / there).mkdir(parents=True)

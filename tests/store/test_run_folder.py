@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,3 +90,16 @@ def test_files_of_others_are_seen_before_anything_is_written(tmp_path: Path) -> 
         run(folder_in(tmp_path), {}, overwrite=True)
     with pytest.raises(InputError, match="is a file; give a folder"):
         run(folder_in(tmp_path / "README"), {})
+
+
+def test_a_folder_above_that_cannot_be_made_is_told_as_one_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "new"))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # rights do not bind every user
+    folder = RunFolder(tmp_path / "new" / "out", "train")
+    told = r"cannot write into .*out: Permission denied"
+    with pytest.raises(InputError, match=told), folder.in_use(lambda others: None):
+        pass
