@@ -12,7 +12,7 @@ import numpy as np
 from jaxsal.errors import require
 from jaxsal.experiments.adjacency_figure import draw
 from jaxsal.experiments.adjacency_gaps import copies_beside, pairs_within
-from jaxsal.experiments.adjacency_summary import SUMMARY_COLUMNS, summary_of
+from jaxsal.experiments.adjacency_summary import SUMMARY_COLUMNS, summary_of, untested_below
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import (
     FOUND,
@@ -123,6 +123,8 @@ def adjacency(study: Study, settings: AdjacencySettings) -> Findings:
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     study.note(few_patients(len({row["subject"] for row in rows})))
     summary = summary_of(rows)
+    for sentence in untested_below(summary):
+        study.note(sentence)
     figure = draw(rows)
     return Findings(COLUMNS, rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)
 

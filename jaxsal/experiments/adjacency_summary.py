@@ -33,8 +33,9 @@ SUMMARY_COLUMNS = {
     "reliable_from_mm": f"gap from which on the upper end of bleed stays below {SMALL:g}, mm: the "
     "largest one of the first class of gaps of which that holds; empty: none, or no intervals",
     "median_from_mm": "the same of the median of bleed",
-    "tested_to_mm": "largest gap of classes that have an interval or, if none has, enough pairs: "
-    "answers hold up to it",
+    "tested_from_mm": "smallest gap of the classes that count: those that have an interval or, if "
+    "none has, enough pairs; answers say nothing of smaller gaps",
+    "tested_to_mm": "largest gap of the classes that count: answers hold up to it",
     "first": "method that is compared",
     "second": "method that it is compared with, pair by pair",
     "difference": f"median of the difference in bleed, of pairs up to {NEAR:g} mm apart",
@@ -91,8 +92,32 @@ def answer_of(classes: Sequence[Row]) -> Row:
         "n": sum(row["n"] for row in known),
         "reliable_from_mm": _from(known, "high"),
         "median_from_mm": _from(known, "value"),
+        "tested_from_mm": known[0]["gap_from"] if known else None,
         "tested_to_mm": known[-1]["gap_to"] if known else None,
     }
+
+
+def untested_below(summary: Sequence[Row]) -> Iterator[str]:
+    """Sentences on answers that are the first class of gaps that counts: none smaller was asked."""
+    ends = {(_about(row), row["gap_from"]): row["gap_to"] for row in summary if "gap_to" in row}
+    maps: dict[tuple[str, float], list[str]] = {}
+    for row in summary:
+        if "tested_from_mm" not in row:
+            continue
+        source, method, channel = about = _about(row)
+        begin = row["tested_from_mm"]
+        answers = {row["reliable_from_mm"], row["median_from_mm"]} - {None}
+        if begin and ends[about, begin] in answers:
+            maps.setdefault((source, begin), []).append(f"{method} of {channel}")
+    for (source, begin), names in maps.items():
+        yield (
+            f"{source}: gaps below {begin:.4g} mm could not be tested: where bleed is small from "
+            f"the first gaps on that could, it may be small below them, too ({', '.join(names)})"
+        )
+
+
+def _about(row: Row) -> tuple[str, str, str]:
+    return row["source"], row["method"], row["channel"]
 
 
 def _from(classes: Sequence[Row], figure: str) -> float | None:

@@ -21,7 +21,12 @@ from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.adjacency import COLUMNS, AdjacencySettings, adjacency, bleeding, methods_of
 from jaxsal.experiments.adjacency_gaps import copies_beside, pairs_within
-from jaxsal.experiments.adjacency_summary import SUMMARY_COLUMNS, answer_of, summary_of
+from jaxsal.experiments.adjacency_summary import (
+    SUMMARY_COLUMNS,
+    answer_of,
+    summary_of,
+    untested_below,
+)
 from jaxsal.experiments.faithfulness_maps import maps_of_methods
 from jaxsal.experiments.findings import Findings, write_findings
 from jaxsal.experiments.study import Study
@@ -168,7 +173,7 @@ def test_a_class_without_an_interval_says_nothing_where_others_have_one() -> Non
     classes = [near, _class(6, 0.01, 0.04), _class(8, 0.2, None), _class(12, 0.01, 0.02), far]
     answer = answer_of(classes)
     assert (answer["reliable_from_mm"], answer["median_from_mm"]) == (6, 6)
-    assert (answer["tested_to_mm"], answer["n"]) == (12, 27)
+    assert (answer["tested_from_mm"], answer["tested_to_mm"], answer["n"]) == (2, 12, 27)
     without = answer_of([{**row, "high": None} for row in classes])
     assert (without["reliable_from_mm"], without["median_from_mm"]) == (None, None)
     assert (without["tested_to_mm"], without["n"]) == (20, 45)
@@ -178,6 +183,20 @@ def test_what_holds_of_a_class_is_said_of_its_largest_gap() -> None:
     rows = [{**row, "gap_mm": row["gap_mm"] + 0.1 * int(row["scan"])} for row in decaying(8)]
     (answer,) = (row for row in summary_of(rows) if "reliable_from_mm" in row)
     assert (answer["reliable_from_mm"], answer["tested_to_mm"]) == (7.7, 20.7)
+
+
+def test_an_answer_that_nothing_smaller_was_asked_for_says_so() -> None:
+    """Far pairs alone: bleed is small from the first class on, and may be below it."""
+    far = [row for row in decaying(8) if row["gap_mm"] >= 10]
+    summary = summary_of([*far, *decaying(8, "mean")])
+    answers = {row["method"]: row for row in summary if "tested_from_mm" in row}
+    assert (answers["max"]["tested_from_mm"], answers["max"]["reliable_from_mm"]) == (10, 10)
+    assert (answers["mean"]["tested_from_mm"], answers["mean"]["reliable_from_mm"]) == (1, 7)
+    (said,) = untested_below(summary)
+    assert "gaps below 10 mm could not be tested" in said
+    assert "(max of flair)" in said
+    touching = summary_of([{**row, "gap_mm": 0.0, "bleed": 0.01} for row in decaying(8)])
+    assert not list(untested_below(touching))
 
 
 def test_methods_are_compared_pair_by_pair() -> None:
