@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsal.errors import require
 from jaxsal.experiments.adjacency_figure import draw
-from jaxsal.experiments.adjacency_gaps import copies_beside, pairs_within
+from jaxsal.experiments.adjacency_gaps import copies_beside, moved, pairs_within
 from jaxsal.experiments.adjacency_summary import SUMMARY_COLUMNS, summary_of, untested_below
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import (
@@ -87,7 +87,7 @@ class AdjacencySettings:
     Attributes:
         volume: smallest and largest lesion that is copied, in mm³, both included.
         lesions: lesions per scan that are copied at most, those first that are seen most clearly.
-        gaps: gaps between a lesion and its copy, in mm.
+        gaps: gaps between a lesion and its copy, in mm; copies are moved by whole voxels.
         reach: largest gap between two real lesions, in mm.
         layer: for Grad-CAM++, as in `explain`. None: without Grad-CAM++.
     """
@@ -234,6 +234,7 @@ def _synthetic(
     if not found:
         volumes = [row["volume_mm3"] for row in rows if row.get("found")]
         study.note(none_of_volume(volumes, settings.volume))
+    study.note(moved((row["gap_mm"] for row in found), settings.gaps))
     return found
 
 

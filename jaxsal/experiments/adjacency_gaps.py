@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, product
 
 import numpy as np
@@ -49,6 +49,18 @@ def pairs_within(
             gap = gap_between(first, second, reach)
             if np.isfinite(gap):
                 yield one, other, gap
+
+
+def moved(found: Iterable[float], wanted: Sequence[float]) -> str:
+    """Says that gaps of copies are others than those wanted, with the first one; "" if none is."""
+    for gap in found:
+        nearest = min(wanted, key=lambda each: abs(each - gap))
+        if not np.isclose(gap, nearest):
+            return (
+                "copies are moved by whole voxels: gap_mm is the gap that they have, the nearest "
+                f"to one of --gaps, such as {gap:.4g} mm for {nearest:g}"
+            )
+    return ""
 
 
 def copies_beside(

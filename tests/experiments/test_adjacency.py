@@ -20,7 +20,7 @@ from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.adjacency import COLUMNS, AdjacencySettings, adjacency, bleeding, methods_of
-from jaxsal.experiments.adjacency_gaps import copies_beside, pairs_within
+from jaxsal.experiments.adjacency_gaps import copies_beside, moved, pairs_within
 from jaxsal.experiments.adjacency_summary import (
     SUMMARY_COLUMNS,
     answer_of,
@@ -93,6 +93,11 @@ def test_gaps_that_large_voxels_do_not_tell_apart_have_one_copy() -> None:
     copies = copies_beside(graft, ~omega, gaps, grid, np.random.default_rng(0))
     # 1 mm is further than half a voxel from 3; 5 and 7 are as near to 6, and the first one has it
     assert [(wanted, gap) for wanted, gap, _ in copies] == [(3, 3), (5, 6), (10, 9)]
+
+
+def test_gaps_of_whole_voxels_that_are_not_those_asked_for_are_told() -> None:
+    assert "such as 1.5 mm for 1" in moved([1.5, 4.5], (1.0, 5.0))
+    assert moved([0.3 * 10, 6.0], (3.0, 6.0)) == moved([], (1.0,)) == ""
 
 
 def test_bleed_of_a_toy_map() -> None:
@@ -267,6 +272,7 @@ def test_real_pairs_are_those_of_the_maps_files(
     assert found.figure is not None
     assert len(write_findings(found, tmp_path, "adjacency", {}, dpi=20)) == 3
     assert any("is one patient" in note for note in found.notes)
+    assert any("copies are moved by whole voxels" in note for note in found.notes)
 
 
 def test_summaries_fit_a_terminal(found: Findings, capsys: pytest.CaptureFixture[str]) -> None:
