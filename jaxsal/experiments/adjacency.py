@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from jaxsal.tables import Row
 
 COLUMNS = {
-    "source": "real: two lesions of a scan; synthetic: a lesion and a copy of it",
+    "source": SUMMARY_COLUMNS["source"],
     "scan": "what the scan is called in the cohort",
     "subject": "the patient",
     "label": "value in the label map of the lesion A that is explained",
@@ -65,7 +65,7 @@ COLUMNS = {
     "own_peak": "largest magnitude of A's map within A",
     "neighbour_peak": "largest magnitude of A's map within B",
     "bleed": "the second over the first",
-    "mass_share": "share of the magnitude of A's map that lies within B",
+    "mass_share": "sum of the magnitudes of A's map within B over that of the whole map",
 }
 
 
@@ -117,7 +117,7 @@ def adjacency(study: Study, settings: AdjacencySettings) -> Findings:
     methods = methods_of(study, settings)
     if settings.layer is None:
         study.note("without Grad-CAM++: --layer names the layer that it is computed at")
-    rows = [*_real(study, settings, methods), *_synthetic(study, settings, methods)]
+    rows = [*_real(study, settings, methods), *_copies(study, settings, methods)]
     if not rows:
         study.note("there are no two lesions side by side: there is nothing to compare")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
@@ -220,7 +220,7 @@ def bleeding(
         }
 
 
-def _synthetic(
+def _copies(
     study: Study, settings: AdjacencySettings, methods: Mapping[str, MethodSettings]
 ) -> list[Row]:
     """Maps of lesions that have a copy of themselves beside them."""
@@ -229,7 +229,7 @@ def _synthetic(
     identity = {**asdict(settings), **saliency_identity(study)}
     compute = partial(_of_scan, study, settings, methods)
     rows = each_scan(study, "adjacency", identity, compute)
-    found = [row for row in rows if "source" in row]
+    found = [{**row, "source": "copy"} for row in rows if "method" in row]
     note_approximated(study, found)
     if not found:
         volumes = [row["volume_mm3"] for row in rows if row.get("found")]
@@ -280,7 +280,6 @@ def _of_lesion(
         for method, saliency in methods.items():
             about = {
                 **about_lesion(entry, lesion),
-                "source": "synthetic",
                 "neighbour": None,
                 "gap_mm": gap,
                 "method": method,

@@ -13,7 +13,7 @@ from jaxsal.figures.palette import CHANNELS, INK
 from jaxsal.tables import Row
 
 _LEAST = 1e-4
-_SOURCES = {"real": "two lesions of a scan", "synthetic": "a lesion and a copy of it"}
+_SOURCES = {"real": "two lesions of a scan", "copy": "a lesion and a copy of it"}
 
 
 def draw(rows: Sequence[Row]) -> Figure:

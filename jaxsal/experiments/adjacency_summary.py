@@ -19,12 +19,14 @@ NEAR = 10.0  # mm, of pairs of which methods are compared
 FIGURES = ("bleed", "mass_share")
 
 SUMMARY_COLUMNS = {
-    "source": "real: two lesions of a scan; synthetic: a lesion and a copy of it",
+    "source": "real: two lesions of a scan; copy: a lesion and a copy of it beside it",
     "method": "as in the table",
     "channel": "with respect to which the maps are",
     "gap_from": "smallest gap of the pairs in a class of gaps, mm",
     "gap_to": "largest one",
-    "figure": "of the table, whose median over pairs this is",
+    "figure": "whose median over pairs this is: bleed, the largest magnitude of A's map within the "
+    "other lesion B over that within A; mass_share, the sum of magnitudes within B over that of "
+    "the whole map",
     "n": "number of pairs; a lesion explained and one beside it",
     "patients": "whose they are",
     "value": "the median",
@@ -62,7 +64,7 @@ def summary_of(rows: Sequence[Row]) -> list[Row]:
         found += [{**about, **each} for each in classes]
         if figure == "bleed":
             answers.append({**about, **answer_of(classes)})
-    compared = [each for source in ("real", "synthetic") for each in _comparisons(source, groups)]
+    compared = [each for source in ("real", "copy") for each in _comparisons(source, groups)]
     return [*found, *answers, *with_holm(compared)]
 
 

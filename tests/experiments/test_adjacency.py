@@ -119,7 +119,7 @@ def decaying(patients: int, method: str = "max", length: float = 2.0) -> Iterato
     for patient in range(patients):
         for gap in (1.0, 2, 3, 5, 7, 10, 15, 20):
             yield {
-                "source": "synthetic",
+                "source": "copy",
                 "scan": str(patient),
                 "subject": str(patient),
                 "label": 1,
@@ -285,7 +285,7 @@ def test_copies_are_explained_in_an_image_that_has_them(
     method: str, study: Study, found: Findings
 ) -> None:
     (scan,) = study.lesions().scans()
-    rows = [r for r in found.rows if (r["source"], r["method"]) == ("synthetic", method)]
+    rows = [r for r in found.rows if (r["source"], r["method"]) == ("copy", method)]
     row = next(r for r in rows if r["channel"] == "t1")
     omega = scan.labels == row["label"]
     spacing = np.array(scan.grid.spacing)
