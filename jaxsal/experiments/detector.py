@@ -160,7 +160,8 @@ def _note(study: Study, rows: Sequence[Row]) -> None:
     study.note(
         "intervals of regressions resample patients, and do not fit the regressions again; a "
         "regression on what says nothing has an AUC a little below 0.5 in patients held out, as "
-        "folds with many TP are judged by folds with fewer"
+        "folds with many TP are judged by folds with fewer: maps tell more than the size only if "
+        "p_true exceeds volume_mm3, which needs no fit, as well as p_true_volume"
     )
     study.note(
         "a TP that is pruned counts as a missed lesion, also where another piece of it stays; "

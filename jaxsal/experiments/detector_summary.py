@@ -40,7 +40,9 @@ SUMMARY_COLUMNS = {
     "second, ties counted half",
     "low": "95 % confidence interval of the figure before it, by bootstrap over patients",
     "high": "its upper end",
-    "than": "what the measure, or pruning, is compared with, of the same lesions",
+    "than": "what the measure, or pruning, is compared with, of the same lesions; volume_mm3: the "
+    "size itself, which needs no fit; p_true_volume: a regression on it, which may rank worse, as "
+    "each fold has a regression of its own: maps that tell more than the size exceed both",
     "difference": "by how much its area, or the figure after pruning, is larger; each resample of "
     "patients is the same for both",
     "pruned": "figure of detection that pruning changes: f1, ppv (precision), tpr (sensitivity); "
@@ -133,7 +135,8 @@ def difference(rows: Sequence[Row], pair: tuple[str, str], measure: str, than: s
 def differences(rows: Sequence[Row], maps: Sequence[str]) -> Iterator[Row]:
     """What maps tell beyond the size, and models of regions beyond one for all, of TP and FP."""
     there = set(measures(maps, PAIRS[0], rows))
-    compared = [(peak, VOLUME) for peak in _peaks(maps)] + [MODELS, (BY_REGION, MODELS[0])]
+    compared = [(measure, VOLUME) for measure in (*_peaks(maps), MODELS[0])]
+    compared += [MODELS, (BY_REGION, MODELS[0])]
     for measure, than in compared:
         if {measure, than} <= there:
             yield difference(rows, PAIRS[0], measure, than)

@@ -94,7 +94,8 @@ def test_maps_are_compared_with_the_volume_and_regions_with_all() -> None:
     rows = judged(made_up(region="front"), ("flair",), SETTINGS)
     found = [(row["measure"], row["than"]) for row in differences(rows, ("flair",))]
     peaks = [("flair_max", "volume_mm3"), ("flair_min", "volume_mm3")]
-    models = [("p_true", "p_true_volume"), ("p_true_region", "p_true")]
+    models = [("p_true", than) for than in ("volume_mm3", "p_true_volume")]
+    models.append(("p_true_region", "p_true"))
     assert found == peaks + models
     without = judged(made_up(1), ("flair",), SETTINGS)  # one patient
     assert [(row["measure"], row["than"]) for row in differences(without, ("flair",))] == peaks
@@ -218,6 +219,10 @@ def test_a_cohort_is_asked(found: Findings, tmp_path: Path) -> None:
     assert any("4 FN and 12 TN: a comparison needs 5" in note for note in found.notes)
     assert any("there are 4 patients: intervals" in note for note in found.notes)
     assert any("the volume tells FN from TN by construction" in note for note in found.notes)
+    assert any("exceeds volume_mm3, which needs no fit" in note for note in found.notes)
+    assert ("p_true", "volume_mm3") in {
+        (r["measure"], r["than"]) for r in found.summary if "difference" in r and "measure" in r
+    }
     assert len(write_findings(found, tmp_path, "detector", {}, dpi=20)) == 3
 
 
