@@ -74,7 +74,7 @@ def ablation(study: Study, settings: NoSettings) -> Findings:
     results = study.lesions(), study.run("lesions-mean", study.entries, means)
     rows = in_thirds(list(rows_of(*results)))
     if not rows:
-        study.note("no lesion was found in any scan: there is nothing to compare")
+        study.note_none("no lesion was found in any scan: there is nothing to compare")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     channels = results[0].channels
     _note(study, rows)

@@ -119,7 +119,7 @@ def adjacency(study: Study, settings: AdjacencySettings) -> Findings:
         study.note("without Grad-CAM++: --layer names the layer that it is computed at")
     rows = [*_real(study, settings, methods), *_copies(study, settings, methods)]
     if not rows:
-        study.note("there are no two lesions side by side: there is nothing to compare")
+        study.note_none("there are no two lesions side by side: there is nothing to compare")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     study.note(few_patients(len({row["subject"] for row in rows})))
     summary = summary_of(rows)
@@ -233,7 +233,7 @@ def _copies(
     note_approximated(study, found)
     if not found:
         volumes = [row["volume_mm3"] for row in rows if row.get("found")]
-        study.note(none_of_volume(volumes, settings.volume))
+        study.note_none(none_of_volume(volumes, settings.volume))
     study.note(moved((row["gap_mm"] for row in found), settings.gaps))
     return found
 

@@ -56,7 +56,7 @@ def aggregation(study: Study, settings: NoSettings) -> Findings:
     channels = results["max"].channels
     rows = [row for name, each in results.items() for row in _rows(each, name)]
     if not rows:
-        study.note("no lesion was found in any scan: there is nothing to compare")
+        study.note_none("no lesion was found in any scan: there is nothing to compare")
         return Findings(_COLUMNS, [], [], None, tuple(study.notes))
     chosen = _large_and_small(_with_both(rows))
     if len(chosen) == 1:

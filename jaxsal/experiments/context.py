@@ -94,7 +94,7 @@ def context(study: Study, settings: ContextSettings) -> Findings:
     """
     rows, volumes = context_rows(study, settings)
     if not rows:
-        study.note(none_of_volume(volumes, settings.volume))
+        study.note_none(none_of_volume(volumes, settings.volume))
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     curve = curve_of(rows)
     if curve.lesions < FEWEST_IN_GROUP:

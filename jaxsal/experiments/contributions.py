@@ -97,7 +97,7 @@ def contributions(study: Study, settings: ContributionsSettings) -> Findings:
         read += tally.add_scan(scan, results.methods["smoothgrad-max"])
         study.monitor.detail(f"{scan.id}: {read} maps read")
     if not tally.lesions:
-        study.note("no lesion was found in any scan: there is no map to look at")
+        study.note_none("no lesion was found in any scan: there is no map to look at")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     kinds = kinds_in_order(tally.lesions)
     shown = "TP" if "TP" in kinds else max(kinds, key=lambda kind: tally.lesions[kind])

@@ -134,7 +134,7 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
     if not rows:
         volumes = [row["volume_mm3"] for row in kept if "volume_mm3" in row]
         of_volume = none_of_volume(volumes, settings.volume or _ANY_VOLUME)
-        study.note(of_volume if volumes else "no lesion was found in any scan")
+        study.note_none(of_volume if volumes else "no lesion was found in any scan")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     study.note(few_patients(len({row["subject"] for row in rows})))
     _note_undefined(study, rows, settings.least_drop)

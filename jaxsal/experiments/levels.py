@@ -87,7 +87,7 @@ def levels(study: Study, settings: NoSettings) -> Findings:
             pairs.append(_Neighbours(scan.record.stem, (label, other.label), other.gap, sizes))
     if not rows:
         where = "other scan" if study.left_out else "scan"
-        study.note(f"no lesion was found in any {where}: there is no map to compare")
+        study.note_none(f"no lesion was found in any {where}: there is no map to compare")
     figure = None
     if pairs:
         closest = min(pairs, key=_Neighbours.rank)

@@ -80,7 +80,7 @@ def patch_size(study: Study, settings: PatchSizeSettings) -> Findings:
         brief.append(model_row(each, found, own))
         rows += own
         if not found:
-            study.note(f"{each.place}: {none_of_volume(volumes, settings.volume)}")
+            study.note_none(f"{each.place}: {none_of_volume(volumes, settings.volume)}")
     facts = {"networks": [{"model": m.place, **model_facts(m.study.model)} for m in models]}
     if not rows:
         return Findings(COLUMNS, [], [], None, tuple(study.notes), facts=facts)

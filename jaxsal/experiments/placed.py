@@ -155,7 +155,7 @@ def plans_of(
     plans = [row for row in rows if "entry" in row]
     if all(row["label"] is None for row in plans):
         volumes = [row["volume_mm3"] for row in rows if row.get("found")]
-        study.note(none_of_volume(volumes, settings.volume))
+        study.note_none(none_of_volume(volumes, settings.volume))
     return plans
 
 

@@ -119,7 +119,7 @@ def randomisation(study: Study, settings: RandomisationSettings) -> Findings:
     kept = each_scan(study, "randomisation", identity, compute)
     rows = [row for row in kept if "note" not in row]
     if not rows:
-        study.note("no lesion can be asked about in any scan: there is no map to compare")
+        study.note_none("no lesion can be asked about in any scan: there is no map to compare")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     note_approximated(study, rows)
     study.note(few_patients(len({row["subject"] for row in rows})))

@@ -110,7 +110,7 @@ def stability(study: Study, settings: StabilitySettings) -> Findings:
     kept = each_scan(study, "stability", identity, partial(_of_scan, study, settings.lesions))
     rows = [row for row in kept if "note" not in row]
     if not rows:
-        study.note("no lesion can be asked about in any scan: there is no map to repeat")
+        study.note_none("no lesion can be asked about in any scan: there is no map to repeat")
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     most = max(row["images"] for row in rows)
     note_approximated(study, rows)

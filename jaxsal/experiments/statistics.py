@@ -196,8 +196,8 @@ def median_over_patients(rows: Sequence[Mapping[str, Any]], figure: str) -> dict
 
 
 def few_patients(patients: int) -> str:
-    """Says that there are no intervals, and why; "" if there are enough patients."""
-    if patients >= FEWEST_SUBJECTS:
+    """Says that there are no intervals, and why; "" if there are enough patients, or none."""
+    if not 0 < patients < FEWEST_SUBJECTS:
         return ""
     have = "is one patient" if patients == 1 else f"are {patients} patients"
     return (

@@ -34,6 +34,7 @@ from jaxsal.settings import CohortSettings, MethodSettings, PredictSettings
 from jaxsal.store.files import write_json
 from jaxsal.store.identity import OtherResultsError
 from jaxsal.store.run_folder import RunFolder
+from jaxsal.wording import one_line
 
 # A study that was begun before there were marks has only its own files in its folder.
 _OWN = {"runs", "scans"} | {
@@ -188,16 +189,23 @@ class Study:
         return results
 
     def leave_out(self, where: str, scan: str, reason: str) -> None:
-        """Keeps that a scan failed, and why."""
+        """Keeps that a scan failed, and why, once; shows it at once, too."""
         self.left_out.add(scan)
-        self.note(f"{where}: {scan} is left out: {reason}")
+        failure = one_line(f"{scan} is left out: {reason}")
+        if not any(note.endswith(f": {failure}") for note in self.notes):
+            self.note(f"{where}: {failure}")
+            self.monitor.say(self.notes[-1])
 
     def note(self, text: str) -> None:
         """Keeps a sentence for the reader of the findings, once; an empty one is none."""
-        text = " ".join(text.split())
+        text = one_line(text)
         if text and text not in self.notes:
             self.notes.append(text)
-            self.monitor.say(text)
+
+    def note_none(self, text: str) -> None:
+        """As `note`, of what there is in no scan; not where all are left out, which says why."""
+        if not self.entries or any(entry.id not in self.left_out for entry in self.entries):
+            self.note(text)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from jaxsal.experiments.statistics import (
 )
 from jaxsal.experiments.statistics import (
     difference,
+    few_patients,
     holm,
     median,
     median_interval,
@@ -79,3 +80,7 @@ def test_correlation_of_ranks() -> None:
 def test_the_median_is_numpy_s(count: int) -> None:
     values = RNG.normal(size=count)
     assert median(values) == np.median(values)
+
+
+def test_few_patients_are_told_unless_there_are_none_at_all() -> None:
+    assert [bool(few_patients(count)) for count in (0, 1, 5, 6)] == [False, True, True, False]
