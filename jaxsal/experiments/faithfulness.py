@@ -30,7 +30,7 @@ from jaxsal.experiments.faithfulness_maps import (
 from jaxsal.experiments.faithfulness_ranking import BLIND
 from jaxsal.experiments.faithfulness_summary import SUMMARY_COLUMNS, summary_of
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.statistics import few_patients
+from jaxsal.experiments.statistics import few_at_most, few_patients, too_few
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.options import option
@@ -112,6 +112,7 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
         InputError: methods and layer do not go together.
     """
     names = checked_methods(settings.methods, settings.layer)
+    study.say(few_at_most(settings.most, len(study.entries)))
     few = (settings.most, settings.volume) != (None, None)
     maps = maps_of_methods(study, names, settings.layer, few=few)
     curves = {
@@ -141,10 +142,12 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
     for sentence in favoured(maps, settings.infill):
         study.note(sentence)
     methods = (*names, *BLIND)
+    summary = summary_of(rows, methods, settings.infill, study.model.channels)
+    study.note(too_few([row["n"] for row in summary]))
     return Findings(
         COLUMNS,
         rows,
-        summary_of(rows, methods, settings.infill, study.model.channels),
+        summary,
         draw(rows, methods, settings.infill),
         tuple(study.notes),
         SUMMARY_COLUMNS,

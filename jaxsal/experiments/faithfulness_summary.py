@@ -32,17 +32,20 @@ SUMMARY_COLUMNS = {
     "low": _END,
     "high": "its upper end",
     "gain": "median over lesions of how much better the area is than that of the ranking by "
-    "distance; more than 0: the map says more than that what matters is near",
+    "distance; more than 0: the map says more than that what matters is near; empty for fewer than "
+    "five",
     "gain_low": _END,
     "gain_high": "its upper end",
-    "p": "of no gain, by Wilcoxon's signed-rank test of lesions, as if they were independent",
+    "p": "of no gain, by Wilcoxon's signed-rank test of lesions, as if they were independent; "
+    "empty for fewer than five that differ",
     "p_holm": "adjusted after Holm for all rows of the same figure that are tested",
     "turned": "share of lesions that are missed in the end (deletion), or found (insertion); of "
-    "those whose logit has an area",
+    "those whose logit has an area; empty for fewer than five",
     "turned_low": _END,
     "turned_high": "its upper end",
     "n_turned": "number of these",
-    "turning_percent": "median of the part of the voxels from which on they are",
+    "turning_percent": "median of the part of the voxels from which on they are; empty for fewer "
+    "than five",
     "turning_low": _END,
     "turning_high": "its upper end",
 }

@@ -35,7 +35,12 @@ from jaxsal.experiments.other_models import load_other
 from jaxsal.experiments.randomisation_figure import draw
 from jaxsal.experiments.randomised_layers import cascade, stages_of
 from jaxsal.experiments.regions import distance_mm
-from jaxsal.experiments.statistics import few_patients, median_over_patients
+from jaxsal.experiments.statistics import (
+    few_at_most,
+    few_patients,
+    median_over_patients,
+    too_few,
+)
 from jaxsal.options import option
 from jaxsal.scan.provenance import model_facts
 
@@ -75,7 +80,7 @@ SUMMARY_COLUMNS = {
     "figure": "of the table, whose median over lesions this is",
     "n": "number of lesions",
     "patients": "whose they are",
-    "value": "the median",
+    "value": "the median; empty for fewer than five",
     "low": "95 % confidence interval, resampling patients",
     "high": "its upper end",
 }
@@ -115,6 +120,7 @@ def randomisation(study: Study, settings: RandomisationSettings) -> Findings:
     checksums = {place: model_facts(model)["parameters_sha256"] for place, model in others.items()}
     depends = {"stages": settings.stages, "models": checksums}
     identity = {"lesions": settings.lesions, **depends, **saliency_identity(study)}
+    study.say(few_at_most(settings.lesions, len(study.entries)))
     compute = partial(_of_scan, study, settings, others, depends)
     kept = each_scan(study, "randomisation", identity, compute)
     rows = [row for row in kept if "note" not in row]
@@ -125,6 +131,7 @@ def randomisation(study: Study, settings: RandomisationSettings) -> Findings:
     study.note(few_patients(len({row["subject"] for row in rows})))
     study.note("each lesion has random layers of its own; every array is permuted within itself")
     summary = summary_of(rows)
+    study.note(too_few([row["n"] for row in summary]))
     figure = draw(rows, study.model.channels, FIGURES, (NOISE, DISTANCE, *others))
     return Findings(COLUMNS, rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)
 

@@ -28,7 +28,15 @@ from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.map_similarity import correlation, relative_distance
 from jaxsal.experiments.stability_figure import draw
-from jaxsal.experiments.statistics import few_patients, median_over_patients, paired_p, with_holm
+from jaxsal.experiments.statistics import (
+    few_at_most,
+    few_patients,
+    median_of_enough,
+    median_over_patients,
+    paired_p,
+    too_few,
+    with_holm,
+)
 from jaxsal.options import option
 from jaxsal.scan.uncertainty import Moments
 
@@ -70,12 +78,12 @@ SUMMARY_COLUMNS = {
     "figure": "of the table, whose median over lesions this is",
     "n": "number of lesions",
     "patients": "whose they are",
-    "value": "the median",
+    "value": "the median; empty for fewer than five",
     "low": _ENDS["low"],
     "high": _ENDS["high"],
     "first": "aggregate that is compared by images_needed, lesion by lesion",
     "second": "the one that it is compared with",
-    "difference": "median of the difference in images_needed",
+    "difference": "median of the difference in images_needed; empty for fewer than five",
     "p": "of Wilcoxon's signed-rank test, two-sided, as if lesions were independent",
     "p_holm": "adjusted after Holm for all comparisons",
 }
@@ -106,6 +114,7 @@ def stability(study: Study, settings: StabilitySettings) -> Findings:
     """
     refuse_tolerance(study)
     require(study.saliency.samples >= 2, "samples", "2 or more", study.saliency.samples)
+    study.say(few_at_most(settings.lesions, len(study.entries)))
     identity = {**asdict(settings), **saliency_identity(study)}
     kept = each_scan(study, "stability", identity, partial(_of_scan, study, settings.lesions))
     rows = [row for row in kept if "note" not in row]
@@ -120,6 +129,7 @@ def stability(study: Study, settings: StabilitySettings) -> Findings:
         "take the error to fall with the root of the number"
     )
     summary = summary_of(rows)
+    study.note(too_few([row["n"] for row in summary]))
     figure = draw(rows, study.model.channels)
     return Findings(COLUMNS, rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)
 
@@ -274,7 +284,7 @@ def _comparison(rows: Sequence[Row], channel: str) -> Row:
         "second": AGGREGATES[1],
         "channel": channel,
         "n": len(pairs),
-        "difference": float(np.median(pairs[:, 0] - pairs[:, 1])) if len(pairs) else None,
+        "difference": median_of_enough(pairs[:, 0] - pairs[:, 1]),
         "p": paired_p(*pairs.T),
         "p_holm": None,
     }

@@ -11,6 +11,7 @@ from scipy import stats
 
 from jaxsal.evaluation.intervals import statistic_over_patients
 from jaxsal.tables import Row
+from jaxsal.wording import counted
 
 FEWEST_IN_GROUP = 5
 """Values that a group needs for a test or a correlation; of fewer there is none."""
@@ -188,11 +189,47 @@ def median(values: np.ndarray) -> float:
     return float(ordered[(count - 1) // 2] + ordered[count // 2]) / 2
 
 
+def median_of_enough(values: Sequence[float] | np.ndarray) -> float | None:
+    """The median; None for fewer than `FEWEST_IN_GROUP` values."""
+    return None if len(values) < FEWEST_IN_GROUP else float(np.median(values))
+
+
 def median_over_patients(rows: Sequence[Mapping[str, Any]], figure: str) -> dict[str, Any]:
     """The median of a column of lesions' rows, as the fields of `Pooled`."""
     values = [row[figure] for row in rows]
     patients = [row["subject"] for row in rows]
     return asdict(pooled(median, values, patients))
+
+
+def too_few(numbers: Sequence[int], thing: str = "lesion") -> str:
+    """Says that medians are left out, and why; "" if none is.
+
+    Args:
+        numbers: how many each median of the summary would be of.
+        thing: what is counted.
+    """
+    few = sorted({number for number in numbers if number < FEWEST_IN_GROUP})
+    if not few:
+        return ""
+    which = counted(few[-1], thing) if len(few) == 1 else f"{few[0]} to {few[-1]} {thing}s"
+    rows = sum(number < FEWEST_IN_GROUP for number in numbers)
+    where = "" if rows == len(numbers) else f"{rows} of {len(numbers)} rows of the summary have "
+    return f"{where}{which}: medians need {FEWEST_IN_GROUP}, and are left out"
+
+
+def few_at_most(most: int | None, scans: int) -> str:
+    """Says beforehand that there will be no medians; "" if there may be.
+
+    Args:
+        most: lesions of a scan that are asked about; None: all.
+        scans: how many there are.
+    """
+    if most is None or most * scans >= FEWEST_IN_GROUP:
+        return ""
+    return (
+        f"{counted(most, 'lesion')} of each scan at most, {counted(scans, 'scan')}: medians need "
+        f"{FEWEST_IN_GROUP}, and will be left out"
+    )
 
 
 def few_patients(patients: int) -> str:

@@ -202,6 +202,11 @@ class Study:
         if text and text not in self.notes:
             self.notes.append(text)
 
+    def say(self, text: str) -> None:
+        """Shows at once what the findings say in other words; an empty sentence is none."""
+        if text:
+            self.monitor.say(text)
+
     def note_none(self, text: str) -> None:
         """As `note`, of what there is in no scan; not where all are left out, which says why."""
         if not self.entries or any(entry.id not in self.left_out for entry in self.entries):
