@@ -1,4 +1,7 @@
-"""The curves of `faithfulness`: median over lesions, by method, infill and direction."""
+"""The curves of `faithfulness`: median over lesions, by method, infill and direction.
+
+Where there are too few lesions for a median, there is a thin curve of each.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from matplotlib.figure import Figure
 
 from jaxsal.experiments.faithfulness_curves import ALL, DIRECTIONS, PERCENT, heights_of
 from jaxsal.experiments.faithfulness_ranking import BLIND
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.figures.charts import legend, new_figure, style
 from jaxsal.figures.palette import CHANNELS, INK, LINE
 from jaxsal.tables import Row
@@ -46,7 +50,7 @@ def draw(rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str]) ->
                 axes,
                 f"{direction}, infill {infill} (n = {n}; {_BETTER[direction]})",
                 f"part of the voxels within 20 mm {done}, %",
-                "mean logit, normalised; median of lesions",
+                f"mean logit, normalised; {_shown(n)}",
             )
     if not wanted:
         return figure  # without curves there is nothing to name
@@ -57,20 +61,24 @@ def draw(rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str]) ->
     return figure
 
 
+def _shown(lesions: int) -> str:
+    return "median of lesions" if lesions >= FEWEST_IN_GROUP else "each lesion: too few for medians"
+
+
 def _draw(axes: Axes, rows: Sequence[Row], methods: Sequence[str]) -> None:
     looks = cycle((colour, line) for line in ("-", "-.", (0, (1, 1))) for colour in CHANNELS)
     for method in methods:
         colour, line = _BLIND[method] if method in BLIND else next(looks)
         own = [heights_of(row) for row in rows if row["method"] == method]
-        if own:
-            median = np.median(own, axis=0)
+        enough = len(own) >= FEWEST_IN_GROUP
+        for number, curve in enumerate([np.median(own, axis=0)] if enough else own):
             axes.plot(
                 range(len(PERCENT)),
-                median,
+                curve,
                 color=colour,
-                label=method,
+                label="" if number else method,
                 linestyle=line,
-                linewidth=1.8,
+                linewidth=1.8 if enough else 0.8,
             )
     axes.set_xticks(range(len(PERCENT)), [f"{percent:g}" for percent in PERCENT])
     axes.axhline(0, color=LINE, linewidth=0.9)

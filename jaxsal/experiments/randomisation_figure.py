@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.figures.charts import legend, new_figure, style
 from jaxsal.figures.palette import CHANNELS, INK
 from jaxsal.tables import Row
@@ -24,7 +25,7 @@ _TITLES = {
 def draw(
     rows: Sequence[Row], channels: Sequence[str], figures: Sequence[str], references: Sequence[str]
 ) -> Figure:
-    """A row of panels per channel: a thin line per lesion, a thick one of their medians.
+    """A row of panels per channel: a thin line per lesion, a thick one of five or more's medians.
 
     Args:
         rows: of the table.
@@ -44,9 +45,7 @@ def draw(
             for number, reference in enumerate(references):
                 look = _LOOKS[min(number, len(_LOOKS) - 1)]
                 values = [row[name] for row in own if row["layer"] == reference]
-                if values:
-                    middle = float(np.median(values))
-                    axes.axhline(middle, color=INK, linewidth=1, linestyle=look, label=reference)
+                _across(axes, values, look, reference)
             style(axes, f"{channel}: {_TITLES[name]}", "", "likeness with the original")
             axes.set_xticks(list(layers), list(layers.values()), rotation=90, size=7)
             if own:
@@ -54,13 +53,25 @@ def draw(
     return figure
 
 
+def _across(axes: Axes, values: Sequence[float], look: str, name: str) -> None:
+    """The median of what is no stage as a line; of fewer than five, thin ones of each."""
+    enough = len(values) >= FEWEST_IN_GROUP
+    for number, value in enumerate([float(np.median(values))] if enough else values):
+        width, label = 1.0 if enough else 0.5, "" if number else name
+        axes.axhline(value, color=INK, linewidth=width, linestyle=look, label=label)
+
+
 def _curves(axes: Axes, rows: Sequence[Row], name: str) -> None:
     lesions: dict[tuple[object, object], list[tuple[int, float]]] = {}
     for row in rows:
         lesions.setdefault((row["scan"], row["label"]), []).append((row["stage"], row[name]))
-    for curve in lesions.values():
-        axes.plot(*np.array(curve).T, color=CHANNELS[0], alpha=0.25, linewidth=0.8)
-    stages = sorted({row["stage"] for row in rows})
-    medians = [np.median([row[name] for row in rows if row["stage"] == each]) for each in stages]
-    if stages:
-        axes.plot(stages, medians, color=CHANNELS[0], linewidth=2, marker="o", label="median")
+    stages = {n: [r[name] for r in rows if r["stage"] == n] for n in {r["stage"] for r in rows}}
+    medians = {n: np.median(v) for n, v in sorted(stages.items()) if len(v) >= FEWEST_IN_GROUP}
+    for number, curve in enumerate(lesions.values()):
+        label = "each lesion" if not medians and number == 0 else ""
+        axes.plot(*np.array(curve).T, color=CHANNELS[0], alpha=0.25, linewidth=0.8, label=label)
+    if medians:
+        (line,) = axes.plot(
+            list(medians), list(medians.values()), color=CHANNELS[0], label="median"
+        )
+        line.set(linewidth=2, marker="o")

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.figures.charts import legend, new_figure, plain_log, style
 from jaxsal.figures.palette import CHANNELS, INK
 from jaxsal.tables import Row
@@ -21,7 +22,7 @@ _FIGURES = {
 
 
 def draw(rows: Sequence[Row], channels: Sequence[str]) -> Figure:
-    """A row of panels per channel: a thin line per lesion, a thick one of their medians.
+    """A row of panels per channel: a thin line per lesion, a thick one of five or more's medians.
 
     Args:
         rows: of the table.
@@ -53,10 +54,11 @@ def _curves(axes: Axes, rows: Sequence[Row], name: str, colour: str, aggregate: 
     lesions: dict[tuple[object, object], list[tuple[int, float]]] = {}
     for row in rows:
         lesions.setdefault((row["scan"], row["label"]), []).append((row["images"], row[name]))
-    for curve in lesions.values():
-        axes.plot(*np.array(curve).T, color=colour, alpha=0.25, linewidth=0.8)
-    numbers = sorted({row["images"] for row in rows})
-    medians = [np.median([row[name] for row in rows if row["images"] == n]) for n in numbers]
-    axes.plot(
-        numbers, medians, color=colour, linewidth=2, marker="o", markersize=4, label=aggregate
-    )
+    numbers = {n: [r[name] for r in rows if r["images"] == n] for n in {r["images"] for r in rows}}
+    medians = {n: np.median(v) for n, v in sorted(numbers.items()) if len(v) >= FEWEST_IN_GROUP}
+    for number, curve in enumerate(lesions.values()):
+        label = aggregate if not medians and number == 0 else ""
+        axes.plot(*np.array(curve).T, color=colour, alpha=0.25, linewidth=0.8, label=label)
+    if medians:
+        (line,) = axes.plot(list(medians), list(medians.values()), color=colour, label=aggregate)
+        line.set(linewidth=2, marker="o", markersize=4)
