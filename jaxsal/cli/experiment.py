@@ -107,7 +107,8 @@ def _command(name: str) -> Command:
     groups += [group(_Maps)] if asked.uses_maps else []
     groups += [group(asked.settings, "this experiment")]
     if asked.uses_saliency:
-        groups += methods.of_method(_METHOD, without=("aggregate", "standard_error"))
+        unused = ("aggregate", "standard_error", *(() if asked.takes_tolerance else ("tolerance",)))
+        groups += methods.of_method(_METHOD, without=unused)
     groups += [group(PredictSettings, "finding lesions", without=("field", "domain"))]
     groups += [shared.COMPUTING]
     return Command(f"{EXPERIMENTS[name]}.", tuple(groups), partial(run, name))

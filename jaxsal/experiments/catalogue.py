@@ -52,12 +52,15 @@ class Experiment:
         uses_saliency: whether maps are computed.
         uses_maps: whether those of the cohort's own lesions are among them, which an earlier run
             may have computed.
+        takes_tolerance: whether maps may be of fewer noisy images than others where these are
+            enough; not where maps of equal numbers are compared.
     """
 
     ask: Callable[[Study, Any], Findings]
     settings: type = NoSettings
     uses_saliency: bool = True
     uses_maps: bool = True
+    takes_tolerance: bool = True
 
 
 def experiment(name: str) -> Experiment:

@@ -152,7 +152,7 @@ def refuse_tolerance(study: Study) -> None:
     """
     if study.saliency.tolerance is not None:
         raise InputError(
-            f"--tolerance {study.saliency.tolerance:g} does not go with this experiment: it "
+            f"the tolerance {study.saliency.tolerance:g} does not go with this experiment: it "
             "compares maps of equal numbers of noisy images; leave it out"
         )
 

@@ -249,4 +249,6 @@ def summary_of(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-EXPERIMENT = Experiment(randomisation, RandomisationSettings, uses_maps=False)
+EXPERIMENT = Experiment(
+    randomisation, RandomisationSettings, uses_maps=False, takes_tolerance=False
+)

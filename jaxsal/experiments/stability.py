@@ -290,4 +290,4 @@ def _comparison(rows: Sequence[Row], channel: str) -> Row:
     }
 
 
-EXPERIMENT = Experiment(stability, StabilitySettings, uses_maps=False)
+EXPERIMENT = Experiment(stability, StabilitySettings, uses_maps=False, takes_tolerance=False)

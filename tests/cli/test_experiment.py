@@ -24,6 +24,7 @@ from jaxsal.tables import Row
 
 SALIENCY = ("--samples", "--seed", "--noise", "--voxels-per-lesion", "--memory", "--field")
 USES_NO_MAPS = {"context", "patch-size"}
+TAKES_NO_TOLERANCE = {*USES_NO_MAPS, "stability", "randomisation"}
 USES_NO_MAPS_OF_THE_COHORT = {
     *("sanity", "synthetic", "context", "stability", "randomisation", "uncertainty"),
     "patch-size",
@@ -41,6 +42,7 @@ def test_an_experiment_has_the_options_that_it_uses(
     own = [f"--{field.name.replace('_', '-')}" for field in fields(experiment(name).settings)]
     assert set(own) <= set(options)
     assert ("--maps" in options) == (name not in USES_NO_MAPS_OF_THE_COHORT)
+    assert ("--tolerance" in options) == (name not in TAKES_NO_TOLERANCE)
     assert [option in options for option in SALIENCY] == [name not in USES_NO_MAPS] * len(SALIENCY)
 
 

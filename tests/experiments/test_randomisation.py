@@ -252,7 +252,7 @@ def test_lesions_of_other_settings_are_computed_again(
 
 def test_a_tolerance_is_refused(study: Study) -> None:
     saliency = dataclasses.replace(study.saliency, samples=50, tolerance=0.1)
-    with pytest.raises(InputError, match=r"--tolerance 0\.1 does not go with this experiment"):
+    with pytest.raises(InputError, match=r"the tolerance 0\.1 does not go with this experiment"):
         randomisation(dataclasses.replace(study, saliency=saliency), RandomisationSettings())
 
 

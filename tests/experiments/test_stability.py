@@ -216,7 +216,10 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"samples": 1}, "samples"), ({"samples": 50, "tolerance": 0.1}, "--tolerance 0.1 does not")],
+    [
+        ({"samples": 1}, "samples"),
+        ({"samples": 50, "tolerance": 0.1}, "the tolerance 0.1 does not"),
+    ],
 )
 def test_what_has_no_effect_is_refused(wrong: dict[str, float], said: str, study: Study) -> None:
     saliency = dataclasses.replace(study.saliency, **wrong)
