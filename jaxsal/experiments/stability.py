@@ -94,7 +94,9 @@ class StabilitySettings:
     """Settings of `stability`.
 
     Attributes:
-        lesions: lesions per scan at most, drawn at random from those that are found.
+        lesions: lesions per scan at most, drawn at random from those that are found; each takes
+            2 × --samples noisy images, rounded down to a power of two, by the maximum and as many
+            by the mean.
     """
 
     lesions: int = option(5, "N")
@@ -125,7 +127,8 @@ def stability(study: Study, settings: StabilitySettings) -> Findings:
     note_approximated(study, rows)
     study.note(few_patients(len({row["subject"] for row in rows})))
     study.note(
-        f"standard errors are estimated from {2 * most} noisy images; numbers needed beyond that "
+        f"standard errors are estimated from {2 * most} noisy images per lesion and aggregate, "
+        f"two maps of up to {most} that share none; numbers needed beyond that "
         "take the error to fall with the root of the number"
     )
     summary = summary_of(rows)

@@ -15,6 +15,7 @@ from helpers.cohorts import PREDICTION, make_cohort
 from helpers.tiny import CHANNELS, ROI
 from scipy import stats
 
+from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.findings import Findings, write_findings
@@ -181,8 +182,14 @@ def test_files_and_notes(found: Findings, tmp_path: Path) -> None:
     assert set().union(*found.rows) == set(COLUMNS)
     assert len(found.rows) == 2 * len(CHANNELS) * 2  # of 1 and of 2 images
     assert len(write_findings(found, tmp_path, "stability", {}, dpi=20)) == 3
-    assert any("from 4 noisy images" in note for note in found.notes)
+    assert any("from 4 noisy images per lesion and aggregate" in note for note in found.notes)
     assert any("is one patient" in note for note in found.notes)
+
+
+def test_the_help_says_how_many_images_a_lesion_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["experiment", "stability", "--help"])
+    assert "2 × --samples noisy images" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("changed", [{}, {"seed": 4}, {"noise": 0.2}], ids=str)
