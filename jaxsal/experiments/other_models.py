@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,5 +31,25 @@ def load_other(place: Path, first: Model) -> Model:
         raise InputError(
             f"{place} has other outputs than the first model ({own} and {others}, or of other "
             "meaning): leave it out, or train it with the same"
+        )
+    return model
+
+
+def load_alike(place: Path, first: Model) -> Model:
+    """As `load_other`, of a network that is to be given the very values that a first one is.
+
+    Raises:
+        InputError: it prepares images otherwise, or as `load_other`.
+    """
+    model = load_other(place, first)
+    if model.preprocessing is None or first.preprocessing is None:
+        same = model.preprocessing is first.preprocessing
+    else:  # which voxel sizes are permitted changes no value
+        own = replace(model.preprocessing, permit=first.preprocessing.permit)
+        same = own == first.preprocessing
+    if not same:
+        raise InputError(
+            f"{place} prepares images otherwise than the first model, and would be given what it "
+            "never saw: leave it out, or train it with the same preprocessing"
         )
     return model

@@ -5,36 +5,25 @@ Other networks may be set beside them, such as one that was trained on permuted 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsal.box import Box
 from jaxsal.errors import InputError, require
 from jaxsal.experiments.catalogue import Experiment
-from jaxsal.experiments.choice import sampled
-from jaxsal.experiments.derived import generator_of
-from jaxsal.experiments.direct import (
-    about_lesion,
-    each_lesion,
-    map_of,
-    maximum,
-    note_approximated,
-    refuse_tolerance,
-    saliency_identity,
-)
+from jaxsal.experiments.choice import left_out, sampled, unfit
+from jaxsal.experiments.direct import note_approximated, refuse_tolerance, saliency_identity
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.map_similarity import correlation_of_ranks, structural_similarity
-from jaxsal.experiments.other_models import load_other
+from jaxsal.experiments.other_models import load_alike
 from jaxsal.experiments.randomisation_figure import draw
-from jaxsal.experiments.randomised_layers import cascade, stages_of
-from jaxsal.experiments.regions import distance_mm
+from jaxsal.experiments.randomisation_lesion import AROUND, DISTANCE, NOISE, Other, lesion_rows
+from jaxsal.experiments.randomised_layers import stages_of
 from jaxsal.experiments.statistics import (
     few_at_most,
     few_patients,
@@ -47,16 +36,9 @@ from jaxsal.scan.provenance import model_facts
 if TYPE_CHECKING:
     from jaxsal.experiments.study import Study
     from jaxsal.inputs.entries import Entry
-    from jaxsal.lesions import Instance
-    from jaxsal.model import Model
-    from jaxsal.saliency.maps import Crop
     from jaxsal.scan.prediction import Prediction
     from jaxsal.tables import Row
 
-AROUND = 20.0
-"""Distance in mm around a lesion's box in which maps are compared."""
-
-NOISE, DISTANCE = "other noise", "distance"
 COLUMNS = {
     "scan": "what the scan is called in the cohort",
     "subject": "the patient",
@@ -113,15 +95,15 @@ def randomisation(study: Study, settings: RandomisationSettings) -> Findings:
 
     Raises:
         InputError: there is a tolerance, or another network takes other images or other values of
-            them.
+            them, or is the same.
     """
     refuse_tolerance(study)
-    others = {str(place): _other(study, place) for place in settings.models}
-    checksums = {place: model_facts(model)["parameters_sha256"] for place, model in others.items()}
-    depends = {"stages": settings.stages, "models": checksums}
-    identity = {"lesions": settings.lesions, **depends, **saliency_identity(study)}
+    others = _others(study, settings.models)
+    checksums = {each.place: each.checksum for each in others}
+    asked = {"lesions": settings.lesions, "stages": settings.stages, "models": checksums}
+    identity = {**asked, **saliency_identity(study)}
     study.say(few_at_most(settings.lesions, len(study.entries)))
-    compute = partial(_of_scan, study, settings, others, depends)
+    compute = partial(_of_scan, study, settings, others)
     kept = each_scan(study, "randomisation", identity, compute)
     rows = [row for row in kept if "note" not in row]
     if not rows:
@@ -132,7 +114,7 @@ def randomisation(study: Study, settings: RandomisationSettings) -> Findings:
     study.note("each lesion has random layers of its own; every array is permuted within itself")
     summary = summary_of(rows)
     study.note(too_few([row["n"] for row in summary]))
-    figure = draw(rows, study.model.channels, FIGURES, (NOISE, DISTANCE, *others))
+    figure = draw(rows, study.model.channels, FIGURES, (NOISE, DISTANCE, *checksums))
     return Findings(COLUMNS, rows, summary, figure, tuple(study.notes), SUMMARY_COLUMNS)
 
 
@@ -143,91 +125,39 @@ def measured(count: int, most: int | None) -> set[int]:
     return set(np.linspace(1, count, most).round().astype(int).tolist())
 
 
-def _other(study: Study, place: Path) -> Model:
-    model = load_other(place, study.model)
-    if model.preprocessing is None or study.model.preprocessing is None:
-        same = model.preprocessing is study.model.preprocessing
-    else:  # the study's takes scans of the network's own grid alone, see `Study`
-        same = replace(model.preprocessing, permit="none") == study.model.preprocessing
-    if not same:
-        raise InputError(
-            f"{place} prepares images otherwise than the first model, and would be given what it "
-            "never saw: leave it out, or train it with the same preprocessing"
-        )
-    return model
+def _others(study: Study, places: Sequence[Path]) -> list[Other]:
+    known = {study.facts["model"]["parameters_sha256"]: "the first model"}
+    found = []
+    for place in places:
+        model = load_alike(place, study.model)
+        checksum = model_facts(model)["parameters_sha256"]
+        if checksum in known:
+            raise InputError(
+                f"{place} is the same network as {known[checksum]}, with the same parameters: its "
+                "maps say nothing more; leave it out"
+            )
+        known[checksum] = str(place)
+        found.append(Other(str(place), model, checksum))
+    return found
 
 
 def _of_scan(
     study: Study,
     settings: RandomisationSettings,
-    others: Mapping[str, Model],
-    depends: Mapping[str, Any],
+    others: Sequence[Other],
     entry: Entry,
     prediction: Prediction,
 ) -> list[Row]:
     lesions = sampled(entry, prediction, settings.lesions, study.saliency.seed)
-    compute = partial(_of_lesion, study, settings, others, entry, prediction)
-    return each_lesion(study, "randomisation", depends, entry, prediction, lesions, compute)
-
-
-def _of_lesion(
-    study: Study,
-    settings: RandomisationSettings,
-    others: Mapping[str, Model],
-    entry: Entry,
-    prediction: Prediction,
-    lesion: Instance,
-) -> list[Row]:
-    omega = prediction.labels == lesion.label
-    margin = np.ceil(AROUND / np.array(prediction.grid.spacing)).astype(int)
-    start, stop = (np.array(end) for end in (lesion.box.start, lesion.box.stop))
-    around = Box(start - margin, stop + margin).clip(omega.shape)
-    original = map_of(study, prediction, omega, maximum(study)).on(around)
-    about = about_lesion(entry, lesion)
+    stages = measured(len(stages_of(study.model.config)), settings.stages)
     rows: list[Row] = []
-    for stage, layer, crop in _maps(study, settings, others, entry, prediction, lesion):
-        other = crop.on(around)
-        for c, channel in enumerate(study.model.channels):
-            own = likeness(original[..., c], other[..., c])
-            rows.append({**about, "stage": stage, "layer": layer, "channel": channel, **own})
-    near = -distance_mm(omega, prediction.grid)[around.slices]
-    for c, channel in enumerate(study.model.channels):
-        alike = correlation_of_ranks(np.abs(original[..., c]), near)
-        own = {"spearman_magnitude": None if np.isnan(alike) else alike}
-        rows.append({**about, "stage": None, "layer": DISTANCE, "channel": channel, **own})
+    for number, lesion in enumerate(lesions, start=1):
+        if reason := unfit(lesion.box, prediction):
+            rows.append({"note": left_out(entry, lesion, reason)})
+        else:
+            rows += lesion_rows(study, entry, prediction, lesion, stages, others)
+        study.monitor.detail(f"{entry.id}: {number}/{len(lesions)} lesions")
     return rows
-
-
-def _maps(
-    study: Study,
-    settings: RandomisationSettings,
-    others: Mapping[str, Model],
-    entry: Entry,
-    prediction: Prediction,
-    lesion: Instance,
-) -> Iterator[tuple[int | None, str, Crop]]:
-    """A lesion's map with other noise, then those of the networks that are measured."""
-    omega, saliency = prediction.labels == lesion.label, maximum(study)
-    again = replace(saliency, seed=saliency.seed + 1)
-    yield 0, NOISE, map_of(study, prediction, omega, again)
-    wanted = measured(len(stages_of(study.model.config)), settings.stages)
-    rng = generator_of(entry, saliency.seed, lesion.label)
-    for number, (stage, model) in enumerate(cascade(study.model, rng), start=1):
-        if number in wanted:
-            crop = map_of(study, prediction, omega, saliency, model=model)
-            yield number, stage.layer, crop
-    for place, model in others.items():
-        yield None, place, map_of(study, prediction, omega, saliency, model=model)
-
-
-def likeness(original: np.ndarray, other: np.ndarray) -> Row:
-    """How alike two maps (x, y, z) are; None where a map is constant."""
-    found = {
-        "spearman": correlation_of_ranks(original, other),
-        "spearman_magnitude": correlation_of_ranks(np.abs(original), np.abs(other)),
-        "ssim": structural_similarity(original, other),
-    }
-    return {name: None if np.isnan(value) else value for name, value in found.items()}
 
 
 def summary_of(rows: Sequence[Row]) -> list[Row]:

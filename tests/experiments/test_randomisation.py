@@ -207,6 +207,41 @@ def test_a_network_for_other_images_is_refused(
         randomisation(study, RandomisationSettings(models=(tmp_path / "other",)))
 
 
+def test_stages_and_networks_that_are_done_stay_whatever_else_is_asked(
+    study: Study, found: Findings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a network that has been moved meanwhile."""
+    own = dataclasses.replace(study, out=tmp_path / "out", notes=[])
+    shutil.copytree(study.out, own.out)
+    (_, first), *_ = cascade(study.model, np.random.default_rng(5))
+    save_model(first, tmp_path / "other")
+    settings = RandomisationSettings(lesions=1, stages=3)
+    both = dataclasses.replace(settings, models=(tmp_path / "other",))
+    rows = list(randomisation(own, both).rows)
+    fresh = randomisation(dataclasses.replace(own, out=tmp_path / "fresh"), settings).rows
+    stages = [row["spearman"] for row in rows if row["stage"] is not None]
+    assert stages == pytest.approx([r["spearman"] for r in fresh if r["stage"] is not None])
+    (tmp_path / "other").rename(tmp_path / "moved")
+    monkeypatch.setattr("jaxsal.experiments.direct.maps_of", None)
+    again = randomisation(own, dataclasses.replace(both, models=(tmp_path / "moved",))).rows
+    places = {str(tmp_path / "other"): str(tmp_path / "moved")}
+    assert list(again) == [{**r, "layer": places.get(r["layer"], r["layer"])} for r in rows]
+    fewer = dataclasses.replace(settings, stages=2)
+    assert list(randomisation(own, fewer).rows) == list(found.rows)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_the_same_network_is_not_set_beside_itself(
+    twice: bool, study: Study, tmp_path: Path
+) -> None:
+    (_, first), *_ = cascade(study.model, np.random.default_rng(5))
+    places = (tmp_path / "one", tmp_path / "two") if twice else (tmp_path / "one",)
+    for place in places:
+        save_model(first if twice else study.model, place)
+    with pytest.raises(InputError, match="is the same network as"):
+        randomisation(study, RandomisationSettings(models=places))
+
+
 def test_no_stage_compiles_anything(study: Study, found: Findings, tmp_path: Path) -> None:
     """Parameters are arguments of programs, which `found` has compiled for the network as it is."""
     own = dataclasses.replace(study, out=tmp_path, notes=[])
@@ -222,11 +257,11 @@ def test_no_stage_compiles_anything(study: Study, found: Findings, tmp_path: Pat
         ({}, 0),
         ({"saliency": {"seed": 1}}, 4),
         ({"saliency": {"noise": 0.2}}, 4),
-        ({"experiment": {"stages": 3}}, 5),
+        ({"experiment": {"stages": 3}}, 2),  # the original, and the stage in the middle
     ],
     ids=str,
 )
-def test_lesions_of_other_settings_are_computed_again(
+def test_only_what_is_new_is_computed(
     changed: dict[str, dict[str, int]],
     maps: int,
     study: Study,
@@ -247,7 +282,7 @@ def test_lesions_of_other_settings_are_computed_again(
     shutil.copytree(study.out, own.out)
     settings = RandomisationSettings(lesions=1, stages=2)
     randomisation(own, dataclasses.replace(settings, **changed.get("experiment", {})))
-    assert len(computed) == maps  # the original, with other noise, and one per stage
+    assert len(computed) == maps  # of all: the original, with other noise, and one per stage
 
 
 def test_a_tolerance_is_refused(study: Study) -> None:
