@@ -37,7 +37,7 @@ from jaxsal.experiments.findings import Findings
 from jaxsal.experiments.levels_neighbours import values_at, voxels_of
 from jaxsal.experiments.maps_by_method import maps_by, settings_of
 from jaxsal.experiments.placed import Original
-from jaxsal.experiments.statistics import few_patients
+from jaxsal.experiments.statistics import few_at_most, few_patients, too_few
 from jaxsal.experiments.synthetic_grafts import Graft, grafted
 from jaxsal.options import option
 
@@ -115,6 +115,8 @@ def adjacency(study: Study, settings: AdjacencySettings) -> Findings:
         InputError: the network has no such layer.
     """
     methods = methods_of(study, settings)
+    few = few_at_most(settings.lesions or None, len(study.entries))
+    study.say(few and f"copies: {few}")
     if settings.layer is None:
         study.note("without Grad-CAM++: --layer names the layer that it is computed at")
     rows = [*_real(study, settings, methods), *_copies(study, settings, methods)]
@@ -123,6 +125,8 @@ def adjacency(study: Study, settings: AdjacencySettings) -> Findings:
         return Findings(COLUMNS, [], [], None, tuple(study.notes))
     study.note(few_patients(len({row["subject"] for row in rows})))
     summary = summary_of(rows)
+    numbers = [row["n"] for row in summary if "value" in row or "difference" in row]
+    study.note(too_few(numbers, "pair"))
     for sentence in untested_below(summary):
         study.note(sentence)
     figure = draw(rows)

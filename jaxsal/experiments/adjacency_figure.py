@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxsal.experiments.adjacency_summary import EDGES, SMALL
+from jaxsal.experiments.statistics import FEWEST_IN_GROUP
 from jaxsal.figures.charts import legend, new_figure, style
 from jaxsal.figures.palette import CHANNELS, INK
 from jaxsal.tables import Row
@@ -18,6 +19,8 @@ _SOURCES = {"real": "two lesions of a scan", "copy": "a lesion and a copy of it"
 
 def draw(rows: Sequence[Row]) -> Figure:
     """A row of panels per source of pairs, a column per channel; lines join medians of classes.
+
+    Classes of fewer than five pairs have none.
 
     Args:
         rows: of the table.
@@ -61,7 +64,7 @@ def draw(rows: Sequence[Row]) -> Figure:
 
 def _medians(gaps: np.ndarray, bleeds: np.ndarray) -> tuple[list[float], list[float]]:
     places = np.searchsorted(EDGES, gaps, side="right")
-    classes = sorted(set(places.tolist()))
+    classes = [c for c in np.unique(places) if np.count_nonzero(places == c) >= FEWEST_IN_GROUP]
     return (
         [float(np.median(gaps[places == each])) for each in classes],
         [float(np.median(bleeds[places == each])) for each in classes],

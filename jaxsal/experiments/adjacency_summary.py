@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsal.experiments.statistics import median_over_patients, paired_p, with_holm
+from jaxsal.experiments.statistics import (
+    median_of_enough,
+    median_over_patients,
+    paired_p,
+    with_holm,
+)
 
 if TYPE_CHECKING:
     from jaxsal.tables import Row
@@ -29,7 +34,7 @@ SUMMARY_COLUMNS = {
     "the whole map",
     "n": "number of pairs; a lesion explained and one beside it",
     "patients": "whose they are",
-    "value": "the median",
+    "value": "the median; empty for fewer than five",
     "low": "95 % confidence interval, resampling patients",
     "high": "its upper end",
     "reliable_from_mm": f"gap from which on the upper end of bleed stays below {SMALL:g}, mm: the "
@@ -40,14 +45,11 @@ SUMMARY_COLUMNS = {
     "tested_to_mm": "largest gap of the classes that count: answers hold up to it",
     "first": "method that is compared",
     "second": "method that it is compared with, pair by pair",
-    "difference": f"median of the difference in bleed, of pairs up to {NEAR:g} mm apart",
+    "difference": f"median of the difference in bleed, of pairs up to {NEAR:g} mm apart; empty for "
+    "fewer than five",
     "p": "of Wilcoxon's signed-rank test, two-sided, as if pairs were independent",
     "p_holm": "adjusted after Holm for all comparisons",
 }
-
-
-def _median(values: np.ndarray) -> float:
-    return float(np.median(values))
 
 
 def summary_of(rows: Sequence[Row]) -> list[Row]:
@@ -151,7 +153,7 @@ def _comparisons(source: str, groups: dict[tuple[str, str, str], list[Row]]) -> 
                 "second": other,
                 "channel": second if channel == "heat" else channel,
                 "n": len(both),
-                "difference": _median(values[:, 0] - values[:, 1]) if len(both) else None,
+                "difference": median_of_enough(values[:, 0] - values[:, 1]),
                 "p": paired_p(*values.T),
                 "p_holm": None,
             }

@@ -20,6 +20,7 @@ from jaxsal.cli.main import main
 from jaxsal.devices import computing_on
 from jaxsal.errors import InputError
 from jaxsal.experiments.adjacency import COLUMNS, AdjacencySettings, adjacency, bleeding, methods_of
+from jaxsal.experiments.adjacency_figure import draw
 from jaxsal.experiments.adjacency_gaps import copies_beside, moved, pairs_within
 from jaxsal.experiments.adjacency_summary import (
     SUMMARY_COLUMNS,
@@ -218,6 +219,23 @@ def test_methods_are_compared_pair_by_pair() -> None:
     assert found["p"] == found["p_holm"] == pytest.approx(stats.wilcoxon(differences).pvalue)
 
 
+def test_methods_are_not_compared_by_fewer_than_five_pairs() -> None:
+    near = [row for row in decaying(4) if row["gap_mm"] == 10]
+    (found,) = (
+        row
+        for row in summary_of([*near, *({**r, "method": "mean"} for r in near)])
+        if "first" in row
+    )
+    assert (found["n"], found["difference"]) == (4, None)
+
+
+def test_lines_join_medians_of_five_pairs_or_more() -> None:
+    some = [row for row in decaying(5) if row["gap_mm"] != 3 or row["scan"] != "0"]
+    (axes,) = draw(some).axes
+    joined = max((list(line.get_xdata()) for line in axes.lines), key=len)
+    assert joined == [1, 2, 5, 7, 10, 15, 20]
+
+
 def test_a_tolerance_is_that_of_all_maps_that_are_compared(
     tiny_model: Model, tmp_path: Path
 ) -> None:
@@ -272,6 +290,7 @@ def test_real_pairs_are_those_of_the_maps_files(
     assert found.figure is not None
     assert len(write_findings(found, tmp_path, "adjacency", {}, dpi=20)) == 3
     assert any("is one patient" in note for note in found.notes)
+    assert any("pairs: medians need 5" in note for note in found.notes)
     assert any("copies are moved by whole voxels" in note for note in found.notes)
 
 

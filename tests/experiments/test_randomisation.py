@@ -173,6 +173,7 @@ def test_likeness_is_that_of_maps_of_randomised_networks(
     assert set().union(*found.rows) == set(COLUMNS)
     assert set().union(*found.summary) == set(SUMMARY_COLUMNS)
     assert len(write_findings(found, tmp_path, "randomisation", {}, dpi=20)) == 3
+    assert any("medians need 5" in note for note in found.notes)
 
 
 def test_another_network_is_set_beside_the_stages(

@@ -184,6 +184,7 @@ def test_files_and_notes(found: Findings, tmp_path: Path) -> None:
     assert len(write_findings(found, tmp_path, "stability", {}, dpi=20)) == 3
     assert any("from 4 noisy images per lesion and aggregate" in note for note in found.notes)
     assert any("is one patient" in note for note in found.notes)
+    assert any("1 lesion: medians need 5" in note for note in found.notes)
 
 
 def test_the_help_says_how_many_images_a_lesion_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,12 @@ class Lines(Silence):
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("faithfulness", "most"), ("stability", "lesions"), ("randomisation", "lesions")],
+    [
+        ("faithfulness", "most"),
+        ("stability", "lesions"),
+        ("randomisation", "lesions"),
+        ("adjacency", "lesions"),
+    ],
 )
 @pytest.mark.parametrize(("most", "count"), [(4, 1), (5, 0)])
 def test_too_few_lesions_are_told_before_anything_is_computed(
