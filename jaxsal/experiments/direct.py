@@ -162,9 +162,17 @@ def exact(saliency: SmoothGradSettings, aggregate: Aggregate) -> SmoothGradSetti
     return replace(saliency, aggregate=aggregate, voxels_per_lesion=None, group_size=1)
 
 
-def note_approximated(study: Study, rows: Sequence[Row]) -> None:
-    """Counts the lesions of rows, and those whose maximum is approximated, which is said."""
-    saliency = maximum(study)
+def note_approximated(
+    study: Study, rows: Sequence[Row], saliency: SmoothGradSettings | None = None
+) -> None:
+    """Counts the lesions of rows, and those whose maximum is approximated, which is said.
+
+    Args:
+        study: counts.
+        rows: of lesions, some of the same one.
+        saliency: how their maps are computed; None: by the study's maximum.
+    """
+    saliency = saliency or maximum(study)
     study.note(warning(saliency))
     voxels = {(row["scan"], row["label"]): row["voxels"] for row in rows}
     study.counted["all"] += len(voxels)

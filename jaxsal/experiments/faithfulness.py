@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from jaxsal.errors import require
 from jaxsal.experiments.catalogue import Experiment
 from jaxsal.experiments.choice import check_range, clearest, is_within, none_of_volume, pair
+from jaxsal.experiments.direct import note_approximated
 from jaxsal.experiments.each_lesion import KeptLesions
 from jaxsal.experiments.each_scan import each_scan
 from jaxsal.experiments.faithfulness_curves import LEAST_PROBABILITY, PERCENT, with_area
-from jaxsal.experiments.faithfulness_figure import draw
+from jaxsal.experiments.faithfulness_figure import draw, drawn
 from jaxsal.experiments.faithfulness_lesion import AskedScan, RankedLesion
 from jaxsal.experiments.faithfulness_maps import (
     MethodMaps,
@@ -34,6 +35,7 @@ from jaxsal.experiments.statistics import few_at_most, few_patients, too_few
 from jaxsal.inputs.entries import Entry
 from jaxsal.lesions import Instance
 from jaxsal.options import option
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.prediction import Prediction
 from jaxsal.scan.provenance import without_memory
 from jaxsal.settings import INFILLS, Infill
@@ -141,6 +143,7 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
     _note_undefined(study, rows, settings.least_drop)
     for sentence in favoured(maps, settings.infill):
         study.note(sentence)
+    _count_drawn(study, maps, rows)
     methods = (*names, *BLIND)
     summary = summary_of(rows, methods, settings.infill, study.model.channels)
     study.note(too_few([row["n"] for row in summary]))
@@ -152,6 +155,14 @@ def faithfulness(study: Study, settings: FaithfulnessSettings) -> Findings:
         tuple(study.notes),
         SUMMARY_COLUMNS,
     )
+
+
+def _count_drawn(study: Study, maps: Sequence[MethodMaps], rows: Sequence[Row]) -> None:
+    """Counts the maps that the figure is of, of all that there are of the cohort's lesions."""
+    study.counted.clear()
+    for each in maps:
+        if isinstance(each.settings, SmoothGradSettings):
+            note_approximated(study, drawn(rows), each.settings)
 
 
 def _note_undefined(study: Study, rows: Sequence[Row], least: float) -> None:

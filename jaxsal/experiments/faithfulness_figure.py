@@ -25,6 +25,11 @@ _LINES_TO_OVERLOOK = 5  # more names would cover the curves
 _BETTER = {"deletion": "lower is better", "insertion": "higher is better"}
 
 
+def drawn(rows: Sequence[Row]) -> list[Row]:
+    """Those rows of the table whose curves are in the figure."""
+    return [row for row in rows if row["channel"] == ALL and row["auc"] is not None]
+
+
 def draw(rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str]) -> Figure:
     """Draws normalised mean logits by the part of the voxels, all channels together.
 
@@ -33,7 +38,7 @@ def draw(rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str]) ->
         methods: all that rank.
         infills: in their order.
     """
-    wanted = [row for row in rows if row["channel"] == ALL and row["auc"] is not None]
+    wanted = drawn(rows)
     lesions = len({(row["scan"], row["label"]) for row in wanted})
     title = f"Logits as voxels are hidden or shown, {counted(lesions, 'lesion')}"
     figure = new_figure(3.9 * len(infills) + 1.2, 7.2, title)

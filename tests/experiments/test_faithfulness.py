@@ -358,6 +358,7 @@ def test_an_interrupted_run_goes_on_at_the_lesion_and_other_choices_reuse_it(
     assert len(asked) == 1 + len(volumes) > 2  # the second was asked twice
 
     clearest = faithfulness(study, FaithfulnessSettings(**zero, most=1))
+    assert study.counted["all"] == 1  # the figure's footnote is of what it shows
     largest = max(volumes, key=lambda label: volumes[label])
     range_of_it = (volumes[largest], volumes[largest])
     some = faithfulness(study, FaithfulnessSettings(**zero, volume=range_of_it))
@@ -365,6 +366,7 @@ def test_an_interrupted_run_goes_on_at_the_lesion_and_other_choices_reuse_it(
         labels = {row["label"] for row in fewer.rows}
         assert list(fewer.rows) == [row for row in found.rows if row["label"] in labels]
     strict = faithfulness(study, FaithfulnessSettings(**zero, least_drop=1e6))
+    assert study.counted["all"] == 0
     assert {row["auc"] for row in strict.rows} == {None} != {row["auc"] for row in found.rows}
     assert len(asked) == 1 + len(volumes)  # nothing is computed again
 
