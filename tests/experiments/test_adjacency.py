@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -334,6 +335,21 @@ def _same_size(copy: np.ndarray, omega: np.ndarray, axis: int, shift: int) -> bo
     first = np.argwhere(omega)[:, axis].min() + shift
     last = np.argwhere(omega)[:, axis].max() + shift
     return first >= 0 and last < omega.shape[axis]
+
+
+def test_copies_that_were_kept_under_another_name_are_read_as_copies(
+    study: Study, found: Findings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = dataclasses.replace(study, out=tmp_path / "out", notes=[])
+    shutil.copytree(study.out, own.out)
+    (record,) = (own.out / ".jaxsal" / "adjacency").glob("*.json")
+    kept = json.loads(record.read_text(encoding="utf-8"))
+    for row in kept["rows"]:
+        row["source"] = "synthetic"
+    record.write_text(json.dumps(kept), encoding="utf-8")
+    monkeypatch.setattr("jaxsal.experiments.direct.maps_of", None)
+    monkeypatch.setattr("jaxsal.experiments.adjacency.draw", lambda *_: None)
+    assert list(adjacency(own, SETTINGS).rows) == list(found.rows)
 
 
 def test_a_second_call_computes_nothing(
