@@ -63,8 +63,9 @@ COLUMNS = {
     "ranked voxels hidden 0; empty: hiding them lowers it by less than --least-drop",
     "auc_probability": "the same of the mean lesion probability; empty: hiding them lowers it by "
     f"less than {LEAST_PROBABILITY:g}",
-    "turning_percent": "part of the voxels from which on the lesion is missed (deletion) or found "
-    "(insertion): no voxel, or one, reaches the threshold; empty: it never is",
+    "turning_percent": "part of the ranked voxels, in %, from which on the lesion is missed as "
+    "they are hidden (deletion), or found as they are shown (insertion): no voxel of it, or one, "
+    "reaches the threshold; empty: it never is",
     **{f"logit_{name}": f"mean logit over the lesion at {name} % of the voxels" for name in _AT},
     **{f"probability_{name}": f"mean lesion probability at {name} %" for name in _AT},
     **{f"detected_{name}": f"1 if a voxel reaches the threshold at {name} %" for name in _AT},

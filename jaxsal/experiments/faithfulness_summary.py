@@ -21,7 +21,8 @@ SUMMARY_COLUMNS = {
     "infill": "what takes the place of hidden voxels",
     "channel": "in which voxels are hidden, or all",
     "direction": "deletion: the smaller the area the better; insertion: the larger the better",
-    "figure": "what the curve is of: the mean logit of the lesion, or its mean probability",
+    "figure": "what the curve is of: logit, the lesion's mean logit (auc of the table); "
+    "probability, its mean lesion probability (auc_probability of the table)",
     "method": "by whose map voxels are ranked; random and distance know nothing of the network",
     "n": "number of lesions",
     "patients": "whose they are",
@@ -39,13 +40,15 @@ SUMMARY_COLUMNS = {
     "p": "of no gain, by Wilcoxon's signed-rank test of lesions, as if they were independent; "
     "empty for fewer than five that differ",
     "p_holm": "adjusted after Holm for all rows of the same figure that are tested",
-    "turned": "share of lesions that are missed in the end (deletion), or found (insertion); of "
-    "those whose logit has an area; empty for fewer than five",
+    "turned": "share of lesions that are missed in the end (deletion: no voxel reaches the "
+    "threshold), or found (insertion: one does); of those whose logit has an area; empty for fewer "
+    "than five",
     "turned_low": _END,
     "turned_high": "its upper end",
     "n_turned": "number of these",
-    "turning_percent": "median of the part of the voxels from which on they are; empty for fewer "
-    "than five",
+    "turning_percent": "median over these of the part of the ranked voxels, in %, that is hidden "
+    "when the lesion is missed for good, or shown when it is found for good; empty for fewer than "
+    "five",
     "turning_low": _END,
     "turning_high": "its upper end",
 }

@@ -21,6 +21,7 @@ from jaxsal.experiments.uncertainty_figure import draw
 from jaxsal.experiments.uncertainty_maps import compared
 from jaxsal.experiments.uncertainty_summary import (
     COMPARED,
+    MEANINGS,
     SUMMARY_COLUMNS,
     alike,
     at,
@@ -46,8 +47,8 @@ _COLUMNS = {
     "label": "of the lesion",
     "kind": "TP, FP or FN against the reference",
     "volume_mm3": "volume in mm³",
-    "lsu": "lesion structural uncertainty: 1 - mean IoU with the members' lesions, 0 to 1",
-    "entropy": "mean over the lesion of the predictive entropy, nats",
+    "lsu": f"{MEANINGS['lsu']}: 0, all members agree, to 1",
+    "entropy": f"{MEANINGS['entropy']}, nats: 0 is sure, 0.693 (the logarithm of 2) not at all",
     "found_up_to": "of FN: the largest threshold at which a candidate is on it, nats",
 }
 

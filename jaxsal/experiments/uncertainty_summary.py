@@ -22,8 +22,14 @@ COMPARED = {
     "peak_ratio": "largest value of the candidate's map over that of the mark's",
 }
 
+MEANINGS = {
+    "lsu": "lesion structural uncertainty (LSU), 1 - mean IoU with the members' lesions",
+    "entropy": "mean over the lesion of the predictive entropy",
+}
+"""Measures of a lesion's uncertainty."""
+
 SUMMARY_COLUMNS = {
-    "threshold": "least entropy of a candidate, nats",
+    "threshold": "least entropy of a candidate, nats: 0 is sure, 0.693 not at all",
     "missed": "number of missed lesions (FN)",
     "hit": "number of them with a candidate on them",
     "share": "of FN with a candidate on them; of figures over lesions, fewer than 5 have none",
@@ -33,7 +39,8 @@ SUMMARY_COLUMNS = {
     "false_per_scan": "candidates per scan that touch no true lesion",
     "false_low": "95 % confidence interval of it, by bootstrap over patients",
     "false_high": "its upper end",
-    "measure": "of a lesion's uncertainty; volume_mm3: what the size alone does, small for false",
+    "measure": f"lsu: {MEANINGS['lsu']}; entropy: {MEANINGS['entropy']}; volume_mm3: what the size "
+    "alone does, small for false",
     "n_tp": "number of TP",
     "n_fp": "number of FP",
     "patients": "number of patients",

@@ -20,7 +20,13 @@ from jaxsal.experiments.statistics import area_under_roc
 from jaxsal.experiments.uncertainty import UncertaintyExperimentSettings
 from jaxsal.experiments.uncertainty_candidates import marks_of
 from jaxsal.experiments.uncertainty_maps import channels_compared
-from jaxsal.experiments.uncertainty_summary import alike, at, beyond_volume, separated
+from jaxsal.experiments.uncertainty_summary import (
+    SUMMARY_COLUMNS,
+    alike,
+    at,
+    beyond_volume,
+    separated,
+)
 from jaxsal.grid import Grid
 from jaxsal.inputs.images import LoadedScan
 from jaxsal.lesions import label_lesions
@@ -228,3 +234,8 @@ def test_a_cohort_without_references_is_refused(
     words = ["experiment", "uncertainty", model_folder, table, "--out", tmp_path / "study"]
     assert main([*map(str, words)]) == 2
     assert "no scan has one" in " ".join(capsys.readouterr().err.split())
+
+
+def test_measures_and_units_are_explained_where_they_are_summed_up() -> None:
+    assert "lsu: lesion structural uncertainty" in SUMMARY_COLUMNS["measure"]
+    assert "nats: 0 is sure, 0.693 not at all" in SUMMARY_COLUMNS["threshold"]
