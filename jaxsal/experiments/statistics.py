@@ -201,12 +201,13 @@ def median_over_patients(rows: Sequence[Mapping[str, Any]], figure: str) -> dict
     return asdict(pooled(median, values, patients))
 
 
-def too_few(numbers: Sequence[int], thing: str = "lesion") -> str:
-    """Says that medians are left out, and why; "" if none is.
+def too_few(numbers: Sequence[int], thing: str = "lesion", figures: str = "medians") -> str:
+    """Says that figures of the summary are left out, and why; "" if none is.
 
     Args:
-        numbers: how many each median of the summary would be of.
+        numbers: how many each of them would be of.
         thing: what is counted.
+        figures: what they are.
     """
     few = sorted({number for number in numbers if number < FEWEST_IN_GROUP})
     if not few:
@@ -214,7 +215,7 @@ def too_few(numbers: Sequence[int], thing: str = "lesion") -> str:
     which = counted(few[-1], thing) if len(few) == 1 else f"{few[0]} to {few[-1]} {thing}s"
     rows = sum(number < FEWEST_IN_GROUP for number in numbers)
     where = "" if rows == len(numbers) else f"{rows} of {len(numbers)} rows of the summary have "
-    return f"{where}{which}: medians need {FEWEST_IN_GROUP}, and are left out"
+    return f"{where}{which}: {figures} need {FEWEST_IN_GROUP}, and are left out"
 
 
 def few_at_most(most: int | None, scans: int) -> str:

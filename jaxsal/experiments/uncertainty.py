@@ -15,7 +15,7 @@ from jaxsal.experiments.choice import require_references
 from jaxsal.experiments.derived import Derived, derive
 from jaxsal.experiments.each_scan import each_scan, entry_from_json, entry_to_json
 from jaxsal.experiments.findings import Findings
-from jaxsal.experiments.statistics import few_patients
+from jaxsal.experiments.statistics import few_patients, too_few
 from jaxsal.experiments.uncertainty_candidates import marks_of, missed_in, only
 from jaxsal.experiments.uncertainty_figure import draw
 from jaxsal.experiments.uncertainty_maps import compared
@@ -122,6 +122,7 @@ def uncertainty(study: Study, settings: UncertaintyExperimentSettings) -> Findin
         for row in found
         if "kind" in row
     ]
+    _note_few(study, rows, paired=any("entry" in row for row in found))
     study.note(few_patients(len({row["subject"] for row in rows})))
     curve = [at(threshold, thresholds) for threshold in sorted(settings.thresholds)]
     return Findings(
@@ -132,6 +133,17 @@ def uncertainty(study: Study, settings: UncertaintyExperimentSettings) -> Findin
         tuple(study.notes),
         SUMMARY_COLUMNS,
     )
+
+
+def _note_few(study: Study, rows: Sequence[Row], *, paired: bool) -> None:
+    """Notes why there are no shares of missed lesions, or no maps to compare."""
+    missed = sum(row["kind"] == "FN" for row in rows)
+    if not missed:
+        study.note_none("no lesion was missed: there is none for a candidate to lie on")
+        return
+    study.note(too_few([missed], "missed lesion", "shares"))
+    if not paired:
+        study.note("no candidate lies on a missed lesion, so that there are no maps to compare")
 
 
 def _rows(
@@ -207,7 +219,6 @@ def _maps(study: Study, found: Sequence[Row]) -> list[Row]:
     """The maps of marks and candidates, compared."""
     made = [row for row in found if "entry" in row]
     if not made:
-        study.note("no candidate lies on a missed lesion, so that there are no maps to compare")
         return []
     plans: dict[str, Row] = {}
     for row in made:

@@ -65,6 +65,10 @@ def _draw_curve(axes: Axes, curve: Sequence[Row]) -> None:
             axes.annotate(f"{row['threshold']:g}", (x, y), size=7, color=INK, **place)
             last = x
     axes.set_ylim(-0.03, 1.03)
+    if not np.isfinite(share).any():
+        missed = max(row["missed"] for row in curve)
+        why = f"{counted(missed, 'missed lesion')}: too few" if missed else "no lesion was missed"
+        axes.text(0.5, 0.5, why, ha="center", transform=axes.transAxes, color=INK, size=9)
 
 
 def _draw_ratios(axes: Axes, rows: Sequence[Row], channels: Sequence[str]) -> None:

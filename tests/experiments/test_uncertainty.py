@@ -17,6 +17,7 @@ from jaxsal.box import Box
 from jaxsal.cli.main import main
 from jaxsal.errors import InputError
 from jaxsal.experiments.statistics import area_under_roc
+from jaxsal.experiments.study import Study
 from jaxsal.experiments.uncertainty import UncertaintyExperimentSettings
 from jaxsal.experiments.uncertainty_candidates import marks_of
 from jaxsal.experiments.uncertainty_maps import channels_compared
@@ -28,8 +29,10 @@ from jaxsal.experiments.uncertainty_summary import (
     separated,
 )
 from jaxsal.grid import Grid
+from jaxsal.inputs.entries import Entry, Scan
 from jaxsal.inputs.images import LoadedScan
 from jaxsal.lesions import label_lesions
+from jaxsal.model import Model
 from jaxsal.saliency.maps import Crop
 from jaxsal.scan.prediction import Prediction
 
@@ -224,6 +227,44 @@ def test_the_experiment_counts_compares_and_goes_on(
     monkeypatch.setattr(module, "uncertainty_of", again)
     assert main(["experiment", *arguments, "--out", str(out)]) == 0
     assert {name: (out / name).read_bytes() for name in before} == before
+
+
+def lesion_of(kind: str, label: int) -> dict[str, Any]:
+    about = {"scan": "a", "subject": "a", "label": label, "kind": kind, "volume_mm3": 9.0}
+    return {**about, "lsu": 0.5, "entropy": 0.2, "found_up_to": None}
+
+
+@pytest.mark.parametrize(
+    ("missed", "noted", "drawn"),
+    [
+        (0, ["no lesion was missed"], "no lesion was missed"),
+        (1, ["1 missed lesion: shares need 5", "no candidate lies on"], "1 missed lesion: too few"),
+        (5, ["no candidate lies on"], ""),
+    ],
+)
+def test_it_is_said_whether_too_few_lesions_were_missed_or_none(
+    missed: int,
+    noted: list[str],
+    drawn: str,
+    tiny_model: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hits = {str(label): False for label in range(missed)}
+    counts = {"candidates": 3, "false": 2}
+    rows = [{"scan": "a", "subject": "a", "threshold": 0.3, "missed": hits, **counts}]
+    rows += [lesion_of("FN", label) for label in range(missed)]
+    rows.append(lesion_of("TP", missed))
+    monkeypatch.setattr(module, "each_scan", lambda *_: rows)
+    entries = [Entry("a", Scan((), reference=tmp_path), {"subject": "a"})]
+    study = Study(tiny_model, entries, tmp_path)
+    found = module.uncertainty(study, UncertaintyExperimentSettings(thresholds=(0.3,)))
+    *told, few = found.notes
+    assert "is one patient" in few
+    for note, start in zip(told, noted, strict=True):
+        assert note.startswith(start)
+    assert found.figure is not None
+    assert [text.get_text() for text in found.figure.axes[0].texts] == [drawn or "0.3"]
 
 
 def test_a_cohort_without_references_is_refused(
