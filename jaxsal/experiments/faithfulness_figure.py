@@ -50,12 +50,13 @@ def draw(rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str]) ->
             ]
             _draw(axes, own, methods)
             n = len({(row["scan"], row["label"]) for row in own})
+            enough = n >= FEWEST_IN_GROUP
             done = "hidden" if direction == "deletion" else "shown"
             style(
                 axes,
                 f"{direction}, infill {infill} (n = {n}; {_BETTER[direction]})",
                 f"part of the voxels within 20 mm {done}, %",
-                f"mean logit, normalised; {_shown(n)}",
+                f"mean logit, normalised; {'median of lesions' if enough else 'each lesion'}",
             )
     if not wanted:
         return figure  # without curves there is nothing to name
@@ -64,10 +65,6 @@ def draw(rows: Sequence[Row], methods: Sequence[str], infills: Sequence[str]) ->
     else:
         legend(panels[0][-1], loc="best")
     return figure
-
-
-def _shown(lesions: int) -> str:
-    return "median of lesions" if lesions >= FEWEST_IN_GROUP else "each lesion: too few for medians"
 
 
 def _draw(axes: Axes, rows: Sequence[Row], methods: Sequence[str]) -> None:
