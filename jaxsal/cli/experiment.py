@@ -49,7 +49,8 @@ def run(name: str, given: Given) -> int:
         computed["maps"] = given.get("maps")
     from jaxsal.cli.progress import ProgressBar
     from jaxsal.experiments.findings import write_findings
-    from jaxsal.experiments.study import Study, opened
+    from jaxsal.experiments.study import Study
+    from jaxsal.experiments.study_folder import opened
 
     kept = "what is recorded stays, the same command goes on from there"
     with keeping(lambda: kept), shared.computing(given, everywhere=True), ProgressBar() as bar:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 from jaxsal import __version__
@@ -22,7 +21,6 @@ from jaxsal.cohort.job import CohortJob
 from jaxsal.cohort.results import CohortResults
 from jaxsal.cohort.run import run_cohort
 from jaxsal.errors import InputError
-from jaxsal.experiments.catalogue import EXPERIMENTS
 from jaxsal.experiments.reused import ReusedMaps
 from jaxsal.inputs.entries import Entry, distinct
 from jaxsal.model import Model
@@ -31,15 +29,8 @@ from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.scan.prediction import completed
 from jaxsal.scan.provenance import model_facts
 from jaxsal.settings import CohortSettings, MethodSettings, PredictSettings
-from jaxsal.store.files import write_json
 from jaxsal.store.identity import OtherResultsError
-from jaxsal.store.run_folder import RunFolder
 from jaxsal.wording import one_line
-
-# A study that was begun before there were marks has only its own files in its folder.
-_OWN = {"runs", "scans"} | {
-    f"{name}.{end}" for name in EXPERIMENTS for end in ("tsv", "png", "json")
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,47 +202,6 @@ class Study:
         """As `note`, of what there is in no scan; not where all are left out, which says why."""
         if not self.entries or any(entry.id not in self.left_out for entry in self.entries):
             self.note(text)
-
-
-@contextmanager
-def opened(root: Path) -> Iterator[None]:
-    """The folder of a study in use by one experiment at a time; made if it is not there.
-
-    An experiment that refuses its input leaves no folder behind that it made.
-
-    Raises:
-        InputError: another one is at work in it, it cannot be made, or others wrote into it.
-        OutputError: its record cannot be written.
-    """
-    folder = RunFolder(root, "experiment", record=".jaxsal/study.json", harmless=_OWN)
-    made = [path for path in (root, *root.parents) if not path.exists()]
-    try:
-        with folder.in_use(lambda others: None):
-            if not folder.record.exists():
-                write_json(folder.record, {"command": "experiment", "jaxsal": __version__})
-            yield
-    except InputError:
-        _remove(folder, made)
-        raise
-
-
-def _remove(folder: RunFolder, made: Sequence[Path]) -> None:
-    """Removes folders that were made, the inmost first, unless anything was found in them.
-
-    What cannot be removed stays, so that it is told why they were of no use.
-    """
-    with suppress(OSError):  # the folder itself may not have been made
-        if made and _holds_nothing(folder):
-            rmtree(folder.state)
-    for path in made:
-        with suppress(OSError):
-            path.rmdir()
-
-
-def _holds_nothing(folder: RunFolder) -> bool:
-    """Whether there is no more than the locks and the record."""
-    own = {folder.state / "locks", folder.record}
-    return set(folder.root.iterdir()) == {folder.state} and own.issuperset(folder.state.iterdir())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jaxsal.errors import InputError
-from jaxsal.experiments.study import opened
+from jaxsal.experiments.study_folder import opened
 
 
 def names(root: Path) -> list[str]:
