@@ -1,7 +1,8 @@
 """Writes variants of patients to train on: lesions added to them, and what is none but looks alike.
 
 ``python -m bench.lesion_variants patients.tsv --masks FOLDER --out DIR``, from the repository's
-root; used for nothing but the network of jaxsal/experiments/README.md. Each variant is a scan with
+root; used for nothing but the network of jaxsal/experiments/examples/README.md. Each variant is a
+scan with
 
 - *lesions* in the shapes and at the places of other patients' masks, where that is white matter:
   bright on FLAIR, dark on T1, labelled;
