@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.cohorts import PREDICTION, make_cohort
+from helpers.counted_maps import counted_maps
 from helpers.tiny import CHANNELS, ROI, SHAPE
 from scipy import stats
 
@@ -402,16 +403,10 @@ def test_lesions_of_other_settings_are_computed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of copies; of real lesions there are none."""
-    computed = []
-
-    def maps_of(*_: object) -> Iterator[tuple[int, Crop]]:
-        computed.append(1)
-        yield 1, Crop(np.ones((2, 2, 2, len(CHANNELS)), np.float32), (9, 9, 9), 1)
-
+    computed = counted_maps(monkeypatch)
     nothing = SimpleNamespace(scans=list, methods={"any": ""})
     for name in ("lesions", "run", "run_method"):
         monkeypatch.setattr(Study, name, lambda *_: nothing)
-    monkeypatch.setattr("jaxsal.experiments.direct.maps_of", maps_of)
     monkeypatch.setattr("jaxsal.experiments.adjacency.draw", lambda *_: None)
     saliency = dataclasses.replace(study.saliency, seed=seed)
     own = dataclasses.replace(study, out=tmp_path / "out", saliency=saliency, notes=[])

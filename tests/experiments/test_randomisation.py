@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers.cohorts import PREDICTION, make_cohort
 from helpers.compilations import compilations
+from helpers.counted_maps import counted_maps
 from helpers.tiny import CHANNELS, ROI
 from scipy import ndimage, stats
 from skimage.metrics import structural_similarity
@@ -34,7 +35,6 @@ from jaxsal.field.sliding import sliding_window
 from jaxsal.model import Model
 from jaxsal.nets.registry import config_from_arguments, parameter_shapes
 from jaxsal.preprocessing import Preprocessing
-from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad
 
@@ -270,13 +270,7 @@ def test_only_what_is_new_is_computed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    computed = []
-
-    def maps_of(*_: object) -> Iterator[tuple[int, Crop]]:
-        computed.append(1)
-        yield 1, Crop(np.ones((2, 2, 2, len(CHANNELS)), np.float32), (9, 9, 9), 1)
-
-    monkeypatch.setattr("jaxsal.experiments.direct.maps_of", maps_of)
+    computed = counted_maps(monkeypatch)
     monkeypatch.setattr("jaxsal.experiments.randomisation.draw", lambda *_: None)
     saliency = dataclasses.replace(study.saliency, **changed.get("saliency", {}))
     own = dataclasses.replace(study, out=tmp_path / "out", saliency=saliency, notes=[])

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.cohorts import PREDICTION, make_cohort
+from helpers.counted_maps import counted_maps
 from helpers.tiny import CHANNELS, ROI
 from scipy import stats
 
@@ -33,7 +34,6 @@ from jaxsal.experiments.stability import (
 from jaxsal.experiments.study import Study
 from jaxsal.field.sliding import sliding_window
 from jaxsal.model import Model
-from jaxsal.saliency.maps import Crop
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad
 
@@ -211,13 +211,7 @@ def test_lesions_of_other_settings_are_computed_again(
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by each map, of nothing, that is computed."""
-    asked: list[int] = []
-
-    def maps_of(*_: object) -> Iterator[tuple[int, Crop]]:
-        asked.append(1)
-        yield 1, Crop(np.ones((2, 2, 2, len(CHANNELS)), np.float32), (9, 9, 9), 1)
-
-    monkeypatch.setattr("jaxsal.experiments.direct.maps_of", maps_of)
+    asked = counted_maps(monkeypatch)
     monkeypatch.setattr("jaxsal.experiments.stability.draw", lambda *_: None)
     return asked
 
