@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from jaxsal.nets.by_products import by_rows, output_size, placed
+from jaxsal.nets.by_products import by_rows, output_size, placed, split_phases, split_taps
 from jaxsal.types import Triple
 
 # By planes of a block, the points of interpolation. Those of four have half the error of 0, ±1, ±2.
@@ -32,7 +32,7 @@ class ByPlanes:
     """A convolution as a sum of 2D convolutions, differentiable any number of times in either mode.
 
     Attributes:
-        sums: which convolutions to add up: `planes`, `stacked` or `winograd`.
+        sums: which convolutions to add up: `planes`, `stacked`, `phases` or `winograd`.
         stride: step per spatial axis.
         padding: zeros added on both sides of each spatial axis.
         swapped: whether it will be transposed rather than computed.
@@ -138,6 +138,28 @@ def stacked(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
     weights = jnp.moveaxis(by_tap.kernel, 0, 2)
     weights = weights.reshape(*weights.shape[:2], -1, weights.shape[-1])
     return form.of_plane(jnp.concatenate(met, axis=-1), weights, by_tap.edges)
+
+
+def phases(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The sum over the offsets within a stride of one 2D convolution each, by the taps there."""
+    size = output_size(x.shape, kernel.shape[:3], form.stride, form.padding)
+    met, weights = split_phases(x, form.stride), split_taps(kernel, form.stride, form.padding)
+    products = []
+    for place, (first, taps) in weights.items():
+        planes = [
+            placed(met[place], [first[0] + tap, 0, 0], [size[0], *met[place].shape[2:4]])
+            for tap in range(len(taps))
+        ]
+        edges = [
+            (-start, start + m - 1 + k - n)
+            for start, m, k, n in zip(
+                first[1:], size[1:], taps.shape[1:3], met[place].shape[2:4], strict=True
+            )
+        ]
+        stack = jnp.moveaxis(taps, 0, 2)
+        stack = stack.reshape(*stack.shape[:2], -1, stack.shape[-1])
+        products.append(form.of_plane(jnp.concatenate(planes, axis=-1), stack, edges))
+    return reduce(jnp.add, products)
 
 
 class _ByTap(NamedTuple):

@@ -91,7 +91,7 @@ def _sum_of_products(
 ) -> jax.Array:
     """The convolution by weights (kx, ky, kz C, K), one product per tap of the first two axes."""
     *plane, depth = output_size(x.shape, kernel_size, stride, padding)
-    phases = _split_phases(x, stride)
+    phases = split_phases(x, stride)
     rows: dict[tuple[int, ...], jax.Array] = {}
     for phase in itertools.product(*map(range, stride[:2])):
         taps = []
@@ -128,7 +128,7 @@ def _shifted_phases(
 ) -> Iterator[jax.Array]:
     """For each kernel tap, in kernel order, the values of x that it meets: (B, X', Y', Z', C)."""
     size = output_size(x.shape, kernel_size, stride, padding)
-    phases = _split_phases(x, stride)
+    phases = split_phases(x, stride)
     for tap in itertools.product(*map(range, kernel_size)):
         offsets = [t - p for t, p in zip(tap, padding, strict=True)]
         phase = phases[tuple(o % s for o, s in zip(offsets, stride, strict=True))]
@@ -146,7 +146,7 @@ def output_size(
     ]
 
 
-def _split_phases(x: jax.Array, stride: Triple) -> dict[tuple[int, ...], jax.Array]:
+def split_phases(x: jax.Array, stride: Triple) -> dict[tuple[int, ...], jax.Array]:
     """x[:, px::sx, py::sy, pz::sz] for every phase p, all of one size (zeros at the end)."""
     if stride == (1, 1, 1):
         return {(0, 0, 0): x}
@@ -158,6 +158,24 @@ def _split_phases(x: jax.Array, stride: Triple) -> dict[tuple[int, ...], jax.Arr
     places = list(itertools.product(*map(range, stride)))
     parts = lax.split(x.reshape(-1, *x.shape[3:]), [1] * len(places))  # transposed: a concatenation
     return {place: part[0] for place, part in zip(places, parts, strict=True)}
+
+
+def split_taps(
+    kernel: jax.Array, stride: Triple, padding: Triple
+) -> dict[tuple[int, ...], tuple[list[int], jax.Array]]:
+    """For every phase that the kernel meets: where its first tap meets it, and its taps there.
+
+    The taps (kx', ky', kz', C, K) of one phase are next to each other in it.
+    """
+    found = {}
+    first = [[(p + phase) % s for phase in range(s)] for p, s in zip(padding, stride, strict=True)]
+    for place in itertools.product(*map(range, stride)):
+        taps = [axis[phase] for axis, phase in zip(first, place, strict=True)]
+        if all(tap < size for tap, size in zip(taps, kernel.shape[:3], strict=True)):
+            starts = [(t - p) // s for t, p, s in zip(taps, padding, stride, strict=True)]
+            chosen = (slice(tap, None, s) for tap, s in zip(taps, stride, strict=True))
+            found[place] = (starts, kernel[tuple(chosen)])
+    return found
 
 
 def placed(x: jax.Array, starts: list[int], size: list[int]) -> jax.Array:

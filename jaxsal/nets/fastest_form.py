@@ -18,13 +18,16 @@ from jaxsal.current_device import current_device
 from jaxsal.nets.tracing import is_traced
 from jaxsal.types import Triple
 
-Form = Literal["columns", "separable", "rows", "blocks", "planes", "stacked", "winograd", "xla"]
+Form = Literal[
+    "columns", "separable", "rows", "blocks", "planes", "phases", "stacked", "winograd", "xla"
+]
 
 _Array = jax.Array | jax.ShapeDtypeStruct
 
 _FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memory traffic
 _FEW_STACKED = 24  # channels of a plane and those beside it, that are fastest convolved at once
 _FEW_STACKED_OF_MANY_TAPS = 80
+_MANY_STRIDED = 32  # channels with which a product for each offset within a stride is worth it
 _MANY_POSITIONS = 512
 _POSITIONS_OF_A_BOX = 8000  # local pull-backs' boxes have fewer
 _MANY_TAPS = 27  # more than this, each an operation of its own, compile and run slowly
@@ -121,6 +124,16 @@ def _suits_winograd(of: _Sizes) -> bool:
     return of.is_large and of.kernel[0] == 3 and of.step == 1
 
 
+def _is_strided_of_many(of: _Sizes) -> bool:
+    """Stride of 2: 48^3 32 to 64 channels "columns" 70, 47, "planes" 36, 29, "phases" 24, 23.
+
+    24^3 64 to 128 11, 9; 14, 14; 9, 8; eight of 16^3 32 to 64 10, 8; 11, 9; 7, 6. With fewer
+    channels: 64^3 16 to 32 "planes" 26, 21, "phases" 36, 19.
+    """
+    strided = of.is_large and of.step > 1 and not of.is_box_of_transpose
+    return strided and of.channels >= _MANY_STRIDED
+
+
 def _is_strided(of: _Sizes) -> bool:
     """In GFLOP/s, stride of 2: 64^3 16 to 32 "rows" 24, 18, "planes" 72, 92.
 
@@ -154,6 +167,7 @@ _RULES: tuple[tuple[Form, Callable[[_Sizes], bool]], ...] = (
     ("rows", lambda of: of.is_patch),
     ("stacked", _has_few_stacked_channels),
     ("winograd", _suits_winograd),
+    ("phases", _is_strided_of_many),
     ("planes", _is_strided),
     ("planes", _is_flat),
     ("planes", lambda of: _has_many_taps(of) and of.suits_2d),

@@ -22,7 +22,7 @@ CASES = [
     ((6, 4, 8), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
     ((5, 6, 4), (1, 1, 1), (1, 1, 1), (0, 0, 0)),
 ]
-FORMS = ["columns", "separable", "rows", "planes", "stacked", "xla"]
+FORMS = ["columns", "separable", "rows", "planes", "stacked", "phases", "xla"]
 BLOCKS = [  # size, kernel and stride, padding
     ((8, 6, 4), (2, 2, 2), (0, 0, 0)),
     ((7, 9, 5), (3, 4, 1), (0, 0, 0)),
@@ -112,8 +112,9 @@ def test_winograd_equals_xla_with_second_derivatives(size, kernel, padding):
         ((6, 7, 5), (2, 4, 3), (1, 3, 2), (0, 2, 1)),
     ],
 )
-def test_planes_equal_xla_with_second_derivatives(size, kernel, stride, padding):
-    check_second_derivatives("planes", size, kernel, padding, stride)
+@pytest.mark.parametrize("form", ["planes", "phases"])
+def test_planes_equal_xla_with_second_derivatives(form, size, kernel, stride, padding):
+    check_second_derivatives(form, size, kernel, padding, stride)
 
 
 @pytest.mark.parametrize(("size", "kernel", "padding"), BLOCKS)
@@ -161,6 +162,7 @@ def test_blocks_refuse_kernels_of_another_size_than_their_stride():
         (8, 4, (11, 11, 11), (1, 1, 1), "rows"),
         (16, 2, (3, 3, 3), (2, 2, 2), "stacked"),
         (16, 20, (3, 3, 3), (2, 2, 2), "columns"),
+        (16, 40, (3, 3, 3), (2, 2, 2), "phases"),
         (8, 30, (1, 3, 3), (1, 1, 1), "planes"),
     ],
 )
@@ -182,7 +184,9 @@ def test_patches_of_a_transformer_are_cut_in_few_operations():
 
 
 @pytest.mark.parametrize(
-    ("form", "stride"), [("planes", (2, 2, 2)), ("winograd", (1, 1, 1))], ids=str
+    ("form", "stride"),
+    [("planes", (2, 2, 2)), ("phases", (2, 2, 2)), ("winograd", (1, 1, 1))],
+    ids=str,
 )
 @pytest.mark.parametrize("convolve", [convolution, transposed_convolution])
 def test_2d_convolutions_of_pull_backs_have_the_axes_that_are_fast_in_loops(form, stride, convolve):
