@@ -15,7 +15,7 @@ from bench.hlo import Cost, Program
 from bench.record import Row
 from bench.targets import Target
 from bench.verdicts import Verdict, kept_verdict, verdict_on
-from jaxsal.compilation import compiler_options
+from jaxsal.compilation import CompilerOptions, compiler_options
 
 _COUNTED = {
     "gathers": "gather",
@@ -72,7 +72,7 @@ def _figures(verdict: Verdict, program: Planned, precision: str, target: Target)
     }
 
 
-def _lowered(program: Planned, device: jax.Device, options: dict[str, bool] | None) -> Lowered:
+def _lowered(program: Planned, device: jax.Device, options: CompilerOptions | None) -> Lowered:
     there = SingleDeviceSharding(device)
     arguments = jax.tree.map(
         lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=there),

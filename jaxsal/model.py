@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsal.box import Box
-from jaxsal.compilation import bound_programs
+from jaxsal.compilation import bound_programs, compiled
 from jaxsal.errors import InputError, require_one_of
 from jaxsal.lesions import output_channel
 from jaxsal.locality.boxes import receptive_field
@@ -329,14 +329,14 @@ def _fresh_parameters(config: NetworkConfig, key: jax.Array) -> dict[str, jax.Ar
     return split(build(config, nnx.Rngs(key)))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _logits(
     function: NetworkFunction, parameters: dict[str, jax.Array], batch: jax.Array
 ) -> jax.Array:
     return function(parameters, batch)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _logits_and_activations(
     function: NetworkFunction, parameters: dict[str, jax.Array], batch: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:

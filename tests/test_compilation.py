@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -252,7 +253,33 @@ def test_programs_in_use_are_kept() -> None:
     assert traced == [(1, 2, 2, 2, 1)]
 
 
-def test_products_on_a_gpu_are_left_to_cublas_and_other_platforms_are_asked_nothing() -> None:
+def test_products_on_a_gpu_are_left_to_cublas_and_a_tpu_is_asked_nothing() -> None:
     assert compilation.compiler_options("gpu") == {"xla_gpu_enable_triton_gemm": False}
-    assert compilation.compiler_options("cpu") is None
     assert compilation.compiler_options("tpu") is None
+
+
+def test_convolutions_on_a_cpu_are_left_to_eigen_which_uses_all_cores() -> None:
+    planes, kernel = jnp.ones((4, 8, 8, 8)), jnp.ones((3, 3, 8, 8))
+
+    def convolution(planes: jax.Array, kernel: jax.Array) -> jax.Array:
+        axes = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(planes, kernel, (1, 1), "SAME", dimension_numbers=axes)
+
+    asked = compilation.compiler_options("cpu")
+    text = jax.jit(convolution, compiler_options=asked).lower(planes, kernel).compile().as_text()
+    assert "convolution(" in text
+    assert "ynn" not in text
+
+
+def test_options_of_another_version_are_not_known() -> None:
+    assert compilation.known_on_a_cpu({"xla_cpu_multi_thread_eigen": True})
+    assert not compilation.known_on_a_cpu({"xla_cpu_of_another_version": True})
+
+
+@pytest.mark.parametrize(
+    "transform", [jax.grad, jax.jit, jax.vmap, lambda f: jax.grad(lambda x: f(x) + f(2.0))]
+)
+def test_what_is_compiled_can_be_transformed(transform: Any) -> None:
+    cube = compilation.compiled(lambda x: x**3)
+    x = jnp.full(2, 2.0) if transform is jax.vmap else 2.0
+    assert np.array_equal(transform(cube)(x), transform(lambda x: x**3)(x))

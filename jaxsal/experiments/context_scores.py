@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsal.compilation import compiled
 from jaxsal.errors import InputError
 from jaxsal.experiments.context_windows import (
     MOST_STEPS,
@@ -147,7 +148,7 @@ def _stacked(part: Sequence[WindowPass]) -> tuple[Any, ...]:
     )
 
 
-@partial(jax.jit, static_argnames="function")
+@partial(compiled, static_argnames="function")
 def logits_in_context(
     function: LogitFunction,
     parameters: Any,

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxsal.compilation import compiled
 from jaxsal.errors import InputError
 from jaxsal.field.plan import cut_window
 from jaxsal.types import LogitFunction, Triple
@@ -122,7 +123,7 @@ def window_logits(
     return logits_on(function, parameters, cut_window(image, start, size))
 
 
-@partial(jax.jit, static_argnames="function")
+@partial(compiled, static_argnames="function")
 def logits_on(function: LogitFunction, parameters: Any, window: jax.Array) -> jax.Array:
     """Logits (x, y, z, K) on a window (x, y, z, C)."""
     return function(parameters, window[None])[0]

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsal.box import Box
+from jaxsal.compilation import compiled
 from jaxsal.errors import InputError
 from jaxsal.field.plan import LogitField, WindowPlan
 from jaxsal.saliency.batches import in_batches
@@ -190,7 +191,7 @@ def _shape(image: np.ndarray) -> Triple:
     return x, y, z
 
 
-@partial(jax.jit, static_argnames="function")
+@partial(compiled, static_argnames="function")
 def infilled_logits(
     function: LogitFunction,
     parameters: Any,

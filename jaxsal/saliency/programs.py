@@ -30,7 +30,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxsal.compilation import compiler_options
+from jaxsal.compilation import compiled
 from jaxsal.field.plan import cut_window, pad
 from jaxsal.saliency.aggregate import add_samples, signed_maximum
 
@@ -206,8 +206,7 @@ def _sharded(programs: Programs, function: Any, inputs: Any, outputs: Any, **opt
     mapped = jax.shard_map(
         function, mesh=programs.mesh, in_specs=inputs, out_specs=outputs, check_vma=False
     )
-    asked = compiler_options(programs.mesh.devices.flat[0].platform)
-    return jax.jit(mapped, compiler_options=asked, **options)
+    return compiled(mapped, platform=programs.mesh.devices.flat[0].platform, **options)
 
 
 @lru_cache(maxsize=64)

@@ -7,32 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache, wraps
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from jaxsal.compilation import compiler_options
-from jaxsal.current_device import current_device
+from jaxsal.compilation import compiled
 from jaxsal.errors import InputError
 from jaxsal.shapes import Shapes
 from jaxsal.types import LayeredFunction, Triple
 
-
-def _jit(method: Any) -> Any:
-    """Compiled once for networks that are equal, and shapes."""
-
-    @cache
-    def compiled(platform: str) -> Any:
-        return jax.jit(method, static_argnums=0, compiler_options=compiler_options(platform))
-
-    @wraps(method)
-    def call(network: UpperNetwork, *arguments: Any) -> Any:
-        return compiled(current_device().platform)(network, *arguments)
-
-    return call
+_jit = partial(compiled, static_argnums=0)  # once for networks that are equal, and shapes
 
 
 @dataclass(frozen=True)
