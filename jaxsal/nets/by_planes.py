@@ -9,7 +9,7 @@ to be transposed has these axes swapped beforehand.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import NamedTuple
@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from jaxsal.nets.by_products import by_rows, output_size, placed, split_phases, split_taps
+from jaxsal.nets.by_products import by_rows, output_size, placed, split_phases
 from jaxsal.types import Triple
 
 # By planes of a block, the points of interpolation. Those of four have half the error of 0, ±1, ±2.
@@ -130,7 +130,16 @@ def planes(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def stacked(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """One 2D convolution, of planes with the channels of all that the kernel meets along X."""
-    by_tap = _ByTap.of(form, x, kernel)
+    return _at_once(form, _ByTap.of(form, x, kernel))
+
+
+def phases(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The sum over the phases of one 2D convolution each, by the kernel's taps in that phase."""
+    return reduce(jnp.add, [_at_once(form, of) for of in _by_tap_of_each_phase(form, x, kernel)])
+
+
+def _at_once(form: ByPlanes, by_tap: _ByTap) -> jax.Array:
+    """One 2D convolution, of planes with the channels of all taps along X side by side."""
     met = [
         placed(values, start, [by_tap.size[0], *values.shape[2:4]])
         for values, start in zip(by_tap.values, by_tap.starts, strict=True)
@@ -140,37 +149,16 @@ def stacked(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return form.of_plane(jnp.concatenate(met, axis=-1), weights, by_tap.edges)
 
 
-def phases(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The sum over the offsets within a stride of one 2D convolution each, by the taps there."""
-    size = output_size(x.shape, kernel.shape[:3], form.stride, form.padding)
-    met, weights = split_phases(x, form.stride), split_taps(kernel, form.stride, form.padding)
-    products = []
-    for place, (first, taps) in weights.items():
-        planes = [
-            placed(met[place], [first[0] + tap, 0, 0], [size[0], *met[place].shape[2:4]])
-            for tap in range(len(taps))
-        ]
-        edges = [
-            (-start, start + m - 1 + k - n)
-            for start, m, k, n in zip(
-                first[1:], size[1:], taps.shape[1:3], met[place].shape[2:4], strict=True
-            )
-        ]
-        stack = jnp.moveaxis(taps, 0, 2)
-        stack = stack.reshape(*stack.shape[:2], -1, stack.shape[-1])
-        products.append(form.of_plane(jnp.concatenate(planes, axis=-1), stack, edges))
-    return reduce(jnp.add, products)
-
-
 class _ByTap(NamedTuple):
     """An unstrided convolution of planes for each tap of the kernel along X.
 
-    The positions of a plane within a stride are channels of one position, and where a kernel does
-    not meet all of them it is filled up with zeros.
+    Of the whole convolution, the positions of a plane within a stride are channels of one position
+    (`of`), and where a kernel does not meet all of them it is filled up with zeros. Of one phase,
+    the channels are those of the input.
 
     Attributes:
-        values: for each tap the planes (B, N, Y / sy, Z / sz, sy sz C) that it meets.
-        kernel: (kx, ky', kz', sy sz C, K).
+        values: for each tap the planes (B, N, Y', Z', C') that it meets.
+        kernel: (kx', ky', kz', C', K).
         starts: for each tap which of its planes is the first of the output's, along X, Y, Z.
         edges: zeros to add before and after the planes' two axes.
         size: of the output, along X, Y, Z.
@@ -198,17 +186,36 @@ class _ByTap(NamedTuple):
         apart = x.transpose(2, 0, 1, 3, 4, 5).reshape(-1, *x.shape[3:])
         blocks = _positions_to_channels(apart, stride)
         parts = lax.split(blocks, [len(blocks) // stride[0]] * stride[0])
-        phases = [part.reshape(*x.shape[:2], *blocks.shape[1:]) for part in parts]
+        met = [part.reshape(*x.shape[:2], *blocks.shape[1:]) for part in parts]
         first = [-p // s for p, s in zip(padding[1:], stride[1:], strict=True)]
-        edges = [
-            (-start, start + m - 1 + k - n)
-            for start, m, k, n in zip(
-                first, size[1:], kernel.shape[1:3], blocks.shape[1:3], strict=True
-            )
-        ]
+        edges = _edges(first, size, kernel, blocks.shape[1:3])
         places = [divmod(tap - padding[0], stride[0]) for tap in range(len(kernel))]
-        values = [phases[phase] for _, phase in places]
+        values = [met[phase] for _, phase in places]
         return cls(values, kernel, [[start, 0, 0] for start, _ in places], edges, size)
+
+
+def _by_tap_of_each_phase(form: ByPlanes, x: jax.Array, kernel: jax.Array) -> Iterator[_ByTap]:
+    """The convolutions of the phases that the kernel meets, which add up to the whole one."""
+    size = output_size(x.shape, kernel.shape[:3], form.stride, form.padding)
+    for phase, values in split_phases(x, form.stride).items():
+        first = [(p + at) % s for p, at, s in zip(form.padding, phase, form.stride, strict=True)]
+        if any(tap >= k for tap, k in zip(first, kernel.shape[:3], strict=True)):
+            continue
+        axes = zip(first, form.padding, form.stride, strict=True)
+        along, *start = ((tap - p) // s for tap, p, s in axes)
+        chosen = (slice(tap, None, s) for tap, s in zip(first, form.stride, strict=True))
+        taps = kernel[tuple(chosen)]
+        starts = [[along + tap, 0, 0] for tap in range(len(taps))]
+        edges = _edges(start, size, taps, values.shape[2:4])
+        yield _ByTap([values] * len(taps), taps, starts, edges, size)
+
+
+def _edges(
+    first: Sequence[int], size: Sequence[int], kernel: jax.Array, planes: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Zeros before and after the planes' two axes, of which the kernel meets `first` first."""
+    axes = zip(first, size[1:], kernel.shape[1:3], planes, strict=True)
+    return [(-start, start + m - 1 + k - n) for start, m, k, n in axes]
 
 
 def _positions_to_channels(planes: jax.Array, stride: Triple) -> jax.Array:

@@ -160,24 +160,6 @@ def split_phases(x: jax.Array, stride: Triple) -> dict[tuple[int, ...], jax.Arra
     return {place: part[0] for place, part in zip(places, parts, strict=True)}
 
 
-def split_taps(
-    kernel: jax.Array, stride: Triple, padding: Triple
-) -> dict[tuple[int, ...], tuple[list[int], jax.Array]]:
-    """For every phase that the kernel meets: where its first tap meets it, and its taps there.
-
-    The taps (kx', ky', kz', C, K) of one phase are next to each other in it.
-    """
-    found = {}
-    first = [[(p + phase) % s for phase in range(s)] for p, s in zip(padding, stride, strict=True)]
-    for place in itertools.product(*map(range, stride)):
-        taps = [axis[phase] for axis, phase in zip(first, place, strict=True)]
-        if all(tap < size for tap, size in zip(taps, kernel.shape[:3], strict=True)):
-            starts = [(t - p) // s for t, p, s in zip(taps, padding, stride, strict=True)]
-            chosen = (slice(tap, None, s) for tap, s in zip(taps, stride, strict=True))
-            found[place] = (starts, kernel[tuple(chosen)])
-    return found
-
-
 def placed(x: jax.Array, starts: list[int], size: list[int]) -> jax.Array:
     """x[start : start + size] along the spatial axes, zero where it reaches outside."""
     edges = [(-a, a + m - n, 0) for a, m, n in zip(starts, size, x.shape[1:4], strict=True)]

@@ -23,9 +23,10 @@ shifted copies of its input (`jaxsal.nets.by_products`), or as a sum of 2D convo
   them up. For kernels that are larger than their stride, in float32. A kernel of three with a
   stride of two has 16 taps for 9 in each plane. Its sums are direct, with the errors of the other
   forms (root mean square 3e-7 of the result's, for 576 channels);
-- ``"phases"`` takes a 2D convolution for each phase, of the planes that the phase's taps meet with
-  their channels side by side, and adds these up: eight for a stride of two. It multiplies nothing
-  by zero, and is for many channels: of few, eight small products cost more than the zeros;
+- ``"phases"`` takes one 2D convolution for each phase, of the planes that the phase's taps meet,
+  with their channels side by side, and adds these up: eight for a stride of two. It multiplies
+  nothing by zero, and is for many channels: with few, eight small 2D convolutions cost more than
+  the zeros;
 - ``"stacked"`` makes channels of all planes that the kernel meets along the first axis, for a
   single 2D convolution: for few channels, as an image has;
 - ``"winograd"`` takes the six planes along the first axis of which four of the output follow to six

@@ -27,7 +27,9 @@ _Array = jax.Array | jax.ShapeDtypeStruct
 _FEW_CHANNELS = 8  # a matrix product over fewer rows than this is bound by memory traffic
 _FEW_STACKED = 24  # channels of a plane and those beside it, that are fastest convolved at once
 _FEW_STACKED_OF_MANY_TAPS = 80
-_MANY_STRIDED = 32  # channels with which a product for each offset within a stride is worth it
+_MANY_STRIDED = 32  # input channels from which one 2D convolution per phase is the fastest
+_MOST_PHASES = 8
+_MOST_TAPS_OF_PHASES = 125
 _MANY_POSITIONS = 512
 _POSITIONS_OF_A_BOX = 8000  # local pull-backs' boxes have fewer
 _MANY_TAPS = 27  # more than this, each an operation of its own, compile and run slowly
@@ -127,19 +129,17 @@ def _suits_winograd(of: _Sizes) -> bool:
 def _is_strided_of_many(of: _Sizes) -> bool:
     """Stride of 2: 48^3 32 to 64 channels "columns" 70, 47, "planes" 36, 29, "phases" 24, 23.
 
-    24^3 64 to 128 11, 9; 14, 14; 9, 8; eight of 16^3 32 to 64 10, 8; 11, 9; 7, 6. With fewer
+    24^3 64 to 128 11, 9; 14, 14; 9, 8; eight of 16^3 32 to 64 10, 8; 11, 9; 7, 6. Kernel of 5: 48^3
+    64 to 64 "planes" 258, 243, "phases" 223, 182; of 7: 32 to 32 142, 148; 146, 131. With fewer
     channels: 64^3 16 to 32 "planes" 26, 21, "phases" 36, 19.
     """
-    strided = of.is_large and of.step > 1 and not of.is_box_of_transpose
-    return strided and of.channels >= _MANY_STRIDED
+    strided = of.is_large and 1 < of.step <= _MOST_PHASES and not of.is_box_of_transpose
+    suits = of.kernel[0] > 1 and of.taps <= _MOST_TAPS_OF_PHASES
+    return strided and suits and of.channels >= _MANY_STRIDED
 
 
 def _is_strided(of: _Sizes) -> bool:
-    """In GFLOP/s, stride of 2: 64^3 16 to 32 "rows" 24, 18, "planes" 72, 92.
-
-    48^3 32 to 64 "rows" 40, 36, "planes" 96, 109. The forward pass of the paper's U-Net over 96^3
-    takes 91 ms, with "rows" 128.
-    """
+    """Of fewer channels; stride of 2: 64^3 16 to 32 "columns" 80, 58, "planes" 26, 21."""
     return of.is_large and of.step > 1 and not of.fits and not of.is_box_of_transpose
 
 

@@ -162,7 +162,12 @@ def test_blocks_refuse_kernels_of_another_size_than_their_stride():
         (8, 4, (11, 11, 11), (1, 1, 1), "rows"),
         (16, 2, (3, 3, 3), (2, 2, 2), "stacked"),
         (16, 20, (3, 3, 3), (2, 2, 2), "columns"),
+        (16, 31, (3, 3, 3), (2, 2, 2), "columns"),
         (16, 40, (3, 3, 3), (2, 2, 2), "phases"),
+        (16, 40, (5, 5, 5), (2, 2, 2), "phases"),
+        (16, 40, (7, 7, 7), (2, 2, 2), "planes"),
+        (16, 40, (1, 3, 3), (1, 2, 2), "planes"),
+        (32, 40, (5, 5, 5), (4, 4, 4), "planes"),
         (8, 30, (1, 3, 3), (1, 1, 1), "planes"),
     ],
 )
@@ -309,7 +314,7 @@ def test_transposed_convolution_equals_pytorch_with_its_derivatives(
     close(w_gradient, np.transpose(torch_w.grad.numpy(), (2, 3, 4, 1, 0)))
 
 
-@pytest.mark.parametrize("form", ["columns", "rows"])
+@pytest.mark.parametrize("form", ["columns", "rows", "phases"])
 def test_forms_keep_the_dtype(form):
     x = jnp.ones((1, 4, 4, 4, 2), jnp.bfloat16)
     kernel = jnp.ones((3, 3, 3, 2, 3), jnp.bfloat16)
