@@ -12,6 +12,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxsal.current_device import current_device
+
 Axes = tuple[int, ...]
 
 
@@ -33,12 +35,20 @@ def standardise(x: jax.Array, axes: Axes, epsilon: float, groups: int | None = N
 
 def _mean(x: jax.Array, axes: Axes, groups: int | None) -> jax.Array:
     """The mean for each channel; that of a group is made of its channels' means, which is quick."""
-    mean = x.mean(axes, keepdims=True)
+    mean = _mean_over(x, axes)
     channels = mean.shape[-1]
     if groups is None or groups == channels:
         return mean
     of_groups = mean.reshape(*mean.shape[:-1], groups, -1).mean(-1)
     return jnp.repeat(of_groups, channels // groups, -1)
+
+
+def _mean_over(x: jax.Array, axes: Axes) -> jax.Array:
+    """The mean; on a CPU over the last axis first: all at once takes four times as long there."""
+    *others, last = sorted(axis % x.ndim for axis in axes)
+    if others and current_device().platform == "cpu":
+        x, axes = x.mean(last, keepdims=True), tuple(others)
+    return x.mean(axes, keepdims=True)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
