@@ -21,6 +21,8 @@ from bench.gradcam import TOY_NETWORK
 from bench.nets import NNUNET
 from bench.options import base_job, job_settings, timed
 from bench.record import Result, Row
+from jaxsal.compilation import compiler_options
+from jaxsal.current_device import current_device
 from jaxsal.model import Model
 from jaxsal.saliency.gradcam.upper_network import UpperNetwork
 
@@ -107,7 +109,9 @@ def _slope(function: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:
 
 
 def _row(name: str, line: Line, arguments: tuple[Any, ...]) -> tuple[Row, Any]:
-    compiled, compiling = timed(lambda: jax.jit(line).lower(*arguments).compile())
+    asked = compiler_options(current_device().platform)
+    program = jax.jit(line, compiler_options=asked)
+    compiled, compiling = timed(lambda: program.lower(*arguments).compile())
     found = jax.block_until_ready(compiled(*arguments))
     seconds = min(timed(lambda: compiled(*arguments))[1] for _ in range(_TIMES))
     cost = compiled.cost_analysis() or {}

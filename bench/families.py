@@ -24,6 +24,7 @@ import numpy as np
 import jaxsal
 from bench.options import timed
 from bench.record import Result, Row, shown
+from jaxsal.compilation import compiled
 from jaxsal.model import Model
 from jaxsal.nets.registry import merge
 
@@ -388,10 +389,10 @@ def _asked_of(peers: Peers, model: Model, voxels: int) -> tuple[Callable[[], Any
     """A forward pass, and the gradients of a voxel's logit, that many times in one batch."""
     batch = jnp.asarray(peers.image[None])
     _, pull_back = jax.vjp(lambda x: model.function(model.parameters, x), batch)
-    pull_backs = jax.jit(jax.vmap(pull_back))
+    pull_backs = compiled(jax.vmap(pull_back))
     shape = (voxels, 1, *peers.image.shape[:3], model.config.out_channels)
     cotangents = jnp.zeros(shape).at[:, 0, *peers.voxels[0], TARGET].set(1.0)
-    forward = jax.jit(model.function)
+    forward = compiled(model.function)
     return lambda: forward(model.parameters, batch), lambda: pull_backs(cotangents)
 
 

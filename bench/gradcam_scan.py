@@ -22,6 +22,7 @@ from bench.nets import UNET
 from bench.options import base_job, job_settings, timed
 from bench.patient import patient_case
 from bench.record import Result, Row
+from jaxsal.compilation import compiled
 from jaxsal.field.plan import LogitField
 from jaxsal.saliency.domains import Domain
 from jaxsal.saliency.gradcam.parts import apart, box_of, parts_by_window
@@ -115,7 +116,7 @@ def _passes(case: Case, roi: tuple[int, ...], layer: str | None) -> float:
         _, linearised = upper.linearise(model.parameters, window)
         return upper.gradients(linearised, domain)
 
-    @jax.jit
+    @compiled
     def gradient(parameters: Any, window: jax.Array, domain: jax.Array) -> jax.Array:
         def total(window: jax.Array) -> jax.Array:
             return jnp.vdot(model.function(parameters, window[None])[0, ..., TARGET], domain[0])

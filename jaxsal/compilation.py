@@ -8,6 +8,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -15,8 +16,10 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.monitoring
 import jax.numpy as jnp
+import jaxlib.version
 import numpy as np
 from filelock import FileLock
+from jax.extend.core import get_opaque_trace_state
 from platformdirs import user_cache_path
 
 from jaxsal.current_device import current_device
@@ -37,18 +40,17 @@ _kinds_lock = threading.Lock()
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"  # the compiler is next
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
-# By platform. Triton has no tiles for some of Swin UNETR's products in full precision, so
-# that compiling its pull-back fails; cuBLAS takes them all. YNNPACK computes most convolutions of
-# planes on a single core, so that they are left to Eigen, which uses all: with two cores a forward
-# pass of the paper's U-Net over 96³ voxels takes 0.6 of the time. It keeps products and sums.
-_COMPILER_OPTIONS: dict[str, CompilerOptions] = {
-    "gpu": {"xla_gpu_enable_triton_gemm": False},
-    "cpu": {
-        "xla_cpu_experimental_ynn_fusion_type": (
-            "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
-        )
-    },
+# Triton has no tiles for some of Swin UNETR's products in full precision, so that compiling its
+# pull-back fails; cuBLAS takes them all.
+_ON_GPU: CompilerOptions = {"xla_gpu_enable_triton_gemm": False}
+# From 0.10.2 on XLA gives products, sums and convolutions to YNNPACK. Of some sums after products
+# it leaves the last wrong, without a word (JAX's issue 39103); and most convolutions of planes it
+# computes on a single core. So it is given products of matrices alone. With two cores a forward
+# pass of the paper's U-Net over 96³ voxels takes 0.6 of the time.
+_ON_CPU: CompilerOptions = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
 }
+_ON_CPU_FROM = (0, 10, 2)
 
 _logger = logging.getLogger("jaxsal")
 
@@ -60,10 +62,12 @@ _Returned = TypeVar("_Returned")
 def compiler_options(platform: str) -> CompilerOptions | None:
     """What to ask of XLA when it compiles for a platform: ``compiler_options`` of `jax.jit`.
 
-    Nothing on a CPU where the XLA that is installed has no such option.
+    None: nothing; on a CPU also where the XLA that is installed does not have the option.
     """
-    asked = _COMPILER_OPTIONS.get(platform)
-    return None if platform == "cpu" and asked and not known_on_a_cpu(asked) else asked
+    if platform == "gpu":
+        return _ON_GPU
+    is_known = platform == "cpu" and jaxlib.version.__version_info__ >= _ON_CPU_FROM
+    return _ON_CPU if is_known and known_on_a_cpu(_ON_CPU) else None
 
 
 def known_on_a_cpu(options: CompilerOptions) -> bool:
@@ -72,22 +76,28 @@ def known_on_a_cpu(options: CompilerOptions) -> bool:
         trivial = jax.jit(jnp.negative, compiler_options=options).lower(0.0)
     try:
         trivial.compile()
-    except jax.errors.JaxRuntimeError:
-        return False
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" in str(error) or "is not a valid" in str(error):
+            return False
+        raise
     return True
 
 
 def compiled(
     function: Callable[_Arguments, _Returned], *, platform: str | None = None, **options: Any
 ) -> Callable[_Arguments, _Returned]:
-    """`jax.jit` with the compiler options of a platform.
+    """`jax.jit` with the `compiler_options` of a platform.
 
-    Within a program that is being traced there is nothing to ask for: it is compiled as a whole.
+    Where it is called within a transformation, such as another `jax.jit` or `jax.grad`, it is
+    compiled without: JAX refuses options of nested programs.
 
     Args:
         function: to be compiled.
-        platform: for which; None: that which is computed on when it is called.
+        platform: for which; None: that of `current_device` when it is called.
         options: of `jax.jit`.
+
+    Returns:
+        The compiled function, to be called only: it has no ``lower`` or ``trace``.
     """
     within = jax.jit(function, **options)
 
@@ -97,7 +107,7 @@ def compiled(
 
     @wraps(function)
     def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Returned:
-        if _is_traced(args, kwargs):
+        if _is_within_transformation():
             program = within
         else:
             program = outermost(platform or current_device().platform)
@@ -107,10 +117,15 @@ def compiled(
     return call
 
 
-def _is_traced(*arguments: Any) -> bool:
-    """Whether a program is being traced, or any of the arguments is."""
-    values = [*jax.tree.leaves(arguments), jnp.zeros(())]
-    return any(isinstance(value, jax.core.Tracer) for value in values)
+def _is_within_transformation() -> bool:
+    """Whether JAX is tracing or differentiating what calls this."""
+    return get_opaque_trace_state() != _state_outside()
+
+
+@cache
+def _state_outside() -> Any:
+    with ThreadPoolExecutor(1) as thread:  # a new thread is within no transformation
+        return thread.submit(get_opaque_trace_state).result()
 
 
 def keep_compiled_programs(folder: str | os.PathLike[str] | None = None) -> str | None:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-from jaxsal.compilation import programs_folder
+from jaxsal.compilation import compiled, programs_folder
 from jaxsal.current_device import current_device
 from jaxsal.errors import InputError, OutputError, warn
 from jaxsal.store.files import whole_file
@@ -115,7 +115,7 @@ def _on_device(
     """The convolution, and its input gradient from y, as networks compute them."""
     dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
 
-    @jax.jit
+    @compiled
     def both(x: jax.Array, kernel: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         def convolve(x: jax.Array) -> jax.Array:
             axes = ("NHWDC", "HWDIO", "NHWDC")

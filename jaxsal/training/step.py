@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxsal.compilation import compiler_options
+from jaxsal.compilation import compiled
 from jaxsal.errors import InputError
 from jaxsal.nets.registry import NetworkConfig, statistics_names
 from jaxsal.nets.training import TrainingFunction
@@ -144,9 +144,11 @@ def make_update(
         figures["gradient_norm"] = optax.tree.norm(slope)
         return TrainingState(weights, statistics, moments, state.step + 1), figures
 
-    asked = compiler_options(placement.devices[0].platform)
-    return jax.jit(
-        update, donate_argnums=0, out_shardings=placement.replicated, compiler_options=asked
+    return compiled(
+        update,
+        platform=placement.devices[0].platform,
+        donate_argnums=0,
+        out_shardings=placement.replicated,
     )
 
 

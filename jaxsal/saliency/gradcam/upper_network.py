@@ -19,7 +19,7 @@ from jaxsal.errors import InputError
 from jaxsal.shapes import Shapes
 from jaxsal.types import LayeredFunction, Triple
 
-_jit = partial(compiled, static_argnums=0)  # once for networks that are equal, and shapes
+_jit = partial(compiled, static_argnums=0)  # once per equal network and shapes
 
 
 @dataclass(frozen=True)
