@@ -43,12 +43,14 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 # Triton has no tiles for some of Swin UNETR's products in full precision, so that compiling its
 # pull-back fails; cuBLAS takes them all.
 _ON_GPU: CompilerOptions = {"xla_gpu_enable_triton_gemm": False}
-# From 0.10.2 on XLA gives products, sums and convolutions to YNNPACK. Of some sums after products
-# it leaves the last wrong, without a word (JAX's issue 39103); and most convolutions of planes it
-# computes on a single core. So it is given products of matrices alone. With two cores a forward
-# pass of the paper's U-Net over 96³ voxels takes 0.6 of the time.
+# From 0.10.2 on XLA gives products, convolutions and sums to YNNPACK, which leaves the last of some
+# sums after products wrong, without a word (JAX's issue 39103). So it is given no sums.
+# Convolutions it computes on a single core, most of them; but where they are left to Eigen, which
+# uses all, maps of Swin UNETR come out wrong while two devices of a host compute at once.
 _ON_CPU: CompilerOptions = {
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+    "xla_cpu_experimental_ynn_fusion_type": (
+        "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+    )
 }
 _ON_CPU_FROM = (0, 10, 2)
 

@@ -259,7 +259,8 @@ def test_products_on_a_gpu_are_left_to_cublas_and_a_tpu_is_asked_nothing() -> No
     assert compilation.compiler_options("tpu") is None
 
 
-def test_convolutions_on_a_cpu_are_left_to_eigen_which_uses_all_cores() -> None:
+def test_convolutions_on_a_cpu_are_left_to_ynnpack() -> None:
+    """Left to Eigen, maps come out wrong while several devices of a host compute at once."""
     asked = compilation.compiler_options("cpu")
     if asked is None:
         pytest.skip("this XLA has no such option")
@@ -269,13 +270,9 @@ def test_convolutions_on_a_cpu_are_left_to_eigen_which_uses_all_cores() -> None:
         axes = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(planes, kernel, (1, 1), "SAME", dimension_numbers=axes)
 
-    def is_given_to_ynnpack(options: Any) -> bool:
-        with optimised():
-            program = jax.jit(convolution, compiler_options=options).lower(planes, kernel).compile()
-        return "__ynn_fusion" in str(program.as_text())
-
-    assert is_given_to_ynnpack(None)
-    assert not is_given_to_ynnpack(asked)
+    with optimised():
+        program = jax.jit(convolution, compiler_options=asked).lower(planes, kernel).compile()
+    assert "__ynn_fusion" in str(program.as_text())
 
 
 @pytest.mark.parametrize("rows", [32769, 37295])

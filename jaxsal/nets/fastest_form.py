@@ -127,11 +127,11 @@ def _suits_winograd(of: _Sizes) -> bool:
 
 
 def _is_strided_of_many(of: _Sizes) -> bool:
-    """Stride of 2: 48^3 32 to 64 channels "columns" 70, 47, "planes" 36, 29, "phases" 24, 23.
+    """Stride of 2: 48^3 32 to 64 channels "columns" 72, 50, "planes" 34, 31, "phases" 25, 23.
 
-    24^3 64 to 128 11, 9; 14, 14; 9, 8; eight of 16^3 32 to 64 10, 8; 11, 9; 7, 6. Kernel of 5: 48^3
+    24^3 64 to 128 12, 10; 14, 15; 9, 8; eight of 16^3 32 to 64 9, 8; 10, 9; 7, 5. Kernel of 5: 48^3
     64 to 64 "planes" 258, 243, "phases" 223, 182; of 7: 32 to 32 142, 148; 146, 131. With fewer
-    channels: 64^3 16 to 32 "planes" 26, 21, "phases" 36, 19.
+    channels: 64^3 16 to 32 "planes" 26, 24, "phases" 35, 17.
     """
     strided = of.is_large and 1 < of.step <= _MOST_PHASES and not of.is_box_of_transpose
     suits = of.kernel[0] > 1 and of.taps <= _MOST_TAPS_OF_PHASES
@@ -139,7 +139,7 @@ def _is_strided_of_many(of: _Sizes) -> bool:
 
 
 def _is_strided(of: _Sizes) -> bool:
-    """Of fewer channels; stride of 2: 64^3 16 to 32 "columns" 80, 58, "planes" 26, 21."""
+    """Of fewer channels; stride of 2: 64^3 16 to 32 "columns" 80, 58, "planes" 26, 24."""
     return of.is_large and of.step > 1 and not of.fits and not of.is_box_of_transpose
 
 
