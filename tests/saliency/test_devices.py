@@ -111,6 +111,46 @@ def test_on_eight_devices_too():
     assert result.stdout.split() == ["8"]
 
 
+TRANSFORMER = """
+import jax
+import numpy as np
+from jaxsal import smoothgrad, whole_volume
+from jaxsal.model import Model
+from jaxsal.nets.registry import config_from_arguments
+
+arguments = {"in_channels": 1, "out_channels": 2, "feature_size": 24}
+model = Model.initialise(config_from_arguments("swin-unetr", arguments), ("flair",))
+random = np.random.default_rng(0)
+image = random.normal(size=(64, 64, 64, 1)).astype(np.float32)
+labels = np.zeros(image.shape[:3], np.int32)
+labels[tuple(random.integers(16, 48, (3, 6)))] = 1, 2, 3, 4, 5, 6
+
+def maps(devices):
+    field, noise = whole_volume(model), np.zeros((1, *image.shape), np.float32)
+    found = smoothgrad(field, image, labels, noise_samples=noise, devices=jax.devices()[:devices])
+    return [found.dense(label) for label in found.labels]
+
+expected = maps(1)
+for _ in range(4):
+    for a, b in zip(maps(2), expected, strict=True):
+        assert np.abs(a - b).max() <= 1e-3 * np.abs(b).max()
+"""
+
+
+@pytest.mark.thorough
+def test_a_transformer_at_its_real_size_has_the_same_maps_on_two_devices_at_once():
+    """Not so where XLA leaves its convolutions to Eigen."""
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    result = subprocess.run(
+        [sys.executable, "-c", TRANSFORMER],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+    )
+    assert result.returncode == 0, result.stderr
+
+
 MEMORY = 12 * 2**20  # enough for two of the four devices
 
 
