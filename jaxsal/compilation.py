@@ -16,7 +16,6 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.monitoring
 import jax.numpy as jnp
-import jaxlib.version
 import numpy as np
 from filelock import FileLock
 from jax.extend.core import get_opaque_trace_state
@@ -43,7 +42,7 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 # Triton has no tiles for some of Swin UNETR's products in full precision, so that compiling its
 # pull-back fails; cuBLAS takes them all.
 _ON_GPU: CompilerOptions = {"xla_gpu_enable_triton_gemm": False}
-# From 0.10.2 on XLA gives products, convolutions and sums to YNNPACK, which leaves the last of some
+# XLA gives products, convolutions and sums to YNNPACK, which leaves the last of some
 # sums after products wrong, without a word (JAX's issue 39103). So it is given no sums.
 # Convolutions it computes on a single core, most of them; but where they are left to Eigen, which
 # uses all, maps of Swin UNETR come out wrong while two devices of a host compute at once.
@@ -52,7 +51,6 @@ _ON_CPU: CompilerOptions = {
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
     )
 }
-_ON_CPU_FROM = (0, 10, 2)
 
 _logger = logging.getLogger("jaxsal")
 
@@ -68,8 +66,7 @@ def compiler_options(platform: str) -> CompilerOptions | None:
     """
     if platform == "gpu":
         return _ON_GPU
-    is_known = platform == "cpu" and jaxlib.version.__version_info__ >= _ON_CPU_FROM
-    return _ON_CPU if is_known and known_on_a_cpu(_ON_CPU) else None
+    return _ON_CPU if platform == "cpu" and known_on_a_cpu(_ON_CPU) else None
 
 
 def known_on_a_cpu(options: CompilerOptions) -> bool:
