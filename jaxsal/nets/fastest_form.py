@@ -130,7 +130,7 @@ def _is_strided_of_many(of: _Sizes) -> bool:
     """Stride of 2: 48^3 32 to 64 channels "columns" 72, 50, "planes" 34, 31, "phases" 25, 23.
 
     24^3 64 to 128 12, 10; 14, 15; 9, 8; eight of 16^3 32 to 64 9, 8; 10, 9; 7, 5. Kernel of 5: 48^3
-    64 to 64 "planes" 258, 243, "phases" 223, 182; of 7: 32 to 32 142, 148; 146, 131. With fewer
+    64 to 64 "planes" 233, 244, "phases" 202, 185; of 7: 32 to 32 127, 151; 135, 136. With fewer
     channels: 64^3 16 to 32 "planes" 26, 24, "phases" 35, 17.
     """
     strided = of.is_large and 1 < of.step <= _MOST_PHASES and not of.is_box_of_transpose

@@ -72,6 +72,18 @@ def test_neither_do_those_of_networks_that_are_not_local(aggregate):
         assert np.abs(a - b).max() <= 1e-6 * np.abs(b).max()
 
 
+def run_on(devices, program):
+    """In a process of its own, with so many CPU devices."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+    )
+
+
 EIGHT = """
 import jax
 import numpy as np
@@ -99,14 +111,7 @@ print(len(jax.devices()))
 
 @pytest.mark.thorough
 def test_on_eight_devices_too():
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    result = subprocess.run(
-        [sys.executable, "-c", EIGHT],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
-    )
+    result = run_on(8, EIGHT)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["8"]
 
@@ -140,14 +145,7 @@ for _ in range(4):
 @pytest.mark.thorough
 def test_a_transformer_at_its_real_size_has_the_same_maps_on_two_devices_at_once():
     """Not so where XLA leaves its convolutions to Eigen."""
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-    result = subprocess.run(
-        [sys.executable, "-c", TRANSFORMER],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
-    )
+    result = run_on(2, TRANSFORMER)
     assert result.returncode == 0, result.stderr
 
 
