@@ -7,14 +7,15 @@ derivative needs the result and a number per mean, and both of its means are tak
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from jaxsal.current_device import current_device
-
-Axes = tuple[int, ...]
+from jaxsal.nets.sums_over_space import Axes, spread_over_space, sums_over_space
 
 
 def standardise(x: jax.Array, axes: Axes, epsilon: float, groups: int | None = None) -> jax.Array:
@@ -33,9 +34,12 @@ def standardise(x: jax.Array, axes: Axes, epsilon: float, groups: int | None = N
     return _with_inverse(x, axes, epsilon, groups)[0]
 
 
-def _mean(x: jax.Array, axes: Axes, groups: int | None) -> jax.Array:
-    """The mean for each channel; that of a group is made of its channels' means, which is quick."""
-    mean = _mean_over(x, axes)
+def _means(arrays: Sequence[jax.Array], axes: Axes, groups: int | None) -> list[jax.Array]:
+    """For each channel; those of a group are made of its channels' means, which is quick."""
+    return [_of_groups(mean, groups) for mean in _means_over(arrays, axes)]
+
+
+def _of_groups(mean: jax.Array, groups: int | None) -> jax.Array:
     channels = mean.shape[-1]
     if groups is None or groups == channels:
         return mean
@@ -43,12 +47,21 @@ def _mean(x: jax.Array, axes: Axes, groups: int | None) -> jax.Array:
     return jnp.repeat(of_groups, channels // groups, -1)
 
 
-def _mean_over(x: jax.Array, axes: Axes) -> jax.Array:
-    """The mean; on a CPU over the last axis first: all at once takes four times as long there."""
-    *others, last = sorted(axis % x.ndim for axis in axes)
-    if others and current_device().platform == "cpu":
-        x, axes = x.mean(last, keepdims=True), tuple(others)
-    return x.mean(axes, keepdims=True)
+def _means_over(arrays: Sequence[jax.Array], axes: Axes) -> list[jax.Array]:
+    if not _is_over_space_on_a_cpu(arrays[0], axes):
+        return [array.mean(axes, keepdims=True) for array in arrays]
+    count = math.prod(arrays[0].shape[axis] for axis in axes)
+    return [total / count for total in sums_over_space(arrays, axes)]
+
+
+def _spread(numbers: Sequence[jax.Array], like: jax.Array, axes: Axes) -> Sequence[jax.Array]:
+    """Numbers for each mean, to be computed with beside an array."""
+    over_space = _is_over_space_on_a_cpu(like, axes)
+    return spread_over_space(numbers, like, axes) if over_space else numbers
+
+
+def _is_over_space_on_a_cpu(x: jax.Array, axes: Axes) -> bool:
+    return x.ndim - 1 not in axes and current_device().platform == "cpu"
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
@@ -57,8 +70,8 @@ def _with_inverse(
 ) -> tuple[jax.Array, jax.Array]:
     """The result, and ``1 / sqrt(variance + epsilon)`` of size one along the axes."""
     exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    centred = exact - _mean(exact, axes, groups)
-    variance = _mean(jnp.square(centred), axes, groups)
+    centred = exact - _means([exact], axes, groups)[0]
+    (variance,) = _means([jnp.square(centred)], axes, groups)
     inverse = jax.lax.rsqrt(variance + epsilon)
     return (centred * inverse).astype(x.dtype), inverse
 
@@ -83,6 +96,7 @@ def _change(
 ) -> tuple[jax.Array, jax.Array]:
     """How the result and ``inverse`` change along the tangent of x."""
     along, change = result.astype(inverse.dtype), tangent.astype(inverse.dtype)
-    slope = _mean(along * change, axes, groups)
-    changed = inverse * (change - _mean(change, axes, groups) - along * slope)
+    mean, slope = _means([change, along * change], axes, groups)
+    mean_there, slope_there = _spread([mean, slope], change, axes)
+    changed = inverse * (change - mean_there - along * slope_there)
     return changed.astype(result.dtype), -jnp.square(inverse) * slope

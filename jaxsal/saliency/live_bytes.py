@@ -40,7 +40,7 @@ _COMPUTED = _SCATTERS | {
     *(_CONVOLUTION, _PRODUCT, "reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce"),
     *("argmax", "argmin", "cumsum", "cumprod", "cummax", "sort", "scan", "while", "cond"),
     *("custom_call", "ffi_call"),
-    *("depthwise_convolution", "transposed_depthwise_convolution"),
+    *("depthwise_convolution", "transposed_depthwise_convolution", "sums_over_space"),
 }
 
 
