@@ -194,7 +194,7 @@ def _through_convolution(
     value = value.transpose(np.argsort(_kernel_axes()))
     with kernel.multiplied():
         flat = cotangent.reshape(batch * samples, *cotangent.shape[2:])
-        result = through(flat, value, stride=kernel.stride)
+        result = through(flat, value, stride=kernel.stride, shared=False)
     return result.reshape(batch, samples, *result.shape[1:])
 
 

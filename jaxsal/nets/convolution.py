@@ -72,6 +72,7 @@ def convolution(
     stride: Triple = (1, 1, 1),
     padding: Triple = (0, 0, 0),
     form: Form | None = None,
+    shared: bool = True,
 ) -> jax.Array:
     """Cross-correlation with zero padding, as PyTorch's ``Conv3d`` without bias.
 
@@ -81,6 +82,8 @@ def convolution(
         stride: step per spatial axis.
         padding: zeros added on both sides of each spatial axis.
         form: how to compute it; by default the fastest known for the backend and the sizes.
+        shared: whether all cores of a CPU are to share it; better not where each has others to
+            compute. Its derivatives are not shared.
 
     Returns:
         (B, X', Y', Z', K) with ``X' = (X + 2 padding - kx) // stride + 1``, in the dtype of x.
@@ -100,7 +103,7 @@ def convolution(
             f"{kernel.shape[0]} with stride {stride}"
         )
     if form in _BY_PLANES:
-        return ByPlanes(_BY_PLANES[form], stride, padding).convolution(x, kernel)
+        return ByPlanes(_BY_PLANES[form], stride, padding, shared=shared).convolution(x, kernel)
     if form in _BY_PRODUCTS:
         return _BY_PRODUCTS[form](x, kernel, stride, padding)
     return lax.conv_general_dilated(
@@ -116,6 +119,7 @@ def transposed_convolution(
     padding: Triple = (0, 0, 0),
     output_padding: Triple = (0, 0, 0),
     form: Form | None = None,
+    shared: bool = True,
 ) -> jax.Array:
     """The transpose of `convolution`, as PyTorch's ``ConvTranspose3d`` without bias.
 
@@ -126,6 +130,7 @@ def transposed_convolution(
         padding: padding of the convolution that this one transposes.
         output_padding: extra positions at the end of each spatial axis of the result.
         form: as for `convolution`.
+        shared: as for `convolution`.
 
     Returns:
         (B, X', Y', Z', C) with ``X' = (X - 1) stride - 2 padding + kx + output_padding``.
@@ -139,7 +144,9 @@ def transposed_convolution(
     primal = jax.ShapeDtypeStruct((y.shape[0], *spatial, kernel.shape[3]), y.dtype)
     form = form or fastest_form(primal, kernel, stride, transposed=True)
     if form in _BY_PLANES:
-        return ByPlanes(_BY_PLANES[form], stride, padding).transposed(y, kernel, primal)
+        return ByPlanes(_BY_PLANES[form], stride, padding, shared=shared).transposed(
+            y, kernel, primal
+        )
 
     def forward(x: jax.Array) -> jax.Array:
         return convolution(x, kernel, stride=stride, padding=padding, form=form)
