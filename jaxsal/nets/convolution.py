@@ -36,6 +36,8 @@ shifted copies of its input (`jaxsal.nets.by_products`), or as a sum of 2D convo
   square 6e-7 of the result's, for 576 channels);
 - ``"xla"`` is ``lax.conv_general_dilated``.
 
+The 2D convolutions of a forward pass are of planes in a row, which all cores share.
+
 `jaxsal.nets.fastest_form` chooses one. With groups or dilation: `jaxsal.nets.general_convolution`.
 
 All forms consist of ``lax``: they can be differentiated any number of times in either mode,

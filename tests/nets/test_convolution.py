@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import jax
@@ -205,6 +206,63 @@ def test_2d_convolutions_of_pull_backs_have_the_axes_that_are_fast_in_loops(form
     convolutions = [e for e in equations if e.primitive.name == "conv_general_dilated"]
     outputs_last = {tuple(e.params["dimension_numbers"].rhs_spec) for e in convolutions}
     assert outputs_last == {(3, 2, 0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("form", "size", "stride", "convolve"),
+    [
+        ("planes", (40, 41, 43), (2, 2, 2), convolution),
+        ("stacked", (20, 20, 22), (1, 1, 1), convolution),
+        ("phases", (40, 41, 43), (2, 2, 2), convolution),
+        ("winograd", (33, 32, 33), (1, 1, 1), convolution),
+        ("planes", (20, 21, 21), (2, 2, 2), transposed_convolution),
+        ("phases", (20, 21, 21), (2, 2, 2), transposed_convolution),
+        ("winograd", (33, 32, 33), (1, 1, 1), transposed_convolution),
+    ],
+)
+def test_planes_in_a_row_equal_xla_with_their_derivatives(form, size, stride, convolve):
+    x, kernel = normal(0, (1, *size, 2)), normal(1, (3, 3, 3, 2, 2))
+    tangents = normal(2, x.shape), normal(3, kernel.shape)
+    of = partial(convolve, stride=stride, padding=(1, 0, 1))
+    cotangent = normal(4, jax.eval_shape(of, x, kernel).shape)
+    found, expected = (
+        jax.jit(partial(derivatives, partial(of, form=f)))(x, kernel, tangents, cotangent)
+        for f in (form, "xla")
+    )
+    *values, by_kernel = zip(found, expected, strict=True)
+    for a, b in values:
+        np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=10 * TOLERANCE)
+    a, b = by_kernel  # a sum over some 30,000 positions
+    np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=1e-5 * np.abs(b).max())
+
+
+@pytest.mark.parametrize(
+    ("shared", "outputs", "planes"),
+    [(True, 8, [1]), (False, 8, [32]), (True, 128, [32])],
+    ids=["shared", "not shared", "many outputs"],
+)
+def test_planes_lie_in_a_row_where_cores_share_a_convolution(shared, outputs, planes):
+    kernel = jnp.ones((3, 3, 3, 2, outputs))
+    assert planes_at_once(partial(convolve_stacked, kernel, shared)) == planes
+
+
+def test_planes_of_a_derivative_lie_apart():
+    def pull_back(x):
+        y, pull = jax.vjp(partial(convolve_stacked, jnp.ones((3, 3, 3, 2, 8)), True), x)
+        return pull(y)
+
+    assert planes_at_once(pull_back) == [1, 32]
+
+
+def convolve_stacked(kernel, shared, x):
+    return convolution(x, kernel, padding=(1, 1, 1), form="stacked", shared=shared)
+
+
+def planes_at_once(function):
+    """The batch of each 2D convolution, of an image of 32 planes of 16 x 16 and 2 channels."""
+    text = jax.jit(function).lower(jnp.ones((1, 32, 16, 16, 2))).as_text()
+    found = re.findall(r"stablehlo.convolution.*?: \(tensor<(\d+)x", text)
+    return [int(batch) for batch in found]
 
 
 def test_winograd_errs_little_from_float64():
