@@ -44,9 +44,9 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 _ON_GPU: CompilerOptions = {"xla_gpu_enable_triton_gemm": False}
 # XLA gives products, convolutions and sums to YNNPACK, which leaves the last of some
 # sums after products wrong, without a word (JAX's issue 39103). So it is given no sums.
-# Many convolutions it computes on a single core, unless `jaxsal.nets.by_planes` prepares them; but
-# where they are left to Eigen, which uses all cores, maps of Swin UNETR come out wrong while two
-# devices of a host compute at once.
+# Many convolutions it computes on a single core, unless `jaxsal.nets.by_planes` prepares them. Left
+# to Eigen, which uses all cores, convolutions make maps of Swin UNETR wrong while two devices of a
+# host compute at once.
 _ON_CPU: CompilerOptions = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"

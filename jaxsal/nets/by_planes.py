@@ -4,6 +4,16 @@ XLA on CPU gives 2D convolutions to its fast kernel where the kernel's axes are 
 outputs). It brings others into that order itself, but not in the body of a loop: there, one that
 JAX has transposed, whose last two axes are swapped, takes 4 to 70 times as long. So what is going
 to be transposed has these axes swapped beforehand.
+
+That kernel computes planes one after the other, on one core, where there are fewer than 128
+outputs; but one plane that is very wide it shares between cores. So planes of a large convolution
+lie in a row, if all cores are to share it. Milliseconds on two cores, with "winograd":
+
+    64³, 32 to 32 channels    apart 112    in a row 81
+    32³, 64 to 64             apart 39     in a row 21
+    16³, 128 to 128           apart 10     in a row 11
+
+On one core both take the same time.
 """
 
 from __future__ import annotations
@@ -26,11 +36,9 @@ from jaxsal.types import Triple
 # By planes of a block, the points of interpolation. Those of four have half the error of 0, ±1, ±2.
 _WINOGRAD = {4: (0.0, 0.75, -0.75, 1.5, -1.5), 2: (0.0, 1.0, -1.0)}
 
-# Of fewer outputs XLA's kernel computes planes one after the other, on one core; those that lie in
-# a row it shares between cores. 64^3 32 to 32 channels "winograd" on two cores 112 and 103 ms,
-# forward and back, in a row 81, 73; 32^3 64 to 64 39, 39; 21, 23; 16^3 128 to 128 10, 11; 11, 13.
-_MANY_OUTPUTS = 128
-_MANY_POSITIONS = 8000
+_OUTPUTS_OF_ONE_CORE = 128  # as many or more are shared between cores anyway
+_POSITIONS_OF_A_ROW = 8000  # fewer are computed before a second core has begun
+_WIDTHS_OF_AN_OVERLAP = 8  # of narrower planes much is computed that is left out
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,8 @@ class ByPlanes:
         stride: step per spatial axis.
         padding: zeros added on both sides of each spatial axis.
         swapped: whether it will be transposed rather than computed.
-        shared: whether all cores share one convolution: its planes lie in a row. Not in
-            derivatives: of these there are many, and each core computes others.
+        shared: whether all cores are to share one convolution, whose planes lie in a row. Not
+            those of derivatives: with `jaxsal.devices.split_cpu` each core computes others.
     """
 
     sums: Callable[[ByPlanes, jax.Array, jax.Array], jax.Array]
@@ -66,19 +74,24 @@ class ByPlanes:
         self, x: jax.Array, kernel: jax.Array, edges: Sequence[tuple[int, int]]
     ) -> jax.Array:
         """2D convolutions (B, X, Y', Z', K) of the planes of x by a kernel (ky, kz, C, K)."""
-        outputs = kernel.shape[2 if self.swapped else 3]
-        is_large = math.prod(x.shape[1:4]) >= _MANY_POSITIONS
-        if self.shared and is_large and outputs < _MANY_OUTPUTS:
+        if self.shared and self._suits_a_row(x, kernel):
             return self._of_planes_in_a_row(x, kernel, edges)
         y = self._convolved(x.reshape(-1, *x.shape[2:]), kernel, edges)
         return y.reshape(*x.shape[:2], *y.shape[1:])
+
+    def _suits_a_row(self, x: jax.Array, kernel: jax.Array) -> bool:
+        outputs, beyond = kernel.shape[2 if self.swapped else 3], kernel.shape[1] - 1
+        is_wide = x.shape[3] >= _WIDTHS_OF_AN_OVERLAP * beyond
+        is_large = math.prod(x.shape[1:4]) >= _POSITIONS_OF_A_ROW
+        return outputs < _OUTPUTS_OF_ONE_CORE and is_wide and is_large
 
     def _of_planes_in_a_row(
         self, x: jax.Array, kernel: jax.Array, edges: Sequence[tuple[int, int]]
     ) -> jax.Array:
         """One 2D convolution of all planes of an example, side by side along Z."""
         rows, columns = edges
-        x = jnp.pad(x, [(0, 0), (0, 0), (0, 0), columns, (0, 0)])
+        ends = [(0, 0, 0)] * 3 + [(*columns, 0), (0, 0, 0)]  # a negative number cuts off
+        x = lax.pad(x, jnp.zeros((), x.dtype), ends)
         batch, planes, height, width, channels = x.shape
         row = x.swapaxes(1, 2).reshape(batch, height, planes * width, channels)
         beyond = kernel.shape[1] - 1  # what begins in a plane and reaches the next is left out

@@ -36,7 +36,7 @@ shifted copies of its input (`jaxsal.nets.by_products`), or as a sum of 2D convo
   square 6e-7 of the result's, for 576 channels);
 - ``"xla"`` is ``lax.conv_general_dilated``.
 
-The 2D convolutions of a forward pass are of planes in a row, which all cores share.
+Of large 2D convolutions in a forward pass planes lie in a row, so that all cores share them.
 
 `jaxsal.nets.fastest_form` chooses one. With groups or dilation: `jaxsal.nets.general_convolution`.
 
@@ -84,8 +84,9 @@ def convolution(
         stride: step per spatial axis.
         padding: zeros added on both sides of each spatial axis.
         form: how to compute it; by default the fastest known for the backend and the sizes.
-        shared: whether all cores of a CPU are to share it; better not where each has others to
-            compute. Its derivatives are not shared.
+        shared: whether all cores of a CPU are to share it, if it is large and a sum of 2D
+            convolutions; better not where each core has others to compute. Its derivatives are not
+            shared.
 
     Returns:
         (B, X', Y', Z', K) with ``X' = (X + 2 padding - kx) // stride + 1``, in the dtype of x.

@@ -31,11 +31,12 @@ def standardise(x: jax.Array, axes: Axes, epsilon: float, groups: int | None = N
         groups: number of groups of neighbouring channels over which means are taken, too. None:
             every channel by itself, unless the channels are one of the axes.
     """
+    axes = tuple(sorted(axis % x.ndim for axis in axes))
     return _with_inverse(x, axes, epsilon, groups)[0]
 
 
 def _means(arrays: Sequence[jax.Array], axes: Axes, groups: int | None) -> list[jax.Array]:
-    """For each channel; those of a group are made of its channels' means, which is quick."""
+    """The mean of each array; that of a group is made of its channels' means, which is quick."""
     return [_of_groups(mean, groups) for mean in _means_over(arrays, axes)]
 
 
@@ -48,16 +49,20 @@ def _of_groups(mean: jax.Array, groups: int | None) -> jax.Array:
 
 
 def _means_over(arrays: Sequence[jax.Array], axes: Axes) -> list[jax.Array]:
-    if not _is_over_space_on_a_cpu(arrays[0], axes):
-        return [array.mean(axes, keepdims=True) for array in arrays]
-    count = math.prod(arrays[0].shape[axis] for axis in axes)
-    return [total / count for total in sums_over_space(arrays, axes)]
+    if _is_over_space_on_a_cpu(arrays[0], axes):
+        count = math.prod(arrays[0].shape[axis] for axis in axes)
+        return [total / count for total in sums_over_space(arrays, axes)]
+    if len(axes) > 1 and current_device().platform == "cpu":
+        # all at once would take four times as long
+        arrays, axes = [array.mean(axes[-1], keepdims=True) for array in arrays], axes[:-1]
+    return [array.mean(axes, keepdims=True) for array in arrays]
 
 
 def _spread(numbers: Sequence[jax.Array], like: jax.Array, axes: Axes) -> Sequence[jax.Array]:
-    """Numbers for each mean, to be computed with beside an array."""
-    over_space = _is_over_space_on_a_cpu(like, axes)
-    return spread_over_space(numbers, like, axes) if over_space else numbers
+    """Numbers for each mean, as they go with an array."""
+    if _is_over_space_on_a_cpu(like, axes):
+        return spread_over_space(numbers, like, axes)
+    return numbers
 
 
 def _is_over_space_on_a_cpu(x: jax.Array, axes: Axes) -> bool:

@@ -1,10 +1,15 @@
-"""Sums over space for each channel, as fast on a CPU as memory is read; see `standardise`.
+"""Sums over space for each channel, of several arrays in one pass; see `standardise`.
 
-XLA on CPU computes the sum of one array through windows, or a value at a time: the mean of each
-channel, 64³ 32 channels on one core, takes 11 ms, and a variance 40. A reduction of several arrays
-at once it computes with vectors of channels, in one pass: 2.4 ms, 8.6. So a sum of one array is
-that of its two halves, and sums of several arrays are taken together. Two sums of products, as the
-derivative of a norm needs them: 23 ms one after the other, 13 together; 32³ 64 channels 7.2, 0.8.
+XLA on CPU computes the sum of one array through windows, or a value at a time; a reduction of
+several arrays at once it computes with vectors of channels. So a sum of one array is that of its
+two halves, and sums of several arrays are taken together. Milliseconds on one core:
+
+    a mean, 64³ 32 channels                                 11      2.4
+    a mean and a variance, 64³ 32 channels                  40      8.6
+    the sums of a norm's derivative, 64³ 32 channels        23      13, of arrays beyond the cache
+    the sums of a norm's derivative, 32³ 64 channels        7.2     0.8, of arrays within it
+
+The first of the axes to go is the last one before the channels; along a short one less is gained.
 
 What JAX derives as the transpose of a broadcast is the sum of one array again. So sums and their
 transpose, to spread numbers over space, are primitives, and each is the other's transpose.
@@ -13,7 +18,7 @@ transpose, to spread numbers over space, are primitives, and each is the other's
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -34,17 +39,25 @@ def sums_over_space(arrays: Sequence[jax.Array], axes: Axes) -> tuple[jax.Array,
     It can be differentiated any number of times in either mode, and batched with ``vmap``.
 
     Args:
-        arrays: of one shape and dtype; their last axis is that of the channels.
-        axes: not negative, without the last.
+        arrays: of one shape and of one dtype, float32 or wider. Their last axis is that of the
+            channels.
+        axes: not negative, one at least, without the last.
     """
     return tuple(_sums.bind(*arrays, over=tuple(sorted(axes))))
 
 
-def spread_over_space(numbers: Sequence[jax.Array], like: jax.Array, axes: Axes) -> list[jax.Array]:
-    """Numbers whose size is one along the axes, repeated along these as an array has them."""
+def spread_over_space(
+    numbers: Sequence[jax.Array], like: jax.Array, axes: Axes
+) -> tuple[jax.Array, ...]:
+    """The transpose of `sums_over_space`: numbers repeated along these axes.
+
+    Args:
+        numbers: arrays of one shape and dtype, of size one along the axes.
+        like: an array that has the sizes along the axes that the results get.
+        axes: as for `sums_over_space`.
+    """
     sizes = tuple((axis, like.shape[axis]) for axis in sorted(axes))
-    spread: list[jax.Array] = _spread.bind(*numbers, over=sizes)
-    return spread
+    return tuple(_spread.bind(*numbers, over=sizes))
 
 
 def _summed(*arrays: jax.Array, over: Axes) -> list[jax.Array]:
@@ -96,11 +109,12 @@ def _spread_transposed(changes: Sequence[Any], *numbers: Any, over: _Sizes) -> S
 
 
 def _of_those_there(transposed: Any, changes: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
-    """The transpose, applied to those changes that are not zero as JAX knows already."""
-    there = [i for i, change in enumerate(changes) if type(change) is not ad.Zero]
+    """The transpose for each input that it is asked of, if JAX does not know that it is zero."""
+    asked = [ad.is_undefined_primal(each) for each in inputs]
+    there = [i for i, change in enumerate(changes) if asked[i] and type(change) is not ad.Zero]
     found = dict(zip(there, transposed(*(changes[i] for i in there)), strict=True)) if there else {}
     return [
-        found.get(i, ad.Zero(each.aval)) if ad.is_undefined_primal(each) else None
+        found.get(i, ad.Zero(each.aval.to_ct_aval())) if asked[i] else None
         for i, each in enumerate(inputs)
     ]
 
@@ -130,7 +144,13 @@ def _batch_first(arrays: Sequence[jax.Array], batch: Sequence[Any]) -> list[jax.
     ]
 
 
-def _primitive(name: str, compute: Any, shape: Any, transposed: Any, batched: Any) -> Primitive:
+def _primitive(
+    name: str,
+    compute: Callable[..., list[jax.Array]],
+    shape: Callable[..., tuple[int, ...]],
+    transposed: Callable[..., Sequence[Any]],
+    batched: Callable[..., tuple[Any, list[int]]],
+) -> Primitive:
     """A linear primitive of several arrays of one shape, with as many results of another."""
     primitive = Primitive(name)
     primitive.multiple_results = True
@@ -140,7 +160,7 @@ def _primitive(name: str, compute: Any, shape: Any, transposed: Any, batched: An
     )
     mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=True))
     ad.deflinear2(primitive, transposed)
-    ad.primitive_transposes[primitive] = transposed
+    ad.primitive_transposes[primitive] = transposed  # JAX's own takes one result, not several
     batching.primitive_batchers[primitive] = batched
     return primitive
 

@@ -209,60 +209,83 @@ def test_2d_convolutions_of_pull_backs_have_the_axes_that_are_fast_in_loops(form
 
 
 @pytest.mark.parametrize(
-    ("form", "size", "stride", "convolve"),
+    ("form", "size", "kernel", "stride", "padding", "convolve"),
     [
-        ("planes", (40, 41, 43), (2, 2, 2), convolution),
-        ("stacked", (20, 20, 22), (1, 1, 1), convolution),
-        ("phases", (40, 41, 43), (2, 2, 2), convolution),
-        ("winograd", (33, 32, 33), (1, 1, 1), convolution),
-        ("planes", (20, 21, 21), (2, 2, 2), transposed_convolution),
-        ("phases", (20, 21, 21), (2, 2, 2), transposed_convolution),
-        ("winograd", (33, 32, 33), (1, 1, 1), transposed_convolution),
+        ("planes", (40, 41, 43), 3, 2, (1, 0, 1), convolution),
+        ("planes", (41, 40, 43), 4, 2, (0, 0, 0), convolution),
+        ("stacked", (20, 20, 22), 3, 1, (1, 0, 1), convolution),
+        ("phases", (40, 41, 43), 3, 2, (1, 0, 1), convolution),
+        ("phases", (41, 40, 43), 3, 2, (0, 0, 0), convolution),
+        ("winograd", (33, 32, 33), 3, 1, (1, 0, 1), convolution),
+        ("planes", (20, 21, 21), 3, 2, (1, 0, 1), transposed_convolution),
+        ("planes", (20, 20, 21), 4, 2, (0, 0, 0), transposed_convolution),
+        ("phases", (20, 21, 21), 3, 2, (1, 0, 1), transposed_convolution),
+        ("phases", (20, 20, 21), 3, 2, (0, 0, 0), transposed_convolution),
+        ("winograd", (33, 32, 33), 3, 1, (1, 0, 1), transposed_convolution),
     ],
 )
-def test_planes_in_a_row_equal_xla_with_their_derivatives(form, size, stride, convolve):
-    x, kernel = normal(0, (1, *size, 2)), normal(1, (3, 3, 3, 2, 2))
-    tangents = normal(2, x.shape), normal(3, kernel.shape)
-    of = partial(convolve, stride=stride, padding=(1, 0, 1))
-    cotangent = normal(4, jax.eval_shape(of, x, kernel).shape)
+def test_planes_in_a_row_equal_xla_with_their_derivatives(
+    form, size, kernel, stride, padding, convolve
+):
+    x, weights = normal(0, (2, *size, 2)), normal(1, (kernel,) * 3 + (2, 2))
+    tangents = normal(2, x.shape), normal(3, weights.shape)
+    of = partial(convolve, stride=(stride,) * 3, padding=padding)
+    cotangent = normal(4, jax.eval_shape(of, x, weights).shape)
+    assert set(planes_at_once(lambda x: of(x, weights, form=form), x)) == {2}
     found, expected = (
-        jax.jit(partial(derivatives, partial(of, form=f)))(x, kernel, tangents, cotangent)
+        jax.jit(partial(derivatives, partial(of, form=f)))(x, weights, tangents, cotangent)
         for f in (form, "xla")
     )
-    *values, by_kernel = zip(found, expected, strict=True)
+    *values, (by_weights, sums) = zip(found, expected, strict=True)
     for a, b in values:
         np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=10 * TOLERANCE)
-    a, b = by_kernel  # a sum over some 30,000 positions
-    np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=1e-5 * np.abs(b).max())
+    # a sum over some 60,000 positions
+    np.testing.assert_allclose(by_weights, sums, rtol=TOLERANCE, atol=1e-5 * np.abs(sums).max())
 
 
 @pytest.mark.parametrize(
-    ("shared", "outputs", "planes"),
-    [(True, 8, [1]), (False, 8, [32]), (True, 128, [32])],
-    ids=["shared", "not shared", "many outputs"],
+    ("size", "outputs", "shared", "planes"),
+    [
+        ((32, 16, 16), 8, True, 1),
+        ((32, 16, 16), 8, False, 32),
+        ((32, 16, 16), 128, True, 32),
+        ((31, 16, 16), 8, True, 31),
+        ((32, 64, 4), 8, True, 32),
+    ],
+    ids=["large", "not shared", "many outputs", "small", "narrow"],
 )
-def test_planes_lie_in_a_row_where_cores_share_a_convolution(shared, outputs, planes):
-    kernel = jnp.ones((3, 3, 3, 2, outputs))
-    assert planes_at_once(partial(convolve_stacked, kernel, shared)) == planes
+def test_planes_lie_in_a_row_where_cores_share_a_large_convolution(size, outputs, shared, planes):
+    def convolve(x):
+        kernel = jnp.ones((3, 3, 3, 2, outputs))
+        return convolution(x, kernel, padding=(1, 1, 1), form="stacked", shared=shared)
+
+    assert planes_at_once(convolve, jnp.ones((1, *size, 2))) == [planes]
 
 
 def test_planes_of_a_derivative_lie_apart():
     def pull_back(x):
-        y, pull = jax.vjp(partial(convolve_stacked, jnp.ones((3, 3, 3, 2, 8)), True), x)
+        kernel = jnp.ones((3, 3, 3, 2, 8))
+        y, pull = jax.vjp(partial(convolution, kernel=kernel, padding=(1, 1, 1), form="stacked"), x)
         return pull(y)
 
-    assert planes_at_once(pull_back) == [1, 32]
+    assert planes_at_once(pull_back, jnp.ones((1, 32, 16, 16, 2))) == [1, 32]
 
 
-def convolve_stacked(kernel, shared, x):
-    return convolution(x, kernel, padding=(1, 1, 1), form="stacked", shared=shared)
+def planes_at_once(function, x):
+    """The batch of each 2D convolution."""
+    text = jax.jit(function).lower(x).as_text()
+    return [int(batch) for batch in re.findall(r"stablehlo.convolution.*?: \(tensor<(\d+)x", text)]
 
 
-def planes_at_once(function):
-    """The batch of each 2D convolution, of an image of 32 planes of 16 x 16 and 2 channels."""
-    text = jax.jit(function).lower(jnp.ones((1, 32, 16, 16, 2))).as_text()
-    found = re.findall(r"stablehlo.convolution.*?: \(tensor<(\d+)x", text)
-    return [int(batch) for batch in found]
+def test_planes_in_a_row_are_the_same_on_two_devices_at_once():
+    x, kernel = normal(0, (1, 32, 32, 32, 32)), normal(1, (3, 3, 3, 32, 32))
+    program = jax.jit(partial(convolution, padding=(1, 1, 1), form="winograd"))
+    expected = np.asarray(program(x, kernel))
+    there = [jax.device_put((x, kernel), device) for device in jax.local_devices()[:2]]
+    assert len(there) == 2
+    found = [program(*each) for _ in range(8) for each in there]
+    for each in found:
+        np.testing.assert_array_equal(each, expected)
 
 
 def test_winograd_errs_little_from_float64():

@@ -18,7 +18,9 @@ SHAPE = (2, 3, 4, 3, 2)  # (B, X, Y, Z, C)
 # The axes and the number of groups that are given, and the axes over which means are taken.
 CASES: dict[str, tuple[tuple[int, ...], int | None, tuple[int, ...]]] = {
     "instance": ((1, 2, 3), None, (1, 2, 3)),
+    "from the end": ((-4, -3, -2), None, (1, 2, 3)),
     "layer": ((4,), None, (4,)),
+    "channels, from the end": ((-1,), None, (4,)),
     "trailing": ((4, 1, 2, 3), None, (4, 1, 2, 3)),
     "one group": ((1, 2, 3), 1, (1, 2, 3, 4)),
 }
