@@ -163,7 +163,8 @@ def _networks(axes: Axes, found: Found) -> None:
     for shift, name, colour in ((-0.2, "jaxsal", _OURS), (0.2, "pytorch", _THEIRS)):
         values = [row[f"{name}_ms_per_gradient"] for row in rows]
         axes.bar([p + shift for p in places], values, 0.4, color=colour, label=name)
-    axes.set_xticks(places, [f"{row['network']},\n{row['window']}³" for row in rows], fontsize=8)
+    names = [f"{row['network'].partition(',')[0]}, {row['window']}³" for row in rows]
+    axes.set_xticks(places, names, rotation=35, ha="right", fontsize=8)
     axes.set_yscale("log")
     axes.set_ylabel("ms per voxel and noise sample")
     axes.legend(fontsize=8)
