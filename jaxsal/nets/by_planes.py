@@ -9,11 +9,12 @@ That kernel computes planes one after the other, on one core, where there are fe
 outputs; but one plane that is very wide it shares between cores. So planes of a large convolution
 lie in a row, if all cores are to share it. Milliseconds on two cores, with "winograd":
 
-    64³, 32 to 32 channels    apart 112    in a row 81
-    32³, 64 to 64             apart 39     in a row 21
-    16³, 128 to 128           apart 10     in a row 11
+                              apart    in a row
+    64³, 32 to 32 channels    112      81
+    32³, 64 to 64 channels    39       21
+    16³, 128 to 128           10       11
 
-On one core both take the same time.
+On one core the first two take the same time either way.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from jaxsal.types import Triple
 _WINOGRAD = {4: (0.0, 0.75, -0.75, 1.5, -1.5), 2: (0.0, 1.0, -1.0)}
 
 _OUTPUTS_OF_ONE_CORE = 128  # as many or more are shared between cores anyway
-_POSITIONS_OF_A_ROW = 8000  # fewer are computed before a second core has begun
-_WIDTHS_OF_AN_OVERLAP = 8  # of narrower planes much is computed that is left out
+_POSITIONS_OF_A_ROW = 8000  # with fewer nothing was measured
+_WIDTHS_OF_AN_OVERLAP = 8  # of narrower planes more than an eighth would be computed in vain
 
 
 @dataclass(frozen=True)
