@@ -74,7 +74,7 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} is not a file; a PyTorch checkpoint (.pth, .pt) is expected")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; a PyTorch checkpoint is expected")
-    if not zipfile.is_zipfile(path):
+    if not _is_zip(path):
         return
     with _archive(path) as archive:
         names = {Path(name).name for name in archive.namelist()}
@@ -95,11 +95,21 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} has compressed entries, which torch.save does not write")
 
 
+def _is_zip(path: Path) -> bool:
+    with _damage_refused(path):  # a damaged end of an archive raises already when it is looked for
+        return zipfile.is_zipfile(path)
+
+
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    with _damage_refused(path), zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+@contextmanager
+def _damage_refused(path: Path) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        yield
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is a damaged zip archive: {error}") from error
 

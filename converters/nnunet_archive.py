@@ -59,12 +59,13 @@ def _unpacked(path: Path, root: Path, configuration: str | None, trainer: str | 
     """Unpacks what is needed of one training below a folder; returns the training's."""
     check_not_inside(path)
     require_content(path)
-    if not zipfile.is_zipfile(path):
-        raise InputError(
-            f"{path} is no zip archive: give the one that nnUNetv2_export_model_to_zip writes, or "
-            f"the folder that nnU-Net trained into, with {PLANS}, {DATASET} and fold_0, …"
-        )
     try:
+        if not zipfile.is_zipfile(path):
+            raise InputError(
+                f"{path} is no zip archive: give the one that nnUNetv2_export_model_to_zip "
+                f"writes, or the folder that nnU-Net trained into, with {PLANS}, {DATASET} and "
+                "fold_0, …"
+            )
         with zipfile.ZipFile(path) as archive:
             entries = _entries(path, archive)
             described = [each for each in entries if _name(each).name in (PLANS, DATASET)]

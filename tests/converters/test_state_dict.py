@@ -196,6 +196,15 @@ def test_a_damaged_checkpoint_is_read_or_refused(new_form: bool, damage: st.Data
             read_state_dict(path)
 
 
+def test_a_checkpoint_whose_archive_seems_to_span_disks_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.pth", TENSORS)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x06\x07") + 4] = 1  # the disk on which the archive ends
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is a damaged zip archive"):
+        read_state_dict(path)
+
+
 @pytest.mark.parametrize("form", ["zip", "old", "pickle"])
 def test_nothing_in_a_malicious_checkpoint_is_executed(tmp_path: Path, form: str) -> None:
     marker, path = tmp_path / "executed", tmp_path / "evil.pth"
