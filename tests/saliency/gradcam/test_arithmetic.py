@@ -42,7 +42,8 @@ def test_every_product_of_a_heat_map_is_in_full_precision(name: str) -> None:
     config, parameters = case.convert(arrays_of(case.source()))
     shapes = {name: array(*value.shape) for name, value in parameters.items()}
     layers = layer_shapes(config)
-    layer = [name for name, shape in layers.items() if max(shape[:3]) > 1][len(layers) // 2]
+    spatial = [name for name, shape in layers.items() if max(shape[:3]) > 1] or [*layers]
+    layer = spatial[len(spatial) // 2]
     upper = UpperNetwork(NetworkFunction(config), layer, 0)
     window, domains = array(*case.size, case.in_channels), array(2, *case.size)
     grid, channels = upper.shape(shapes, window.shape)
