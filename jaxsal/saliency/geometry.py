@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from jaxsal.types import Triple
 
 _FRAME_STEP = 16  # sides of frames are multiples of this
+# With fewer gradients, compiling programs for voxels near edges takes longer than they save: on a
+# CPU some 6 s each, and a fifth of the paper's U-Net's 40 ms per gradient.
+FEWEST_NEAR_EDGES = 2500
 
 
 def frame_size(shape: Triple | np.ndarray) -> Triple:
@@ -47,10 +50,12 @@ class Geometry:
     Attributes:
         windows: which items come from which windows.
         derivative: whose boxes are meant.
+        samples: number of noisy images at which all of that is computed.
     """
 
     windows: ItemWindows
     derivative: Derivative
+    samples: int
 
     @cached_property
     def frame(self) -> Triple:
@@ -127,8 +132,11 @@ class Geometry:
 
     @cached_property
     def _edges(self) -> np.ndarray:
-        """(R, 3) along which axes the voxels are near an edge of the window."""
-        return self.derivative.edges(self._first_points)
+        """(R, 3) near which edges of the window, along each axis, the voxels count as lying."""
+        points = self._first_points
+        if len(points) * self.samples < FEWEST_NEAR_EDGES:
+            return np.zeros((len(points), 3), bool)
+        return self.derivative.edges(points)
 
     @cached_property
     def _boxes(self) -> tuple[np.ndarray, np.ndarray]:

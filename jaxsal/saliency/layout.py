@@ -111,7 +111,7 @@ class Layout:
     @cached_property
     def geometry(self) -> Geometry:
         """Where the gradients lie."""
-        return Geometry(self.windows, self.derivative)
+        return Geometry(self.windows, self.derivative, self.work.noisy.count)
 
     @cached_property
     def memory(self) -> MemoryPlan | None:

@@ -7,11 +7,12 @@ import pytest
 
 from jaxsal.field.sliding import sliding_window
 from jaxsal.saliency.domains import Domain
-from jaxsal.saliency.geometry import Geometry, frame_size, map_size
+from jaxsal.saliency.geometry import FEWEST_NEAR_EDGES, Geometry, frame_size, map_size
 from jaxsal.saliency.items import ItemWindows, items_of, voxel_groups
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 
 SHAPE = (40, 33, 24)
+MANY = 1000  # noisy images, for which voxels near edges have programs of their own
 
 
 class Near:
@@ -50,7 +51,7 @@ class Wide(Near):
 
 
 @pytest.fixture(scope="module")
-def geometry():
+def windows():
     random = np.random.default_rng(0)
     corners = random.integers(2, np.array(SHAPE) - 5, (6, 3))
     domains = [
@@ -59,7 +60,20 @@ def geometry():
     items = items_of(domains, [voxel_groups(d, SmoothGradSettings()) for d in domains])
     voxels = np.concatenate([domain.voxels for domain in domains])
     plan = sliding_window(lambda x: x, roi=16).plan(SHAPE, voxels)
-    return Geometry(ItemWindows(plan, voxels, items), Near())
+    return ItemWindows(plan, voxels, items)
+
+
+@pytest.fixture(scope="module")
+def geometry(windows):
+    return Geometry(windows, Near(), MANY)
+
+
+def test_for_few_gradients_no_voxels_count_as_near_edges(windows, geometry):
+    lesions = [{lesion: lesion for lesion in range(6)}]
+    gradients = len(geometry.pairs(lesions).items)
+    few = (FEWEST_NEAR_EDGES - 1) // gradients
+    assert not Geometry(windows, Near(), few).pairs(lesions).edges.any()
+    assert Geometry(windows, Near(), few + 1).pairs(lesions).edges.any()
 
 
 def test_frames_hold_the_boxes_of_all_windows_and_lie_in_their_lesions_maps(geometry):
@@ -101,7 +115,7 @@ def test_frames_are_no_larger_than_the_boxes_near_the_edges_of_windows_need():
     domain = Domain(1, voxels)
     items = items_of([domain], [voxel_groups(domain, SmoothGradSettings())])
     windows = ItemWindows(field.plan((28, 16, 16), voxels), voxels, items)
-    geometry = Geometry(windows, Wide())
+    geometry = Geometry(windows, Wide(), MANY)
     assert windows.counts.tolist() == [2] * 4
     assert geometry.frame == (16, 16, 16)
 
