@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 _LANES, _ROWS = 128, 8
+_SPLIT_BYTES = 2**26  # between those of images that were compiled in parts and as they are
 
 
 def plain_size(shape: tuple[int, ...], width: int) -> int:
@@ -29,6 +30,33 @@ def tiled_size(shape: tuple[int, ...], width: int) -> int:
         for row in axes
         if row != lane
     )
+
+
+def convolved_size(shape: tuple[int, ...], width: int, batch: int, channels: int) -> int:
+    """As tiled_size, of the images that a convolution reads or returns.
+
+    Lanes are channels and rows examples, or the other way round, whichever takes less. Fewer than
+    eight examples leave rows empty; of a large image with eight channels or more, parts are made
+    examples instead.
+
+    Args:
+        shape: of the images.
+        width: bytes of a number.
+        batch: axis of the examples.
+        channels: axis of the channels.
+
+    Returns:
+        Bytes.
+    """
+    examples, features = shape[batch], shape[channels]
+    positions = math.prod(n for axis, n in enumerate(shape) if axis not in (batch, channels))
+    if examples >= _ROWS:
+        layouts = (examples, features), (features, examples)
+        tiles = min(_multiple(lanes, _LANES) * _rows(rows, width) for lanes, rows in layouts)
+        return positions * tiles * width
+    in_parts = positions * examples * _multiple(features, _LANES) * width
+    is_split = features >= _ROWS and in_parts > _SPLIT_BYTES
+    return in_parts if is_split else tiled_size(shape, width)
 
 
 def _rows(number: int, width: int) -> int:

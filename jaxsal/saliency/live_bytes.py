@@ -6,7 +6,7 @@ values between them to memory. What is written takes memory until it was read fo
 - results of convolutions, products, sums and the like; on a TPU not of a convolution that a single
   pointwise function follows;
 - what such an operation reads, as a library or a kernel of its own computes it. What products read
-  along different axes is written once for each;
+  along different axes is written once for each, on a TPU once in all;
 - what the program returns. These results are computed as soon as what they need is there, those
   that need arguments alone at the end.
 
@@ -26,7 +26,7 @@ import jax
 from jax.extend.core import Literal
 
 from jaxsal.current_device import current_device
-from jaxsal.saliency.array_sizes import plain_size, tiled_size
+from jaxsal.saliency.array_sizes import convolved_size, plain_size, tiled_size
 from jaxsal.saliency.lending import Span, lent
 
 _CALLS = {
@@ -50,14 +50,19 @@ class _Compiler:
 
     Attributes:
         size: bytes that an array of a shape and width in bytes takes.
+        convolved: of images that a convolution reads or returns, by their axes of examples and of
+            channels, too.
         reads: operations whose inputs are written for them.
+        orders: whether what products read along different axes is written once for each order.
         joins: whether a convolution and the pointwise function that follows it are one.
         lends: whether memory of results that are not yet written holds other values.
         factor: by which programs take more, by comparison with what was compiled.
     """
 
     size: Callable[[tuple[int, ...], int], int]
+    convolved: Callable[[tuple[int, ...], int, int, int], int] | None = None
     reads: frozenset[str] = frozenset({_CONVOLUTION, _PRODUCT})
+    orders: bool = True
     joins: bool = False
     lends: bool = True
     factor: float = 1.0
@@ -67,7 +72,9 @@ class _Compiler:
 _COMPILERS = {
     "cpu": _Compiler(plain_size, lends=False, factor=1.5),
     "gpu": _Compiler(plain_size),
-    "tpu": _Compiler(tiled_size, _Compiler.reads | _SCATTERS, joins=True),
+    "tpu": _Compiler(
+        tiled_size, convolved_size, _Compiler.reads | _SCATTERS, orders=False, joins=True
+    ),
 }
 
 
@@ -103,6 +110,7 @@ class _Operation:
     parameters: dict[str, Any]
     inputs: list[_Value]
     outputs: list[_Value] = field(default_factory=list)
+    left: _Value | None = None  # what it reads first, unless that is an argument of the program
 
     @property
     def inner(self) -> Iterator[Any]:
@@ -167,6 +175,7 @@ class _Program:
         self._operations = _needed(operations, results)
         self._results = {value.seen_through for value in results}
         self._reads = self._readings()
+        self._laid_out = self._convolved()
         self._written = self._results | set(self._reads) | set(self._computed())
 
     @property
@@ -222,6 +231,23 @@ class _Program:
                 found.setdefault(value.seen_through, set()).add(way)
         return found
 
+    def _convolved(self) -> dict[_Value, int]:
+        """What the images take that convolutions read or return, as these lay them out."""
+        found: dict[_Value, int] = {}
+        if self._compiler.convolved is None:
+            return found
+        for operation in self._operations:
+            if operation.name != _CONVOLUTION:
+                continue
+            axes = operation.parameters["dimension_numbers"]
+            images = (operation.left, axes.lhs_spec), (operation.outputs[0], axes.out_spec)
+            for value, spec in images:
+                if value is not None:
+                    size = self._compiler.convolved(value.shape, value.width, *spec[:2])
+                    seen = value.seen_through
+                    found[seen] = max(found.get(seen, 0), size)
+        return found
+
     def _computed(self) -> Iterator[_Value]:
         """Results of what is not pointwise, unless they are joined with what follows."""
         followers: dict[_Value, list[str]] = {}
@@ -240,8 +266,12 @@ class _Program:
         return one != "split" and one not in _COMPUTED
 
     def _size(self, value: _Value) -> int:
-        copies = 1 if value.by.name in _COMPUTED else len(self._reads.get(value, {None}))
-        return copies * self._compiler.size(value.shape, value.width)
+        orders = self._compiler.orders and value.by.name not in _COMPUTED
+        copies = len(self._reads.get(value, {None})) if orders else 1
+        size = self._compiler.size(value.shape, value.width)
+        return copies * (
+            size if value in self._results else max(size, self._laid_out.get(value, 0))
+        )
 
     def _inner(self, jaxpr: Any) -> int:
         """Of a loop's body, say; its results lie where its arguments do."""
@@ -270,6 +300,7 @@ def _written_out(jaxpr: Any) -> tuple[list[_Operation], list[_Value]]:
             else:
                 present = [value for value in inputs if value is not None]
                 operation = _Operation(equation.primitive.name, equation.params, present)
+                operation.left = next(iter(inputs), None)
                 operation.outputs = [_value(operation, v.aval) for v in equation.outvars]
                 operations.append(operation)
                 outputs = list(operation.outputs)

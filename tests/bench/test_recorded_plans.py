@@ -17,10 +17,11 @@ NETWORKS = {network.name: network for network in PAPER_NETWORKS.values()}
 # A compiler may hold tens of megabytes on a TPU's chip, or not: the plan reckons with memory alone.
 MOST_ON_CHIP = 40  # MiB
 TOO_LOW = {  # see "The memory plan" in bench/README.md
-    ("v5e", "nnU-Net (DynUNet)", "bfloat16", "dense"),
+    *((target, "nnU-Net (DynUNet)", "bfloat16", "dense") for target in ("v5e", "v5p", "v6e")),
     ("v5p", "U-Net", "bfloat16", "dense"),
     ("v5p", "U-Net", "bfloat16", "local"),
     ("v6e", "U-Net", "bfloat16", "dense"),
+    ("v6e", "Swin UNETR", "bfloat16", "dense"),
 }
 
 

@@ -155,3 +155,61 @@ def test_on_a_tpu_a_convolution_and_what_follows_are_one():
     assert live_bytes(function, x) == (2 * x.nbytes, x.nbytes)
     with tracing_for(Abstract("tpu")):
         assert live_bytes(function, x) == (x.nbytes, x.nbytes)
+
+
+SIDE = 96**3
+
+
+@pytest.mark.parametrize(
+    ("shape", "spec", "tiles"),
+    [
+        ((32, 96, 96, 96, 100), "NHWDC", SIDE * 32 * 128),  # rows of examples, lanes of channels
+        ((32, 96, 96, 96, 16), "NHWDC", SIDE * 128 * 16),  # lanes of examples, rows of channels
+        ((32, 16, 96, 96, 96), "NCHWD", SIDE * 128 * 16),
+        ((8, 96, 96, 96, 16), "NHWDC", SIDE * 8 * 128),
+        ((7, 96, 96, 96, 16), "NHWDC", SIDE * 7 * 128),  # parts of the images are examples
+        ((1, 96, 96, 96, 16), "NHWDC", SIDE * 128),
+        # small, or of few channels: an axis in space makes the lanes
+        ((1, 48, 48, 48, 16), "NHWDC", 48**2 * 128 * 16),
+        ((1, 96, 96, 96, 2), "NHWDC", 96**2 * 128 * 2),
+        ((0, 96, 96, 96, 16), "NHWDC", 0),
+    ],
+    ids=str,
+)
+def test_on_a_tpu_convolutions_read_tiles_of_channels_and_examples(shape, spec, tiles):
+    channels = shape[spec.index("C")]
+    kernel = jnp.zeros((3, 3, 3, channels, channels), jnp.bfloat16)
+
+    def function(x):
+        x, layout = jnp.sin(x), (spec, "HWDIO", spec)
+        return lax.conv_general_dilated(x, kernel, (1, 1, 1), "SAME", dimension_numbers=layout)
+
+    x = jax.ShapeDtypeStruct(shape, jnp.bfloat16)
+    with tracing_for(Abstract("tpu")):
+        assert live_bytes(function, x) == (2 * tiles, stored_bytes(x))
+
+
+def test_on_a_tpu_a_kernel_is_no_image():
+    x = jax.ShapeDtypeStruct((1, 8, 8, 8, 16), jnp.float32)
+
+    def function(kernel, x):
+        kernel = jnp.sin(kernel)
+        layout = ("NHWDC", "IHWDO", "NHWDC")
+        return lax.conv_general_dilated(x, kernel, (1, 1, 1), "SAME", dimension_numbers=layout)
+
+    # its longest axis makes the lanes; of an image the channels, 16, would take 128
+    kernel = jax.ShapeDtypeStruct((16, 128, 1, 1, 16), jnp.float32)
+    with tracing_for(Abstract("tpu")):
+        assert live_bytes(function, kernel, x)[0] == 4 * 16 * 128 * 16
+
+
+def test_on_a_tpu_products_along_different_axes_read_no_copies():
+    def function(x):
+        y = jnp.sin(x)
+        return lax.dot(y, y) + lax.dot_general(y, y, (((0,), (0,)), ((), ())))
+
+    x = jnp.zeros((256, 256))
+    # the sine in two ways, and both products
+    assert live_bytes(function, x) == (4 * x.nbytes, x.nbytes)
+    with tracing_for(Abstract("tpu")):  # the second product lies where the sum will
+        assert live_bytes(function, x) == (2 * x.nbytes, x.nbytes)
