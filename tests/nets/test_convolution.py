@@ -366,6 +366,7 @@ def test_transposed_winograd_equals_xla_with_its_derivatives():
         ((3, 3, 3), (1, 1, 1), (1, 1, 1), (0, 0, 0)),
         ((3, 5, 1), (2, 3, 1), (1, 2, 0), (1, 2, 0)),
         ((2, 2, 1), (2, 2, 1), (0, 0, 0), (0, 0, 0)),
+        ((1, 3, 2), (2, 2, 3), (0, 1, 0), (1, 0, 2)),
     ],
 )
 def test_transposed_convolution_equals_pytorch_with_its_derivatives(
@@ -395,8 +396,9 @@ def test_transposed_convolution_equals_pytorch_with_its_derivatives(
     close(w_gradient, np.transpose(torch_w.grad.numpy(), (2, 3, 4, 1, 0)))
 
 
-@pytest.mark.parametrize("form", ["columns", "rows", "phases"])
-def test_forms_keep_the_dtype(form):
-    x = jnp.ones((1, 4, 4, 4, 2), jnp.bfloat16)
-    kernel = jnp.ones((3, 3, 3, 2, 3), jnp.bfloat16)
-    assert convolution(x, kernel, padding=(1, 1, 1), form=form).dtype == jnp.bfloat16
+@pytest.mark.parametrize("convolve", [convolution, transposed_convolution])
+@pytest.mark.parametrize("form", ["columns", "separable", "rows", "phases"])
+def test_forms_keep_the_dtype(form, convolve):
+    x = jnp.ones((1, 4, 4, 4, 3), jnp.bfloat16)
+    kernel = jnp.ones((3, 3, 3, 3, 3), jnp.bfloat16)
+    assert convolve(x, kernel, padding=(1, 1, 1), form=form).dtype == jnp.bfloat16
