@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsal
+from bench.networks import KINKS_NOTE
 from bench.options import timed
 from bench.record import Result, Row, shown
 from jaxsal.compilation import compiled
@@ -80,8 +81,7 @@ def run(options: argparse.Namespace) -> Result:
         "logits, gradient (of a voxel's logit), maximum (signed, of a lesion of "
         f"{_LESION} voxels, two noise samples), grad-cam++: the largest difference from PyTorch's "
         "float64, relative to its peak; torch: PyTorch's own in float32; float64: jaxsal's.",
-        "Where an activation with a kink has an input that is zero within float32's rounding, "
-        "either slope is right, and float32 differs from float64 in PyTorch as well.",
+        KINKS_NOTE,
         "ratios: of PyTorch's time to jaxsal's, one thread each; forward: a pass without a graph; "
         "gradient: a voxel's in a batch of 8, from a graph that is kept. Random weights, small "
         "windows: of networks of useful width they say little.",

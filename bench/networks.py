@@ -28,6 +28,10 @@ TOY_NETWORKS = (
     (PaperNetwork("toy U-Net", "unet", TINY_UNET, ("", "", ""), (4, 4, 4)), 1.0),
     (PAPER_NETWORKS["dynunet"], 1 / 8),
 )
+KINKS_NOTE = (
+    "Where an activation with a kink has an input that is zero within float32's rounding, either "
+    "slope is right, and float32 differs from float64 in PyTorch as well."
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -71,9 +75,7 @@ def run(options: argparse.Namespace) -> Result:
         "of PyTorch's time to jaxsal's.",
         "difference: of a voxel's gradient from PyTorch's, the largest, relative to its peak; "
         "compile s: in jaxsal's first call, besides; short where compiled programs were kept.",
-        "Where an activation with a kink, as DynUNet's, has an input that is zero within float32's "
-        "rounding, either slope is right: a difference of PyTorch's float32 from its own float64, "
-        "too. In float64 the networks agree within 1e-12 (tests/nets/test_real_sizes.py).",
+        KINKS_NOTE,
         SHARES_NOTE + " Of jaxsal's gradient, its share of a forward pass included.",
         ceilings.note,
     ]

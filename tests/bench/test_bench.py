@@ -121,6 +121,7 @@ def test_occlusion_and_deletion_give_pytorch_s_logits(tmp_path):
     for row in rows:
         assert COLUMNS["occlusion"] <= set(row)
         assert row["passes"] == 4
+        assert row["jaxsal_how"] in ("batch 1", "batch 2")
         # Relative to the change that a mask of one voxel makes, a thousandth of the logit: its
         # float32 rounding comes to 1e-4, another mask or filling to about 1.
         assert row["difference"] < 1e-3

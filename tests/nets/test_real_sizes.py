@@ -22,8 +22,9 @@ pytestmark = pytest.mark.thorough
 
 LOGITS = 3e-5  # float32 rounding, as a fraction of the largest magnitude
 # Of a logit's gradient. In float32 a leaky ReLU whose input is zero within rounding has either
-# slope: PyTorch's own gradient of "dynunet, model zoo's" differs by 1.5e-3 from its one in float64.
-GRADIENT = {"float32": 5e-3, "float64": 1e-12}
+# slope: PyTorch's gradient of "dynunet, model zoo's" differs by 1.5e-3 from its own in float64.
+GRADIENT = {"float32": 1e-3, "float64": 1e-12}
+GRADIENT_WITH_KINKS = {"dynunet, model zoo's": 2e-3}
 WINDOW, SMALLER = (96, 96, 96), (64, 64, 64)
 RESIDUAL = {"num_res_units": 2, "norm": "batch", "strides": (2, 2, 2, 2)}
 ZOO = dynunet.ARGUMENTS["model zoo's"][0]
@@ -100,4 +101,5 @@ def test_gradients_of_a_logit_equal_the_source(
         ours = gradient(precise, batch.astype(dtype))
     found = largest_difference(ours, case.from_torch(x.grad))
     record_property("difference", found)
-    assert found < GRADIENT[dtype]
+    kinks = GRADIENT_WITH_KINKS.get(name, 0) if dtype == "float32" else 0
+    assert found < max(GRADIENT[dtype], kinks)
