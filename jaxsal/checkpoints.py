@@ -51,7 +51,8 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
         overwrite: also replaces a model directory that holds nothing else.
 
     Raises:
-        InputError: the folder is in use, or lies in a file.
+        InputError: the folder holds other files, or a model that is not to be overwritten; or it
+            lies in a file.
         OutputError: it cannot be written.
     """
     folder = Path(folder).resolve()
@@ -197,13 +198,17 @@ def check_target(folder: Path, overwrite: bool) -> None:
     entries = {entry.name for entry in folder.iterdir()}
     if not entries:
         return
-    if not overwrite:
-        raise InputError(f"{folder} is in use: give another folder, or allow to overwrite it")
     foreign = sorted(entries - {_RECORD, _PARAMETERS})
     if foreign or not _is_record(folder / _RECORD):
         raise InputError(
             f"{folder} is not overwritten because it is more than a model directory or none"
             + (f": it holds {', '.join(foreign[:3])}" if foreign else "")
+            + "; choose another folder"
+        )
+    if not overwrite:
+        raise InputError(
+            f"{folder} already holds a model; choose another folder, or replace it with "
+            "--overwrite (in Python: overwrite=True)"
         )
 
 

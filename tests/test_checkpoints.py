@@ -171,22 +171,23 @@ def test_what_the_disk_refuses_orbax_is_told_as_the_disks_refusal(
 
 def test_a_model_directory_is_overwritten_only_when_asked_to(model: Model, copy: Path) -> None:
     other = Model(model.config, model.parameters, model.channels, 0.6)
-    with pytest.raises(InputError, match="in use"):
+    with pytest.raises(InputError, match=r"already holds a model; .*--overwrite.*overwrite=True"):
         save_model(other, copy)
     save_model(other, copy, overwrite=True)
     assert load_model(copy).threshold == 0.6
     assert [entry.name for entry in copy.parent.iterdir()] == ["copy"]
 
 
+@pytest.mark.parametrize("overwrite", [True, False])
 @pytest.mark.parametrize("in_a_model", [True, False])
 def test_files_of_the_users_are_never_overwritten(
-    model: Model, copy: Path, tmp_path: Path, in_a_model: bool
+    model: Model, copy: Path, tmp_path: Path, in_a_model: bool, overwrite: bool
 ) -> None:
     folder = copy if in_a_model else tmp_path / "mine"
     folder.mkdir(exist_ok=True)
     (folder / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"thesis\.txt"):
-        save_model(model, folder, overwrite=True)
+    with pytest.raises(InputError, match=r"thesis\.txt; choose another folder"):
+        save_model(model, folder, overwrite=overwrite)
     assert (folder / "thesis.txt").read_text() == "mine"
 
 

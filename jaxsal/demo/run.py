@@ -36,7 +36,7 @@ def run_demo(
         The folder with the results.
 
     Raises:
-        InputError: the folder is in use.
+        InputError: the folder holds other files, or an earlier demo that is not to be overwritten.
         OutputError: a file cannot be written.
     """
     scan_folder, results = out / "scan", out / "results"
@@ -74,14 +74,15 @@ def _check_unused(scan_folder: Path, results: Path, overwrite: bool) -> None:
     """A demo's scan may be replaced, a user's not: a demo's has results of jaxsal beside it."""
     if not scan_folder.exists():
         return
-    if not overwrite:
-        raise InputError(
-            f"{scan_folder.parent} is in use; choose another folder, or give --overwrite"
-        )
     if scan_folder.is_dir() and not any(scan_folder.iterdir()):
         return
     if not holds_results(results):
         raise InputError(
             f"{scan_folder} is not overwritten, because {results} holds no results of an earlier "
             "demo; choose another folder"
+        )
+    if not overwrite:
+        raise InputError(
+            f"{scan_folder.parent} already holds a demo; choose another folder, or replace it with "
+            "--overwrite"
         )

@@ -52,8 +52,8 @@ class OutputFolder:
         overwrite: begin anew where earlier runs left results; see `jaxsal.store`.
 
     Raises:
-        InputError: the folder is in use, is a file, or cannot be written; or another run is
-            writing into it.
+        InputError: the folder holds other files, or results that are not to be overwritten; it is
+            a file, or cannot be written; or another run is writing into it.
         OutputError: the disk fails, or is full.
     """
 
@@ -97,7 +97,7 @@ class OutputFolder:
         """Moves everything into the folder; the record, with a list of the files, comes last.
 
         Raises:
-            InputError: the folder cannot be written, or has come into use.
+            InputError: the folder cannot be written, or another run's results have come into it.
             OutputError: the disk fails, or is full. In either case the folder is left unchanged,
                 and the results are kept beside its files, where the message says.
         """
@@ -187,19 +187,22 @@ class OutputFolder:
             raise InputError(f"{self.folder} is a file; give a folder for the results")
         if not self.folder.is_dir() or not self._visible():
             return
-        if not self._overwrite:
-            raise InputError(
-                f"the output folder {self.folder} is in use; choose another, or replace the "
-                "results of an earlier run with --overwrite"
-            )
         earlier = self._earlier()
         if not earlier:
-            raise InputError(f"{self.folder} holds no results of jaxsal; choose another folder")
+            raise InputError(
+                f"the output folder {self.folder} holds no results of jaxsal but other files; "
+                "choose another folder"
+            )
         foreign = sorted(self._present() - set(earlier))
         if foreign:
             raise InputError(
                 f"{self.folder} holds files that no run of jaxsal wrote, or that were changed "
                 f"since, such as {foreign[0]}; they are not overwritten: choose another folder"
+            )
+        if not self._overwrite:
+            raise InputError(
+                f"the output folder {self.folder} already holds results; choose another folder, or "
+                "replace them with --overwrite (in Python: overwrite=True)"
             )
 
     def _visible(self) -> bool:

@@ -369,8 +369,12 @@ def test_termination_is_an_interruption_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("earlier", [None, {}, {"jaxsal": "1"}])
+@pytest.mark.parametrize("option", [["--overwrite"], []])
 def test_a_demo_does_not_overwrite_a_users_scan(
-    earlier: dict[str, object] | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    earlier: dict[str, object] | None,
+    option: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "scan").mkdir()
     (tmp_path / "scan" / "FLAIR.nii.gz").write_bytes(b"mine")
@@ -378,7 +382,7 @@ def test_a_demo_does_not_overwrite_a_users_scan(
         (tmp_path / "results").mkdir()
         (tmp_path / "results" / "run.json").write_text(json.dumps(earlier))
     before = contents(tmp_path)
-    assert main(["demo", "--out", str(tmp_path), "--overwrite"]) == 2
+    assert main(["demo", "--out", str(tmp_path), *option]) == 2
     assert "no results of an earlier demo" in capsys.readouterr().err
     assert contents(tmp_path) == before
 

@@ -319,7 +319,7 @@ def test_a_run_on_another_host_that_ends_first_takes_nothing_away(
                 others.append([])
                 others[0] = run(tiny_model, scan, out)
 
-    with pytest.raises(InputError, match="in use") as raised:
+    with pytest.raises(InputError, match="already holds results") as raised:
         run(tiny_model, scan, out, on_progress=other)
     kept = Path(str(raised.value).partition("results are kept in ")[2])
     assert results(kept) == whole

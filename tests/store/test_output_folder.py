@@ -122,12 +122,22 @@ def test_where_no_results_are_no_page_is_made_of_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "instances.tsv", "maps/mine.nii.gz"])
-def test_a_folder_in_use_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_folder_of_other_files_is_refused_with_no_option_that_would_not_help(
+    tmp_path: Path, name: str, overwrite: bool
+) -> None:
     (tmp_path / "maps").mkdir()
     (tmp_path / name).write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"in use.*--overwrite"):
-        write(tmp_path, FIRST)
+    with pytest.raises(InputError, match="holds no results of jaxsal but other") as raised:
+        write(tmp_path, FIRST, overwrite=overwrite)
+    assert "--overwrite" not in str(raised.value)
     assert contents(tmp_path) == {name: b"mine"}
+
+
+def test_results_are_replaced_only_when_asked_to(used: Path) -> None:
+    with pytest.raises(InputError, match=r"already holds results; .*--overwrite"):
+        write(used, SECOND)
+    assert results_in(used) == FIRST
 
 
 def test_overwriting_replaces_the_earlier_results(used: Path) -> None:
@@ -159,11 +169,14 @@ def test_a_result_never_takes_the_place_of_a_file_of_the_users(used: Path) -> No
 @pytest.mark.parametrize(
     "name", ["maps/mine.nii.gz", "maps/lesion-0009.nii.gz", "prediction.nii.gz", "pictures"]
 )
-def test_a_file_of_the_users_where_results_go_blocks_the_run(used: Path, name: str) -> None:
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_file_of_the_users_where_results_go_blocks_the_run(
+    used: Path, name: str, overwrite: bool
+) -> None:
     (used / name).write_bytes(b"mine")
     before = contents(used)
     with pytest.raises(InputError, match=f"no run of jaxsal wrote.*{name}.*not overwritten"):
-        OutputFolder(used, overwrite=True).__enter__()
+        OutputFolder(used, overwrite=overwrite).__enter__()
     assert contents(used) == before
 
 
@@ -312,7 +325,7 @@ def test_results_of_another_run_meanwhile_are_not_overwritten(
         results.path("instances.tsv").write_bytes(b"second")
         monkeypatch.setattr(socket, "gethostname", lambda: "another-host")
         write(tmp_path, FIRST)
-        with pytest.raises(InputError, match="in use") as raised:
+        with pytest.raises(InputError, match="already holds results") as raised:
             results.commit(RECORD)
     assert {name: file for name, file in seen_in(tmp_path).items() if name != "run.json"} == FIRST
     kept = kept_results(str(raised.value))
@@ -386,7 +399,7 @@ def test_what_a_power_cut_left_at_both_ends_of_its_move_is_taken_back(used: Path
 def test_an_earlier_result_of_equal_content_stays_when_a_move_is_taken_back(used: Path) -> None:
     earlier = contents(used)
     staging_of(ended_process(), used, {f"new/{name}": file for name, file in earlier.items()})
-    with pytest.raises(InputError, match="in use"):
+    with pytest.raises(InputError, match="already holds results"):
         write(used, SECOND)
     assert seen_in(used) == earlier
 
