@@ -22,7 +22,7 @@ import numpy as np
 from jaxsal.errors import InputError, at_work_on
 from jaxsal.store.files import require_content
 from jaxsal_converters.inert_pickle import Containers
-from jaxsal_converters.saved_tensors import read_inertly
+from jaxsal_converters.saved_tensors import read_inertly, unreadable
 
 SAVE_PLAIN = 'save it again with torch.save(network.state_dict(), "plain.pth")'
 _SHOWN = 4  # names that messages list
@@ -135,10 +135,7 @@ def _load(path: Path) -> tuple[Any, list[str]]:
     except pickle.UnpicklingError:
         return read_inertly(path)
     except Exception as error:  # torch raises many kinds for damaged files
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
-        raise InputError(
-            f"{path} is no PyTorch checkpoint, or is truncated or damaged: {reason}"
-        ) from error
+        raise unreadable(path) from error
     containers = Containers(path)
     return containers.anew(content), containers.skipped
 

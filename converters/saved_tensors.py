@@ -26,6 +26,8 @@ _DTYPES = {
 _ZIP_HEADER = struct.Struct("<26xHH")  # of an entry, before its name
 _COUNT = {False: struct.Struct("<q"), True: struct.Struct(">q")}  # by whether it is big-endian
 _MAGIC = 0x1950A86A20F9469CFC6C  # the older form begins with it, pickled
+_ZIP_BEGINS = b"PK\x03\x04"
+_BEGINNING = 64  # bytes, of which either form is known
 _VERSION = 1001
 _MOST_REPEATED = 2**24  # numbers of a tensor that its storage does not have; 64 MiB of float32
 
@@ -57,9 +59,24 @@ def read_inertly(path: Path) -> tuple[Any, list[str]]:
     except InputError:
         raise
     except Exception as error:  # a pickle that is not well-formed raises any kind
-        raise InputError(
-            f"{path} is no PyTorch checkpoint, or is truncated or damaged: {error}"
-        ) from error
+        raise unreadable(path) from error
+
+
+def unreadable(path: Path) -> InputError:
+    """What to raise of a file that cannot be read: whether it is damaged, or no checkpoint."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(_BEGINNING)
+    except OSError as error:
+        return InputError(f"cannot read {path}: {error.strerror}; see to its rights and its disk")
+    if beginning.startswith(_ZIP_BEGINS) or _MAGIC.to_bytes(10, "little") in beginning:
+        return InputError(
+            f"{path} cannot be read to its end: it is truncated or damaged, or larger than the "
+            "memory; fetch it again"
+        )
+    return InputError(
+        f"{path} is no PyTorch checkpoint; give a file that torch.save wrote (.pth, .pt)"
+    )
 
 
 @dataclass(frozen=True)
@@ -172,7 +189,7 @@ def _of_older_form(path: Path) -> _Found:
     """The form before: five pickles, then each storage's count and numbers."""
     with path.open("rb") as file:
         if InertUnpickler(file).load() != _MAGIC or InertUnpickler(file).load() != _VERSION:
-            raise InputError(f"{path} is no PyTorch checkpoint")
+            raise unreadable(path)
         system = InertUnpickler(file).load()
         unpickler = InertUnpickler(file)
         content = unpickler.load()

@@ -256,8 +256,18 @@ def test_truncated_files_are_refused(tmp_path: Path, share: float, new_form: boo
     torch.save({"w": torch.ones(5000)}, path, _use_new_zipfile_serialization=new_form)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r"truncated|empty"):
+    with pytest.raises(InputError, match=r"truncated or damaged,.* fetch it again$|is empty"):
         read_state_dict(path)
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"hello\n", b"PK", pickle.dumps({"w": 1})])
+def test_a_file_that_is_no_checkpoint_is_refused_as_such(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as raised:
+        read_state_dict(path)
+    said = "is no PyTorch checkpoint; give a file that torch.save wrote (.pth, .pt)"
+    assert str(raised.value) == f"{path} {said}"
 
 
 @pytest.mark.parametrize(
