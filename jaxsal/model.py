@@ -33,6 +33,7 @@ from jaxsal.preprocessing import Outputs, Preprocessing, check_window
 from jaxsal.resampling import Permit, Resampling
 from jaxsal.settings import PRECISIONS
 from jaxsal.types import Triple
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.arrays import BatchLogits, Images
@@ -42,7 +43,7 @@ NamedShapes = Mapping[str, tuple[int, ...]]
 _SHOWN = 3  # names listed per kind of mismatch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A network with its parameters; ``model(batch)`` gives logits.
 
@@ -111,6 +112,13 @@ class Model:
         parameters = {k: jnp.asarray(v, jnp.float32) for k, v in self.parameters.items()}
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "parameters", parameters)
+
+    def __repr__(self) -> str:
+        members = f"{self.members} members, " if self.members > 1 else ""
+        return (
+            f"Model({self.function}, {members}channels {' '.join(self.channels)}, "
+            f"threshold {self.threshold:g}, {counted(self.parameter_count, 'parameter')})"
+        )
 
     @classmethod
     def initialise(

@@ -40,6 +40,11 @@ def batch_of(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape)
 
 
+def test_a_notebook_shows_a_model_on_one_line(model: Model) -> None:
+    many = f"{model.parameter_count:,} parameters"
+    assert repr(model) == f"Model(unet, channels flair t1, threshold 0.3, {many})"
+
+
 def test_logits_have_the_size_of_the_images(model: Model) -> None:
     logits = model(batch_of((3, 4, 2, 5, 2)))
     assert logits.shape == (3, 4, 2, 5, 2)

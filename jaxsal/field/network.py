@@ -33,6 +33,9 @@ class CallableFunction:
     def __hash__(self) -> int:
         return id(self.call)
 
+    def __str__(self) -> str:
+        return getattr(self.call, "__name__", type(self.call).__name__)
+
     def __call__(self, parameters: Any, batch: jax.Array) -> jax.Array:
         logits = self.call(batch)
         mistake = _mistake(logits, batch.shape)
@@ -76,7 +79,7 @@ def _mistake(logits: Any, batch: tuple[int, ...]) -> str | None:
     return f"an array of shape {shape}: {advice}"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelParts:
     """What a field needs of a model; see `jaxsal.field.plan.LogitField`."""
 

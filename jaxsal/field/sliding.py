@@ -68,7 +68,7 @@ def sliding_window(
     return SlidingWindow(**vars(parts), roi=sizes, overlap=overlap, blend=blend, windows=windows)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class SlidingWindow(ModelParts):
     """See `sliding_window`."""
 
@@ -76,7 +76,10 @@ class SlidingWindow(ModelParts):
     overlap: float
     blend: Blend
     windows: Windows
-    _counts: dict[Triple, np.ndarray] = field(default_factory=dict, repr=False)
+    _counts: dict[Triple, np.ndarray] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"SlidingWindow({self.function}, roi {self.roi}, overlap {self.overlap:g})"
 
     def __call__(self, image: Image) -> Logits:
         shape = image_shape(self.function, image)

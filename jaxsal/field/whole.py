@@ -33,9 +33,12 @@ def whole_volume(model: Any) -> WholeVolume:
     return WholeVolume(**vars(model_parts(model)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class WholeVolume(ModelParts):
     """See `whole_volume`."""
+
+    def __repr__(self) -> str:
+        return f"WholeVolume({self.function})"
 
     def __call__(self, image: Image) -> Logits:
         shape = image_shape(self.function, image)

@@ -159,6 +159,9 @@ class NetworkFunction(Sized):
     rematerialise: bool = False
     mirror_axes: tuple[int, ...] = ()
 
+    def __str__(self) -> str:
+        return self.config.kind
+
     def __call__(self, parameters: Parameters, batch: jax.Array) -> jax.Array:
         """Logits (B, X, Y, Z, K) of images (B, X, Y, Z, C)."""
         return self.with_activations(parameters, batch)[0]

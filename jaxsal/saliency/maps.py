@@ -11,6 +11,7 @@ import numpy as np
 from jaxsal.box import Box
 from jaxsal.errors import InputError, warn
 from jaxsal.types import Triple
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.arrays import SaliencyCrop, SaliencyMap
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 CLASS_LEVEL = 0  # the label under which a class-level map is stored
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Crop:
     """A map on a box of the image; outside of it the map is zero.
 
@@ -37,6 +38,11 @@ class Crop:
     samples: int
     standard_error: SaliencyCrop | None = None
     figures: Mapping[str, float | None] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        *shape, channels = self.values.shape
+        place = f"origin {self.origin}, shape {tuple(shape)}"
+        return f"Crop({place}, {counted(channels, 'channel')})"
 
     @property
     def box(self) -> Box:
@@ -59,7 +65,7 @@ class Crop:
         return self.standard_error**2 * np.float32(self.samples - 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SaliencyMaps:
     """One map per lesion, in logits per unit of each image channel.
 
@@ -70,6 +76,11 @@ class SaliencyMaps:
 
     crops: Mapping[int, Crop]
     shape: Triple
+
+    def __repr__(self) -> str:
+        channels = {crop.values.shape[-1] for crop in self.crops.values()}
+        said = [counted(len(self.crops), "label"), f"shape {self.shape}"]
+        return f"SaliencyMaps({', '.join([*said, *(counted(n, 'channel') for n in channels)])})"
 
     @property
     def labels(self) -> tuple[int, ...]:

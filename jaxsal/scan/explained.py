@@ -6,7 +6,7 @@ import base64
 import io
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from jaxsal.scan.writing import (
 )
 from jaxsal.store.output_folder import OutputFolder
 from jaxsal.tables import Row
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +49,7 @@ _SHOWN_ROWS = 20
 _SHOWN_COLUMNS = ("label", "kind", "volume_mm3")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExplainedScan:
     """The lesions of a scan, and a map of each; a notebook shows a picture and the table.
 
@@ -66,6 +67,14 @@ class ExplainedScan:
     _settings: ExplainSettings
     _run: RunRecord
     _files: object = None
+
+    def __repr__(self) -> str:
+        of_lesions = self._settings.level == "instance"
+        explained = counted(len(self.rows), "lesion") if of_lesions else "class level"
+        saliency = self._settings.saliency
+        values = ((each, getattr(saliency, each.name)) for each in fields(saliency))
+        chosen = [f"{each.name}={value!r}" for each, value in values if value != each.default]
+        return f"ExplainedScan({', '.join([explained, self._settings.name, *chosen])})"
 
     @property
     def grid(self) -> Grid:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,6 +35,17 @@ def test_logits_equal_monai(network, name):
     assert ours.shape == theirs.shape
     # float32 rounding through about ten layers, relative to the largest logit
     assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
+
+
+def test_a_notebook_shows_a_field_on_one_line():
+    field = sliding_window(converted("local"), roi=ROI)
+    assert repr(field) == "SlidingWindow(unet, roi (16, 16, 16), overlap 0.25)"
+    assert repr(whole_volume(converted("local"))) == "WholeVolume(unet)"
+
+
+@pytest.mark.parametrize(("call", "name"), [(jnp.sin, "sin"), (partial(jnp.sin), "partial")])
+def test_a_field_of_a_function_shows_its_name_or_kind(call, name):
+    assert repr(whole_volume(call)) == f"WholeVolume({name})"
 
 
 @pytest.mark.parametrize("shape", [(21, 18, 13), (16, 33, 40), (5, 70, 16)])

@@ -160,6 +160,11 @@ def test_a_lesion_is_plotted(result):
         result.plot(99)
 
 
+def test_a_result_tells_on_one_line_how_many_lesions_were_explained_and_how(result):
+    said = f"ExplainedScan({len(result.rows)} lesions, smoothgrad-max, target=1, samples=2, seed=5)"
+    assert repr(result) == said
+
+
 def test_notebooks_show_a_picture_and_the_table(result):
     shown = result.to_html()
     assert shown.count("<tr>") == 1 + len(result.rows)
@@ -182,6 +187,7 @@ def test_images_need_not_be_files(tiny_model, scan, result, form):
 @pytest.mark.thorough
 def test_a_class_level_map_has_the_label_0(tiny_model, scan):
     found = jaxsal.explain(tiny_model, scan.images, level="class", **OPTIONS)
+    assert "ExplainedScan(class level, smoothgrad, " in repr(found)
     assert found.maps.labels == (0,)
     assert found.plot().axes
 
