@@ -135,6 +135,18 @@ def documented(settings: type) -> dict[str, str]:
     return texts
 
 
+def keywords_of(function: Callable[..., Any], settings: type) -> set[str]:
+    """What a function takes by name: its own arguments, and fields of the settings that it makes.
+
+    Args:
+        function: with keyword-only arguments and ``**settings``.
+        settings: a dataclass.
+    """
+    named = inspect.signature(function).parameters.values()
+    own = {each.name for each in named if each.kind is each.KEYWORD_ONLY}
+    return own | {field.name for field in dataclasses.fields(settings)}
+
+
 _WORDS = {
     bool: "true or false",
     int: "a whole number",

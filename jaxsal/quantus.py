@@ -16,8 +16,10 @@ import numpy as np
 
 from jaxsal.errors import InputError
 from jaxsal.field.plan import LogitField
+from jaxsal.options import keywords_of
 from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad_stream
+from jaxsal.store.schema import check_known
 from jaxsal.voxels import OF_LABELS, whole_numbers
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ def quantus_explain(
         InputError: shapes do not agree, a target is no lesion's label, or a setting is out of its
             range.
     """
+    known = keywords_of(quantus_explain, SmoothGradSettings) - {"target"}
+    check_known("quantus_explain", settings, known, "option")
     images, wanted = np.asarray(inputs, np.float32), np.asarray(targets)
     lesions = _checked_labels(images, wanted, np.asarray(labels))
     chosen = SmoothGradSettings(target=channel, **settings)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import jax
 
 from jaxsal.display import Follower
+from jaxsal.options import keywords_of
 from jaxsal.progress import Shown
 from jaxsal.saliency.heat_maps import heat_maps
 from jaxsal.saliency.methods.gradcam import (
@@ -20,6 +21,7 @@ from jaxsal.saliency.methods.gradcam import (
     Derivation,
     GradCamSettings,
 )
+from jaxsal.store.schema import check_known
 
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Labels
@@ -82,6 +84,8 @@ def gradcam_plus_plus(
         InputError: there is no such layer or it has no positions in space, an argument is out of
             its range, shapes do not agree, or the memory does not suffice.
     """
+    known = keywords_of(gradcam_plus_plus, GradCamSettings)
+    check_known("gradcam_plus_plus", settings, known, "option")
     asked = {"derivatives": derivatives, "denominator": denominator, **settings}
     chosen = GradCamSettings(layer, target, **asked)
     where: dict[str, Any] = {"domain": domain, "field": field, "devices": devices}
@@ -161,17 +165,7 @@ def _by_gradients(
     image: Image,
     labels: Labels | None,
     layer: str,
-    *,
-    target: int | None = None,
-    alignment: Alignment = "receptive-field",
-    memory: int | None = None,
-    domain: DomainRule = "threshold",
-    field: LogitField | None = None,
-    devices: Sequence[jax.Device] | None = None,
-    on_progress: Shown = "auto",
+    **options: Unpack[CamOptions],
 ) -> HeatMaps:
-    where: dict[str, Any] = {"domain": domain, "field": field, "devices": devices}
-    how: dict[str, Any] = {"method": method, "alignment": alignment, "memory": memory}
-    return gradcam_plus_plus(
-        model, image, labels, layer=layer, target=target, on_progress=on_progress, **where, **how
-    )
+    check_known(method, options, ("layer", *CamOptions.__annotations__), "option")
+    return gradcam_plus_plus(model, image, labels, layer=layer, method=method, **options)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jaxsal.errors import InputError
-from jaxsal.saliency.methods.smoothgrad import Aggregate
+from jaxsal.options import keywords_of
+from jaxsal.saliency.methods.smoothgrad import Aggregate, SmoothGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad
+from jaxsal.store.schema import check_known
 
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Labels
@@ -48,4 +50,6 @@ def gradient(
     for name in _OF_NOISE:
         if name in options:
             raise InputError(f"{name} is about noise, of which the gradient has none: leave it out")
+    known = keywords_of(smoothgrad, SmoothGradSettings) - {*_OF_NOISE}
+    check_known("gradient", options, known, "option")
     return smoothgrad(field, image, labels, aggregate=aggregate, samples=1, noise=0.0, **options)

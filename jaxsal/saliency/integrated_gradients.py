@@ -26,6 +26,7 @@ import numpy as np
 
 from jaxsal.display import Follower
 from jaxsal.errors import warn
+from jaxsal.options import keywords_of
 from jaxsal.progress import OnProgress, Shown, Tracker
 from jaxsal.saliency.baselines import Baseline, given_image, without_lesion
 from jaxsal.saliency.domains import (
@@ -49,6 +50,7 @@ from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.path import Path
 from jaxsal.saliency.smoothgrad import gradients_of as gradients_of_images
 from jaxsal.settings import DomainRule
+from jaxsal.store.schema import check_known
 
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Labels, Voxels
@@ -95,6 +97,8 @@ def integrated_gradients(
         InputError: an argument is out of its range, shapes do not agree, or the memory does not
             suffice.
     """
+    options = keywords_of(integrated_gradients, IntegratedGradientsSettings)
+    check_known("integrated_gradients", settings, options, "option")
     asked, chosen = IntegratedGradientsSettings(**settings), checked_devices(devices)
     with jax.default_device(chosen[0]):
         checked = checked_image(image)

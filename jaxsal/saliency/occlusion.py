@@ -24,6 +24,7 @@ import numpy as np
 
 from jaxsal.box import Box
 from jaxsal.display import Follower
+from jaxsal.options import keywords_of
 from jaxsal.progress import OnProgress, Shown, Tracker
 from jaxsal.saliency.domains import (
     Domain,
@@ -39,6 +40,7 @@ from jaxsal.saliency.maps import Crop, SaliencyMaps, warn_unless_finite
 from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.methods.occlusion import OcclusionSettings, loss_columns
 from jaxsal.settings import DomainRule
+from jaxsal.store.schema import check_known
 
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Labels, Voxels
@@ -82,6 +84,7 @@ def occlusion(
         InputError: an argument is out of its range, shapes do not agree, or the memory does not
             suffice.
     """
+    check_known("occlusion", settings, keywords_of(occlusion, OcclusionSettings), "option")
     asked = OcclusionSettings(**settings)
     checked = checked_image(image)
     array, target = np.asarray(checked), checked_target(field, checked, asked.target)

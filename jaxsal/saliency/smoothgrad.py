@@ -26,6 +26,7 @@ from jaxsal.box import Box
 from jaxsal.display import Follower
 from jaxsal.errors import warn
 from jaxsal.field.plan import LogitField
+from jaxsal.options import keywords_of
 from jaxsal.progress import OnProgress, Shown, Tracker
 from jaxsal.saliency.accumulation import LesionMap
 from jaxsal.saliency.domains import (
@@ -44,6 +45,7 @@ from jaxsal.saliency.memory import default_budget
 from jaxsal.saliency.methods.smoothgrad import Aggregate, NoiseScale, SmoothGradSettings
 from jaxsal.saliency.noise import noisy_images
 from jaxsal.settings import DomainRule
+from jaxsal.store.schema import check_known
 
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Labels, Noise
@@ -103,6 +105,7 @@ def smoothgrad(
     Raises:
         InputError: an argument is out of its range, or shapes do not agree.
     """
+    check_known("smoothgrad", settings, keywords_of(smoothgrad, SmoothGradSettings), "option")
     if noise_samples is not None:  # its shape is checked later
         samples = max((*np.shape(noise_samples), 1)[0], 1)
     asked = SmoothGradSettings(

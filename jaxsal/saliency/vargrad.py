@@ -20,14 +20,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsal.errors import InputError
+from jaxsal.options import keywords_of
 from jaxsal.saliency.maps import Crop, SaliencyMaps
+from jaxsal.saliency.methods.smoothgrad import SmoothGradSettings
 from jaxsal.saliency.methods.vargrad import VarGradSettings
 from jaxsal.saliency.smoothgrad import smoothgrad, smoothgrad_stream
+from jaxsal.store.schema import check_known
 
 if TYPE_CHECKING:
     from jaxsal.arrays import Image, Labels
     from jaxsal.field.plan import LogitField
     from jaxsal.progress import OnProgress
+
+_OF_MEANS = ("tolerance", "standard_error")
 
 
 def vargrad(
@@ -51,8 +56,10 @@ def vargrad(
     Raises:
         InputError: an argument is out of its range, or shapes do not agree.
     """
-    if "tolerance" in options or "standard_error" in options:
+    if any(name in options for name in _OF_MEANS):
         raise InputError("tolerance and standard_error are for means over noisy images: leave out")
+    known = keywords_of(smoothgrad, SmoothGradSettings) - {*_OF_MEANS}
+    check_known("vargrad", options, known, "option")
     maps = smoothgrad(field, image, labels, standard_error=True, **options)
     return replace(maps, crops={label: _variance(crop) for label, crop in maps.crops.items()})
 

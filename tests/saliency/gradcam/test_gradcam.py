@@ -140,7 +140,7 @@ def test_what_cannot_be_done_is_refused(options, message):
 
 
 def test_gradcam_has_none_of_the_arguments_of_gradcam_plus_plus_weights():
-    with pytest.raises(TypeError, match="probes"):
+    with pytest.raises(InputError, match="unknown option probes"):
         gradcam(converted("short"), IMAGE, LABELS, layer="conv", probes=9)
 
 
