@@ -9,7 +9,7 @@ from numbers import Integral
 
 def number(value: float, digits: int | None = None) -> str:
     """Write a number: fixed decimals, else three significant digits."""
-    if digits is None and (isinstance(value, Integral) or value == 0 or math.isinf(value)):
+    if digits is None and (isinstance(value, Integral) or value == 0 or not math.isfinite(value)):
         digits = 0
     if digits is None:
         rounded = float(f"{value:.2e}")  # 9.996 becomes 10.0, not 10.00

@@ -134,6 +134,7 @@ def _surroundings(
     beside peaks of about 2.
     """
     strength = np.maximum.reduce([np.abs(saliency[..., c]) for c in range(saliency.shape[3])])
+    strength[np.isnan(strength)] = 0  # where a gradient overflowed
     low, high = bounds(omega)
     centre = (low + high) / 2
     reach = (high - centre) * spacing

@@ -11,6 +11,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.patheffects import withStroke
 
 from jaxsal.figures.palette import FAINT, LIGHT, OMEGA, PAPER, Colours
+from jaxsal.wording import number
 
 if TYPE_CHECKING:
     from jaxsal.figures.scene import Array, Scene
@@ -35,9 +36,8 @@ def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
 
 def peaks(saliency: Array) -> str:
     """State the map's extremes, wherever in the volume they are."""
-    low, high = min(float(saliency.min()), 0.0), max(float(saliency.max()), 0.0) + 0.0  # not -0
-    text = f"min {low:.3g} · max {high:.3g}" if low < 0 else f"max {high:.3g}"
-    return text.replace("-", "−")
+    low, high = min(float(saliency.min()), 0.0), max(float(saliency.max()), 0.0)
+    return f"min {number(low)} · max {number(high)}" if low < 0 else f"max {number(high)}"
 
 
 def largest(saliency: Array) -> float:

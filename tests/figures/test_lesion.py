@@ -140,7 +140,7 @@ def test_the_colours_reach_the_extremes_that_are_written_on_whichever_slice_thes
     figure = lesion_figure(**given)
     axial = panel(figure, "T1: axial")
     assert np.abs(axial.images[1].get_array()).max() < 9
-    assert "min −11" in [text.get_text().split(" ·")[0] for text in axial.texts]
+    assert "min −11.0" in [text.get_text().split(" ·")[0] for text in axial.texts]
     assert axial.images[1].get_clim() == (-11.0, 11.0)
     assert panel(figure, "colour bar").get_ylim() == (-11.0, 11.0)
 

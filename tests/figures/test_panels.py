@@ -37,9 +37,14 @@ def test_each_domain_has_a_row_with_its_peaks() -> None:
     figure = panel_figure([row(4, 2.0), row(12, 0.25)], CHANNELS, "a title\nmore of it")
     assert len(figure.axes) == 2 * 3 + 1  # the image and two maps each, and the colours
     told = texts(figure)
-    for expected in ("a title", "more of it", "row at 4", "row at 12", "max 2", "max 0.25"):
+    for expected in ("a title", "more of it", "row at 4", "row at 12", "max 2.00", "max 0.250"):
         assert expected in told
-    assert "min −1" in told
+    assert "min −1.00 · max 0" in told
+
+
+@pytest.mark.parametrize("peak", [np.nan, np.inf])
+def test_a_map_that_is_not_finite_is_drawn_and_its_peak_written(peak: float) -> None:
+    assert f"max {peak}" in texts(panel_figure([row(4, peak)], CHANNELS, "a title"))
 
 
 def test_all_maps_share_one_range_of_colours() -> None:
