@@ -113,7 +113,7 @@ def _forecast(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], No
 
 
 def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], None]:
-    from jaxsal.report.niivue import MISSING, niivue
+    from jaxsal.report.niivue import MISSING_FROM_RESULTS, niivue
     from jaxsal.scan.explain import explain
     from jaxsal.scan.methods import appearance, in_effect
 
@@ -131,7 +131,7 @@ def _explain(overwrite: bool, bar: ProgressBar, *job: *_Job) -> Callable[[], Non
         place = f"open {address(out / _PAGE)}" if settings.pictures else f"results in {out}"
         print(f"{explained}; {place}")
         if settings.pictures and settings.view and rows and niivue() is None:
-            print(MISSING)
+            print(MISSING_FROM_RESULTS)
 
     return show
 

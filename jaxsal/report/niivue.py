@@ -7,10 +7,12 @@ from importlib.metadata import distribution, distributions
 from pathlib import Path
 from urllib.parse import unquote
 
-MISSING = (
+_NEEDED = (
     "The interactive view needs NiiVue, which is not installed, or in another version: `pip "
-    "install 'jaxsal[view]'`, then run this again."
+    "install 'jaxsal[view]'`, then run this again"
 )
+MISSING = f"{_NEEDED}."
+MISSING_FROM_RESULTS = f"{_NEEDED} with --overwrite."  # for they are in the folder by then
 
 
 def is_installed() -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from jaxsal.approximated import banner, caption
-from jaxsal.report.niivue import MISSING
+from jaxsal.report.niivue import MISSING_FROM_RESULTS
 from jaxsal.report.template import fill, glossary
 from jaxsal.report.view import ScanView, embed
 from jaxsal.store.files import whole_file
@@ -79,7 +79,7 @@ def write_page(
         level=level,
         found=found,
         view=shown,
-        without=MISSING if view and rows and shown is None else "",
+        without=MISSING_FROM_RESULTS if view and rows and shown is None else "",
     )
     with whole_file(path) as file:
         file.write(html.encode("utf-8"))

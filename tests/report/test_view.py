@@ -331,7 +331,8 @@ def test_without_niivue_the_page_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr(pages, "embed", lambda *_: None)
     html = written(tmp_path, scan_view(tmp_path)).read_text(encoding="utf-8")
-    assert "pip install &#39;jaxsal[view]&#39;" in html
+    again = "pip install &#39;jaxsal[view]&#39;`, then run this again with --overwrite"
+    assert again in html
     assert "view-body" not in html
 
 
