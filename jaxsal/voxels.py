@@ -51,8 +51,8 @@ def require_none(wrong: np.ndarray, data: np.ndarray, name: str, rule: str, advi
     if count:
         first = tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
         raise InputError(
-            f"{name} must be {rule} in every voxel, but {count} voxel(s) are not, the first at "
-            f"{first} with the value {data[first]}: {advice}."
+            f"{name} must be {rule} in every voxel, which fails in {counted(count, 'voxel')}, the "
+            f"first at {first} with the value {data[first]}: {advice}."
         )
 
 

@@ -226,7 +226,7 @@ def test_refuses_voxels_that_are_not_finite_in_float32(tmp_path, value, said):
     data = _values("float64")
     data[1, 2, 3] = data[4, 0, 0] = value
     path = _save(tmp_path / "scan.nii", data)
-    with _refused(path, "2 voxel(s)", "(1, 2, 3)", f"value {said}"):
+    with _refused(path, "in 2 voxels, the first at", "(1, 2, 3)", f"value {said}"):
         read_volume(path)
 
 
@@ -433,7 +433,7 @@ def test_z_score_keeps_accuracy_on_a_large_offset():
     [
         (np.zeros(SHAPE), "zero in all 210 voxels"),
         (np.full(SHAPE, 0.1, np.float32), "value 0.1 in all 210 voxels that are no background"),
-        (np.full(SHAPE, np.nan), "210 voxel(s)"),
+        (np.full(SHAPE, np.nan), "in 210 voxels"),
     ],
 )
 def test_z_score_refuses_images_without_contrast(volume, said):
@@ -455,7 +455,7 @@ def test_an_image_stacks_its_channels_in_order(tmp_path):
 
 @pytest.mark.parametrize("names", [[], ["f.nii"], ["f.nii", "t.nii", "x.nii"]])
 def test_refuses_the_wrong_number_of_images(names):
-    with _refused("takes 2 image(s)", "flair, t1", f"Received {len(names)}", *names):
+    with _refused("takes 2 images", "flair, t1", f"Received {len(names)}", *names):
         read_image(names, CHANNELS)
 
 
@@ -511,7 +511,7 @@ def test_refuses_label_maps_with_other_than_labels(tmp_path, value, said):
     labels = np.zeros(SHAPE)
     labels[0, 0, 1], labels[2, 1, 0] = 1, value
     path = _save(tmp_path / "labels.nii", labels)
-    with _refused(path, said, "1 voxel(s)", "(2, 1, 0)", value):
+    with _refused(path, said, "in 1 voxel, the first at", "(2, 1, 0)", value):
         read_labels(path, Grid(SHAPE, np.eye(4)))
 
 

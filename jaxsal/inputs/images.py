@@ -26,6 +26,7 @@ from jaxsal.network_grid import (
 from jaxsal.preprocessing import Preprocessing
 from jaxsal.same_grid import require_same_grid
 from jaxsal.volumes import Volume, read_labels, read_mask, read_volume, z_score
+from jaxsal.wording import counted
 
 if TYPE_CHECKING:
     from jaxsal.arrays import ReadImage
@@ -156,8 +157,9 @@ def _volumes(paths: Sequence[Path], channels: Sequence[str]) -> list[Volume]:
     if len(paths) != len(channels):
         received = ", ".join(str(path) for path in paths) or "none"
         raise InputError(
-            f"The model takes {len(channels)} image(s), one per channel and in this order: "
-            f"{', '.join(channels)}. Received {len(paths)}: {received}. Give one file per channel."
+            f"The model takes {counted(len(channels), 'image')}, one per channel and in this "
+            f"order: {', '.join(channels)}. Received {len(paths)}: {received}. Give one file "
+            "per channel."
         )
     volumes = [read_volume(path) for path in paths]
     first = volumes[0]

@@ -42,8 +42,8 @@ def split(
         chosen = _named(entries, [validation] if isinstance(validation, str) else validation)
     if not subjects - chosen:
         raise InputError(
-            f"validation takes all of the {len(subjects)} subject(s), none is left to train on: "
-            "validate on fewer"
+            f"of {counted(len(subjects), 'subject')} validation takes all, and none is left to "
+            "train on: validate on fewer"
         )
     sides: tuple[list[Entry], list[Entry]] = ([], [])
     for entry in entries:
@@ -105,7 +105,7 @@ def _named(entries: Sequence[Entry], names: Sequence[str]) -> set[str]:
     unknown = [name for name, subjects in meant.items() if not subjects]
     if unknown:
         raise InputError(
-            f"there is no subject or scan to validate on of the name(s) {', '.join(unknown)}; the "
+            f"there is no subject or scan to validate on called {' or '.join(unknown)}; the "
             f"subjects are {_listed(sorted({_subject(entry) for entry in entries}))}"
         )
     for name, subjects in meant.items():

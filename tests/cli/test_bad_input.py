@@ -45,9 +45,9 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "other affine": (_first("moved.nii.gz"), ("t1.nii.gz", "moved.nii.gz", "differs by")),
     "too few images": (
         "explain {model} --image {flair}",
-        ("takes 2 image(s)", "flair, t1", "Received 1"),
+        ("takes 2 images", "flair, t1", "Received 1"),
     ),
-    "too many images": (f"{PREDICT} --image {{t1}}", ("takes 2 image(s)", "Received 3")),
+    "too many images": (f"{PREDICT} --image {{t1}}", ("takes 2 images", "Received 3")),
     "no image": ("explain {model}", ("--image",)),
     "fractional labels": (
         f"{EXPLAIN} --instances {{bad}}/fractional.nii.gz",

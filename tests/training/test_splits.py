@@ -62,8 +62,8 @@ def test_a_name_stands_for_a_subject_with_all_scans(name: str) -> None:
         ((3,), 0.2, "there is one, P0"),
         ((1, 1), 1.0, "below 1"),
         ((1, 1), -0.1, "below 1"),
-        ((1, 1), ["P1", "P7", "scan 9"], r"name\(s\) P7, scan 9; the subjects are P0, P1"),
-        ((1, 1), ["P0", "scan 1.0"], "none is left to train on"),
+        ((1, 1), ["P1", "P7", "scan 9"], "called P7 or scan 9; the subjects are P0, P1"),
+        ((1, 1), ["P0", "scan 1.0"], "of 2 subjects validation takes all, and none is left"),
         ((), 0.0, "none is left to train on"),
     ],
 )
