@@ -37,10 +37,11 @@ DOUBLE = [name for name, case in CASES.items() if case.dtype == "float64"]
 SINGLE = [name for name in CASES if name not in DOUBLE]
 # One case after the other: the activations of all of them would not fit into memory.
 # A Swin UNETR in float64 takes as long as all others: quick are its logits in float32, below, and
-# the derivatives of its blocks (test_swin_unetr.py). Of the deepest network, other cases have each
+# the derivatives of its blocks (test_swin_unetr.py). Of the deepest networks, other cases have each
 # option in fewer levels; of MedNeXt, test_mednext.py has them.
 LEFT_OUT = (
     "dynunet, model zoo's",
+    "segresnet-ds, Auto3DSeg's",
     "mednext, residual, response norm, ratios per level",
     "mednext, without residual connections",
     "mednext, kernel as by default, deep supervision, one level",
