@@ -5,6 +5,8 @@ A `Job` is the description, plain enough to be sent to another process; a `Case`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import jaxsal
 from jaxsal.field.plan import LogitField
 from jaxsal.model import Model
 from jaxsal.nets.registry import NetworkConfig, config_from_arguments, parameter_shapes
+from jaxsal.saliency import geometry
 from jaxsal.scan.calibration import synthetic_scan
 from jaxsal.types import Triple
 
@@ -131,6 +134,16 @@ def make_model(job: Job) -> Model:
 def make_field(model: Model, field: str, roi: Triple) -> LogitField:
     """The field of that name."""
     return jaxsal.whole_volume(model) if field == "whole" else jaxsal.sliding_window(model, roi)
+
+
+@contextmanager
+def as_part_of_a_scan() -> Iterator[None]:
+    """Within the block the programs are those of a whole scan, however small the job."""
+    before, geometry.FEWEST_NEAR_EDGES = geometry.FEWEST_NEAR_EDGES, 0
+    try:
+        yield
+    finally:
+        geometry.FEWEST_NEAR_EDGES = before
 
 
 def dense_maps(field: LogitField, case: Case, **options: Any) -> dict[int, np.ndarray]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxsal
-from bench.case import TARGET, Job, make_field, make_model
+from bench.case import TARGET, Job, as_part_of_a_scan, make_field, make_model
 from bench.ceilings import SHARES_NOTE, Ceilings, measure_ceilings
 from bench.forecast import forecast, host_microseconds, notes_on
 from bench.options import base_job, job_settings, timed
@@ -87,7 +87,8 @@ def _measure(job: Job, options: argparse.Namespace, rows: list[Row], notes: list
     if not options.toy and not options.full and jax.default_backend() == "cpu":
         job = replace(job, lesions=job.lesions[:1], samples=1)
     ceilings = measure_ceilings(job.precision, toy=options.toy)
-    rows += [_row(replace(job, field=field), ceilings) for field in options.fields]
+    with as_part_of_a_scan():
+        rows += [_row(replace(job, field=field), ceilings) for field in options.fields]
     notes += [
         f"the scan has {_LESIONS} lesions of {_VOXELS} voxels and {_SAMPLES} noise samples; "
         "where the share is below 1, its time is the measured one divided by the share.",

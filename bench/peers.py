@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.case import Case, dense_maps, make_case, make_field
+from bench.case import Case, as_part_of_a_scan, dense_maps, make_case, make_field
 from bench.ceilings import SHARES_NOTE, measure_ceilings
 from bench.options import base_job, job_settings, timed
 from bench.record import Result, Row
@@ -43,7 +43,10 @@ def run(options: argparse.Namespace) -> Result:
     pytorch.prepare(job.precision)
     network = pytorch.torch_network(case.model)
     rounds = 1 if options.toy else options.rounds
-    rows = [_jaxsal_row(case, replace(job, field=field), rounds) for field in ("whole", "sliding")]
+    with as_part_of_a_scan():
+        rows = [
+            _jaxsal_row(case, replace(job, field=field), rounds) for field in ("whole", "sliding")
+        ]
     field = make_field(case.model, "whole", job.roi)
     for name, peer in _peers(network, case):
         rows.append(_peer_row(name, peer, case, field, rounds, options.limit))
