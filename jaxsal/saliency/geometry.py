@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from jaxsal.types import Triple
 
 _FRAME_STEP = 16  # sides of frames are multiples of this
-# With fewer gradients, compiling programs for voxels near edges takes longer than they save: on a
-# CPU some 6 s each, and a fifth of the paper's U-Net's 40 ms per gradient.
+# With fewer gradients, compiling programs for voxels near edges takes longer than they save: of the
+# paper's U-Net on one core 4 to 5 s for each of up to seven, and 12 to 40 % of 34 ms per gradient.
 FEWEST_NEAR_EDGES = 2500
 
 
