@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers.thorough import thorough_except
 
@@ -136,3 +137,18 @@ def test_a_local_pull_back_on_a_tpu_gathers_nothing():
 def test_kernels_are_laid_out_once_for_a_gpu():
     programs = lowered("unet", "local", GPU)
     assert "tensor<6x4x3x3x3xf32>" in programs["prepare"].partition("return")[0]
+
+
+@pytest.mark.parametrize("device", [GPU, TPU])
+def test_voxels_near_edges_have_programs_of_their_own_but_on_tpus(device):
+    arguments = {"norm": "batch", "channels": (3, 4), "strides": (2,), "kernel_size": 3}
+    config = config_from_arguments("unet", {**CHANNELS, **arguments})
+    shapes = {
+        name: jax.ShapeDtypeStruct(shape, jnp.float32)
+        for name, shape in parameter_shapes(config).items()
+    }
+    with tracing_for(device):
+        local = derivative_of(NetworkFunction(config), shapes, 1, (1, 16, 16, 16, 2), single=True)
+        near, inside = local.edges(np.array([[0, 8, 15], [8, 8, 8]]))
+    assert near.tolist() == [device is GPU, False, device is GPU]
+    assert not inside.any()
